@@ -1,0 +1,131 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Text;
+
+namespace Capsul.Foundation;
+
+/// <summary>What a program left behind: exit code, and both streams as text (each cut at <see cref="Command.MaxOutputChars"/>).</summary>
+public sealed record CommandResult(int ExitCode, string Output, string Error)
+{
+    /// <summary>Last non-empty line of the error stream, or of the output: the part worth showing.</summary>
+    public string LastLine =>
+        (Error + "\n" + Output).Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) is { Length: > 0 } all
+            ? (Error.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? all[^1])
+            : "";
+}
+
+/// <summary>
+/// Starts a program with an argument list, never through a shell, and never without a time limit. A program that runs over its
+/// limit, or whose caller gives up, is killed with all its children. Output is read while it runs and bounded.
+/// </summary>
+public sealed record Command(string Program, params IReadOnlyList<string> Arguments)
+{
+    /// <summary>Most characters kept of each stream; the rest is read and dropped.</summary>
+    public const int MaxOutputChars = 1 << 20;
+
+    /// <summary>Limit for one run. Default one minute.</summary>
+    public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(1);
+
+    public string? WorkingDirectory { get; init; }
+
+    /// <summary>Variables added to (or, with null, taken from) the environment.</summary>
+    public IReadOnlyDictionary<string, string?> Environment { get; init; } = new Dictionary<string, string?>(StringComparer.Ordinal);
+
+    /// <summary>Text for standard input; it is closed after that. Without it standard input is closed at once.</summary>
+    public string? Input { get; init; }
+
+    /// <summary>Called for each line of either stream as it comes, from a pool thread.</summary>
+    public Action<string>? OnLine { get; init; }
+
+    /// <summary>Runs to the end and gives the result, whatever the exit code.</summary>
+    /// <exception cref="ProblemException">Unavailable: the program is missing, or ran over <see cref="Timeout"/>.</exception>
+    public async Task<CommandResult> TryRunAsync(CancellationToken cancel)
+    {
+        using var process = Start();
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        limit.CancelAfter(Timeout);
+        var output = ReadAsync(process.StandardOutput, limit.Token);
+        var error = ReadAsync(process.StandardError, limit.Token);
+        try
+        {
+            await WriteInputAsync(process, limit.Token);
+            await process.WaitForExitAsync(limit.Token);
+            return new CommandResult(process.ExitCode, await output, await error);
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"{Program} did not finish within {Timeout.TotalSeconds:0} s.", ToString());
+        }
+        finally
+        {
+            if (!process.HasExited)
+                process.Kill(entireProcessTree: true);
+        }
+    }
+
+    /// <summary>Runs to the end; an exit code other than 0 is a problem that quotes the program's last line.</summary>
+    public async Task<CommandResult> RunAsync(CancellationToken cancel)
+    {
+        var result = await TryRunAsync(cancel);
+        return result.ExitCode == 0
+            ? result
+            : throw new ProblemException(ProblemKind.Unavailable, $"{Path.GetFileName(Program)} failed (exit code {result.ExitCode}): {result.LastLine}",
+                ToString());
+    }
+
+    /// <summary>The command as one would type it, for logs.</summary>
+    public override string ToString() => string.Join(' ', Arguments.Prepend(Program).Select(a => a.Contains(' ', StringComparison.Ordinal) ? $"'{a}'" : a));
+
+    Process Start()
+    {
+        var info = new ProcessStartInfo(Program)
+        {
+            UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = WorkingDirectory ?? "",
+        };
+        foreach (var argument in Arguments)
+            info.ArgumentList.Add(argument);
+        foreach (var (name, value) in Environment)
+        {
+            if (value is null) info.Environment.Remove(name);
+            else info.Environment[name] = value;
+        }
+        try
+        {
+            return Process.Start(info) ?? throw new ProblemException(ProblemKind.Unavailable, $"{Program} could not be started.");
+        }
+        catch (Win32Exception error)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"The program {Program} could not be started: {error.Message}.", ToString(), error);
+        }
+    }
+
+    async Task WriteInputAsync(Process process, CancellationToken cancel)
+    {
+        try
+        {
+            if (Input is not null)
+                await process.StandardInput.WriteAsync(Input.AsMemory(), cancel);
+            process.StandardInput.Close();
+        }
+        catch (IOException)
+        {
+            // The program ended before it read everything; its exit code tells.
+        }
+    }
+
+    async Task<string> ReadAsync(StreamReader reader, CancellationToken cancel)
+    {
+        var text = new StringBuilder();
+        while (await reader.ReadLineAsync(cancel) is { } line)
+        {
+            OnLine?.Invoke(line);
+            if (text.Length < MaxOutputChars)
+                text.Append(line).Append('\n');
+        }
+        return text.ToString();
+    }
+}

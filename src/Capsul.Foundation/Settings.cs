@@ -1,0 +1,241 @@
+using System.Globalization;
+using System.Net;
+
+namespace Capsul.Foundation;
+
+/// <summary>One thing that can be configured: an environment variable, or a line of <c>capsul.conf</c> in the data folder.</summary>
+/// <param name="Name">The variable.</param>
+/// <param name="Default">What holds when it is not set; null: nothing.</param>
+/// <param name="Description">One or two sentences for the reference.</param>
+/// <param name="Secret">May come from a file through the same name with <c>_FILE</c>; never printed.</param>
+public sealed record Setting(string Name, string? Default, string Description, bool Secret = false);
+
+/// <summary>
+/// All settings of the program, on one page and typed. The order of precedence: environment, then <c>capsul.conf</c>, then the
+/// default. A blank value counts as unset. A CAPSUL_ name that is not in the list is refused, because it is a typing error.
+/// <c>docs/configuration.md</c> is written from this list.
+/// </summary>
+public sealed class Settings
+{
+    public static readonly IReadOnlyList<Setting> All =
+    [
+        new("CAPSUL_DATA", null, "Folder for everything that Capsul keeps. Default: /var/lib/capsul for root, else ~/.local/share/capsul."),
+        new("CAPSUL_ENVIRONMENT", "production", "production or development. Development shows mails on a page when no SMTP server is set, and offers play money."),
+        new("CAPSUL_LISTEN", "127.0.0.1", "Address that the web pages listen on. Put a reverse proxy with TLS in front, or set 0.0.0.0."),
+        new("CAPSUL_PORT", "8080", "Port of the web pages; 0 takes a free one."),
+        new("CAPSUL_BASE_URL", null, "Address under which people reach the pages, for links in mails. Default: http://127.0.0.1:PORT. With https, cookies are sent over TLS only."),
+        new("CAPSUL_LINK_LISTEN", "127.0.0.1", "Address on which the Hub waits for Spokes. Set 0.0.0.0 to let other machines join."),
+        new("CAPSUL_LINK_PORT", "8443", "Port on which the Hub waits for Spokes (gRPC over TLS); 0 takes a free one."),
+        new("CAPSUL_LINK_ADDRESS", null, "host:port that join tokens carry. Default: 127.0.0.1 and the link port."),
+        new("CAPSUL_DATABASE", null, "Npgsql connection string of an external PostgreSQL (14 or newer). Without it Capsul runs a private cluster in the data folder.", Secret: true),
+        new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
+        new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
+        new("CAPSUL_SECRET_KEY", null, "Key that protects secrets in the database (32 bytes, base64). Default: made at first start and kept in the data folder. Several Hubs on one database need the same.", Secret: true),
+        new("CAPSUL_SMTP_HOST", null, "SMTP server for mails. Unset: mails are shown on a page (development) or kept in the outbox (production)."),
+        new("CAPSUL_SMTP_PORT", "587", "Port of the SMTP server."),
+        new("CAPSUL_SMTP_TLS", "starttls", "starttls, tls or none."),
+        new("CAPSUL_SMTP_USER", null, "User for the SMTP server."),
+        new("CAPSUL_SMTP_PASSWORD", null, "Password for the SMTP server.", Secret: true),
+        new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender of mails."),
+        new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
+        new("CAPSUL_MAX_VMS", "10", "How many VMs one account may have at a time."),
+        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged."),
+        new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is turned off."),
+        new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no VMs at all; for trying the pages)."),
+        new("CAPSUL_LIBVIRT", "private", "private: Capsul starts a libvirtd of its own in its own network namespace. Or a libvirt URI such as qemu:///system."),
+        new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
+        new("CAPSUL_RELAY_ADDRESS", "127.0.0.1", "Address on which the Spoke relays a port to each VM's SSH."),
+        new("CAPSUL_RELAY_PORTS", "22000-22999", "Ports for that relay, first-last."),
+        new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
+        new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Memory of the host that VMs never get, MiB."),
+        new("CAPSUL_KVM", "auto", "auto: KVM only if a probe boot succeeds, else TCG. on or off: no probe."),
+    ];
+
+    readonly Dictionary<string, string> values;
+
+    Settings(Dictionary<string, string> values) => this.values = values;
+
+    /// <summary>Reads environment and <c>capsul.conf</c>, and checks every value.</summary>
+    /// <exception cref="ProblemException">Invalid, naming the setting and what it may be.</exception>
+    public static Settings Load(IReadOnlyDictionary<string, string> environment)
+    {
+        var found = Known(environment, "the environment");
+        var data = found.GetValueOrDefault("CAPSUL_DATA") ?? DefaultData();
+        found["CAPSUL_DATA"] = Path.GetFullPath(data);
+        var file = Path.Combine(data, "capsul.conf");
+        if (File.Exists(file))
+        {
+            foreach (var (name, value) in Known(ReadFile(file), file))
+                found.TryAdd(name, value);
+        }
+        var settings = new Settings(found);
+        settings.Check();
+        return settings;
+    }
+
+    /// <summary>From this process's environment.</summary>
+    public static Settings Load() => Load(System.Environment.GetEnvironmentVariables().Cast<System.Collections.DictionaryEntry>()
+        .Where(e => ((string)e.Key).StartsWith("CAPSUL_", StringComparison.Ordinal))
+        .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal));
+
+    /// <summary>The same settings with some replaced; a null takes one away.</summary>
+    public Settings With(params ReadOnlySpan<(string Name, string? Value)> changes)
+    {
+        var copy = new Dictionary<string, string>(values, StringComparer.Ordinal);
+        foreach (var (name, value) in changes)
+        {
+            if (string.IsNullOrWhiteSpace(value)) copy.Remove(name);
+            else copy[name] = value;
+        }
+        var settings = new Settings(copy);
+        settings.Check();
+        return settings;
+    }
+
+    public string Data => values["CAPSUL_DATA"];
+    public bool Development => Text("CAPSUL_ENVIRONMENT") == "development";
+    public IPAddress Listen => IPAddress.Parse(Text("CAPSUL_LISTEN"));
+    public int Port => Number("CAPSUL_PORT");
+    public Uri? BaseUrl => Optional("CAPSUL_BASE_URL") is { } url ? new Uri(url) : null;
+    public IPAddress LinkListen => IPAddress.Parse(Text("CAPSUL_LINK_LISTEN"));
+    public int LinkPort => Number("CAPSUL_LINK_PORT");
+    public string? LinkAddress => Optional("CAPSUL_LINK_ADDRESS");
+    public string? Database => Optional("CAPSUL_DATABASE");
+    public string? PostgresBin => Optional("CAPSUL_POSTGRES_BIN");
+    public bool PostgresFsync => Text("CAPSUL_POSTGRES_FSYNC") == "on";
+    public string? SecretKey => Optional("CAPSUL_SECRET_KEY");
+    public string? SmtpHost => Optional("CAPSUL_SMTP_HOST");
+    public int SmtpPort => Number("CAPSUL_SMTP_PORT");
+    public string SmtpTls => Text("CAPSUL_SMTP_TLS");
+    public string? SmtpUser => Optional("CAPSUL_SMTP_USER");
+    public string? SmtpPassword => Optional("CAPSUL_SMTP_PASSWORD");
+    public string MailFrom => Text("CAPSUL_MAIL_FROM");
+    public string SupportEmail => Text("CAPSUL_SUPPORT_EMAIL");
+    public int MaxVms => Number("CAPSUL_MAX_VMS");
+    public TimeSpan CreateDeadline => TimeSpan.FromSeconds(Number("CAPSUL_CREATE_DEADLINE_SECONDS"));
+    public TimeSpan StopGrace => TimeSpan.FromSeconds(Number("CAPSUL_STOP_GRACE_SECONDS"));
+    public bool Simulated => Text("CAPSUL_HYPERVISOR") == "simulated";
+    public string Libvirt => Text("CAPSUL_LIBVIRT");
+    public IPNetwork VmNetwork => IPNetwork.Parse(Text("CAPSUL_VM_NETWORK"));
+    public IPAddress RelayAddress => IPAddress.Parse(Text("CAPSUL_RELAY_ADDRESS"));
+    public (int First, int Last) RelayPorts => ParsePorts(Text("CAPSUL_RELAY_PORTS"))!.Value;
+    public string Images => Optional("CAPSUL_IMAGES") ?? Path.Combine(Data, "images");
+    public int MemoryReserveMb => Number("CAPSUL_MEMORY_RESERVE_MB");
+    public string Kvm => Text("CAPSUL_KVM");
+
+    string Text(string name) => Optional(name) ?? All.First(s => s.Name == name).Default!;
+
+    string? Optional(string name) => values.GetValueOrDefault(name);
+
+    int Number(string name) => int.Parse(Text(name), CultureInfo.InvariantCulture);
+
+    static string DefaultData() => System.Environment.IsPrivilegedProcess
+        ? "/var/lib/capsul"
+        : Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".local/share/capsul");
+
+    static Dictionary<string, string> ReadFile(string file)
+    {
+        var found = new Dictionary<string, string>(StringComparer.Ordinal);
+        var number = 0;
+        foreach (var raw in File.ReadAllLines(file))
+        {
+            number++;
+            var line = raw.Trim();
+            if (line.Length == 0 || line[0] == '#') continue;
+            var equals = line.IndexOf('=', StringComparison.Ordinal);
+            if (equals < 1)
+                throw new ProblemException(ProblemKind.Invalid, $"{file}, line {number}: expected NAME=value, found \"{line}\".");
+            found[line[..equals].Trim()] = line[(equals + 1)..].Trim().Trim('"');
+        }
+        return found;
+    }
+
+    static Dictionary<string, string> Known(IReadOnlyDictionary<string, string> source, string where)
+    {
+        var known = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var (name, value) in source)
+        {
+            if (!name.StartsWith("CAPSUL_", StringComparison.Ordinal) || string.IsNullOrWhiteSpace(value)) continue;
+            if (All.Any(s => s.Name == name))
+                known[name] = value.Trim();
+            else if (name.EndsWith("_FILE", StringComparison.Ordinal) && All.Any(s => s.Secret && s.Name == name[..^5]))
+                known.TryAdd(name[..^5], ReadSecret(name, value.Trim()));
+            else
+                throw new ProblemException(ProblemKind.Invalid, $"{name} in {where} is not a setting of Capsul. Did you mean {Nearest(name)}?");
+        }
+        return known;
+    }
+
+    static string ReadSecret(string name, string file)
+    {
+        try
+        {
+            return File.ReadAllText(file).Trim();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new ProblemException(ProblemKind.Invalid, $"{name} names {file}, which cannot be read: {error.Message}", null, error);
+        }
+    }
+
+    static string Nearest(string name) => All.MinBy(s => Distance(s.Name, name))!.Name;
+
+    /// <summary>Levenshtein's edit distance, for "did you mean".</summary>
+    static int Distance(string a, string b)
+    {
+        var row = Enumerable.Range(0, b.Length + 1).ToArray();
+        for (var i = 1; i <= a.Length; i++)
+        {
+            var diagonal = row[0];
+            row[0] = i;
+            for (var j = 1; j <= b.Length; j++)
+            {
+                var above = row[j];
+                row[j] = Math.Min(Math.Min(row[j], row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
+                diagonal = above;
+            }
+        }
+        return row[^1];
+    }
+
+    void Check()
+    {
+        OneOf("CAPSUL_ENVIRONMENT", "production", "development");
+        OneOf("CAPSUL_POSTGRES_FSYNC", "on", "off");
+        OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
+        OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
+        OneOf("CAPSUL_KVM", "auto", "on", "off");
+        foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
+            Must(name, IPAddress.TryParse(Text(name), out _), "an IP address");
+        foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT"])
+            InRange(name, 0, 65535);
+        InRange("CAPSUL_MAX_VMS", 0, 10_000);
+        InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
+        InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
+        InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);
+        Must("CAPSUL_VM_NETWORK", IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
+            "an IPv4 network of size /16 to /29, such as 10.77.0.0/24");
+        Must("CAPSUL_RELAY_PORTS", ParsePorts(Text("CAPSUL_RELAY_PORTS")) is not null, "two ports, such as 22000-22999");
+        if (Optional("CAPSUL_BASE_URL") is { } url)
+            Must("CAPSUL_BASE_URL", Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https", "an http or https address");
+        if (SecretKey is { } key)
+            Must("CAPSUL_SECRET_KEY", Convert.TryFromBase64String(key, new byte[key.Length], out var count) && count == 32, "32 bytes in base64");
+    }
+
+    void OneOf(string name, params string[] allowed) => Must(name, allowed.Contains(Text(name), StringComparer.Ordinal), string.Join(" or ", allowed));
+
+    void InRange(string name, int least, int most) =>
+        Must(name, int.TryParse(Text(name), CultureInfo.InvariantCulture, out var n) && n >= least && n <= most, $"a number from {least} to {most}");
+
+    void Must(string name, bool holds, string what)
+    {
+        if (holds) return;
+        var shown = All.First(s => s.Name == name).Secret ? "its value" : $"\"{Text(name)}\"";
+        throw new ProblemException(ProblemKind.Invalid, $"{name} must be {what}; {shown} is not.");
+    }
+
+    static (int, int)? ParsePorts(string text) =>
+        text.Split('-') is [var a, var b] && int.TryParse(a, CultureInfo.InvariantCulture, out var first)
+        && int.TryParse(b, CultureInfo.InvariantCulture, out var last) && first is >= 1 and <= 65535 && last >= first && last <= 65535
+            ? (first, last) : null;
+}
