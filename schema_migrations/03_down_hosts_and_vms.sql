@@ -1,0 +1,15 @@
+DROP TABLE operation_events;
+DROP TABLE operations;
+DROP TABLE usage_spans;
+DROP TABLE vm_ssh_host_keys;
+DROP TABLE vm_ssh_keys;
+DROP TABLE addresses;
+DROP TABLE vms;
+DROP TABLE host_images;
+DROP TABLE images;
+DROP TABLE sizes;
+DROP TABLE join_tokens;
+DROP TABLE hosts;
+DROP FUNCTION tell_vm();
+DROP FUNCTION tell_host();
+DROP FUNCTION tell_operations();
