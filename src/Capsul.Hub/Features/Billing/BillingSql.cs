@@ -1,0 +1,26 @@
+namespace Capsul.Hub.Features.Billing;
+
+/// <summary>What an account has, and what it spends. Dollars; the sums are not rounded.</summary>
+/// <param name="Paid">Payments that count.</param>
+/// <param name="Used">Usage until the moment asked about.</param>
+/// <param name="DollarsPerMonth">Price of the VMs that are alive now.</param>
+public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMonth)
+{
+    public decimal Balance => Paid - Used;
+}
+
+public static class BillingSql
+{
+    /// <summary>
+    /// A month is 30.44 days (365.25 / 12, rounded), as in the price list of the original. Usage is counted by the second at the
+    /// price that was copied into each span.
+    /// </summary>
+    public const string Balance = """
+        -- BillingSql.Balance
+        SELECT
+            (SELECT coalesce(sum(dollars), 0) FROM payments WHERE email = @email AND NOT invalidated) AS paid,
+            (SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0)
+                / (30.44 * 86400) FROM usage_spans WHERE email = @email AND lower(span) < @now) AS used,
+            (SELECT coalesce(sum(dollars_per_month), 0) FROM vms WHERE email = @email AND deleted IS NULL) AS dollars_per_month
+        """;
+}
