@@ -64,6 +64,12 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
 
+    /// <summary>Wakes the pages that show a VM.</summary>
+    public const string TellVm = """
+        -- OperationSql.TellVm
+        SELECT pg_notify('capsul_vms', @vm)
+        """;
+
     public const string Find = $"""
         -- OperationSql.Find
         SELECT {Columns} FROM operations o WHERE o.id = @id

@@ -126,13 +126,8 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         if (message is not null)
             await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);
         // Pages listen to the VM, not to the operation.
-        await context.Transaction.ExecuteAsync(TellVm, new { vm = context.Vm.Id }, cancel);
+        await context.Transaction.ExecuteAsync(OperationSql.TellVm, new { vm = context.Vm.Id }, cancel);
     }
-
-    const string TellVm = """
-        -- Runner.TellVm
-        SELECT pg_notify('capsul_vms', @vm)
-        """;
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;
 

@@ -162,6 +162,11 @@ public static class VmSql
             @diskGb, 'creating', 'on', @generation)
         """;
 
+    public const string CountKeys = """
+        -- VmSql.CountKeys
+        SELECT count(*)::integer FROM ssh_keys WHERE email = @email AND id = ANY(@keyIds)
+        """;
+
     public const string InsertKeys = """
         -- VmSql.InsertKeys
         INSERT INTO vm_ssh_keys (vm, name, type, key)
