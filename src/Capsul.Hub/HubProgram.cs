@@ -46,10 +46,10 @@ public sealed partial class HubProgram : IAsyncDisposable
     public IServiceProvider Services => app.Services;
 
     /// <summary>Port of the pages, also when 0 was asked for.</summary>
-    public int Port => Ports()[0];
+    public int Port => settings.Port;
 
     /// <summary>Port of the line for Spokes.</summary>
-    public int LinkPort => Ports()[1];
+    public int LinkPort => settings.LinkPort;
 
     /// <summary>Where people reach the pages.</summary>
     public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://127.0.0.1:{Port}/");
@@ -59,6 +59,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     /// <exception cref="ProblemException">With one sentence on what is in the way.</exception>
     public static async Task<HubProgram> StartAsync(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
+        settings = settings.With(("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
         using var logs = LoggerFactory.Create(configureLogs);
         var log = logs.CreateLogger("Capsul.Hub");
         var folder = DataFolder.Take(settings.Data, "hub");
@@ -84,8 +85,17 @@ public sealed partial class HubProgram : IAsyncDisposable
         }
     }
 
+    /// <summary>Port 0 means a free one; it is chosen now, because mails and tokens name it.</summary>
+    static string TakeFree(int port)
+    {
+        if (port != 0) return port.ToString();
+        using var probe = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port.ToString();
+    }
+
     /// <summary>From the settings, or made once and kept in the data folder, readable by the owner only.</summary>
-    static async Task<byte[]> SecretKeyAsync(Settings settings, CancellationToken cancel)
+    public static async Task<byte[]> SecretKeyAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.SecretKey is { } configured) return Convert.FromBase64String(configured);
         var file = Path.Combine(settings.Data, "secret.key");
@@ -178,8 +188,6 @@ public sealed partial class HubProgram : IAsyncDisposable
                 $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port (CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
         }
     }
-
-    int[] Ports() => [.. app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Select(a => new Uri(a).Port)];
 
     async Task WorkAsync(CancellationToken cancel)
     {

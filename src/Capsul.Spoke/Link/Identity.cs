@@ -31,6 +31,9 @@ public sealed class Identity
 
     public string HostId => certificate.GetNameInfo(X509NameType.SimpleName, forIssuer: false);
 
+    /// <summary>The same Spoke for a Hub that is now somewhere else, such as in this process on a port that changes.</summary>
+    public Identity At(string address) => new(folder, address, certificate, authority);
+
     static string FolderOf(string data) => Path.Combine(data, "spoke");
 
     /// <summary>Null when this machine has not joined a Hub.</summary>
