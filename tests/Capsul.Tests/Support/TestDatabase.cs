@@ -1,0 +1,76 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
+
+namespace Capsul.Tests.Support;
+
+/// <summary>
+/// A real database for one test: cloned from a template that has all migrations, in one private cluster for the whole run. The
+/// cluster has fsync off and lies in a folder that goes with the run.
+/// </summary>
+public sealed class TestDatabase : IAsyncDisposable
+{
+    static readonly SemaphoreSlim Gate = new(1, 1);
+    static int count;
+    static string? cluster;
+
+    TestDatabase(string connectionString) => (ConnectionString, Db) = (connectionString, new Db(connectionString));
+
+    public string ConnectionString { get; }
+
+    public Db Db { get; }
+
+    /// <summary>A fresh database with the newest schema and nothing else.</summary>
+    public static Task<TestDatabase> CreateAsync() => CreateAsync("capsul_template");
+
+    /// <summary>A fresh database with nothing at all, for tests of migrations.</summary>
+    public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1");
+
+    static async Task<TestDatabase> CreateAsync(string template)
+    {
+        await Gate.WaitAsync(TestContext.Current.CancellationToken);
+        try
+        {
+            cluster ??= await StartClusterAsync();
+            var name = $"test_{++count}";
+            await ExecuteAsync(cluster, $"CREATE DATABASE {name} TEMPLATE {template}");
+            return new TestDatabase(new NpgsqlConnectionStringBuilder(cluster) { Database = name, MaxPoolSize = 20, ConnectionIdleLifetime = 5 }.ConnectionString);
+        }
+        finally
+        {
+            Gate.Release();
+        }
+    }
+
+    static async Task<string> StartClusterAsync()
+    {
+        var folder = TestFolder.Make("cluster");
+        var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder, ["CAPSUL_POSTGRES_FSYNC"] = "off" });
+        var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);
+        RunEnd.Do(async () =>
+        {
+            NpgsqlConnection.ClearAllPools();
+            await server.StopAsync(CancellationToken.None);
+        });
+        var maintenance = new NpgsqlConnectionStringBuilder(connection) { Database = "postgres", Pooling = false }.ConnectionString;
+        await ExecuteAsync(maintenance, "CREATE DATABASE capsul_template");
+        await using var template = new Db(new NpgsqlConnectionStringBuilder(connection) { Database = "capsul_template", Pooling = false }.ConnectionString);
+        await new Migrator(template, NullLogger.Instance).MigrateAsync(CancellationToken.None);
+        return maintenance;
+    }
+
+    static async Task ExecuteAsync(string connectionString, string sql)
+    {
+        await using var connection = new NpgsqlConnection(connectionString);
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Db.DisposeAsync();
+        await ExecuteAsync(cluster!, $"DROP DATABASE IF EXISTS {new NpgsqlConnectionStringBuilder(ConnectionString).Database} WITH (FORCE)");
+    }
+}
