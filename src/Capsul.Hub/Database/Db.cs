@@ -68,6 +68,11 @@ public sealed class Db : IAsyncDisposable
             {
                 // Deadlock or serialization: nothing was committed; go again.
             }
+            catch (ProblemException error)
+            {
+                // Rolled back with the transaction; for refusals that are only found half way.
+                return error.Problem;
+            }
             catch (PostgresException error) when (Constraints.Explain(error) is { } problem)
             {
                 return problem;

@@ -6,6 +6,7 @@ using Capsul.Hub.Features.Mails;
 using MailKit;
 using MailKit.Net.Smtp;
 using MailKit.Security;
+using Microsoft.Extensions.Logging;
 using MimeKit;
 using Npgsql;
 

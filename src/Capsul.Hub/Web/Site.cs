@@ -2,6 +2,7 @@ using System.Net;
 using Capsul.Foundation;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
 
 namespace Capsul.Hub.Web;
 

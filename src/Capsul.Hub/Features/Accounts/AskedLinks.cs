@@ -1,4 +1,5 @@
 using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Http;
 
 namespace Capsul.Hub.Features.Accounts;
 

@@ -1,5 +1,6 @@
 using Capsul.Hub.Database;
 using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Http;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Accounts;

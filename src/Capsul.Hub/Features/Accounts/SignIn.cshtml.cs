@@ -3,6 +3,7 @@ using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 

@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 

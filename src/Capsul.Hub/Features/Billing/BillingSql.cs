@@ -1,41 +1,50 @@
 namespace Capsul.Hub.Features.Billing;
 
-/// <summary>
-/// Statements over <c>usage_spans</c> and what follows from them. A month is 30.44 days, so 2 630 016 seconds. Sums are exact: the
-/// one division comes last, and its result is cut at ten places, far below what anybody sees.
-/// </summary>
+/// <summary>What an account has, and what it spends. Dollars; the sums are not rounded.</summary>
+/// <param name="Paid">Payments that count.</param>
+/// <param name="Used">Usage until the moment asked about.</param>
+/// <param name="DollarsPerMonth">Price of the VMs that are alive now.</param>
+public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMonth)
+{
+    public decimal Balance => Paid - Used;
+
+    /// <summary>How many days the balance lasts at present prices; null when nothing is spent.</summary>
+    public decimal? RunwayDays => DollarsPerMonth == 0 ? null : Math.Max(0, Balance / Prices.PerDay(DollarsPerMonth));
+}
+
 public static class BillingSql
 {
-    /// <summary>What an account has, and what it spends a month with the spans that are open.</summary>
+    /// <summary>
+    /// A month is 30.44 days (365.25 / 12, rounded), as in the price list of the original. Usage is counted by the second at the
+    /// price that was copied into each span.
+    /// </summary>
     public const string Balance = """
         -- BillingSql.Balance
-        SELECT COALESCE((SELECT sum(dollars) FROM payments WHERE email = @email AND NOT invalidated), 0) AS paid,
-               round(COALESCE(sum(dollars_per_month * EXTRACT(EPOCH FROM
-                   GREATEST(LEAST(COALESCE(upper(span), @now), @now), lower(span)) - lower(span))), 0) / 2630016, 10) AS used,
-               COALESCE(sum(dollars_per_month) FILTER (WHERE COALESCE(upper(span), 'infinity') > @now), 0) AS dollars_per_month
-        FROM usage_spans WHERE email = @email
+        SELECT
+            (SELECT coalesce(sum(dollars), 0) FROM payments WHERE email = @email AND NOT invalidated) AS paid,
+            (SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0)
+                / (30.44 * 86400) FROM usage_spans WHERE email = @email AND lower(span) < @now) AS used,
+            (SELECT coalesce(sum(dollars_per_month), 0) FROM vms WHERE email = @email AND deleted IS NULL) AS dollars_per_month
         """;
 
-    public sealed record VmCost(string Vm, string Name, string State, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
+    public sealed record VmCost(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
 
-    /// <summary>What each VM of an account has cost so far, the running ones first.</summary>
+    /// <summary>What each VM of an account has cost so far, the living ones first.</summary>
     public const string CostOfVms = """
         -- BillingSql.CostOfVms
-        SELECT vms.id AS vm, vms.name, vms.state, vms.deleted, vms.dollars_per_month,
-               round(sum(usage_spans.dollars_per_month * EXTRACT(EPOCH FROM
-                   GREATEST(LEAST(COALESCE(upper(span), @now), @now), lower(span)) - lower(span))) / 2630016, 10) AS used
-        FROM usage_spans JOIN vms ON vms.id = usage_spans.vm
-        WHERE usage_spans.email = @email
-        GROUP BY vms.id
-        ORDER BY vms.deleted DESC NULLS FIRST, vms.created DESC, vms.id
+        SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month,
+            sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span)) * u.dollars_per_month) / (30.44 * 86400) AS used
+        FROM usage_spans u JOIN vms v ON v.id = u.vm
+        WHERE u.email = @email AND lower(u.span) < @now
+        GROUP BY v.id
+        ORDER BY v.deleted DESC NULLS FIRST, v.created DESC, v.id
         LIMIT 200
         """;
 
     /// <summary>What one VM has cost so far.</summary>
     public const string CostOfVm = """
         -- BillingSql.CostOfVm
-        SELECT round(COALESCE(sum(dollars_per_month * EXTRACT(EPOCH FROM
-                   GREATEST(LEAST(COALESCE(upper(span), @now), @now), lower(span)) - lower(span))), 0) / 2630016, 10)
-        FROM usage_spans WHERE vm = @vm
+        SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0) / (30.44 * 86400)
+        FROM usage_spans WHERE vm = @vm AND lower(span) < @now
         """;
 }

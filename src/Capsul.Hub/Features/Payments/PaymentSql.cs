@@ -9,11 +9,6 @@ public static class PaymentSql
         RETURNING id
         """;
 
-    public const string Audit = """
-        -- PaymentSql.Audit
-        INSERT INTO audit_lines (at, actor, action, subject, detail) VALUES (@now, @actor, 'payment recorded', @subject, @detail)
-        """;
-
     public sealed record Row(int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
 
     public const string List = """

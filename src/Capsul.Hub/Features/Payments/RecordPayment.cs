@@ -12,7 +12,7 @@ public static class RecordPayment
         NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor, DateTime now, CancellationToken cancel)
     {
         var id = await transaction.FindAsync<int>(PaymentSql.Record, new { now, email, dollars, method, note }, cancel);
-        await transaction.ExecuteAsync(PaymentSql.Audit, new { now, actor, subject = $"payment {id}", detail = $"{email} {dollars} {method}" }, cancel);
+        await transaction.AuditAsync(actor, "record_payment", $"payment {id}", $"{email} {dollars} {method}", cancel);
         return id;
     }
 }

@@ -12,7 +12,7 @@ namespace Capsul.Hub.Features.Payments;
 [Authorize(Policies.SignedIn)]
 public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time) : PageModel
 {
-    public Balance Balance { get; private set; } = null!;
+    public BalanceRow Balance { get; private set; } = null!;
 
     public IReadOnlyList<PaymentSql.Row> Payments { get; private set; } = [];
 
@@ -50,11 +50,11 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     }
 
     /// <summary>How full the picture of the runway is, 0 to 100: full at two months.</summary>
-    public int RunwayPercent => Balance.RunwayDays is { } days ? (int)Math.Clamp(days / 60 * 100, 0, 100) : Balance.Dollars > 0 ? 100 : 0;
+    public int RunwayPercent => Balance.RunwayDays is { } days ? (int)Math.Clamp(days / 60 * 100, 0, 100) : Balance.Balance > 0 ? 100 : 0;
 
     async Task LoadAsync(CancellationToken cancel)
     {
-        Balance = (await db.FindAsync<Balance>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;
+        Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;
         Payments = await db.ListAsync<PaymentSql.Row>(PaymentSql.List, new { email = Email }, cancel);
         Costs = await db.ListAsync<BillingSql.VmCost>(BillingSql.CostOfVms, new { email = Email, now = Now }, cancel);
     }

@@ -1,0 +1,63 @@
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Capsul.Foundation;
+
+/// <summary>
+/// The folder in which Capsul keeps everything, and the lock that lets one process of a role use it at a time.
+/// </summary>
+public sealed class DataFolder : IDisposable
+{
+    readonly FileStream held;
+
+    DataFolder(string path, FileStream held) => (FullPath, this.held) = (path, held);
+
+    public string FullPath { get; }
+
+    /// <summary>Makes the folder if it is missing and takes its lock for <paramref name="role"/> ("hub", "spoke").</summary>
+    /// <exception cref="ProblemException">Unavailable: not writable. Conflict: another process holds it.</exception>
+    public static DataFolder Take(string path, string role)
+    {
+        var file = Path.Combine(path, $"{role}.lock");
+        try
+        {
+            Directory.CreateDirectory(path);
+            var stream = new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
+            stream.SetLength(0);
+            stream.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString()));
+            stream.Flush();
+            return new DataFolder(path, stream);
+        }
+        catch (IOException) when (File.Exists(file))
+        {
+            throw new ProblemException(ProblemKind.Conflict, $"Capsul ({role}) is already running on the data folder {path}. Stop it first, or choose another with CAPSUL_DATA.");
+        }
+        catch (Exception error) when (error is UnauthorizedAccessException or IOException)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.", null, error);
+        }
+    }
+
+    /// <summary>Eight hex digits that stand for a folder where a short name is needed (Unix sockets have 107 characters).</summary>
+    public static string ShortName(string path) =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(path))))[..8];
+
+    /// <summary>Writes a small file so that after a crash there is the old one or the new one, never half of it.</summary>
+    public static async Task WriteWholeAsync(string file, byte[] content, CancellationToken cancel, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
+    {
+        var temporary = file + ".new";
+        await using (var stream = new FileStream(temporary, new FileStreamOptions
+        {
+            Mode = FileMode.Create,
+            Access = FileAccess.Write,
+            UnixCreateMode = mode,
+        }))
+        {
+            await stream.WriteAsync(content, cancel);
+            stream.Flush(flushToDisk: true);
+        }
+        File.Move(temporary, file, overwrite: true);
+    }
+
+    public void Dispose() => held.Dispose();
+}

@@ -1,0 +1,108 @@
+using Capsul.Hub.Database;
+using Npgsql;
+
+namespace Capsul.Hub.Engine;
+
+/// <summary>A durable piece of work. Status: running, undoing, or an end: done, failed, cancelled.</summary>
+public sealed record OperationRow(
+    long Id, string Kind, string Vm, string Email, string Step, string Status, DateTime RunAt, int Attempt, DateTime Created,
+    DateTime DeadlineAt, DateTime? Finished, string? Asked, string Problem);
+
+/// <summary>One line of what an operation went through.</summary>
+public sealed record OperationEventRow(DateTime At, string Step, string Message);
+
+public static class OperationSql
+{
+    const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, o.deadline_at, o.finished, o.asked, o.problem";
+
+    public const string Insert = """
+        -- OperationSql.Insert
+        INSERT INTO operations (kind, vm, email, step, run_at, created, deadline_at)
+        VALUES (@kind, @vm, @email, @step, @now, @now, @deadlineAt)
+        RETURNING id
+        """;
+
+    /// <summary>The next that is due, locked; another runner skips it.</summary>
+    public const string Take = $"""
+        -- OperationSql.Take
+        SELECT {Columns}
+        FROM operations o WHERE o.finished IS NULL AND o.run_at <= @now
+        ORDER BY o.run_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        """;
+
+    public const string NextDue = """
+        -- OperationSql.NextDue
+        SELECT min(run_at) FROM operations WHERE finished IS NULL
+        """;
+
+    public const string Save = """
+        -- OperationSql.Save
+        UPDATE operations SET step = @step, status = @status, run_at = @runAt, attempt = @attempt, finished = @finished,
+            problem = @problem, detail = @detail, asked = CASE WHEN @status = 'undoing' AND asked = 'cancel' THEN NULL ELSE asked END
+        WHERE id = @id
+        """;
+
+    /// <summary>A step threw: try again later, and keep why.</summary>
+    public const string Postpone = """
+        -- OperationSql.Postpone
+        UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail WHERE id = @id AND finished IS NULL
+        """;
+
+    /// <summary>Something happened to the VM: look again now. First statement of whoever goes on to lock the VM.</summary>
+    public const string Wake = """
+        -- OperationSql.Wake
+        UPDATE operations SET run_at = @now WHERE vm = @vm AND finished IS NULL RETURNING id
+        """;
+
+    public const string Ask = """
+        -- OperationSql.Ask
+        UPDATE operations SET asked = @asked, run_at = @now WHERE id = @id AND finished IS NULL
+        """;
+
+    public const string AddEvent = """
+        -- OperationSql.AddEvent
+        INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
+        """;
+
+    /// <summary>Wakes the pages that show a VM.</summary>
+    public const string TellVm = """
+        -- OperationSql.TellVm
+        SELECT pg_notify('capsul_vms', @vm)
+        """;
+
+    public const string Find = $"""
+        -- OperationSql.Find
+        SELECT {Columns} FROM operations o WHERE o.id = @id
+        """;
+
+    /// <summary>The newest of a VM, finished or not.</summary>
+    public const string Newest = $"""
+        -- OperationSql.Newest
+        SELECT {Columns} FROM operations o WHERE o.vm = @vm ORDER BY o.id DESC LIMIT 1
+        """;
+
+    public const string OpenOf = $"""
+        -- OperationSql.OpenOf
+        SELECT {Columns} FROM operations o WHERE o.vm = @vm AND o.finished IS NULL
+        """;
+
+    public const string ListOpen = $"""
+        -- OperationSql.ListOpen
+        SELECT {Columns} FROM operations o WHERE o.finished IS NULL ORDER BY o.id
+        """;
+
+    public const string Events = """
+        -- OperationSql.Events
+        SELECT at, step, message FROM operation_events WHERE operation = @id ORDER BY id
+        """;
+
+    /// <summary>Starts an operation in the caller's transaction, with its first line.</summary>
+    public static async Task<long> StartOperationAsync(
+        this NpgsqlTransaction transaction, string kind, string vm, string email, string step, string message, DateTime now, TimeSpan limit,
+        CancellationToken cancel)
+    {
+        var id = await transaction.FindAsync<long>(Insert, new { kind, vm, email, step, now, deadlineAt = now + limit }, cancel);
+        await transaction.ExecuteAsync(AddEvent, new { id, now, step, message }, cancel);
+        return id;
+    }
+}

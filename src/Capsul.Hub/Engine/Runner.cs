@@ -1,0 +1,142 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Features.Vms;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+
+namespace Capsul.Hub.Engine;
+
+/// <summary>
+/// Runs operations: takes one that is due, runs one step in one transaction, writes what comes next, commits. The row lock is the
+/// lease: it holds exactly as long as the transaction and goes with the process or the connection. Every transaction begins by
+/// checking the epoch, so that a Hub that has lost the seat writes nothing. A step that throws is tried again with a growing pause
+/// (1 s doubling to 1 min); its deadline ends it.
+/// </summary>
+public sealed partial class Runner(Db db, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
+{
+    /// <summary>Steps that run at the same time.</summary>
+    const int Workers = 4;
+    static readonly TimeSpan LongestSleep = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan LongestPause = TimeSpan.FromMinutes(1);
+    readonly Dictionary<string, OperationKind> byName = kinds.ToDictionary(k => k.Name, StringComparer.Ordinal);
+
+    public IReadOnlyCollection<OperationKind> Kinds => byName.Values;
+
+    /// <summary>Works until cancelled or the seat is lost.</summary>
+    public async Task RunAsync(long epoch, CancellationToken cancel)
+    {
+        using var wake = listener.Subscribe(Listener.Operations);
+        while (!cancel.IsCancellationRequested)
+        {
+            await Task.WhenAll(Enumerable.Range(0, Workers).Select(_ => DrainAsync(epoch, cancel)));
+            var due = await db.FindAsync<DateTime?>(OperationSql.NextDue, null, cancel);
+            var sleep = due is { } at ? at - Now() : LongestSleep;
+            await wake.WaitAsync(sleep < TimeSpan.Zero ? TimeSpan.Zero : sleep > LongestSleep ? LongestSleep : sleep, cancel);
+        }
+    }
+
+    async Task DrainAsync(long epoch, CancellationToken cancel)
+    {
+        while (await RunOneAsync(epoch, cancel)) { }
+    }
+
+    /// <summary>Runs one step of one operation that is due; false when there is none.</summary>
+    /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
+    public async Task<bool> RunOneAsync(long epoch, CancellationToken cancel)
+    {
+        OperationRow? operation = null;
+        try
+        {
+            return await db.InTransactionAsync(async transaction =>
+            {
+                if (await transaction.FindAsync<long?>(SeatSql.Hold, new { epoch }, cancel) is null) throw new SeatLostException(epoch);
+                operation = await transaction.FindAsync<OperationRow>(OperationSql.Take, new { now = Now() }, cancel);
+                if (operation is null) return false;
+                await StepAsync(operation, transaction, cancel);
+                return true;
+            }, cancel);
+        }
+        catch (Exception error) when (operation is not null && error is not SeatLostException && !cancel.IsCancellationRequested)
+        {
+            Log.StepThrew(log, operation.Kind, operation.Id, operation.Step, error);
+            var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, operation.Attempt), LongestPause.TotalSeconds));
+            await db.ExecuteAsync(OperationSql.Postpone, new { id = operation.Id, runAt = Now() + pause, detail = error.ToString() }, cancel);
+            return true;
+        }
+    }
+
+    async Task StepAsync(OperationRow operation, NpgsqlTransaction transaction, CancellationToken cancel)
+    {
+        var kind = byName[operation.Kind];
+        var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = operation.Vm }, cancel)
+            ?? throw new InvalidOperationException($"Operation {operation.Id} has no VM {operation.Vm}.");
+        var context = new StepContext(operation, vm, transaction, Now());
+        if (operation.Asked == "force")
+        {
+            await kind.ForceAsync(context, cancel);
+            await SaveAsync(context, "failed", operation.Step, TimeSpan.Zero, "Ended by an operator.", "Ended by an operator", cancel);
+            return;
+        }
+        var undoing = operation.Status == "undoing";
+        var next = undoing ? await kind.UndoAsync(context, cancel)
+            : operation.Asked == "cancel" && kind.Cancellable ? new Next.Fail(new Problem(ProblemKind.Conflict, "Cancelled."))
+            : await kind.RunAsync(context, cancel);
+        if (next is Next.Wait && !undoing && context.Now >= operation.DeadlineAt)
+            next = await kind.OverdueAsync(context, cancel);
+        await ApplyAsync(context, next, undoing, cancel);
+    }
+
+    Task ApplyAsync(StepContext context, Next next, bool undoing, CancellationToken cancel)
+    {
+        var operation = context.Operation;
+        var ended = operation.Problem == "Cancelled." ? "cancelled" : "failed";
+        return next switch
+        {
+            Next.GoTo on => SaveAsync(context, operation.Status, on.Step, TimeSpan.Zero, operation.Problem, on.Message, cancel),
+            Next.Wait wait => SaveAsync(context, operation.Status, operation.Step, Until(operation, wait.For, undoing, context.Now), operation.Problem, null, cancel),
+            Next.Done done when undoing => SaveAsync(context, ended, operation.Step, TimeSpan.Zero, operation.Problem, done.Message, cancel),
+            Next.Done done => SaveAsync(context, "done", operation.Step, TimeSpan.Zero, "", done.Message, cancel),
+            Next.Fail fail => SaveAsync(context, "undoing", operation.Step, TimeSpan.Zero, fail.Problem.Message, fail.Problem.Message, cancel, fail.Problem.Detail),
+            _ => throw new InvalidOperationException($"A step answered {next}."),
+        };
+    }
+
+    /// <summary>A wait never sleeps past the deadline, so that the deadline is kept to the moment.</summary>
+    static TimeSpan Until(OperationRow operation, TimeSpan wait, bool undoing, DateTime now)
+    {
+        var left = operation.DeadlineAt - now;
+        return undoing || left <= TimeSpan.Zero || wait < left ? wait : left;
+    }
+
+    static async Task SaveAsync(
+        StepContext context, string status, string step, TimeSpan pause, string problem, string? message, CancellationToken cancel, string? detail = null)
+    {
+        var (id, now) = (context.Operation.Id, context.Now);
+        await context.Transaction.ExecuteAsync(OperationSql.Save, new
+        {
+            id,
+            step,
+            status,
+            runAt = now + pause,
+            attempt = 0,
+            finished = status is "done" or "failed" or "cancelled" ? now : (DateTime?)null,
+            problem,
+            detail = detail ?? "",
+        }, cancel);
+        if (message is not null)
+            await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);
+        // Pages listen to the VM, not to the operation.
+        await context.Transaction.ExecuteAsync(OperationSql.TellVm, new { vm = context.Vm.Id }, cancel);
+    }
+
+    DateTime Now() => time.GetUtcNow().UtcDateTime;
+
+    static partial class Log
+    {
+        [LoggerMessage(210, LogLevel.Error, "Operation {Kind} {Id}: step {Step} threw; it is tried again")]
+        public static partial void StepThrew(ILogger log, string kind, long id, string step, Exception error);
+    }
+}
+
+/// <summary>Another process has taken the seat; everything that was being written is rolled back.</summary>
+public sealed class SeatLostException(long epoch) : Exception($"Epoch {epoch} is no longer in force.");

@@ -1,0 +1,16 @@
+namespace Capsul.Hub.Features.Billing;
+
+/// <summary>Sums with prices. Dollars throughout; rounding is for showing only, and never in the payer's disfavour by surprise.</summary>
+public static class Prices
+{
+    /// <summary>365.25 days / 12, rounded to two places as the price list says.</summary>
+    public const decimal DaysPerMonth = 30.44m;
+
+    public static decimal PerDay(decimal dollarsPerMonth) => dollarsPerMonth / DaysPerMonth;
+
+    /// <summary>Down to the cent: what somebody has.</summary>
+    public static decimal Floor(decimal dollars) => Math.Floor(dollars * 100) / 100;
+
+    /// <summary>Up to the cent: what something costs.</summary>
+    public static decimal Ceiling(decimal dollars) => Math.Ceiling(dollars * 100) / 100;
+}

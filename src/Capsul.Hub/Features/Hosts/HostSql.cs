@@ -1,0 +1,149 @@
+namespace Capsul.Hub.Features.Hosts;
+
+/// <summary>A host as operators see it. Memory in MiB.</summary>
+public sealed record HostRow(
+    string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem, string Version,
+    string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, int MemoryUsedMb);
+
+/// <summary>A VM as it goes down the line.</summary>
+public sealed record WantedRow(
+    string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus, int MemoryMb, int DiskGb,
+    string Image, string ImageSha256, string? Mac, string? Address, string[] Keys);
+
+public static class HostSql
+{
+    public const string List = """
+        -- HostSql.List
+        SELECT h.id, h.state, h.accepts, h.generation, h.last_seen, h.online, h.problem, h.version, h.hypervisor, h.cpus, h.memory_mb,
+            h.disk_free_mb,
+            (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::integer AS vms,
+            (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::integer AS memory_used_mb
+        FROM hosts h ORDER BY h.id
+        """;
+
+    public const string Invite = """
+        -- HostSql.Invite
+        INSERT INTO hosts (id) VALUES (@id) ON CONFLICT (id) DO NOTHING
+        """;
+
+    public const string AddToken = """
+        -- HostSql.AddToken
+        INSERT INTO join_tokens (token_hash, host, created, expires) VALUES (@hash, @host, @now, @expires)
+        """;
+
+    /// <summary>A token counts once: the row is marked in the statement that finds it.</summary>
+    public const string UseToken = """
+        -- HostSql.UseToken
+        UPDATE join_tokens SET used = @now WHERE token_hash = @hash AND used IS NULL AND expires > @now RETURNING host
+        """;
+
+    public const string Join = """
+        -- HostSql.Join
+        UPDATE hosts SET state = 'joined', certificate = @certificate, old_certificate = NULL WHERE id = @id AND state <> 'revoked'
+        """;
+
+    public const string Renew = """
+        -- HostSql.Renew
+        UPDATE hosts SET old_certificate = certificate, certificate = @certificate WHERE id = @id AND state = 'joined'
+        """;
+
+    /// <summary>Whose certificate it is. The old one is good until the new one is used.</summary>
+    public const string ByCertificate = """
+        -- HostSql.ByCertificate
+        SELECT id FROM hosts WHERE state = 'joined' AND (certificate = @hash OR old_certificate = @hash)
+        """;
+
+    public const string ForgetOldCertificate = """
+        -- HostSql.ForgetOldCertificate
+        UPDATE hosts SET old_certificate = NULL WHERE id = @id AND certificate = @hash AND old_certificate IS NOT NULL
+        """;
+
+    public const string Revoke = """
+        -- HostSql.Revoke
+        UPDATE hosts SET state = 'revoked', certificate = NULL, old_certificate = NULL, online = FALSE WHERE id = @id AND state <> 'revoked'
+        """;
+
+    public const string IsJoined = """
+        -- HostSql.IsJoined
+        SELECT EXISTS (SELECT FROM hosts WHERE id = @id AND state = 'joined')
+        """;
+
+    public const string SaveFacts = """
+        -- HostSql.SaveFacts
+        UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor, cpus = @cpus,
+            memory_mb = @memoryMb, disk_free_mb = @diskFreeMb
+        WHERE id = @id
+        """;
+
+    public const string Heartbeat = """
+        -- HostSql.Heartbeat
+        UPDATE hosts SET online = @answers, last_seen = CASE WHEN @answers THEN @now ELSE last_seen END, disk_free_mb = @diskFreeMb, problem = @problem
+        WHERE id = @id
+        """;
+
+    public const string Offline = """
+        -- HostSql.Offline
+        UPDATE hosts SET online = FALSE WHERE id = @id AND online
+        """;
+
+    public const string SilentOffline = """
+        -- HostSql.SilentOffline
+        UPDATE hosts SET online = FALSE WHERE online AND last_seen < @silent
+        """;
+
+    public const string PutImage = """
+        -- HostSql.PutImage
+        INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
+        VALUES (@id, @title, @loginUser, @minDiskGb, @minMemoryMb)
+        ON CONFLICT (id) DO UPDATE SET title = excluded.title, login_user = excluded.login_user,
+            min_disk_gb = excluded.min_disk_gb, min_memory_mb = excluded.min_memory_mb
+        """;
+
+    public const string ClearImages = """
+        -- HostSql.ClearImages
+        DELETE FROM host_images WHERE host = @host AND NOT (image = ANY(@images))
+        """;
+
+    public const string PutHostImage = """
+        -- HostSql.PutHostImage
+        INSERT INTO host_images (host, image, sha256) VALUES (@host, @image, @sha256)
+        ON CONFLICT (host, image) DO UPDATE SET sha256 = excluded.sha256
+        """;
+
+    public const string PutAddresses = """
+        -- HostSql.PutAddresses
+        INSERT INTO addresses (host, address, mac)
+        SELECT @host, address::inet, mac::macaddr FROM unnest(@addresses::text[], @macs::text[]) AS n (address, mac)
+        ON CONFLICT DO NOTHING
+        """;
+
+    /// <summary>Free addresses that are no longer in the host's network. Taken ones stay until their VM is gone.</summary>
+    public const string DropAddresses = """
+        -- HostSql.DropAddresses
+        DELETE FROM addresses WHERE host = @host AND vm IS NULL AND NOT (host(address) = ANY(@addresses))
+        """;
+
+    public const string CountAddresses = """
+        -- HostSql.CountAddresses
+        SELECT count(*)::integer FROM addresses WHERE host = @host AND host(address) = ANY(@addresses)
+        """;
+
+    public const string Generation = """
+        -- HostSql.Generation
+        SELECT generation FROM hosts WHERE id = @id AND state = 'joined'
+        """;
+
+    /// <summary>
+    /// What should be on a host, as far as it changed after @since. A VM that is gone and was reported so is left out: the Spoke has
+    /// nothing of it.
+    /// </summary>
+    public const string Wanted = """
+        -- HostSql.Wanted
+        SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb, v.disk_gb, v.image,
+            v.image_sha256, a.mac::text AS mac, host(a.address) AS address,
+            ARRAY(SELECT k.type || ' ' || k.key FROM vm_ssh_keys k WHERE k.vm = v.id ORDER BY k.name) AS keys
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        WHERE v.host = @host AND v.wanted_generation > @since AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
+        ORDER BY v.wanted_generation, v.id
+        """;
+}

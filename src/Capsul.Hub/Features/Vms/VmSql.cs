@@ -1,0 +1,217 @@
+using Capsul.Hub.Database;
+using Npgsql;
+
+namespace Capsul.Hub.Features.Vms;
+
+/// <summary>A VM as its owner and the operations see it. Money in dollars a month, memory in MiB, disk in GiB.</summary>
+public sealed record VmRow(
+    string Id, string Email, string Name, string Size, string Image, string LoginUser, string Host, DateTime Created, DateTime? Deleted,
+    decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted, long WantedGeneration, int Restarts,
+    string Observed, long ObservedGeneration, int ObservedRestarts, DateTime? ObservedAt, int Phase, string SshHost, int SshPort,
+    string ConsoleTail, string Problem, bool ProblemFinal, string? Address)
+{
+    /// <summary>The Spoke has answered to the last thing that was wanted.</summary>
+    public bool Answered => ObservedGeneration >= WantedGeneration;
+
+    /// <summary>SSH answered and the host keys were read (phase READY of the wire contract).</summary>
+    public bool Ready => Phase >= (int)Wire.Phase.Ready;
+}
+
+/// <summary>A host key, read over the serial console. Fingerprint as <c>SHA256:…</c>.</summary>
+public sealed record VmHostKeyRow(string Type, string Key, string Fingerprint);
+
+/// <summary>What can be bought.</summary>
+public sealed record SizeRow(string Id, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb);
+
+/// <summary>What can be booted.</summary>
+public sealed record ImageRow(string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb, bool Deprecated);
+
+/// <summary>A host with its version of the image, with room for the size, and a free address.</summary>
+public sealed record PlaceRow(string Host, string ImageSha256);
+
+/// <summary>An address that is ours now.</summary>
+public sealed record AddressRow(string Address, string Mac);
+
+/// <summary>Statements on vms, addresses, sizes, images and usage: the tables of this feature.</summary>
+public static class VmSql
+{
+    const string Columns = """
+        v.id, v.email, v.name, v.size, v.image, v.login_user, v.host, v.created, v.deleted, v.dollars_per_month, v.vcpus, v.memory_mb,
+        v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed, v.observed_generation, v.observed_restarts,
+        v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail, v.problem, v.problem_final, host(a.address) AS address
+        """;
+
+    /// <summary>One VM of one account; another's is not there.</summary>
+    public const string Find = $"""
+        -- VmSql.Find
+        SELECT {Columns}
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        WHERE v.id = @id AND v.email = @email
+        """;
+
+    /// <summary>The same, locked for a decision.</summary>
+    public const string Lock = $"""
+        -- VmSql.Lock
+        SELECT {Columns}
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        WHERE v.id = @id AND v.email = @email FOR UPDATE OF v
+        """;
+
+    /// <summary>For operations and the link, which act for no account.</summary>
+    public const string LockAny = $"""
+        -- VmSql.LockAny
+        SELECT {Columns}
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        WHERE v.id = @id FOR UPDATE OF v
+        """;
+
+    /// <summary>Living VMs and those that failed within the last day, newest first.</summary>
+    public const string List = $"""
+        -- VmSql.List
+        SELECT {Columns}
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        WHERE v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now - interval '1 day'))
+        ORDER BY v.created DESC, v.id
+        """;
+
+    public const string HostKeys = """
+        -- VmSql.HostKeys
+        SELECT type, key, fingerprint FROM vm_ssh_host_keys WHERE vm = @id ORDER BY type
+        """;
+
+    public const string Sizes = """
+        -- VmSql.Sizes
+        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE NOT retired ORDER BY dollars_per_month, id
+        """;
+
+    /// <summary>Images that some host that can take VMs has.</summary>
+    public const string Images = """
+        -- VmSql.Images
+        SELECT i.id, i.title, i.login_user, i.min_disk_gb, i.min_memory_mb, i.deprecated
+        FROM images i
+        WHERE NOT i.deprecated AND EXISTS (SELECT FROM host_images hi JOIN hosts h ON h.id = hi.host
+            WHERE hi.image = i.id AND h.state = 'joined' AND h.accepts)
+        ORDER BY i.title, i.id
+        """;
+
+    public const string FindSize = """
+        -- VmSql.FindSize
+        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE id = @id AND NOT retired
+        """;
+
+    public const string FindImage = """
+        -- VmSql.FindImage
+        SELECT id, title, login_user, min_disk_gb, min_memory_mb, deprecated FROM images WHERE id = @id
+        """;
+
+    public const string DeprecateImage = """
+        -- VmSql.DeprecateImage
+        UPDATE images SET deprecated = @deprecated WHERE id = @id
+        """;
+
+    public const string LockAccount = """
+        -- VmSql.LockAccount
+        SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR UPDATE
+        """;
+
+    public const string CountAlive = """
+        -- VmSql.CountAlive
+        SELECT count(*)::integer FROM vms WHERE email = @email AND deleted IS NULL
+        """;
+
+    /// <summary>
+    /// The host with most free memory that is online, takes VMs, has the image and an address, and has the memory. Disks are thin, so
+    /// a host must only keep 4 GiB free. The host row is locked, so that two creates do not share the last room.
+    /// </summary>
+    public const string FindPlace = """
+        -- VmSql.FindPlace
+        SELECT h.id AS host, hi.sha256 AS image_sha256
+        FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
+        WHERE h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
+            AND h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) >= @memory_mb
+            AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
+        ORDER BY h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) DESC, h.id
+        LIMIT 1 FOR UPDATE OF h
+        """;
+
+    /// <summary>The free address that has been free the longest, so that a freed one cools down.</summary>
+    public const string TakeAddress = """
+        -- VmSql.TakeAddress
+        UPDATE addresses SET vm = @vm, freed = NULL
+        WHERE (host, address) = (SELECT host, address FROM addresses WHERE host = @host AND vm IS NULL
+            ORDER BY freed NULLS FIRST, address LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING host(address) AS address, mac::text AS mac
+        """;
+
+    public const string FreeAddress = """
+        -- VmSql.FreeAddress
+        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = @id
+        """;
+
+    /// <summary>Every change of what should run on a host has a new generation; the trigger tells the link.</summary>
+    public const string NextGeneration = """
+        -- VmSql.NextGeneration
+        UPDATE hosts SET generation = generation + 1 WHERE id = @host RETURNING generation
+        """;
+
+    public const string Insert = """
+        -- VmSql.Insert
+        INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month, vcpus, memory_mb,
+            disk_gb, state, wanted, wanted_generation)
+        VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @vcpus, @memoryMb,
+            @diskGb, 'creating', 'on', @generation)
+        """;
+
+    public const string CountKeys = """
+        -- VmSql.CountKeys
+        SELECT count(*)::integer FROM ssh_keys WHERE email = @email AND id = ANY(@keyIds)
+        """;
+
+    public const string InsertKeys = """
+        -- VmSql.InsertKeys
+        INSERT INTO vm_ssh_keys (vm, name, type, key)
+        SELECT @vm, name, type, key FROM ssh_keys WHERE email = @email AND id = ANY(@keyIds)
+        """;
+
+    public const string SetState = """
+        -- VmSql.SetState
+        UPDATE vms SET state = @state WHERE id = @id
+        """;
+
+    /// <summary>What should be, from now on. Problems of before no longer count.</summary>
+    public const string Want = """
+        -- VmSql.Want
+        UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation, restarts = restarts + @restarts,
+            stop_grace_seconds = @graceSeconds, problem = '', problem_final = FALSE,
+            phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
+        WHERE id = @id
+        """;
+
+    public const string MarkGone = """
+        -- VmSql.MarkGone
+        UPDATE vms SET state = @state, deleted = @now, problem = @problem WHERE id = @id AND wanted = 'gone' AND deleted IS NULL
+        """;
+
+    /// <summary>Begins to charge. No-op when a span is open.</summary>
+    public const string OpenUsage = """
+        -- VmSql.OpenUsage
+        INSERT INTO usage_spans (vm, email, span, dollars_per_month)
+        SELECT id, email, tstzrange(greatest(@now, coalesce((SELECT max(upper(span)) FROM usage_spans WHERE vm = @id), @now)), NULL), dollars_per_month
+        FROM vms WHERE id = @id AND NOT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))
+        """;
+
+    /// <summary>Ends the charge. A span that would be empty is taken away: nothing was used.</summary>
+    public const string CloseUsage = """
+        -- VmSql.CloseUsage
+        WITH empty AS (DELETE FROM usage_spans WHERE vm = @id AND upper_inf(span) AND lower(span) >= @now)
+        UPDATE usage_spans SET span = tstzrange(lower(span), @now) WHERE vm = @id AND upper_inf(span) AND lower(span) < @now
+        """;
+
+    /// <summary>Raises the host's generation and says what this VM should be.</summary>
+    public static async Task WantAsync(
+        this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, int restarts, TimeSpan grace, CancellationToken cancel)
+    {
+        var generation = await transaction.FindAsync<long>(NextGeneration, new { host = vm.Host }, cancel);
+        await transaction.ExecuteAsync(Want, new { id = vm.Id, state, wanted, generation, restarts, graceSeconds = (int)grace.TotalSeconds }, cancel);
+    }
+}
