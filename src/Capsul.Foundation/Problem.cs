@@ -27,6 +27,9 @@ public enum ProblemKind
 /// </summary>
 public sealed record Problem(ProblemKind Kind, string Message, string? Detail = null)
 {
+    /// <summary>The form field that is wrong, where one is; a page shows the sentence beside it.</summary>
+    public string? Field { get; init; }
+
     /// <summary>Exit code of a CLI verb that ends with this problem (sysexits.h numbers where one fits).</summary>
     public int ExitCode => Kind switch
     {

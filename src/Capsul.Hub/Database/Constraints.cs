@@ -13,7 +13,7 @@ public static class Constraints
     {
         ["ssh_keys_name_once"] = new(ProblemKind.Conflict, "You already have a key with that name."),
         ["ssh_keys_key_once"] = new(ProblemKind.Conflict, "You have already added this key."),
-        ["vms_name_once"] = new(ProblemKind.Conflict, "You already have a capsul with that name."),
+        ["vms_name_once"] = new(ProblemKind.Conflict, "You already have a capsul with that name.") { Field = "Name" },
         ["operations_one_for_a_vm"] = new(ProblemKind.Conflict, "Something else is already being done to this capsul; wait until it is finished."),
     };
 

@@ -7,6 +7,9 @@ namespace Capsul.Hub.Features.Billing;
 public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMonth)
 {
     public decimal Balance => Paid - Used;
+
+    /// <summary>How many days the balance lasts at present prices; null when nothing is spent.</summary>
+    public decimal? RunwayDays => DollarsPerMonth == 0 ? null : Math.Max(0, Balance / Prices.PerDay(DollarsPerMonth));
 }
 
 public static class BillingSql
@@ -22,5 +25,26 @@ public static class BillingSql
             (SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0)
                 / (30.44 * 86400) FROM usage_spans WHERE email = @email AND lower(span) < @now) AS used,
             (SELECT coalesce(sum(dollars_per_month), 0) FROM vms WHERE email = @email AND deleted IS NULL) AS dollars_per_month
+        """;
+
+    public sealed record VmCost(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
+
+    /// <summary>What each VM of an account has cost so far, the living ones first.</summary>
+    public const string CostOfVms = """
+        -- BillingSql.CostOfVms
+        SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month,
+            sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span)) * u.dollars_per_month) / (30.44 * 86400) AS used
+        FROM usage_spans u JOIN vms v ON v.id = u.vm
+        WHERE u.email = @email AND lower(u.span) < @now
+        GROUP BY v.id
+        ORDER BY v.deleted DESC NULLS FIRST, v.created DESC, v.id
+        LIMIT 200
+        """;
+
+    /// <summary>What one VM has cost so far.</summary>
+    public const string CostOfVm = """
+        -- BillingSql.CostOfVm
+        SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0) / (30.44 * 86400)
+        FROM usage_spans WHERE vm = @vm AND lower(span) < @now
         """;
 }

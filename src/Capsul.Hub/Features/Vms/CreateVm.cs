@@ -24,21 +24,21 @@ public static partial class CreateVm
     public static Problem? Decide(Input input, Facts facts)
     {
         if (!string.IsNullOrEmpty(input.Name) && !HostName().IsMatch(input.Name))
-            return new(ProblemKind.Invalid, "A name is 1 to 63 lower-case letters, digits and hyphens, and neither begins nor ends with a hyphen.");
+            return new(ProblemKind.Invalid, "A name is 1 to 63 lower-case letters, digits and hyphens, and neither begins nor ends with a hyphen.") { Field = nameof(Input.Name) };
         if (facts.Size is null)
-            return new(ProblemKind.Invalid, string.IsNullOrEmpty(input.Size) ? "Choose a size." : $"There is no size called {Quote(input.Size)}.");
+            return new(ProblemKind.Invalid, string.IsNullOrEmpty(input.Size) ? "Choose a size." : $"There is no size called {Quote(input.Size)}.") { Field = nameof(Input.Size) };
         if (facts.Image is null)
-            return new(ProblemKind.Invalid, string.IsNullOrEmpty(input.Image) ? "Choose an image." : $"There is no image called {Quote(input.Image)}.");
+            return new(ProblemKind.Invalid, string.IsNullOrEmpty(input.Image) ? "Choose an image." : $"There is no image called {Quote(input.Image)}.") { Field = nameof(Input.Image) };
         if (facts.Image.Deprecated)
-            return new(ProblemKind.Invalid, $"The image {facts.Image.Title} is no longer offered for new capsuls.");
+            return new(ProblemKind.Invalid, $"The image {facts.Image.Title} is no longer offered for new capsuls.") { Field = nameof(Input.Image) };
         if (facts.Size.DiskGb < facts.Image.MinDiskGb)
-            return new(ProblemKind.Invalid, $"{facts.Image.Title} needs a disk of {facts.Image.MinDiskGb} GB or more; size {facts.Size.Id} has {facts.Size.DiskGb} GB.");
+            return new(ProblemKind.Invalid, $"{facts.Image.Title} needs a disk of {facts.Image.MinDiskGb} GB or more; size {facts.Size.Id} has {facts.Size.DiskGb} GB.") { Field = nameof(Input.Size) };
         if (facts.Size.MemoryMb < facts.Image.MinMemoryMb)
-            return new(ProblemKind.Invalid, $"{facts.Image.Title} needs {facts.Image.MinMemoryMb} MB of memory or more; size {facts.Size.Id} has {facts.Size.MemoryMb} MB.");
+            return new(ProblemKind.Invalid, $"{facts.Image.Title} needs {facts.Image.MinMemoryMb} MB of memory or more; size {facts.Size.Id} has {facts.Size.MemoryMb} MB.") { Field = nameof(Input.Size) };
         if (input.KeyIds.Count == 0)
-            return new(ProblemKind.Invalid, "Choose at least one SSH key; without one nobody could log in.");
+            return new(ProblemKind.Invalid, "Choose at least one SSH key; without one nobody could log in.") { Field = nameof(Input.KeyIds) };
         if (facts.KeysFound != input.KeyIds.Distinct().Count())
-            return new(ProblemKind.Invalid, "One of the chosen SSH keys does not exist any more.");
+            return new(ProblemKind.Invalid, "One of the chosen SSH keys does not exist any more.") { Field = nameof(Input.KeyIds) };
         if (facts.Alive >= facts.MaxVms)
             return new(ProblemKind.Conflict, $"You have {facts.Alive} capsuls, which is as many as your account may have. Write to support for more.");
         return CheckFunds(facts.Size, facts.Balance);

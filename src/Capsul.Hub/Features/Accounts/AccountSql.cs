@@ -1,0 +1,39 @@
+namespace Capsul.Hub.Features.Accounts;
+
+/// <summary>Statements over <c>accounts</c> and <c>sessions</c>.</summary>
+public static class AccountSql
+{
+    public const string Create = """
+        -- AccountSql.Create
+        INSERT INTO accounts (email, created) VALUES (@email, @now)
+        ON CONFLICT (email) DO NOTHING
+        """;
+
+    public const string CreateSession = """
+        -- AccountSql.CreateSession
+        INSERT INTO sessions (id_hash, email, created, expires) VALUES (@hash, @email, @now, @expires)
+        """;
+
+    public sealed record Session(string Email, DateTime Expires);
+
+    public const string FindSession = """
+        -- AccountSql.FindSession
+        SELECT email, expires FROM sessions WHERE id_hash = @hash AND expires > @now
+        """;
+
+    public const string ExtendSession = """
+        -- AccountSql.ExtendSession
+        UPDATE sessions SET expires = @expires WHERE id_hash = @hash AND expires < @expires
+        """;
+
+    public const string DeleteSession = """
+        -- AccountSql.DeleteSession
+        DELETE FROM sessions WHERE id_hash = @hash
+        """;
+
+    public const string SweepSessions = """
+        -- AccountSql.SweepSessions
+        DELETE FROM sessions WHERE id_hash IN (
+            SELECT id_hash FROM sessions WHERE expires < @now ORDER BY id_hash LIMIT 500 FOR UPDATE SKIP LOCKED)
+        """;
+}

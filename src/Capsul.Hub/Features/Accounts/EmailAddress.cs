@@ -1,0 +1,36 @@
+using Capsul.Foundation;
+
+namespace Capsul.Hub.Features.Accounts;
+
+/// <summary>An e-mail address as Capsul keeps it: trimmed, lower case, ASCII, fit for the head of a mail.</summary>
+public static class EmailAddress
+{
+    /// <summary>Most characters of an address (RFC 5321, by way of its path limit).</summary>
+    public const int MaxChars = 254;
+
+    const string LocalSigns = "!#$%&'*+-/=?^_`{|}~.";
+
+    public static Outcome<string> Parse(string? text)
+    {
+        var email = (text ?? "").Trim().ToLowerInvariant();
+        if (email.Length == 0)
+            return new Problem(ProblemKind.Invalid, "Enter your e-mail address.");
+        if (email.Length > MaxChars)
+            return new Problem(ProblemKind.Invalid, "That is longer than an e-mail address can be.");
+        if (!email.All(char.IsAscii))
+            return new Problem(ProblemKind.Invalid, "Only plain letters, digits and signs work in the address; write an international domain in its xn-- form.");
+        var at = email.LastIndexOf('@');
+        if (at < 1 || at == email.Length - 1)
+            return new Problem(ProblemKind.Invalid, "An e-mail address looks like name@example.org.");
+        return IsLocal(email[..at]) && IsDomain(email[(at + 1)..])
+            ? email
+            : new Problem(ProblemKind.Invalid, "An e-mail address looks like name@example.org; this one has something else in it.");
+    }
+
+    static bool IsLocal(string local) =>
+        local.Length <= 64 && local[0] != '.' && local[^1] != '.' && !local.Contains("..", StringComparison.Ordinal)
+        && local.All(c => char.IsAsciiLetterOrDigit(c) || LocalSigns.Contains(c, StringComparison.Ordinal));
+
+    static bool IsDomain(string domain) => domain.Split('.').All(label =>
+        label.Length is >= 1 and <= 63 && label[0] != '-' && label[^1] != '-' && label.All(c => char.IsAsciiLetterOrDigit(c) || c == '-'));
+}

@@ -1,0 +1,53 @@
+using Capsul.Hub.Database;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Http;
+using Npgsql;
+
+namespace Capsul.Hub.Features.Accounts;
+
+/// <summary>Signed-in browsers: rows in <c>sessions</c>, found by the cookie. Thirty days from the last use, looked at on each request.</summary>
+public sealed class Sessions(Db db, TimeProvider time, Site site)
+{
+    public static readonly TimeSpan Lifetime = TimeSpan.FromDays(30);
+
+    /// <summary>The row and the cookie are renewed at most this often, so that reading a page is not a write.</summary>
+    static readonly TimeSpan RenewAfter = TimeSpan.FromDays(1);
+
+    string CookieName => site.Cookie("capsul-session");
+
+    DateTime Now => time.GetUtcNow().UtcDateTime;
+
+    /// <summary>Makes a session in the caller's transaction. Its id goes into the cookie after the commit: <see cref="SetCookie"/>.</summary>
+    public async Task<string> CreateAsync(NpgsqlTransaction transaction, string email, CancellationToken cancel)
+    {
+        var id = Secret.Make();
+        await transaction.ExecuteAsync(AccountSql.CreateSession, new { hash = Secret.Hash(id), email, now = Now, expires = Now + Lifetime }, cancel);
+        return id;
+    }
+
+    public void SetCookie(HttpContext context, string id) => context.Response.Cookies.Append(CookieName, id, site.CookieFor(Lifetime));
+
+    /// <summary>The account of the request's session, or null.</summary>
+    public async Task<string?> FindAsync(HttpContext context, CancellationToken cancel)
+    {
+        if (context.Request.Cookies[CookieName] is not { Length: > 0 and <= 100 } id)
+            return null;
+        var hash = Secret.Hash(id);
+        if (await db.FindAsync<AccountSql.Session>(AccountSql.FindSession, new { hash, now = Now }, cancel) is not { } session)
+            return null;
+        if (session.Expires - Now < Lifetime - RenewAfter)
+        {
+            await db.ExecuteAsync(AccountSql.ExtendSession, new { hash, expires = Now + Lifetime }, cancel);
+            SetCookie(context, id);
+        }
+        return session.Email;
+    }
+
+    /// <summary>Ends the request's session, everywhere and at once.</summary>
+    public async Task EndAsync(HttpContext context, CancellationToken cancel)
+    {
+        if (context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id)
+            await db.ExecuteAsync(AccountSql.DeleteSession, new { hash = Secret.Hash(id) }, cancel);
+        context.Response.Cookies.Delete(CookieName, site.CookieFor(TimeSpan.Zero));
+    }
+}

@@ -1,0 +1,26 @@
+using Capsul.Foundation;
+
+namespace Capsul.Hub.Features.Accounts;
+
+/// <summary>Following a mailed link.</summary>
+public static class SignInLink
+{
+    /// <summary>Whose session to make.</summary>
+    public sealed record Plan(string Email);
+
+    /// <summary>Whether the link still lets its bearer in.</summary>
+    public static Outcome<Plan> Decide(SignInSql.Token? token, DateTime now) => token switch
+    {
+        null => new Problem(ProblemKind.NotFound, "This link is not one of ours, or it is long past. Check that the whole address was copied, or ask for a new link."),
+        { Used: not null } => new Problem(ProblemKind.Conflict, "This link has already been used. Each link signs in once; ask for a new one."),
+        _ when token.Expires <= now => new Problem(ProblemKind.Conflict,
+            $"This link is too old. A link works for {SignIn.Lifetime.TotalMinutes:0} minutes; ask for a new one."),
+        _ => new Plan(token.Email),
+    };
+
+    /// <summary>
+    /// Whether opening the link is enough. Mail scanners open links to look at them; so opening signs in only the browser that asked
+    /// for the link (it holds a cookie that says so), or anybody while developing. Others get a page with a button.
+    /// </summary>
+    public static bool OpensAtOnce(bool browserAsked, bool development) => browserAsked || development;
+}

@@ -1,0 +1,66 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+
+namespace Capsul.Hub.Features.Accounts;
+
+[Authorize(Policies.Public)]
+public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, Settings settings, TimeProvider time) : PageModel
+{
+    [BindProperty(SupportsGet = true)]
+    public string Token { get; set; } = "";
+
+    /// <summary>The account that the button signs in to.</summary>
+    public string Email { get; private set; } = "";
+
+    public Problem? Problem { get; private set; }
+
+    public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
+    {
+        if (HttpMethods.IsGet(Request.Method) && SignInLink.OpensAtOnce(asked.Asked(HttpContext, Token), settings.Development))
+            return await OnPostAsync(cancel);
+        var token = await db.FindAsync<SignInSql.Token>(SignInSql.Find, new { hash = Secret.Hash(Token) }, cancel);
+        return SignInLink.Decide(token, time.GetUtcNow().UtcDateTime).Refused(out var problem, out var plan) ? Refuse(problem) : Offer(plan.Email);
+    }
+
+    public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
+    {
+        if ((await UseAsync(cancel)).Refused(out var problem, out var session))
+            return Refuse(problem);
+        // Whoever was signed in here before is so no longer.
+        await sessions.EndAsync(HttpContext, cancel);
+        sessions.SetCookie(HttpContext, session);
+        asked.Forget(HttpContext);
+        return Redirect("/console");
+    }
+
+    Task<Outcome<string>> UseAsync(CancellationToken cancel) => db.DecideAsync<string>(async transaction =>
+    {
+        var now = time.GetUtcNow().UtcDateTime;
+        var hash = Secret.Hash(Token);
+        var token = await transaction.FindAsync<SignInSql.Token>(SignInSql.FindForUse, new { hash }, cancel);
+        if (SignInLink.Decide(token, now).Refused(out var problem, out var plan))
+            return problem;
+        await transaction.ExecuteAsync(SignInSql.Use, new { hash, now }, cancel);
+        await transaction.ExecuteAsync(AccountSql.Create, new { email = plan.Email, now }, cancel);
+        await transaction.ExecuteAsync(AccountSql.SweepSessions, new { now }, cancel);
+        return await sessions.CreateAsync(transaction, plan.Email, cancel);
+    }, cancel);
+
+    PageResult Refuse(Problem problem)
+    {
+        Problem = problem;
+        Response.StatusCode = problem.HttpStatus;
+        return Page();
+    }
+
+    PageResult Offer(string email)
+    {
+        Email = email;
+        return Page();
+    }
+}

@@ -1,0 +1,53 @@
+using System.Net;
+
+namespace Capsul.Hub.Features.Accounts;
+
+/// <summary>Statements over <c>sign_in_tokens</c>.</summary>
+public static class SignInSql
+{
+    /// <summary>Holds off other requests for the same address or from the same IP until the transaction ends, so that counts are true.</summary>
+    public const string Lock = """
+        -- SignInSql.Lock
+        SELECT count(pg_advisory_xact_lock(hashtextextended('capsul sign-in ' || word, 0)))
+        FROM (SELECT word FROM unnest(CAST(@words AS text[])) AS given (word) ORDER BY word) AS ordered
+        """;
+
+    public sealed record Counted(long LiveForAddress, long RecentForAddress, long RecentForIp);
+
+    public const string Counts = """
+        -- SignInSql.Counts
+        SELECT (SELECT count(*) FROM sign_in_tokens WHERE email = @email AND used IS NULL AND expires > @now) AS live_for_address,
+               (SELECT count(*) FROM sign_in_tokens WHERE email = @email AND created > @since) AS recent_for_address,
+               (SELECT count(*) FROM sign_in_tokens WHERE ip = @ip AND created > @since) AS recent_for_ip
+        """;
+
+    public const string Create = """
+        -- SignInSql.Create
+        INSERT INTO sign_in_tokens (token_hash, email, ip, created, expires) VALUES (@hash, @email, @ip, @now, @expires)
+        """;
+
+    public sealed record Token(string Email, IPAddress Ip, DateTime Created, DateTime Expires, DateTime? Used);
+
+    public const string Find = """
+        -- SignInSql.Find
+        SELECT email, ip, created, expires, used FROM sign_in_tokens WHERE token_hash = @hash
+        """;
+
+    /// <summary>The row stays locked until the transaction ends: of two uses at once the second sees the first.</summary>
+    public const string FindForUse = """
+        -- SignInSql.FindForUse
+        SELECT email, ip, created, expires, used FROM sign_in_tokens WHERE token_hash = @hash FOR UPDATE
+        """;
+
+    public const string Use = """
+        -- SignInSql.Use
+        UPDATE sign_in_tokens SET used = @now WHERE token_hash = @hash AND used IS NULL
+        """;
+
+    /// <summary>Kept a week, so that an old link is told from a wrong one.</summary>
+    public const string Sweep = """
+        -- SignInSql.Sweep
+        DELETE FROM sign_in_tokens WHERE token_hash IN (
+            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY token_hash LIMIT 500 FOR UPDATE SKIP LOCKED)
+        """;
+}

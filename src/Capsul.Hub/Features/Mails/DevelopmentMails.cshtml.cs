@@ -1,0 +1,30 @@
+using System.Text.RegularExpressions;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+
+namespace Capsul.Hub.Features.Mails;
+
+/// <summary>The newest mails, in place of a mailbox: only while developing, and only without an SMTP server. Elsewhere not found.</summary>
+[Authorize(Policies.Public)]
+public sealed partial class DevelopmentMailsPage(Db db, Settings settings) : PageModel
+{
+    public IReadOnlyList<MailSql.Shown> Mails { get; private set; } = [];
+
+    public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
+    {
+        if (settings is not { Development: true, SmtpHost: null })
+            return Problems.Page(new Problem(ProblemKind.NotFound, Problems.Explain(404).Sentence));
+        Mails = await db.ListAsync<MailSql.Shown>(MailSql.Newest, null, cancel);
+        return Page();
+    }
+
+    /// <summary>The text of a mail in pieces; every second one is a link.</summary>
+    public static string[] Pieces(string body) => Links().Split(body);
+
+    [GeneratedRegex(@"(https?://\S+)", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Links();
+}

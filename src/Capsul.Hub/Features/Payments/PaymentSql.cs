@@ -1,0 +1,18 @@
+namespace Capsul.Hub.Features.Payments;
+
+/// <summary>Statements over <c>payments</c>.</summary>
+public static class PaymentSql
+{
+    public const string Record = """
+        -- PaymentSql.Record
+        INSERT INTO payments (created, email, dollars, method, note) VALUES (@now, @email, @dollars, @method, @note)
+        RETURNING id
+        """;
+
+    public sealed record Row(int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
+
+    public const string List = """
+        -- PaymentSql.List
+        SELECT id, created, dollars, method, invalidated, note FROM payments WHERE email = @email ORDER BY id DESC LIMIT 200
+        """;
+}

@@ -1,0 +1,29 @@
+using System.Globalization;
+using Capsul.Foundation;
+
+namespace Capsul.Hub.Features.Payments;
+
+/// <summary>Putting play money on an account, where there is any.</summary>
+public static class TopUp
+{
+    /// <summary>Dollars.</summary>
+    public const decimal Least = 1, Most = 1000;
+
+    public sealed record Facts(bool Development);
+
+    public sealed record Plan(decimal Dollars);
+
+    /// <param name="dollars">As typed: whole dollars, or with two places.</param>
+    public static Outcome<Plan> Decide(Facts facts, string? dollars)
+    {
+        if (!facts.Development)
+            return new Problem(ProblemKind.Forbidden, "There is no play money here.");
+        if (!decimal.TryParse(dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount))
+            return new Problem(ProblemKind.Invalid, "Enter an amount in dollars, such as 10 or 7.50.");
+        if (amount != decimal.Round(amount, 2))
+            return new Problem(ProblemKind.Invalid, "An amount has at most two places after the point.");
+        return amount is >= Least and <= Most
+            ? new Plan(amount)
+            : new Problem(ProblemKind.Invalid, $"Enter an amount from {Least} to {Most} dollars.");
+    }
+}

@@ -1,0 +1,39 @@
+namespace Capsul.Hub.Features.SshKeys;
+
+/// <summary>Statements over <c>ssh_keys</c>.</summary>
+public static class SshKeySql
+{
+    /// <param name="Key">The base64 part of the public key.</param>
+    public sealed record Row(long Id, string Name, string Type, string Key, string Fingerprint, DateTime Created);
+
+    public const string List = """
+        -- SshKeySql.List
+        SELECT id, name, type, key, fingerprint, created FROM ssh_keys WHERE email = @email ORDER BY name, id
+        """;
+
+    public const string Find = """
+        -- SshKeySql.Find
+        SELECT id, name, type, key, fingerprint, created FROM ssh_keys WHERE email = @email AND id = @id
+        """;
+
+    /// <summary>Locks the account, so that the count holds until the transaction ends.</summary>
+    public const string LockAccount = """
+        -- SshKeySql.LockAccount
+        SELECT email FROM accounts WHERE email = @email FOR UPDATE
+        """;
+
+    public const string Count = """
+        -- SshKeySql.Count
+        SELECT count(*) FROM ssh_keys WHERE email = @email
+        """;
+
+    public const string Add = """
+        -- SshKeySql.Add
+        INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES (@email, @name, @type, @key, @fingerprint, @now)
+        """;
+
+    public const string Remove = """
+        -- SshKeySql.Remove
+        DELETE FROM ssh_keys WHERE email = @email AND id = @id
+        """;
+}

@@ -1,0 +1,187 @@
+using System.Net.Sockets;
+using System.Threading.Channels;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Features.Mails;
+using MailKit;
+using MailKit.Net.Smtp;
+using MailKit.Security;
+using Microsoft.Extensions.Logging;
+using MimeKit;
+using Npgsql;
+
+namespace Capsul.Hub.Reconcilers;
+
+/// <summary>
+/// Sends what is in the outbox. A mail is claimed before it is sent: the claim counts the attempt and moves the next one away
+/// (a minute, doubling to four hours), so a Hub that dies in the middle loses nothing and two Hubs do not send the same. After
+/// three days, or when the server says for good that the recipient does not exist, it is given up; the reason stays in the row.
+/// A mail may go out twice only if the Hub dies between the server's last word and the note of it; both copies then carry the same
+/// Message-Id. Without an SMTP server set, mails stay where they are.
+/// </summary>
+public sealed partial class MailSender(Db db, Settings settings, TimeProvider time, ILogger<MailSender> log)
+{
+    static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1), LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
+
+    /// <summary>For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.</summary>
+    static readonly TimeSpan MailTimeout = TimeSpan.FromSeconds(40);
+
+    /// <summary>After a server that does not answer, all mails wait this long, so that a pile of them does not hammer it.</summary>
+    static readonly TimeSpan PauseAfterNoServer = TimeSpan.FromSeconds(20);
+
+    /// <summary>Longest sleep; a lost wake-up costs no more than this.</summary>
+    static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1);
+
+    const int MaxProblemChars = 500;
+
+    readonly Channel<bool> wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+    bool serverAnswered = true;
+
+    DateTime Now => time.GetUtcNow().UtcDateTime;
+
+    /// <summary>There may be something new to send.</summary>
+    public void Wake() => wake.Writer.TryWrite(true);
+
+    /// <summary>Sends for as long as this Hub holds the seat. A database that does not answer is waited for.</summary>
+    public async Task RunAsync(CancellationToken cancel)
+    {
+        while (!cancel.IsCancellationRequested)
+        {
+            try
+            {
+                await SendDueAsync(cancel);
+                await SleepAsync(await SleepForAsync(cancel), cancel);
+            }
+            catch (NpgsqlException error)
+            {
+                LogNoDatabase(error.Message);
+                await SleepAsync(PauseAfterNoServer, cancel);
+            }
+        }
+    }
+
+    /// <summary>Sends what is due now, one after the other over one connection; gives how many were accepted by the server.</summary>
+    public async Task<int> SendDueAsync(CancellationToken cancel)
+    {
+        serverAnswered = true;
+        if (settings.SmtpHost is not { } host)
+            return 0;
+        var count = 0;
+        using var smtp = new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
+        while (serverAnswered && await ClaimAsync(cancel) is { } mail)
+        {
+            if (await TrySendAsync(smtp, host, mail, cancel))
+                count++;
+        }
+        if (smtp.IsConnected)
+            await smtp.DisconnectAsync(quit: true, cancel);
+        return count;
+    }
+
+    Task<MailSql.Due?> ClaimAsync(CancellationToken cancel) =>
+        db.FindAsync<MailSql.Due>(MailSql.Claim,
+            new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
+
+    async Task<bool> TrySendAsync(SmtpClient smtp, string host, MailSql.Due mail, CancellationToken cancel)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        limit.CancelAfter(MailTimeout);
+        try
+        {
+            await ConnectAsync(smtp, host, limit.Token);
+            await smtp.SendAsync(Compose(mail), limit.Token);
+        }
+        catch (Exception error) when (IsExpected(error) && !cancel.IsCancellationRequested)
+        {
+            await NoteAsync(mail, error, cancel);
+            // After an error the state of the conversation is not known; the next mail starts a new one.
+            if (smtp.IsConnected)
+                await smtp.DisconnectAsync(quit: false, cancel);
+            return false;
+        }
+        await db.ExecuteAsync(MailSql.Sent, new { id = mail.Id, attempt = mail.Attempt, now = Now }, cancel);
+        LogSent(mail.Id, mail.Attempt);
+        return true;
+    }
+
+    async Task ConnectAsync(SmtpClient smtp, string host, CancellationToken cancel)
+    {
+        if (smtp.IsConnected)
+            return;
+        serverAnswered = false;
+        await smtp.ConnectAsync(host, settings.SmtpPort, settings.SmtpTls switch
+        {
+            "tls" => SecureSocketOptions.SslOnConnect,
+            "none" => SecureSocketOptions.None,
+            _ => SecureSocketOptions.StartTls,
+        }, cancel);
+        if (settings.SmtpUser is { } user)
+            await smtp.AuthenticateAsync(user, settings.SmtpPassword ?? "", cancel);
+        serverAnswered = true;
+    }
+
+    MimeMessage Compose(MailSql.Due mail)
+    {
+        var from = MailboxAddress.Parse(settings.MailFrom);
+        var message = new MimeMessage
+        {
+            Subject = mail.Subject,
+            Date = new DateTimeOffset(mail.Created, TimeSpan.Zero),
+            MessageId = $"capsul-mail-{mail.Id}-{mail.Created.Ticks:x}@{(from.Domain.Length > 0 ? from.Domain : "localhost")}",
+            Body = new TextPart("plain") { Text = mail.Body },
+        };
+        message.From.Add(from);
+        message.To.Add(new MailboxAddress("", mail.Recipient));
+        message.Headers.Add("Auto-Submitted", "auto-generated");
+        return message;
+    }
+
+    async Task NoteAsync(MailSql.Due mail, Exception error, CancellationToken cancel)
+    {
+        var text = string.Join(' ', error.Message.Split((char[])['\r', '\n', '\t', '\0'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+        var problem = text.Length > MaxProblemChars ? text[..MaxProblemChars] : text;
+        var final = IsFinal(error) || Now - mail.Created >= GiveUpAfter;
+        await db.ExecuteAsync(final ? MailSql.GiveUp : MailSql.Failed, new { id = mail.Id, attempt = mail.Attempt, problem, now = Now }, cancel);
+        if (final) LogGivenUp(mail.Id, mail.Attempt, problem);
+        else LogFailed(mail.Id, mail.Attempt, problem);
+    }
+
+    /// <summary>What a network and a server can do to us; anything else is a bug.</summary>
+    static bool IsExpected(Exception error) => error is SmtpCommandException or SmtpProtocolException or AuthenticationException or SslHandshakeException
+        or ServiceNotConnectedException or ServiceNotAuthenticatedException or NotSupportedException or SocketException or IOException
+        or TimeoutException or OperationCanceledException or ParseException;
+
+    /// <summary>The server knows for good that there is no such recipient. Any other refusal may be a matter of settings, and is tried again.</summary>
+    static bool IsFinal(Exception error) =>
+        error is SmtpCommandException { ErrorCode: SmtpErrorCode.RecipientNotAccepted, StatusCode: >= (SmtpStatusCode)500 };
+
+    async Task<TimeSpan> SleepForAsync(CancellationToken cancel)
+    {
+        if (settings.SmtpHost is null || await db.FindAsync<DateTime?>(MailSql.NextRun, null, cancel) is not { } next)
+            return LongestSleep;
+        var sleep = next - Now;
+        var least = serverAnswered ? TimeSpan.Zero : PauseAfterNoServer;
+        return sleep < least ? least : sleep > LongestSleep ? LongestSleep : sleep;
+    }
+
+    async Task SleepAsync(TimeSpan span, CancellationToken cancel)
+    {
+        using var woken = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        await Task.WhenAny(Task.Delay(span, time, woken.Token), wake.Reader.WaitToReadAsync(woken.Token).AsTask());
+        await woken.CancelAsync();
+        wake.Reader.TryRead(out _);
+    }
+
+    [LoggerMessage(EventId = 3100, Level = LogLevel.Information, Message = "Mail {Id} was sent at attempt {Attempt}")]
+    partial void LogSent(long id, int attempt);
+
+    [LoggerMessage(EventId = 3101, Level = LogLevel.Warning, Message = "Mail {Id} was not sent at attempt {Attempt} and will be tried again: {Problem}")]
+    partial void LogFailed(long id, int attempt, string problem);
+
+    [LoggerMessage(EventId = 3102, Level = LogLevel.Error, Message = "Mail {Id} was given up at attempt {Attempt}: {Problem}")]
+    partial void LogGivenUp(long id, int attempt, string problem);
+
+    [LoggerMessage(EventId = 3103, Level = LogLevel.Warning, Message = "The outbox waits for the database: {Problem}")]
+    partial void LogNoDatabase(string problem);
+}

@@ -1,0 +1,65 @@
+using System.Collections.Frozen;
+using System.Security.Cryptography;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Net.Http.Headers;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>
+/// Style sheet, scripts and pictures, carried inside the program. The address holds a hash over all of them, so that a browser
+/// may keep a file for ever and modules find each other by plain relative names. Under another hash (a page of an older or newer
+/// Hub) the file is still given, but not to keep.
+/// </summary>
+public static class Assets
+{
+    const string Prefix = "assets/";
+
+    static readonly FrozenDictionary<string, byte[]> Files = Load();
+
+    static readonly string Hash = HashAll();
+
+    /// <summary>Address of a file in <c>Web/Assets</c>.</summary>
+    /// <exception cref="KeyNotFoundException">There is none of that name; a bug in a page.</exception>
+    public static string Url(string name) => Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
+
+    public static IResult Serve(HttpContext context, string hash, string name)
+    {
+        if (!Files.TryGetValue(name, out var bytes))
+            return Results.NotFound();
+        context.Response.Headers[HeaderNames.CacheControl] = hash == Hash ? "public, max-age=31536000, immutable" : "no-store";
+        return Results.Bytes(bytes, ContentType(name));
+    }
+
+    static string ContentType(string name) => Path.GetExtension(name) switch
+    {
+        ".css" => "text/css; charset=utf-8",
+        ".js" => "text/javascript; charset=utf-8",
+        ".svg" => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+
+    static FrozenDictionary<string, byte[]> Load()
+    {
+        var assembly = typeof(Assets).Assembly;
+        return assembly.GetManifestResourceNames().Where(n => n.StartsWith(Prefix, StringComparison.Ordinal)).ToFrozenDictionary(
+            n => n[Prefix.Length..].Replace('\\', '/'),
+            n =>
+            {
+                using var stream = assembly.GetManifestResourceStream(n)!;
+                var bytes = new byte[stream.Length];
+                stream.ReadExactly(bytes);
+                return bytes;
+            }, StringComparer.Ordinal);
+    }
+
+    static string HashAll()
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var (name, bytes) in Files.OrderBy(f => f.Key, StringComparer.Ordinal))
+        {
+            hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{name}\0{bytes.Length}\0"));
+            hash.AppendData(bytes);
+        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset())[..16];
+    }
+}

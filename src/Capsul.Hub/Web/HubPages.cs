@@ -1,0 +1,125 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Accounts;
+using Microsoft.AspNetCore.Antiforgery;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.DataProtection.KeyManagement;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>
+/// Puts the pages into a web application: <see cref="AddHubPages"/> the parts, <see cref="MapHubPages"/> the order in which a request
+/// meets them. Expects <see cref="Database.Db"/>, <see cref="Database.KeyRing"/>, <see cref="Settings"/> and
+/// <see cref="TimeProvider"/> among the services. Every route names its policy; without one it is for signed-in people only.
+/// </summary>
+public static partial class HubPages
+{
+    public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings)
+    {
+        services.AddRazorPages(pages => pages.RootDirectory = "/Features").AddApplicationPart(typeof(HubPages).Assembly);
+        services.AddRouting(routing => routing.LowercaseUrls = true);
+        services.AddSingleton<Site>();
+        services.AddSingleton<Sessions>();
+
+        services.AddAuthentication(SessionCookie.SchemeName)
+            .AddScheme<AuthenticationSchemeOptions, SessionCookie>(SessionCookie.SchemeName, configureOptions: null);
+        var signedIn = new AuthorizationPolicyBuilder().RequireClaim(Actor.EmailClaim).Build();
+        services.AddAuthorizationBuilder()
+            .SetFallbackPolicy(signedIn)
+            .SetDefaultPolicy(signedIn)
+            .AddPolicy(Policies.SignedIn, signedIn)
+            .AddPolicy(Policies.Public, new AuthorizationPolicyBuilder().RequireAssertion(_ => true).Build());
+
+        AddForms(services);
+        services.AddRateLimiter(limits =>
+        {
+            limits.RejectionStatusCode = StatusCodes.Status429TooManyRequests;
+            limits.GlobalLimiter = Limits.PerAddress();
+        });
+        // Only a proxy on this machine is believed (the default of the options), and only its own word, not what it was told.
+        services.Configure<ForwardedHeadersOptions>(forwarded =>
+            forwarded.ForwardedHeaders = ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto);
+        services.AddExceptionHandler(errors =>
+        {
+            errors.ExceptionHandlingPath = Problems.Path;
+            errors.CreateScopeForErrors = true;
+            errors.StatusCodeSelector = Problems.StatusOf;
+            // The line is written by Problems, once, and not for what is expected.
+            errors.SuppressDiagnosticsCallback = _ => true;
+        });
+        return services;
+    }
+
+    static void AddForms(IServiceCollection services)
+    {
+        services.AddAntiforgery();
+        services.AddOptions<AntiforgeryOptions>().Configure<Site>((forms, site) =>
+        {
+            forms.Cookie.Name = site.Cookie("capsul-form");
+            forms.Cookie.SecurePolicy = site.Secure ? CookieSecurePolicy.Always : CookieSecurePolicy.None;
+            forms.Cookie.SameSite = SameSiteMode.Lax;
+            forms.FormFieldName = "form-token";
+            forms.SuppressXFrameOptionsHeader = true;
+        });
+        services.Configure<FormOptions>(form =>
+        {
+            form.ValueCountLimit = 128;
+            form.KeyLengthLimit = 128;
+            form.ValueLengthLimit = (int)Limits.MaxBodyBytes;
+        });
+        services.AddDataProtection();
+        services.AddSingleton<KeyRingXml>();
+        services.AddOptions<KeyManagementOptions>().Configure<KeyRingXml>((keys, ring) => keys.XmlRepository = ring);
+        // It warns that keys lie in the open, because it cannot see that the key ring seals them.
+        services.AddLogging(logs => logs.AddFilter("Microsoft.AspNetCore.DataProtection.KeyManagement.XmlKeyManager", LogLevel.Error));
+    }
+
+    public static WebApplication MapHubPages(this WebApplication app)
+    {
+        var site = app.Services.GetRequiredService<Site>();
+        var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Capsul.Hub.Web");
+        if (!site.Secure)
+            LogPlain(log);
+
+        app.UseForwardedHeaders();
+        app.Use((context, next) =>
+        {
+            Headers.Set(context, site.Tls);
+            if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } body)
+                body.MaxRequestBodySize = Limits.MaxBodyBytes;
+            return next(context);
+        });
+        app.UseExceptionHandler();
+        app.Use(async (context, next) =>
+        {
+            try
+            {
+                await next(context);
+            }
+            catch (Exception error) when (error is not OperationCanceledException || !context.RequestAborted.IsCancellationRequested)
+            {
+                Problems.Log(log, context, error);
+                throw;
+            }
+        });
+        app.UseStatusCodePagesWithReExecute(Problems.Path, queryFormat: null, createScopeForStatusCodePages: true);
+        app.UseRouting();
+        app.UseRateLimiter();
+        app.UseAuthentication();
+        app.UseAuthorization();
+
+        app.MapRazorPages();
+        app.MapGet("/assets/{hash}/{*name}", Assets.Serve).RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+        return app;
+    }
+
+    [LoggerMessage(EventId = 3000, Level = LogLevel.Information,
+        Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to an https address before others use them.")]
+    static partial void LogPlain(ILogger logger);
+}

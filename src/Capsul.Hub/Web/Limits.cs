@@ -1,0 +1,44 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Threading.RateLimiting;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>
+/// General bounds on what one address may ask of the pages; what an account may do is decided from rows. An IPv6 neighbourhood
+/// (/64) counts as one address, because one person usually has all of it.
+/// </summary>
+public static class Limits
+{
+    /// <summary>Largest request body, bytes. The largest form here is an SSH key.</summary>
+    public const long MaxBodyBytes = 64 * 1024;
+
+    /// <summary>Requests that an address may make at once after a pause.</summary>
+    public const int Burst = 400;
+
+    /// <summary>Requests a second that it may keep up.</summary>
+    public const int PerSecond = 40;
+
+    public static PartitionedRateLimiter<HttpContext> PerAddress() => PartitionedRateLimiter.Create<HttpContext, IPAddress>(context =>
+        // The error page of a refused request must not be refused itself.
+        context.Features.Get<IStatusCodeReExecuteFeature>() is not null || context.Features.Get<IExceptionHandlerFeature>() is not null
+            ? RateLimitPartition.GetNoLimiter(IPAddress.None)
+            : RateLimitPartition.GetTokenBucketLimiter(Neighbourhood(context.Connection.RemoteIpAddress), _ => new TokenBucketRateLimiterOptions
+            {
+                TokenLimit = Burst,
+                TokensPerPeriod = PerSecond,
+                ReplenishmentPeriod = TimeSpan.FromSeconds(1),
+                QueueLimit = 0,
+            }));
+
+    /// <summary>What counts as one address.</summary>
+    public static IPAddress Neighbourhood(IPAddress? address) => address switch
+    {
+        null => IPAddress.None,
+        { IsIPv4MappedToIPv6: true } => address.MapToIPv4(),
+        { AddressFamily: AddressFamily.InterNetworkV6 } => new IPAddress([.. address.GetAddressBytes().AsSpan(0, 8), .. new byte[8]]),
+        _ => address,
+    };
+}

@@ -1,0 +1,85 @@
+using Capsul.Foundation;
+using Microsoft.AspNetCore.Antiforgery;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>
+/// The one place where a refusal becomes a page. A handler answers with <see cref="Page"/>; whatever is thrown comes through
+/// <see cref="Of"/>. Both leave the problem on the request, and the page at <see cref="Path"/> shows its sentence, never its detail.
+/// </summary>
+public static partial class Problems
+{
+    /// <summary>Where the pipeline goes for the body of an answer with status 400 or above.</summary>
+    public const string Path = "/problem";
+
+    /// <summary>The answer to a request that is refused.</summary>
+    public static IActionResult Page(Problem problem) => new Refusal(problem);
+
+    /// <summary>The same for an endpoint that is not a page.</summary>
+    public static IResult Result(HttpContext context, Problem problem)
+    {
+        context.Features.Set(problem);
+        return Results.StatusCode(problem.HttpStatus);
+    }
+
+    /// <summary>What an exception that reached the edge means to the person who asked.</summary>
+    public static Problem? Of(Exception error) => error switch
+    {
+        ProblemException known => known.Problem,
+        NpgsqlException { InnerException: IOException or TimeoutException or System.Net.Sockets.SocketException } or PostgresException { IsTransient: true } =>
+            new Problem(ProblemKind.Unavailable, "The database does not answer. Nothing was changed; try again in a moment.", error.Message),
+        AntiforgeryValidationException => new Problem(ProblemKind.Invalid, "This form is out of date. Open the page again and send it once more.", error.Message),
+        _ => null,
+    };
+
+    public static int StatusOf(Exception error) => error is BadHttpRequestException bad ? bad.StatusCode : Of(error)?.HttpStatus ?? 500;
+
+    /// <summary>Title and sentence for a status that no handler explained.</summary>
+    public static (string Title, string Sentence) Explain(int status) => status switch
+    {
+        400 => ("That did not work", "The request was not understood. If you sent a form, open its page again and send it once more."),
+        402 => ("Not enough on your balance", "Your balance does not cover this. Top up first."),
+        403 => ("Not allowed", "You may not do this."),
+        404 => ("Not found", "There is nothing here, or it is not yours."),
+        405 => ("Not that way", "This address exists, but not for this kind of request."),
+        409 => ("Not right now", "This cannot be done in the present state."),
+        413 => ("Too large", "What you sent is larger than any form here needs."),
+        429 => ("Too often", "That was too often in too short a time. Wait a little and try again."),
+        503 => ("Not available at the moment", "A part that is needed does not answer. Try again in a moment."),
+        _ => ("Something broke", "This is our fault, and it has been written down. Try again; if it stays, write to support."),
+    };
+
+    /// <summary>Writes down what a person was not told.</summary>
+    public static void Log(ILogger logger, HttpContext context, Exception error)
+    {
+        if (Of(error) is { } problem)
+            LogRefused(logger, context.Request.Method, context.Request.Path, problem);
+        else if (StatusOf(error) == 500)
+            LogBroken(logger, error, context.Request.Method, context.Request.Path);
+    }
+
+    [LoggerMessage(EventId = 3001, Level = LogLevel.Warning, Message = "{Method} {Path} was refused: {Problem}")]
+    static partial void LogRefused(ILogger logger, string method, string path, Problem problem);
+
+    [LoggerMessage(EventId = 3002, Level = LogLevel.Error, Message = "{Method} {Path} broke")]
+    static partial void LogBroken(ILogger logger, Exception error, string method, string path);
+
+    sealed class Refusal(Problem problem) : IActionResult
+    {
+        public Task ExecuteResultAsync(ActionContext context)
+        {
+            context.HttpContext.Features.Set(problem);
+            context.HttpContext.Response.StatusCode = problem.HttpStatus;
+            return Task.CompletedTask;
+        }
+    }
+
+    /// <summary>The problem of this request, if one was left on it.</summary>
+    public static Problem? Find(HttpContext context) =>
+        context.Features.Get<Problem>() ?? (context.Features.Get<IExceptionHandlerFeature>() is { } thrown ? Of(thrown.Error) : null);
+}

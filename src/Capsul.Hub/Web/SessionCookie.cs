@@ -1,0 +1,46 @@
+using System.Security.Claims;
+using System.Text.Encodings.Web;
+using Capsul.Hub.Features.Accounts;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>
+/// Signs a request in by its cookie. The cookie carries a random id, the table <c>sessions</c> its SHA-256; the row is looked at on
+/// each request, so that a sign-out holds at once and everywhere. A stranger is sent to the sign-in page.
+/// </summary>
+public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logs, UrlEncoder encoder, Sessions sessions)
+    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logs, encoder)
+{
+    public const string SchemeName = "session";
+
+    protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
+    {
+        // The page that says the database is down must not ask the database who is there.
+        if (Context.Features.Get<IExceptionHandlerFeature>() is not null || Context.GetEndpoint()?.Metadata.GetMetadata<NoSession>() is not null)
+            return AuthenticateResult.NoResult();
+        if (await sessions.FindAsync(Context, Context.RequestAborted) is not { } email)
+            return AuthenticateResult.NoResult();
+        var identity = new ClaimsIdentity([new Claim(Actor.EmailClaim, email)], SchemeName, Actor.EmailClaim, roleType: null);
+        return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
+    }
+
+    protected override Task HandleChallengeAsync(AuthenticationProperties properties)
+    {
+        Response.Redirect("/sign-in");
+        return Task.CompletedTask;
+    }
+
+    protected override Task HandleForbiddenAsync(AuthenticationProperties properties)
+    {
+        Response.StatusCode = StatusCodes.Status403Forbidden;
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Marks a route for which nobody needs to be known (assets), to save the look into the table.</summary>
+    public sealed class NoSession;
+}

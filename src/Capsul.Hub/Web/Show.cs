@@ -1,0 +1,42 @@
+using System.Globalization;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>Values as people read them. Times are UTC; sums are kept exact and only the sight of them is rounded, towards zero.</summary>
+public static class Show
+{
+    public static string Dollars(decimal amount)
+    {
+        var shown = decimal.Round(amount, 2, MidpointRounding.ToZero);
+        return (shown < 0 ? "−$" : "$") + Math.Abs(shown).ToString("#,0.00", CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Small sums, such as the cost of the first minutes, need more places to be seen at all.</summary>
+    public static string FineDollars(decimal amount) =>
+        amount is > 0 and < 0.01m ? "$" + amount.ToString("0.0000", CultureInfo.InvariantCulture) : Dollars(amount);
+
+    public static string Date(DateTime time) => time.ToString("d MMM yyyy", CultureInfo.InvariantCulture);
+
+    public static string Time(DateTime time) => time.ToString("d MMM yyyy, HH:mm 'UTC'", CultureInfo.InvariantCulture);
+
+    public static string Clock(DateTime time) => time.ToString("HH:mm:ss", CultureInfo.InvariantCulture);
+
+    /// <summary>For the <c>datetime</c> attribute.</summary>
+    public static string Machine(DateTime time) => time.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+
+    public static string Memory(int mb) => mb % 1024 == 0
+        ? (mb / 1024).ToString(CultureInfo.InvariantCulture) + " GiB"
+        : mb.ToString(CultureInfo.InvariantCulture) + " MiB";
+
+    public static string Count(long number, string one, string many) =>
+        number.ToString("#,0", CultureInfo.InvariantCulture) + " " + (number == 1 ? one : many);
+
+    /// <summary>A length of time in its two largest units.</summary>
+    public static string Span(TimeSpan span) => span switch
+    {
+        { TotalSeconds: < 60 } => $"{Math.Max(0, (int)span.TotalSeconds)} s",
+        { TotalMinutes: < 60 } => $"{(int)span.TotalMinutes} min {span.Seconds} s",
+        { TotalHours: < 48 } => $"{(int)span.TotalHours} h {span.Minutes} min",
+        _ => Count((long)span.TotalDays, "day", "days"),
+    };
+}

@@ -1,0 +1,48 @@
+using System.Net;
+using Capsul.Foundation;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+
+namespace Capsul.Hub.Web;
+
+/// <summary>The address under which people reach the Hub, and what follows from it for cookies and headers.</summary>
+public sealed class Site(Settings settings, IServer server)
+{
+    /// <summary>For links in mails. With no address set it is the one the server listens on, as seen from this machine.</summary>
+    public Uri Base => settings.BaseUrl ?? Listening() ?? new Uri($"http://127.0.0.1:{settings.Port}");
+
+    /// <summary>Whether cookies are sent over TLS only: always, unless the pages are plain http on this machine alone.</summary>
+    public bool Secure => settings.BaseUrl is { } url && !(url.Scheme == Uri.UriSchemeHttp && url.IsLoopback);
+
+    /// <summary>Whether people come over TLS.</summary>
+    public bool Tls => settings.BaseUrl?.Scheme == Uri.UriSchemeHttps;
+
+    /// <summary>Name for a cookie; over TLS with the prefix that keeps neighbouring domains from setting it.</summary>
+    public string Cookie(string name) => Secure ? "__Host-" + name : name;
+
+    public CookieOptions CookieFor(TimeSpan age) => new()
+    {
+        HttpOnly = true,
+        Secure = Secure,
+        SameSite = SameSiteMode.Lax,
+        Path = "/",
+        MaxAge = age,
+        IsEssential = true,
+    };
+
+    public Uri Link(string path) => new(Base, path);
+
+    Uri? Listening()
+    {
+        foreach (var address in server.Features.Get<IServerAddressesFeature>()?.Addresses ?? [])
+        {
+            if (!Uri.TryCreate(address.Replace("//+", "//0.0.0.0", StringComparison.Ordinal).Replace("//*", "//0.0.0.0", StringComparison.Ordinal),
+                    UriKind.Absolute, out var uri) || uri.Scheme != Uri.UriSchemeHttp)
+                continue;
+            var any = IPAddress.TryParse(uri.Host.Trim('[', ']'), out var ip) && (ip.Equals(IPAddress.Any) || ip.Equals(IPAddress.IPv6Any));
+            return any ? new UriBuilder(uri) { Host = "127.0.0.1" }.Uri : uri;
+        }
+        return null;
+    }
+}
