@@ -31,7 +31,7 @@ public sealed partial class Migrator(Db db, ILogger log)
     /// <exception cref="ProblemException">Unavailable: server not reachable, too old, or the lock is held too long. Conflict: database newer.</exception>
     public async Task<int> MigrateAsync(CancellationToken cancel)
     {
-        await using var connection = await ConnectAsync(cancel);
+        await using var connection = await ConnectAsync(db, cancel);
         await CheckServerAsync(connection, cancel);
         await LockAsync(connection, cancel);
         try
@@ -65,7 +65,7 @@ public sealed partial class Migrator(Db db, ILogger log)
         return count;
     }
 
-    async Task<NpgsqlConnection> ConnectAsync(CancellationToken cancel)
+    static async Task<NpgsqlConnection> ConnectAsync(Db db, CancellationToken cancel)
     {
         // Outside the pool: the session lock must not go back to it.
         var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(db.ConnectionString) { Pooling = false, ApplicationName = "capsul migrations" }.ConnectionString);
@@ -95,6 +95,14 @@ public sealed partial class Migrator(Db db, ILogger log)
     {
         var version = await connection.ExecuteScalarAsync<int>(new CommandDefinition(MigratorSql.ServerVersion, cancellationToken: cancel));
         if (TooOld(version) is { } problem) throw new ProblemException(problem);
+    }
+
+    /// <summary><c>server_version_num</c> of a server, such as 150018.</summary>
+    /// <exception cref="ProblemException">Unavailable: it cannot be reached, or refuses.</exception>
+    public static async Task<int> ServerVersionAsync(Db db, CancellationToken cancel)
+    {
+        await using var connection = await ConnectAsync(db, cancel);
+        return await connection.ExecuteScalarAsync<int>(new CommandDefinition(MigratorSql.ServerVersion, cancellationToken: cancel));
     }
 
     /// <summary>The refusal of a server older than PostgreSQL 14, by its <c>server_version_num</c>.</summary>

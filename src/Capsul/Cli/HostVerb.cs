@@ -5,6 +5,7 @@ using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Link;
 using Capsul.Hub;
 using Spectre.Console;
+using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 

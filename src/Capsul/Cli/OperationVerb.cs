@@ -3,6 +3,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Spectre.Console;
+using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 

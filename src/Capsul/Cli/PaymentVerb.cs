@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments;
+using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 

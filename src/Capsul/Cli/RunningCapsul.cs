@@ -4,7 +4,6 @@ using Capsul.Spoke;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Capsul.Spoke.Link;
-using Capsul.Wire;
 
 namespace Capsul.Cli;
 

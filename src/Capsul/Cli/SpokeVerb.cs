@@ -2,6 +2,7 @@ using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Spoke.Link;
 using Capsul.Wire;
+using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Capsul.Foundation;
+using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 

@@ -1,0 +1,28 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Features.Accounts;
+
+namespace Capsul.Hub.Features.Payments;
+
+/// <summary>Money that somebody brought in person, by post or by bank, recorded by an operator.</summary>
+public static class RecordCash
+{
+    /// <summary>Dollars; more than this is a slip of the finger.</summary>
+    public const decimal Most = 1_000_000;
+
+    public static Problem? Decide(decimal dollars) =>
+        dollars <= 0 ? new(ProblemKind.Invalid, "A payment is more than 0 dollars. To take one back, set its column invalidated.")
+        : dollars > Most ? new(ProblemKind.Invalid, $"A payment is at most {Most} dollars.")
+        : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two places after the point.")
+        : null;
+
+    /// <summary>Gives the payment's number. The account is made when there is none.</summary>
+    public static Task<Outcome<int>> RunAsync(Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
+        db.DecideAsync<int>(async transaction =>
+        {
+            if (EmailAddress.Parse(email).Refused(out var problem, out var address) || (problem = Decide(dollars)) is not null) return problem;
+            var now = time.GetUtcNow().UtcDateTime;
+            await transaction.ExecuteAsync(AccountSql.Create, new { email = address, now }, cancel);
+            return await RecordPayment.InAsync(transaction, address, dollars, "cash", note, actor, now, cancel);
+        }, cancel);
+}

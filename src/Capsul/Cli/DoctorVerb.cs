@@ -1,0 +1,91 @@
+using System.CommandLine;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Command = System.CommandLine.Command;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul doctor</c>: what works on this machine, line by line, and what to do about the rest. Changes nothing.</summary>
+static class DoctorVerb
+{
+    public static Command Make() => CommandLine.Verb("doctor", """
+        Says of everything that Capsul needs on this machine whether it is there, and what to do if it is not. Exit code 1 when
+        something needed fails.
+        """, RunAsync);
+
+    enum Verdict { Ok, Warn, Fail }
+
+    sealed record Line(Verdict Verdict, string What, string Says);
+
+    static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var settings = Settings.Load();
+        var failed = false;
+        foreach (var check in (Func<Settings, CancellationToken, Task<Line>>[])[DataAsync, DatabaseAsync, LibvirtAsync, KvmAsync, ImagesAsync, SshAsync])
+        {
+            var line = await check(settings, cancel);
+            failed |= line.Verdict == Verdict.Fail;
+            Console.WriteLine($"{line.Verdict.ToString().ToLowerInvariant(),-5} {line.What,-12} {line.Says}");
+        }
+        return failed ? 1 : 0;
+    }
+
+    static Task<Line> DataAsync(Settings settings, CancellationToken cancel)
+    {
+        var existing = settings.Data;
+        while (!Directory.Exists(existing)) existing = Path.GetDirectoryName(existing)!;
+        var free = new DriveInfo(existing).AvailableFreeSpace >> 30;
+        return Task.FromResult(new Line(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder", $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
+    }
+
+    static async Task<Line> DatabaseAsync(Settings settings, CancellationToken cancel)
+    {
+        try
+        {
+            if (settings.Database is null)
+                return new(Verdict.Ok, "database", $"private cluster, with the programs in {EmbeddedPostgres.FindBinaries(settings.PostgresBin)}");
+            await using var db = new Db(settings.Database);
+            var version = await Migrator.ServerVersionAsync(db, cancel);
+            return Migrator.TooOld(version) is { } problem ? new(Verdict.Fail, "database", problem.Message) : new(Verdict.Ok, "database", $"PostgreSQL {version / 10_000}");
+        }
+        catch (ProblemException error)
+        {
+            return new(Verdict.Fail, "database", error.Problem.Message);
+        }
+    }
+
+    static async Task<Line> LibvirtAsync(Settings settings, CancellationToken cancel)
+    {
+        if (settings.Simulated) return new(Verdict.Warn, "hypervisor", "simulated: VMs are only pretended");
+        if (settings.Libvirt != "private") return new(Verdict.Ok, "hypervisor", $"the libvirtd at {settings.Libvirt}");
+        foreach (var program in (string[])["/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/bin/genisoimage", "/usr/bin/tini", "/usr/sbin/dnsmasq"])
+        {
+            if (!File.Exists(program))
+                return new(Verdict.Fail, "hypervisor", $"{program} is missing; run ./capsul once, which installs it");
+        }
+        if (!Environment.IsPrivilegedProcess) return new(Verdict.Fail, "hypervisor", "a libvirtd of Capsul's own needs root; run under sudo");
+        var version = await new Foundation.Command("/usr/sbin/libvirtd", "--version").RunAsync(cancel);
+        return new(Verdict.Ok, "hypervisor", $"a libvirtd of its own in its own network namespace, {version.Output.Trim()}");
+    }
+
+    static async Task<Line> KvmAsync(Settings settings, CancellationToken cancel)
+    {
+        if (settings.Simulated) return new(Verdict.Ok, "KVM", "not needed by the simulated hypervisor");
+        var verdict = await new KvmProbe(settings, new ImageStore(settings.Images), TimeProvider.System).DecideAsync(cancel);
+        return new(verdict.Use ? Verdict.Ok : Verdict.Warn, "KVM", $"{(verdict.Use ? "used" : "not used, guests run on TCG, which is slow")}: {verdict.Why}");
+    }
+
+    static Task<Line> ImagesAsync(Settings settings, CancellationToken cancel)
+    {
+        var images = new ImageStore(settings.Images).List();
+        return Task.FromResult(images.Count == 0
+            ? new Line(Verdict.Warn, "images", "none; make one with: capsul image build tiny")
+            : new Line(Verdict.Ok, "images", string.Join(", ", images.Select(i => i.Id))));
+    }
+
+    static Task<Line> SshAsync(Settings settings, CancellationToken cancel) => Task.FromResult(File.Exists("/usr/bin/ssh")
+        ? new Line(Verdict.Ok, "ssh", "/usr/bin/ssh")
+        : new Line(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
+}

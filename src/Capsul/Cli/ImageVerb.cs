@@ -1,0 +1,106 @@
+using System.CommandLine;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Vms;
+using Capsul.Spoke.Images;
+using Spectre.Console;
+using Command = System.CommandLine.Command;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul image</c>: what VMs of this host can boot from. A running Spoke tells its Hub of a new image within seconds.</summary>
+static class ImageVerb
+{
+    static readonly Argument<string> Known = new("NAME") { Description = "tiny or debian-12." };
+    static readonly Argument<string> Source = new("FILE|URL") { Description = "A qcow2 or raw disk image." };
+    static readonly Argument<string> Id = new("ID") { Description = "The image's name in the catalogue." };
+    static readonly Option<string> Sha256 = new("--sha256") { Description = "Checksum of the file, 64 hex digits.", Required = true };
+    static readonly Option<string> ImportId = new("--id") { Description = "Name in the catalogue, such as alpine-3.20.", Required = true };
+    static readonly Option<string> Title = new("--title") { Description = "For people. Default: the id." };
+    static readonly Option<string> User = new("--user") { Description = "The user who gets the SSH keys.", Required = true };
+    static readonly Option<int> MinDisk = new("--min-disk-gb") { Description = "Least disk, GiB.", DefaultValueFactory = _ => 1 };
+    static readonly Option<int> MinMemory = new("--min-memory-mb") { Description = "Least memory, MiB.", DefaultValueFactory = _ => 256 };
+    static readonly Option<bool> Again = new("--again") { Description = "Build it also when it is there." };
+    static readonly Option<bool> Undo = new("--undo") { Description = "Offer it again." };
+
+    public static Command Make() => new("image", """
+        What VMs of this host can boot from.
+
+        Examples:
+          capsul image build tiny
+          capsul image build debian-12
+          capsul image import debian-13.qcow2 --sha256 9f86… --id debian-13 --user debian --min-disk-gb 3
+          capsul image list
+        """)
+    {
+        CommandLine.Verb("build", "Builds an image from Debian packages.", BuildAsync, Known, Again),
+        CommandLine.Verb("import", "Takes in a disk image, from a file or an address, whose checksum you know.", ImportAsync, Source, Sha256, ImportId, Title, User, MinDisk, MinMemory),
+        CommandLine.Verb("list", "Lists the images of this host.", ListAsync),
+        CommandLine.Verb("deprecate", "Hides an image from the form for new VMs; those that have it go on. Run on the Hub.", DeprecateAsync, Id, Undo),
+    };
+
+    static async Task<int> BuildAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var store = new ImageStore(Settings.Load().Images);
+        var image = await EnsureAsync(store, parsed.GetValue(Known)!, parsed.GetValue(Again), cancel);
+        Console.WriteLine($"{image.Id} {image.Version}: {image.Title}, user {image.LoginUser}");
+        return 0;
+    }
+
+    /// <summary>The image, built with a progress bar if it is not there (or <paramref name="again"/>).</summary>
+    /// <exception cref="ProblemException">Invalid: it cannot be built by that name.</exception>
+    public static async Task<Spoke.Images.Image> EnsureAsync(ImageStore store, string id, bool again, CancellationToken cancel)
+    {
+        if (!again && store.Current(id) is { } there) return there;
+        Func<Action<ImageProgress>, Task<Spoke.Images.Image>> build = id switch
+        {
+            TinyImage.Id => progress => TinyImage.BuildAsync(store, progress, cancel),
+            DebianImage.Id => progress => DebianImage.BuildAsync(store, progress, cancel),
+            _ => throw new ProblemException(ProblemKind.Invalid, $"There is no recipe for an image called {id}; there are tiny and debian-12. Others can be imported."),
+        };
+        return await WithBarAsync($"image {id}", build);
+    }
+
+    static async Task<int> ImportAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var store = new ImageStore(Settings.Load().Images);
+        var id = parsed.GetValue(ImportId)!;
+        var source = new ImageSource(parsed.GetValue(Source)!, parsed.GetValue(Sha256)!, id, parsed.GetValue(Title) ?? id, parsed.GetValue(User)!,
+            parsed.GetValue(MinDisk), parsed.GetValue(MinMemory));
+        using var client = new HttpClient();
+        var image = await WithBarAsync($"image {id}", progress => new ImageImport(store, client).ImportAsync(source, progress, cancel));
+        Console.WriteLine($"{image.Id} {image.Version}: {image.Title}, user {image.LoginUser}");
+        return 0;
+    }
+
+    static Task<T> WithBarAsync<T>(string what, Func<Action<ImageProgress>, Task<T>> work) => AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
+        .Progress().AutoClear(false).StartAsync(async bars =>
+        {
+            var bar = bars.AddTask(what, maxValue: 1);
+            var result = await work(p =>
+            {
+                bar.Description = Markup.Escape($"{what}: {p.Step}");
+                bar.Value = p.Fraction;
+            });
+            bar.Value = 1;
+            return result;
+        });
+
+    static Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var table = new Table().Border(TableBorder.Simple).AddColumns("image", "title", "version", "user", "disk from", "memory from");
+        foreach (var image in new ImageStore(Settings.Load().Images).List())
+            table.AddRow([.. new[] { image.Id, image.Title, image.Version, image.LoginUser, $"{image.MinDiskGb} GB", $"{image.MinMemoryMb} MB" }.Select(Markup.Escape)]);
+        AnsiConsole.Write(table);
+        return Task.FromResult(0);
+    }
+
+    static async Task<int> DeprecateAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var (id, deprecated) = (parsed.GetValue(Id)!, !parsed.GetValue(Undo));
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        if (await database.Db.ExecuteAsync(VmSql.DeprecateImage, new { id, deprecated }, cancel) == 0)
+            throw new ProblemException(ProblemKind.NotFound, $"The Hub knows no image {id}.");
+        Console.WriteLine(deprecated ? $"{id} is no longer offered." : $"{id} is offered again.");
+        return 0;
+    }
+}

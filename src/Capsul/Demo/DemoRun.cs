@@ -1,0 +1,137 @@
+using System.Diagnostics;
+using System.Globalization;
+using Capsul.Cli;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+
+namespace Capsul.Demo;
+
+/// <summary>
+/// A whole Capsul on one machine, in a folder of its own, with one VM that was made through the front door and logged into with a real
+/// ssh. Everything it made but the image is gone when it ends.
+/// </summary>
+sealed class DemoRun(string image, bool simulated, bool exit)
+{
+    static readonly TimeSpan CreateLimit = TimeSpan.FromMinutes(5);
+    readonly Stopwatch clock = Stopwatch.StartNew();
+    const string Email = "demo@example.org";
+
+    static string Folder => Environment.IsPrivilegedProcess ? "/var/lib/capsul-demo" : Path.Combine(Path.GetTempPath(), $"capsul-demo-{Environment.UserName}");
+
+    /// <summary>Images outlive the demo: the second one starts at once.</summary>
+    public static string ImageCache => Environment.IsPrivilegedProcess
+        ? "/var/cache/capsul/images"
+        : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache/capsul/images");
+
+    public async Task<int> RunAsync(CancellationToken cancel)
+    {
+        var settings = Settings.Load(new Dictionary<string, string>
+        {
+            ["CAPSUL_DATA"] = Folder,
+            ["CAPSUL_ENVIRONMENT"] = "development",
+            ["CAPSUL_IMAGES"] = ImageCache,
+            ["CAPSUL_HYPERVISOR"] = simulated ? "simulated" : "libvirt",
+            ["CAPSUL_PORT"] = Environment.GetEnvironmentVariable("CAPSUL_PORT") ?? "0",
+            ["CAPSUL_LINK_PORT"] = "0",
+            ["CAPSUL_POSTGRES_FSYNC"] = "off",
+        });
+        if (simulated) Say("SIMULATED: there is no hypervisor here. The VM is only pretended and nobody can log into it.");
+        await ImageVerb.EnsureAsync(new ImageStore(ImageCache), simulated ? TinyImage.Id : image, again: false, cancel);
+        Done("image is there");
+        await CleanUpAsync(settings);
+        try
+        {
+            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, Logs.At(LogLevel.Warning), cancel);
+            Done("Hub answers");
+            var worked = await VisitAsync(running, cancel);
+            if (!exit && worked) await StayAsync(running, cancel);
+            return worked ? 0 : 1;
+        }
+        finally
+        {
+            await CleanUpAsync(settings);
+        }
+    }
+
+    async Task<bool> VisitAsync(RunningCapsul running, CancellationToken cancel)
+    {
+        var hub = running.Hub!.BaseUrl;
+        using var door = new FrontDoor(hub);
+        var visitor = new Visitor(door, Folder);
+        await door.SignInAsync(Email, cancel);
+        Done("signed in by a mailed link");
+        await visitor.AddKeyAsync(cancel);
+        await visitor.TopUpAsync("20", cancel);
+        Done("added an SSH key, put 20 dollars of play money on the account");
+        await AwaitHostAsync(door, running, cancel);
+        Done("the Spoke is connected and has the image");
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        limit.CancelAfter(CreateLimit);
+        var id = await visitor.CreateAsync("f1-s", simulated ? TinyImage.Id : image, "demo", limit.Token);
+        Done($"asked for {id}");
+        var address = await visitor.AwaitRunningAsync(id, step => Done($"  {step}"), limit.Token);
+        if (!simulated) await LogInAsync(visitor, id, address, limit.Token);
+        await TellAsync(door, hub, id, address, visitor, cancel);
+        return true;
+    }
+
+    /// <summary>The form offers an image once a host that has it is connected.</summary>
+    async Task AwaitHostAsync(FrontDoor door, RunningCapsul running, CancellationToken cancel)
+    {
+        var wanted = $"value=\"{(simulated ? TinyImage.Id : image)}\"";
+        while (!(await door.PageAsync("/vms/new", cancel)).Contains(wanted, StringComparison.Ordinal))
+        {
+            if (running.Spoke.IsCompleted) await running.Spoke;
+            await Task.Delay(TimeSpan.FromMilliseconds(100), cancel);
+        }
+    }
+
+    async Task LogInAsync(Visitor visitor, string id, SshAddress address, CancellationToken cancel)
+    {
+        var shown = await visitor.FingerprintsAsync(id, cancel);
+        var seen = await visitor.SeenFingerprintAsync(address, cancel);
+        if (!shown.Contains(seen, StringComparer.Ordinal))
+            throw new ProblemException(ProblemKind.Forbidden, $"The host key on the network ({seen}) is not the one on the page ({string.Join(", ", shown)}).");
+        Done("its host key on the network is the one on the page");
+        var says = await visitor.LoginAsync(address, "uname -a", cancel);
+        Done($"logged in with ssh: {says}");
+    }
+
+    async Task TellAsync(FrontDoor door, Uri hub, string id, SshAddress address, Visitor visitor, CancellationToken cancel)
+    {
+        var link = await door.SignInLinkAsync(Email, cancel);
+        Console.WriteLine();
+        Console.WriteLine($"  page      {new Uri(hub, $"/vms/{id}")}");
+        Console.WriteLine($"  sign in   {new Uri(hub, link)}");
+        Console.WriteLine(simulated
+            ? "  ssh       none: the hypervisor is SIMULATED"
+            : $"  ssh       ssh -i {visitor.KeyFile} -p {address.Port} -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/dev/null {address.User}@{address.Host}");
+        Console.WriteLine();
+    }
+
+    async Task StayAsync(RunningCapsul running, CancellationToken cancel)
+    {
+        Say("It stays up until Ctrl-C.");
+        var ended = await Task.WhenAny(running.Spoke, Task.Delay(Timeout.Infinite, cancel));
+        if (ended == running.Spoke) await running.Spoke;
+        Say("Cleaning up …");
+    }
+
+    /// <summary>Also after a demo that was killed: its machines and its database may still be running.</summary>
+    static async Task CleanUpAsync(Settings settings)
+    {
+        if (!settings.Simulated) await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
+        if (!Directory.Exists(settings.Data)) return;
+        if (File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
+        {
+            var (server, _) = await Hub.Database.EmbeddedPostgres.StartAsync(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, CancellationToken.None);
+            await server.StopAsync(CancellationToken.None);
+        }
+        Directory.Delete(settings.Data, recursive: true);
+    }
+
+    void Done(string what) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{clock.Elapsed.TotalSeconds,7:0.00} s  {what}"));
+
+    static void Say(string what) => Console.WriteLine(what);
+}

@@ -1,0 +1,100 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Capsul.Foundation;
+
+namespace Capsul.Demo;
+
+/// <summary>
+/// Uses a Hub as a person with a browser does: loads pages, fills in their forms, follows redirects, keeps cookies. The demo, the
+/// benches and the tests of the whole system come in through here and know no other way.
+/// </summary>
+public sealed partial class FrontDoor : IDisposable
+{
+    readonly HttpClient client;
+
+    public FrontDoor(Uri hub) => client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false })
+    {
+        BaseAddress = hub,
+        Timeout = TimeSpan.FromSeconds(30),
+    };
+
+    /// <summary>A page as text.</summary>
+    /// <exception cref="ProblemException">The Hub answered with an error.</exception>
+    public async Task<string> PageAsync(string path, CancellationToken cancel)
+    {
+        using var response = await client.GetAsync(path, cancel);
+        return await TextAsync(response, path, cancel);
+    }
+
+    /// <summary>
+    /// Fills in and sends the form of <paramref name="page"/> that posts to <paramref name="action"/>. Fields that are not named keep what
+    /// the page put into them. Gives the path that the Hub led to, and the page there.
+    /// </summary>
+    public async Task<(string Path, string Page)> SubmitAsync(
+        string page, string action, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
+    {
+        var html = await PageAsync(page, cancel);
+        var form = Forms().Matches(html).Select(m => m.Value).FirstOrDefault(f => ActionOf(f, page) == action)
+            ?? throw new ProblemException(ProblemKind.Unavailable, $"The page {page} has no form for {action}.", html);
+        var given = fields.ToList();
+        var hidden = Hidden().Matches(form).Select(m => m.Value)
+            .Select(i => KeyValuePair.Create(Attribute(i, "name"), Attribute(i, "value")))
+            .Where(f => f.Key.Length > 0 && given.TrueForAll(g => g.Key != f.Key));
+        using var content = new FormUrlEncodedContent([.. hidden, .. given]);
+        using var response = await client.PostAsync(action, content, cancel);
+        var text = await TextAsync(response, action, cancel);
+        return (response.RequestMessage!.RequestUri!.PathAndQuery, text);
+    }
+
+    /// <summary>Asks for a link, takes it from the development mails, and follows it.</summary>
+    public async Task SignInAsync(string email, CancellationToken cancel)
+    {
+        var link = await SignInLinkAsync(email, cancel);
+        await PageAsync(link, cancel);
+    }
+
+    /// <summary>A link that signs <paramref name="email"/> in, not followed yet.</summary>
+    public async Task<string> SignInLinkAsync(string email, CancellationToken cancel)
+    {
+        await SubmitAsync("/sign-in", "/sign-in", [KeyValuePair.Create("Email", email)], cancel);
+        var mails = await PageAsync("/development/mails", cancel);
+        return SignInLink().Match(mails) is { Success: true } match
+            ? match.Value
+            : throw new ProblemException(ProblemKind.Unavailable, "The mail with the sign-in link did not come.", mails);
+    }
+
+    /// <summary>A form without an action posts to its own page.</summary>
+    static string ActionOf(string form, string page) =>
+        Action().Match(form) is { Success: true } match ? WebUtility.HtmlDecode(match.Groups["url"].Value) : page;
+
+    static async Task<string> TextAsync(HttpResponseMessage response, string path, CancellationToken cancel)
+    {
+        var text = await response.Content.ReadAsStringAsync(cancel);
+        if (response.IsSuccessStatusCode) return text;
+        var says = Alert().Match(text) is { Success: true } alert ? WebUtility.HtmlDecode(Tags().Replace(alert.Groups["says"].Value, " ")).Trim() : response.ReasonPhrase;
+        throw new ProblemException(ProblemKind.Unavailable, $"{path}: {(int)response.StatusCode} {says}", text);
+    }
+
+    static string Attribute(string tag, string name) =>
+        WebUtility.HtmlDecode(Regex.Match(tag, $" {name}=\"(?<v>[^\"]*)\"", RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1)).Groups["v"].Value);
+
+    public void Dispose() => client.Dispose();
+
+    [GeneratedRegex("<form\\b.*?</form>", RegexOptions.Singleline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Forms();
+
+    [GeneratedRegex("^<form\\b[^>]*\\baction=\"(?<url>[^\"]*)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Action();
+
+    [GeneratedRegex("<input\\b[^>]*\\btype=\"hidden\"[^>]*>", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Hidden();
+
+    [GeneratedRegex("/sign-in/[A-Za-z0-9_-]{16,}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex SignInLink();
+
+    [GeneratedRegex("role=\"alert\"[^>]*>(?<says>.*?)</(p|div|section)>", RegexOptions.Singleline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Alert();
+
+    [GeneratedRegex("<[^>]+>", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Tags();
+}

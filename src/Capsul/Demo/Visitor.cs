@@ -1,0 +1,125 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Capsul.Foundation;
+
+namespace Capsul.Demo;
+
+/// <summary>How to log into a VM, as its page says.</summary>
+public sealed record SshAddress(string User, string Host, int Port)
+{
+    public string Text => $"ssh -p {Port} {User}@{Host}";
+}
+
+/// <summary>What a newcomer does: signs in, adds a key, tops up, creates a capsul, waits for it, logs in. Through the front door only.</summary>
+public sealed partial class Visitor(FrontDoor door, string folder)
+{
+    static readonly TimeSpan LoginLimit = TimeSpan.FromSeconds(20);
+    static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(100);
+
+    public string KeyFile => Path.Combine(folder, "demo_key");
+
+    string KnownHosts => Path.Combine(folder, "known_hosts");
+
+    /// <summary>A key made by ssh-keygen, and handed in on the keys page.</summary>
+    public async Task AddKeyAsync(CancellationToken cancel)
+    {
+        if (!File.Exists(KeyFile))
+            await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", KeyFile).RunAsync(cancel);
+        await door.SubmitAsync("/keys", "/keys", [KeyValuePair.Create("Key", await File.ReadAllTextAsync(KeyFile + ".pub", cancel)), KeyValuePair.Create("Name", "demo")], cancel);
+    }
+
+    public Task TopUpAsync(string dollars, CancellationToken cancel) =>
+        door.SubmitAsync("/balance", "/balance", [KeyValuePair.Create("Dollars", dollars)], cancel);
+
+    /// <summary>Posts the form for a new VM; gives its id as soon as the Hub has accepted it.</summary>
+    public async Task<string> CreateAsync(string size, string image, string name, CancellationToken cancel)
+    {
+        var form = await door.PageAsync("/vms/new", cancel);
+        var key = KeyId().Match(form).Groups["id"].Value;
+        var (path, _) = await door.SubmitAsync("/vms/new", "/vms/new",
+            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("Keys", key)], cancel);
+        return VmPath().Match(path) is { Success: true } match
+            ? match.Groups["id"].Value
+            : throw new ProblemException(ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
+    }
+
+    /// <summary>Waits on the VM's page until it runs; gives how to log in, and tells each step once as it appears.</summary>
+    public async Task<SshAddress> AwaitRunningAsync(string id, Action<string> onStep, CancellationToken cancel)
+    {
+        var told = 0;
+        while (true)
+        {
+            var page = await door.PageAsync($"/vms/{id}", cancel);
+            var steps = Steps().Matches(page).Select(m => WebUtility.HtmlDecode(m.Groups["says"].Value).Trim()).ToList();
+            foreach (var step in steps.Skip(told)) onStep(step);
+            told = steps.Count;
+            switch (State().Match(page).Groups["state"].Value)
+            {
+                case "running":
+                    return ReadAddress(page);
+                case "failed" or "deleted":
+                    throw new ProblemException(ProblemKind.Unavailable, $"The capsul {id} did not come up: {steps.LastOrDefault()}", page);
+                default:
+                    await Task.Delay(LookEvery, cancel);
+                    break;
+            }
+        }
+    }
+
+    static SshAddress ReadAddress(string page)
+    {
+        var match = SshCommand().Match(page);
+        if (!match.Success) throw new ProblemException(ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.", page);
+        return new SshAddress(match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value));
+    }
+
+    /// <summary>The fingerprints that the page shows, to be compared with what the network shows.</summary>
+    public async Task<IReadOnlyList<string>> FingerprintsAsync(string id, CancellationToken cancel) =>
+        [.. Fingerprint().Matches(await door.PageAsync($"/vms/{id}", cancel)).Select(m => m.Value).Distinct(StringComparer.Ordinal)];
+
+    /// <summary>A real ssh, with a real login. Gives what the command in the VM printed.</summary>
+    public async Task<string> LoginAsync(SshAddress address, string command, CancellationToken cancel)
+    {
+        var result = await (SshCommandFor(address, command) with { Timeout = LoginLimit }).RunAsync(cancel);
+        return result.Output.Trim();
+    }
+
+    /// <summary>The fingerprint of the key with which the VM's SSH answers over the network.</summary>
+    public async Task<string> SeenFingerprintAsync(SshAddress address, CancellationToken cancel)
+    {
+        var scan = await new Command("ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", address.Port.ToString(), address.Host).RunAsync(cancel);
+        var list = await (new Command("ssh-keygen", "-lf", "-") with { Input = scan.Output }).RunAsync(cancel);
+        return Fingerprint().Match(list.Output).Value;
+    }
+
+    public Command SshCommandFor(SshAddress address, string command) => new("ssh", "-i", KeyFile, "-p", address.Port.ToString(),
+        "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", $"UserKnownHostsFile={KnownHosts}",
+        "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=15", $"{address.User}@{address.Host}", command);
+
+    public Task DeleteAsync(string id, CancellationToken cancel) => door.SubmitAsync($"/vms/{id}/delete", $"/vms/{id}/delete", [], cancel);
+
+    /// <summary>Waits until the VM is no longer in the list of capsuls.</summary>
+    public async Task AwaitGoneAsync(string id, CancellationToken cancel)
+    {
+        while ((await door.PageAsync("/console", cancel)).Contains(id, StringComparison.Ordinal))
+            await Task.Delay(LookEvery, cancel);
+    }
+
+    [GeneratedRegex("<input\\b(?=[^>]*name=\"Keys\")[^>]*value=\"(?<id>[0-9]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex KeyId();
+
+    [GeneratedRegex("^/vms/(?<id>capsul-[a-z0-9]{10})", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex VmPath();
+
+    [GeneratedRegex("data-state=\"(?<state>[a-z]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex State();
+
+    [GeneratedRegex("data-step[^>]*>(?<says>[^<]*)<", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Steps();
+
+    [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z_][a-z0-9_-]*)@(?<host>[0-9a-zA-Z.:-]+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex SshCommand();
+
+    [GeneratedRegex("SHA256:[A-Za-z0-9+/]{43}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Fingerprint();
+}
