@@ -98,7 +98,10 @@ public sealed partial class Libvirt
 
     void DeleteFiles(string id)
     {
-        foreach (var entry in Files().Where(f => IdOf(f) == id))
+        // What QEMU itself says at each start, in private mode; another libvirt keeps its logs as it is set up to.
+        var logs = new DirectoryInfo(Path.Combine(settings.Data, "spoke", "libvirt", "log", "qemu"));
+        var entries = Files().Where(f => IdOf(f) == id).Concat(logs.Exists ? logs.GetFiles($"{id}.log*").Select(f => f.FullName) : []);
+        foreach (var entry in entries)
         {
             if (Directory.Exists(entry)) Directory.Delete(entry, recursive: true);
             else File.Delete(entry);

@@ -78,6 +78,8 @@ public sealed partial class Libvirt : IHypervisor
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
             await filter.PrepareAsync(cancel);
+            // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first customer's way.
+            await libvirt.CallAsync("look at QEMU", Slow, connect => Take(virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length, cancel);
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
         {

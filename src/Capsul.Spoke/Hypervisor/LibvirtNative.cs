@@ -101,6 +101,8 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virConnectIsAlive(ConnectHandle connect);
     [LibraryImport(Library)] internal static partial int virConnectSetKeepAlive(ConnectHandle connect, int intervalSeconds, uint count);
     [LibraryImport(Library)] internal static partial int virConnectGetVersion(ConnectHandle connect, out nuint version);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial nint virConnectGetDomainCapabilities(ConnectHandle connect,
+        string? emulator, string? arch, string? machine, string? type, uint flags);
     [LibraryImport(Library)] internal static unsafe partial int virConnectDomainEventRegisterAny(ConnectHandle connect, nint domain, int eventId,
         delegate* unmanaged[Cdecl]<nint, nint, int, int, nint, int> callback, nint opaque, nint free);
     [LibraryImport(Library)] internal static partial int virConnectDomainEventDeregisterAny(ConnectHandle connect, int callback);

@@ -111,7 +111,7 @@ public sealed partial class Sandbox : IDisposable
         foreach (var (daemon, socket) in ((string, string)[])[("virtlogd", "virtlogd-sock"), ("libvirtd", "libvirt-sock")])
         {
             if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
-            await Inside(daemon, "-d").RunAsync(cancel);
+            await Inside(daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid").RunAsync(cancel);
             for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
             {
                 if (i == 200)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json;
 using Capsul.Spoke.Hypervisor;
 using static Capsul.Tests.Spoke.Hypervisor.RealHypervisor;
 
@@ -33,8 +34,14 @@ public sealed class LibvirtTests(RealHypervisor real)
         await real.WaitForPowerAsync(vm, DomainPower.Off);
         Say($"shutdown {watch.ElapsedMilliseconds} ms");
 
+        watch.Restart();
+        await real.Libvirt.DefineAsync(vm, None);
+        Say($"define again {watch.ElapsedMilliseconds} ms");
+        watch.Restart();
         await real.Libvirt.StartAsync(vm, None);
+        Say($"start again {watch.ElapsedMilliseconds} ms");
         await real.WaitForSshAsync(vm);
+        Say($"start again to SSH {watch.ElapsedMilliseconds} ms");
         (await real.SshAsync(vm, "cat file")).Output.ShouldBe("kept\n");
         var keys = (await real.Libvirt.ConsoleTailAsync(vm.Id, 1 << 20, None)).Split('\n').Where(l => l.StartsWith("ssh-ed25519", StringComparison.Ordinal)).ToList();
         keys.Count.ShouldBe(2);
@@ -45,6 +52,225 @@ public sealed class LibvirtTests(RealHypervisor real)
         Say($"remove, running {watch.ElapsedMilliseconds} ms");
         await NothingIsLeftAsync(vm);
         await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    [Fact]
+    public async Task Every_verb_done_twice_is_done_once()
+    {
+        var vm = real.Spec("bbbbbbbbbb", 11);
+        for (var i = 0; i < 2; i++) await real.Libvirt.MakeDiskAsync(vm, None);
+        (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBe(DomainPower.Off);
+        for (var i = 0; i < 2; i++) await real.Libvirt.DefineAsync(vm, None);
+        for (var i = 0; i < 2; i++) await real.Libvirt.StartAsync(vm, None);
+        (await real.Libvirt.ListAsync(None)).ShouldContain(new DomainState(vm.Id, DomainPower.On));
+        (await real.Libvirt.ListAsync(None)).Count(d => d.Id == vm.Id).ShouldBe(1);
+        for (var i = 0; i < 2; i++) await real.Libvirt.TurnOffAsync(vm.Id, None);
+        (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBe(DomainPower.Off);
+        await real.Libvirt.ShutdownAsync(vm.Id, None);
+        for (var i = 0; i < 2; i++) await real.Libvirt.RemoveAsync(vm.Id, None);
+        await NothingIsLeftAsync(vm);
+    }
+
+    [Fact]
+    public async Task Events_tell_which_vm_changed()
+    {
+        var vm = real.Spec("cccccccccc", 12);
+        while (real.Libvirt.Changes.TryRead(out _)) { }
+        await real.CreateAsync(vm);
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+        while (await real.Libvirt.Changes.ReadAsync(limit.Token) != vm.Id) { }
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    [Fact]
+    public async Task Removing_half_a_vm_leaves_nothing()
+    {
+        var vm = real.Spec("dddddddddd", 13);
+        await real.Libvirt.MakeDiskAsync(vm, None);
+        (await real.Libvirt.ListAsync(None)).ShouldContain(new DomainState(vm.Id, DomainPower.Off));
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+        await NothingIsLeftAsync(vm);
+    }
+
+    [Fact]
+    public async Task An_image_that_is_not_here_is_named_and_final()
+    {
+        var vm = real.Spec("eeeeeeeeee", 14);
+        var missing = await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.MakeDiskAsync(vm with { ImageId = "plan-9" }, None));
+        (missing.Final, missing.Message).ShouldBe((true, "The image plan-9 is not on this host."));
+        var other = await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.MakeDiskAsync(vm with { ImageSha256 = new string('0', 64) }, None));
+        (other.Final, other.Message).ShouldBe((true, "The image tiny is on this host only in another version than 0000000000000000."));
+        (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBeNull();
+    }
+
+    [Fact]
+    public async Task Names_that_are_not_ours_are_refused()
+    {
+        foreach (var name in (string[])["web", "capsul-", "capsul-AAAAAAAAAA", "capsul-aaaaaaaaaaa", "../capsul-aaaaaaaaaa"])
+            (await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.RemoveAsync(name, None))).Final.ShouldBeTrue();
+    }
+
+    [Fact]
+    public async Task The_power_button_works_without_an_agent()
+    {
+        var vm = real.Spec("ffffffffff", 15);
+        await real.CreateAsync(vm);
+        await real.WaitForSshAsync(vm);
+        (await real.SshAsync(vm, "su -c 'for p in $(pidof late); do kill -9 $p; done; killall -9 qemu-ga; sleep 0.5; pidof qemu-ga'")).Output.ShouldBe("");
+        await real.Libvirt.ShutdownAsync(vm.Id, None);
+        await real.WaitForPowerAsync(vm, DomainPower.Off);
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    [Fact]
+    public async Task A_killed_libvirtd_is_started_again_and_the_vm_never_noticed()
+    {
+        var vm = real.Spec("gggggggggg", 16);
+        await real.CreateAsync(vm);
+        await real.WaitForSshAsync(vm);
+        await SignalLibvirtdAsync("-9");
+        var watch = Stopwatch.StartNew();
+        await AnswersAgainAsync(vm);
+        Say($"killed libvirtd answers again after {watch.ElapsedMilliseconds} ms");
+        (await real.SshAsync(vm, "uptime")).ExitCode.ShouldBe(0);
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+        await NothingIsLeftAsync(vm);
+    }
+
+    [Fact]
+    public async Task A_hung_libvirtd_is_unreachable_in_time_and_comes_back()
+    {
+        var vm = real.Spec("hhhhhhhhhh", 17);
+        await real.CreateAsync(vm);
+        await SignalLibvirtdAsync("-STOP");
+        var watch = Stopwatch.StartNew();
+        (await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.ListAsync(None))).Unreachable.ShouldBeTrue();
+        watch.Elapsed.TotalSeconds.ShouldBeLessThan(7);
+        await SignalLibvirtdAsync("-CONT");
+        await AnswersAgainAsync(vm);
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    [Fact]
+    public async Task A_new_spoke_finds_the_vms_of_the_old_one()
+    {
+        var vm = real.Spec("iiiiiiiiii", 18);
+        await real.CreateAsync(vm);
+        var watch = Stopwatch.StartNew();
+        await using var next = new Libvirt(real.Settings, real.Images, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, TimeProvider.System);
+        await next.PrepareAsync(None);
+        Say($"prepare, warm: {watch.ElapsedMilliseconds} ms");
+        (await next.FindAsync(vm.Id, None)).ShouldBe(DomainPower.On);
+        await next.RemoveAsync(vm.Id, None);
+        await NothingIsLeftAsync(vm);
+    }
+
+    [Fact]
+    public async Task Two_sandboxes_live_side_by_side_and_end_without_a_trace()
+    {
+        var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
+        var settings = real.Settings.With(("CAPSUL_DATA", folder), ("CAPSUL_VM_NETWORK", "10.77.0.0/24"));
+        var vm = real.Spec("jjjjjjjjjj", 19);
+        await using (var other = new Libvirt(settings, real.Images, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, TimeProvider.System))
+        {
+            await other.PrepareAsync(None);
+            await other.MakeDiskAsync(vm, None);
+            await other.DefineAsync(vm, None);
+            await other.StartAsync(vm, None);
+            (await other.FindAsync(vm.Id, None)).ShouldBe(DomainPower.On);
+            (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBeNull();
+        }
+        Sandbox.IsRunning(settings).ShouldBeTrue();
+        await Sandbox.StopAsync(settings, TimeProvider.System, None);
+        Sandbox.IsRunning(settings).ShouldBeFalse();
+        File.ReadAllText("/proc/mounts").ShouldNotContain(folder);
+        Directory.GetDirectories("/proc").Where(d => int.TryParse(Path.GetFileName(d), out _)).Select(CommandLine).ShouldNotContain(c => c.Contains(vm.Id));
+        Directory.Delete(folder, recursive: true);
+        Directory.GetDirectories("/run/capsul").ShouldBe([real.RunFolder]);
+    }
+
+    /// <summary>
+    /// A witness behind the filter counts what arrives at the host with a forged address. To be sure that the witness sees, it also
+    /// counts the VM's own packets, and the same forgeries once the filter is taken away.
+    /// </summary>
+    [Fact]
+    public async Task A_guest_cannot_speak_with_another_address()
+    {
+        const string witness = """
+            table bridge witness {
+                counter own { }
+                counter forged_ip { }
+                counter forged_arp { }
+                counter forged_mac { }
+                chain arrived {
+                    type filter hook input priority 0;
+                    ip saddr 10.77.0.20 counter name own
+                    ip saddr 10.77.0.99 counter name forged_ip
+                    arp saddr ip 10.77.0.99 counter name forged_arp
+                    ether saddr 52:54:00:99:99:99 counter name forged_mac
+                }
+            }
+            """;
+        const string forge = """
+            su -c 'ip addr add 10.77.0.99/24 dev eth0
+            ping -q -c 2 -W 1 -I 10.77.0.99 10.77.0.1
+            arping -q -c 2 -w 2 -U -I eth0 -s 10.77.0.99 10.77.0.99
+            ip link set eth0 address 52:54:00:99:99:99
+            ping -q -c 2 -W 1 10.77.0.1
+            ip link set eth0 address 52:54:00:12:34:14
+            ip addr del 10.77.0.99/24 dev eth0
+            ping -q -c 2 -W 1 10.77.0.1'
+            """;
+        var vm = real.Spec("kkkkkkkkkk", 20);
+        await real.CreateAsync(vm);
+        await real.WaitForSshAsync(vm);
+        await (real.Sandbox.Inside("nft", "-f", "-") with { Input = witness }).RunAsync(None);
+
+        await real.SshAsync(vm, forge);
+        var guarded = await CountAsync();
+        guarded["own"].ShouldBeGreaterThan(0);
+        guarded.Where(c => c.Key != "own").ShouldAllBe(c => c.Value == 0);
+
+        await real.Sandbox.Inside("nft", "flush", "chain", "bridge", "capsul", "guests_in").RunAsync(None);
+        await real.SshAsync(vm, forge);
+        (await CountAsync()).ShouldAllBe(c => c.Value > 0);
+
+        await real.Sandbox.Inside("nft", "delete", "table", "bridge", "witness").RunAsync(None);
+        await real.Sandbox.Inside("nft", "delete", "table", "bridge", "capsul").RunAsync(None);
+        await real.Libvirt.PrepareAsync(None);
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    async Task<Dictionary<string, int>> CountAsync()
+    {
+        var listed = await real.Sandbox.Inside("nft", "-j", "list", "counters", "table", "bridge", "witness").RunAsync(None);
+        using var json = JsonDocument.Parse(listed.Output);
+        return json.RootElement.GetProperty("nftables").EnumerateArray().Where(e => e.TryGetProperty("counter", out _)).Select(e => e.GetProperty("counter"))
+            .ToDictionary(c => c.GetProperty("name").GetString()!, c => c.GetProperty("packets").GetInt32(), StringComparer.Ordinal);
+    }
+
+    async Task SignalLibvirtdAsync(string signal)
+    {
+        var pid = (await File.ReadAllTextAsync(Path.Combine(real.RunFolder, "libvirtd.pid"), None)).Trim();
+        await real.Sandbox.Inside("kill", signal, pid).RunAsync(None);
+    }
+
+    /// <summary>Waits until the VM is seen on again; in between the only answer allowed is Unreachable.</summary>
+    async Task AnswersAgainAsync(VmSpec vm)
+    {
+        var watch = Stopwatch.StartNew();
+        while (true)
+        {
+            try
+            {
+                (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBe(DomainPower.On);
+                return;
+            }
+            catch (HypervisorException error) when (error.Unreachable && watch.Elapsed.TotalSeconds < 20)
+            {
+                await Task.Delay(100);
+            }
+        }
     }
 
     async Task NothingIsLeftAsync(VmSpec vm)

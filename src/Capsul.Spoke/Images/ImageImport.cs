@@ -1,0 +1,130 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using Capsul.Foundation;
+
+namespace Capsul.Spoke.Images;
+
+/// <summary>What to import, and what it will be called.</summary>
+/// <param name="Source">A file, or an http or https address.</param>
+/// <param name="Sha256">Checksum of that file as its maker publishes it, hex.</param>
+public sealed record ImageSource(string Source, string Sha256, string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
+
+/// <summary>
+/// Takes a cloud image from elsewhere into the store: only with its checksum, only qcow2 or raw, and only one that stands alone.
+/// A qcow2 may name other files as its base, and a VM's disk made on it would then read any file of this host.
+/// </summary>
+/// <param name="client">For addresses.</param>
+/// <param name="maxBytes">Largest file that is taken; default 16 GiB.</param>
+public sealed class ImageImport(ImageStore store, HttpClient client, long maxBytes = 16L << 30)
+{
+    static readonly TimeSpan DownloadLimit = TimeSpan.FromHours(2), ConvertLimit = TimeSpan.FromMinutes(30), StallLimit = TimeSpan.FromMinutes(1);
+
+    /// <summary>Imports and makes it the current version of its id.</summary>
+    /// <exception cref="ProblemException">
+    /// Invalid: checksum, size, format or a reference to other files; NotFound: no such file; Unavailable: the download failed.
+    /// </exception>
+    public async Task<Image> ImportAsync(ImageSource source, Action<ImageProgress> progress, CancellationToken cancel)
+    {
+        Require(source);
+        var scratch = store.MakeScratch();
+        try
+        {
+            var file = Path.Combine(scratch, "source");
+            await FetchAsync(source, file, progress, cancel);
+            progress(new("Looking at it", 0.75));
+            var format = await FormatAsync(file, cancel);
+            progress(new("Taking it in", 0.8));
+            var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
+            // Written anew even when it is qcow2 already: what comes out has no snapshots, no foreign fields, no references.
+            await new Command("qemu-img", "convert", "-f", format, "-O", "qcow2", file, Path.Combine(files, "disk.qcow2")) { Timeout = ConvertLimit }.RunAsync(cancel);
+            File.Delete(file);
+            var image = await store.AddAsync(new Image(source.Id, source.Title, "", source.LoginUser, source.MinDiskGb, source.MinMemoryMb), files, cancel);
+            progress(new("Done", 1));
+            return image;
+        }
+        finally
+        {
+            Directory.Delete(scratch, recursive: true);
+        }
+    }
+
+    static void Require(ImageSource source)
+    {
+        if (!ImageStore.IsId(source.Id))
+            throw new ProblemException(ProblemKind.Invalid, $"\"{source.Id}\" is no image id: use a-z, 0-9, dots and dashes, at most 40.");
+        if (source.Sha256.Length != 64 || !source.Sha256.All(char.IsAsciiHexDigit))
+            throw new ProblemException(ProblemKind.Invalid, "--sha256 must be the 64 hex digits that the image's maker publishes.");
+        if (source.MinDiskGb < 1 || source.MinMemoryMb < 64 || source.LoginUser.Length == 0 || source.Title.Length == 0)
+            throw new ProblemException(ProblemKind.Invalid, "An image needs a title, a login user, a least disk (1 GiB or more) and a least memory (64 MiB or more).");
+    }
+
+    async Task FetchAsync(ImageSource source, string target, Action<ImageProgress> progress, CancellationToken cancel)
+    {
+        var isAddress = Uri.TryCreate(source.Source, UriKind.Absolute, out var address) && address.Scheme is "http" or "https";
+        if (!isAddress && !File.Exists(source.Source))
+            throw new ProblemException(ProblemKind.NotFound, $"There is no file {source.Source}.");
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            limit.CancelAfter(DownloadLimit);
+            using var response = isAddress ? await client.GetAsync(address, HttpCompletionOption.ResponseHeadersRead, limit.Token) : null;
+            response?.EnsureSuccessStatusCode();
+            await using var from = response is null ? File.OpenRead(source.Source) : await response.Content.ReadAsStreamAsync(limit.Token);
+            var length = response is null ? from.Length : response.Content.Headers.ContentLength;
+            var sum = await CopyAsync(from, target, length, progress, limit);
+            if (!sum.Equals(source.Sha256, StringComparison.OrdinalIgnoreCase))
+                throw new ProblemException(ProblemKind.Invalid, $"The checksum does not match: expected {source.Sha256.ToLowerInvariant()}, but the file has {sum}.");
+        }
+        catch (OperationCanceledException error) when (!cancel.IsCancellationRequested)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"{source.Source} did not come in time.", null, error);
+        }
+        catch (Exception error) when (error is HttpRequestException or IOException or UnauthorizedAccessException)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"{source.Source} could not be read: {error.Message}", null, error);
+        }
+    }
+
+    /// <summary>Copies with the size limit, and gives the checksum of what was copied.</summary>
+    async Task<string> CopyAsync(Stream from, string target, long? length, Action<ImageProgress> progress, CancellationTokenSource limit)
+    {
+        if (length > maxBytes) throw TooLarge();
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        await using var to = File.Create(target);
+        var buffer = new byte[1 << 20];
+        long copied = 0;
+        while (true)
+        {
+            using var stall = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
+            stall.CancelAfter(StallLimit);
+            var count = await from.ReadAsync(buffer, stall.Token);
+            if (count == 0) break;
+            copied += count;
+            if (copied > maxBytes) throw TooLarge();
+            hash.AppendData(buffer, 0, count);
+            await to.WriteAsync(buffer.AsMemory(0, count), limit.Token);
+            progress(new($"Fetching ({copied >> 20} MiB)", length > 0 ? 0.7 * copied / length.Value : 0.35));
+        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    ProblemException TooLarge() => new(ProblemKind.Invalid, $"The image is larger than {maxBytes >> 20} MiB, the most that is taken.");
+
+    /// <summary>qcow2 or raw, and nothing in it that points elsewhere.</summary>
+    static async Task<string> FormatAsync(string file, CancellationToken cancel)
+    {
+        var shown = await new Command("qemu-img", "info", "--output=json", file).TryRunAsync(cancel);
+        if (shown.ExitCode != 0)
+            throw new ProblemException(ProblemKind.Invalid, "The file is no disk image that QEMU can read.", shown.LastLine);
+        using var info = JsonDocument.Parse(shown.Output);
+        var root = info.RootElement;
+        var format = root.GetProperty("format").GetString()!;
+        if (format is not ("qcow2" or "raw"))
+            throw new ProblemException(ProblemKind.Invalid, $"The image is {format}; only qcow2 and raw are taken. Convert it with qemu-img convert.");
+        if (root.TryGetProperty("backing-filename", out _) || root.TryGetProperty("full-backing-filename", out _))
+            throw new ProblemException(ProblemKind.Invalid, "The image is not complete: it lies on top of another file (a backing file).");
+        if (root.TryGetProperty("format-specific", out var specific) && specific.TryGetProperty("data", out var data) && data.TryGetProperty("data-file", out _))
+            throw new ProblemException(ProblemKind.Invalid, "The image is not complete: its content lies in another file (an external data file).");
+        return format;
+    }
+}
