@@ -27,6 +27,10 @@ public sealed class KeyRing(Db db, byte[] key)
     public Task WriteAsync(string name, byte[] bytes, CancellationToken cancel) =>
         db.ExecuteAsync(KeyRingSql.Write, new { name, content = Seal(name, bytes) }, cancel);
 
+    /// <summary>Writes only when there is none of that name yet: of several Hubs that start at once, one wins.</summary>
+    public Task AddAsync(string name, byte[] bytes, CancellationToken cancel) =>
+        db.ExecuteAsync(KeyRingSql.Add, new { name, content = Seal(name, bytes) }, cancel);
+
     /// <summary>All entries whose name begins with <paramref name="prefix"/>, oldest first.</summary>
     public async Task<IReadOnlyList<(string Name, byte[] Content)>> ListAsync(string prefix, CancellationToken cancel)
     {

@@ -20,4 +20,9 @@ public static class KeyRingSql
         INSERT INTO key_ring (name, content) VALUES (@name, @content)
         ON CONFLICT (name) DO UPDATE SET content = EXCLUDED.content
         """;
+
+    public const string Add = """
+        -- KeyRingSql.Add
+        INSERT INTO key_ring (name, content) VALUES (@name, @content) ON CONFLICT (name) DO NOTHING
+        """;
 }

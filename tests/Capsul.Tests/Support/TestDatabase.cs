@@ -5,26 +5,37 @@ using Npgsql;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>A database of one test's own, cloned from one that was migrated once.</summary>
+/// <summary>
+/// A real database for one test: cloned from a template that has all migrations, in one private cluster for the whole run. The
+/// cluster has fsync off and lies in a folder that goes with the run.
+/// </summary>
 public sealed class TestDatabase : IAsyncDisposable
 {
     static readonly SemaphoreSlim Gate = new(1, 1);
-    static string? server;
     static int count;
+    static string? cluster;
 
-    TestDatabase(Db db) => Db = db;
+    TestDatabase(string connectionString) => (ConnectionString, Db) = (connectionString, new Db(connectionString));
+
+    public string ConnectionString { get; }
 
     public Db Db { get; }
 
-    public static async Task<TestDatabase> CreateAsync(CancellationToken cancel)
+    /// <summary>A fresh database with the newest schema and nothing else.</summary>
+    public static Task<TestDatabase> CreateAsync() => CreateAsync("capsul_template");
+
+    /// <summary>A fresh database with nothing at all, for tests of migrations.</summary>
+    public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1");
+
+    static async Task<TestDatabase> CreateAsync(string template)
     {
-        await Gate.WaitAsync(cancel);
+        await Gate.WaitAsync(TestContext.Current.CancellationToken);
         try
         {
-            server ??= await PrepareAsync(cancel);
-            var name = $"t{Environment.ProcessId}_{++count}";
-            await AdminAsync($"CREATE DATABASE {name} TEMPLATE capsul_template", cancel);
-            return new TestDatabase(new Db(new NpgsqlConnectionStringBuilder(server) { Database = name, MaxPoolSize = 10 }.ConnectionString));
+            cluster ??= await StartClusterAsync();
+            var name = $"test_{++count}";
+            await ExecuteAsync(cluster, $"CREATE DATABASE {name} TEMPLATE {template}");
+            return new TestDatabase(new NpgsqlConnectionStringBuilder(cluster) { Database = name, MaxPoolSize = 20, ConnectionIdleLifetime = 5 }.ConnectionString);
         }
         finally
         {
@@ -32,34 +43,34 @@ public sealed class TestDatabase : IAsyncDisposable
         }
     }
 
-    static async Task<string> PrepareAsync(CancellationToken cancel)
+    static async Task<string> StartClusterAsync()
     {
-        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        var folder = TestFolder.Make("cluster");
+        var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder, ["CAPSUL_POSTGRES_FSYNC"] = "off" });
+        var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);
+        RunEnd.Do(async () =>
         {
-            ["CAPSUL_DATA"] = Path.Combine(Path.GetTempPath(), "capsul-web-tests"),
-            ["CAPSUL_POSTGRES_FSYNC"] = "off",
+            NpgsqlConnection.ClearAllPools();
+            await server.StopAsync(CancellationToken.None);
         });
-        var (_, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
-        server = connection;
-        await AdminAsync("DROP DATABASE IF EXISTS capsul_template WITH (FORCE)", cancel);
-        await AdminAsync("CREATE DATABASE capsul_template", cancel);
-        await using (var db = new Db(new NpgsqlConnectionStringBuilder(connection) { Database = "capsul_template", Pooling = false }.ConnectionString))
-            await new Migrator(db, NullLogger.Instance).MigrateAsync(cancel);
-        return connection;
+        var maintenance = new NpgsqlConnectionStringBuilder(connection) { Database = "postgres", Pooling = false }.ConnectionString;
+        await ExecuteAsync(maintenance, "CREATE DATABASE capsul_template");
+        await using var template = new Db(new NpgsqlConnectionStringBuilder(connection) { Database = "capsul_template", Pooling = false }.ConnectionString);
+        await new Migrator(template, NullLogger.Instance).MigrateAsync(CancellationToken.None);
+        return maintenance;
     }
 
-    static async Task AdminAsync(string sql, CancellationToken cancel)
+    static async Task ExecuteAsync(string connectionString, string sql)
     {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(server) { Database = "postgres", Pooling = false }.ConnectionString);
-        await connection.OpenAsync(cancel);
+        await using var connection = new NpgsqlConnection(connectionString);
+        await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
-        await command.ExecuteNonQueryAsync(cancel);
+        await command.ExecuteNonQueryAsync();
     }
 
     public async ValueTask DisposeAsync()
     {
-        var name = new NpgsqlConnectionStringBuilder(Db.ConnectionString).Database;
         await Db.DisposeAsync();
-        await AdminAsync($"DROP DATABASE IF EXISTS {name} WITH (FORCE)", CancellationToken.None);
+        await ExecuteAsync(cluster!, $"DROP DATABASE IF EXISTS {new NpgsqlConnectionStringBuilder(ConnectionString).Database} WITH (FORCE)");
     }
 }

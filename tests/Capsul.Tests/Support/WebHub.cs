@@ -40,7 +40,7 @@ public sealed class WebHub : IAsyncDisposable
 
     public static async Task<WebHub> StartAsync(CancellationToken cancel, params (string Name, string? Value)[] changes)
     {
-        var database = await TestDatabase.CreateAsync(cancel);
+        var database = await TestDatabase.CreateAsync();
         var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["CAPSUL_DATA"] = Path.GetTempPath(),

@@ -1,0 +1,34 @@
+using System.Text.RegularExpressions;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Wire;
+
+namespace Capsul.Hub.Features.Hosts;
+
+/// <summary>Makes a one-time token with which a machine joins as a host. A host that has joined before gets its place back.</summary>
+public static partial class InviteHost
+{
+    static readonly TimeSpan Lifetime = TimeSpan.FromHours(1);
+
+    public static Problem? Decide(string name) => HostName().IsMatch(name)
+        ? null
+        : new(ProblemKind.Invalid, "A host's name is 1 to 63 lower-case letters, digits and hyphens.");
+
+    /// <param name="address">host:port under which the Spoke reaches the Hub's link.</param>
+    /// <param name="fingerprint">Of the Hub's authority.</param>
+    public static Task<Outcome<JoinToken>> RunAsync(
+        Db db, string actor, string name, string address, string fingerprint, TimeProvider time, CancellationToken cancel) =>
+        db.DecideAsync<JoinToken>(async transaction =>
+        {
+            if (Decide(name) is { } problem) return problem;
+            var now = time.GetUtcNow().UtcDateTime;
+            var token = JoinToken.Make(address, fingerprint);
+            await transaction.ExecuteAsync(HostSql.Invite, new { id = name }, cancel);
+            await transaction.ExecuteAsync(HostSql.AddToken, new { hash = JoinToken.Hash(token.Secret), host = name, now, expires = now + Lifetime }, cancel);
+            await transaction.AuditAsync(actor, "invite_host", name, "", cancel);
+            return token;
+        }, cancel);
+
+    [GeneratedRegex("^[a-z0-9][a-z0-9-]{0,62}$", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex HostName();
+}

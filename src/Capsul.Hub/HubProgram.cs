@@ -1,0 +1,228 @@
+using System.Net;
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Link;
+using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Web;
+using Capsul.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Hub;
+
+/// <summary>
+/// A running Hub: the database brought up to date, the pages on one port, the line for Spokes on another, and, while it holds the
+/// seat, the work in the background. Everything is wired here and nowhere else.
+/// </summary>
+public sealed partial class HubProgram : IAsyncDisposable
+{
+    readonly DataFolder folder;
+    readonly EmbeddedPostgres? postgres;
+    readonly WebApplication app;
+    readonly CancellationTokenSource stop = new();
+    readonly Task background;
+    readonly Settings settings;
+
+    HubProgram(DataFolder folder, EmbeddedPostgres? postgres, WebApplication app, Settings settings)
+    {
+        (this.folder, this.postgres, this.app, this.settings) = (folder, postgres, app, settings);
+        background = WorkAsync(stop.Token);
+    }
+
+    public Db Db => app.Services.GetRequiredService<Db>();
+
+    public Seat Seat => app.Services.GetRequiredService<Seat>();
+
+    public IServiceProvider Services => app.Services;
+
+    /// <summary>Port of the pages, also when 0 was asked for.</summary>
+    public int Port => settings.Port;
+
+    /// <summary>Port of the line for Spokes.</summary>
+    public int LinkPort => settings.LinkPort;
+
+    /// <summary>Where people reach the pages.</summary>
+    public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://127.0.0.1:{Port}/");
+
+    /// <summary>Starts; returns when pages and line answer.</summary>
+    /// <param name="configureLogs">Where log lines go.</param>
+    /// <exception cref="ProblemException">With one sentence on what is in the way.</exception>
+    public static async Task<HubProgram> StartAsync(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
+    {
+        settings = settings.With(("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
+        using var logs = LoggerFactory.Create(configureLogs);
+        var log = logs.CreateLogger("Capsul.Hub");
+        var folder = DataFolder.Take(settings.Data, "hub");
+        EmbeddedPostgres? postgres = null;
+        try
+        {
+            var connection = settings.Database;
+            if (connection is null)
+                (postgres, connection) = await EmbeddedPostgres.StartAsync(settings, log, cancel);
+            var db = new Db(connection);
+            await new Migrator(db, log).MigrateAsync(cancel);
+            var ring = new KeyRing(db, await SecretKeyAsync(settings, cancel));
+            var authority = await Authority.OpenAsync(ring, time, cancel);
+            var app = Build(settings, time, configureLogs, db, ring, authority);
+            await StartWebAsync(app, settings, cancel);
+            return new HubProgram(folder, postgres, app, settings);
+        }
+        catch
+        {
+            if (postgres is not null) await postgres.StopAsync(CancellationToken.None);
+            folder.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Port 0 means a free one; it is chosen now, because mails and tokens name it.</summary>
+    static string TakeFree(int port)
+    {
+        if (port != 0) return port.ToString();
+        using var probe = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port.ToString();
+    }
+
+    /// <summary>From the settings, or made once and kept in the data folder, readable by the owner only.</summary>
+    public static async Task<byte[]> SecretKeyAsync(Settings settings, CancellationToken cancel)
+    {
+        if (settings.SecretKey is { } configured) return Convert.FromBase64String(configured);
+        var file = Path.Combine(settings.Data, "secret.key");
+        if (!File.Exists(file))
+            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n"), cancel);
+        return Convert.FromBase64String((await File.ReadAllTextAsync(file, cancel)).Trim());
+    }
+
+    static WebApplication Build(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring, Authority authority)
+    {
+        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
+        {
+            ContentRootPath = AppContext.BaseDirectory,
+            EnvironmentName = settings.Development ? Environments.Development : Environments.Production,
+        });
+        configureLogs(builder.Logging.ClearProviders());
+        builder.WebHost.UseKestrelHttpsConfiguration();
+        var certificate = authority.MakeServerCertificate(time);
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Listen(settings.Listen, settings.Port);
+            kestrel.Listen(settings.LinkListen, settings.LinkPort, link =>
+            {
+                link.Protocols = HttpProtocols.Http2;
+                link.UseHttps(certificate, https =>
+                {
+                    https.ClientCertificateMode = ClientCertificateMode.AllowCertificate;
+                    // Whose it is is decided against the database, byte for byte; see LinkEndpoint.
+                    https.ClientCertificateValidation = (_, _, _) => true;
+                });
+            });
+        });
+        var services = builder.Services;
+        services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
+        services.AddSingleton<Listener>().AddSingleton<Seat>().AddSingleton<Runner>().AddSingleton<HostHealth>().AddSingleton<LinkEndpoint>();
+        services.AddSingleton<OperationKind, CreateVmOperation>().AddSingleton<OperationKind, DeleteVmOperation>()
+            .AddSingleton<OperationKind, StartVmOperation>().AddSingleton<OperationKind, StopVmOperation>().AddSingleton<OperationKind, RestartVmOperation>();
+        services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
+        services.AddHubPages(settings);
+        var app = builder.Build();
+        Map(app);
+        return app;
+    }
+
+    /// <summary>Two ports, two worlds: the line's port has nothing but the line, and the pages' port has everything else.</summary>
+    static void Map(WebApplication app)
+    {
+        app.Use(async (context, next) =>
+        {
+            var isLink = context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null;
+            var wantsLink = context.Request.Path.StartsWithSegments("/capsul.link.v1.HubLink", StringComparison.Ordinal);
+            if (isLink != wantsLink)
+            {
+                context.Response.StatusCode = StatusCodes.Status404NotFound;
+                return;
+            }
+            await next(context);
+        });
+        app.MapHubPages();
+        app.MapGrpcService<LinkEndpoint>().RequireAuthorization(Policies.Public);
+        app.MapGet("/healthz", HealthAsync).RequireAuthorization(Policies.Public);
+    }
+
+    /// <summary>200 with "acting" or "standby" and the epoch; 503 when the database does not answer.</summary>
+    static async Task<IResult> HealthAsync(Seat seat, Db db, CancellationToken cancel)
+    {
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            limit.CancelAfter(TimeSpan.FromSeconds(3));
+            var row = await db.FindSeatAsync(limit.Token);
+            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch });
+        }
+        catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException && !cancel.IsCancellationRequested)
+        {
+            return Results.Json(new { status = "no database" }, statusCode: StatusCodes.Status503ServiceUnavailable);
+        }
+    }
+
+    static async Task StartWebAsync(WebApplication app, Settings settings, CancellationToken cancel)
+    {
+        try
+        {
+            await app.StartAsync(cancel);
+        }
+        catch (IOException error)
+        {
+            throw new ProblemException(ProblemKind.Conflict,
+                $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port (CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
+        }
+    }
+
+    async Task WorkAsync(CancellationToken cancel)
+    {
+        var listener = Services.GetRequiredService<Listener>();
+        var listening = listener.RunAsync(cancel);
+        await Seat.RunAsync(ActAsync, cancel);
+        await listening;
+    }
+
+    /// <summary>All that only the acting Hub does. When one part ends with an error, all end, and the seat is taken anew.</summary>
+    async Task ActAsync(long epoch, CancellationToken cancel)
+    {
+        using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        Task[] parts = [Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token), Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token)];
+        var first = await Task.WhenAny(parts);
+        await all.CancelAsync();
+        await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await first;
+    }
+
+    /// <summary>A join token for a host, for this Hub's own link.</summary>
+    public Task<Outcome<JoinToken>> InviteAsync(string actor, string host, CancellationToken cancel) => InviteHost.RunAsync(
+        Db, actor, host, settings.LinkAddress ?? $"127.0.0.1:{LinkPort}", Services.GetRequiredService<Authority>().Fingerprint,
+        Services.GetRequiredService<TimeProvider>(), cancel);
+
+    /// <summary>Stops cleanly: pages first, then the work, then the private cluster.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+        await app.StopAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await background.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await app.DisposeAsync();
+        if (postgres is not null) await postgres.StopAsync(CancellationToken.None);
+        folder.Dispose();
+        stop.Dispose();
+    }
+}

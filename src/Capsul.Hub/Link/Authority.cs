@@ -1,0 +1,93 @@
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+
+namespace Capsul.Hub.Link;
+
+/// <summary>
+/// The Hub's own certificate authority, for the line to Spokes and nothing else. Elliptic P-256. Its key lies in the key ring, so
+/// every Hub on the database has the same. Server certificates are made at each start and live in memory; client certificates
+/// last 90 days and are renewed over the line.
+/// </summary>
+public sealed class Authority : IDisposable
+{
+    const string RingName = "link-authority";
+    const int AuthorityYears = 20, ServerDays = 3650, ClientDays = 90;
+    static readonly Oid ServerUse = new("1.3.6.1.5.5.7.3.1"), ClientUse = new("1.3.6.1.5.5.7.3.2");
+
+    readonly X509Certificate2 certificate;
+
+    Authority(X509Certificate2 certificate) => this.certificate = certificate;
+
+    /// <summary>The authority's certificate, DER, without its key.</summary>
+    public byte[] Certificate => certificate.RawData;
+
+    /// <summary>SHA-256 of the certificate, lower-case hex; what a join token carries.</summary>
+    public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(certificate.RawData));
+
+    /// <summary>From the key ring; made at first use. When two Hubs make one at the same time, the first written counts for both.</summary>
+    public static async Task<Authority> OpenAsync(KeyRing ring, TimeProvider time, CancellationToken cancel)
+    {
+        if (await ring.ReadAsync(RingName, cancel) is not { } stored)
+        {
+            await ring.AddAsync(RingName, Make(time), cancel);
+            stored = await ring.ReadAsync(RingName, cancel) ?? throw new InvalidOperationException("The key ring lost what was just written.");
+        }
+        return new Authority(X509CertificateLoader.LoadPkcs12(stored, null, X509KeyStorageFlags.Exportable));
+    }
+
+    static byte[] Make(TimeProvider time)
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest("CN=Capsul Hub authority", key, HashAlgorithmName.SHA256);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(certificateAuthority: true, hasPathLengthConstraint: true, 0, critical: true));
+        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign, critical: true));
+        request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, critical: false));
+        var now = time.GetUtcNow();
+        using var made = request.CreateSelfSigned(now.AddHours(-1), now.AddYears(AuthorityYears));
+        return made.Export(X509ContentType.Pkcs12);
+    }
+
+    /// <summary>What the Hub shows on the link's port. Spokes check that it comes from this authority for server use, not its name.</summary>
+    public X509Certificate2 MakeServerCertificate(TimeProvider time)
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest("CN=Capsul Hub", key, HashAlgorithmName.SHA256);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddDnsName("capsul-hub");
+        request.CertificateExtensions.Add(names.Build());
+        using var signed = Sign(request, ServerUse, ServerDays, time);
+        using var withKey = signed.CopyWithPrivateKey(key);
+        return X509CertificateLoader.LoadPkcs12(withKey.Export(X509ContentType.Pkcs12), null);
+    }
+
+    /// <summary>A client certificate for a host. Of the request only the public key counts.</summary>
+    /// <exception cref="ProblemException">Invalid: not a certificate request, or its signature is wrong.</exception>
+    public X509Certificate2 SignHost(string host, byte[] certificateRequest, TimeProvider time)
+    {
+        try
+        {
+            var asked = CertificateRequest.LoadSigningRequest(certificateRequest, HashAlgorithmName.SHA256);
+            var request = new CertificateRequest(new X500DistinguishedName($"CN={host}"), asked.PublicKey, HashAlgorithmName.SHA256);
+            return Sign(request, ClientUse, ClientDays, time);
+        }
+        catch (CryptographicException error)
+        {
+            throw new ProblemException(ProblemKind.Invalid, "That is not a valid certificate request.", error.Message, error);
+        }
+    }
+
+    X509Certificate2 Sign(CertificateRequest request, Oid use, int days, TimeProvider time)
+    {
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(false, false, 0, critical: true));
+        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
+        request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension([use], critical: true));
+        var now = time.GetUtcNow();
+        var end = now.AddDays(days);
+        var last = new DateTimeOffset(certificate.NotAfter.ToUniversalTime(), TimeSpan.Zero);
+        return request.Create(certificate, now.AddHours(-1), end < last ? end : last, RandomNumberGenerator.GetBytes(16));
+    }
+
+    public void Dispose() => certificate.Dispose();
+}

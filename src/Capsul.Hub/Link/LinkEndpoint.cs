@@ -1,0 +1,141 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Wire;
+using Google.Protobuf;
+using Grpc.Core;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+
+namespace Capsul.Hub.Link;
+
+/// <summary>
+/// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one that the
+/// database has for its host: a certificate that was replaced or revoked is nobody's, whoever signed it.
+/// </summary>
+public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Authority authority, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
+{
+    static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10);
+    readonly ConcurrentDictionary<string, CancellationTokenSource> lines = new(StringComparer.Ordinal);
+
+    public override Task<AuthorityReply> Authority(AuthorityRequest request, ServerCallContext context) =>
+        Task.FromResult(new AuthorityReply { Certificate = ByteString.CopyFrom(authority.Certificate) });
+
+    public override async Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
+    {
+        CheckProtocol((int)request.Protocol);
+        var joined = await db.DecideAsync<JoinReply>(async transaction =>
+        {
+            var now = time.GetUtcNow().UtcDateTime;
+            var host = await transaction.FindAsync<string>(HostSql.UseToken, new { hash = JoinToken.Hash(request.Token), now }, context.CancellationToken);
+            if (host is null)
+                return new Problem(ProblemKind.Forbidden, "This join token is unknown, expired or used. Make a new one on the Hub.");
+            return await SignAsync(transaction, HostSql.Join, host, request.CertificateRequest, context.CancellationToken);
+        }, context.CancellationToken);
+        return joined.Refused(out var problem, out var reply) ? throw Refusal(problem) : reply;
+    }
+
+    public override async Task<JoinReply> Renew(RenewRequest request, ServerCallContext context)
+    {
+        var host = await AuthenticateAsync(context);
+        var renewed = await db.DecideAsync<JoinReply>(
+            async transaction => await SignAsync(transaction, HostSql.Renew, host, request.CertificateRequest, context.CancellationToken), context.CancellationToken);
+        return renewed.Refused(out var problem, out var reply) ? throw Refusal(problem) : reply;
+    }
+
+    async Task<Outcome<JoinReply>> SignAsync(NpgsqlTransaction transaction, string statement, string host, ByteString asked, CancellationToken cancel)
+    {
+        using var certificate = authority.SignHost(host, asked.ToByteArray(), time);
+        if (await transaction.ExecuteAsync(statement, new { id = host, certificate = SHA256.HashData(certificate.RawData) }, cancel) == 0)
+            return new Problem(ProblemKind.Forbidden, $"The host {host} was revoked.");
+        await transaction.AuditAsync($"host {host}", "certificate", host, certificate.Thumbprint, cancel);
+        return new JoinReply { HostId = host, Certificate = ByteString.CopyFrom(certificate.RawData), Authority = ByteString.CopyFrom(authority.Certificate) };
+    }
+
+    public override async Task Connect(IAsyncStreamReader<SpokeMessage> requestStream, IServerStreamWriter<HubMessage> responseStream, ServerCallContext context)
+    {
+        var host = await AuthenticateAsync(context);
+        var epoch = seat.Epoch;
+        if (epoch == 0) throw new RpcException(new Status(StatusCode.Unavailable, "This Hub is on standby."));
+        using var line = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken);
+        // A second line for a host means that the first is dead and nobody noticed.
+        if (lines.TryGetValue(host, out var old)) await old.CancelAsync();
+        lines[host] = line;
+        try
+        {
+            var hello = await ReadHelloAsync(requestStream, line.Token);
+            var spoke = new SpokeLine(host, epoch, db, listener, time, log);
+            await spoke.GreetAsync(hello, line.Token);
+            Log.Connected(log, host, hello.Version);
+            await Task.WhenAny(spoke.RunAsync(requestStream, responseStream, line.Token), SeatLostAsync(epoch, line)).Unwrap();
+        }
+        catch (Exception error) when (error is OperationCanceledException or IOException)
+        {
+            // The Spoke went away, or another line took over; both are part of a day.
+        }
+        finally
+        {
+            if (lines.TryRemove(new KeyValuePair<string, CancellationTokenSource>(host, line)))
+                await db.ExecuteAsync(HostSql.Offline, new { id = host }, CancellationToken.None);
+            Log.Disconnected(log, host);
+        }
+    }
+
+    async Task SeatLostAsync(long epoch, CancellationTokenSource line)
+    {
+        while (seat.Epoch == epoch)
+            await Task.Delay(TimeSpan.FromMilliseconds(500), time, line.Token);
+        await line.CancelAsync();
+    }
+
+    static async Task<Hello> ReadHelloAsync(IAsyncStreamReader<SpokeMessage> up, CancellationToken cancel)
+    {
+        if (!await up.MoveNext(cancel).WaitAsync(HelloLimit, cancel) || up.Current.Hello is not { Facts.Network: not null } hello)
+            throw new RpcException(new Status(StatusCode.InvalidArgument, "The first message must be a hello with facts."));
+        CheckProtocol((int)hello.Protocol);
+        return hello;
+    }
+
+    static void CheckProtocol(int version)
+    {
+        if (Math.Abs(version - Protocol.Version) > 1)
+            throw new RpcException(new Status(StatusCode.FailedPrecondition,
+                $"This Spoke speaks version {version} of the link and the Hub version {Protocol.Version}; they may be one apart. Upgrade the older of the two."));
+    }
+
+    async Task<string> AuthenticateAsync(ServerCallContext context)
+    {
+        if (context.GetHttpContext().Connection.ClientCertificate is not { } certificate)
+            throw new RpcException(new Status(StatusCode.Unauthenticated, "A client certificate is needed."));
+        var hash = SHA256.HashData(certificate.RawData);
+        var now = time.GetUtcNow().UtcDateTime;
+        if (now > certificate.NotAfter.ToUniversalTime() || now < certificate.NotBefore.ToUniversalTime())
+            throw new RpcException(new Status(StatusCode.Unauthenticated, "The client certificate has expired; join again with a new token."));
+        var host = await db.FindAsync<string>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
+            ?? throw new RpcException(new Status(StatusCode.Unauthenticated, "This client certificate is not, or no longer, one of this Hub's hosts."));
+        await db.ExecuteAsync(HostSql.ForgetOldCertificate, new { id = host, hash }, context.CancellationToken);
+        return host;
+    }
+
+    static RpcException Refusal(Problem problem) => new(new Status(problem.Kind switch
+    {
+        ProblemKind.Invalid => StatusCode.InvalidArgument,
+        ProblemKind.NotFound => StatusCode.NotFound,
+        ProblemKind.Forbidden => StatusCode.PermissionDenied,
+        ProblemKind.Conflict => StatusCode.FailedPrecondition,
+        ProblemKind.InsufficientFunds or ProblemKind.NoCapacity or ProblemKind.RateLimited => StatusCode.ResourceExhausted,
+        ProblemKind.Unavailable => StatusCode.Unavailable,
+    }, problem.Message));
+
+    static partial class Log
+    {
+        [LoggerMessage(310, LogLevel.Information, "Host {Host} connected (version {Version})")]
+        public static partial void Connected(ILogger log, string host, string version);
+
+        [LoggerMessage(311, LogLevel.Information, "Host {Host} disconnected")]
+        public static partial void Disconnected(ILogger log, string host);
+    }
+}

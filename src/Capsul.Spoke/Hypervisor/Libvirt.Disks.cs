@@ -1,0 +1,170 @@
+using Capsul.Foundation;
+using Capsul.Spoke.Images;
+using static Capsul.Spoke.Hypervisor.LibvirtNative;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>Disks, seeds and console logs.</summary>
+public sealed partial class Libvirt
+{
+    /// <summary>With less than this free, nothing new is begun, MiB.</summary>
+    const int LeastFreeMb = 64;
+
+    const string Full = "The host's disk is full.";
+
+    /// <summary>Numbers of QEMU's user and main group; root where the packages made none.</summary>
+    readonly Lazy<(int User, int Group)> qemu = new(QemuUser);
+
+    public async Task MakeDiskAsync(VmSpec vm, CancellationToken cancel)
+    {
+        Require(vm.Id);
+        var disk = Path.Combine(disks, StorageXml.Volume(vm.Id));
+        var seed = SeedFile(vm.Id);
+        if (File.Exists(disk) && File.Exists(seed)) return;
+        var image = await ImageAsync(vm, cancel);
+        var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
+        try
+        {
+            if (new DriveInfo(disks).AvailableFreeSpace >> 20 < LeastFreeMb) throw new HypervisorException(Full, final: true);
+            await Task.WhenAll(
+                hadDisk ? Task.CompletedTask : MakeVolumeAsync(vm, image, cancel),
+                hadSeed ? Task.CompletedTask : Seed.WriteAsync(vm, seed, cancel));
+        }
+        catch (Exception error) when (error is HypervisorException or ProblemException or IOException or OperationCanceledException)
+        {
+            if (!hadSeed) File.Delete(seed);
+            if (!hadDisk) await DeleteVolumeQuietlyAsync(vm.Id, disk);
+            throw error switch
+            {
+                _ when IsFull(error) => new HypervisorException(Full, final: true, error),
+                ProblemException or IOException => new HypervisorException(error.Message, final: false, error),
+                _ => error,
+            };
+        }
+    }
+
+    public Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel)
+    {
+        Require(id);
+        return TailAsync(ConsoleFile(id), maxBytes, cancel);
+    }
+
+    async Task<Image> ImageAsync(VmSpec vm, CancellationToken cancel)
+    {
+        var image = images.Find(vm.ImageId, vm.ImageSha256)
+            ?? throw new HypervisorException(images.Current(vm.ImageId) is null
+                ? $"The image {vm.ImageId} is not on this host."
+                : $"The image {vm.ImageId} is on this host only in another version than {vm.ImageSha256[..Math.Min(16, vm.ImageSha256.Length)]}.", final: true);
+        if (!await images.VerifyAsync(image, cancel))
+            throw new HypervisorException($"The image {vm.ImageId} on this host is damaged: its checksum is not {image.Sha256}.", final: true);
+        return image;
+    }
+
+    Task MakeVolumeAsync(VmSpec vm, Image image, CancellationToken cancel)
+    {
+        var xml = StorageXml.WriteVolume(vm.Id, vm.DiskGb, Inside(images.Disk(image)), qemu.Value);
+        return libvirt.CallAsync($"make the disk of {vm.Id}", Slow, connect =>
+        {
+            using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
+            using var volume = Check(virStorageVolCreateXML(pool, xml, 0));
+            return true;
+        }, cancel);
+    }
+
+    /// <summary>After a failure: the first error is the one to tell, so a second one is only logged.</summary>
+    async Task DeleteVolumeQuietlyAsync(string id, string disk)
+    {
+        try
+        {
+            await DeleteVolumeAsync(id, CancellationToken.None);
+        }
+        catch (HypervisorException error)
+        {
+            Log.LeftFile(log, disk, error);
+        }
+    }
+
+    async Task DeleteVolumeAsync(string id, CancellationToken cancel)
+    {
+        await libvirt.CallAsync($"delete the disk of {id}", Slow, connect =>
+        {
+            using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
+            using var volume = Find(virStorageVolLookupByName(pool, StorageXml.Volume(id)), LibvirtError.NoStorageVolume);
+            return volume is null ? 0 : Check(virStorageVolDelete(volume, 0));
+        }, cancel);
+        // A file that the pool does not know of, after a crash while it was made.
+        File.Delete(Path.Combine(disks, StorageXml.Volume(id)));
+    }
+
+    void DeleteFiles(string id)
+    {
+        foreach (var entry in Files().Where(f => IdOf(f) == id))
+        {
+            if (Directory.Exists(entry)) Directory.Delete(entry, recursive: true);
+            else File.Delete(entry);
+        }
+    }
+
+    bool PreparePool(ConnectHandle connect)
+    {
+        using var found = Find(virStoragePoolLookupByName(connect, StorageXml.Pool), LibvirtError.NoStoragePool);
+        var pool = found ?? Check(virStoragePoolDefineXML(connect, StorageXml.WritePool(Private ? Sandbox.DisksInside : disks), 0));
+        using (pool)
+        {
+            Check(virStoragePoolSetAutostart(pool, 1));
+            if (Check(virStoragePoolIsActive(pool)) == 0) Check(virStoragePoolCreate(pool, 0));
+            else Check(virStoragePoolRefresh(pool, 0));
+        }
+        return true;
+    }
+
+    DomainFiles FilesOf(VmSpec vm, Image image) => new(
+        Inside(Path.Combine(disks, StorageXml.Volume(vm.Id))), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)),
+        images.Kernel(image) is { } kernel ? Inside(kernel) : null, images.Initrd(image) is { } initrd ? Inside(initrd) : null);
+
+    string SeedFile(string id) => Path.Combine(seeds, $"{id}.iso");
+
+    string ConsoleFile(string id) => Path.Combine(consoles, $"{id}.log");
+
+    /// <summary>The same file as QEMU finds it. The sandbox has its own paths, so that it does not matter who may enter ours.</summary>
+    string Inside(string path)
+    {
+        if (!Private) return path;
+        foreach (var (outside, inside) in ((string, string)[])[(disks, Sandbox.DisksInside), (seeds, Sandbox.SeedsInside),
+            (consoles, Sandbox.ConsolesInside), (images.Folder, Sandbox.ImagesInside)])
+        {
+            if (path.StartsWith(outside + "/", StringComparison.Ordinal)) return inside + path[outside.Length..];
+        }
+        throw new ArgumentException($"{path} is in none of the sandbox's folders.", nameof(path));
+    }
+
+    static async Task<string> TailAsync(string file, int maxBytes, CancellationToken cancel)
+    {
+        try
+        {
+            await using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            stream.Seek(-Math.Min(stream.Length, maxBytes), SeekOrigin.End);
+            using var reader = new StreamReader(stream);
+            return await reader.ReadToEndAsync(cancel);
+        }
+        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return "";
+        }
+    }
+
+    /// <summary>libvirt and genisoimage only have words for it; the C library's are these in the C locale.</summary>
+    static bool IsFull(Exception error) =>
+        error.Message.Contains("No space left on device", StringComparison.Ordinal)
+        || error is ProblemException { Problem.Detail: { } detail } && detail.Contains("No space left", StringComparison.Ordinal);
+
+    static (int User, int Group) QemuUser()
+    {
+        foreach (var line in File.ReadLines("/etc/passwd"))
+        {
+            var fields = line.Split(':');
+            if (fields[0] is "libvirt-qemu" or "qemu") return (int.Parse(fields[2]), int.Parse(fields[3]));
+        }
+        return (0, 0);
+    }
+}

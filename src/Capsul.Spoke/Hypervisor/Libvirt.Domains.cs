@@ -1,0 +1,116 @@
+using Capsul.Foundation;
+using static Capsul.Spoke.Hypervisor.LibvirtNative;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>Domains: define, start, shut down, turn off, remove.</summary>
+public sealed partial class Libvirt
+{
+    /// <summary>virDomainShutdownFlagValues.</summary>
+    const uint ByPowerButton = 1, ByAgent = 2;
+
+    /// <summary>virDomainUndefineFlagsValues: managed save, snapshots', NVRAM and checkpoints' records go along.</summary>
+    const uint UndefineAll = 1 | 2 | 4 | 16;
+
+    public async Task DefineAsync(VmSpec vm, CancellationToken cancel)
+    {
+        Require(vm.Id);
+        var image = await ImageAsync(vm, cancel);
+        var xml = DomainXml.Write(vm, image, FilesOf(vm, image), kvm);
+        var guard = AllowAsync(vm, cancel);
+        await libvirt.CallAsync($"define {vm.Id}", Slow, connect =>
+        {
+            using var domain = Check(virDomainDefineXMLFlags(connect, xml, 0));
+            return true;
+        }, cancel);
+        await guard;
+    }
+
+    public async Task StartAsync(VmSpec vm, CancellationToken cancel)
+    {
+        Require(vm.Id);
+        var began = time.GetTimestamp();
+        // Both take about half a second; the guest asks for its address two seconds into its boot at the earliest.
+        var address = ServeAddressAsync(vm, cancel);
+        await AllowAsync(vm, cancel);
+        await libvirt.CallAsync($"start {vm.Id}", Slow, connect =>
+        {
+            using var domain = Lookup(connect, vm.Id)
+                ?? throw new LibvirtError(LibvirtError.NoDomain, "it is not defined");
+            Check(virDomainGetState(domain, out var state, out _, 0));
+            if (ToPower(state) == DomainPower.On) return false;
+            Check(virDomainCreateWithFlags(domain, 0));
+            return true;
+        }, cancel);
+        var started = time.GetElapsedTime(began);
+        await address;
+        Log.Started(log, vm.Id, started.TotalMilliseconds, time.GetElapsedTime(began).TotalMilliseconds);
+    }
+
+    public async Task ShutdownAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        await libvirt.CallAsync($"shut {id} down", Slow, connect =>
+        {
+            using var domain = Lookup(connect, id);
+            if (domain is null) return false;
+            Check(virDomainGetState(domain, out var state, out _, 0));
+            if (ToPower(state) == DomainPower.Off) return false;
+            // No agent, or one that does not answer (libvirt waits 5 s for it): the button is what every guest has.
+            if (virDomainShutdownFlags(domain, ByAgent) < 0 && virDomainShutdownFlags(domain, ByPowerButton) < 0)
+                OffAlready();
+            return true;
+        }, cancel);
+    }
+
+    public async Task TurnOffAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        await libvirt.CallAsync($"turn {id} off", Slow, connect =>
+        {
+            using var domain = Lookup(connect, id);
+            return domain is not null && Destroy(domain);
+        }, cancel);
+    }
+
+    public async Task RemoveAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        try
+        {
+            var address = ForgetAddressAsync(id, cancel);
+            await libvirt.CallAsync($"remove {id}", Slow, connect =>
+            {
+                using var domain = Lookup(connect, id);
+                if (domain is null) return false;
+                Destroy(domain);
+                Check(virDomainUndefineFlags(domain, UndefineAll));
+                return true;
+            }, cancel);
+            await DeleteVolumeAsync(id, cancel);
+            DeleteFiles(id);
+            await address;
+            await filter.ForbidAsync(DomainXml.Tap(id), cancel);
+        }
+        catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
+        {
+            throw new HypervisorException($"Not all of {id} could be removed: {error.Message}", final: false, error);
+        }
+    }
+
+    /// <summary>Off at once; false when it was off.</summary>
+    static bool Destroy(DomainHandle domain)
+    {
+        Check(virDomainGetState(domain, out var state, out _, 0));
+        if (ToPower(state) == DomainPower.Off) return false;
+        if (virDomainDestroyFlags(domain, 0) < 0) OffAlready();
+        return true;
+    }
+
+    /// <summary>It went off between our look and our wish, which is as good; anything else is an error.</summary>
+    static void OffAlready()
+    {
+        var error = LastError();
+        if (error.Code != LibvirtError.OperationInvalid) throw error;
+    }
+}

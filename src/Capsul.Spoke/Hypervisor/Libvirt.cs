@@ -1,0 +1,199 @@
+using System.Threading.Channels;
+using Capsul.Foundation;
+using Capsul.Spoke.Images;
+using Microsoft.Extensions.Logging;
+using static Capsul.Spoke.Hypervisor.LibvirtNative;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>
+/// The real hypervisor: QEMU under libvirt. Split by topic: this file connects and reports, <c>Disks</c>, <c>Domains</c> and
+/// <c>Networks</c> hold the verbs. It promises that what it says of a domain is what libvirt said just now, or Unreachable; it
+/// touches nothing whose name is not one of Capsul's; and removing a VM leaves nothing of it. Files live under <c>spoke/</c> in
+/// the data folder: <c>disks</c>, <c>seeds</c>, <c>consoles</c>, and in private mode the <see cref="Sandbox"/>'s own.
+/// </summary>
+public sealed partial class Libvirt : IHypervisor
+{
+    static readonly TimeSpan Quick = TimeSpan.FromSeconds(5), Slow = TimeSpan.FromSeconds(30);
+
+    /// <summary>virDomainState, as far as it matters.</summary>
+    const int NoState = 0, ShutOff = 5, Crashed = 6;
+
+    readonly Settings settings;
+    readonly ImageStore images;
+    readonly ILogger log;
+    readonly TimeProvider time;
+    readonly LibvirtConnection libvirt;
+    readonly Filter filter;
+    readonly Channel<string> changes = Channel.CreateBounded<string>(new BoundedChannelOptions(1024) { FullMode = BoundedChannelFullMode.DropOldest });
+    readonly VmNetwork network;
+    readonly string disks, seeds, consoles;
+    Sandbox? sandbox;
+    bool kvm;
+
+    public Libvirt(Settings settings, ImageStore images, ILogger log, TimeProvider time)
+    {
+        (this.settings, this.images, this.log, this.time) = (settings, images, log, time);
+        network = NetworkXml.Layout(settings.VmNetwork);
+        var spoke = Path.Combine(settings.Data, "spoke");
+        (disks, seeds, consoles) = (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
+        libvirt = new LibvirtConnection(DaemonAsync, changes.Writer, time, log);
+        filter = new Filter(arguments => sandbox is null
+            ? new Command("nft", arguments) { Timeout = Quick }
+            : sandbox.Inside("nft", arguments));
+    }
+
+    public ChannelReader<string> Changes => changes.Reader;
+
+    /// <summary>Whether guests run on KVM, once prepared.</summary>
+    public bool UsesKvm => kvm;
+
+    bool Private => settings.Libvirt == "private";
+
+    /// <summary>Whether a domain of this name is Capsul's: <c>capsul-</c> and ten of [a-z0-9].</summary>
+    public static bool IsOurs(string name) =>
+        name.Length == 17 && name.StartsWith("capsul-", StringComparison.Ordinal) && name.AsSpan(7).IndexOfAnyExcept(IdLetters) < 0;
+
+    static readonly System.Buffers.SearchValues<char> IdLetters = System.Buffers.SearchValues.Create("abcdefghijklmnopqrstuvwxyz0123456789");
+
+    public async Task PrepareAsync(CancellationToken cancel)
+    {
+        try
+        {
+            foreach (var folder in (string[])[disks, seeds, consoles])
+            {
+                Directory.CreateDirectory(folder);
+                File.SetUnixFileMode(folder, (UnixFileMode)0b111_001_001);
+            }
+            Directory.CreateDirectory(images.Folder);
+            if (Private)
+            {
+                sandbox ??= await Sandbox.OpenAsync(settings, ProbeAsync, time, log, cancel);
+                kvm = sandbox.Kvm;
+            }
+            else
+            {
+                kvm = await ProbeAsync(cancel);
+            }
+            await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
+            await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
+            await filter.PrepareAsync(cancel);
+        }
+        catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
+        {
+            throw new HypervisorException(error.Message, final: false, error) { Unreachable = true };
+        }
+    }
+
+    public async Task<HostCapacity> CapacityAsync(CancellationToken cancel)
+    {
+        var version = await libvirt.CallAsync("say its version", Quick, connect =>
+        {
+            Check(virConnectGetVersion(connect, out var number));
+            return (long)number;
+        }, cancel);
+        var memory = File.ReadLines("/proc/meminfo").First(l => l.StartsWith("MemTotal:", StringComparison.Ordinal));
+        var totalMb = (int)(long.Parse(memory.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) / 1024);
+        var name = $"QEMU {version / 1_000_000}.{version / 1000 % 1000}.{version % 1000} ({(kvm ? "KVM" : "TCG")})";
+        return new HostCapacity(name, Environment.ProcessorCount, Math.Max(0, totalMb - settings.MemoryReserveMb),
+            new DriveInfo(disks).AvailableFreeSpace >> 20, network);
+    }
+
+    public async Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel)
+    {
+        var (domains, hosts) = await libvirt.CallAsync("list the VMs", Quick, connect => (Domains(connect), Hosts(connect)), cancel);
+        var known = domains.Select(d => d.Id).ToHashSet(StringComparer.Ordinal);
+        var left = hosts.Select(h => h.Name).Concat(Files().Select(IdOf)).Where(IsOurs).Distinct(StringComparer.Ordinal).Where(id => !known.Contains(id));
+        return [.. domains, .. left.Select(id => new DomainState(id, DomainPower.Off))];
+    }
+
+    public async Task<DomainPower?> FindAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        var (power, entry) = await libvirt.CallAsync($"look for {id}", Quick, connect => (Power(connect, id), Hosts(connect).Any(h => h.Name == id)), cancel);
+        return power ?? (entry || Files().Any(f => IdOf(f) == id) ? DomainPower.Off : null);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await libvirt.DisposeAsync();
+        sandbox?.Dispose();
+        changes.Writer.TryComplete();
+    }
+
+    /// <summary>Makes sure that the daemon is up, where it is ours, and says where.</summary>
+    async Task<string> DaemonAsync(CancellationToken cancel)
+    {
+        if (!Private) return settings.Libvirt;
+        try
+        {
+            await sandbox!.EnsureDaemonsAsync(time, cancel);
+            return sandbox.Uri;
+        }
+        catch (ProblemException error)
+        {
+            throw new HypervisorException(error.Message, final: false, error) { Unreachable = true };
+        }
+    }
+
+    async Task<bool> ProbeAsync(CancellationToken cancel)
+    {
+        var verdict = await new KvmProbe(settings, images, time).DecideAsync(cancel);
+        log.LogInformation("KVM: {Use}. {Why}", verdict.Use, verdict.Why);
+        return verdict.Use;
+    }
+
+    static unsafe IReadOnlyList<DomainState> Domains(ConnectHandle connect)
+    {
+        var count = Check(virConnectListAllDomains(connect, out var list, 0));
+        var found = new List<DomainState>();
+        for (var i = 0; i < count; i++)
+        {
+            var domain = ((nint*)list)[i];
+            var name = System.Runtime.InteropServices.Marshal.PtrToStringUTF8(virDomainGetName(domain));
+            // A domain that is undefined while we look has no state any more; the next look will not find it.
+            if (name is not null && IsOurs(name))
+                found.Add(new DomainState(name, virDomainGetRawState(domain, out var state, out _, 0) < 0 ? DomainPower.Unknown : ToPower(state)));
+            _ = virDomainFree(domain);
+        }
+        Free(list);
+        return found;
+    }
+
+    static DomainPower? Power(ConnectHandle connect, string id)
+    {
+        using var domain = Lookup(connect, id);
+        if (domain is null) return null;
+        Check(virDomainGetState(domain, out var state, out _, 0));
+        return ToPower(state);
+    }
+
+    static DomainHandle? Lookup(ConnectHandle connect, string id) =>
+        Find(virDomainLookupByName(connect, id), LibvirtError.NoDomain);
+
+    /// <summary>A looked-up thing, or null when libvirt says that there is none; other errors are thrown.</summary>
+    static T? Find<T>(T handle, int none) where T : LibvirtHandle
+    {
+        if (!handle.IsInvalid) return handle;
+        var error = LastError();
+        handle.Dispose();
+        return error.Code == none ? null : throw error;
+    }
+
+    /// <summary>Paused and shutting down count as on: the VM holds its memory and processor until it is off.</summary>
+    static DomainPower ToPower(int state) => state switch
+    {
+        NoState => DomainPower.Unknown,
+        ShutOff or Crashed => DomainPower.Off,
+        _ => DomainPower.On,
+    };
+
+    IEnumerable<string> Files() => ((string[])[disks, seeds, consoles]).Where(Directory.Exists).SelectMany(Directory.GetFileSystemEntries);
+
+    static string IdOf(string file) => Path.GetFileName(file).Split('.')[0];
+
+    static void Require(string id)
+    {
+        if (!IsOurs(id)) throw new HypervisorException($"\"{id}\" is not the name of a VM of Capsul's.", final: true);
+    }
+}

@@ -1,0 +1,146 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Threading.Channels;
+using Microsoft.Extensions.Logging;
+using static Capsul.Spoke.Hypervisor.LibvirtNative;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>
+/// The line to one libvirt daemon. A daemon can die or hang at any moment, so every call runs on a thread of its own with a
+/// limit: the caller gets its answer, libvirt's error, or <see cref="HypervisorException.Unreachable"/>, always in time. A broken
+/// line is dropped and the next call opens a new one. A hung call's thread stays behind until keepalive (25 s) ends the line.
+/// </summary>
+/// <param name="daemon">Makes sure that the daemon runs, if that is up to us, and gives the URI to open.</param>
+sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, ChannelWriter<string> changes, TimeProvider time, ILogger log)
+    : IAsyncDisposable
+{
+    /// <summary>Opening may include the daemon's first look at QEMU (measured: 2 to 12 s when nothing is cached).</summary>
+    static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(30);
+
+    /// <summary>virDomainEventID: lifecycle.</summary>
+    const int LifecycleEvent = 0;
+
+    readonly SemaphoreSlim gate = new(1, 1);
+    Line? current;
+
+    sealed record Line(ConnectHandle Handle, int Callback, GCHandle Writer);
+
+    /// <summary>Runs one piece of work against the daemon.</summary>
+    /// <param name="what">What is tried, for the sentence: "start capsul-…".</param>
+    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not there; else libvirt's own words.</exception>
+    public async Task<T> CallAsync<T>(string what, TimeSpan limit, Func<ConnectHandle, T> work, CancellationToken cancel)
+    {
+        var line = await LineAsync(cancel);
+        try
+        {
+            return await OnThread(() => work(line.Handle)).WaitAsync(limit, time, cancel);
+        }
+        catch (TimeoutException error)
+        {
+            await DropAsync(line);
+            throw Unreachable($"libvirt did not answer within {limit.TotalSeconds:0} s ({what}).", error);
+        }
+        catch (LibvirtError error) when (virConnectIsAlive(line.Handle) != 1)
+        {
+            await DropAsync(line);
+            throw Unreachable($"The connection to libvirt broke ({what}): {error.Message}.", error);
+        }
+        catch (LibvirtError error)
+        {
+            throw new HypervisorException($"libvirt could not {what}: {error.Message}.", final: false, error);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await gate.WaitAsync();
+        if (current is { } line) Close(line);
+        current = null;
+    }
+
+    async Task<Line> LineAsync(CancellationToken cancel)
+    {
+        await gate.WaitAsync(cancel);
+        try
+        {
+            if (current is { } line)
+            {
+                if (virConnectIsAlive(line.Handle) == 1) return line;
+                Close(line);
+                current = null;
+            }
+            var uri = await daemon(cancel);
+            return current = await OnThread(() => Open(uri)).WaitAsync(OpenLimit, time, cancel);
+        }
+        catch (Exception error) when (error is LibvirtError or TimeoutException)
+        {
+            throw Unreachable($"libvirt does not answer: {error.Message}", error);
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    async Task DropAsync(Line line)
+    {
+        await gate.WaitAsync();
+        try
+        {
+            if (current != line) return;
+            current = null;
+            Close(line);
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    unsafe Line Open(string uri)
+    {
+        Initialize();
+        var handle = Check(virConnectOpen(uri));
+        var writer = GCHandle.Alloc(changes);
+        try
+        {
+            Check(virConnectSetKeepAlive(handle, 5, 5));
+            var callback = Check(virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(writer), 0));
+            log.LogInformation("Connected to libvirt at {Uri}.", uri);
+            return new Line(handle, callback, writer);
+        }
+        catch
+        {
+            writer.Free();
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Ends a line, on a thread that nobody waits for: taking the callback back asks the daemon, which may be the one that hangs.
+    /// The registration holds a reference to the line, so without this the line would never close. The writer's handle is left
+    /// to the library's last event (a few bytes per broken line): freeing it while an event is on its way would be a use after free.
+    /// </summary>
+    void Close(Line line) => _ = OnThread(() =>
+    {
+        if (virConnectDomainEventDeregisterAny(line.Handle, line.Callback) < 0)
+            log.LogDebug("Closing a broken line to libvirt: {Reason}", LastError().Message);
+        line.Handle.Dispose();
+        return true;
+    });
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    static int OnLifecycle(nint connect, nint domain, int what, int detail, nint opaque)
+    {
+        if (Marshal.PtrToStringUTF8(virDomainGetName(domain)) is { } name && Libvirt.IsOurs(name))
+            ((ChannelWriter<string>)GCHandle.FromIntPtr(opaque).Target!).TryWrite(name);
+        return 0;
+    }
+
+    static HypervisorException Unreachable(string message, Exception inner) => new(message, final: false, inner) { Unreachable = true };
+
+    static Task<T> OnThread<T>(Func<T> work) =>
+        Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
+}

@@ -1,0 +1,237 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Capsul.Foundation;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>
+/// Private mode: a libvirtd of Capsul's own, in its own network, mount and process namespace, so that the machine's network,
+/// firewall and libvirt stay as they were, and several Capsuls can live on one machine. The namespaces are held by a small init
+/// (tini) that is no child of ours: VMs keep running when the Spoke ends, crashes or is updated, and the next start finds the
+/// sandbox again by its process id and start time. Ending the sandbox is killing that init: the kernel takes all the rest along.
+/// </summary>
+public sealed partial class Sandbox : IDisposable
+{
+    /// <summary>Where the sandbox's libvirtd and QEMU find Capsul's files, whatever the permissions of the way there outside.</summary>
+    public const string DisksInside = "/var/lib/libvirt/capsul/disks", SeedsInside = "/var/lib/libvirt/capsul/seeds",
+        ConsolesInside = "/var/lib/libvirt/capsul/consoles", ImagesInside = "/var/lib/libvirt/capsul/images";
+
+    static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(10);
+
+    readonly Record record;
+    readonly SafeFileHandle network;
+
+    /// <summary>What is kept to find the sandbox again. Ticks: start time of the process since boot, as in /proc/PID/stat.</summary>
+    sealed record Record(int Pid, ulong Ticks, string Run, bool Kvm, bool Ready);
+
+    Sandbox(Record record)
+    {
+        this.record = record;
+        network = File.OpenHandle($"/proc/{record.Pid}/ns/net");
+    }
+
+    /// <summary>Process id of the init that holds the namespaces.</summary>
+    public int Pid => record.Pid;
+
+    /// <summary>Whether the guests in here may use KVM; decided when the sandbox was made.</summary>
+    public bool Kvm => record.Kvm;
+
+    /// <summary>The daemon's address for libvirt, reachable from outside.</summary>
+    public string Uri => $"qemu+unix:///system?socket={record.Run}/libvirt-sock";
+
+    static string RecordFile(Settings settings) => Path.Combine(settings.Data, "spoke", "sandbox.json");
+
+    /// <summary>Short, because a unix socket's path has at most 107 characters; one per data folder.</summary>
+    static string RunFolder(Settings settings) =>
+        $"/run/capsul/{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(settings.Data)).AsSpan(0, 4))}";
+
+    /// <summary>Finds the sandbox of this data folder, or makes it. Its daemons run when this returns.</summary>
+    /// <param name="kvm">Whether guests may use KVM; asked only when a sandbox is made.</param>
+    /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails.</exception>
+    public static async Task<Sandbox> OpenAsync(Settings settings, Func<CancellationToken, Task<bool>> kvm, TimeProvider time, ILogger log, CancellationToken cancel)
+    {
+        if (!Environment.IsPrivilegedProcess)
+            throw new ProblemException(ProblemKind.Unavailable,
+                "Running VMs in private mode needs root: start Capsul under sudo, or set CAPSUL_LIBVIRT to a libvirt that you may use.");
+        if (Find(settings) is { Ready: true } found)
+        {
+            var old = new Sandbox(found);
+            log.LogInformation("Found the running sandbox (process {Pid}).", found.Pid);
+            await old.EnsureDaemonsAsync(time, cancel);
+            return old;
+        }
+        await StopAsync(settings, time, cancel);
+        var useKvm = await kvm(cancel);
+        var run = RunFolder(settings);
+        Directory.CreateDirectory(run, (UnixFileMode)0b111_000_000);
+        var pid = await HoldAsync(run, time, cancel);
+        // Written twice: a crash in between leaves a sandbox that is found, to be ended, but is never used.
+        var half = new Record(pid, Ticks(pid) ?? 0, run, useKvm, Ready: false);
+        await WriteAsync(settings, half, cancel);
+        var sandbox = new Sandbox(half);
+        await sandbox.FurnishAsync(settings, cancel);
+        await sandbox.EnsureDaemonsAsync(time, cancel);
+        await WriteAsync(settings, half with { Ready = true }, cancel);
+        log.LogInformation("Made a sandbox (process {Pid}).", pid);
+        return sandbox;
+    }
+
+    /// <summary>Whether a sandbox of this data folder is there now.</summary>
+    public static bool IsRunning(Settings settings) => Find(settings) is not null;
+
+    /// <summary>Ends the sandbox with all VMs in it, at once: no process, mount or file in /run stays. Quick when there is none.</summary>
+    public static async Task StopAsync(Settings settings, TimeProvider time, CancellationToken cancel)
+    {
+        if (Find(settings) is { } found)
+        {
+            _ = kill(found.Pid, SigKill);
+            for (var i = 0; Ticks(found.Pid) == found.Ticks && i < 500; i++)
+                await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
+        }
+        File.Delete(RecordFile(settings));
+        var run = RunFolder(settings);
+        if (Directory.Exists(run)) Directory.Delete(run, recursive: true);
+    }
+
+    /// <summary>A program inside all the sandbox's namespaces.</summary>
+    public Command Inside(string program, params string[] arguments) =>
+        new("nsenter", ["-t", Pid.ToString(), "-n", "-m", "-p", "--", program, .. arguments]) { Timeout = StepLimit };
+
+    /// <summary>Starts virtlogd and libvirtd where they do not run. VMs do not notice.</summary>
+    /// <exception cref="ProblemException">Unavailable: the sandbox is gone, or a daemon does not start.</exception>
+    public async Task EnsureDaemonsAsync(TimeProvider time, CancellationToken cancel)
+    {
+        if (Ticks(Pid) != record.Ticks)
+            throw new ProblemException(ProblemKind.Unavailable, "The sandbox of the VMs has ended; restart the Spoke to make a new one.");
+        foreach (var (daemon, socket) in ((string, string)[])[("virtlogd", "virtlogd-sock"), ("libvirtd", "libvirt-sock")])
+        {
+            if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
+            await Inside(daemon, "-d").RunAsync(cancel);
+            for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
+            {
+                if (i == 200)
+                    throw new ProblemException(ProblemKind.Unavailable, $"{daemon} was started but does not listen.", Path.Combine(record.Run, socket));
+                await Task.Delay(TimeSpan.FromMilliseconds(25), time, cancel);
+            }
+        }
+    }
+
+    /// <summary>A TCP socket in the sandbox's network. A socket keeps the namespace it was made in; the thread that made it ends.</summary>
+    public Task<Socket> OpenSocketAsync()
+    {
+        var done = new TaskCompletionSource<Socket>(TaskCreationOptions.RunContinuationsAsynchronously);
+        new Thread(() =>
+        {
+            try
+            {
+                if (setns(network, CloneNewNet) != 0) throw new IOException($"setns: error {Marshal.GetLastPInvokeError()}");
+                done.SetResult(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
+            }
+            catch (Exception error) when (error is IOException or SocketException or ObjectDisposedException)
+            {
+                done.SetException(error);
+            }
+        })
+        { IsBackground = true, Name = "sandbox socket" }.Start();
+        return done.Task;
+    }
+
+    /// <summary>Lets go of the sandbox; it goes on.</summary>
+    public void Dispose() => network.Dispose();
+
+    static Record? Find(Settings settings)
+    {
+        var file = RecordFile(settings);
+        if (!File.Exists(file)) return null;
+        try
+        {
+            var kept = JsonSerializer.Deserialize<Record>(File.ReadAllText(file));
+            return kept is not null && Ticks(kept.Pid) == kept.Ticks ? kept : null;
+        }
+        catch (JsonException)
+        {
+            return null; // A crash while it was written; without it there is nothing to find, and the kernel's answer was needed anyway.
+        }
+    }
+
+    static async Task WriteAsync(Settings settings, Record kept, CancellationToken cancel)
+    {
+        var file = RecordFile(settings);
+        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+        await File.WriteAllTextAsync(file + ".new", JsonSerializer.Serialize(kept), cancel);
+        File.Move(file + ".new", file, overwrite: true);
+    }
+
+    /// <summary>Starts the init that holds the namespaces, as nobody's child.</summary>
+    static async Task<int> HoldAsync(string run, TimeProvider time, CancellationToken cancel)
+    {
+        var pidFile = Path.Combine(run, "holder.pid");
+        // start-stop-daemon (part of dpkg) detaches: own session, no standard streams, so that it outlives this process.
+        await new Command("start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", pidFile, "--startas", "/usr/bin/unshare", "--",
+            "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private", "--",
+            "tini", "-s", "--", "sleep", "infinity")
+        { Timeout = StepLimit }.RunAsync(cancel);
+        for (var i = 0; i < 250; i++)
+        {
+            if (File.Exists(pidFile) && int.TryParse((await File.ReadAllTextAsync(pidFile, cancel)).Trim(), out var holder)
+                && await TextAsync($"/proc/{holder}/task/{holder}/children", cancel) is { Length: > 0 } children
+                && int.TryParse(children.Split(' ')[0], out var pid)
+                && await TextAsync($"/proc/{pid}/comm", cancel) == "tini")
+                return pid;
+            await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
+        }
+        throw new ProblemException(ProblemKind.Unavailable, "The sandbox for VMs could not be started; are tini and util-linux installed?");
+    }
+
+    static async Task<string> TextAsync(string file, CancellationToken cancel)
+    {
+        try
+        {
+            return (await File.ReadAllTextAsync(file, cancel)).Trim();
+        }
+        catch (IOException)
+        {
+            return ""; // The process is gone, or not there yet.
+        }
+    }
+
+    static async Task<bool> ListensAsync(string path, CancellationToken cancel)
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancel);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Field 22 of /proc/PID/stat; null when there is no such process or it has ended.</summary>
+    static ulong? Ticks(int pid)
+    {
+        try
+        {
+            var stat = File.ReadAllText($"/proc/{pid}/stat");
+            var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            return fields[0] is "Z" or "X" ? null : ulong.Parse(fields[19]);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+
+    const int CloneNewNet = 0x40000000;
+    const int SigKill = 9;
+
+    [LibraryImport("libc", SetLastError = true)] private static partial int setns(SafeFileHandle space, int type);
+    [LibraryImport("libc", SetLastError = true)] private static partial int kill(int pid, int signal);
+}

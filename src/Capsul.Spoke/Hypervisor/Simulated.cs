@@ -1,0 +1,247 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Threading.Channels;
+using Capsul.Foundation;
+using Capsul.Spoke.Images;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>The verbs that can be made to misbehave.</summary>
+public enum Verb { List, Find, MakeDisk, Define, Start, Shutdown, TurnOff, Remove, Console, Dial }
+
+/// <summary>How a verb misbehaves.</summary>
+public enum FaultKind
+{
+    /// <summary>It takes longer.</summary>
+    Slow,
+    /// <summary>It fails, and would succeed another time.</summary>
+    Fail,
+    /// <summary>It fails for good.</summary>
+    FailFinal,
+    /// <summary>The hypervisor does not answer at all.</summary>
+    Hang,
+    /// <summary>It says that it was done, and it was not.</summary>
+    Lie,
+    /// <summary>It was done, but the answer is lost.</summary>
+    LoseAnswer,
+}
+
+/// <param name="Times">How many calls it hits.</param>
+/// <param name="Message">What a failure says.</param>
+/// <param name="By">How much a slow one is delayed; how long a hanging one hangs before its time limit.</param>
+public sealed record Fault(FaultKind Kind, int Times = 1, string Message = "The simulated hypervisor failed.", TimeSpan By = default);
+
+/// <summary>
+/// A machine that is not there, with the verbs and the manners of a real one: for the demo without libvirt, for tests, and for trying
+/// out bad days. What it holds outlives a Spoke that is killed, because it lies in a file like a real machine's domains do. It never
+/// answers a real SSH login; its port 22 says a banner and hangs up.
+/// </summary>
+public sealed class Simulated : IHypervisor
+{
+    sealed record Machine(bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt);
+
+    readonly Settings settings;
+    readonly ImageStore images;
+    readonly TimeProvider time;
+    readonly string file;
+    readonly Lock gate = new();
+    readonly Channel<string> changes = Channel.CreateUnbounded<string>();
+    readonly ConcurrentDictionary<Verb, ConcurrentQueue<Fault>> faults = new();
+    Dictionary<string, Machine> machines = new(StringComparer.Ordinal);
+
+    public Simulated(Settings settings, ImageStore images, TimeProvider time)
+    {
+        (this.settings, this.images, this.time) = (settings, images, time);
+        file = Path.Combine(settings.Data, "spoke", "simulated.json");
+    }
+
+    /// <summary>How long a boot takes until SSH answers.</summary>
+    public TimeSpan BootTime { get; set; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>Whether a guest listens when it is asked to shut down.</summary>
+    public bool GuestListens { get; set; } = true;
+
+    /// <summary>Whether a guest's SSH ever answers.</summary>
+    public bool SshAnswers { get; set; } = true;
+
+    public ChannelReader<string> Changes => changes.Reader;
+
+    /// <summary>Makes the next calls of a verb misbehave.</summary>
+    public void Inject(Verb verb, Fault fault)
+    {
+        var queue = faults.GetOrAdd(verb, _ => new());
+        for (var i = 0; i < fault.Times; i++) queue.Enqueue(fault);
+    }
+
+    /// <summary>What a person inside the guest does who types "poweroff".</summary>
+    public void PowerOffFromInside(string id)
+    {
+        Change(id, m => m with { On = false });
+        changes.Writer.TryWrite(id);
+    }
+
+    public Task PrepareAsync(CancellationToken cancel)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+        lock (gate)
+        {
+            if (File.Exists(file))
+                machines = JsonSerializer.Deserialize<Dictionary<string, Machine>>(File.ReadAllText(file)) ?? machines;
+        }
+        return Task.CompletedTask;
+    }
+
+    public Task<HostCapacity> CapacityAsync(CancellationToken cancel)
+    {
+        var network = settings.VmNetwork;
+        var first = network.BaseAddress.GetAddressBytes();
+        IPAddress Nth(int n) => new([first[0], first[1], (byte)(first[2] + ((first[3] + n) >> 8)), (byte)(first[3] + n)]);
+        var size = 1 << (32 - network.PrefixLength);
+        return Task.FromResult(new HostCapacity("simulated", 64, 256 << 10, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
+    }
+
+    public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) => DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>
+    {
+        lock (gate) return [.. machines.Select(m => new DomainState(m.Key, m.Value.On ? DomainPower.On : DomainPower.Off))];
+    }, cancel);
+
+    public Task<DomainPower?> FindAsync(string id, CancellationToken cancel) => DoAsync<DomainPower?>(Verb.Find, () =>
+    {
+        lock (gate) return machines.TryGetValue(id, out var machine) ? machine.On ? DomainPower.On : DomainPower.Off : null;
+    }, cancel);
+
+    public Task MakeDiskAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.MakeDisk, () =>
+    {
+        if (images.Find(vm.ImageId, vm.ImageSha256) is null)
+            throw new HypervisorException($"The image {vm.ImageId} is not on this host.", final: true);
+        Change(vm.Id, m => m with { Disk = true });
+        return true;
+    }, cancel);
+
+    public Task DefineAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Define, () =>
+    {
+        Change(vm.Id, m => m with { Defined = true });
+        return true;
+    }, cancel);
+
+    public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
+    {
+        Change(vm.Id, m => m is { Disk: true, Defined: true }
+            ? m with { On = true, StartedAt = m.On ? m.StartedAt : time.GetUtcNow() }
+            : throw new HypervisorException("There is no such machine to start.", final: false));
+        changes.Writer.TryWrite(vm.Id);
+        return true;
+    }, cancel);
+
+    public Task ShutdownAsync(string id, CancellationToken cancel) => DoAsync(Verb.Shutdown, () =>
+    {
+        if (GuestListens) TurnOff(id);
+        return true;
+    }, cancel);
+
+    public Task TurnOffAsync(string id, CancellationToken cancel) => DoAsync(Verb.TurnOff, () =>
+    {
+        TurnOff(id);
+        return true;
+    }, cancel);
+
+    void TurnOff(string id)
+    {
+        lock (gate)
+        {
+            if (!machines.ContainsKey(id)) return;
+        }
+        Change(id, m => m with { On = false });
+        changes.Writer.TryWrite(id);
+    }
+
+    public Task RemoveAsync(string id, CancellationToken cancel) => DoAsync(Verb.Remove, () =>
+    {
+        lock (gate)
+        {
+            if (machines.Remove(id)) Save();
+        }
+        changes.Writer.TryWrite(id);
+        return true;
+    }, cancel);
+
+    public Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel) => DoAsync(Verb.Console, () =>
+    {
+        lock (gate)
+        {
+            if (!machines.TryGetValue(id, out var machine) || machine.StartedAt is null) return "";
+            return "A simulated machine boots.\n" + (Booted(machine)
+                ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.HostKey} {id}\n-----END SSH HOST KEY KEYS-----\n{id} login: "
+                : "");
+        }
+    }, cancel);
+
+    public Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel) => DoAsync<Stream>(Verb.Dial, () =>
+    {
+        // Every machine here shares one port 22: which one is dialed does not matter to what it says.
+        lock (gate)
+        {
+            if (!SshAnswers || !machines.Values.Any(Booted)) throw new HypervisorException("Connection refused.", final: false);
+        }
+        return new MemoryStream(Encoding.ASCII.GetBytes("SSH-2.0-Simulated\r\n"), writable: false);
+    }, cancel);
+
+    bool Booted(Machine machine) => machine.On && machine.StartedAt is { } at && time.GetUtcNow() - at >= BootTime;
+
+    void Change(string id, Func<Machine, Machine> change)
+    {
+        lock (gate)
+        {
+            machines[id] = change(machines.GetValueOrDefault(id) ?? new Machine(false, false, false, NewHostKey(), null));
+            Save();
+        }
+    }
+
+    void Save()
+    {
+        File.WriteAllText(file + ".new", JsonSerializer.Serialize(machines));
+        File.Move(file + ".new", file, overwrite: true);
+    }
+
+    /// <summary>A key blob of the right shape (RFC 8709: the name and 32 bytes); there is no private half.</summary>
+    static string NewHostKey()
+    {
+        byte[] name = [0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, 32];
+        return Convert.ToBase64String([.. name, .. RandomNumberGenerator.GetBytes(32)]);
+    }
+
+    async Task<T> DoAsync<T>(Verb verb, Func<T> act, CancellationToken cancel)
+    {
+        cancel.ThrowIfCancellationRequested();
+        if (!faults.TryGetValue(verb, out var queue) || !queue.TryDequeue(out var fault)) return act();
+        switch (fault.Kind)
+        {
+            case FaultKind.Slow:
+                await Task.Delay(fault.By, time, cancel);
+                return act();
+            case FaultKind.Fail:
+                throw new HypervisorException(fault.Message, final: false);
+            case FaultKind.FailFinal:
+                throw new HypervisorException(fault.Message, final: true);
+            case FaultKind.Hang:
+                await Task.Delay(fault.By, time, cancel);
+                throw new HypervisorException("The hypervisor does not answer.", final: false) { Unreachable = true };
+            case FaultKind.Lie:
+                return default!;
+            case FaultKind.LoseAnswer:
+                act();
+                throw new HypervisorException("The answer was lost.", final: false);
+            default:
+                throw new InvalidOperationException(fault.Kind.ToString());
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        changes.Writer.TryComplete();
+        return ValueTask.CompletedTask;
+    }
+}

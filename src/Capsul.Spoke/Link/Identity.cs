@@ -1,0 +1,172 @@
+using System.Net.Security;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Capsul.Foundation;
+using Capsul.Wire;
+using Google.Protobuf;
+using Grpc.Core;
+using Grpc.Net.Client;
+
+namespace Capsul.Spoke.Link;
+
+/// <summary>
+/// Who this Spoke is to the Hub: its key and client certificate, the Hub's authority, the Hub's address. Kept in
+/// <c>spoke/identity.pfx</c>, <c>authority.cer</c> and <c>hub</c>, readable by the owner only.
+/// </summary>
+public sealed class Identity
+{
+    /// <summary>A certificate with less than this left is renewed: a third of its 90 days.</summary>
+    static readonly TimeSpan RenewBefore = TimeSpan.FromDays(30);
+    static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(20);
+
+    readonly string folder;
+    X509Certificate2 certificate;
+    readonly X509Certificate2 authority;
+
+    Identity(string folder, string address, X509Certificate2 certificate, X509Certificate2 authority) =>
+        (this.folder, Address, this.certificate, this.authority) = (folder, address, certificate, authority);
+
+    /// <summary>host:port of the Hub's link.</summary>
+    public string Address { get; }
+
+    public string HostId => certificate.GetNameInfo(X509NameType.SimpleName, forIssuer: false);
+
+    /// <summary>The same Spoke for a Hub that is now somewhere else, such as in this process on a port that changes.</summary>
+    public Identity At(string address) => new(folder, address, certificate, authority);
+
+    static string FolderOf(string data) => Path.Combine(data, "spoke");
+
+    /// <summary>Null when this machine has not joined a Hub.</summary>
+    public static Identity? Load(string data)
+    {
+        var folder = FolderOf(data);
+        if (!File.Exists(Path.Combine(folder, "identity.pfx"))) return null;
+        return new Identity(folder, File.ReadAllText(Path.Combine(folder, "hub")).Trim(),
+            X509CertificateLoader.LoadPkcs12FromFile(Path.Combine(folder, "identity.pfx"), null, X509KeyStorageFlags.Exportable),
+            X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")));
+    }
+
+    /// <summary>
+    /// Joins with a one-time token: first asks the Hub for its authority and compares the fingerprint, and only over a line that this
+    /// authority vouches for gives away the token's secret.
+    /// </summary>
+    /// <exception cref="ProblemException">With the Hub's sentence, or what is wrong with the line.</exception>
+    public static async Task<Identity> JoinAsync(string data, JoinToken token, CancellationToken cancel)
+    {
+        var folder = FolderOf(data);
+        Directory.CreateDirectory(folder);
+        using var authority = await FetchAuthorityAsync(token, cancel);
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using var channel = Open(token.Address, authority, client: null);
+        var reply = await CallAsync(token.Address, () => new HubLink.HubLinkClient(channel).JoinAsync(new JoinRequest
+        {
+            Token = token.Secret,
+            CertificateRequest = ByteString.CopyFrom(Request(key)),
+            Protocol = Protocol.Version,
+        }, deadline: null, cancellationToken: cancel).ResponseAsync.WaitAsync(CallLimit, cancel));
+        await DataFolder.WriteWholeAsync(Path.Combine(folder, "hub"), System.Text.Encoding.UTF8.GetBytes(token.Address + "\n"), cancel);
+        await DataFolder.WriteWholeAsync(Path.Combine(folder, "authority.cer"), authority.RawData, cancel);
+        await StoreAsync(folder, reply, key, cancel);
+        return Load(data)!;
+    }
+
+    static async Task<X509Certificate2> FetchAuthorityAsync(JoinToken token, CancellationToken cancel)
+    {
+        X509Certificate2? shown = null;
+        using var channel = Channel(token.Address, new SslClientAuthenticationOptions
+        {
+            TargetHost = "capsul-hub",
+            // Nothing secret is said over this line; what it shows is checked below.
+            RemoteCertificateValidationCallback = (_, seen, _, _) =>
+            {
+                if (seen is not null) shown = X509CertificateLoader.LoadCertificate(seen.GetRawCertData());
+                return seen is not null;
+            },
+        });
+        var reply = await CallAsync(token.Address, () => new HubLink.HubLinkClient(channel).AuthorityAsync(new AuthorityRequest(), cancellationToken: cancel)
+            .ResponseAsync.WaitAsync(CallLimit, cancel));
+        var authority = X509CertificateLoader.LoadCertificate(reply.Certificate.ToByteArray());
+        if (Convert.ToHexStringLower(SHA256.HashData(authority.RawData)) != token.Fingerprint || shown is null || !Vouches(authority, shown))
+            throw new ProblemException(ProblemKind.Forbidden, $"What answers at {token.Address} is not the Hub that made this token. Somebody may be in between; nothing was sent.");
+        return authority;
+    }
+
+    /// <summary>A channel that shows this Spoke's certificate and talks to nobody but the Hub.</summary>
+    public GrpcChannel Open() => Open(Address, authority, certificate);
+
+    /// <summary>Asks for a new certificate when the old one nears its end; true when it did.</summary>
+    public async Task<bool> RenewAsync(GrpcChannel channel, TimeProvider time, CancellationToken cancel)
+    {
+        if (certificate.NotAfter.ToUniversalTime() - time.GetUtcNow().UtcDateTime > RenewBefore) return false;
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var reply = await CallAsync(Address, () => new HubLink.HubLinkClient(channel).RenewAsync(
+            new RenewRequest { CertificateRequest = ByteString.CopyFrom(Request(key)) }, cancellationToken: cancel).ResponseAsync.WaitAsync(CallLimit, cancel));
+        certificate = await StoreAsync(folder, reply, key, cancel);
+        return true;
+    }
+
+    static byte[] Request(ECDsa key) => new CertificateRequest("CN=capsul spoke", key, HashAlgorithmName.SHA256).CreateSigningRequest();
+
+    static async Task<X509Certificate2> StoreAsync(string folder, JoinReply reply, ECDsa key, CancellationToken cancel)
+    {
+        using var bare = X509CertificateLoader.LoadCertificate(reply.Certificate.ToByteArray());
+        using var withKey = bare.CopyWithPrivateKey(key);
+        var pfx = withKey.Export(X509ContentType.Pkcs12);
+        await DataFolder.WriteWholeAsync(Path.Combine(folder, "identity.pfx"), pfx, cancel);
+        return X509CertificateLoader.LoadPkcs12(pfx, null, X509KeyStorageFlags.Exportable);
+    }
+
+    static GrpcChannel Open(string address, X509Certificate2 authority, X509Certificate2? client) => Channel(address, new SslClientAuthenticationOptions
+    {
+        // The Hub is known by its authority, not by a name: it may move to another address.
+        TargetHost = "capsul-hub",
+        ClientCertificates = client is null ? null : [client],
+        LocalCertificateSelectionCallback = client is null ? null : (_, _, _, _, _) => client,
+        RemoteCertificateValidationCallback = (_, seen, _, _) =>
+            seen is not null && Vouches(authority, X509CertificateLoader.LoadCertificate(seen.GetRawCertData())),
+    });
+
+    static GrpcChannel Channel(string address, SslClientAuthenticationOptions ssl) => GrpcChannel.ForAddress($"https://{address}", new GrpcChannelOptions
+    {
+        DisposeHttpClient = true,
+        MaxReceiveMessageSize = Protocol.MaxMessageBytes,
+        MaxSendMessageSize = Protocol.MaxMessageBytes,
+        HttpHandler = new SocketsHttpHandler
+        {
+            SslOptions = ssl,
+            ConnectTimeout = TimeSpan.FromSeconds(10),
+            KeepAlivePingDelay = TimeSpan.FromSeconds(10),
+            KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
+            PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
+            EnableMultipleHttp2Connections = true,
+        },
+    });
+
+    /// <summary>Whether <paramref name="seen"/> is a server certificate of this authority, in its time.</summary>
+    static bool Vouches(X509Certificate2 authority, X509Certificate2 seen)
+    {
+        using var chain = new X509Chain();
+        chain.ChainPolicy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+        chain.ChainPolicy.CustomTrustStore.Add(authority);
+        chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
+        chain.ChainPolicy.DisableCertificateDownloads = true;
+        chain.ChainPolicy.ApplicationPolicy.Add(new Oid("1.3.6.1.5.5.7.3.1"));
+        return chain.Build(seen);
+    }
+
+    static async Task<T> CallAsync<T>(string address, Func<Task<T>> call)
+    {
+        try
+        {
+            return await call();
+        }
+        catch (RpcException error) when (error.StatusCode is StatusCode.PermissionDenied or StatusCode.FailedPrecondition or StatusCode.InvalidArgument or StatusCode.Unauthenticated)
+        {
+            throw new ProblemException(ProblemKind.Forbidden, error.Status.Detail, null, error);
+        }
+        catch (Exception error) when (error is RpcException or TimeoutException)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"The Hub at {address} does not answer: {(error as RpcException)?.Status.Detail ?? error.Message}", null, error);
+        }
+    }
+}

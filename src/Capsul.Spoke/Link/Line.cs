@@ -1,0 +1,195 @@
+using System.Threading.Channels;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Capsul.Wire;
+using Grpc.Core;
+using Grpc.Net.Client;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Link;
+
+/// <summary>
+/// The Spoke's end of the line: dials out, says hello and what is here, takes in what is wanted, reports what changes, and sends a
+/// heartbeat. When the line breaks it dials again after a pause that doubles from 0.2 s to 10 s; reports that could not be sent are
+/// not kept, because the inventory on connect says it all.
+/// </summary>
+public sealed partial class Line(
+    SpokeProgram spoke, Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, AppliedState applied, TimeProvider time, ILogger<Line> log)
+{
+    static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200), LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan RenewEvery = TimeSpan.FromHours(6), FactsEvery = TimeSpan.FromSeconds(2);
+    /// <summary>Reports waiting for a slow line; with more, the line is cut and the inventory of the next one says it all.</summary>
+    const int MaxWaiting = 10_000;
+
+    Channel<VmReport> reports = Channel.CreateBounded<VmReport>(MaxWaiting);
+    CancellationTokenSource? current;
+
+    /// <summary>Sends a report when connected.</summary>
+    public void Tell(VmReport report)
+    {
+        if (!reports.Writer.TryWrite(report)) current?.Cancel();
+    }
+
+    public async Task RunAsync(CancellationToken cancel)
+    {
+        var pause = FirstPause;
+        while (!cancel.IsCancellationRequested)
+        {
+            var began = time.GetTimestamp();
+            try
+            {
+                await ConnectAsync(cancel);
+            }
+            catch (Exception error) when (error is RpcException or IOException or HypervisorException or ProblemException or ObjectDisposedException or OperationCanceledException
+                && !cancel.IsCancellationRequested)
+            {
+                Log.Broken(log, identity.Address, (error as RpcException)?.Status.Detail ?? error.Message);
+            }
+            pause = time.GetElapsedTime(began) > LongestPause ? FirstPause : pause;
+            await Task.Delay(pause, time, cancel);
+            pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
+        }
+    }
+
+    async Task ConnectAsync(CancellationToken cancel)
+    {
+        using var channel = identity.Open();
+        if (await identity.RenewAsync(channel, time, cancel)) return; // Dial again, with the new certificate.
+        using var line = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        current = line;
+        using var call = new HubLink.HubLinkClient(channel).Connect(cancellationToken: line.Token);
+        reports = Channel.CreateBounded<VmReport>(MaxWaiting);
+        await call.RequestStream.WriteAsync(new SpokeMessage { Hello = await HelloAsync(line.Token) }, line.Token);
+        var inventory = new Inventory();
+        inventory.Vms.AddRange(await spoke.InventoryAsync(line.Token));
+        await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, line.Token);
+        var sending = Channel.CreateBounded<SpokeMessage>(1);
+        Task[] all = [ReceiveAsync(call.ResponseStream, line.Token), SendAsync(sending, call.RequestStream, line.Token),
+            ForwardAsync(sending, line.Token), BeatAsync(sending, line.Token), RenewInTimeAsync(channel, line.Token)];
+        var first = await Task.WhenAny(all);
+        current = null;
+        await line.CancelAsync();
+        await Task.WhenAll(all).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await first;
+    }
+
+    async Task<Hello> HelloAsync(CancellationToken cancel)
+    {
+        var capacity = await hypervisor.CapacityAsync(cancel);
+        var facts = new HostFacts
+        {
+            Hypervisor = capacity.Hypervisor,
+            Cpus = capacity.Cpus,
+            MemoryMb = capacity.MemoryMb,
+            DiskFreeMb = capacity.DiskFreeMb,
+            Network = new NetworkFacts
+            {
+                Cidr = capacity.Network.Cidr.ToString(),
+                Gateway = capacity.Network.Gateway.ToString(),
+                First = capacity.Network.First.ToString(),
+                Last = capacity.Network.Last.ToString(),
+            },
+        };
+        facts.Images.AddRange(images.List().Select(i => new ImageFacts
+        {
+            Id = i.Id,
+            Title = i.Title,
+            Sha256 = i.Sha256,
+            LoginUser = i.LoginUser,
+            MinDiskGb = i.MinDiskGb,
+            MinMemoryMb = i.MinMemoryMb,
+        }));
+        return new Hello { Protocol = Protocol.Version, Version = SpokeProgram.Version, Epoch = applied.Epoch, Generation = applied.Generation, Facts = facts };
+    }
+
+    async Task ReceiveAsync(IAsyncStreamReader<HubMessage> down, CancellationToken cancel)
+    {
+        while (await down.MoveNext(cancel))
+        {
+            switch (down.Current.BodyCase)
+            {
+                case HubMessage.BodyOneofCase.Welcome:
+                    Log.Connected(log, identity.Address, down.Current.Welcome.HostId, down.Current.Welcome.Epoch);
+                    break;
+                case HubMessage.BodyOneofCase.Wanted:
+                    if (!await spoke.ApplyAsync(down.Current.Wanted, cancel))
+                        throw new ProblemException(ProblemKind.Conflict, "The Hub at the other end is not the newest; it was not obeyed.");
+                    break;
+                case HubMessage.BodyOneofCase.Refused:
+                    throw new ProblemException(ProblemKind.Forbidden, down.Current.Refused.Reason);
+                case HubMessage.BodyOneofCase.None:
+                    break;
+                default:
+                    throw new ProblemException(ProblemKind.Invalid, "The Hub sent a message that this Spoke does not know.");
+            }
+        }
+    }
+
+    /// <summary>One writer for the stream, as gRPC wants it.</summary>
+    static async Task SendAsync(Channel<SpokeMessage> sending, IClientStreamWriter<SpokeMessage> up, CancellationToken cancel)
+    {
+        await foreach (var message in sending.Reader.ReadAllAsync(cancel))
+            await up.WriteAsync(message, cancel);
+    }
+
+    async Task ForwardAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
+    {
+        await foreach (var report in reports.Reader.ReadAllAsync(cancel))
+            await sending.Writer.WriteAsync(new SpokeMessage { Vm = report }, cancel);
+    }
+
+    async Task BeatAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
+    {
+        var (known, nextBeat) = (Catalogue(), DateTimeOffset.MinValue);
+        while (true)
+        {
+            // New images are told at once: somebody may be waiting for the one that was just built.
+            if (Catalogue() is var now && now != known)
+            {
+                known = now;
+                await sending.Writer.WriteAsync(new SpokeMessage { Hello = await HelloAsync(cancel) }, cancel);
+            }
+            if (time.GetUtcNow() >= nextBeat)
+            {
+                await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = await HeartbeatAsync(cancel) }, cancel);
+                nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
+            }
+            await Task.Delay(FactsEvery, time, cancel);
+        }
+    }
+
+    string Catalogue() => string.Join(' ', images.List().Select(i => i.Id + i.Version));
+
+    async Task<Heartbeat> HeartbeatAsync(CancellationToken cancel)
+    {
+        var free = new DriveInfo(settings.Data).AvailableFreeSpace >> 20;
+        try
+        {
+            await hypervisor.ListAsync(cancel).WaitAsync(HealthLimit, cancel);
+            return new Heartbeat { HypervisorAnswers = true, DiskFreeMb = free };
+        }
+        catch (Exception error) when (error is HypervisorException or TimeoutException)
+        {
+            return new Heartbeat { HypervisorAnswers = false, DiskFreeMb = free, Problem = error.Message };
+        }
+    }
+
+    async Task RenewInTimeAsync(GrpcChannel channel, CancellationToken cancel)
+    {
+        do
+        {
+            await Task.Delay(RenewEvery, time, cancel);
+        }
+        while (!await identity.RenewAsync(channel, time, cancel));
+    }
+
+    static partial class Log
+    {
+        [LoggerMessage(430, LogLevel.Information, "Connected to the Hub at {Address} as host {Host} (epoch {Epoch})")]
+        public static partial void Connected(ILogger log, string address, string host, long epoch);
+
+        [LoggerMessage(431, LogLevel.Warning, "The line to the Hub at {Address} broke: {Why}; dialing again")]
+        public static partial void Broken(ILogger log, string address, string why);
+    }
+}

@@ -1,0 +1,130 @@
+using System.Collections.Concurrent;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Capsul.Spoke.Link;
+using Capsul.Spoke.Vms;
+using Capsul.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke;
+
+/// <summary>
+/// The Spoke: one keeper a VM, one line to the Hub. What it was told last is on disk, so that VMs are kept also while the Hub is away
+/// and right after a crash. What the line does is in <see cref="Line"/>.
+/// </summary>
+public sealed partial class SpokeProgram(Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, TimeProvider time, ILoggerFactory logs)
+{
+    readonly ILogger log = logs.CreateLogger("Capsul.Spoke");
+    readonly ConcurrentDictionary<string, VmKeeper> keepers = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, Task> running = new(StringComparer.Ordinal);
+    readonly VmRecords records = new(Path.Combine(settings.Data, "spoke", "vms"));
+    readonly AppliedState applied = new(Path.Combine(settings.Data, "spoke"));
+    readonly SemaphoreSlim applying = new(1, 1);
+    Action<VmReport> tell = _ => { };
+
+    /// <summary>Version of this program, as it tells the Hub.</summary>
+    public static string Version => typeof(SpokeProgram).Assembly.GetName().Version!.ToString(3);
+
+    /// <summary>Prepares the hypervisor, takes up every VM that is on record, and keeps the line to the Hub until cancelled.</summary>
+    public async Task RunAsync(CancellationToken cancel)
+    {
+        applied.Load();
+        await hypervisor.PrepareAsync(cancel);
+        foreach (var record in records.LoadAll())
+            Keep(record, cancel);
+        var line = new Line(this, settings, identity, hypervisor, images, applied, time, logs.CreateLogger<Line>());
+        tell = line.Tell;
+        try
+        {
+            await Task.WhenAll(line.RunAsync(cancel), WatchAsync(cancel));
+        }
+        finally
+        {
+            await Task.WhenAll(running.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    /// <summary>What is here, for the inventory: each VM as last reported, and what the hypervisor has beyond them.</summary>
+    public async Task<IReadOnlyList<VmReport>> InventoryAsync(CancellationToken cancel)
+    {
+        var known = keepers.Values.Select(k => k.Last).ToList();
+        var strangers = (await hypervisor.ListAsync(cancel)).Where(d => !keepers.ContainsKey(d.Id));
+        return [.. known, .. strangers.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
+    }
+
+    /// <summary>Takes in what the Hub wants. False: it is older than what was taken in, and was refused.</summary>
+    public async Task<bool> ApplyAsync(Wanted wanted, CancellationToken cancel)
+    {
+        await applying.WaitAsync(cancel);
+        try
+        {
+            if (!applied.Allows(wanted.Epoch, wanted.Generation))
+            {
+                Log.Refused(log, wanted.Epoch, wanted.Generation, applied.Epoch, applied.Generation);
+                return false;
+            }
+            foreach (var vm in wanted.Vms)
+                await WantAsync(vm, cancel);
+            await applied.AdvanceAsync(wanted.Epoch, wanted.Generation, cancel);
+            return true;
+        }
+        finally
+        {
+            applying.Release();
+        }
+    }
+
+    async Task WantAsync(WantedVm wanted, CancellationToken cancel)
+    {
+        if (keepers.TryGetValue(wanted.Id, out var keeper))
+        {
+            await keeper.WantAsync(wanted, cancel);
+            return;
+        }
+        // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and reports "gone".
+        var record = new VmRecord(wanted, wanted.Restarts, 0, 0, []);
+        await records.SaveAsync(record, cancel);
+        Keep(record, lifetime);
+    }
+
+    CancellationToken lifetime;
+
+    void Keep(VmRecord record, CancellationToken cancel)
+    {
+        lifetime = cancel;
+        var keeper = new VmKeeper(record, hypervisor, records, settings, report => tell(report), time, log);
+        keepers[keeper.Id] = keeper;
+        running[keeper.Id] = RunKeeperAsync(keeper, cancel);
+    }
+
+    async Task RunKeeperAsync(VmKeeper keeper, CancellationToken cancel)
+    {
+        // Off the caller's thread: a keeper's first round may do much before it first waits.
+        await Task.Yield();
+        await keeper.RunAsync(cancel);
+        keepers.TryRemove(keeper.Id, out _);
+        running.TryRemove(keeper.Id, out _);
+    }
+
+    async Task WatchAsync(CancellationToken cancel)
+    {
+        await foreach (var id in hypervisor.Changes.ReadAllAsync(cancel))
+        {
+            if (keepers.TryGetValue(id, out var keeper)) keeper.Look();
+        }
+    }
+
+    static Power ToWire(DomainPower power) => power switch
+    {
+        DomainPower.On => Power.On,
+        DomainPower.Off => Power.Off,
+        DomainPower.Unknown => Power.Unknown,
+    };
+
+    static partial class Log
+    {
+        [LoggerMessage(420, LogLevel.Warning, "Refused a message of epoch {Epoch}, generation {Generation}: {AppliedEpoch}/{AppliedGeneration} was taken in already")]
+        public static partial void Refused(ILogger log, long epoch, long generation, long appliedEpoch, long appliedGeneration);
+    }
+}

@@ -1,0 +1,107 @@
+using System.Net;
+using System.Net.Sockets;
+using Capsul.Spoke.Hypervisor;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>
+/// A port of this machine that leads to one VM's SSH: for hosts whose VM network cannot be reached from outside. Copies bytes both
+/// ways and knows nothing of what they mean.
+/// </summary>
+public sealed partial class Relay : IAsyncDisposable
+{
+    /// <summary>Connections that one VM may have at a time; more wait in the kernel's queue.</summary>
+    const int MaxConnections = 64;
+
+    readonly TcpListener listener;
+    readonly IHypervisor hypervisor;
+    readonly IPAddress target;
+    readonly ILogger log;
+    readonly CancellationTokenSource stop = new();
+    readonly SemaphoreSlim places = new(MaxConnections);
+    readonly Task running;
+
+    Relay(TcpListener listener, IHypervisor hypervisor, IPAddress target, ILogger log)
+    {
+        (this.listener, this.hypervisor, this.target, this.log) = (listener, hypervisor, target, log);
+        running = AcceptAsync();
+    }
+
+    public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
+
+    /// <summary>
+    /// Listens on <paramref name="preferred"/> if that is free, else on the first free port of the range.
+    /// </summary>
+    /// <exception cref="HypervisorException">No port of the range is free.</exception>
+    public static Relay Open(IPAddress address, (int First, int Last) range, int preferred, IHypervisor hypervisor, IPAddress target, ILogger log)
+    {
+        var ports = Enumerable.Range(range.First, range.Last - range.First + 1);
+        foreach (var port in preferred > 0 ? ports.Prepend(preferred) : ports)
+        {
+            var candidate = new TcpListener(address, port);
+            try
+            {
+                candidate.Start();
+                return new Relay(candidate, hypervisor, target, log);
+            }
+            catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
+            {
+                candidate.Dispose();
+            }
+        }
+        throw new HypervisorException($"No port from {range.First} to {range.Last} is free on {address} for SSH; widen CAPSUL_RELAY_PORTS.", final: false);
+    }
+
+    async Task AcceptAsync()
+    {
+        try
+        {
+            while (true)
+            {
+                await places.WaitAsync(stop.Token);
+                _ = CarryAsync(await listener.AcceptTcpClientAsync(stop.Token));
+            }
+        }
+        catch (Exception error) when (error is OperationCanceledException or ObjectDisposedException)
+        {
+            // The relay was closed.
+        }
+    }
+
+    async Task CarryAsync(TcpClient client)
+    {
+        using var owned = client;
+        try
+        {
+            client.NoDelay = true;
+            await using var inside = await hypervisor.DialAsync(target, 22, stop.Token);
+            await using var outside = client.GetStream();
+            using var both = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
+            await Task.WhenAny(outside.CopyToAsync(inside, both.Token), inside.CopyToAsync(outside, both.Token));
+            await both.CancelAsync();
+        }
+        catch (Exception error) when (error is IOException or SocketException or OperationCanceledException or HypervisorException)
+        {
+            Log.Broken(log, Port, error.Message);
+        }
+        finally
+        {
+            places.Release();
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        listener.Dispose();
+        await running;
+        stop.Dispose();
+    }
+
+    static partial class Log
+    {
+        [LoggerMessage(400, LogLevel.Debug, "A connection through port {Port} ended: {Why}")]
+        public static partial void Broken(ILogger log, int port, string why);
+    }
+}

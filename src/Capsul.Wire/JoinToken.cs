@@ -1,0 +1,30 @@
+using System.Buffers.Text;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Capsul.Wire;
+
+/// <summary>
+/// What an operator carries from the Hub to a new host: where the Hub is, how to know it, and a secret that counts once. As text
+/// <c>capsul-join.ADDRESS.FINGERPRINT.SECRET</c>, the address in base64url, the fingerprint as 64 hex digits.
+/// </summary>
+public sealed record JoinToken(string Address, string Fingerprint, string Secret)
+{
+    const string Prefix = "capsul-join";
+
+    public static JoinToken Make(string address, string fingerprint) =>
+        new(address, fingerprint, Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(24)));
+
+    /// <summary>Null when it is not a join token.</summary>
+    public static JoinToken? Parse(string text)
+    {
+        if (text.Trim().Split('.') is not [Prefix, var address, { Length: 64 } fingerprint, { Length: > 0 } secret] || !Base64Url.IsValid(address))
+            return null;
+        return new JoinToken(Encoding.UTF8.GetString(Base64Url.DecodeFromChars(address)), fingerprint, secret);
+    }
+
+    /// <summary>What the Hub keeps of it: SHA-256 of the secret.</summary>
+    public static byte[] Hash(string secret) => SHA256.HashData(Encoding.UTF8.GetBytes(secret));
+
+    public override string ToString() => $"{Prefix}.{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(Address))}.{Fingerprint}.{Secret}";
+}

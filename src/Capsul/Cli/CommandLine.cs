@@ -1,0 +1,62 @@
+using System.CommandLine;
+using Capsul.Foundation;
+
+namespace Capsul.Cli;
+
+/// <summary>
+/// The command line: one file a verb. An expected refusal is one sentence on standard error and its exit code
+/// (<see cref="Problem.ExitCode"/>); anything else is a bug and shows its stack.
+/// </summary>
+public static class CommandLine
+{
+    /// <summary>What a clean stop may take: a Hub with a database to close.</summary>
+    static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(60);
+
+    /// <summary>All verbs; also what the golden help is written from.</summary>
+    public static RootCommand Make() => new("""
+        Capsul: a self-hosted cloud. People sign in by a mailed link, put money on their account, and SSH into their own virtual machine.
+
+        Examples:
+          capsul demo                      a whole Capsul on this machine, with one VM to log into
+          capsul up                        Hub and Spoke, until Ctrl-C
+          capsul up --hub                  the Hub alone
+          capsul host invite rack1         a token with which another machine joins
+          capsul spoke join TOKEN          ... on that machine
+          capsul doctor                    what works here, and what to do about the rest
+        """)
+    {
+        UpVerb.Make(), DemoVerb.Make(), DoctorVerb.Make(), ImageVerb.Make(), HostVerb.Make(), SpokeVerb.Make(), PaymentVerb.Make(), OperationVerb.Make(),
+    };
+
+    public static async Task<int> RunAsync(string[] args)
+    {
+        var parsed = Make().Parse(args);
+        try
+        {
+            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = StopLimit });
+        }
+        catch (ProblemException error)
+        {
+            await Console.Error.WriteLineAsync($"capsul: {error.Problem.Message}");
+            return error.Problem.ExitCode;
+        }
+        catch (OperationCanceledException)
+        {
+            return 130;
+        }
+    }
+
+    /// <summary>A verb without more than this.</summary>
+    public static Command Verb(string name, string description, Func<ParseResult, CancellationToken, Task<int>> run, params Symbol[] symbols)
+    {
+        var verb = new Command(name, description);
+        foreach (var symbol in symbols)
+        {
+            if (symbol is Option option) verb.Add(option);
+            else if (symbol is Argument argument) verb.Add(argument);
+            else if (symbol is Command command) verb.Add(command);
+        }
+        verb.SetAction(run);
+        return verb;
+    }
+}

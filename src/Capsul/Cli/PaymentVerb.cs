@@ -1,0 +1,35 @@
+using System.CommandLine;
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Payments;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul payment</c>: money that came in some other way.</summary>
+static class PaymentVerb
+{
+    static readonly Argument<string> Email = new("EMAIL") { Description = "Whose account." };
+    static readonly Argument<string> Dollars = new("DOLLARS") { Description = "How much, such as 20 or 12.50." };
+    static readonly Option<string> Note = new("--note") { Description = "Kept with the payment.", DefaultValueFactory = _ => "" };
+
+    public static Command Make() => new("payment", "Money that came in some other way than through the pages.")
+    {
+        CommandLine.Verb("record", """
+            Records cash. The account is made if there is none.
+
+            Example:
+              capsul payment record jo@example.org 20
+            """, RecordAsync, Email, Dollars, Note),
+    };
+
+    static async Task<int> RecordAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var text = parsed.GetValue(Dollars)!;
+        if (!decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var dollars))
+            throw new ProblemException(ProblemKind.Invalid, $"\"{text}\" is not an amount of dollars; write it as 20 or 12.50.");
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var payment = (await RecordCash.RunAsync(database.Db, "cli", parsed.GetValue(Email)!, dollars, parsed.GetValue(Note)!, TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Payment {payment}: {dollars:0.00} dollars for {parsed.GetValue(Email)}."));
+        return 0;
+    }
+}

@@ -1,0 +1,40 @@
+using System.CommandLine;
+using Capsul.Foundation;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul up</c>: Hub and Spoke in the foreground, until Ctrl-C or SIGTERM.</summary>
+static class UpVerb
+{
+    static readonly Option<bool> Hub = new("--hub") { Description = "Run the Hub only." };
+    static readonly Option<bool> Spoke = new("--spoke") { Description = "Run the Spoke only." };
+    static readonly Option<int?> Port = new("--port") { Description = "Port of the web pages (CAPSUL_PORT); 0 takes a free one.", HelpName = "N" };
+    static readonly Option<bool> Development = new("--development") { Description = "Show mails on a page and offer play money (CAPSUL_ENVIRONMENT=development)." };
+
+    public static Command Make() => CommandLine.Verb("up", """
+        Starts Hub and Spoke (both unless one is named) and runs until Ctrl-C. Without CAPSUL_DATABASE a private PostgreSQL lives in the
+        data folder. VMs go on running when the Spoke stops.
+
+        Examples:
+          capsul up                        both, on port 8080
+          capsul up --hub --port 9000      the Hub alone, on port 9000
+          capsul up --spoke                the Spoke alone, after: capsul spoke join TOKEN
+        """, RunAsync, Hub, Spoke, Port, Development);
+
+    static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var settings = Settings.Load();
+        if (parsed.GetValue(Port) is { } port) settings = settings.With(("CAPSUL_PORT", port.ToString()));
+        if (parsed.GetValue(Development)) settings = settings.With(("CAPSUL_ENVIRONMENT", "development"));
+        var (hub, spoke) = (parsed.GetValue(Hub), parsed.GetValue(Spoke));
+        if (!hub && !spoke) hub = spoke = true;
+        await using var running = await RunningCapsul.StartAsync(settings, hub, spoke, Logs.At(LogLevel.Information), cancel);
+        if (running.Hub is { } started)
+            Console.WriteLine($"Capsul answers at {started.BaseUrl}  (Ctrl-C stops)");
+        if (settings.Simulated && spoke)
+            Console.WriteLine("The hypervisor is SIMULATED: VMs are only pretended, nobody can log into them.");
+        var ended = await Task.WhenAny(running.Spoke, Task.Delay(Timeout.Infinite, cancel));
+        if (ended == running.Spoke) await running.Spoke;
+        return 0;
+    }
+}

@@ -1,0 +1,147 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Tests.Spoke.Hypervisor;
+
+/// <summary>The collection of tests that share one real sandbox; they run one after another, because guests are slow without KVM.</summary>
+[CollectionDefinition(nameof(RealHypervisor))]
+public sealed class RealHypervisorCollection : ICollectionFixture<RealHypervisor>;
+
+/// <summary>A sandbox with libvirtd in a data folder of its own, the tiny image, and an SSH key. Ended with everything in it.</summary>
+public sealed class RealHypervisor : IAsyncLifetime
+{
+    readonly string folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
+
+    public Settings Settings { get; private set; } = null!;
+    public ImageStore Images { get; private set; } = null!;
+    public Libvirt Libvirt { get; private set; } = null!;
+    public Image Tiny { get; private set; } = null!;
+    public string KeyFile => Path.Combine(folder, "id");
+    public string PublicKey { get; private set; } = "";
+    public string RunFolder => new Uri(new Uri("file:///"), Sandbox.Uri.Split('=')[1]).LocalPath is var socket ? Path.GetDirectoryName(socket)! : "";
+    public Sandbox Sandbox { get; private set; } = null!;
+
+    /// <summary>Where images are kept between test runs.</summary>
+    public static string ImageFolder => Environment.GetEnvironmentVariable("CAPSUL_TEST_IMAGES") is { Length: > 0 } set ? set : "/var/cache/capsul/images";
+
+    public async ValueTask InitializeAsync()
+    {
+        Settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder, ["CAPSUL_KVM"] = "off", ["CAPSUL_IMAGES"] = ImageFolder });
+        Images = new ImageStore(Settings.Images);
+        Tiny = await TinyAsync(Images, CancellationToken.None);
+        await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KeyFile).RunAsync(CancellationToken.None);
+        PublicKey = (await File.ReadAllTextAsync(KeyFile + ".pub")).Trim();
+        Libvirt = new Libvirt(Settings, Images, NullLogger.Instance, TimeProvider.System);
+        var watch = Stopwatch.StartNew();
+        await Libvirt.PrepareAsync(CancellationToken.None);
+        Say($"prepare, cold: {watch.ElapsedMilliseconds} ms");
+        Sandbox = await Sandbox.OpenAsync(Settings, _ => Task.FromResult(false), TimeProvider.System, NullLogger.Instance, CancellationToken.None);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Sandbox?.Dispose();
+        if (Libvirt is not null) await Libvirt.DisposeAsync();
+        await Sandbox.StopAsync(Settings, TimeProvider.System, CancellationToken.None);
+        Directory.Delete(folder, recursive: true);
+    }
+
+    /// <summary>Builds the tiny image where it is not there; a lock keeps two test runs from doing it at once.</summary>
+    public static async Task<Image> TinyAsync(ImageStore images, CancellationToken cancel)
+    {
+        Directory.CreateDirectory(images.Folder);
+        for (var i = 0; i < 600; i++)
+        {
+            try
+            {
+                await using var held = new FileStream(Path.Combine(images.Folder, ".lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+                return images.Current(TinyImage.Id) ?? await TinyImage.BuildAsync(images, _ => { }, cancel);
+            }
+            catch (IOException) when (i < 599)
+            {
+                await Task.Delay(200, cancel);
+            }
+        }
+        throw new TimeoutException("Another test run has held the image folder for two minutes.");
+    }
+
+    public VmSpec Spec(string letters, int number) => new($"capsul-{letters}", "t" + number, Vcpus: 1, MemoryMb: 256, DiskGb: 1, Tiny.Id, Tiny.Sha256,
+        $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey]);
+
+    public async Task CreateAsync(VmSpec vm)
+    {
+        await Libvirt.MakeDiskAsync(vm, CancellationToken.None);
+        await Libvirt.DefineAsync(vm, CancellationToken.None);
+        await Libvirt.StartAsync(vm, CancellationToken.None);
+    }
+
+    /// <summary>Waits until SSH greets.</summary>
+    public async Task WaitForSshAsync(VmSpec vm, int seconds = 60)
+    {
+        var watch = Stopwatch.StartNew();
+        while (true)
+        {
+            try
+            {
+                await using var stream = await Libvirt.DialAsync(vm.Address, 22, CancellationToken.None);
+                using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(2));
+                var start = new byte[4];
+                await stream.ReadExactlyAsync(start, limit.Token);
+                if (start.AsSpan().SequenceEqual("SSH-"u8)) return;
+            }
+            catch (Exception error) when ((error is HypervisorException or IOException or OperationCanceledException) && watch.Elapsed.TotalSeconds < seconds)
+            {
+                await Task.Delay(50);
+            }
+        }
+    }
+
+    /// <summary>A real ssh into the VM, through a relay over the hypervisor's way in.</summary>
+    public async Task<CommandResult> SshAsync(VmSpec vm, string command, string user = "capsul")
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var relay = RelayAsync(listener, vm);
+        var result = await new Command("ssh", "-i", KeyFile, "-p", ((IPEndPoint)listener.LocalEndpoint).Port.ToString(), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+            "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", $"{user}@127.0.0.1", command) { Timeout = TimeSpan.FromSeconds(60) }.TryRunAsync(CancellationToken.None);
+        listener.Stop();
+        await relay;
+        return result;
+    }
+
+    public async Task WaitForPowerAsync(VmSpec vm, DomainPower power, int seconds = 30)
+    {
+        var watch = Stopwatch.StartNew();
+        while (await Libvirt.FindAsync(vm.Id, CancellationToken.None) is var now && now != power)
+        {
+            if (watch.Elapsed.TotalSeconds > seconds) throw new TimeoutException($"{vm.Id} is {now}, not {power}, after {seconds} s.");
+            await Task.Delay(50);
+        }
+    }
+
+    /// <summary>virsh inside the sandbox, to look at what is really there.</summary>
+    public async Task<string> VirshAsync(params string[] arguments) =>
+        (await new Command("virsh", ["-q", "-c", Sandbox.Uri, .. arguments]).TryRunAsync(CancellationToken.None)).Output;
+
+    public static void Say(string text) => TestContext.Current.SendDiagnosticMessage("{0}", text);
+
+    async Task RelayAsync(TcpListener listener, VmSpec vm)
+    {
+        using var client = await listener.AcceptTcpClientAsync();
+        await using var outside = client.GetStream();
+        await using var inside = await Libvirt.DialAsync(vm.Address, 22, CancellationToken.None);
+        try
+        {
+            await Task.WhenAny(outside.CopyToAsync(inside), inside.CopyToAsync(outside));
+        }
+        catch (IOException)
+        {
+            // One side hung up, which is how a relay ends.
+        }
+    }
+}
