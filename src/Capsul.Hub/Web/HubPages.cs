@@ -1,5 +1,8 @@
+using System.Text.Encodings.Web;
+using System.Text.Unicode;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Mails;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
@@ -8,8 +11,10 @@ using Microsoft.AspNetCore.DataProtection.KeyManagement;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.WebEncoders;
 
 namespace Capsul.Hub.Web;
 
@@ -26,6 +31,11 @@ public static partial class HubPages
         services.AddRouting(routing => routing.LowercaseUrls = true);
         services.AddSingleton<Site>();
         services.AddSingleton<Sessions>();
+        services.AddSingleton<AskedLinks>();
+        services.AddSingleton<Outbox>();
+        services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
+        // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
+        services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
 
         services.AddAuthentication(SessionCookie.SchemeName)
             .AddScheme<AuthenticationSchemeOptions, SessionCookie>(SessionCookie.SchemeName, configureOptions: null);

@@ -1,0 +1,105 @@
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Capsul.Tests.Support;
+
+/// <summary>The pages as they are served, on a free port, over a database of their own; without Spoke and without reconcilers.</summary>
+public sealed class WebHub : IAsyncDisposable
+{
+    readonly TestDatabase rows;
+    readonly WebApplication host;
+    readonly CancellationTokenSource stop = new();
+    Task listening = Task.CompletedTask;
+
+    WebHub(TestDatabase database, WebApplication app, FakeTimeProvider time) => (rows, host, Time) = (database, app, time);
+
+    public FakeTimeProvider Time { get; }
+
+    public Db Db => rows.Db;
+
+    public DateTime Now => Time.GetUtcNow().UtcDateTime;
+
+    public Uri Address => new(host.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
+
+    public IEnumerable<Endpoint> Endpoints => host.Services.GetServices<EndpointDataSource>().Concat(((IEndpointRouteBuilder)host).DataSources)
+        .SelectMany(s => s.Endpoints).Distinct();
+
+    public IServiceProvider Services => host.Services;
+
+    public static async Task<WebHub> StartAsync(CancellationToken cancel, params (string Name, string? Value)[] changes)
+    {
+        var database = await TestDatabase.CreateAsync();
+        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = Path.GetTempPath(),
+            ["CAPSUL_PORT"] = "0",
+        }).With(changes);
+        var time = new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
+        builder.Logging.ClearProviders();
+        builder.Services.AddSingleton(settings).AddSingleton(database.Db).AddSingleton<TimeProvider>(time);
+        builder.Services.AddSingleton(new KeyRing(database.Db, RandomNumberGenerator.GetBytes(32)));
+        builder.Services.AddSingleton<Listener>();
+        foreach (var kind in typeof(OperationKind).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract))
+            builder.Services.AddSingleton(typeof(OperationKind), kind);
+        builder.Services.AddHubPages(settings);
+        var app = builder.Build();
+        app.MapHubPages();
+        await app.StartAsync(cancel);
+        var hub = new WebHub(database, app, time);
+        hub.listening = app.Services.GetRequiredService<Listener>().RunAsync(hub.stop.Token);
+        return hub;
+    }
+
+    /// <summary>A browser with its own cookies.</summary>
+    public Visitor Visit() => new(this);
+
+    /// <summary>A browser that is signed in to an account, which is made if there is none.</summary>
+    public async Task<Visitor> SignInAsync(string email, CancellationToken cancel)
+    {
+        var visitor = Visit();
+        await visitor.PostAsync("/sign-in", cancel, ("Email", email));
+        var link = await NewestLinkAsync(email, cancel);
+        using var answer = await visitor.GetAsync(link, cancel);
+        answer.EnsureSuccessStatusCode();
+        return visitor;
+    }
+
+    /// <summary>The path of the newest sign-in link mailed to an address.</summary>
+    public async Task<string> NewestLinkAsync(string email, CancellationToken cancel)
+    {
+        var body = await Db.FindAsync<string>("SELECT body FROM mails WHERE recipient = @email ORDER BY id DESC LIMIT 1", new { email }, cancel);
+        var start = body!.IndexOf("/sign-in/", StringComparison.Ordinal);
+        return body[start..].Split('\n', 2)[0].Trim();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        try
+        {
+            await listening;
+        }
+        catch (OperationCanceledException)
+        {
+            // As asked.
+        }
+        await host.StopAsync();
+        await host.DisposeAsync();
+        await rows.DisposeAsync();
+        stop.Dispose();
+    }
+}
