@@ -1,8 +1,6 @@
 using System.Text.Json;
 using Capsul.Tests.Support;
 using Microsoft.Playwright;
-using Shouldly;
-using Xunit;
 
 namespace Capsul.Tests.Browser;
 
