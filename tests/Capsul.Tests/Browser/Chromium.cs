@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using Microsoft.Playwright;
-using Xunit;
 
 namespace Capsul.Tests.Browser;
 

@@ -1,8 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Tests.Support;
-using Shouldly;
-using Xunit;
 
 namespace Capsul.Tests.Features.Accounts;
 
