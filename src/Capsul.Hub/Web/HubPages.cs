@@ -133,6 +133,8 @@ public static partial class HubPages
         app.MapGet("/console/events", events.AllAsync).RequireAuthorization(Policies.SignedIn);
         app.MapGet("/vms/{id}/events", events.OneAsync).RequireAuthorization(Policies.SignedIn);
         app.MapGet("/assets/{hash}/{*name}", Assets.Serve).RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+        // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing error.
+        app.MapFallback("{*path}", () => Results.NotFound()).RequireAuthorization(Policies.Public);
         return app;
     }
 
