@@ -3,6 +3,7 @@ using System.Text.Unicode;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Features.Vms;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
@@ -33,6 +34,7 @@ public static partial class HubPages
         services.AddSingleton<Sessions>();
         services.AddSingleton<AskedLinks>();
         services.AddSingleton<Outbox>();
+        services.AddSingleton<VmEvents>();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
         services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
@@ -101,7 +103,9 @@ public static partial class HubPages
         app.Use((context, next) =>
         {
             Headers.Set(context, site.Tls);
-            if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } body)
+            // The line for Spokes bounds its messages itself.
+            if (context.Request.ContentType?.StartsWith("application/grpc", StringComparison.Ordinal) != true
+                && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } body)
                 body.MaxRequestBodySize = Limits.MaxBodyBytes;
             return next(context);
         });
@@ -125,7 +129,12 @@ public static partial class HubPages
         app.UseAuthorization();
 
         app.MapRazorPages();
+        var events = app.Services.GetRequiredService<VmEvents>();
+        app.MapGet("/console/events", events.AllAsync).RequireAuthorization(Policies.SignedIn);
+        app.MapGet("/vms/{id}/events", events.OneAsync).RequireAuthorization(Policies.SignedIn);
         app.MapGet("/assets/{hash}/{*name}", Assets.Serve).RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+        // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing error.
+        app.MapFallback("{*path}", () => Results.NotFound()).RequireAuthorization(Policies.Public);
         return app;
     }
 

@@ -18,7 +18,15 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     static readonly (string Name, string Path)[] SignedInPages =
     [
         ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"), ("sign-out", "/sign-out"),
+        ("console", "/console"), ("new-vm", "/vms/new"), ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
+        ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"), ("silent-vm", "/vms/capsul-silent0000"),
+        ("delete-vm", "/vms/capsul-running000/delete"), ("conflict", "/vms/capsul-creating00/delete"),
     ];
+
+    static readonly Dictionary<string, int> Refused = new(StringComparer.Ordinal)
+    {
+        ["/sign-in/unknown"] = 404, ["/nowhere"] = 404, ["/vms/capsul-creating00/delete"] = 409,
+    };
 
     [Theory]
     [InlineData(ColorScheme.Light, 390)]
@@ -29,6 +37,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = hub.Address.ToString(),
@@ -40,7 +49,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         var found = new List<string>();
         page.Console += (_, message) =>
         {
-            if (message.Type == "error" && !message.Text.Contains("status of 404", StringComparison.Ordinal))
+            if (message.Type == "error" && !message.Text.Contains("status of 4", StringComparison.Ordinal))
                 found.Add($"console of {page.Url}: {message.Text}");
         };
         foreach (var (name, path) in PublicPages)
@@ -61,7 +70,9 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 
     async Task LookAsync(IPage page, string path, string name, List<string> found)
     {
-        await page.GotoAsync(path);
+        var answer = await page.GotoAsync(path);
+        if (answer!.Status != (Refused.TryGetValue(path, out var status) ? status : 200))
+            found.Add($"{name}: status {answer.Status}");
         await Chromium.PictureAsync(page, name);
         await page.EvaluateAsync(chromium.Axe);
         var json = await page.EvaluateAsync<string>("async () => JSON.stringify((await axe.run()).violations)");

@@ -1,0 +1,35 @@
+using Capsul.Hub.Database;
+using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+
+namespace Capsul.Hub.Features.Vms;
+
+/// <summary>Asks once more, because there is no way back.</summary>
+[Authorize(Policies.SignedIn)]
+public sealed class DeleteVmPage(Db db, TimeProvider time) : PageModel
+{
+    [BindProperty(SupportsGet = true)]
+    public string Id { get; set; } = "";
+
+    public VmRow Vm { get; private set; } = null!;
+
+    public decimal Cost { get; private set; }
+
+    string Email => Actor.Of(HttpContext).Email;
+
+    public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
+    {
+        var vm = await db.FindAsync<VmRow>(VmSql.Find, new { id = Id, email = Email }, cancel);
+        if (DeleteVm.Decide(vm) is { } problem)
+            return Problems.Page(problem);
+        Vm = vm!;
+        Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = Id, now = time.GetUtcNow().UtcDateTime }, cancel);
+        return Page();
+    }
+
+    public async Task<IActionResult> OnPostAsync(CancellationToken cancel) =>
+        (await DeleteVm.RunAsync(db, Email, Id, time, cancel)).Problem is { } problem ? Problems.Page(problem) : Redirect($"/vms/{Id}");
+}

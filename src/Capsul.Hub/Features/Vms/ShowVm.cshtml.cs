@@ -1,0 +1,68 @@
+using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+
+namespace Capsul.Hub.Features.Vms;
+
+/// <summary>One VM: how to enter it, what is being done to it, what it costs, and what its owner may do now.</summary>
+[Authorize(Policies.SignedIn)]
+public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, TimeProvider time) : PageModel
+{
+    [BindProperty(SupportsGet = true)]
+    public string Id { get; set; } = "";
+
+    public VmRow Vm { get; private set; } = null!;
+
+    public string ImageTitle { get; private set; } = "";
+
+    public decimal Cost { get; private set; }
+
+    public IReadOnlyList<VmHostKeyRow> HostKeys { get; private set; } = [];
+
+    public OperationRow? Operation { get; private set; }
+
+    public OperationKind? Kind { get; private set; }
+
+    public IReadOnlyList<OperationEventRow> Events { get; private set; } = [];
+
+    public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
+
+    public bool Busy => Operation is { Finished: null };
+
+    public bool Cancellable => Busy && Kind?.Cancellable == true && Operation is { Status: "running", Asked: null };
+
+    /// <summary>Steps that are still to come, by their titles.</summary>
+    public IEnumerable<string> Coming => Busy && Operation!.Status == "running" && Kind is not null
+        ? Kind.Steps.SkipWhile(s => s.Name != Operation.Step).Skip(1).Select(s => s.Title) : [];
+
+    /// <summary>What is under way, or null.</summary>
+    public string? Present => !Busy ? null
+        : Operation!.Status == "undoing" ? "What was begun is taken back"
+        : Operation.Asked == "cancel" ? "It is being cancelled"
+        : Kind?.Steps.FirstOrDefault(s => s.Name == Operation.Step).Title ?? "It is worked on";
+
+    public string SshCommand => Vm.SshPort == 22 ? $"ssh {Vm.LoginUser}@{Vm.SshHost}" : $"ssh -p {Vm.SshPort} {Vm.LoginUser}@{Vm.SshHost}";
+
+    public string KnownHost => Vm.SshPort == 22 ? Vm.SshHost : $"[{Vm.SshHost}]:{Vm.SshPort}";
+
+    public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
+    {
+        if (await db.FindAsync<VmRow>(VmSql.Find, new { id = Id, email = Actor.Of(HttpContext).Email }, cancel) is not { } vm)
+            return Problems.Page(Vms.NotFound);
+        Vm = vm;
+        ImageTitle = await db.FindAsync<string>(VmPageSql.ImageTitle, new { id = vm.Image }, cancel) ?? vm.Image;
+        Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = vm.Id, now = Now }, cancel);
+        HostKeys = await db.ListAsync<VmHostKeyRow>(VmSql.HostKeys, new { id = vm.Id }, cancel);
+        Operation = await db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = vm.Id }, cancel);
+        if (Operation is not null)
+        {
+            Kind = kinds.FirstOrDefault(k => k.Name == Operation.Kind);
+            Events = await db.ListAsync<OperationEventRow>(OperationSql.Events, new { id = Operation.Id }, cancel);
+        }
+        return Page();
+    }
+}

@@ -1,0 +1,17 @@
+namespace Capsul.Hub.Features.Vms;
+
+/// <summary>How the state of a VM is said and coloured. The word says all; the tone only repeats it.</summary>
+/// <param name="Tone">good, busy, bad or off: a class of the style sheet.</param>
+public sealed record VmState(string Word, string Tone)
+{
+    public static VmState Of(VmRow vm) => vm switch
+    {
+        { State: "running" or "stopped", Observed: "unknown" } => new("out of touch", "off"),
+        { State: "running" } => new("running", "good"),
+        { State: "stopped" } => new("stopped", "off"),
+        { State: "failed" } => new("failed", "bad"),
+        { State: "deleted" } => new("deleted", "off"),
+        { State: "creating" } => new("being made", "busy"),
+        _ => new(vm.State, "busy"),
+    };
+}
