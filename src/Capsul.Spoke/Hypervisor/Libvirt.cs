@@ -77,9 +77,10 @@ public sealed partial class Libvirt : IHypervisor
             }
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
-            await filter.PrepareAsync(cancel);
+            await PrepareFilterAsync(cancel);
             // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first customer's way.
             await libvirt.CallAsync("look at QEMU", Slow, connect => Take(virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length, cancel);
+            _ = VerifyImagesAsync();
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
         {
@@ -141,8 +142,22 @@ public sealed partial class Libvirt : IHypervisor
     async Task<bool> ProbeAsync(CancellationToken cancel)
     {
         var verdict = await new KvmProbe(settings, images, time).DecideAsync(cancel);
-        log.LogInformation("KVM: {Use}. {Why}", verdict.Use, verdict.Why);
+        Log.KvmDecided(log, verdict.Use, verdict.Why);
         return verdict.Use;
+    }
+
+    /// <summary>Reads the images once in the background, so that the first VM need not wait for it; a bad one is told when it is used.</summary>
+    async Task VerifyImagesAsync()
+    {
+        try
+        {
+            foreach (var image in images.List())
+                await images.VerifyAsync(image, CancellationToken.None);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+        {
+            Log.ImagesUnread(log, images.Folder, error);
+        }
     }
 
     static unsafe IReadOnlyList<DomainState> Domains(ConnectHandle connect)
