@@ -38,9 +38,7 @@ public sealed partial class Libvirt : IHypervisor
         var spoke = Path.Combine(settings.Data, "spoke");
         (disks, seeds, consoles) = (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
         libvirt = new LibvirtConnection(DaemonAsync, changes.Writer, time, log);
-        filter = new Filter(arguments => sandbox is null
-            ? new Command("nft", arguments) { Timeout = Quick }
-            : sandbox.Inside("nft", arguments));
+        filter = new Filter(arguments => Program("nft", arguments));
     }
 
     public ChannelReader<string> Changes => changes.Reader;
@@ -78,6 +76,9 @@ public sealed partial class Libvirt : IHypervisor
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
             await PrepareFilterAsync(cancel);
+            // Whoever dials a guest that is still booting waits for ARP, which asks once a second; that second would be the best
+            // part of what a new VM takes until it is seen to be ready.
+            await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100").RunAsync(cancel);
             // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first customer's way.
             await libvirt.CallAsync("look at QEMU", Slow, connect => Take(virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length, cancel);
             _ = VerifyImagesAsync();
@@ -123,6 +124,10 @@ public sealed partial class Libvirt : IHypervisor
         sandbox?.Dispose();
         changes.Writer.TryComplete();
     }
+
+    /// <summary>A program where the network of the VMs is.</summary>
+    Command Program(string name, params string[] arguments) =>
+        sandbox?.Inside(name, arguments) ?? new Command(name, arguments) { Timeout = Quick };
 
     /// <summary>Makes sure that the daemon is up, where it is ours, and says where.</summary>
     async Task<string> DaemonAsync(CancellationToken cancel)
