@@ -77,13 +77,13 @@ public sealed partial class Migrator(Db db, ILogger log)
         catch (Exception error) when (error is NpgsqlException or TimeoutException)
         {
             await connection.DisposeAsync();
-            throw new ProblemException(ProblemKind.Unavailable, Explain(error, connection), error.ToString(), error);
+            throw new ProblemException(ProblemKind.Unavailable, Explain(error, new NpgsqlConnectionStringBuilder(db.ConnectionString)), error.ToString(), error);
         }
     }
 
-    static string Explain(Exception error, NpgsqlConnection connection)
+    static string Explain(Exception error, NpgsqlConnectionStringBuilder server)
     {
-        var where = $"{connection.Host}:{connection.Port}, database {connection.Database}";
+        var where = $"{server.Host}:{server.Port}, database {server.Database ?? server.Username}";
         return error is PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused
             ? $"PostgreSQL at {where} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE."
             : error is PostgresException other
