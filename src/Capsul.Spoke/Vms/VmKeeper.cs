@@ -32,25 +32,41 @@ public sealed partial class VmKeeper(
     long round;
     Relay? relay;
     bool seenOn;
+    /// <summary>The record is not on disk as it is here, because it could not be written.</summary>
+    bool unwritten;
 
     public string Id => record.Wanted.Id;
 
     /// <summary>What was last reported.</summary>
     public VmReport Last => last;
 
-    /// <summary>Takes in a new wish; an older one changes nothing. Kept on disk before this returns.</summary>
+    /// <summary>Takes in a new wish; an older one changes nothing. Kept on disk before this returns, unless the disk is full.</summary>
     public async Task WantAsync(WantedVm wanted, CancellationToken cancel)
     {
-        VmRecord next;
         lock (gate)
         {
             if (wanted.Generation <= record.Wanted.Generation) return;
             // The address is kept when a later message, about a VM on its way out, no longer has it.
             if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (record.Wanted.Address, record.Wanted.Mac);
-            next = record = record with { Wanted = wanted };
+            record = record with { Wanted = wanted };
         }
-        await records.SaveAsync(next, cancel);
+        await WriteDownAsync(cancel);
         Wake(interrupt: true);
+    }
+
+    /// <summary>Writes the record. Where that fails it is tried again before anything is made or started; removing does not need it.</summary>
+    public async Task WriteDownAsync(CancellationToken cancel)
+    {
+        unwritten = true;
+        try
+        {
+            await records.SaveAsync(record, cancel);
+            unwritten = false;
+        }
+        catch (IOException error)
+        {
+            Log.NotWritten(log, Id, error.Message);
+        }
     }
 
     /// <summary>Something may have changed: look.</summary>
@@ -139,6 +155,8 @@ public sealed partial class VmKeeper(
                 Report(Power.Off, Phase.None);
                 return false;
             case Power.On:
+                if (unwritten) await WriteDownAsync(cancel);
+                if (unwritten) throw new HypervisorException("The host's disk is full.", final: true);
                 await TurnOnAsync(wanted, wait, cancel);
                 return false;
             default:
@@ -195,6 +213,12 @@ public sealed partial class VmKeeper(
         {
             if (await TurnedItselfOffAsync(wanted, cancel)) return;
             await StartAsync(cancel);
+        }
+        else if (!seenOn)
+        {
+            // This Spoke did not see it start: the one before may have been killed in the middle of that, with the machine on and its
+            // address not served yet. The verb does what is missing.
+            await hypervisor.StartAsync(record.Spec, cancel);
         }
         await KeepAsync(record with { RestartsDone = Math.Max(record.RestartsDone, wanted.Restarts) }, cancel);
         seenOn = true;
@@ -322,7 +346,9 @@ public sealed partial class VmKeeper(
         lock (gate)
         {
             // Only what the keeper knows; a wish that came in between stays.
-            record = next = next with { Wanted = record.Wanted };
+            next = next with { Wanted = record.Wanted };
+            if (next.Equals(record)) return Task.CompletedTask;
+            record = next;
         }
         return records.SaveAsync(next, cancel);
     }
@@ -355,6 +381,9 @@ public sealed partial class VmKeeper(
     {
         [LoggerMessage(410, LogLevel.Warning, "VM {Vm}: {Why}")]
         public static partial void Failed(ILogger log, string vm, string why);
+
+        [LoggerMessage(412, LogLevel.Error, "VM {Vm}: its record could not be written: {Why}")]
+        public static partial void NotWritten(ILogger log, string vm, string why);
 
         [LoggerMessage(411, LogLevel.Error, "VM {Vm}: unexpected")]
         public static partial void Threw(ILogger log, string vm, Exception error);
