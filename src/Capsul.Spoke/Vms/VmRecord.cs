@@ -55,7 +55,12 @@ public sealed class VmRecords(string folder)
             Google.Protobuf.JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort, record.StoppedItself,
             [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))])), cancel);
 
-    public void Delete(string id) => System.IO.File.Delete(File(id));
+    public void Delete(string id)
+    {
+        System.IO.File.Delete(File(id));
+        // What a crash or a full disk left of a write.
+        System.IO.File.Delete(File(id) + ".new");
+    }
 
     string File(string id) => Path.Combine(folder, id + ".json");
 }

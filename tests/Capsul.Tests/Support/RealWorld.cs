@@ -6,6 +6,7 @@ using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Capsul.Tests.Spoke.Hypervisor;
 using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
 using Person = Capsul.Demo.Visitor;
 
 namespace Capsul.Tests.Support;
@@ -107,8 +108,9 @@ public sealed class RealWorld : IAsyncDisposable
         Hub = CapsulProgram.Start(HubEnvironment, "up", "--hub");
         await Hub.AwaitSaidAsync("Capsul answers at", StartLimit);
         if (Db is not null) return;
-        Db = new Db(database?.ConnectionString
-            ?? (await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel)).ConnectionString);
+        // Without a pool: a private cluster goes down with its Hub, and its old connections with it.
+        Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString
+            ?? (await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel)).ConnectionString) { Pooling = false }.ConnectionString);
         Door = new FrontDoor(Address);
         Person = new Person(Door, TestFolder.Make("person"));
     }
@@ -148,7 +150,14 @@ public sealed class RealWorld : IAsyncDisposable
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         limit.CancelAfter(RunLimit);
-        return await Person.AwaitRunningAsync(id, _ => { }, limit.Token);
+        try
+        {
+            return await Person.AwaitRunningAsync(id, _ => { }, limit.Token);
+        }
+        catch (OperationCanceledException error) when (!Cancel.IsCancellationRequested)
+        {
+            throw new TimeoutException($"{id} does not run after {RunLimit.TotalSeconds:0} s.\nThe Hub says:\n{Hub?.Said}\nThe Spoke says:\n{Spoke?.Said}", error);
+        }
     }
 
     /// <summary>One value of the VM's row.</summary>

@@ -155,7 +155,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         return result.Output.Trim();
     }
 
-    [GeneratedRegex("/sign-in/", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("^http.*sign-in", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex SignInAddress();
 
     [GeneratedRegex("^f1-xs", RegexOptions.None, matchTimeoutMilliseconds: 1000)]

@@ -71,14 +71,13 @@ public static class ObserveVm
             await transaction.ExecuteAsync(ObserveVmSql.PutHostKey, new { vm = vm.Id, type = key.Type, key = key.Key, fingerprint = Fingerprint(key.Key) }, cancel);
     }
 
-    /// <summary>Unknown is free. A VM that has been charged before is charged again once it is known to be there.</summary>
+    /// <summary>Unknown is free. A VM that was made is charged again once it is known to be there; one that is being made not yet.</summary>
     static async Task ChargeAsync(NpgsqlTransaction transaction, VmRow vm, Power power, DateTime now, CancellationToken cancel)
     {
         if (vm.Deleted is not null || vm.Wanted == "gone") return;
         if (power == Power.Unknown)
             await transaction.ExecuteAsync(VmSql.CloseUsage, new { id = vm.Id, now }, cancel);
-        else if (power is Power.On or Power.Off && vm.Observed == "unknown"
-            && await transaction.FindAsync<bool>(ObserveVmSql.WasCharged, new { id = vm.Id }, cancel))
+        else if (power is Power.On or Power.Off && vm is { Observed: "unknown", State: not "creating" })
             await transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now }, cancel);
     }
 

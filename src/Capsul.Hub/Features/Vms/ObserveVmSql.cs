@@ -25,12 +25,6 @@ public static class ObserveVmSql
         ON CONFLICT (vm, type) DO UPDATE SET key = excluded.key, fingerprint = excluded.fingerprint
         """;
 
-    /// <summary>Whether it has ever been charged: only such a VM is charged again after its host was silent.</summary>
-    public const string WasCharged = """
-        -- ObserveVmSql.WasCharged
-        SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id)
-        """;
-
     /// <summary>
     /// Living VMs of hosts that have been silent since before @silent, or whose hypervisor does not answer: nobody knows how they are.
     /// </summary>

@@ -1,0 +1,142 @@
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Spoke.Link;
+using Capsul.Tests.Support;
+using Capsul.Wire;
+using Grpc.Core;
+
+namespace Capsul.Tests.Link;
+
+/// <summary>Who may speak on the line: tokens, certificates, versions, seats. A real Hub, Spokes by hand.</summary>
+public sealed class JoinTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    static async Task<Problem> RefusedAsync(Func<Task> what) => (await Should.ThrowAsync<ProblemException>(what)).Problem;
+
+    [Fact]
+    public async Task A_token_counts_once()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var token = await link.InviteAsync("rack1");
+        (await Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel)).HostId.ShouldBe("rack1");
+        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain("unknown, expired or used");
+    }
+
+    [Fact]
+    public async Task A_token_expires_after_an_hour()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var token = await link.InviteAsync("rack1");
+        link.Time.By = TimeSpan.FromMinutes(61);
+        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain("unknown, expired or used");
+        (await link.Db.FindAsync<string>("SELECT state FROM hosts", null, Cancel)).ShouldBe("invited");
+    }
+
+    [Fact]
+    public async Task A_hub_that_is_not_the_tokens_gets_nothing_secret()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var token = await link.InviteAsync("rack1") with { Fingerprint = new string('0', 64) };
+        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain("is not the Hub that made this token");
+        // The true token is still good.
+        (await link.Db.FindAsync<int>("SELECT count(*)::integer FROM join_tokens WHERE used IS NULL", null, Cancel)).ShouldBe(1);
+    }
+
+    [Fact]
+    public async Task A_host_that_joins_anew_takes_its_old_certificates_place()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var old = await link.JoinAsync("rack1");
+        var anew = await link.JoinAsync("rack1");
+        using (var refused = await HandLine.DialAsync(old)) (await refused.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
+        using var line = await HandLine.DialAsync(anew);
+        (await line.NextAsync(HubMessage.BodyOneofCase.Welcome)).Welcome.HostId.ShouldBe("rack1");
+    }
+
+    [Fact]
+    public async Task A_revoked_host_is_disconnected_and_may_not_come_back()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var identity = await link.JoinAsync("rack1");
+        using (var line = await HandLine.DialAsync(identity))
+        {
+            await line.NextAsync(HubMessage.BodyOneofCase.Wanted);
+            await link.Db.ExecuteAsync(HostSql.Revoke, new { id = "rack1" }, Cancel);
+            await line.BeatAsync();
+            (await line.RefusalAsync()).ShouldSatisfyAllConditions(
+                s => s.StatusCode.ShouldBe(StatusCode.PermissionDenied), s => s.Detail.ShouldBe("This host was revoked."));
+        }
+        (await link.IsOnlineAsync("rack1")).ShouldBeFalse();
+        using (var again = await HandLine.DialAsync(identity)) (await again.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
+        using var channel = identity.Open();
+        link.Time.By = TimeSpan.FromDays(70);
+        (await RefusedAsync(() => identity.RenewAsync(channel, link.Time, Cancel))).Message.ShouldContain("not, or no longer, one of this Hub's hosts");
+    }
+
+    [Fact]
+    public async Task Nobody_speaks_without_a_certificate_of_this_hubs()
+    {
+        await using var link = await LinkHub.StartAsync();
+        await using var other = await LinkHub.StartAsync();
+        var stranger = (await other.JoinAsync("rack1")).At($"127.0.0.1:{link.Hub.LinkPort}");
+        using var line = await HandLine.DialAsync(stranger);
+        (await line.RefusalAsync()).StatusCode.ShouldNotBe(StatusCode.OK);
+        (await link.Db.FindAsync<int>("SELECT count(*)::integer FROM hosts", null, Cancel)).ShouldBe(0);
+    }
+
+    [Theory]
+    [InlineData(Protocol.Version + 2)]
+    [InlineData(Protocol.Version + 20)]
+    public async Task A_version_two_apart_is_refused_with_a_sentence(int protocol)
+    {
+        await using var link = await LinkHub.StartAsync();
+        using var line = await HandLine.DialAsync(await link.JoinAsync("rack1"), protocol);
+        (await line.RefusalAsync()).ShouldSatisfyAllConditions(
+            s => s.StatusCode.ShouldBe(StatusCode.FailedPrecondition), s => s.Detail.ShouldContain($"speaks version {protocol} of the link and the Hub version {Protocol.Version}"));
+        (await link.IsOnlineAsync("rack1")).ShouldBeFalse();
+    }
+
+    [Theory]
+    [InlineData(Protocol.Version - 1)]
+    [InlineData(Protocol.Version + 1)]
+    public async Task A_version_one_apart_works(int protocol)
+    {
+        await using var link = await LinkHub.StartAsync();
+        using var line = await HandLine.DialAsync(await link.JoinAsync("rack1"), protocol);
+        (await line.NextAsync(HubMessage.BodyOneofCase.Welcome)).Welcome.Epoch.ShouldBe(1);
+    }
+
+    [Fact]
+    public async Task A_certificate_near_its_end_is_renewed_and_the_old_one_counts_until_the_new_one_is_used()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var folder = TestFolder.Make("rack1");
+        var old = await link.JoinAsync("rack1", folder);
+        var renewing = Identity.Load(folder)!;
+        using (var channel = renewing.Open()) (await renewing.RenewAsync(channel, link.Time, Cancel)).ShouldBeFalse();
+
+        link.Time.By = TimeSpan.FromDays(61);
+        using (var channel = renewing.Open()) (await renewing.RenewAsync(channel, link.Time, Cancel)).ShouldBeTrue();
+        using var kept = X509CertificateLoader.LoadPkcs12FromFile(Path.Combine(folder, "spoke", "identity.pfx"), null);
+        kept.NotAfter.ToUniversalTime().ShouldBeGreaterThan(link.Time.GetUtcNow().UtcDateTime.AddDays(85));
+        (await link.Db.FindAsync<byte[]>("SELECT certificate FROM hosts", null, Cancel)).ShouldBe(SHA256.HashData(kept.RawData));
+
+        using (var before = await HandLine.DialAsync(old)) await before.NextAsync(HubMessage.BodyOneofCase.Welcome);
+        using (var line = await HandLine.DialAsync(Identity.Load(folder)!)) await line.NextAsync(HubMessage.BodyOneofCase.Welcome);
+        using var after = await HandLine.DialAsync(old);
+        (await after.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
+    }
+
+    [Fact]
+    public async Task A_certificate_past_its_end_is_nobodys()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var identity = await link.JoinAsync("rack1");
+        link.Time.By = TimeSpan.FromDays(91);
+        using var line = await HandLine.DialAsync(identity);
+        (await line.RefusalAsync()).Detail.ShouldContain("expired; join again");
+    }
+}

@@ -1,0 +1,206 @@
+using System.Net;
+using System.Net.Sockets;
+using Capsul.Foundation;
+using Capsul.Hub;
+using Capsul.Hub.Database;
+using Capsul.Spoke.Link;
+using Capsul.Wire;
+using Grpc.Core;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Tests.Support;
+
+/// <summary>A whole Hub in this process, over a database of the test's, whose clock can be set forward; and Spokes that are spoken by hand.</summary>
+public sealed class LinkHub : IAsyncDisposable
+{
+    readonly TestDatabase database;
+
+    LinkHub(TestDatabase database) => this.database = database;
+
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public HubProgram Hub { get; private set; } = null!;
+
+    public AheadTime Time { get; } = new();
+
+    public Db Db => database.Db;
+
+    public string ConnectionString => database.ConnectionString;
+
+    /// <summary>Starts; returns when it holds the seat.</summary>
+    public static async Task<LinkHub> StartAsync()
+    {
+        var link = new LinkHub(await TestDatabase.CreateAsync());
+        link.Hub = await link.StartAnotherAsync();
+        await Until.TrueAsync("the Hub acts", TimeSpan.FromSeconds(20), () => Task.FromResult(link.Hub.Seat.Held));
+        return link;
+    }
+
+    /// <summary>One more Hub on the same database.</summary>
+    public Task<HubProgram> StartAnotherAsync() => HubProgram.StartAsync(Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["CAPSUL_DATA"] = TestFolder.Make("link"),
+        ["CAPSUL_DATABASE"] = database.ConnectionString,
+        ["CAPSUL_PORT"] = "0",
+        ["CAPSUL_LINK_PORT"] = "0",
+        // Hubs on one database share a key.
+        ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
+    }), Time, logs => logs.ClearProviders(), Cancel);
+
+    public async Task<JoinToken> InviteAsync(string host) => (await Hub.InviteAsync("test", host, Cancel)).OrThrow();
+
+    /// <summary>A machine that has joined under a name.</summary>
+    public async Task<Identity> JoinAsync(string host, string? folder = null) =>
+        await Identity.JoinAsync(folder ?? TestFolder.Make(host), await InviteAsync(host), Cancel);
+
+    public Task<bool> IsOnlineAsync(string host) => Db.FindAsync<bool>("SELECT online FROM hosts WHERE id = @host", new { host }, Cancel);
+
+    public async ValueTask DisposeAsync()
+    {
+        await Hub.DisposeAsync();
+        await database.DisposeAsync();
+    }
+}
+
+/// <summary>The real clock, some time ahead.</summary>
+public sealed class AheadTime : TimeProvider
+{
+    public TimeSpan By { get; set; }
+
+    public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + By;
+}
+
+/// <summary>The Spoke's end of a line, spoken by hand: a test says what it likes and sees what comes.</summary>
+public sealed class HandLine : IDisposable
+{
+    readonly Grpc.Net.Client.GrpcChannel channel;
+    readonly AsyncDuplexStreamingCall<SpokeMessage, HubMessage> call;
+
+    HandLine(Grpc.Net.Client.GrpcChannel channel) => (this.channel, call) = (channel, new HubLink.HubLinkClient(channel).Connect(cancellationToken: TestContext.Current.CancellationToken));
+
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    /// <summary>Dials and says hello; what the Hub answers is still to be read.</summary>
+    public static async Task<HandLine> DialAsync(Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0")
+    {
+        var line = new HandLine(identity.Open());
+        var facts = new HostFacts
+        {
+            Hypervisor = "by hand", Cpus = 2, MemoryMb = memoryMb, DiskFreeMb = 100_000,
+            Network = new NetworkFacts { Cidr = $"{network}.0/28", Gateway = $"{network}.1", First = $"{network}.2", Last = $"{network}.14" },
+            Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256, LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
+        };
+        await line.SayAsync(new SpokeMessage { Hello = new Hello { Protocol = (uint)protocol, Version = "0.0.0", Facts = facts } });
+        return line;
+    }
+
+    public async Task SayAsync(SpokeMessage message)
+    {
+        try
+        {
+            await call.RequestStream.WriteAsync(message, Cancel);
+        }
+        catch (Exception error) when (error is RpcException or InvalidOperationException)
+        {
+            // The Hub has hung up; why is read by NextAsync.
+        }
+    }
+
+    public Task BeatAsync(string problem = "") => SayAsync(new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 100_000, Problem = problem } });
+
+    /// <summary>The next message; null when the Hub ended the line without a word.</summary>
+    public async Task<HubMessage?> NextAsync()
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        limit.CancelAfter(TimeSpan.FromSeconds(30));
+        return await call.ResponseStream.MoveNext(limit.Token) ? call.ResponseStream.Current : null;
+    }
+
+    /// <summary>The first message of this kind.</summary>
+    public async Task<HubMessage> NextAsync(HubMessage.BodyOneofCase kind)
+    {
+        while (true)
+        {
+            var next = await NextAsync() ?? throw new InvalidOperationException("The Hub hung up.");
+            if (next.BodyCase == kind) return next;
+        }
+    }
+
+    /// <summary>Reads until the Hub refuses, and gives its words.</summary>
+    public async Task<Status> RefusalAsync()
+    {
+        try
+        {
+            while (await NextAsync() is not null) { }
+            throw new InvalidOperationException("The Hub hung up without a word.");
+        }
+        catch (RpcException error)
+        {
+            return error.Status;
+        }
+    }
+
+    public void Dispose()
+    {
+        call.Dispose();
+        channel.Dispose();
+    }
+}
+
+/// <summary>One address behind which the server may change, as a load balancer or a moved address does it.</summary>
+public sealed class Crossing : IAsyncDisposable
+{
+    readonly TcpListener listener = new(IPAddress.Loopback, 0);
+    readonly CancellationTokenSource stop = new();
+    readonly Task accepting;
+    int target;
+
+    public Crossing(int target)
+    {
+        this.target = target;
+        listener.Start();
+        accepting = AcceptAsync();
+    }
+
+    public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
+
+    /// <summary>New connections go there from now on.</summary>
+    public void LeadTo(int port) => Interlocked.Exchange(ref target, port);
+
+    async Task AcceptAsync()
+    {
+        try
+        {
+            while (true) _ = CarryAsync(await listener.AcceptTcpClientAsync(stop.Token));
+        }
+        catch (OperationCanceledException)
+        {
+            // Closed.
+        }
+    }
+
+    async Task CarryAsync(TcpClient client)
+    {
+        using var near = client;
+        using var far = new TcpClient();
+        using var both = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
+        try
+        {
+            await far.ConnectAsync(IPAddress.Loopback, target, both.Token);
+            await Task.WhenAny(near.GetStream().CopyToAsync(far.GetStream(), both.Token), far.GetStream().CopyToAsync(near.GetStream(), both.Token));
+            await both.CancelAsync();
+        }
+        catch (Exception error) when (error is SocketException or IOException or OperationCanceledException)
+        {
+            // One of the two ends is gone, and so is this connection.
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        await accepting;
+        listener.Dispose();
+        stop.Dispose();
+    }
+}
