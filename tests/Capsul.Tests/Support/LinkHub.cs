@@ -14,6 +14,7 @@ namespace Capsul.Tests.Support;
 public sealed class LinkHub : IAsyncDisposable
 {
     readonly TestDatabase database;
+    bool stopped;
 
     LinkHub(TestDatabase database) => this.database = database;
 
@@ -55,9 +56,17 @@ public sealed class LinkHub : IAsyncDisposable
 
     public Task<bool> IsOnlineAsync(string host) => Db.FindAsync<bool>("SELECT online FROM hosts WHERE id = @host", new { host }, Cancel);
 
+    /// <summary>Stops the first Hub; the database stays.</summary>
+    public async Task StopAsync()
+    {
+        if (stopped) return;
+        stopped = true;
+        await Hub.DisposeAsync();
+    }
+
     public async ValueTask DisposeAsync()
     {
-        await Hub.DisposeAsync();
+        await StopAsync();
         await database.DisposeAsync();
     }
 }
