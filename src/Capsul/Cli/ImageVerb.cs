@@ -8,7 +8,7 @@ using Command = System.CommandLine.Command;
 namespace Capsul.Cli;
 
 /// <summary><c>capsul image</c>: what VMs of this host can boot from. A running Spoke tells its Hub of a new image within seconds.</summary>
-static class ImageVerb
+public static class ImageVerb
 {
     static readonly Argument<string> Known = new("NAME") { Description = "tiny or debian-12." };
     static readonly Argument<string> Source = new("FILE|URL") { Description = "A qcow2 or raw disk image." };
