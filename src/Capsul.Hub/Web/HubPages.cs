@@ -4,6 +4,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Reconcilers;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
@@ -35,6 +36,7 @@ public static partial class HubPages
         services.AddSingleton<AskedLinks>();
         services.AddSingleton<Outbox>();
         services.AddSingleton<VmEvents>();
+        services.AddSingleton<MailSender>();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
         services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
