@@ -154,7 +154,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
             Mac = row.Mac ?? "",
             Address = row.Address ?? "",
         };
-        vm.SshKeys.AddRange(row.Keys);
+        vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         return vm;
     }
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Text.Json;
 using Capsul.Foundation;
@@ -36,44 +37,54 @@ sealed class Filter(Func<string[], Command> program)
         }
         """;
 
-    /// <summary>Makes the table when it is not there; keeps one that is, with all its entries.</summary>
-    public async Task PrepareAsync(CancellationToken cancel)
+    /// <summary>What was last allowed to each tap, so that a change is known as one without asking.</summary>
+    readonly ConcurrentDictionary<string, string> known = new(StringComparer.Ordinal);
+
+    /// <summary>Makes the table when it is not there, and lets the given VMs through; keeps a table that is there.</summary>
+    /// <param name="guests">Taps with the MAC and address of their VMs.</param>
+    public async Task PrepareAsync(IEnumerable<(string Tap, string Mac, IPAddress Address)> guests, CancellationToken cancel)
     {
-        if ((await program(["list", "chain", "bridge", "capsul", "guests_in"]).TryRunAsync(cancel)).ExitCode == 0) return;
-        await RunAsync(Table, cancel);
+        if ((await program(["list", "chain", "bridge", "capsul", "guests_in"]).TryRunAsync(cancel)).ExitCode != 0)
+            await RunAsync(Table, cancel);
+        var all = string.Concat(guests.Select(g => Allow(g.Tap, g.Mac, g.Address)));
+        if (all.Length > 0) await RunAsync(all, cancel);
     }
 
-    /// <summary>Lets a VM's tap speak with this MAC and address. Quick no-op when it is there; an older entry of the tap goes.</summary>
-    public async Task AllowAsync(string tap, string mac, IPAddress address, CancellationToken cancel) =>
-        await RunAsync($"add element bridge capsul macs {{ \"{tap}\" . {mac} }}\nadd element bridge capsul guests {{ \"{tap}\" . {mac} . {address} }}\n", cancel);
+    /// <summary>Lets a VM's tap speak with this MAC and address, and no longer with an older one.</summary>
+    public async Task AllowAsync(string tap, string mac, IPAddress address, CancellationToken cancel)
+    {
+        var wanted = Allow(tap, mac, address);
+        if (known.TryGetValue(tap, out var before) && before != wanted) await ForbidAsync(tap, cancel);
+        await RunAsync(wanted, cancel);
+        known[tap] = wanted;
+    }
 
     /// <summary>Takes all entries of a tap away.</summary>
     public async Task ForbidAsync(string tap, CancellationToken cancel)
     {
-        foreach (var set in (string[])["guests", "macs"])
-        {
-            var listed = await program(["-j", "list", "set", "bridge", "capsul", set]).TryRunAsync(cancel);
-            if (listed.ExitCode != 0) return;
-            var lines = Elements(listed.Output).Where(e => e[0] == tap)
-                .Select(e => $"delete element bridge capsul {set} {{ \"{e[0]}\" . {string.Join(" . ", e.Skip(1))} }}\n");
-            var text = string.Concat(lines);
-            if (text.Length > 0) await RunAsync(text, cancel);
-        }
+        known.TryRemove(tap, out _);
+        var listed = await program(["-j", "list", "table", "bridge", "capsul"]).RunAsync(cancel);
+        var text = string.Concat(Elements(listed.Output).Where(e => e.Parts[0] == tap)
+            .Select(e => $"delete element bridge capsul {e.Set} {{ \"{tap}\" . {string.Join(" . ", e.Parts.Skip(1))} }}\n"));
+        if (text.Length > 0) await RunAsync(text, cancel);
     }
 
-    /// <summary>The elements of the set in what <c>nft -j list set</c> prints, each as its parts.</summary>
-    internal static IReadOnlyList<string[]> Elements(string json)
+    /// <summary>The elements of all sets in what <c>nft -j list</c> prints, each as its set and its parts.</summary>
+    internal static IReadOnlyList<(string Set, string[] Parts)> Elements(string json)
     {
         using var document = JsonDocument.Parse(json);
-        var found = new List<string[]>();
+        var found = new List<(string, string[])>();
         foreach (var item in document.RootElement.GetProperty("nftables").EnumerateArray())
         {
             if (!item.TryGetProperty("set", out var set) || !set.TryGetProperty("elem", out var elements)) continue;
             foreach (var element in elements.EnumerateArray())
-                found.Add([.. element.GetProperty("concat").EnumerateArray().Select(e => e.GetString()!)]);
+                found.Add((set.GetProperty("name").GetString()!, [.. element.GetProperty("concat").EnumerateArray().Select(e => e.GetString()!)]));
         }
         return found;
     }
+
+    static string Allow(string tap, string mac, IPAddress address) =>
+        $"add element bridge capsul macs {{ \"{tap}\" . {mac} }}\nadd element bridge capsul guests {{ \"{tap}\" . {mac} . {address} }}\n";
 
     async Task RunAsync(string rules, CancellationToken cancel) => await (program(["-f", "-"]) with { Input = rules }).RunAsync(cancel);
 }

@@ -78,24 +78,27 @@ public sealed partial class Libvirt
         Require(id);
         try
         {
-            var address = ForgetAddressAsync(id, cancel);
-            await libvirt.CallAsync($"remove {id}", Slow, connect =>
-            {
-                using var domain = Lookup(connect, id);
-                if (domain is null) return false;
-                Destroy(domain);
-                Check(virDomainUndefineFlags(domain, UndefineAll));
-                return true;
-            }, cancel);
-            await DeleteVolumeAsync(id, cancel);
+            await Task.WhenAll(RemoveDomainAsync(id, cancel), ForgetAddressAsync(id, cancel));
             DeleteFiles(id);
-            await address;
             await filter.ForbidAsync(DomainXml.Tap(id), cancel);
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
         {
             throw new HypervisorException($"Not all of {id} could be removed: {error.Message}", final: false, error);
         }
+    }
+
+    async Task RemoveDomainAsync(string id, CancellationToken cancel)
+    {
+        await libvirt.CallAsync($"remove {id}", Slow, connect =>
+        {
+            using var domain = Lookup(connect, id);
+            if (domain is null) return false;
+            Destroy(domain);
+            Check(virDomainUndefineFlags(domain, UndefineAll));
+            return true;
+        }, cancel);
+        await DeleteVolumeAsync(id, cancel);
     }
 
     /// <summary>Off at once; false when it was off.</summary>

@@ -99,11 +99,28 @@ public sealed partial class Libvirt
     {
         try
         {
-            await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, cancel);
+            try
+            {
+                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, cancel);
+            }
+            catch (ProblemException error)
+            {
+                // A firewall that was loaded anew has swept our table away with all others.
+                Log.FilterGone(log, error);
+                await PrepareFilterAsync(cancel);
+                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, cancel);
+            }
         }
         catch (ProblemException error)
         {
             throw new HypervisorException($"The filter for {vm.Id} could not be set: {error.Message}", final: false, error);
         }
+    }
+
+    /// <summary>The DHCP entries know everything that the filter needs, so it can always be made from them.</summary>
+    async Task PrepareFilterAsync(CancellationToken cancel)
+    {
+        var hosts = await libvirt.CallAsync("list the addresses", Quick, Hosts, cancel);
+        await filter.PrepareAsync(hosts.Where(h => IsOurs(h.Name)).Select(h => (DomainXml.Tap(h.Name), h.Mac, h.Address)), cancel);
     }
 }

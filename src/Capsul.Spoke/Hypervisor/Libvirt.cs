@@ -38,9 +38,7 @@ public sealed partial class Libvirt : IHypervisor
         var spoke = Path.Combine(settings.Data, "spoke");
         (disks, seeds, consoles) = (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
         libvirt = new LibvirtConnection(DaemonAsync, changes.Writer, time, log);
-        filter = new Filter(arguments => sandbox is null
-            ? new Command("nft", arguments) { Timeout = Quick }
-            : sandbox.Inside("nft", arguments));
+        filter = new Filter(arguments => Program("nft", arguments));
     }
 
     public ChannelReader<string> Changes => changes.Reader;
@@ -77,9 +75,13 @@ public sealed partial class Libvirt : IHypervisor
             }
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
-            await filter.PrepareAsync(cancel);
+            await PrepareFilterAsync(cancel);
+            // Whoever dials a guest that is still booting waits for ARP, which asks once a second; that second would be the best
+            // part of what a new VM takes until it is seen to be ready.
+            await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100").RunAsync(cancel);
             // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first customer's way.
             await libvirt.CallAsync("look at QEMU", Slow, connect => Take(virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length, cancel);
+            _ = VerifyImagesAsync();
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
         {
@@ -123,6 +125,10 @@ public sealed partial class Libvirt : IHypervisor
         changes.Writer.TryComplete();
     }
 
+    /// <summary>A program where the network of the VMs is.</summary>
+    Command Program(string name, params string[] arguments) =>
+        sandbox?.Inside(name, arguments) ?? new Command(name, arguments) { Timeout = Quick };
+
     /// <summary>Makes sure that the daemon is up, where it is ours, and says where.</summary>
     async Task<string> DaemonAsync(CancellationToken cancel)
     {
@@ -141,8 +147,22 @@ public sealed partial class Libvirt : IHypervisor
     async Task<bool> ProbeAsync(CancellationToken cancel)
     {
         var verdict = await new KvmProbe(settings, images, time).DecideAsync(cancel);
-        log.LogInformation("KVM: {Use}. {Why}", verdict.Use, verdict.Why);
+        Log.KvmDecided(log, verdict.Use, verdict.Why);
         return verdict.Use;
+    }
+
+    /// <summary>Reads the images once in the background, so that the first VM need not wait for it; a bad one is told when it is used.</summary>
+    async Task VerifyImagesAsync()
+    {
+        try
+        {
+            foreach (var image in images.List())
+                await images.VerifyAsync(image, CancellationToken.None);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+        {
+            Log.ImagesUnread(log, images.Folder, error);
+        }
     }
 
     static unsafe IReadOnlyList<DomainState> Domains(ConnectHandle connect)

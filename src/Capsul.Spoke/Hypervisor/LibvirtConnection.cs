@@ -75,7 +75,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         }
         catch (Exception error) when (error is LibvirtError or TimeoutException)
         {
-            throw Unreachable($"libvirt does not answer: {error.Message}", error);
+            throw Unreachable($"libvirt does not answer: {error.Message}.", error);
         }
         finally
         {
@@ -107,7 +107,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         {
             Check(virConnectSetKeepAlive(handle, 5, 5));
             var callback = Check(virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(writer), 0));
-            log.LogInformation("Connected to libvirt at {Uri}.", uri);
+            Log.Connected(log, uri);
             return new Line(handle, callback, writer);
         }
         catch
@@ -126,7 +126,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
     void Close(Line line) => _ = OnThread(() =>
     {
         if (virConnectDomainEventDeregisterAny(line.Handle, line.Callback) < 0)
-            log.LogDebug("Closing a broken line to libvirt: {Reason}", LastError().Message);
+            Log.ClosingBroken(log, LastError().Message);
         line.Handle.Dispose();
         return true;
     });

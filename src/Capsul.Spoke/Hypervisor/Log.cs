@@ -10,4 +10,25 @@ static partial class Log
 
     [LoggerMessage(EventId = 4101, Level = LogLevel.Warning, Message = "Could not clean up {File} after a failure; removing the VM will.")]
     public static partial void LeftFile(ILogger log, string file, Exception error);
+
+    [LoggerMessage(EventId = 4102, Level = LogLevel.Warning, Message = "The images in {Folder} could not all be read.")]
+    public static partial void ImagesUnread(ILogger log, string folder, Exception error);
+
+    [LoggerMessage(EventId = 4103, Level = LogLevel.Warning, Message = "The filter table was gone and is made again.")]
+    public static partial void FilterGone(ILogger log, Exception error);
+
+    [LoggerMessage(EventId = 4104, Level = LogLevel.Information, Message = "Found the running sandbox (process {Pid}).")]
+    public static partial void FoundSandbox(ILogger log, int pid);
+
+    [LoggerMessage(EventId = 4105, Level = LogLevel.Information, Message = "Made a sandbox (process {Pid}).")]
+    public static partial void MadeSandbox(ILogger log, int pid);
+
+    [LoggerMessage(EventId = 4106, Level = LogLevel.Information, Message = "Connected to libvirt at {Uri}.")]
+    public static partial void Connected(ILogger log, string uri);
+
+    [LoggerMessage(EventId = 4107, Level = LogLevel.Debug, Message = "Closing a broken line to libvirt: {Reason}")]
+    public static partial void ClosingBroken(ILogger log, string reason);
+
+    [LoggerMessage(EventId = 4108, Level = LogLevel.Information, Message = "KVM: {Use}. {Why}")]
+    public static partial void KvmDecided(ILogger log, bool use, string why);
 }

@@ -47,7 +47,7 @@ public sealed partial class Sandbox : IDisposable
     static string RecordFile(Settings settings) => Path.Combine(settings.Data, "spoke", "sandbox.json");
 
     /// <summary>Short, because a unix socket's path has at most 107 characters; one per data folder.</summary>
-    static string RunFolder(Settings settings) =>
+    internal static string RunFolder(Settings settings) =>
         $"/run/capsul/{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(settings.Data)).AsSpan(0, 4))}";
 
     /// <summary>Finds the sandbox of this data folder, or makes it. Its daemons run when this returns.</summary>
@@ -61,7 +61,7 @@ public sealed partial class Sandbox : IDisposable
         if (Find(settings) is { Ready: true } found)
         {
             var old = new Sandbox(found);
-            log.LogInformation("Found the running sandbox (process {Pid}).", found.Pid);
+            Log.FoundSandbox(log, found.Pid);
             await old.EnsureDaemonsAsync(time, cancel);
             return old;
         }
@@ -77,7 +77,7 @@ public sealed partial class Sandbox : IDisposable
         await sandbox.FurnishAsync(settings, cancel);
         await sandbox.EnsureDaemonsAsync(time, cancel);
         await WriteAsync(settings, half with { Ready = true }, cancel);
-        log.LogInformation("Made a sandbox (process {Pid}).", pid);
+        Log.MadeSandbox(log, pid);
         return sandbox;
     }
 

@@ -29,9 +29,9 @@ public static class DebianImage
     /// </summary>
     const string CloudConfig = """
         datasource_list: [NoCloud, None]
-        cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh]
+        cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh, keys-to-console]
         cloud_config_modules: [set-passwords, timezone, runcmd]
-        cloud_final_modules: [package-update-upgrade-install, scripts-per-once, scripts-per-boot, scripts-per-instance, scripts-user, keys-to-console, final-message]
+        cloud_final_modules: [package-update-upgrade-install, scripts-per-once, scripts-per-boot, scripts-per-instance, scripts-user, final-message]
         locale: false
         manage_etc_hosts: true
 

@@ -5,10 +5,10 @@ public sealed record HostRow(
     string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem, string Version,
     string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, int MemoryUsedMb);
 
-/// <summary>A VM as it goes down the line.</summary>
+/// <summary>A VM as it goes down the line. Keys one a line.</summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus, int MemoryMb, int DiskGb,
-    string Image, string ImageSha256, string? Mac, string? Address, string[] Keys);
+    string Image, string ImageSha256, string? Mac, string? Address, string Keys);
 
 public static class HostSql
 {
@@ -141,7 +141,7 @@ public static class HostSql
         -- HostSql.Wanted
         SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb, v.disk_gb, v.image,
             v.image_sha256, a.mac::text AS mac, host(a.address) AS address,
-            ARRAY(SELECT k.type || ' ' || k.key FROM vm_ssh_keys k WHERE k.vm = v.id ORDER BY k.name) AS keys
+            (SELECT coalesce(string_agg(k.type || ' ' || k.key, E'\n' ORDER BY k.name), '') FROM vm_ssh_keys k WHERE k.vm = v.id) AS keys
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id
         WHERE v.host = @host AND v.wanted_generation > @since AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
         ORDER BY v.wanted_generation, v.id

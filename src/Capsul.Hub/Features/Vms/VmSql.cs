@@ -128,7 +128,7 @@ public static class VmSql
         SELECT h.id AS host, hi.sha256 AS image_sha256
         FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
         WHERE h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
-            AND h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) >= @memory_mb
+            AND h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) >= @memoryMb
             AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
         ORDER BY h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) DESC, h.id
         LIMIT 1 FOR UPDATE OF h

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
+using Microsoft.Extensions.Logging.Abstractions;
 using static Capsul.Tests.Spoke.Hypervisor.RealHypervisor;
 
 namespace Capsul.Tests.Spoke.Hypervisor;
@@ -104,6 +106,39 @@ public sealed class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
+    public async Task A_full_disk_is_said_and_leaves_nothing_half_made()
+    {
+        var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
+        var settings = real.Settings.With(("CAPSUL_DATA", folder));
+        await new Command("mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder).RunAsync(None);
+        try
+        {
+            await using var small = new Libvirt(settings, real.Images, NullLogger.Instance, TimeProvider.System);
+            await small.PrepareAsync(None);
+            var vm = real.Spec("llllllllll", 21);
+            var full = await Should.ThrowAsync<HypervisorException>(() => small.MakeDiskAsync(vm, None));
+            (full.Final, full.Message).ShouldBe((true, "The host's disk is full."));
+            (await small.FindAsync(vm.Id, None)).ShouldBeNull();
+        }
+        finally
+        {
+            await Sandbox.StopAsync(settings, TimeProvider.System, None);
+            await new Command("umount", folder).RunAsync(None);
+            Directory.Delete(folder);
+        }
+    }
+
+    [Fact]
+    public async Task A_libvirt_that_is_not_there_is_unreachable_in_a_clear_sentence()
+    {
+        var settings = real.Settings.With(("CAPSUL_LIBVIRT", "qemu+unix:///system?socket=/run/capsul/nothing"));
+        await using var absent = new Libvirt(settings, real.Images, NullLogger.Instance, TimeProvider.System);
+        var error = await Should.ThrowAsync<HypervisorException>(() => absent.PrepareAsync(None));
+        error.Unreachable.ShouldBeTrue();
+        error.Message.ShouldStartWith("libvirt does not answer: ");
+    }
+
+    [Fact]
     public async Task Names_that_are_not_ours_are_refused()
     {
         foreach (var name in (string[])["web", "capsul-", "capsul-AAAAAAAAAA", "capsul-aaaaaaaaaaa", "../capsul-aaaaaaaaaa"])
@@ -111,12 +146,12 @@ public sealed class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task The_power_button_works_without_an_agent()
+    public async Task The_power_button_works_where_the_agent_hangs()
     {
         var vm = real.Spec("ffffffffff", 15);
         await real.CreateAsync(vm);
         await real.WaitForSshAsync(vm);
-        (await real.SshAsync(vm, "su -c 'for p in $(pidof late); do kill -9 $p; done; killall -9 qemu-ga; sleep 0.5; pidof qemu-ga'")).Output.ShouldBe("");
+        (await real.SshAsync(vm, "su -c 'until pidof qemu-ga; do sleep 0.1; done; killall -STOP qemu-ga; until pidof acpid; do sleep 0.1; done'")).ExitCode.ShouldBe(0);
         await real.Libvirt.ShutdownAsync(vm.Id, None);
         await real.WaitForPowerAsync(vm, DomainPower.Off);
         await real.Libvirt.RemoveAsync(vm.Id, None);
@@ -157,7 +192,7 @@ public sealed class LibvirtTests(RealHypervisor real)
         var vm = real.Spec("iiiiiiiiii", 18);
         await real.CreateAsync(vm);
         var watch = Stopwatch.StartNew();
-        await using var next = new Libvirt(real.Settings, real.Images, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, TimeProvider.System);
+        await using var next = new Libvirt(real.Settings, real.Images, NullLogger.Instance, TimeProvider.System);
         await next.PrepareAsync(None);
         Say($"prepare, warm: {watch.ElapsedMilliseconds} ms");
         (await next.FindAsync(vm.Id, None)).ShouldBe(DomainPower.On);
@@ -171,7 +206,7 @@ public sealed class LibvirtTests(RealHypervisor real)
         var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
         var settings = real.Settings.With(("CAPSUL_DATA", folder), ("CAPSUL_VM_NETWORK", "10.77.0.0/24"));
         var vm = real.Spec("jjjjjjjjjj", 19);
-        await using (var other = new Libvirt(settings, real.Images, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, TimeProvider.System))
+        await using (var other = new Libvirt(settings, real.Images, NullLogger.Instance, TimeProvider.System))
         {
             await other.PrepareAsync(None);
             await other.MakeDiskAsync(vm, None);
@@ -186,7 +221,7 @@ public sealed class LibvirtTests(RealHypervisor real)
         File.ReadAllText("/proc/mounts").ShouldNotContain(folder);
         Directory.GetDirectories("/proc").Where(d => int.TryParse(Path.GetFileName(d), out _)).Select(CommandLine).ShouldNotContain(c => c.Contains(vm.Id));
         Directory.Delete(folder, recursive: true);
-        Directory.GetDirectories("/run/capsul").ShouldBe([real.RunFolder]);
+        Directory.Exists(Sandbox.RunFolder(settings)).ShouldBeFalse();
     }
 
     /// <summary>

@@ -1,0 +1,73 @@
+using System.CommandLine;
+using System.Text;
+using Capsul.Cli;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Tests.Support;
+using Npgsql;
+
+namespace Capsul.Tests.House;
+
+/// <summary>References that are written from the program itself.</summary>
+public sealed class GoldenTests
+{
+    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+
+    [Fact]
+    public Task The_configuration_reference_is_true()
+    {
+        var text = new StringBuilder("""
+            # Configuration
+
+            Every setting is an environment variable, or a line `NAME=value` of the file `capsul.conf` in the data folder. The environment
+            wins; a blank value counts as unset; an unknown `CAPSUL_` name is refused. A secret may come from a file: `NAME_FILE=/path`.
+
+            This page is written from the program (`UPDATE_GOLDEN=1 ./capsul test`).
+
+            | setting | default | what it does |
+            |---|---|---|
+
+            """);
+        foreach (var setting in Settings.All)
+            text.Append($"| `{setting.Name}`{(setting.Secret ? " (secret)" : "")} | {(setting.Default is null ? "" : $"`{setting.Default}`")} | {setting.Description} |\n");
+        return Golden.CheckAsync("docs/configuration.md", text.ToString(), Cancel);
+    }
+
+    [Fact]
+    public async Task The_command_line_help_is_true()
+    {
+        var text = new StringBuilder("""
+            # The command line
+
+            What `--help` prints for each verb. Written from the program (`UPDATE_GOLDEN=1 ./capsul test`). `./capsul test`, `./capsul bench`
+            and `./capsul format` belong to the checkout and are described at the head of the script `capsul`.
+
+            """);
+        await AppendAsync(text, [], CommandLine.Make());
+        await Golden.CheckAsync("docs/cli.md", text.ToString(), Cancel);
+    }
+
+    static async Task AppendAsync(StringBuilder text, string[] path, System.CommandLine.Command command)
+    {
+        await using var output = new StringWriter();
+        await CommandLine.Make().Parse([.. path, "--help"]).InvokeAsync(new InvocationConfiguration { Output = output }, Cancel);
+        var help = string.Join('\n', output.ToString().Split('\n').Select(l => l.TrimEnd()));
+        text.Append($"\n## capsul {string.Join(' ', path)}\n\n```\n{help.Replace("Capsul.Tests", "capsul", StringComparison.Ordinal).Trim()}\n```\n".Replace("capsul \n", "capsul\n", StringComparison.Ordinal));
+        foreach (var verb in command.Subcommands)
+            await AppendAsync(text, [.. path, verb.Name], verb);
+    }
+
+    [Fact]
+    public async Task The_schema_is_what_all_scripts_give()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var parts = new NpgsqlConnectionStringBuilder(database.ConnectionString);
+        var bin = EmbeddedPostgres.FindBinaries(null);
+        var dump = await (new Foundation.Command(Path.Combine(bin, "pg_dump"), "--schema-only", "--no-owner", "--no-privileges", "-h", parts.Host!, "-U", parts.Username!, parts.Database!)
+            with
+        { Environment = new Dictionary<string, string?> { ["PGPASSWORD"] = parts.Password } }).RunAsync(Cancel);
+        var lines = dump.Output.Split('\n').Where(l => !l.StartsWith("--", StringComparison.Ordinal) && !l.StartsWith("SET ", StringComparison.Ordinal)
+            && !l.StartsWith("SELECT pg_catalog.set_config", StringComparison.Ordinal) && !l.StartsWith('\\') && l.Length > 0);
+        await Golden.CheckAsync("schema_migrations/schema.sql", "-- What all up scripts together give. Written by a test; see README.md.\n" + string.Join('\n', lines), Cancel);
+    }
+}

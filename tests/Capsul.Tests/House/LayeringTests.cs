@@ -1,0 +1,62 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Capsul.Hub.Database;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Tests.Support;
+using Capsul.Wire;
+
+namespace Capsul.Tests.House;
+
+/// <summary>Who may know whom, and how large things may grow.</summary>
+public sealed partial class LayeringTests
+{
+    static IEnumerable<string> References(Type of) => of.Assembly.GetReferencedAssemblies().Select((AssemblyName n) => n.Name!);
+
+    [Fact]
+    public void The_hub_does_not_know_the_spoke() => References(typeof(Db)).ShouldNotContain("Capsul.Spoke");
+
+    [Fact]
+    public void The_spoke_does_not_know_the_hub_nor_the_database()
+    {
+        References(typeof(IHypervisor)).ShouldNotContain("Capsul.Hub");
+        References(typeof(IHypervisor)).ShouldNotContain("Npgsql");
+    }
+
+    [Fact]
+    public void The_wire_knows_nobody() => References(typeof(Protocol)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal)).ShouldBeEmpty();
+
+    static IEnumerable<string> Sources() =>
+        ((string[])["src", "tests", "bench"]).SelectMany(d => Directory.EnumerateFiles(Path.Combine(Golden.Root, d), "*.cs", SearchOption.AllDirectories))
+            .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
+
+    [Fact]
+    public void No_file_is_longer_than_400_lines() =>
+        Sources().Where(f => File.ReadLines(f).Count() > 400).Select(f => Path.GetRelativePath(Golden.Root, f)).ShouldBeEmpty();
+
+    [Fact]
+    public void No_class_is_called_after_a_layer() =>
+        Sources().SelectMany(f => LayerName().Matches(File.ReadAllText(f)).Select(m => $"{Path.GetFileName(f)}: {m.Value}")).ShouldBeEmpty();
+
+    [Fact]
+    public void Programs_are_started_in_one_place_only() =>
+        Sources().Where(f => f.Contains("/src/", StringComparison.Ordinal) && ProcessStart().IsMatch(File.ReadAllText(f)))
+            .Select(f => Path.GetFileName(f)).ShouldBe(["Command.cs"]);
+
+    [Fact]
+    public void Log_lines_have_numbers_of_their_own()
+    {
+        var ids = Sources().Where(f => f.Contains("/src/", StringComparison.Ordinal))
+            .SelectMany(f => LogId().Matches(File.ReadAllText(f)).Select(m => m.Groups["id"].Value)).ToList();
+        ids.Count.ShouldBeGreaterThan(20);
+        ids.GroupBy(i => i, StringComparer.Ordinal).Where(g => g.Count() > 1).Select(g => g.Key).ShouldBeEmpty();
+    }
+
+    [GeneratedRegex(@"\b(class|record|struct) \w*(Service|Manager|Helper|Helpers|Utils|Processor|Dto)\b", RegexOptions.None, 1000)]
+    private static partial Regex LayerName();
+
+    [GeneratedRegex(@"\bProcess\.Start\(|new Process\b", RegexOptions.None, 1000)]
+    private static partial Regex ProcessStart();
+
+    [GeneratedRegex(@"LoggerMessage\((EventId = )?(?<id>\d+)", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex LogId();
+}

@@ -1,0 +1,102 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Capsul.Hub.Database;
+using Capsul.Tests.Support;
+using Npgsql;
+
+namespace Capsul.Tests.House;
+
+/// <summary>Every statement of the Hub is valid against the migrated schema, carries its name, and stands where statements belong.</summary>
+public sealed partial class SqlTests
+{
+    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+
+    static IEnumerable<(string Name, string Sql)> Statements() =>
+        from type in typeof(Db).Assembly.GetTypes()
+        where type.Name.EndsWith("Sql", StringComparison.Ordinal)
+        from field in type.GetFields(BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
+        where field is { IsLiteral: true, FieldType.Name: "String" }
+        let sql = (string)field.GetRawConstantValue()!
+        where Verb().IsMatch(sql)
+        select ($"{type.Name}.{field.Name}", sql);
+
+    [Fact]
+    public async Task Every_statement_prepares_against_the_schema()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await using var connection = await database.Db.OpenAsync(Cancel);
+        var wrong = new List<string>();
+        foreach (var (name, sql) in Statements().Where(s => s.Name is not ("MigratorSql.MakeTable" or "ListenerSql.Listen")))
+        {
+            try
+            {
+                await using var prepare = new NpgsqlCommand($"PREPARE s AS {Positional(sql)}", connection);
+                await prepare.ExecuteNonQueryAsync(Cancel);
+                await using var free = new NpgsqlCommand("DEALLOCATE s", connection);
+                await free.ExecuteNonQueryAsync(Cancel);
+            }
+            catch (PostgresException error)
+            {
+                wrong.Add($"{name}: {error.MessageText}");
+            }
+        }
+        wrong.ShouldBeEmpty();
+        Statements().Count().ShouldBeGreaterThan(60, "the test must have found the statements");
+    }
+
+    [Fact]
+    public void Every_statement_begins_with_its_own_name() =>
+        Statements().Where(s => !s.Sql.TrimStart().StartsWith($"-- {s.Name}\n", StringComparison.Ordinal)).Select(s => s.Name).ShouldBeEmpty();
+
+    /// <summary>PostgreSQL reads an @ that no parameter replaced as "absolute value", and the statement goes on to mean something else.</summary>
+    [Fact]
+    public void Parameters_are_written_as_the_code_writes_them() =>
+        Statements().Where(s => SnakeParameter().IsMatch(s.Sql)).Select(s => s.Name).ShouldBeEmpty();
+
+    [Fact]
+    public void Statements_stand_in_sql_files_only()
+    {
+        var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
+        Directory.EnumerateFiles(source, "*.cs", SearchOption.AllDirectories)
+            .Where(f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal))
+            .Where(f => StatementInCode().IsMatch(File.ReadAllText(f)))
+            .Select(f => Path.GetRelativePath(source, f))
+            .ShouldBe(["Database/EmbeddedPostgres.cs"], "it makes the database that statements are for");
+    }
+
+    [Fact]
+    public async Task Constraints_that_have_a_sentence_exist()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var real = await database.Db.ListAsync<string>("SELECT conname::text FROM pg_constraint UNION SELECT indexrelid::regclass::text FROM pg_index", null, Cancel);
+        Constraints.Names.Except(real, StringComparer.Ordinal).ShouldBeEmpty();
+    }
+
+    /// <summary>Named parameters become $1, $2 …; PostgreSQL infers their types.</summary>
+    static string Positional(string sql)
+    {
+        var names = new List<string>();
+        return Parameter().Replace(sql, match =>
+        {
+            var index = names.IndexOf(match.Value);
+            if (index < 0)
+            {
+                names.Add(match.Value);
+                index = names.Count - 1;
+            }
+            return $"${index + 1}";
+        });
+    }
+
+    [GeneratedRegex(@"\b(SELECT|INSERT|UPDATE|DELETE|LISTEN|CREATE)\b", RegexOptions.None, 1000)]
+    private static partial Regex Verb();
+
+    [GeneratedRegex(@"(?<![@<&|\w])@[a-zA-Z]\w*", RegexOptions.None, 1000)]
+    private static partial Regex Parameter();
+
+    [GeneratedRegex(@"(?<![@<&|\w])@[a-zA-Z]+_\w*", RegexOptions.None, 1000)]
+    private static partial Regex SnakeParameter();
+
+    [GeneratedRegex("\"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE) |\"\"\"\\s+(-- .*\\s+)?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", RegexOptions.None, 1000)]
+    private static partial Regex StatementInCode();
+}

@@ -1,0 +1,84 @@
+using System.Net;
+using System.Xml.Linq;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+
+namespace Capsul.Tests.Spoke.Hypervisor;
+
+public sealed class XmlTests
+{
+    static readonly VmSpec Vm = new("capsul-0123456789", "web", 2, 1024, 10, "tiny", new string('a', 64), "52:54:00:12:34:56", IPAddress.Parse("10.77.0.5"),
+        ["ssh-ed25519 AAAA+/= me@home"]);
+
+    static readonly Image Tiny = new("tiny", "Tiny", new string('a', 64), "capsul", 1, 128, "console=ttyS0 quiet");
+
+    [Fact]
+    public void A_domain_with_a_kernel_of_its_own_is_started_with_it()
+    {
+        var domain = Domain(new DomainFiles("/d", "/s", "/c", "/k", "/i"));
+        domain.Element("name")!.Value.ShouldBe(Vm.Id);
+        domain.Element("vcpu")!.Value.ShouldBe("2");
+        domain.Element("memory")!.Value.ShouldBe("1024");
+        domain.Element("os")!.Elements().Select(e => e.Name.LocalName).ShouldBe(["type", "kernel", "initrd", "cmdline"]);
+        domain.Descendants("interface").Single().Element("target")!.Attribute("dev")!.Value.ShouldBe("cap0123456789");
+    }
+
+    [Fact]
+    public void A_domain_without_one_boots_its_disk() =>
+        Domain(new DomainFiles("/d", "/s", "/c", null, null)).Element("os")!.Elements().Select(e => e.Name.LocalName).ShouldBe(["type", "boot"]);
+
+    [Fact]
+    public void What_a_person_types_cannot_break_out_of_its_element()
+    {
+        var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" }, Tiny, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
+        xml.Element("title")!.Value.ShouldBe("</title><evil a='\"&");
+        xml.Descendants("evil").ShouldBeEmpty();
+        xml.Attribute("type")!.Value.ShouldBe("kvm");
+    }
+
+    [Fact]
+    public void A_domains_uuid_depends_on_its_id_alone()
+    {
+        DomainXml.Uuid(Vm.Id).ShouldBe(DomainXml.Uuid(Vm.Id));
+        DomainXml.Uuid(Vm.Id).ShouldNotBe(DomainXml.Uuid("capsul-9876543210"));
+    }
+
+    [Theory]
+    [InlineData("10.77.0.0/24", "10.77.0.1", "10.77.0.2", "10.77.0.253")]
+    [InlineData("192.168.4.0/29", "192.168.4.1", "192.168.4.2", "192.168.4.5")]
+    [InlineData("172.16.0.0/16", "172.16.0.1", "172.16.0.2", "172.16.255.253")]
+    public void A_network_keeps_its_ends_for_gateway_placeholder_and_broadcast(string cidr, string gateway, string first, string last)
+    {
+        var layout = NetworkXml.Layout(IPNetwork.Parse(cidr));
+        (layout.Gateway.ToString(), layout.First.ToString(), layout.Last.ToString()).ShouldBe((gateway, first, last));
+    }
+
+    [Fact]
+    public void The_networks_hosts_are_read_without_the_placeholder()
+    {
+        var xml = XElement.Parse(NetworkXml.Write(NetworkXml.Layout(IPNetwork.Parse("10.77.0.0/24"))));
+        NetworkXml.Hosts(xml.ToString()).ShouldBeEmpty();
+        var host = new DhcpHost(Vm.Id, Vm.Mac, Vm.Address);
+        xml.Descendants("dhcp").Single().Add(XElement.Parse(NetworkXml.Write(host)));
+        NetworkXml.Hosts(xml.ToString()).ShouldBe([host]);
+        NetworkXml.Cidr(xml.ToString()).ShouldBe(("10.77.0.1", "24"));
+    }
+
+    [Fact]
+    public void A_seed_keeps_keys_as_they_are_and_quotes_the_rest()
+    {
+        Seed.UserData(Vm).ShouldContain("  - \"ssh-ed25519 AAAA+/= me@home\"\n");
+        Seed.UserData(Vm with { SshKeys = [] }).ShouldContain("ssh_authorized_keys: []\n");
+        Seed.UserData(Vm with { SshKeys = ["ssh-rsa x \"\nruncmd: [evil]"] }).ShouldNotContain("\nruncmd");
+    }
+
+    [Fact]
+    public void Elements_of_a_set_are_read_from_what_nft_prints()
+    {
+        Filter.Elements("""{"nftables":[{"metainfo":{}},{"set":{"name":"macs","elem":[{"concat":["cap1","52:54:00:00:00:01"]}]}}]}""")
+            .ShouldHaveSingleItem().Parts.ShouldBe(["cap1", "52:54:00:00:00:01"]);
+        Filter.Elements("""{"nftables":[{"set":{"name":"macs"}}]}""").ShouldBeEmpty();
+    }
+
+    static XElement Domain(DomainFiles files) => XElement.Parse(DomainXml.Write(Vm, Tiny, files, kvm: false));
+}

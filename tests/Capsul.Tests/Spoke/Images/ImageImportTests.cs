@@ -1,0 +1,93 @@
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Spoke.Images;
+
+namespace Capsul.Tests.Spoke.Images;
+
+public sealed class ImageImportTests : IDisposable
+{
+    static readonly CancellationToken None = CancellationToken.None;
+
+    readonly string folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
+    readonly HttpClient client = new();
+    readonly ImageStore store;
+
+    public ImageImportTests() => store = new ImageStore(Path.Combine(folder, "images"));
+
+    public void Dispose()
+    {
+        client.Dispose();
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("qcow2"), InlineData("raw")]
+    public async Task A_whole_image_is_taken(string format)
+    {
+        var file = await MakeAsync(format, "-f", format);
+        var image = await ImportAsync(file);
+        store.Current("mine").ShouldBe(image);
+        (await new Command("qemu-img", "info", store.Disk(image)).RunAsync(None)).Output.ShouldContain("file format: qcow2");
+        Directory.GetDirectories(store.Folder, ".tmp-*").ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task A_wrong_checksum_is_refused_with_both_sums()
+    {
+        var file = await MakeAsync("a", "-f", "qcow2");
+        var wrong = new string('a', 64);
+        var refused = await Should.ThrowAsync<ProblemException>(() => ImportAsync(file, wrong));
+        refused.Message.ShouldBe($"The checksum does not match: expected {wrong}, but the file has {Sum(file)}.");
+        store.List().ShouldBeEmpty();
+        Directory.GetFileSystemEntries(store.Folder).ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task An_image_on_top_of_another_file_is_refused()
+    {
+        var secret = await MakeAsync("secret", "-f", "raw");
+        var file = await MakeAsync("b", "-f", "qcow2", "-b", secret, "-F", "raw");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("backing file");
+    }
+
+    [Fact]
+    public async Task An_image_whose_content_is_in_another_file_is_refused()
+    {
+        var file = await MakeAsync("c", "-f", "qcow2", "-o", $"data_file={Path.Combine(folder, "secret.raw")}");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("external data file");
+    }
+
+    [Fact]
+    public async Task A_format_other_than_qcow2_and_raw_is_refused()
+    {
+        var file = await MakeAsync("d", "-f", "vmdk");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("vmdk");
+    }
+
+    [Fact]
+    public async Task A_file_over_the_limit_is_refused()
+    {
+        var file = await MakeAsync("e", "-f", "raw");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file, maxBytes: 1 << 20))).Message.ShouldBe("The image is larger than 1 MiB, the most that is taken.");
+    }
+
+    [Fact]
+    public async Task A_file_that_is_not_there_is_not_found() =>
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(Path.Combine(folder, "none"), new string('a', 64)))).Problem.Kind.ShouldBe(ProblemKind.NotFound);
+
+    [Fact]
+    public async Task A_checksum_is_required() =>
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync("x", ""))).Problem.Kind.ShouldBe(ProblemKind.Invalid);
+
+    async Task<string> MakeAsync(string name, params string[] options)
+    {
+        var file = Path.Combine(folder, name + ".img");
+        await new Command("qemu-img", ["create", "-q", .. options, file, .. options.Contains("-b") ? (string[])[] : ["8M"]]).RunAsync(None);
+        return file;
+    }
+
+    Task<Image> ImportAsync(string file, string? sum = null, long maxBytes = 1 << 30) =>
+        new ImageImport(store, client, maxBytes).ImportAsync(new ImageSource(file, sum ?? Sum(file), "mine", "Mine", "me", 1, 128), _ => { }, None);
+
+    static string Sum(string file) => Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(file)));
+}

@@ -1,0 +1,110 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Vms;
+using Capsul.Wire;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Capsul.Tests.Support;
+
+/// <summary>
+/// A database with one account, one host with two addresses and one image, a clock, and the runner of a Hub that holds the seat. Reports of
+/// a Spoke are put in by hand, so that each test decides what the Spoke did and when.
+/// </summary>
+public sealed class VmRows : IAsyncDisposable
+{
+    public const string Email = "ada@example.org", Host = "rack1", ImageSha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    readonly TestDatabase database;
+
+    VmRows(TestDatabase database)
+    {
+        this.database = database;
+        Runner = new Runner(Db, new Listener(Db, NullLogger<Listener>.Instance), AllKinds(), Time, NullLogger<Runner>.Instance);
+    }
+
+    public Db Db => database.Db;
+
+    public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
+
+    public DateTime Now => Time.GetUtcNow().UtcDateTime;
+
+    public Runner Runner { get; }
+
+    /// <summary>The epoch in force.</summary>
+    public long Epoch { get; private set; }
+
+    public Settings Settings { get; } = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = "/tmp/capsul-none" });
+
+    public static IReadOnlyList<OperationKind> AllKinds() =>
+        [.. typeof(OperationKind).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract)
+            .Select(t => (OperationKind)Activator.CreateInstance(t)!)];
+
+    public static async Task<VmRows> CreateAsync(CancellationToken cancel)
+    {
+        var rows = new VmRows(await TestDatabase.CreateAsync());
+        await rows.Db.ExecuteAsync(
+            """
+            INSERT INTO accounts (email) VALUES (@email);
+            INSERT INTO payments (email, dollars, method) VALUES (@email, 100, 'cash');
+            INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES (@email, 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', @now);
+            INSERT INTO hosts (id, state, online, memory_mb, disk_free_mb, last_seen) VALUES (@host, 'joined', TRUE, 4096, 100000, @now);
+            INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb) VALUES ('tiny', 'Tiny', 'capsul', 1, 128);
+            INSERT INTO host_images (host, image, sha256) VALUES (@host, 'tiny', @sha);
+            INSERT INTO addresses (host, address, mac) VALUES (@host, '10.77.0.2', '52:54:0a:4d:00:02'), (@host, '10.77.0.3', '52:54:0a:4d:00:03');
+            """, new { email = Email, host = Host, sha = ImageSha256, now = rows.Now }, cancel);
+        await rows.TakeSeatAsync(cancel);
+        return rows;
+    }
+
+    /// <summary>Another Hub process takes over.</summary>
+    public async Task TakeSeatAsync(CancellationToken cancel) =>
+        Epoch = await Db.FindAsync<long>("UPDATE seat SET epoch = epoch + 1, holder = 'test' RETURNING epoch", null, cancel);
+
+    public async Task<string> NewVmAsync(CancellationToken cancel, string size = "f1-xs") =>
+        (await TryNewVmAsync(cancel, size)).OrThrow();
+
+    public async Task<Outcome<string>> TryNewVmAsync(CancellationToken cancel, string size = "f1-xs", string image = "tiny", string? name = null, long[]? keys = null)
+    {
+        keys ??= [await Db.FindAsync<long>("SELECT id FROM ssh_keys WHERE email = @email", new { email = Email }, cancel)];
+        return await CreateVm.RunAsync(Db, Email, new CreateVm.Input(name, size, image, keys), Settings, Time, cancel);
+    }
+
+    /// <summary>A VM that runs, with its create operation done.</summary>
+    public async Task<string> RunningVmAsync(CancellationToken cancel)
+    {
+        var id = await NewVmAsync(cancel);
+        await ReportAsync(id, Power.On, Phase.Ready, cancel);
+        await SettleAsync(cancel);
+        (await FindAsync(id, cancel)).State.ShouldBe("running");
+        return id;
+    }
+
+    public async Task<VmRow> FindAsync(string id, CancellationToken cancel) =>
+        await Db.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) ?? throw new InvalidOperationException($"no VM {id}");
+
+    public async Task<OperationRow> NewestOperationAsync(string id, CancellationToken cancel) =>
+        (await Db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = id }, cancel))!;
+
+    /// <summary>What the Spoke says, as an answer to what is wanted now.</summary>
+    public async Task<bool?> ReportAsync(string id, Power power, Phase phase, CancellationToken cancel, Action<VmReport>? more = null)
+    {
+        var vm = await FindAsync(id, cancel);
+        var report = new VmReport { Id = id, Power = power, Phase = phase, Generation = vm.WantedGeneration, Restarts = vm.Restarts, SshHost = "127.0.0.1", SshPort = 22000 };
+        more?.Invoke(report);
+        return await Db.InTransactionAsync(transaction => ObserveVm.RunAsync(transaction, Host, report, Now, cancel), cancel);
+    }
+
+    /// <summary>Runs steps until none is due.</summary>
+    public async Task SettleAsync(CancellationToken cancel)
+    {
+        for (var n = 0; await Runner.RunOneAsync(Epoch, cancel); n++)
+            n.ShouldBeLessThan(50, "operations must come to rest");
+    }
+
+    public Task<int> CountAsync(string table, string where, CancellationToken cancel) =>
+        Db.FindAsync<int>($"SELECT count(*)::integer FROM {table} WHERE {where}", null, cancel);
+
+    public ValueTask DisposeAsync() => database.DisposeAsync();
+}
