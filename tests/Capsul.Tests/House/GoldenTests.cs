@@ -63,7 +63,7 @@ public sealed class GoldenTests
         await using var database = await TestDatabase.CreateAsync();
         var parts = new NpgsqlConnectionStringBuilder(database.ConnectionString);
         var bin = EmbeddedPostgres.FindBinaries(null);
-        var dump = await (new Foundation.Command(Path.Combine(bin, "pg_dump"), "--schema-only", "--no-owner", "--no-privileges", "-h", parts.Host!, "-U", parts.Username!, parts.Database!)
+        var dump = await (new Capsul.Foundation.Command(Path.Combine(bin, "pg_dump"), "--schema-only", "--no-owner", "--no-privileges", "-h", parts.Host!, "-U", parts.Username!, parts.Database!)
             with
         { Environment = new Dictionary<string, string?> { ["PGPASSWORD"] = parts.Password } }).RunAsync(Cancel);
         var lines = dump.Output.Split('\n').Where(l => !l.StartsWith("--", StringComparison.Ordinal) && !l.StartsWith("SET ", StringComparison.Ordinal)
