@@ -22,6 +22,8 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
     readonly AppliedState applied = new(Path.Combine(settings.Data, "spoke"));
     readonly SemaphoreSlim applying = new(1, 1);
     Action<VmReport> tell = _ => { };
+    /// <summary>Of the whole Spoke: keepers outlive the line on which their VM was told of.</summary>
+    CancellationToken lifetime;
 
     /// <summary>Version of this program, as it tells the Hub.</summary>
     public static string Version => typeof(SpokeProgram).Assembly.GetName().Version!.ToString(3);
@@ -29,10 +31,11 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
     /// <summary>Prepares the hypervisor, takes up every VM that is on record, and keeps the line to the Hub until cancelled.</summary>
     public async Task RunAsync(CancellationToken cancel)
     {
+        lifetime = cancel;
         applied.Load();
         await hypervisor.PrepareAsync(cancel);
         foreach (var record in records.LoadAll())
-            Keep(record, cancel);
+            Keep(record);
         var line = new Line(this, settings, identity, hypervisor, images, applied, time, logs.CreateLogger<Line>());
         tell = line.Tell;
         try
@@ -85,17 +88,14 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
         // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and reports "gone".
         var record = new VmRecord(wanted, wanted.Restarts, 0, 0, []);
         await records.SaveAsync(record, cancel);
-        Keep(record, lifetime);
+        Keep(record);
     }
 
-    CancellationToken lifetime;
-
-    void Keep(VmRecord record, CancellationToken cancel)
+    void Keep(VmRecord record)
     {
-        lifetime = cancel;
         var keeper = new VmKeeper(record, hypervisor, records, settings, report => tell(report), time, log);
         keepers[keeper.Id] = keeper;
-        running[keeper.Id] = RunKeeperAsync(keeper, cancel);
+        running[keeper.Id] = RunKeeperAsync(keeper, lifetime);
     }
 
     async Task RunKeeperAsync(VmKeeper keeper, CancellationToken cancel)

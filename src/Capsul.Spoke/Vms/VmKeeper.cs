@@ -19,6 +19,7 @@ public sealed partial class VmKeeper(
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), Glance = TimeSpan.FromMilliseconds(100), BannerLimit = TimeSpan.FromSeconds(2);
     static readonly TimeSpan TailEvery = TimeSpan.FromSeconds(3), LongestPause = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5);
     /// <summary>How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.</summary>
     const int ConsoleBytes = 256 << 10;
 
@@ -160,11 +161,17 @@ public sealed partial class VmKeeper(
         Report(Power.On, last.Phase);
         if (wanted.StopGraceSeconds > 0)
         {
-            await hypervisor.ShutdownAsync(Id, cancel);
             var until = time.GetUtcNow() + TimeSpan.FromSeconds(wanted.StopGraceSeconds);
+            var nextAsk = time.GetUtcNow();
             while (time.GetUtcNow() < until)
             {
                 if (await hypervisor.FindAsync(Id, cancel) != DomainPower.On) return;
+                if (time.GetUtcNow() >= nextAsk)
+                {
+                    // Asked again now and then: a guest in its first seconds does not hear the button.
+                    await hypervisor.ShutdownAsync(Id, cancel);
+                    nextAsk = time.GetUtcNow() + AskAgain;
+                }
                 await PauseAsync(Glance, wait);
             }
         }

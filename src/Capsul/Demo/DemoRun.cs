@@ -72,7 +72,7 @@ sealed class DemoRun(string image, bool simulated, bool exit)
         Done($"asked for {id}");
         var address = await visitor.AwaitRunningAsync(id, step => Done($"  {step}"), limit.Token);
         if (!simulated) await LogInAsync(visitor, id, address, limit.Token);
-        await TellAsync(door, hub, id, address, visitor, cancel);
+        await TellAsync(hub, id, address, visitor, cancel);
         return true;
     }
 
@@ -98,8 +98,9 @@ sealed class DemoRun(string image, bool simulated, bool exit)
         Done($"logged in with ssh: {says}");
     }
 
-    async Task TellAsync(FrontDoor door, Uri hub, string id, SshAddress address, Visitor visitor, CancellationToken cancel)
+    async Task TellAsync(Uri hub, string id, SshAddress address, Visitor visitor, CancellationToken cancel)
     {
+        using var door = new FrontDoor(hub); // A second browser: the first is signed in already.
         var link = await door.SignInLinkAsync(Email, cancel);
         Console.WriteLine();
         Console.WriteLine($"  page      {new Uri(hub, $"/vms/{id}")}");
@@ -121,8 +122,8 @@ sealed class DemoRun(string image, bool simulated, bool exit)
     /// <summary>Also after a demo that was killed: its machines and its database may still be running.</summary>
     static async Task CleanUpAsync(Settings settings)
     {
-        if (!settings.Simulated) await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
         if (!Directory.Exists(settings.Data)) return;
+        if (Directory.Exists(Path.Combine(settings.Data, "spoke"))) await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
         if (File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
         {
             var (server, _) = await Hub.Database.EmbeddedPostgres.StartAsync(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, CancellationToken.None);

@@ -37,7 +37,7 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         var form = await door.PageAsync("/vms/new", cancel);
         var key = KeyId().Match(form).Groups["id"].Value;
         var (path, _) = await door.SubmitAsync("/vms/new", "/vms/new",
-            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("Keys", key)], cancel);
+            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("KeyIds", key)], cancel);
         return VmPath().Match(path) is { Success: true } match
             ? match.Groups["id"].Value
             : throw new ProblemException(ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
@@ -105,16 +105,16 @@ public sealed partial class Visitor(FrontDoor door, string folder)
             await Task.Delay(LookEvery, cancel);
     }
 
-    [GeneratedRegex("<input\\b(?=[^>]*name=\"Keys\")[^>]*value=\"(?<id>[0-9]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("<input\\b(?=[^>]*name=\"KeyIds\")[^>]*value=\"(?<id>[0-9]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex KeyId();
 
     [GeneratedRegex("^/vms/(?<id>capsul-[a-z0-9]{10})", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex VmPath();
 
-    [GeneratedRegex("data-state=\"(?<state>[a-z]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("id=\"live\"[^>]* data-state=\"(?<state>[a-z]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex State();
 
-    [GeneratedRegex("data-step[^>]*>(?<says>[^<]*)<", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("<li class=\"done\"><span>(?<says>[^<]*)</span>", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Steps();
 
     [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z_][a-z0-9_-]*)@(?<host>[0-9a-zA-Z.:-]+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
