@@ -1,3 +1,4 @@
+using System.Globalization;
 using Capsul.Hub.Web;
 
 namespace Capsul.Tests.Web;
@@ -7,13 +8,28 @@ public sealed class ShowTests
     [Theory]
     [InlineData(0, "$0.00")]
     [InlineData(1_999, "$0.19")]
-    [InlineData(-1_999, "−$0.19")]
-    [InlineData(-49, "$0.00")]
+    [InlineData(-1_999, "−$0.20")]
+    [InlineData(-49, "−$0.01")]
     [InlineData(12_345_678, "$1,234.56")]
-    public void Sums_are_cut_to_cents_towards_zero(int tenThousandths, string shown) => Show.Dollars(tenThousandths / 10_000m).ShouldBe(shown);
+    public void What_somebody_has_is_cut_down_to_the_cent(int tenThousandths, string shown) => Show.Dollars(tenThousandths / 10_000m).ShouldBe(shown);
+
+    [Theory]
+    [InlineData(0, "$0.00")]
+    [InlineData(12, "$0.0012")]
+    [InlineData(22_176, "$2.22")]
+    public void What_something_costs_is_shown_up_to_the_cent_and_from_the_first_minute(int tenThousandths, string shown) =>
+        Show.Cost(tenThousandths / 10_000m).ShouldBe(shown);
 
     [Fact]
-    public void The_cost_of_the_first_minutes_is_seen() => Show.FineDollars(0.0012m).ShouldBe("$0.0012");
+    public void What_was_paid_is_what_is_left_and_what_was_used_to_the_cent()
+    {
+        var random = new Random(7);
+        for (var i = 0; i < 1000; i++)
+        {
+            var used = random.Next(100, 1_000_000) / 10_000m;
+            (decimal.Parse(Show.Dollars(200 - used)[1..], CultureInfo.InvariantCulture) + decimal.Parse(Show.Cost(used)[1..], CultureInfo.InvariantCulture)).ShouldBe(200);
+        }
+    }
 
     [Theory]
     [InlineData(5, "5 s")]

@@ -57,7 +57,7 @@ public sealed class BalanceTests
         page.ShouldContain("$38.34");
         page.ShouldContain("38 days");
         page.ShouldContain("invalidated");
-        page.ShouldContain("$2.21");
+        page.ShouldContain("$2.22");
     }
 
     static async Task<BalanceRow> BalanceAsync(WebHub hub) =>

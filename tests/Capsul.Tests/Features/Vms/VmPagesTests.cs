@@ -79,7 +79,7 @@ public sealed class VmPagesTests
         page.ShouldContain("ssh -p 22001 debian@127.0.0.1");
         page.ShouldContain("SHA256:b0Pp6QyVn8J5Qq2r0u8Yw1r7o3m2c5d9e4f6a1b2c3d");
         page.ShouldContain("[127.0.0.1]:22001 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0");
-        page.ShouldContain("$2.21");
+        page.ShouldContain("$2.22");
         page.ShouldNotContain("http-equiv=\"refresh\"");
     }
 
