@@ -201,7 +201,12 @@ public sealed partial class HubProgram : IAsyncDisposable
     async Task ActAsync(long epoch, CancellationToken cancel)
     {
         using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        Task[] parts = [Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token), Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token)];
+        Task[] parts =
+        [
+            Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token),
+            Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token),
+            Services.GetRequiredService<MailSender>().RunAsync(all.Token),
+        ];
         var first = await Task.WhenAny(parts);
         await all.CancelAsync();
         await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
