@@ -63,6 +63,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
         if (settings.SmtpHost is not { } host)
             return 0;
         var count = 0;
+        // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have to wait for.
         using var smtp = new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
         while (serverAnswered && await ClaimAsync(cancel) is { } mail)
         {

@@ -25,7 +25,9 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 
     static readonly Dictionary<string, int> Refused = new(StringComparer.Ordinal)
     {
-        ["/sign-in/unknown"] = 404, ["/nowhere"] = 404, ["/vms/capsul-creating00/delete"] = 409,
+        ["/sign-in/unknown"] = 404,
+        ["/nowhere"] = 404,
+        ["/vms/capsul-creating00/delete"] = 409,
     };
 
     [Theory]

@@ -147,7 +147,10 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         var context = await ContextAsync(hub, scripts: true);
         await context.AddCookiesAsync(visitor.Cookies.GetAllCookies().Select(c => new Cookie
         {
-            Name = c.Name, Value = c.Value, Domain = c.Domain, Path = c.Path,
+            Name = c.Name,
+            Value = c.Value,
+            Domain = c.Domain,
+            Path = c.Path,
         }));
         return context;
     }
