@@ -110,7 +110,8 @@ public sealed partial class EmbeddedPostgres
         var temporary = Cluster + ".new";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
         await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", Role, "--pwfile", PasswordFile, "--auth=scram-sha-256",
-            "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with { Timeout = TimeSpan.FromMinutes(3) }).RunAsync(cancel);
+            "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
+        { Timeout = TimeSpan.FromMinutes(3) }).RunAsync(cancel);
         Directory.Move(temporary, Cluster);
     }
 
