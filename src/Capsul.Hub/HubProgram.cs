@@ -193,8 +193,9 @@ public sealed partial class HubProgram : IAsyncDisposable
     {
         var listener = Services.GetRequiredService<Listener>();
         var listening = listener.RunAsync(cancel);
+        var keeping = postgres?.KeepRunningAsync(cancel) ?? Task.CompletedTask;
         await Seat.RunAsync(ActAsync, cancel);
-        await listening;
+        await Task.WhenAll(listening, keeping);
     }
 
     /// <summary>All that only the acting Hub does. When one part ends with an error, all end, and the seat is taken anew.</summary>

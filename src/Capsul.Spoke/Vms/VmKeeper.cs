@@ -19,7 +19,7 @@ public sealed partial class VmKeeper(
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), Glance = TimeSpan.FromMilliseconds(100), BannerLimit = TimeSpan.FromSeconds(2);
     static readonly TimeSpan TailEvery = TimeSpan.FromSeconds(3), LongestPause = TimeSpan.FromSeconds(30);
-    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), Patience = TimeSpan.FromMinutes(3);
     /// <summary>How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.</summary>
     const int ConsoleBytes = 256 << 10;
 
@@ -31,26 +31,31 @@ public sealed partial class VmKeeper(
     /// <summary>The generation that this round answers to; a wish that comes in the middle is answered by the next round.</summary>
     long round;
     Relay? relay;
-    bool seenOn;
+    bool seenOn, ended;
 
     public string Id => record.Wanted.Id;
 
     /// <summary>What was last reported.</summary>
     public VmReport Last => last;
 
-    /// <summary>Takes in a new wish; an older one changes nothing. Kept on disk before this returns.</summary>
-    public async Task WantAsync(WantedVm wanted, CancellationToken cancel)
+    /// <summary>
+    /// Takes in a new wish; an older one changes nothing. Kept on disk before this returns. False: this keeper's VM is gone and it has
+    /// ended; a newer wish needs a new keeper.
+    /// </summary>
+    public async Task<bool> WantAsync(WantedVm wanted, CancellationToken cancel)
     {
         VmRecord next;
         lock (gate)
         {
-            if (wanted.Generation <= record.Wanted.Generation) return;
+            if (ended) return false;
+            if (wanted.Generation <= record.Wanted.Generation) return true;
             // The address is kept when a later message, about a VM on its way out, no longer has it.
             if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (record.Wanted.Address, record.Wanted.Mac);
             next = record = record with { Wanted = wanted };
         }
         await records.SaveAsync(next, cancel);
         Wake(interrupt: true);
+        return true;
     }
 
     /// <summary>Something may have changed: look.</summary>
@@ -68,7 +73,7 @@ public sealed partial class VmKeeper(
                 using var interruptible = BeginRound(cancel);
                 try
                 {
-                    if (await ConvergeAsync(interruptible.Token, cancel)) return;
+                    if (await ConvergeAsync(interruptible.Token, cancel) && End()) return;
                     failures = 0;
                 }
                 catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
@@ -95,6 +100,12 @@ public sealed partial class VmKeeper(
         {
             if (relay is not null) await relay.DisposeAsync();
         }
+    }
+
+    /// <summary>No further round, unless a newer wish came in during the last one.</summary>
+    bool End()
+    {
+        lock (gate) return ended = record.Wanted.Generation == round;
     }
 
     CancellationTokenSource BeginRound(CancellationToken cancel)
@@ -236,7 +247,7 @@ public sealed partial class VmKeeper(
         await EnsureRelayAsync(cancel);
         if (last.Phase == Phase.Ready && last.Power == Power.On && last.Generation == round) return;
         Report(Power.On, Phase.Booting);
-        var (nextDial, nextTail, answers) = (time.GetUtcNow(), time.GetUtcNow() + TailEvery, false);
+        var (began, nextDial, nextTail, answers) = (time.GetUtcNow(), time.GetUtcNow(), time.GetUtcNow() + TailEvery, false);
         while (true)
         {
             var console = await hypervisor.ConsoleTailAsync(Id, ConsoleBytes, cancel);
@@ -264,7 +275,8 @@ public sealed partial class VmKeeper(
                 nextTail = now + TailEvery;
                 Report(Power.On, last.Phase, ConsoleText.Tail(console, Protocol.ConsoleTailBytes));
             }
-            await PauseAsync(Glance, wait);
+            // A guest that has not come up by now may never (its owner may have closed the port): no need to stare.
+            await PauseAsync(now - began < Patience ? Glance : BannerLimit, wait);
         }
     }
 
