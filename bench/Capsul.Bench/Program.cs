@@ -1,1 +1,13 @@
-return 0;
+using Capsul.Bench;
+
+// One program; each bench runs its baseline in the same run and prints ratios. --check exits with 1 under the bar and prints
+// the figures as the last line.
+var check = args.Contains("--check", StringComparer.Ordinal);
+switch (args.FirstOrDefault(a => !a.StartsWith('-')))
+{
+    case "create":
+        return await CreateBench.RunAsync(check, CancellationToken.None);
+    default:
+        await Console.Error.WriteLineAsync("usage: capsul bench NAME [--check]\n  create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes");
+        return 64;
+}

@@ -10,8 +10,8 @@ using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Web;
 using Capsul.Wire;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.Extensions.DependencyInjection;
@@ -198,15 +198,21 @@ public sealed partial class HubProgram : IAsyncDisposable
     {
         var listener = Services.GetRequiredService<Listener>();
         var listening = listener.RunAsync(cancel);
+        var keeping = postgres?.KeepRunningAsync(cancel) ?? Task.CompletedTask;
         await Seat.RunAsync(ActAsync, cancel);
-        await listening;
+        await Task.WhenAll(listening, keeping);
     }
 
     /// <summary>All that only the acting Hub does. When one part ends with an error, all end, and the seat is taken anew.</summary>
     async Task ActAsync(long epoch, CancellationToken cancel)
     {
         using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        Task[] parts = [Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token), Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token)];
+        Task[] parts =
+        [
+            Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token),
+            Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token),
+            Services.GetRequiredService<MailSender>().RunAsync(all.Token),
+        ];
         var first = await Task.WhenAny(parts);
         await all.CancelAsync();
         await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -17,7 +17,7 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
 {
     readonly ILogger log = logs.CreateLogger("Capsul.Spoke");
     readonly ConcurrentDictionary<string, VmKeeper> keepers = new(StringComparer.Ordinal);
-    readonly ConcurrentDictionary<string, Task> running = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<VmKeeper, Task> running = new();
     readonly VmRecords records = new(Path.Combine(settings.Data, "spoke", "vms"));
     readonly AppliedState applied = new(Path.Combine(settings.Data, "spoke"));
     readonly SemaphoreSlim applying = new(1, 1);
@@ -108,11 +108,7 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
 
     async Task WantAsync(WantedVm wanted, CancellationToken cancel)
     {
-        if (keepers.TryGetValue(wanted.Id, out var keeper))
-        {
-            await keeper.WantAsync(wanted, cancel);
-            return;
-        }
+        if (keepers.TryGetValue(wanted.Id, out var keeper) && await keeper.WantAsync(wanted, cancel)) return;
         // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and reports "gone".
         keeper = MakeKeeper(new VmRecord(wanted, wanted.Restarts, 0, 0, []));
         await keeper.WriteDownAsync(cancel);
@@ -130,7 +126,8 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
     void Keep(VmKeeper keeper)
     {
         keepers[keeper.Id] = keeper;
-        running[keeper.Id] = RunKeeperAsync(keeper, lifetime);
+        running[keeper] = RunKeeperAsync(keeper, lifetime);
+        foreach (var done in running.Where(r => r.Value.IsCompleted)) running.TryRemove(done.Key, out _);
     }
 
     async Task RunKeeperAsync(VmKeeper keeper, CancellationToken cancel)
@@ -138,8 +135,8 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
         // Off the caller's thread: a keeper's first round may do much before it first waits.
         await Task.Yield();
         await keeper.RunAsync(cancel);
-        keepers.TryRemove(keeper.Id, out _);
-        running.TryRemove(keeper.Id, out _);
+        // Only itself: a newer keeper for the same VM may have taken the place.
+        keepers.TryRemove(KeyValuePair.Create(keeper.Id, keeper));
     }
 
     async Task WatchAsync(CancellationToken cancel)

@@ -34,12 +34,17 @@ public sealed class Db : IAsyncDisposable
         }
         parts.ApplicationName ??= "capsul";
         if (parts.MaxPoolSize > MaxConnections) parts.MaxPoolSize = MaxConnections;
+        // The statements are constants, so that the server need plan each only once a connection.
+        if (parts.MaxAutoPrepare == 0) parts.MaxAutoPrepare = MaxPrepared;
         ConnectionString = parts.ConnectionString;
         source = new NpgsqlDataSourceBuilder(ConnectionString).Build();
     }
 
     /// <summary>Most pooled connections of one Hub process; PostgreSQL's own default allows 100 in all.</summary>
     public const int MaxConnections = 40;
+
+    /// <summary>Prepared statements of one connection; there are about a hundred in the program.</summary>
+    const int MaxPrepared = 200;
 
     /// <summary>With password; for child programs and connections that stand outside the pool. Never for the log.</summary>
     public string ConnectionString { get; }

@@ -16,6 +16,7 @@ public sealed partial class EmbeddedPostgres
 {
     const string Role = "capsul";
     const int OldestMajor = 14;
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
     /// <summary>sun_path has 108 bytes, and the socket's file name takes 15 of them.</summary>
     const int MaxSocketFolder = 90;
 
@@ -48,6 +49,38 @@ public sealed partial class EmbeddedPostgres
         var connection = await server.ConnectionStringAsync(cancel);
         await EnsureDatabaseAsync(connection, cancel);
         return (server, connection);
+    }
+
+    /// <summary>Starts it again when it dies (killed, out of memory), until cancelled. What was committed is there.</summary>
+    public async Task KeepRunningAsync(CancellationToken cancel)
+    {
+        while (true)
+        {
+            await Task.Delay(LookEvery, cancel);
+            if (IsAlive()) continue;
+            Log.Died(log);
+            try
+            {
+                await EnsureRunningAsync(cancel);
+            }
+            catch (ProblemException error)
+            {
+                Log.NotBack(log, error.Problem.Message);
+            }
+        }
+    }
+
+    /// <summary>By the process id that PostgreSQL keeps in its folder (first line of postmaster.pid).</summary>
+    bool IsAlive()
+    {
+        try
+        {
+            return File.ReadLines(Path.Combine(Cluster, "postmaster.pid")).FirstOrDefault() is { } pid && Directory.Exists($"/proc/{pid.Trim()}");
+        }
+        catch (FileNotFoundException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Stops the cluster; open connections are ended. Fine when it is already down.</summary>
@@ -110,7 +143,8 @@ public sealed partial class EmbeddedPostgres
         var temporary = Cluster + ".new";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
         await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", Role, "--pwfile", PasswordFile, "--auth=scram-sha-256",
-            "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with { Timeout = TimeSpan.FromMinutes(3) }).RunAsync(cancel);
+            "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
+        { Timeout = TimeSpan.FromMinutes(3) }).RunAsync(cancel);
         Directory.Move(temporary, Cluster);
     }
 
@@ -207,6 +241,12 @@ public sealed partial class EmbeddedPostgres
     {
         [LoggerMessage(100, LogLevel.Information, "Making a PostgreSQL cluster in {Folder}")]
         public static partial void Initialising(ILogger log, string folder);
+
+        [LoggerMessage(102, LogLevel.Error, "PostgreSQL has died; starting it again")]
+        public static partial void Died(ILogger log);
+
+        [LoggerMessage(103, LogLevel.Error, "PostgreSQL is not back: {Why}")]
+        public static partial void NotBack(ILogger log, string why);
 
         [LoggerMessage(101, LogLevel.Warning, "PostgreSQL did not stop: {Why}")]
         public static partial void StopFailed(ILogger log, string why);

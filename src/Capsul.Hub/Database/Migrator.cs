@@ -68,7 +68,8 @@ public sealed partial class Migrator(Db db, ILogger log)
     static async Task<NpgsqlConnection> ConnectAsync(Db db, CancellationToken cancel)
     {
         // Outside the pool: the session lock must not go back to it.
-        var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(db.ConnectionString) { Pooling = false, ApplicationName = "capsul migrations" }.ConnectionString);
+        var parts = new NpgsqlConnectionStringBuilder(db.ConnectionString) { Pooling = false, ApplicationName = "capsul migrations" };
+        var connection = new NpgsqlConnection(parts.ConnectionString);
         try
         {
             await connection.OpenAsync(cancel);
@@ -77,13 +78,13 @@ public sealed partial class Migrator(Db db, ILogger log)
         catch (Exception error) when (error is NpgsqlException or TimeoutException)
         {
             await connection.DisposeAsync();
-            throw new ProblemException(ProblemKind.Unavailable, Explain(error, new NpgsqlConnectionStringBuilder(db.ConnectionString)), error.ToString(), error);
+            throw new ProblemException(ProblemKind.Unavailable, Explain(error, parts), error.ToString(), error);
         }
     }
 
-    static string Explain(Exception error, NpgsqlConnectionStringBuilder server)
+    static string Explain(Exception error, NpgsqlConnectionStringBuilder parts)
     {
-        var where = $"{server.Host}:{server.Port}, database {server.Database ?? server.Username}";
+        var where = $"{parts.Host}:{parts.Port}, database {parts.Database ?? parts.Username}";
         return error is PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused
             ? $"PostgreSQL at {where} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE."
             : error is PostgresException other

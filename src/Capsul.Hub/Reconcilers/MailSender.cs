@@ -1,5 +1,4 @@
 using System.Net.Sockets;
-using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
@@ -19,7 +18,7 @@ namespace Capsul.Hub.Reconcilers;
 /// A mail may go out twice only if the Hub dies between the server's last word and the note of it; both copies then carry the same
 /// Message-Id. Without an SMTP server set, mails stay where they are.
 /// </summary>
-public sealed partial class MailSender(Db db, Settings settings, TimeProvider time, ILogger<MailSender> log)
+public sealed partial class MailSender(Db db, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
 {
     static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1), LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
 
@@ -34,29 +33,25 @@ public sealed partial class MailSender(Db db, Settings settings, TimeProvider ti
 
     const int MaxProblemChars = 500;
 
-    readonly Channel<bool> wake = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
-
     bool serverAnswered = true;
 
     DateTime Now => time.GetUtcNow().UtcDateTime;
 
-    /// <summary>There may be something new to send.</summary>
-    public void Wake() => wake.Writer.TryWrite(true);
-
     /// <summary>Sends for as long as this Hub holds the seat. A database that does not answer is waited for.</summary>
     public async Task RunAsync(CancellationToken cancel)
     {
+        using var news = listener.Subscribe(Listener.Mails);
         while (!cancel.IsCancellationRequested)
         {
             try
             {
                 await SendDueAsync(cancel);
-                await SleepAsync(await SleepForAsync(cancel), cancel);
+                await news.WaitAsync(await SleepForAsync(cancel), cancel);
             }
             catch (NpgsqlException error)
             {
                 LogNoDatabase(error.Message);
-                await SleepAsync(PauseAfterNoServer, cancel);
+                await news.WaitAsync(PauseAfterNoServer, cancel);
             }
         }
     }
@@ -68,6 +63,7 @@ public sealed partial class MailSender(Db db, Settings settings, TimeProvider ti
         if (settings.SmtpHost is not { } host)
             return 0;
         var count = 0;
+        // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have to wait for.
         using var smtp = new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
         while (serverAnswered && await ClaimAsync(cancel) is { } mail)
         {
@@ -163,14 +159,6 @@ public sealed partial class MailSender(Db db, Settings settings, TimeProvider ti
         var sleep = next - Now;
         var least = serverAnswered ? TimeSpan.Zero : PauseAfterNoServer;
         return sleep < least ? least : sleep > LongestSleep ? LongestSleep : sleep;
-    }
-
-    async Task SleepAsync(TimeSpan span, CancellationToken cancel)
-    {
-        using var woken = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        await Task.WhenAny(Task.Delay(span, time, woken.Token), wake.Reader.WaitToReadAsync(woken.Token).AsTask());
-        await woken.CancelAsync();
-        wake.Reader.TryRead(out _);
     }
 
     [LoggerMessage(EventId = 3100, Level = LogLevel.Information, Message = "Mail {Id} was sent at attempt {Attempt}")]

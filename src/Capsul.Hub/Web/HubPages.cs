@@ -4,6 +4,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Reconcilers;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
@@ -35,6 +36,7 @@ public static partial class HubPages
         services.AddSingleton<AskedLinks>();
         services.AddSingleton<Outbox>();
         services.AddSingleton<VmEvents>();
+        services.AddSingleton<MailSender>();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
         services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
@@ -98,11 +100,16 @@ public static partial class HubPages
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Capsul.Hub.Web");
         if (!site.Secure)
             LogPlain(log);
+        else if (!site.Tls)
+            LogUnreachable(log, site.Base);
 
         app.UseForwardedHeaders();
         app.Use((context, next) =>
         {
             Headers.Set(context, site.Tls);
+            // People come over TLS, whatever the last hop is: the form tokens insist on it before they give a cookie that is.
+            if (site.Secure)
+                context.Request.Scheme = Uri.UriSchemeHttps;
             // The line for Spokes bounds its messages itself.
             if (context.Request.ContentType?.StartsWith("application/grpc", StringComparison.Ordinal) != true
                 && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } body)
@@ -141,4 +148,8 @@ public static partial class HubPages
     [LoggerMessage(EventId = 3000, Level = LogLevel.Information,
         Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to an https address before others use them.")]
     static partial void LogPlain(ILogger logger);
+
+    [LoggerMessage(EventId = 3003, Level = LogLevel.Error,
+        Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the cookies there, so nobody can sign in. Put TLS in front and set an https address.")]
+    static partial void LogUnreachable(ILogger logger, Uri address);
 }

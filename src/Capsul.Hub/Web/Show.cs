@@ -2,18 +2,23 @@ using System.Globalization;
 
 namespace Capsul.Hub.Web;
 
-/// <summary>Values as people read them. Times are UTC; sums are kept exact and only the sight of them is rounded, towards zero.</summary>
+/// <summary>
+/// Values as people read them. Times are UTC. Sums are kept exact and only the sight of them is rounded: what somebody has down to the
+/// cent, what something costs up to it, so that the two always add up to what was paid.
+/// </summary>
 public static class Show
 {
+    /// <summary>What somebody has, or a price.</summary>
     public static string Dollars(decimal amount)
     {
-        var shown = decimal.Round(amount, 2, MidpointRounding.ToZero);
+        var shown = decimal.Round(amount, 2, MidpointRounding.ToNegativeInfinity);
         return (shown < 0 ? "−$" : "$") + Math.Abs(shown).ToString("#,0.00", CultureInfo.InvariantCulture);
     }
 
-    /// <summary>Small sums, such as the cost of the first minutes, need more places to be seen at all.</summary>
-    public static string FineDollars(decimal amount) =>
-        amount is > 0 and < 0.01m ? "$" + amount.ToString("0.0000", CultureInfo.InvariantCulture) : Dollars(amount);
+    /// <summary>What something has cost. The first minutes need more places to be seen at all.</summary>
+    public static string Cost(decimal amount) => amount is > 0 and < 0.01m
+        ? "$" + decimal.Round(amount, 4, MidpointRounding.ToPositiveInfinity).ToString("0.0000", CultureInfo.InvariantCulture)
+        : Dollars(decimal.Round(amount, 2, MidpointRounding.ToPositiveInfinity));
 
     public static string Date(DateTime time) => time.ToString("d MMM yyyy", CultureInfo.InvariantCulture);
 

@@ -37,6 +37,7 @@ public sealed partial class Libvirt
                 ?? throw new LibvirtError(LibvirtError.NoDomain, "it is not defined");
             Check(virDomainGetState(domain, out var state, out _, 0));
             if (ToPower(state) == DomainPower.On) return false;
+            Log.Starting(log, vm.Id);
             Check(virDomainCreateWithFlags(domain, 0));
             return true;
         }, cancel);

@@ -101,9 +101,11 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virConnectIsAlive(ConnectHandle connect);
     [LibraryImport(Library)] internal static partial int virConnectSetKeepAlive(ConnectHandle connect, int intervalSeconds, uint count);
     [LibraryImport(Library)] internal static partial int virConnectGetVersion(ConnectHandle connect, out nuint version);
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial nint virConnectGetDomainCapabilities(ConnectHandle connect,
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial nint virConnectGetDomainCapabilities(ConnectHandle connect,
         string? emulator, string? arch, string? machine, string? type, uint flags);
-    [LibraryImport(Library)] internal static unsafe partial int virConnectDomainEventRegisterAny(ConnectHandle connect, nint domain, int eventId,
+    [LibraryImport(Library)]
+    internal static unsafe partial int virConnectDomainEventRegisterAny(ConnectHandle connect, nint domain, int eventId,
         delegate* unmanaged[Cdecl]<nint, nint, int, int, nint, int> callback, nint opaque, nint free);
     [LibraryImport(Library)] internal static partial int virConnectDomainEventDeregisterAny(ConnectHandle connect, int callback);
     [LibraryImport(Library)] internal static partial int virConnectListAllDomains(ConnectHandle connect, out nint domains, uint flags);
@@ -126,7 +128,8 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virNetworkCreate(NetworkHandle network);
     [LibraryImport(Library)] internal static partial int virNetworkSetAutostart(NetworkHandle network, int on);
     [LibraryImport(Library)] internal static partial nint virNetworkGetXMLDesc(NetworkHandle network, uint flags);
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial int virNetworkUpdate(NetworkHandle network, uint command, uint section,
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int virNetworkUpdate(NetworkHandle network, uint command, uint section,
         int parent, string xml, uint flags);
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial PoolHandle virStoragePoolLookupByName(ConnectHandle connect, string name);

@@ -154,7 +154,8 @@ public static class DebianImage
             empty.SetLength((long)DiskMb << 20);
         // GRUB 2.06 does not read the two newer features.
         await new Command("mke2fs", "-q", "-t", "ext4", "-F", "-L", Label, "-O", "^metadata_csum_seed,^orphan_file", "-E", $"offset={StartMb << 20}", "-d", root,
-            raw, $"{DiskMb - StartMb}M") { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
+            raw, $"{DiskMb - StartMb}M")
+        { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
         var core = Path.Combine(scratch, "core.img");
         await new Command("grub-mkimage", "-O", "i386-pc", "-o", core, "-p", "(hd0,msdos1)/boot/grub",
             "biosdisk", "part_msdos", "ext2", "linux", "normal", "serial", "terminal", "boot", "echo").RunAsync(cancel);

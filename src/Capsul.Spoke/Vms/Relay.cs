@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using Capsul.Spoke.Hypervisor;
 using Microsoft.Extensions.Logging;
 
@@ -31,12 +32,15 @@ public sealed partial class Relay : IAsyncDisposable
     public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
 
     /// <summary>
-    /// Listens on <paramref name="preferred"/> if that is free, else on the first free port of the range.
+    /// Listens on <paramref name="preferred"/> if that is free, else on a free port of the range, beginning anywhere in it: a port that was
+    /// another VM's a minute ago would make the owner's ssh warn of a changed host key.
     /// </summary>
     /// <exception cref="HypervisorException">No port of the range is free.</exception>
     public static Relay Open(IPAddress address, (int First, int Last) range, int preferred, IHypervisor hypervisor, IPAddress target, ILogger log)
     {
-        var ports = Enumerable.Range(range.First, range.Last - range.First + 1);
+        var count = range.Last - range.First + 1;
+        var begin = RandomNumberGenerator.GetInt32(count);
+        var ports = Enumerable.Range(0, count).Select(n => range.First + ((begin + n) % count));
         foreach (var port in preferred > 0 ? ports.Prepend(preferred) : ports)
         {
             var candidate = new TcpListener(address, port);

@@ -1,6 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
-using System.Text;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Wire;
@@ -19,7 +16,7 @@ public sealed partial class VmKeeper(
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), Glance = TimeSpan.FromMilliseconds(100), BannerLimit = TimeSpan.FromSeconds(2);
     static readonly TimeSpan TailEvery = TimeSpan.FromSeconds(3), LongestPause = TimeSpan.FromSeconds(30);
-    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), Patience = TimeSpan.FromMinutes(3);
     /// <summary>How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.</summary>
     const int ConsoleBytes = 256 << 10;
 
@@ -31,7 +28,7 @@ public sealed partial class VmKeeper(
     /// <summary>The generation that this round answers to; a wish that comes in the middle is answered by the next round.</summary>
     long round;
     Relay? relay;
-    bool seenOn;
+    bool seenOn, ended;
     /// <summary>The record is not on disk as it is here, because it could not be written.</summary>
     bool unwritten;
 
@@ -40,18 +37,23 @@ public sealed partial class VmKeeper(
     /// <summary>What was last reported.</summary>
     public VmReport Last => last;
 
-    /// <summary>Takes in a new wish; an older one changes nothing. Kept on disk before this returns, unless the disk is full.</summary>
-    public async Task WantAsync(WantedVm wanted, CancellationToken cancel)
+    /// <summary>
+    /// Takes in a new wish; an older one changes nothing. Kept on disk before this returns, unless the disk is full. False: this keeper's
+    /// VM is gone and it has ended; a newer wish needs a new keeper.
+    /// </summary>
+    public async Task<bool> WantAsync(WantedVm wanted, CancellationToken cancel)
     {
         lock (gate)
         {
-            if (wanted.Generation <= record.Wanted.Generation) return;
+            if (ended) return false;
+            if (wanted.Generation <= record.Wanted.Generation) return true;
             // The address is kept when a later message, about a VM on its way out, no longer has it.
             if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (record.Wanted.Address, record.Wanted.Mac);
             record = record with { Wanted = wanted };
         }
         await WriteDownAsync(cancel);
         Wake(interrupt: true);
+        return true;
     }
 
     /// <summary>Writes the record. Where that fails it is tried again before anything is made or started; removing does not need it.</summary>
@@ -84,7 +86,7 @@ public sealed partial class VmKeeper(
                 using var interruptible = BeginRound(cancel);
                 try
                 {
-                    if (await ConvergeAsync(interruptible.Token, cancel)) return;
+                    if (await ConvergeAsync(interruptible.Token, cancel) && End()) return;
                     failures = 0;
                 }
                 catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
@@ -111,6 +113,12 @@ public sealed partial class VmKeeper(
         {
             if (relay is not null) await relay.DisposeAsync();
         }
+    }
+
+    /// <summary>No further round, unless a newer wish came in during the last one.</summary>
+    bool End()
+    {
+        lock (gate) return ended = record.Wanted.Generation == round;
     }
 
     CancellationTokenSource BeginRound(CancellationToken cancel)
@@ -249,79 +257,6 @@ public sealed partial class VmKeeper(
         Report(Power.Off, Phase.Defined);
         await hypervisor.StartAsync(spec, cancel);
         Report(Power.On, Phase.Started);
-    }
-
-    /// <summary>
-    /// Until SSH answers and the host keys were read over the console. The console is looked at often and the network seldom: a guest
-    /// that is not up yet leaves the kernel with an unanswered ARP question, which makes the next try slower, not faster.
-    /// </summary>
-    async Task AwaitSshAsync(CancellationToken wait, CancellationToken cancel)
-    {
-        await EnsureRelayAsync(cancel);
-        if (last.Phase == Phase.Ready && last.Power == Power.On && last.Generation == round) return;
-        Report(Power.On, Phase.Booting);
-        var (nextDial, nextTail, answers) = (time.GetUtcNow(), time.GetUtcNow() + TailEvery, false);
-        while (true)
-        {
-            var console = await hypervisor.ConsoleTailAsync(Id, ConsoleBytes, cancel);
-            var keys = ConsoleText.HostKeys(console);
-            var now = time.GetUtcNow();
-            if (!answers && (keys.Count > 0 || now >= nextDial))
-            {
-                nextDial = now + BannerLimit;
-                answers = await HasBannerAsync(wait);
-                if (answers) Report(Power.On, Phase.Ssh);
-            }
-            if (answers && keys.Count > 0)
-            {
-                await KeepAsync(record with { HostKeys = keys }, cancel);
-                Report(Power.On, Phase.Ready);
-                return;
-            }
-            if (await hypervisor.FindAsync(Id, cancel) != DomainPower.On)
-            {
-                Look();
-                return; // The next round finds out why.
-            }
-            if (now >= nextTail)
-            {
-                nextTail = now + TailEvery;
-                Report(Power.On, last.Phase, ConsoleText.Tail(console, Protocol.ConsoleTailBytes));
-            }
-            await PauseAsync(Glance, wait);
-        }
-    }
-
-    async Task EnsureRelayAsync(CancellationToken cancel)
-    {
-        if (relay is not null) return;
-        relay = Relay.Open(settings.RelayAddress, settings.RelayPorts, record.SshPort, hypervisor, IPAddress.Parse(record.Wanted.Address), log);
-        await KeepAsync(record with { SshPort = relay.Port }, cancel);
-    }
-
-    async Task CloseRelayAsync()
-    {
-        if (relay is null) return;
-        await relay.DisposeAsync();
-        relay = null;
-    }
-
-    /// <summary>Whether something that speaks SSH answers on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).</summary>
-    async Task<bool> HasBannerAsync(CancellationToken wait)
-    {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(wait);
-        limit.CancelAfter(BannerLimit);
-        try
-        {
-            await using var stream = await hypervisor.DialAsync(IPAddress.Parse(record.Wanted.Address), 22, limit.Token);
-            var start = new byte[4];
-            await stream.ReadExactlyAsync(start, limit.Token);
-            return Encoding.ASCII.GetString(start) == "SSH-";
-        }
-        catch (Exception error) when (error is IOException or SocketException or HypervisorException || (error is OperationCanceledException && !wait.IsCancellationRequested))
-        {
-            return false;
-        }
     }
 
     async Task ReportProblemAsync(HypervisorException error, CancellationToken cancel)

@@ -1,9 +1,9 @@
 using System.CommandLine;
 using Capsul.Foundation;
+using Capsul.Hub;
 using Capsul.Hub.Database;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Link;
-using Capsul.Hub;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 

@@ -8,15 +8,15 @@ using Command = System.CommandLine.Command;
 namespace Capsul.Cli;
 
 /// <summary><c>capsul image</c>: what VMs of this host can boot from. A running Spoke tells its Hub of a new image within seconds.</summary>
-static class ImageVerb
+public static class ImageVerb
 {
     static readonly Argument<string> Known = new("NAME") { Description = "tiny or debian-12." };
     static readonly Argument<string> Source = new("FILE|URL") { Description = "A qcow2 or raw disk image." };
     static readonly Argument<string> Id = new("ID") { Description = "The image's name in the catalogue." };
     static readonly Option<string> Sha256 = new("--sha256") { Description = "Checksum of the file, 64 hex digits.", Required = true };
-    static readonly Option<string> ImportId = new("--id") { Description = "Name in the catalogue, such as alpine-3.20.", Required = true };
+    static readonly Option<string> ImportId = new("--id") { Description = "Name in the catalogue, such as alpine-3.20. Default: the file's name without its ending." };
     static readonly Option<string> Title = new("--title") { Description = "For people. Default: the id." };
-    static readonly Option<string> User = new("--user") { Description = "The user who gets the SSH keys.", Required = true };
+    static readonly Option<string> User = new("--user") { Description = "The user who gets the SSH keys. Default: what the distribution of that name is known to use." };
     static readonly Option<int> MinDisk = new("--min-disk-gb") { Description = "Least disk, GiB.", DefaultValueFactory = _ => 1 };
     static readonly Option<int> MinMemory = new("--min-memory-mb") { Description = "Least memory, MiB.", DefaultValueFactory = _ => 256 };
     static readonly Option<bool> Again = new("--again") { Description = "Build it also when it is there." };
@@ -28,7 +28,7 @@ static class ImageVerb
         Examples:
           capsul image build tiny
           capsul image build debian-12
-          capsul image import debian-13.qcow2 --sha256 9f86… --id debian-13 --user debian --min-disk-gb 3
+          capsul image import debian-13.qcow2 --sha256 9f86… --min-disk-gb 3
           capsul image list
         """)
     {
@@ -63,14 +63,36 @@ static class ImageVerb
     static async Task<int> ImportAsync(ParseResult parsed, CancellationToken cancel)
     {
         var store = new ImageStore(Settings.Load().Images);
-        var id = parsed.GetValue(ImportId)!;
-        var source = new ImageSource(parsed.GetValue(Source)!, parsed.GetValue(Sha256)!, id, parsed.GetValue(Title) ?? id, parsed.GetValue(User)!,
+        var file = parsed.GetValue(Source)!;
+        var id = parsed.GetValue(ImportId) ?? IdOf(file);
+        var user = parsed.GetValue(User) ?? UserOf(id)
+            ?? throw new ProblemException(ProblemKind.Invalid, $"Which user of {id} gets the SSH keys? Say so with --user.");
+        var source = new ImageSource(file, parsed.GetValue(Sha256)!, id, parsed.GetValue(Title) ?? id, user,
             parsed.GetValue(MinDisk), parsed.GetValue(MinMemory));
         using var client = new HttpClient();
         var image = await WithBarAsync($"image {id}", progress => new ImageImport(store, client).ImportAsync(source, progress, cancel));
         Console.WriteLine($"{image.Id} {image.Version}: {image.Title}, user {image.LoginUser}");
         return 0;
     }
+
+    /// <summary>"https://x/Debian-13_Generic.qcow2" becomes "debian-13-generic".</summary>
+    static string IdOf(string source) => Path.GetFileNameWithoutExtension(source.Split('?')[0]).ToLowerInvariant().Replace('_', '-');
+
+    /// <summary>The user that cloud images of well-known distributions make, by the first word of the image's id; their own documents say so.</summary>
+    static string? UserOf(string id) => id.Split('-', '.')[0] switch
+    {
+        "debian" => "debian",
+        "ubuntu" => "ubuntu",
+        "alpine" => "alpine",
+        "fedora" => "fedora",
+        "arch" => "arch",
+        "rocky" => "rocky",
+        "almalinux" => "almalinux",
+        "centos" => "cloud-user",
+        "opensuse" => "opensuse",
+        "freebsd" => "freebsd",
+        _ => null,
+    };
 
     static Task<T> WithBarAsync<T>(string what, Func<Action<ImageProgress>, Task<T>> work) => AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
         .Progress().AutoClear(false).StartAsync(async bars =>

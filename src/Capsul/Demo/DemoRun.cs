@@ -11,7 +11,7 @@ namespace Capsul.Demo;
 /// A whole Capsul on one machine, in a folder of its own, with one VM that was made through the front door and logged into with a real
 /// ssh. Everything it made but the image is gone when it ends.
 /// </summary>
-sealed class DemoRun(string image, bool simulated, bool exit)
+public sealed class DemoRun(string image, bool simulated, bool exit)
 {
     static readonly TimeSpan CreateLimit = TimeSpan.FromMinutes(5);
     readonly Stopwatch clock = Stopwatch.StartNew();

@@ -10,40 +10,64 @@ namespace Capsul.Demo;
 /// </summary>
 public sealed partial class FrontDoor : IDisposable
 {
+    const int MaxRedirects = 5;
     readonly HttpClient client;
 
-    public FrontDoor(Uri hub) => client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false })
+    public FrontDoor(Uri hub) => client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false, AllowAutoRedirect = false })
     {
         BaseAddress = hub,
         Timeout = TimeSpan.FromSeconds(30),
     };
 
-    /// <summary>A page as text.</summary>
+    /// <summary>A page as text, after at most a few redirects.</summary>
     /// <exception cref="ProblemException">The Hub answered with an error.</exception>
     public async Task<string> PageAsync(string path, CancellationToken cancel)
     {
-        using var response = await client.GetAsync(path, cancel);
-        return await TextAsync(response, path, cancel);
+        for (var hop = 0; hop < MaxRedirects; hop++)
+        {
+            using var response = await client.GetAsync(path, cancel);
+            if (response.Headers.Location is not { } to || (int)response.StatusCode is < 300 or > 399)
+                return await TextAsync(response, path, cancel);
+            path = new Uri(new Uri(client.BaseAddress!, path), to).PathAndQuery;
+        }
+        throw new ProblemException(ProblemKind.Unavailable, $"{path}: more than {MaxRedirects} redirects.");
     }
 
-    /// <summary>
-    /// Fills in and sends the form of <paramref name="page"/> that posts to <paramref name="action"/>. Fields that are not named keep what
-    /// the page put into them. Gives the path that the Hub led to, and the page there.
-    /// </summary>
-    public async Task<(string Path, string Page)> SubmitAsync(
-        string page, string action, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
+    /// <summary>A form as a page shows it: where it posts to, its text, and the page around it.</summary>
+    public sealed record Form(string Action, string Text, string Html);
+
+    /// <summary>Loads a page and finds the form on it that posts to <paramref name="action"/>.</summary>
+    public async Task<Form> OpenFormAsync(string page, string action, CancellationToken cancel)
     {
         var html = await PageAsync(page, cancel);
         var form = Forms().Matches(html).Select(m => m.Value).FirstOrDefault(f => ActionOf(f, page) == action)
             ?? throw new ProblemException(ProblemKind.Unavailable, $"The page {page} has no form for {action}.", html);
+        return new Form(action, form, html);
+    }
+
+    /// <summary>
+    /// Sends a form. Hidden fields that are not named keep what the page put into them. Gives the path that the Hub leads to, without
+    /// going there; without one, the answer was the page with what is wrong.
+    /// </summary>
+    public async Task<string> PostAsync(Form form, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
+    {
         var given = fields.ToList();
-        var hidden = Hidden().Matches(form).Select(m => m.Value)
+        var hidden = Hidden().Matches(form.Text).Select(m => m.Value)
             .Select(i => KeyValuePair.Create(Attribute(i, "name"), Attribute(i, "value")))
             .Where(f => f.Key.Length > 0 && given.TrueForAll(g => g.Key != f.Key));
         using var content = new FormUrlEncodedContent([.. hidden, .. given]);
-        using var response = await client.PostAsync(action, content, cancel);
-        var text = await TextAsync(response, action, cancel);
-        return (response.RequestMessage!.RequestUri!.PathAndQuery, text);
+        using var response = await client.PostAsync(form.Action, content, cancel);
+        if (response.StatusCode is HttpStatusCode.Redirect or HttpStatusCode.SeeOther && response.Headers.Location is { } to)
+            return new Uri(client.BaseAddress!, to).PathAndQuery;
+        await TextAsync(response, form.Action, cancel);
+        return form.Action;
+    }
+
+    /// <summary>Loads a page, sends a form of it, and goes where the Hub leads.</summary>
+    public async Task SubmitAsync(string page, string action, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
+    {
+        var path = await PostAsync(await OpenFormAsync(page, action, cancel), fields, cancel);
+        if (path != action || page != action) await PageAsync(path, cancel);
     }
 
     /// <summary>Asks for a link, takes it from the development mails, and follows it.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
@@ -18,8 +19,6 @@ public sealed partial class Visitor(FrontDoor door, string folder)
 
     public string KeyFile => Path.Combine(folder, "demo_key");
 
-    string KnownHosts => Path.Combine(folder, "known_hosts");
-
     /// <summary>A key made by ssh-keygen, and handed in on the keys page.</summary>
     public async Task AddKeyAsync(CancellationToken cancel)
     {
@@ -32,14 +31,20 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         door.SubmitAsync("/balance", "/balance", [KeyValuePair.Create("Dollars", dollars)], cancel);
 
     /// <summary>Posts the form for a new VM; gives its id as soon as the Hub has accepted it.</summary>
-    public async Task<string> CreateAsync(string size, string image, string name, CancellationToken cancel)
+    public async Task<string> CreateAsync(string size, string image, string name, CancellationToken cancel) =>
+        (await PostCreateAsync(size, image, name, cancel)).Id;
+
+    /// <summary>The same, with how long the Hub took to answer the POST, and when it was sent (a timestamp of <see cref="Stopwatch"/>).</summary>
+    public async Task<(string Id, TimeSpan Took, long PostedAt)> PostCreateAsync(string size, string image, string name, CancellationToken cancel)
     {
-        var form = await door.PageAsync("/vms/new", cancel);
-        var key = KeyId().Match(form).Groups["id"].Value;
-        var (path, _) = await door.SubmitAsync("/vms/new", "/vms/new",
+        var form = await door.OpenFormAsync("/vms/new", "/vms/new", cancel);
+        var key = KeyId().Match(form.Html).Groups["id"].Value;
+        var posted = Stopwatch.GetTimestamp();
+        var path = await door.PostAsync(form,
             [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("KeyIds", key)], cancel);
+        var took = Stopwatch.GetElapsedTime(posted);
         return VmPath().Match(path) is { Success: true } match
-            ? match.Groups["id"].Value
+            ? (match.Groups["id"].Value, took, posted)
             : throw new ProblemException(ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
     }
 
@@ -68,14 +73,14 @@ public sealed partial class Visitor(FrontDoor door, string folder)
 
     static SshAddress ReadAddress(string page)
     {
-        var match = SshCommand().Match(page);
+        var match = SshCommand().Match(WebUtility.HtmlDecode(page));
         if (!match.Success) throw new ProblemException(ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.", page);
         return new SshAddress(match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value));
     }
 
     /// <summary>The fingerprints that the page shows, to be compared with what the network shows.</summary>
     public async Task<IReadOnlyList<string>> FingerprintsAsync(string id, CancellationToken cancel) =>
-        [.. Fingerprint().Matches(await door.PageAsync($"/vms/{id}", cancel)).Select(m => m.Value).Distinct(StringComparer.Ordinal)];
+        [.. Fingerprint().Matches(WebUtility.HtmlDecode(await door.PageAsync($"/vms/{id}", cancel))).Select(m => m.Value).Distinct(StringComparer.Ordinal)];
 
     /// <summary>A real ssh, with a real login. Gives what the command in the VM printed.</summary>
     public async Task<string> LoginAsync(SshAddress address, string command, CancellationToken cancel)
@@ -92,8 +97,9 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         return Fingerprint().Match(list.Output).Value;
     }
 
+    /// <summary>Without a known_hosts file: ports are used again by other VMs, and the host key is compared with the page's.</summary>
     public Command SshCommandFor(SshAddress address, string command) => new("ssh", "-i", KeyFile, "-p", address.Port.ToString(),
-        "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", $"UserKnownHostsFile={KnownHosts}",
+        "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=/dev/null",
         "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=15", $"{address.User}@{address.Host}", command);
 
     public Task DeleteAsync(string id, CancellationToken cancel) => door.SubmitAsync($"/vms/{id}/delete", $"/vms/{id}/delete", [], cancel);

@@ -12,12 +12,12 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     static readonly (string Name, string Path)[] PublicPages =
     [
         ("home", "/"), ("about-ssh", "/about-ssh"), ("support", "/support"), ("sign-in", "/sign-in"), ("sent", "/sign-in/sent"),
-        ("bad-link", "/sign-in/unknown"), ("mails", "/development/mails"), ("not-found", "/nowhere"),
+        ("bad-link", "/sign-in/unknown"), ("not-found", "/nowhere"),
     ];
 
     static readonly (string Name, string Path)[] SignedInPages =
     [
-        ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"), ("sign-out", "/sign-out"),
+        ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"), ("sign-out", "/sign-out"), ("mails", "/development/mails"),
         ("console", "/console"), ("new-vm", "/vms/new"), ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
         ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"), ("silent-vm", "/vms/capsul-silent0000"),
         ("delete-vm", "/vms/capsul-running000/delete"), ("conflict", "/vms/capsul-creating00/delete"),
@@ -25,7 +25,9 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 
     static readonly Dictionary<string, int> Refused = new(StringComparer.Ordinal)
     {
-        ["/sign-in/unknown"] = 404, ["/nowhere"] = 404, ["/vms/capsul-creating00/delete"] = 409,
+        ["/sign-in/unknown"] = 404,
+        ["/nowhere"] = 404,
+        ["/vms/capsul-creating00/delete"] = 409,
     };
 
     [Theory]

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Microsoft.Playwright;
 
 namespace Capsul.Tests.Browser;
@@ -6,8 +5,6 @@ namespace Capsul.Tests.Browser;
 /// <summary>One Chromium of the system for all browser tests; each test has contexts of its own.</summary>
 public sealed class Chromium : IAsyncLifetime
 {
-    static readonly string Here = Path.GetDirectoryName(ThisFile())!;
-
     IPlaywright? playwright;
     IBrowser? browser;
 
@@ -18,9 +15,9 @@ public sealed class Chromium : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        var file = Path.Combine(Here, "node_modules", "axe-core", "axe.min.js");
-        Axe = File.Exists(file) ? await File.ReadAllTextAsync(file)
-            : throw new FileNotFoundException("axe-core is not installed: run npm ci in tests/Capsul.Tests/Browser.", file);
+        // axe-core comes as a resource of the package that Deque publishes for .NET; no npm is needed.
+        using var source = new StreamReader(typeof(Deque.AxeCore.Commons.AxeRunOptions).Assembly.GetManifestResourceStream("Deque.AxeCore.Commons.Resources.axe.min.js")!);
+        Axe = await source.ReadToEndAsync();
         playwright = await Playwright.CreateAsync();
         browser = await playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions
         {
@@ -40,12 +37,10 @@ public sealed class Chromium : IAsyncLifetime
         playwright?.Dispose();
     }
 
-    /// <summary>Writes pictures of the pages for people to look at, when CAPSUL_TEST_PICTURES names a folder.</summary>
+    /// <summary>Writes pictures of the pages for people to look at, when TEST_PICTURES names a folder.</summary>
     public static async Task PictureAsync(IPage page, string name)
     {
-        if (Environment.GetEnvironmentVariable("CAPSUL_TEST_PICTURES") is { Length: > 0 } folder)
+        if (Environment.GetEnvironmentVariable("TEST_PICTURES") is { Length: > 0 } folder)
             await page.ScreenshotAsync(new PageScreenshotOptions { Path = Path.Combine(folder, name + ".png"), FullPage = true });
     }
-
-    static string ThisFile([CallerFilePath] string path = "") => path;
 }

@@ -12,6 +12,7 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Time.Testing;
+using Npgsql;
 
 namespace Capsul.Tests.Support;
 
@@ -84,6 +85,18 @@ public sealed class WebHub : IAsyncDisposable
         var body = await Db.FindAsync<string>("SELECT body FROM mails WHERE recipient = @email ORDER BY id DESC LIMIT 1", new { email }, cancel);
         var start = body!.IndexOf("/sign-in/", StringComparison.Ordinal);
         return body[start..].Split('\n', 2)[0].Trim();
+    }
+
+    /// <summary>From now on the database cannot be reached.</summary>
+    public async Task LoseDatabaseAsync(CancellationToken cancel)
+    {
+        var parts = new NpgsqlConnectionStringBuilder(rows.ConnectionString) { Database = "postgres", Pooling = false };
+        await using var connection = new NpgsqlConnection(parts.ConnectionString);
+        await connection.OpenAsync(cancel);
+        var name = new NpgsqlConnectionStringBuilder(rows.ConnectionString).Database;
+        await using var command = new NpgsqlCommand(
+            $"ALTER DATABASE {name} ALLOW_CONNECTIONS FALSE; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'", connection);
+        await command.ExecuteNonQueryAsync(cancel);
     }
 
     public async ValueTask DisposeAsync()

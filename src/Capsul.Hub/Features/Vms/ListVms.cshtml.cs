@@ -14,6 +14,9 @@ public sealed class ListVmsPage(Db db, Settings settings, TimeProvider time) : P
 {
     public IReadOnlyList<VmRow> Vms { get; private set; } = [];
 
+    /// <summary>Which version of them this page shows.</summary>
+    public string Seen { get; private set; } = "";
+
     public BalanceRow Balance { get; private set; } = null!;
 
     public bool HasKey { get; private set; }
@@ -24,6 +27,7 @@ public sealed class ListVmsPage(Db db, Settings settings, TimeProvider time) : P
     {
         var email = Actor.Of(HttpContext).Email;
         var now = time.GetUtcNow().UtcDateTime;
+        Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.ListVersion, new { email }, cancel));
         Vms = await db.ListAsync<VmRow>(VmSql.List, new { email, now }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
         HasKey = await db.FindAsync<long>(SshKeySql.Count, new { email }, cancel) > 0;

@@ -17,6 +17,9 @@ public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, TimeProv
 
     public VmRow Vm { get; private set; } = null!;
 
+    /// <summary>Which version of it this page shows.</summary>
+    public string Seen { get; private set; } = "";
+
     public string ImageTitle { get; private set; } = "";
 
     public decimal Cost { get; private set; }
@@ -51,7 +54,10 @@ public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, TimeProv
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
-        if (await db.FindAsync<VmRow>(VmSql.Find, new { id = Id, email = Actor.Of(HttpContext).Email }, cancel) is not { } vm)
+        var owned = new { id = Id, email = Actor.Of(HttpContext).Email };
+        // First of all, so that a change while the rest is read is told.
+        Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.Version, owned, cancel));
+        if (await db.FindAsync<VmRow>(VmSql.Find, owned, cancel) is not { } vm)
             return Problems.Page(Vms.NotFound);
         Vm = vm;
         ImageTitle = await db.FindAsync<string>(VmPageSql.ImageTitle, new { id = vm.Image }, cancel) ?? vm.Image;

@@ -70,7 +70,7 @@ public static class VmSql
         -- VmSql.List
         SELECT {Columns}
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id
-        WHERE v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now - interval '1 day'))
+        WHERE v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
         ORDER BY v.created DESC, v.id
         """;
 

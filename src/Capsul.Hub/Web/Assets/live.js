@@ -31,6 +31,7 @@ function replace(next, title) {
   const focused = live.contains(document.activeElement) ? path(document.activeElement) : null;
   const open = [...live.querySelectorAll("details")].map(d => d.open);
   last = next.innerHTML;
+  for (const attribute of next.attributes) live.setAttribute(attribute.name, attribute.value);
   live.replaceChildren(...document.adoptNode(next).childNodes);
   [...live.querySelectorAll("details")].forEach((d, i) => { d.open = open[i] ?? d.open; });
   if (focused) live.querySelector(focused)?.focus({ preventScroll: true });

@@ -27,7 +27,7 @@ public sealed class RealHypervisor : IAsyncLifetime
     public Sandbox Sandbox { get; private set; } = null!;
 
     /// <summary>Where images are kept between test runs.</summary>
-    public static string ImageFolder => Environment.GetEnvironmentVariable("CAPSUL_TEST_IMAGES") is { Length: > 0 } set ? set : "/var/cache/capsul/images";
+    public static string ImageFolder => Environment.GetEnvironmentVariable("TEST_IMAGES") is { Length: > 0 } set ? set : "/var/cache/capsul/images";
 
     public async ValueTask InitializeAsync()
     {
@@ -112,7 +112,8 @@ public sealed class RealHypervisor : IAsyncLifetime
         listener.Start();
         var relay = RelayAsync(listener, vm);
         var result = await new Command("ssh", "-i", KeyFile, "-p", ((IPEndPoint)listener.LocalEndpoint).Port.ToString(), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
-            "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", $"{user}@127.0.0.1", command) { Timeout = TimeSpan.FromSeconds(60) }.TryRunAsync(CancellationToken.None);
+            "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", $"{user}@127.0.0.1", command)
+        { Timeout = TimeSpan.FromSeconds(60) }.TryRunAsync(CancellationToken.None);
         listener.Stop();
         await relay;
         return result;

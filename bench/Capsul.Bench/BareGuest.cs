@@ -1,0 +1,79 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Text;
+using Capsul.Demo;
+using Capsul.Foundation;
+using Capsul.Spoke.Images;
+
+namespace Capsul.Bench;
+
+/// <summary>
+/// The baseline: the same image on the same machine type, started by nobody but QEMU, with user-mode networking. From the start of the
+/// process to the end of an SSH login; disk and seed are made before the clock starts.
+/// </summary>
+sealed class BareGuest(ImageStore images, Image image, string folder, string publicKey, int memoryMb)
+{
+    public async Task<TimeSpan> RunAsync(Visitor visitor, int port, CancellationToken cancel)
+    {
+        var disk = Path.Combine(folder, "bare.qcow2");
+        var seed = Path.Combine(folder, "bare-seed.iso");
+        File.Delete(disk);
+        await new Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", images.Disk(image), disk, "25G").RunAsync(cancel);
+        await WriteSeedAsync(seed, cancel);
+        var clock = Stopwatch.StartNew();
+        using var qemu = Process.Start(Arguments(disk, seed, port))!;
+        try
+        {
+            await AwaitBannerAsync(port, cancel);
+            await visitor.LoginAsync(new SshAddress(image.LoginUser, "127.0.0.1", port), "true", cancel);
+            return clock.Elapsed;
+        }
+        finally
+        {
+            qemu.Kill();
+            await qemu.WaitForExitAsync(CancellationToken.None);
+        }
+    }
+
+    async Task WriteSeedAsync(string iso, CancellationToken cancel)
+    {
+        var files = Directory.CreateDirectory(Path.Combine(folder, "bare-seed")).FullName;
+        await File.WriteAllTextAsync(Path.Combine(files, "user-data"), $"#cloud-config\nhostname: \"bare\"\nssh_authorized_keys:\n  - \"{publicKey.Trim()}\"\n", cancel);
+        await File.WriteAllTextAsync(Path.Combine(files, "meta-data"), "instance-id: bare\nlocal-hostname: bare\n", cancel);
+        await new Command("genisoimage", "-quiet", "-output", iso, "-volid", "cidata", "-joliet", "-rock", files).RunAsync(cancel);
+    }
+
+    ProcessStartInfo Arguments(string disk, string seed, int port)
+    {
+        var info = new ProcessStartInfo("qemu-system-x86_64") { UseShellExecute = false };
+        foreach (var argument in (string[])["-machine", "q35,accel=tcg", "-cpu", "max", "-m", memoryMb.ToString(), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
+            "-kernel", images.Kernel(image)!, "-initrd", images.Initrd(image)!, "-append", image.CommandLine ?? "console=ttyS0",
+            "-drive", $"file={disk},if=virtio,format=qcow2,cache=writeback", "-drive", $"file={seed},if=virtio,format=raw,readonly=on",
+            "-netdev", $"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=n,romfile=",
+            "-serial", $"file:{Path.Combine(folder, "bare.log")}", "-device", "virtio-rng-pci"])
+            info.ArgumentList.Add(argument);
+        return info;
+    }
+
+    /// <summary>User-mode networking accepts before the guest is there, so only a banner counts.</summary>
+    static async Task AwaitBannerAsync(int port, CancellationToken cancel)
+    {
+        while (true)
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            limit.CancelAfter(TimeSpan.FromMilliseconds(500));
+            try
+            {
+                using var client = new TcpClient();
+                await client.ConnectAsync("127.0.0.1", port, limit.Token);
+                var start = new byte[4];
+                await client.GetStream().ReadExactlyAsync(start, limit.Token);
+                if (Encoding.ASCII.GetString(start) == "SSH-") return;
+            }
+            catch (Exception error) when (error is SocketException or IOException or OperationCanceledException && !cancel.IsCancellationRequested)
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(20), cancel);
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Capsul.Hub.Web;
+using Capsul.Tests.Support;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Routing;
+
+namespace Capsul.Tests.House;
+
+/// <summary>Every route has a policy, and is tried as a stranger and as another account.</summary>
+public sealed partial class RouteTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Every_route_names_its_policy()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        var routes = hub.Endpoints.OfType<RouteEndpoint>().ToList();
+        routes.Count.ShouldBeGreaterThan(20);
+        routes.Where(r => Policy(r) is not (Policies.Public or Policies.SignedIn)).Select(r => r.RoutePattern.RawText).ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task A_stranger_is_sent_from_every_signed_in_route_to_the_sign_in_page()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = hub.Address };
+        var tried = 0;
+        foreach (var path in SignedInPaths(hub))
+        {
+            foreach (var method in new[] { HttpMethod.Get, HttpMethod.Post })
+            {
+                using var request = new HttpRequestMessage(method, path);
+                using var answer = await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Cancel);
+                // A route that knows only GET is not there for POST.
+                if (answer.StatusCode is HttpStatusCode.NotFound && path.EndsWith("/events", StringComparison.Ordinal))
+                    continue;
+                answer.StatusCode.ShouldBe(HttpStatusCode.Redirect, $"{method} {path}");
+                answer.Headers.Location!.ToString().ShouldBe("/sign-in");
+                tried++;
+            }
+        }
+        tried.ShouldBeGreaterThan(15);
+    }
+
+    [Fact]
+    public async Task Another_account_finds_nothing_of_ours()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        using var owner = await hub.SignInAsync(Sample.Email, Cancel);
+        using var eve = await hub.SignInAsync("eve@example.org", Cancel);
+        var before = await StateAsync(hub);
+        var tried = 0;
+        foreach (var path in SignedInPaths(hub).Where(p => p.Contains("capsul-", StringComparison.Ordinal) || p.Contains("/1", StringComparison.Ordinal)))
+        {
+            using (var answer = await eve.SendAsync(new HttpRequestMessage(HttpMethod.Get, path), Cancel))
+                answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"GET {path}");
+            using (var answer = await eve.PostAsync("/keys", path, Cancel))
+            {
+                // A page without a form says so in its own way, but changes nothing.
+                if (!IsReadOnly(path))
+                    answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"POST {path}");
+            }
+            if (!path.EndsWith("/events", StringComparison.Ordinal))
+            {
+                using var own = await owner.GetAsync(path, Cancel);
+                own.StatusCode.ShouldBe(HttpStatusCode.OK, $"GET {path} by its owner");
+            }
+            tried++;
+        }
+        tried.ShouldBeGreaterThanOrEqualTo(8);
+        (await StateAsync(hub)).ShouldBe(before);
+    }
+
+    [Fact]
+    public async Task Every_answer_carries_the_headers_that_guard_it()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
+        await Sample.FillAsync(hub, Cancel);
+        using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
+        foreach (var path in (string[])["/", "/sign-out", "/keys", "/balance", "/console", "/vms/new", "/nowhere", "/keys/999/remove", Assets.Url("capsul.css"), "/about-ssh"])
+        {
+            using var answer = await visitor.GetAsync(path, Cancel);
+            answer.Headers.GetValues("Content-Security-Policy").Single().ShouldBe(Headers.ContentSecurityPolicy, path);
+            answer.Headers.GetValues("X-Content-Type-Options").Single().ShouldBe("nosniff", path);
+            answer.Headers.GetValues("Referrer-Policy").Single().ShouldBe("same-origin", path);
+            answer.Headers.GetValues("X-Frame-Options").Single().ShouldBe("DENY", path);
+            answer.Headers.Contains("Server").ShouldBeFalse(path);
+            answer.Headers.CacheControl.ShouldNotBeNull(path);
+        }
+    }
+
+    /// <summary>Paths of the routes for signed-in people, with the ids of the sample in them.</summary>
+    static IEnumerable<string> SignedInPaths(WebHub hub) => hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
+        .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
+        .Select(p => p.StartsWith("/vms/{id", StringComparison.Ordinal) ? Id().Replace(p, "capsul-running000") : Id().Replace(p, "1"))
+        .SelectMany(p => Verb().IsMatch(p) ? new[] { "start", "stop", "restart", "cancel" }.Select(v => Verb().Replace(p, v)) : [p])
+        .Select(p => p.Contains('{', StringComparison.Ordinal) ? throw new InvalidOperationException($"This test does not know what to put into {p}.") : p)
+        .Distinct();
+
+    static bool IsReadOnly(string path) => path.EndsWith("/events", StringComparison.Ordinal) || path == "/vms/capsul-running000";
+
+    static string? Policy(RouteEndpoint route) => route.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy;
+
+    static Task<string?> StateAsync(WebHub hub) => hub.Db.FindAsync<string>(
+        "SELECT (SELECT count(*) FROM ssh_keys) || ' ' || (SELECT string_agg(id || state || wanted, ' ' ORDER BY id) FROM vms) || ' ' || (SELECT count(*) FROM operations WHERE asked IS NOT NULL)",
+        null, Cancel);
+
+    [GeneratedRegex(@"\{id[^}]*\}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Id();
+
+    [GeneratedRegex(@"\{verb.*\}$", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex Verb();
+}

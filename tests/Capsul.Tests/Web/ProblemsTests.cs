@@ -1,0 +1,83 @@
+using System.Net;
+using Capsul.Foundation;
+using Capsul.Hub.Web;
+using Capsul.Tests.Support;
+
+namespace Capsul.Tests.Web;
+
+public sealed class ProblemsTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_database_that_is_away_gives_a_page_that_says_so_and_not_why()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
+        await hub.LoseDatabaseAsync(Cancel);
+        var answer = await visitor.GetAsync("/balance", Cancel).ReadAsync(Cancel);
+        answer.Status.ShouldBe(503);
+        answer.Page.ShouldContain("The database does not answer");
+        answer.Page.ShouldNotContain("Npgsql");
+        answer.Page.ShouldNotContain("Exception");
+    }
+
+    [Fact]
+    public async Task A_bug_gives_a_page_without_its_details()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
+        await hub.Db.ExecuteAsync("ALTER TABLE ssh_keys RENAME COLUMN fingerprint TO gone", null, Cancel);
+        var answer = await visitor.GetAsync("/keys", Cancel).ReadAsync(Cancel);
+        answer.Status.ShouldBe(500);
+        answer.Page.ShouldContain("Something broke");
+        answer.Page.ShouldNotContain("fingerprint");
+    }
+
+    [Fact]
+    public async Task More_than_any_form_needs_is_refused()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
+        var answer = await visitor.PostAsync("/keys", Cancel, ("Key", new string('a', 100_000)), ("Name", "")).ReadAsync(Cancel);
+        answer.Status.ShouldBeOneOf(400, 413);
+        answer.Page.ShouldContain("<h1>");
+    }
+
+    [Fact]
+    public async Task Whoever_asks_too_often_gets_a_page_that_says_so()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = hub.Visit();
+        var statuses = new List<HttpStatusCode>();
+        string page = "";
+        for (var i = 0; i < 3000 && page.Length == 0; i++)
+        {
+            using var answer = await visitor.GetAsync(Assets.Url("favicon.svg"), Cancel);
+            statuses.Add(answer.StatusCode);
+            if (answer.StatusCode == HttpStatusCode.TooManyRequests)
+                page = Visitor.Plain(await answer.Content.ReadAsStringAsync(Cancel));
+        }
+        page.ShouldContain("too often in too short a time");
+        statuses.Count.ShouldBeGreaterThan(Limits.Burst);
+    }
+
+    [Fact]
+    public void Each_kind_of_problem_has_a_page_of_its_own_status()
+    {
+        foreach (var kind in Enum.GetValues<ProblemKind>())
+        {
+            var (title, sentence) = Problems.Explain(new Problem(kind, "x").HttpStatus);
+            title.ShouldNotBe("Something broke", kind.ToString());
+            sentence.ShouldNotBeEmpty();
+        }
+    }
+
+    [Fact]
+    public async Task The_page_of_problems_itself_is_not_found()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = hub.Visit();
+        (await visitor.GetAsync(Problems.Path, Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
+    }
+}
