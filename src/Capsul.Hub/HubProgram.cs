@@ -187,6 +187,11 @@ public sealed partial class HubProgram : IAsyncDisposable
             throw new ProblemException(ProblemKind.Conflict,
                 $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port (CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
         }
+        catch (System.Net.Sockets.SocketException error)
+        {
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The Hub cannot listen: {error.Message}. Check CAPSUL_LISTEN={settings.Listen}, CAPSUL_LINK_LISTEN={settings.LinkListen} and their ports.", null, error);
+        }
     }
 
     async Task WorkAsync(CancellationToken cancel)

@@ -33,9 +33,9 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
     {
         lifetime = cancel;
         applied.Load();
-        await hypervisor.PrepareAsync(cancel);
+        await PrepareAsync(cancel);
         foreach (var record in records.LoadAll())
-            Keep(record);
+            Keep(MakeKeeper(record));
         var line = new Line(this, settings, identity, hypervisor, images, applied, time, logs.CreateLogger<Line>());
         tell = line.Tell;
         try
@@ -45,6 +45,18 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
         finally
         {
             await Task.WhenAll(running.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    async Task PrepareAsync(CancellationToken cancel)
+    {
+        try
+        {
+            await hypervisor.PrepareAsync(cancel);
+        }
+        catch (HypervisorException error)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"The hypervisor is not ready: {error.Message} See: capsul doctor", null, error);
         }
     }
 
@@ -69,7 +81,7 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
             }
             foreach (var vm in wanted.Vms)
                 await WantAsync(vm, cancel);
-            await applied.AdvanceAsync(wanted.Epoch, wanted.Generation, cancel);
+            await AdvanceAsync(wanted, cancel);
             return true;
         }
         finally
@@ -78,18 +90,41 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
         }
     }
 
+    /// <summary>
+    /// When the disk is full it is only kept in mind, and written with the next message: VMs must be removable on such a host, and
+    /// after a crash the Hub says everything again.
+    /// </summary>
+    async Task AdvanceAsync(Wanted wanted, CancellationToken cancel)
+    {
+        try
+        {
+            await applied.AdvanceAsync(wanted.Epoch, wanted.Generation, cancel);
+        }
+        catch (IOException error)
+        {
+            Log.NotKept(log, wanted.Epoch, wanted.Generation, error.Message);
+        }
+    }
+
     async Task WantAsync(WantedVm wanted, CancellationToken cancel)
     {
         if (keepers.TryGetValue(wanted.Id, out var keeper) && await keeper.WantAsync(wanted, cancel)) return;
         // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and reports "gone".
-        var record = new VmRecord(wanted, wanted.Restarts, 0, 0, []);
-        await records.SaveAsync(record, cancel);
-        Keep(record);
+        keeper = MakeKeeper(new VmRecord(wanted, wanted.Restarts, 0, 0, []));
+        await keeper.WriteDownAsync(cancel);
+        Keep(keeper);
     }
 
-    void Keep(VmRecord record)
+    /// <summary>Every VM is looked at now.</summary>
+    public void LookAtAll()
     {
-        var keeper = new VmKeeper(record, hypervisor, records, settings, report => tell(report), time, log);
+        foreach (var keeper in keepers.Values) keeper.Look();
+    }
+
+    VmKeeper MakeKeeper(VmRecord record) => new(record, hypervisor, records, settings, report => tell(report), time, log);
+
+    void Keep(VmKeeper keeper)
+    {
         keepers[keeper.Id] = keeper;
         running[keeper] = RunKeeperAsync(keeper, lifetime);
         foreach (var done in running.Where(r => r.Value.IsCompleted)) running.TryRemove(done.Key, out _);
@@ -123,5 +158,8 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
     {
         [LoggerMessage(420, LogLevel.Warning, "Refused a message of epoch {Epoch}, generation {Generation}: {AppliedEpoch}/{AppliedGeneration} was taken in already")]
         public static partial void Refused(ILogger log, long epoch, long generation, long appliedEpoch, long appliedGeneration);
+
+        [LoggerMessage(421, LogLevel.Error, "It could not be written down that epoch {Epoch}, generation {Generation} was taken in: {Why}")]
+        public static partial void NotKept(ILogger log, long epoch, long generation, string why);
     }
 }

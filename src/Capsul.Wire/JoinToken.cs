@@ -20,8 +20,14 @@ public sealed record JoinToken(string Address, string Fingerprint, string Secret
     {
         if (text.Trim().Split('.') is not [Prefix, var address, { Length: 64 } fingerprint, { Length: > 0 } secret] || !Base64Url.IsValid(address))
             return null;
-        return new JoinToken(Encoding.UTF8.GetString(Base64Url.DecodeFromChars(address)), fingerprint, secret);
+        var where = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(address));
+        return IsAddress(where) ? new JoinToken(where, fingerprint, secret) : null;
     }
+
+    /// <summary>Whether a text is HOST:PORT and nothing else.</summary>
+    public static bool IsAddress(string text) =>
+        Uri.TryCreate($"https://{text}/", UriKind.Absolute, out var uri) && uri.Authority.Length > 0 && uri.AbsolutePath == "/" && uri.Query.Length == 0
+        && uri.UserInfo.Length == 0 && text.LastIndexOf(':') is > 0 and var colon && int.TryParse(text.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture, out var port) && port is > 0 and <= 65535;
 
     /// <summary>What the Hub keeps of it: SHA-256 of the secret.</summary>
     public static byte[] Hash(string secret) => SHA256.HashData(Encoding.UTF8.GetBytes(secret));

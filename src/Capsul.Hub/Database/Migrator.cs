@@ -84,7 +84,7 @@ public sealed partial class Migrator(Db db, ILogger log)
 
     static string Explain(Exception error, NpgsqlConnectionStringBuilder parts)
     {
-        var where = $"{parts.Host}:{parts.Port}, database {parts.Database}";
+        var where = $"{parts.Host}:{parts.Port}, database {parts.Database ?? parts.Username}";
         return error is PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused
             ? $"PostgreSQL at {where} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE."
             : error is PostgresException other

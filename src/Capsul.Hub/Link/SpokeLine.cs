@@ -104,12 +104,19 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         if (known is null && report.Power != Power.Gone) Log.Stranger(log, host, report.Id);
     }
 
-    Task TakeInAsync(Heartbeat heartbeat, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    async Task TakeInAsync(Heartbeat heartbeat, CancellationToken cancel)
     {
-        await HoldSeatAsync(transaction, cancel);
-        return await transaction.ExecuteAsync(HostSql.Heartbeat, new
-        { id = host, now = Now(), answers = heartbeat.HypervisorAnswers, diskFreeMb = heartbeat.DiskFreeMb, problem = heartbeat.Problem }, cancel);
-    }, cancel);
+        var wasOnline = await db.InTransactionAsync(async transaction =>
+        {
+            await HoldSeatAsync(transaction, cancel);
+            return await transaction.FindAsync<bool?>(HostSql.Heartbeat, new
+            { id = host, now = Now(), answers = heartbeat.HypervisorAnswers, diskFreeMb = heartbeat.DiskFreeMb, problem = heartbeat.Problem }, cancel);
+        }, cancel);
+        if (wasOnline is null) throw new RpcException(new Status(StatusCode.PermissionDenied, "This host was revoked."));
+        // What it holds may have been forgotten in between (HostHealth), and it only reports what changes: the next line begins with everything.
+        if (wasOnline == false && heartbeat.HypervisorAnswers)
+            throw new RpcException(new Status(StatusCode.Unavailable, "It was not heard of for a while and must say anew what is there."));
+    }
 
     async Task WriteAsync(IServerStreamWriter<HubMessage> down, CancellationToken cancel)
     {

@@ -10,7 +10,7 @@ public sealed class AppliedState(string folder)
 
     string File => Path.Combine(folder, "applied.json");
 
-    Pair pair = new(0, 0);
+    Pair pair = new(0, 0), written = new(0, 0);
 
     public long Epoch => pair.Epoch;
 
@@ -21,7 +21,7 @@ public sealed class AppliedState(string folder)
         if (!System.IO.File.Exists(File)) return;
         try
         {
-            pair = JsonSerializer.Deserialize<Pair>(System.IO.File.ReadAllText(File)) ?? throw new JsonException("empty");
+            pair = written = JsonSerializer.Deserialize<Pair>(System.IO.File.ReadAllText(File)) ?? throw new JsonException("empty");
         }
         catch (JsonException error)
         {
@@ -34,10 +34,12 @@ public sealed class AppliedState(string folder)
     public bool Allows(long epoch, long generation) => epoch > pair.Epoch || (epoch == pair.Epoch && generation >= pair.Generation);
 
     /// <summary>Writes the pair down. After the wishes themselves are on disk, so that a crash in between only repeats them.</summary>
+    /// <exception cref="IOException">It could not be written; it holds all the same while this process lives.</exception>
     public async Task AdvanceAsync(long epoch, long generation, CancellationToken cancel)
     {
-        if (epoch == pair.Epoch && generation == pair.Generation) return;
         pair = new Pair(epoch, generation);
+        if (pair == written) return;
         await DataFolder.WriteWholeAsync(File, JsonSerializer.SerializeToUtf8Bytes(pair), cancel);
+        written = pair;
     }
 }

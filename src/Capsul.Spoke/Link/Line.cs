@@ -141,7 +141,7 @@ public sealed partial class Line(
 
     async Task BeatAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
     {
-        var (known, nextBeat) = (Catalogue(), DateTimeOffset.MinValue);
+        var (known, nextBeat, answered) = (Catalogue(), DateTimeOffset.MinValue, true);
         while (true)
         {
             // New images are told at once: somebody may be waiting for the one that was just built.
@@ -152,7 +152,11 @@ public sealed partial class Line(
             }
             if (time.GetUtcNow() >= nextBeat)
             {
-                await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = await HeartbeatAsync(cancel) }, cancel);
+                var heartbeat = await HeartbeatAsync(cancel);
+                // Gone silent or come back: what is said of the VMs should change as soon as what is said of the host.
+                if (heartbeat.HypervisorAnswers != answered) spoke.LookAtAll();
+                answered = heartbeat.HypervisorAnswers;
+                await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
                 nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
             }
             await Task.Delay(FactsEvery, time, cancel);

@@ -1,6 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
-using System.Text;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Wire;
@@ -32,6 +29,8 @@ public sealed partial class VmKeeper(
     long round;
     Relay? relay;
     bool seenOn, ended;
+    /// <summary>The record is not on disk as it is here, because it could not be written.</summary>
+    bool unwritten;
 
     public string Id => record.Wanted.Id;
 
@@ -39,23 +38,37 @@ public sealed partial class VmKeeper(
     public VmReport Last => last;
 
     /// <summary>
-    /// Takes in a new wish; an older one changes nothing. Kept on disk before this returns. False: this keeper's VM is gone and it has
-    /// ended; a newer wish needs a new keeper.
+    /// Takes in a new wish; an older one changes nothing. Kept on disk before this returns, unless the disk is full. False: this keeper's
+    /// VM is gone and it has ended; a newer wish needs a new keeper.
     /// </summary>
     public async Task<bool> WantAsync(WantedVm wanted, CancellationToken cancel)
     {
-        VmRecord next;
         lock (gate)
         {
             if (ended) return false;
             if (wanted.Generation <= record.Wanted.Generation) return true;
             // The address is kept when a later message, about a VM on its way out, no longer has it.
             if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (record.Wanted.Address, record.Wanted.Mac);
-            next = record = record with { Wanted = wanted };
+            record = record with { Wanted = wanted };
         }
-        await records.SaveAsync(next, cancel);
+        await WriteDownAsync(cancel);
         Wake(interrupt: true);
         return true;
+    }
+
+    /// <summary>Writes the record. Where that fails it is tried again before anything is made or started; removing does not need it.</summary>
+    public async Task WriteDownAsync(CancellationToken cancel)
+    {
+        unwritten = true;
+        try
+        {
+            await records.SaveAsync(record, cancel);
+            unwritten = false;
+        }
+        catch (IOException error)
+        {
+            Log.NotWritten(log, Id, error.Message);
+        }
     }
 
     /// <summary>Something may have changed: look.</summary>
@@ -150,6 +163,8 @@ public sealed partial class VmKeeper(
                 Report(Power.Off, Phase.None);
                 return false;
             case Power.On:
+                if (unwritten) await WriteDownAsync(cancel);
+                if (unwritten) throw new HypervisorException("The host's disk is full.", final: true);
                 await TurnOnAsync(wanted, wait, cancel);
                 return false;
             default:
@@ -207,6 +222,12 @@ public sealed partial class VmKeeper(
             if (await TurnedItselfOffAsync(wanted, cancel)) return;
             await StartAsync(cancel);
         }
+        else if (!seenOn)
+        {
+            // This Spoke did not see it start: the one before may have been killed in the middle of that, with the machine on and its
+            // address not served yet. The verb does what is missing.
+            await hypervisor.StartAsync(record.Spec, cancel);
+        }
         await KeepAsync(record with { RestartsDone = Math.Max(record.RestartsDone, wanted.Restarts) }, cancel);
         seenOn = true;
         await AwaitSshAsync(wait, cancel);
@@ -238,80 +259,6 @@ public sealed partial class VmKeeper(
         Report(Power.On, Phase.Started);
     }
 
-    /// <summary>
-    /// Until SSH answers and the host keys were read over the console. The console is looked at often and the network seldom: a guest
-    /// that is not up yet leaves the kernel with an unanswered ARP question, which makes the next try slower, not faster.
-    /// </summary>
-    async Task AwaitSshAsync(CancellationToken wait, CancellationToken cancel)
-    {
-        await EnsureRelayAsync(cancel);
-        if (last.Phase == Phase.Ready && last.Power == Power.On && last.Generation == round) return;
-        Report(Power.On, Phase.Booting);
-        var (began, nextDial, nextTail, answers) = (time.GetUtcNow(), time.GetUtcNow(), time.GetUtcNow() + TailEvery, false);
-        while (true)
-        {
-            var console = await hypervisor.ConsoleTailAsync(Id, ConsoleBytes, cancel);
-            var keys = ConsoleText.HostKeys(console);
-            var now = time.GetUtcNow();
-            if (!answers && (keys.Count > 0 || now >= nextDial))
-            {
-                nextDial = now + BannerLimit;
-                answers = await HasBannerAsync(wait);
-                if (answers) Report(Power.On, Phase.Ssh);
-            }
-            if (answers && keys.Count > 0)
-            {
-                await KeepAsync(record with { HostKeys = keys }, cancel);
-                Report(Power.On, Phase.Ready);
-                return;
-            }
-            if (await hypervisor.FindAsync(Id, cancel) != DomainPower.On)
-            {
-                Look();
-                return; // The next round finds out why.
-            }
-            if (now >= nextTail)
-            {
-                nextTail = now + TailEvery;
-                Report(Power.On, last.Phase, ConsoleText.Tail(console, Protocol.ConsoleTailBytes));
-            }
-            // A guest that has not come up by now may never (its owner may have closed the port): no need to stare.
-            await PauseAsync(now - began < Patience ? Glance : BannerLimit, wait);
-        }
-    }
-
-    async Task EnsureRelayAsync(CancellationToken cancel)
-    {
-        if (relay is not null) return;
-        relay = Relay.Open(settings.RelayAddress, settings.RelayPorts, record.SshPort, hypervisor, IPAddress.Parse(record.Wanted.Address), log);
-        await KeepAsync(record with { SshPort = relay.Port }, cancel);
-    }
-
-    async Task CloseRelayAsync()
-    {
-        if (relay is null) return;
-        await relay.DisposeAsync();
-        relay = null;
-    }
-
-    /// <summary>Whether something that speaks SSH answers on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).</summary>
-    async Task<bool> HasBannerAsync(CancellationToken wait)
-    {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(wait);
-        limit.CancelAfter(BannerLimit);
-        try
-        {
-            await using var stream = await hypervisor.DialAsync(IPAddress.Parse(record.Wanted.Address), 22, limit.Token);
-            var start = new byte[4];
-            await stream.ReadExactlyAsync(start, limit.Token);
-            return Encoding.ASCII.GetString(start) == "SSH-";
-        }
-        catch (Exception error) when (error is IOException or SocketException or HypervisorException || (error is OperationCanceledException && !wait.IsCancellationRequested))
-        {
-            return false;
-        }
-    }
-
     async Task ReportProblemAsync(HypervisorException error, CancellationToken cancel)
     {
         var tail = "";
@@ -334,7 +281,9 @@ public sealed partial class VmKeeper(
         lock (gate)
         {
             // Only what the keeper knows; a wish that came in between stays.
-            record = next = next with { Wanted = record.Wanted };
+            next = next with { Wanted = record.Wanted };
+            if (next.Equals(record)) return Task.CompletedTask;
+            record = next;
         }
         return records.SaveAsync(next, cancel);
     }
@@ -367,6 +316,9 @@ public sealed partial class VmKeeper(
     {
         [LoggerMessage(410, LogLevel.Warning, "VM {Vm}: {Why}")]
         public static partial void Failed(ILogger log, string vm, string why);
+
+        [LoggerMessage(412, LogLevel.Error, "VM {Vm}: its record could not be written: {Why}")]
+        public static partial void NotWritten(ILogger log, string vm, string why);
 
         [LoggerMessage(411, LogLevel.Error, "VM {Vm}: unexpected")]
         public static partial void Threw(ILogger log, string vm, Exception error);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Invocation;
 using Capsul.Foundation;
 using Command = System.CommandLine.Command;
 
@@ -34,6 +35,7 @@ public static class CommandLine
         var parsed = Make().Parse(args);
         try
         {
+            if (parsed.Action is ParseErrorAction && args.Length > 0) throw new ProblemException(ProblemKind.Invalid, WrongUse(parsed));
             return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = StopLimit });
         }
         catch (ProblemException error)
@@ -45,6 +47,20 @@ public static class CommandLine
         {
             return 130;
         }
+    }
+
+    /// <summary>What is wrong with the line that was typed. The parser's first complaint is often "a command is missing", where the next one says which word it did not know.</summary>
+    static string WrongUse(ParseResult parsed)
+    {
+        var errors = parsed.Errors.Select(e => e.Message.Trim()).ToList();
+        var says = errors.Find(e => e.StartsWith("Unrecognized", StringComparison.Ordinal)) ?? errors[0];
+        // The rest would be the name of a type of .NET's.
+        says = says.Split(" as expected type", 2)[0].TrimEnd('.', ':');
+        var verb = string.Join(' ', Line(parsed.CommandResult));
+        return $"{says}. See: {verb} --help";
+
+        static IEnumerable<string> Line(System.CommandLine.Parsing.CommandResult command) =>
+            command.Parent is System.CommandLine.Parsing.CommandResult above ? Line(above).Append(command.Command.Name) : ["capsul"];
     }
 
     /// <summary>A verb without more than this.</summary>

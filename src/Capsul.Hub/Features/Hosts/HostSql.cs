@@ -72,13 +72,15 @@ public static class HostSql
         -- HostSql.SaveFacts
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor, cpus = @cpus,
             memory_mb = @memoryMb, disk_free_mb = @diskFreeMb
-        WHERE id = @id
+        WHERE id = @id AND state = 'joined'
         """;
 
+    /// <summary>Gives whether the host was online before.</summary>
     public const string Heartbeat = """
         -- HostSql.Heartbeat
         UPDATE hosts SET online = @answers, last_seen = CASE WHEN @answers THEN @now ELSE last_seen END, disk_free_mb = @diskFreeMb, problem = @problem
-        WHERE id = @id
+        FROM (SELECT online FROM hosts WHERE id = @id FOR UPDATE) AS before
+        WHERE id = @id AND state = 'joined' RETURNING before.online
         """;
 
     public const string Offline = """

@@ -1,0 +1,114 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Capsul.Foundation;
+
+namespace Capsul.Tests.Support;
+
+/// <summary>The built executable, run as a person runs it: a process of its own, with its own environment and data folder.</summary>
+public sealed class CapsulProgram : IAsyncDisposable
+{
+    static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(60);
+
+    readonly Process process;
+    readonly StringBuilder said = new();
+    readonly Lock gate = new();
+
+    CapsulProgram(Process process) => this.process = process;
+
+    /// <summary>It lies beside the tests, because they refer to it.</summary>
+    public static string File { get; } = Path.Combine(AppContext.BaseDirectory, "capsul");
+
+    public int Id => process.Id;
+
+    public bool HasExited => process.HasExited;
+
+    /// <summary>Everything it has printed so far, both streams.</summary>
+    public string Said
+    {
+        get
+        {
+            lock (gate) return said.ToString();
+        }
+    }
+
+    /// <summary>Runs a verb to its end.</summary>
+    public static Task<CommandResult> RunAsync(IReadOnlyDictionary<string, string> environment, CancellationToken cancel, params string[] arguments) =>
+        new Command(File, arguments) { Environment = Changes(environment), Timeout = TimeSpan.FromMinutes(2) }.TryRunAsync(cancel);
+
+    /// <summary>Starts a verb that goes on until it is stopped.</summary>
+    public static CapsulProgram Start(IReadOnlyDictionary<string, string> environment, params string[] arguments)
+    {
+        var info = new ProcessStartInfo(File) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        foreach (var argument in arguments) info.ArgumentList.Add(argument);
+        foreach (var (name, value) in Changes(environment))
+        {
+            if (value is null) info.Environment.Remove(name);
+            else info.Environment[name] = value;
+        }
+        var started = new CapsulProgram(Process.Start(info)!);
+        started.process.OutputDataReceived += (_, line) => started.Hear(line.Data);
+        started.process.ErrorDataReceived += (_, line) => started.Hear(line.Data);
+        started.process.BeginOutputReadLine();
+        started.process.BeginErrorReadLine();
+        return started;
+    }
+
+    /// <summary>Waits until it has printed a text; fails with all it said when it ends before.</summary>
+    public Task AwaitSaidAsync(string text, TimeSpan limit) => Until.TrueAsync($"\"{text}\" in what {string.Join(' ', process.StartInfo.ArgumentList)} says:\n{Said}", limit, () =>
+    {
+        if (Said.Contains(text, StringComparison.Ordinal)) return Task.FromResult(true);
+        return HasExited ? throw new InvalidOperationException($"It ended with exit code {process.ExitCode}:\n{Said}") : Task.FromResult(false);
+    });
+
+    /// <summary>TERM, STOP, CONT, KILL …</summary>
+    public Task SignalAsync(string signal) => SignalAsync(signal, process.Id);
+
+    public static Task SignalAsync(string signal, int pid) => new Command("kill", $"-{signal}", pid.ToString()).RunAsync(CancellationToken.None);
+
+    /// <summary>Waits until it has ended; gives its exit code.</summary>
+    public async Task<int> EndAsync()
+    {
+        using var limit = new CancellationTokenSource(EndLimit);
+        await process.WaitForExitAsync(limit.Token);
+        return process.ExitCode;
+    }
+
+    /// <summary>As a power cut does it.</summary>
+    public async Task KillAsync()
+    {
+        if (!process.HasExited) process.Kill();
+        await EndAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await KillAsync();
+        process.Dispose();
+    }
+
+    /// <summary>A port that was free a moment ago.</summary>
+    public static int FreePort()
+    {
+        using var probe = new TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port;
+    }
+
+    /// <summary>What the tests themselves were started with must not leak in: an unknown CAPSUL_ name is refused.</summary>
+    static Dictionary<string, string?> Changes(IReadOnlyDictionary<string, string> environment)
+    {
+        var changes = new Dictionary<string, string?>(StringComparer.Ordinal);
+        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal)))
+            changes[name] = null;
+        foreach (var (name, value) in environment) changes[name] = value;
+        return changes;
+    }
+
+    void Hear(string? line)
+    {
+        if (line is null) return;
+        lock (gate) said.AppendLine(line);
+    }
+}

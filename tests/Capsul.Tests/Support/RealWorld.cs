@@ -1,0 +1,244 @@
+using System.Net.Sockets;
+using Capsul.Demo;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Capsul.Tests.Spoke.Hypervisor;
+using Microsoft.Extensions.Logging.Abstractions;
+using Person = Capsul.Demo.Visitor;
+
+namespace Capsul.Tests.Support;
+
+/// <summary>
+/// A Hub and a Spoke as two processes of the built program, each with a data folder of its own, real libvirt and real guests. Used
+/// through the front door; what is left behind is looked for behind the scenes. All of it is gone afterwards.
+/// </summary>
+public sealed class RealWorld : IAsyncDisposable
+{
+    public const string Email = "newcomer@example.org";
+
+    public static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60), RunLimit = TimeSpan.FromSeconds(120), EndLimit = TimeSpan.FromSeconds(60);
+
+    static int count;
+
+    readonly Dictionary<string, string> common;
+    readonly string spokeFolder;
+    readonly string linkPort = CapsulProgram.FreePort().ToString();
+    TestDatabase? database;
+
+    RealWorld(Dictionary<string, string> common, string spokeFolder) => (this.common, this.spokeFolder) = (common, spokeFolder);
+
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public CapsulProgram? Hub { get; private set; }
+
+    public CapsulProgram? Spoke { get; private set; }
+
+    public Uri Address { get; } = new($"http://127.0.0.1:{CapsulProgram.FreePort()}/");
+
+    public FrontDoor Door { get; private set; } = null!;
+
+    public Person Person { get; private set; } = null!;
+
+    /// <summary>The Hub's database, for looking only.</summary>
+    public Db Db { get; private set; } = null!;
+
+    public Dictionary<string, string> HubEnvironment { get; private set; } = null!;
+
+    public Dictionary<string, string> SpokeEnvironment { get; private set; } = null!;
+
+    public Settings SpokeSettings => Settings.Load(SpokeEnvironment);
+
+    /// <summary>Prepares folders and environments; starts nothing.</summary>
+    /// <param name="spokeFolder">Data folder of the Spoke; null: a new one.</param>
+    /// <param name="ownDatabase">The Hub runs a private cluster, as on a real machine; otherwise it uses a database of the run's.</param>
+    public static async Task<RealWorld> PrepareAsync(bool ownDatabase, string? spokeFolder, params (string Name, string Value)[] changes)
+    {
+        // Twenty ports that no other world of this run uses, and hardly one of another run.
+        var relays = 23_000 + 20 * ((Environment.ProcessId * 7 + Interlocked.Increment(ref count)) % 400);
+        var common = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_ENVIRONMENT"] = "development",
+            ["CAPSUL_IMAGES"] = RealHypervisor.ImageFolder,
+            ["CAPSUL_KVM"] = "off",
+            ["CAPSUL_POSTGRES_FSYNC"] = "off",
+            ["CAPSUL_RELAY_PORTS"] = $"{relays}-{relays + 19}",
+        };
+        foreach (var (name, value) in changes) common[name] = value;
+        await RealHypervisor.TinyAsync(new ImageStore(RealHypervisor.ImageFolder), Cancel);
+        var world = new RealWorld(common, spokeFolder ?? TestFolder.Make("spoke"));
+        world.HubEnvironment = new(common, StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("hub"),
+            ["CAPSUL_PORT"] = world.Address.Port.ToString(),
+            ["CAPSUL_LINK_PORT"] = world.linkPort,
+        };
+        world.SpokeEnvironment = new(common, StringComparer.Ordinal) { ["CAPSUL_DATA"] = world.spokeFolder };
+        if (!ownDatabase)
+        {
+            world.database = await TestDatabase.CreateAsync();
+            world.HubEnvironment["CAPSUL_DATABASE"] = world.database.ConnectionString;
+        }
+        return world;
+    }
+
+    /// <summary>Hub and Spoke run and know each other; a person has signed in, with a key and 20 dollars; the tiny image is offered.</summary>
+    public static async Task<RealWorld> StartAsync(bool ownDatabase = false, string? spokeFolder = null, params (string Name, string Value)[] changes)
+    {
+        var world = await PrepareAsync(ownDatabase, spokeFolder, changes);
+        try
+        {
+            await world.StartHubAsync();
+            await world.JoinAsync("rack1");
+            world.StartSpoke();
+            await world.MeetAsync();
+            return world;
+        }
+        catch
+        {
+            await world.DisposeAsync();
+            throw;
+        }
+    }
+
+    public async Task StartHubAsync()
+    {
+        Hub = CapsulProgram.Start(HubEnvironment, "up", "--hub");
+        await Hub.AwaitSaidAsync("Capsul answers at", StartLimit);
+        if (Db is not null) return;
+        Db = new Db(database?.ConnectionString
+            ?? (await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel)).ConnectionString);
+        Door = new FrontDoor(Address);
+        Person = new Person(Door, TestFolder.Make("person"));
+    }
+
+    /// <summary>As an operator does it: a token on the Hub, carried to the host.</summary>
+    public async Task JoinAsync(string host)
+    {
+        var invited = await CapsulProgram.RunAsync(HubEnvironment, Cancel, "host", "invite", host);
+        invited.ExitCode.ShouldBe(0, invited.Error);
+        var joined = await CapsulProgram.RunAsync(SpokeEnvironment, Cancel, "spoke", "join", invited.Output.Trim());
+        joined.ExitCode.ShouldBe(0, joined.Error);
+    }
+
+    public void StartSpoke() => Spoke = CapsulProgram.Start(SpokeEnvironment, "up", "--spoke");
+
+    async Task MeetAsync()
+    {
+        await Door.SignInAsync(Email, Cancel);
+        await Person.AddKeyAsync(Cancel);
+        await Person.TopUpAsync("20", Cancel);
+        await AwaitImageAsync(TinyImage.Id);
+    }
+
+    public Task AwaitImageAsync(string image) => Until.TrueAsync($"the form offers {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
+        Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
+        : (await Door.PageAsync("/vms/new", Cancel)).Contains($"value=\"{image}\"", StringComparison.Ordinal)
+            && await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM hosts WHERE online)", null, Cancel));
+
+    /// <summary>A tiny VM that runs and lets its owner in.</summary>
+    public async Task<(string Id, SshAddress Ssh)> MakeVmAsync()
+    {
+        var id = await Person.CreateAsync("f1-xs", TinyImage.Id, "tiny", Cancel);
+        return (id, await AwaitRunningAsync(id));
+    }
+
+    public async Task<SshAddress> AwaitRunningAsync(string id)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        limit.CancelAfter(RunLimit);
+        return await Person.AwaitRunningAsync(id, _ => { }, limit.Token);
+    }
+
+    /// <summary>One value of the VM's row.</summary>
+    public Task<string?> ColumnAsync(string id, string column) => Db.FindAsync<string>($"SELECT {column}::text FROM vms WHERE id = @id", new { id }, Cancel);
+
+    public Task AwaitColumnAsync(string id, string column, string value, TimeSpan limit) =>
+        Until.TrueAsync($"{column} of {id} is {value}", limit, async () => await ColumnAsync(id, column) == value);
+
+    public async Task<bool> IsChargedAsync(string id) =>
+        await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))", new { id }, Cancel);
+
+    /// <summary>Whether anything was ever charged for it.</summary>
+    public async Task<bool> WasChargedAsync(string id) =>
+        await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id)", new { id }, Cancel);
+
+    /// <summary>Neither the Hub nor the host has anything left of a VM: address, charge, domain, disk, DHCP entry, record, QEMU, relay port.</summary>
+    public async Task ShouldBeGoneAsync(string id, int relayPort = 0)
+    {
+        (await Db.FindAsync<int>("SELECT count(*)::integer FROM addresses WHERE vm = @id", new { id }, Cancel)).ShouldBe(0, "its address is still taken");
+        (await IsChargedAsync(id)).ShouldBeFalse("it is still charged");
+        (await VirshAsync("list", "--all", "--name")).ShouldNotContain(id);
+        (await VirshAsync("vol-list", "capsul")).ShouldNotContain(id);
+        (await VirshAsync("net-dumpxml", "capsul")).ShouldNotContain(id);
+        Directory.EnumerateFileSystemEntries(Path.Combine(spokeFolder, "spoke"), $"*{id}*", SearchOption.AllDirectories).ShouldBeEmpty();
+        Qemus(id).ShouldBeEmpty();
+        if (relayPort > 0) (await AnswersAsync(relayPort)).ShouldBeFalse("its relay still listens");
+    }
+
+    /// <summary>QEMU processes of a VM, as the machine sees them.</summary>
+    public static IReadOnlyList<int> Qemus(string id) => [.. Directory.GetDirectories("/proc").Select(Path.GetFileName).Where(n => int.TryParse(n, out _))
+        .Where(n => ReadCommandLine(n!) is var line && line.Contains("qemu-system", StringComparison.Ordinal) && line.Contains(id, StringComparison.Ordinal))
+        .Select(n => int.Parse(n!))];
+
+    static string ReadCommandLine(string pid)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{pid}/cmdline");
+        }
+        catch (IOException)
+        {
+            return ""; // It has ended while we looked.
+        }
+    }
+
+    static async Task<bool> AnswersAsync(int port)
+    {
+        using var client = new TcpClient();
+        try
+        {
+            await client.ConnectAsync("127.0.0.1", port, Cancel);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    public async Task<string> VirshAsync(params string[] arguments)
+    {
+        using var sandbox = await OpenSandboxAsync();
+        return (await new Command("virsh", ["-q", "-c", sandbox.Uri, .. arguments]).RunAsync(Cancel)).Output;
+    }
+
+    /// <summary>To libvirtd of the Spoke's sandbox.</summary>
+    public async Task SignalLibvirtdAsync(string signal)
+    {
+        using var sandbox = await OpenSandboxAsync();
+        var pid = (await File.ReadAllTextAsync(Path.Combine(Sandbox.RunFolder(SpokeSettings), "libvirtd.pid"), Cancel)).Trim();
+        await sandbox.Inside("kill", signal, pid).RunAsync(Cancel);
+    }
+
+    Task<Sandbox> OpenSandboxAsync() => Sandbox.OpenAsync(SpokeSettings, _ => Task.FromResult(false), TimeProvider.System, NullLogger.Instance, Cancel);
+
+    public async ValueTask DisposeAsync()
+    {
+        Door?.Dispose();
+        if (Spoke is not null) await Spoke.DisposeAsync();
+        if (Hub is not null) await Hub.DisposeAsync();
+        if (Db is not null) await Db.DisposeAsync();
+        await Sandbox.StopAsync(SpokeSettings, TimeProvider.System, CancellationToken.None);
+        if (database is not null)
+        {
+            await database.DisposeAsync();
+        }
+        else if (File.Exists(Path.Combine(HubEnvironment["CAPSUL_DATA"], "postgres", "data", "PG_VERSION")))
+        {
+            var (server, _) = await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, CancellationToken.None);
+            await server.StopAsync(CancellationToken.None);
+        }
+    }
+}

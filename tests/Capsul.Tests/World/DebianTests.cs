@@ -1,0 +1,40 @@
+using System.Diagnostics;
+using System.Globalization;
+using Capsul.Spoke.Images;
+using Capsul.Tests.Spoke.Hypervisor;
+using Capsul.Tests.Support;
+
+namespace Capsul.Tests.World;
+
+/// <summary>A full Debian through the front door. Its image is built when it is not there; without KVM the boot takes a minute or more.</summary>
+[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+public sealed class DebianTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Debian_boots_lets_its_user_in_as_root_and_has_its_name_and_its_whole_disk()
+    {
+        var clock = Stopwatch.StartNew();
+        await RealHypervisor.ImageAsync(new ImageStore(RealHypervisor.ImageFolder), DebianImage.Id, Cancel);
+        RealHypervisor.Say($"debian image after {clock.Elapsed.TotalSeconds:0.0} s");
+        await using var world = await RealWorld.StartAsync(changes: ("CAPSUL_CREATE_DEADLINE_SECONDS", "600"));
+        await world.AwaitImageAsync(DebianImage.Id);
+        clock.Restart();
+        var id = await world.Person.CreateAsync("f1-s", DebianImage.Id, "bookworm", Cancel);
+        var ssh = await world.Person.AwaitRunningAsync(id, step => RealHypervisor.Say($"{clock.Elapsed.TotalSeconds,6:0.0} s  {step}"), Cancel);
+        ssh.User.ShouldBe("debian");
+        (await world.Person.FingerprintsAsync(id, Cancel)).ShouldContain(await world.Person.SeenFingerprintAsync(ssh, Cancel));
+
+        (await world.Person.LoginAsync(ssh, "hostname; id -un; sudo -n id -u; . /etc/os-release; echo $VERSION_CODENAME", Cancel)).ShouldBe("bookworm\ndebian\n0\nbookworm");
+        RealHypervisor.Say($"{clock.Elapsed.TotalSeconds,6:0.0} s  logged in");
+        // The disk is grown while the guest goes on booting.
+        await Until.TrueAsync("the root file system fills the disk of 25 GiB", RealWorld.RunLimit, async () =>
+            long.Parse((await world.Person.LoginAsync(ssh, "df -k --output=size / | tail -1", Cancel)).Trim(), CultureInfo.InvariantCulture) > 23_000_000);
+        (await world.Person.LoginAsync(ssh, "sudo -n systemctl --failed --no-legend --plain", Cancel)).ShouldBe("");
+
+        await world.Person.DeleteAsync(id, Cancel);
+        await world.AwaitColumnAsync(id, "state", "deleted", RealWorld.EndLimit);
+        await world.ShouldBeGoneAsync(id, ssh.Port);
+    }
+}
