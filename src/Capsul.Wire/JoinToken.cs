@@ -1,4 +1,5 @@
 using System.Buffers.Text;
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 
@@ -26,8 +27,8 @@ public sealed record JoinToken(string Address, string Fingerprint, string Secret
 
     /// <summary>Whether a text is HOST:PORT and nothing else.</summary>
     public static bool IsAddress(string text) =>
-        Uri.TryCreate($"https://{text}/", UriKind.Absolute, out var uri) && uri.Authority.Length > 0 && uri.AbsolutePath == "/" && uri.Query.Length == 0
-        && uri.UserInfo.Length == 0 && text.LastIndexOf(':') is > 0 and var colon && int.TryParse(text.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture, out var port) && port is > 0 and <= 65535;
+        Uri.TryCreate($"https://{text}/", UriKind.Absolute, out var uri) && uri is { Host.Length: > 0, AbsolutePath: "/", Query: "", Fragment: "", UserInfo: "" }
+        && ushort.TryParse(text.AsSpan(text.LastIndexOf(':') + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port > 0;
 
     /// <summary>What the Hub keeps of it: SHA-256 of the secret.</summary>
     public static byte[] Hash(string secret) => SHA256.HashData(Encoding.UTF8.GetBytes(secret));

@@ -165,6 +165,47 @@ public sealed class BadDaysTests
     }
 
     [Fact]
+    public async Task A_hypervisor_that_is_not_there_is_named()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        environment["CAPSUL_DATABASE"] = database.ConnectionString;
+        environment["CAPSUL_HYPERVISOR"] = "libvirt";
+        environment["CAPSUL_LIBVIRT"] = "qemu+unix:///system?socket=/nowhere/libvirt-sock";
+        environment["CAPSUL_KVM"] = "off";
+        (await RefusalAsync(69, "up")).ShouldContain("/nowhere/libvirt-sock");
+    }
+
+    [Theory]
+    [InlineData("rack 1", "127.0.0.1:8443", "A host's name")]
+    [InlineData("rack1", "hub.example.org", "CAPSUL_LINK_ADDRESS")]
+    [InlineData("rack1", "https://hub.example.org:8443/x", "CAPSUL_LINK_ADDRESS")]
+    public async Task An_invitation_that_would_not_work_is_not_made(string host, string address, string names)
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        environment["CAPSUL_DATABASE"] = database.ConnectionString;
+        environment["CAPSUL_LINK_ADDRESS"] = address;
+        (await RefusalAsync(64, "host", "invite", host)).ShouldContain(names);
+        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM hosts", null, Cancel)).ShouldBe(0);
+    }
+
+    [Fact]
+    public async Task A_token_is_refused_when_it_was_used_and_when_another_hub_answers()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        environment["CAPSUL_DATABASE"] = database.ConnectionString;
+        environment["CAPSUL_LINK_PORT"] = CapsulProgram.FreePort().ToString();
+        await using var hub = CapsulProgram.Start(environment, "up", "--hub");
+        await hub.AwaitSaidAsync("Capsul answers at", TimeSpan.FromSeconds(30));
+        var token = (await CapsulProgram.RunAsync(environment, Cancel, "host", "invite", "rack1")).Output.Trim();
+        var forged = JoinToken.Parse(token)! with { Fingerprint = new string('f', 64) };
+        (await RefusalAsync(77, "spoke", "join", forged.ToString())).ShouldContain("is not the Hub that made this token");
+        (await CapsulProgram.RunAsync(environment, Cancel, "spoke", "join", token)).Output.ShouldContain("as host rack1");
+        (await RefusalAsync(77, "spoke", "join", token)).ShouldContain("unknown, expired or used");
+        await hub.SignalAsync("TERM");
+        (await hub.EndAsync()).ShouldBe(0);
+    }
+
+    [Fact]
     public async Task A_spoke_that_has_not_joined_is_told_how() => (await RefusalAsync(64, "up", "--spoke")).ShouldContain("capsul spoke join TOKEN");
 
     [Theory]

@@ -21,6 +21,8 @@ public static partial class InviteHost
         db.DecideAsync<JoinToken>(async transaction =>
         {
             if (Decide(name) is { } problem) return problem;
+            if (!JoinToken.IsAddress(address))
+                return new Problem(ProblemKind.Invalid, $"CAPSUL_LINK_ADDRESS must be a host and a port, such as hub.example.org:8443; \"{address}\" is not.");
             var now = time.GetUtcNow().UtcDateTime;
             var token = JoinToken.Make(address, fingerprint);
             await transaction.ExecuteAsync(HostSql.Invite, new { id = name }, cancel);
