@@ -54,6 +54,13 @@ public static class OperationSql
         UPDATE operations SET run_at = @now WHERE vm = @vm AND finished IS NULL RETURNING id
         """;
 
+    /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
+    public const string WakeFromHost = """
+        -- OperationSql.WakeFromHost
+        UPDATE operations SET run_at = @now
+        WHERE finished IS NULL AND vm = (SELECT id FROM vms WHERE id = @vm AND host = @host) RETURNING id
+        """;
+
     public const string Ask = """
         -- OperationSql.Ask
         UPDATE operations SET asked = @asked, run_at = @now WHERE id = @id AND finished IS NULL

@@ -3,6 +3,7 @@ using System.Net.NetworkInformation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Vms;
 using Capsul.Wire;
 using Grpc.Core;
@@ -51,11 +52,11 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         }, cancel);
         foreach (var image in facts.Images)
         {
-            await transaction.ExecuteAsync(HostSql.PutImage, new
+            await transaction.ExecuteAsync(ImageSql.Put, new
             { id = image.Id, title = image.Title, loginUser = image.LoginUser, minDiskGb = image.MinDiskGb, minMemoryMb = image.MinMemoryMb }, cancel);
-            await transaction.ExecuteAsync(HostSql.PutHostImage, new { host, image = image.Id, sha256 = image.Sha256 }, cancel);
+            await transaction.ExecuteAsync(ImageSql.PutOfHost, new { host, image = image.Id, sha256 = image.Sha256 }, cancel);
         }
-        await transaction.ExecuteAsync(HostSql.ClearImages, new { host, images = facts.Images.Select(i => i.Id).ToArray() }, cancel);
+        await transaction.ExecuteAsync(ImageSql.ClearOfHost, new { host, images = facts.Images.Select(i => i.Id).ToArray() }, cancel);
         await PutAddressesAsync(transaction, facts.Network, cancel);
         return 0;
     }, cancel);
@@ -63,9 +64,9 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     async Task PutAddressesAsync(NpgsqlTransaction transaction, NetworkFacts network, CancellationToken cancel)
     {
         var addresses = Addresses.Between(IPAddress.Parse(network.First), IPAddress.Parse(network.Last)).Select(a => a.ToString()).ToArray();
-        if (await transaction.FindAsync<int>(HostSql.CountAddresses, new { host, addresses }, cancel) != addresses.Length)
-            await transaction.ExecuteAsync(HostSql.PutAddresses, new { host, addresses, macs = addresses.Select(Addresses.Mac).ToArray() }, cancel);
-        await transaction.ExecuteAsync(HostSql.DropAddresses, new { host, addresses }, cancel);
+        if (await transaction.FindAsync<int>(AddressSql.Count, new { host, addresses }, cancel) != addresses.Length)
+            await transaction.ExecuteAsync(AddressSql.Put, new { host, addresses, macs = addresses.Select(Addresses.Mac).ToArray() }, cancel);
+        await transaction.ExecuteAsync(AddressSql.Drop, new { host, addresses }, cancel);
     }
 
     async Task ReadAsync(IAsyncStreamReader<SpokeMessage> up, CancellationToken cancel)

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Features.Images;
 using Capsul.Spoke.Images;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
@@ -120,7 +120,7 @@ public static class ImageVerb
     {
         var (id, deprecated) = (parsed.GetValue(Id)!, !parsed.GetValue(Undo));
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
-        if (await database.Db.ExecuteAsync(VmSql.DeprecateImage, new { id, deprecated }, cancel) == 0)
+        if (await database.Db.ExecuteAsync(ImageSql.Deprecate, new { id, deprecated }, cancel) == 0)
             throw new ProblemException(ProblemKind.NotFound, $"The Hub knows no image {id}.");
         Console.WriteLine(deprecated ? $"{id} is no longer offered." : $"{id} is offered again.");
         return 0;

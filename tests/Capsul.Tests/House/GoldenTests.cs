@@ -4,6 +4,10 @@ using Capsul.Cli;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Tests.Support;
+using Capsul.Tests.World;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
 
 namespace Capsul.Tests.House;
@@ -55,6 +59,28 @@ public sealed class GoldenTests
         text.Append($"\n## capsul {string.Join(' ', path)}\n\n```\n{help.Replace("Capsul.Tests", "capsul", StringComparison.Ordinal).Trim()}\n```\n".Replace("capsul \n", "capsul\n", StringComparison.Ordinal));
         foreach (var verb in command.Subcommands)
             await AppendAsync(text, [.. path, verb.Name], verb);
+    }
+
+    [Fact]
+    public async Task The_list_of_routes_is_true()
+    {
+        await using var world = await SimulatedWorld.StartAsync(Cancel);
+        var routes = from endpoint in world.Hub.Services.GetServices<EndpointDataSource>().SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
+                     let methods = endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods is { Count: > 0 } named ? string.Join(' ', named) : "GET POST"
+                     let policy = endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy ?? "none"
+                     let path = "/" + endpoint.RoutePattern.RawText!.TrimStart('/')
+                     orderby path, methods
+                     select $"| `{path}` | {methods} | {policy} |";
+        await Golden.CheckAsync("docs/routes.md", $"""
+            # Routes
+
+            Every address that the Hub answers, and who may come. The link's are on a port of their own and ask for a client certificate.
+            Written from the program (`UPDATE_GOLDEN=1 ./capsul test`).
+
+            | path | methods | policy |
+            |---|---|---|
+            {string.Join('\n', routes.Distinct(StringComparer.Ordinal))}
+            """, Cancel);
     }
 
     [Fact]

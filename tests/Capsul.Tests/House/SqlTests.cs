@@ -64,6 +64,19 @@ public sealed partial class SqlTests
             .ShouldBe(["Database/EmbeddedPostgres.cs"], "it makes the database that statements are for");
     }
 
+    /// <summary>Anyone may read a table; only the files of one folder write it.</summary>
+    [Fact]
+    public void A_table_is_written_from_one_folder_only()
+    {
+        var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
+        var writers = (from file in Directory.EnumerateFiles(source, "*Sql.cs", SearchOption.AllDirectories)
+                      where !file.Contains("/obj/", StringComparison.Ordinal)
+                      from Match match in Write().Matches(File.ReadAllText(file))
+                      group Path.GetRelativePath(source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value).ToList();
+        writers.Count.ShouldBeGreaterThan(15, "the test must have found the tables");
+        writers.Where(w => w.Distinct(StringComparer.Ordinal).Count() > 1).Select(w => $"{w.Key}: {string.Join(", ", w.Distinct(StringComparer.Ordinal))}").ShouldBeEmpty();
+    }
+
     [Fact]
     public async Task Constraints_that_have_a_sentence_exist()
     {
@@ -90,6 +103,9 @@ public sealed partial class SqlTests
 
     [GeneratedRegex(@"\b(SELECT|INSERT|UPDATE|DELETE|LISTEN|CREATE)\b", RegexOptions.None, 1000)]
     private static partial Regex Verb();
+
+    [GeneratedRegex(@"\b(INSERT INTO|DELETE FROM|(?<!FOR )(?<!DO )UPDATE) (?<table>[a-z_]+)", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Write();
 
     [GeneratedRegex(@"(?<![@<&|\w])@[a-zA-Z]\w*", RegexOptions.None, 1000)]
     private static partial Regex Parameter();

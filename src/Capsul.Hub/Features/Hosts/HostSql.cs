@@ -93,43 +93,6 @@ public static class HostSql
         UPDATE hosts SET online = FALSE WHERE online AND last_seen < @silent
         """;
 
-    public const string PutImage = """
-        -- HostSql.PutImage
-        INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
-        VALUES (@id, @title, @loginUser, @minDiskGb, @minMemoryMb)
-        ON CONFLICT (id) DO UPDATE SET title = excluded.title, login_user = excluded.login_user,
-            min_disk_gb = excluded.min_disk_gb, min_memory_mb = excluded.min_memory_mb
-        """;
-
-    public const string ClearImages = """
-        -- HostSql.ClearImages
-        DELETE FROM host_images WHERE host = @host AND NOT (image = ANY(@images))
-        """;
-
-    public const string PutHostImage = """
-        -- HostSql.PutHostImage
-        INSERT INTO host_images (host, image, sha256) VALUES (@host, @image, @sha256)
-        ON CONFLICT (host, image) DO UPDATE SET sha256 = excluded.sha256
-        """;
-
-    public const string PutAddresses = """
-        -- HostSql.PutAddresses
-        INSERT INTO addresses (host, address, mac)
-        SELECT @host, address::inet, mac::macaddr FROM unnest(@addresses::text[], @macs::text[]) AS n (address, mac)
-        ON CONFLICT DO NOTHING
-        """;
-
-    /// <summary>Free addresses that are no longer in the host's network. Taken ones stay until their VM is gone.</summary>
-    public const string DropAddresses = """
-        -- HostSql.DropAddresses
-        DELETE FROM addresses WHERE host = @host AND vm IS NULL AND NOT (host(address) = ANY(@addresses))
-        """;
-
-    public const string CountAddresses = """
-        -- HostSql.CountAddresses
-        SELECT count(*)::integer FROM addresses WHERE host = @host AND host(address) = ANY(@addresses)
-        """;
-
     public const string Generation = """
         -- HostSql.Generation
         SELECT generation FROM hosts WHERE id = @id AND state = 'joined'
@@ -147,5 +110,11 @@ public static class HostSql
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id
         WHERE v.host = @host AND v.wanted_generation > @since AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
         ORDER BY v.wanted_generation, v.id
+        """;
+
+    /// <summary>Every change of what should run on a host has a new generation; the trigger tells the link.</summary>
+    public const string NextGeneration = """
+        -- HostSql.NextGeneration
+        UPDATE hosts SET generation = generation + 1 WHERE id = @host RETURNING generation
         """;
 }

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Hosts;
 
 namespace Capsul.Hub.Features.Vms;
 
@@ -58,7 +59,7 @@ public sealed class CreateVmOperation : OperationKind
         if (!vm.Answered || vm.Observed != "gone")
             return new Next.Wait(LookAgain);
         await EndAsync(context, cancel);
-        await context.Transaction.ExecuteAsync(VmSql.FreeAddress, new { id = vm.Id, now = context.Now }, cancel);
+        await context.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = context.Now }, cancel);
         return new Next.Done("Disk and address are free again; nothing was charged");
     }
 

@@ -5,6 +5,9 @@ using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Images;
+using Capsul.Hub.Features.Sizes;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
@@ -74,8 +77,8 @@ public static partial class CreateVm
         // The account's lock comes first: balance and count may not change under the decision.
         var max = await transaction.FindAsync<int>(VmSql.LockAccount, new { email, max = settings.MaxVms }, cancel);
         return new Facts(
-            await transaction.FindAsync<SizeRow>(VmSql.FindSize, new { id = input.Size ?? "" }, cancel),
-            await transaction.FindAsync<ImageRow>(VmSql.FindImage, new { id = input.Image ?? "" }, cancel),
+            await transaction.FindAsync<SizeRow>(SizeSql.Find, new { id = input.Size ?? "" }, cancel),
+            await transaction.FindAsync<ImageRow>(ImageSql.Find, new { id = input.Image ?? "" }, cancel),
             await transaction.FindAsync<int>(VmSql.CountKeys, new { email, keyIds = input.KeyIds.Distinct().ToArray() }, cancel),
             (await transaction.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!,
             await transaction.FindAsync<int>(VmSql.CountAlive, new { email }, cancel),
@@ -85,7 +88,7 @@ public static partial class CreateVm
     static async Task InsertAsync(
         NpgsqlTransaction transaction, string id, string email, Input input, SizeRow size, ImageRow image, PlaceRow place, DateTime now, CancellationToken cancel)
     {
-        var generation = await transaction.FindAsync<long>(VmSql.NextGeneration, new { host = place.Host }, cancel);
+        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = place.Host }, cancel);
         await transaction.ExecuteAsync(VmSql.Insert, new
         {
             id,
@@ -104,7 +107,7 @@ public static partial class CreateVm
             generation,
         }, cancel);
         await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds = input.KeyIds.Distinct().ToArray() }, cancel);
-        if (await transaction.FindAsync<AddressRow>(VmSql.TakeAddress, new { vm = id, host = place.Host }, cancel) is null)
+        if (await transaction.FindAsync<AddressRow>(AddressSql.Take, new { vm = id, host = place.Host }, cancel) is null)
             throw new ProblemException(ProblemKind.NoCapacity, "The last free address was taken this very moment. Try again.");
     }
 

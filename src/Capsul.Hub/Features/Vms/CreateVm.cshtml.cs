@@ -1,6 +1,8 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Images;
+using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.SshKeys;
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Authorization;
@@ -66,8 +68,8 @@ public sealed class CreateVmPage(Db db, Settings settings, TimeProvider time) : 
 
     async Task LoadAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<SizeRow>(VmSql.Sizes, null, cancel);
-        Images = await db.ListAsync<ImageRow>(VmSql.Images, null, cancel);
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
+        Images = await db.ListAsync<ImageRow>(ImageSql.Offered, null, cancel);
         Keys = await db.ListAsync<SshKeySql.Row>(SshKeySql.List, new { email = Email }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = time.GetUtcNow().UtcDateTime }, cancel))!;
     }

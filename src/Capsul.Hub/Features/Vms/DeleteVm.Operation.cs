@@ -1,5 +1,6 @@
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Hosts;
 
 namespace Capsul.Hub.Features.Vms;
 
@@ -20,7 +21,7 @@ public sealed class DeleteVmOperation : OperationKind
         if (!vm.Answered || vm.Observed != "gone")
             return new Next.Wait(LookAgain);
         await EndAsync(context, cancel);
-        await context.Transaction.ExecuteAsync(VmSql.FreeAddress, new { id = vm.Id, now = context.Now }, cancel);
+        await context.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = context.Now }, cancel);
         return new Next.Done("It is gone");
     }
 

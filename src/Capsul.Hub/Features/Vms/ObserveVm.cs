@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Hosts;
 using Capsul.Wire;
 using Npgsql;
 
@@ -29,7 +30,7 @@ public static class ObserveVm
     public static async Task<bool?> RunAsync(NpgsqlTransaction transaction, string host, VmReport report, DateTime now, CancellationToken cancel)
     {
         // Operation first, then VM: the same order in which the runner locks them.
-        var operation = await transaction.FindAsync<long?>(ObserveVmSql.Wake, new { vm = report.Id, host, now }, cancel);
+        var operation = await transaction.FindAsync<long?>(OperationSql.WakeFromHost, new { vm = report.Id, host, now }, cancel);
         var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = report.Id }, cancel);
         if (vm is null || vm.Host != host) return null;
         if (report.Generation < vm.ObservedGeneration) return false;
@@ -38,7 +39,7 @@ public static class ObserveVm
         await SaveAsync(transaction, vm, report, now, cancel);
         await ChargeAsync(transaction, vm, report.Power, now, cancel);
         if (report.Power == Power.Gone && vm.Deleted is not null)
-            await transaction.ExecuteAsync(VmSql.FreeAddress, new { id = vm.Id, now }, cancel);
+            await transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now }, cancel);
         if (operation is null && report.Power == Power.Off && vm.Wanted == "on" && vm.State == "running" && report.Generation >= vm.WantedGeneration)
             await transaction.WantAsync(vm, "stopped", "off", 0, TimeSpan.Zero, cancel);
         return true;

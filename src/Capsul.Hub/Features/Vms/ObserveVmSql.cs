@@ -2,13 +2,6 @@ namespace Capsul.Hub.Features.Vms;
 
 public static class ObserveVmSql
 {
-    /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
-    public const string Wake = """
-        -- ObserveVmSql.Wake
-        UPDATE operations SET run_at = @now
-        WHERE finished IS NULL AND vm = (SELECT id FROM vms WHERE id = @vm AND host = @host) RETURNING id
-        """;
-
     public const string Observe = """
         -- ObserveVmSql.Observe
         UPDATE vms SET observed = @observed, observed_generation = @generation, observed_restarts = @restarts, observed_at = @now,

@@ -1,4 +1,5 @@
 using Capsul.Hub.Database;
+using Capsul.Hub.Features.Hosts;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
@@ -20,17 +21,8 @@ public sealed record VmRow(
 /// <summary>A host key, read over the serial console. Fingerprint as <c>SHA256:…</c>.</summary>
 public sealed record VmHostKeyRow(string Type, string Key, string Fingerprint);
 
-/// <summary>What can be bought.</summary>
-public sealed record SizeRow(string Id, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb);
-
-/// <summary>What can be booted.</summary>
-public sealed record ImageRow(string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb, bool Deprecated);
-
 /// <summary>A host with its version of the image, with room for the size, and a free address.</summary>
 public sealed record PlaceRow(string Host, string ImageSha256);
-
-/// <summary>An address that is ours now.</summary>
-public sealed record AddressRow(string Address, string Mac);
 
 /// <summary>Statements on vms, addresses, sizes, images and usage: the tables of this feature.</summary>
 public static class VmSql
@@ -79,36 +71,6 @@ public static class VmSql
         SELECT type, key, fingerprint FROM vm_ssh_host_keys WHERE vm = @id ORDER BY type
         """;
 
-    public const string Sizes = """
-        -- VmSql.Sizes
-        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE NOT retired ORDER BY dollars_per_month, id
-        """;
-
-    /// <summary>Images that some host that can take VMs has.</summary>
-    public const string Images = """
-        -- VmSql.Images
-        SELECT i.id, i.title, i.login_user, i.min_disk_gb, i.min_memory_mb, i.deprecated
-        FROM images i
-        WHERE NOT i.deprecated AND EXISTS (SELECT FROM host_images hi JOIN hosts h ON h.id = hi.host
-            WHERE hi.image = i.id AND h.state = 'joined' AND h.accepts)
-        ORDER BY i.title, i.id
-        """;
-
-    public const string FindSize = """
-        -- VmSql.FindSize
-        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE id = @id AND NOT retired
-        """;
-
-    public const string FindImage = """
-        -- VmSql.FindImage
-        SELECT id, title, login_user, min_disk_gb, min_memory_mb, deprecated FROM images WHERE id = @id
-        """;
-
-    public const string DeprecateImage = """
-        -- VmSql.DeprecateImage
-        UPDATE images SET deprecated = @deprecated WHERE id = @id
-        """;
-
     public const string LockAccount = """
         -- VmSql.LockAccount
         SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR UPDATE
@@ -132,26 +94,6 @@ public static class VmSql
             AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
         ORDER BY h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) DESC, h.id
         LIMIT 1 FOR UPDATE OF h
-        """;
-
-    /// <summary>The free address that has been free the longest, so that a freed one cools down.</summary>
-    public const string TakeAddress = """
-        -- VmSql.TakeAddress
-        UPDATE addresses SET vm = @vm, freed = NULL
-        WHERE (host, address) = (SELECT host, address FROM addresses WHERE host = @host AND vm IS NULL
-            ORDER BY freed NULLS FIRST, address LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING host(address) AS address, mac::text AS mac
-        """;
-
-    public const string FreeAddress = """
-        -- VmSql.FreeAddress
-        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = @id
-        """;
-
-    /// <summary>Every change of what should run on a host has a new generation; the trigger tells the link.</summary>
-    public const string NextGeneration = """
-        -- VmSql.NextGeneration
-        UPDATE hosts SET generation = generation + 1 WHERE id = @host RETURNING generation
         """;
 
     public const string Insert = """
@@ -211,7 +153,7 @@ public static class VmSql
     public static async Task WantAsync(
         this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, int restarts, TimeSpan grace, CancellationToken cancel)
     {
-        var generation = await transaction.FindAsync<long>(NextGeneration, new { host = vm.Host }, cancel);
+        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = vm.Host }, cancel);
         await transaction.ExecuteAsync(Want, new { id = vm.Id, state, wanted, generation, restarts, graceSeconds = (int)grace.TotalSeconds }, cancel);
     }
 }

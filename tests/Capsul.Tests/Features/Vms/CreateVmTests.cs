@@ -1,5 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Images;
+using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.Vms;
 using Capsul.Tests.Support;
 

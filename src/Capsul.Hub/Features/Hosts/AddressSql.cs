@@ -1,0 +1,40 @@
+namespace Capsul.Hub.Features.Hosts;
+
+/// <summary>An address that is ours now.</summary>
+public sealed record AddressRow(string Address, string Mac);
+
+/// <summary>Statements on addresses: which a host has, and which VM has which.</summary>
+public static class AddressSql
+{
+    public const string Put = """
+        -- AddressSql.Put
+        INSERT INTO addresses (host, address, mac)
+        SELECT @host, address::inet, mac::macaddr FROM unnest(@addresses::text[], @macs::text[]) AS n (address, mac)
+        ON CONFLICT DO NOTHING
+        """;
+
+    /// <summary>Free addresses that are no longer in the host's network. Taken ones stay until their VM is gone.</summary>
+    public const string Drop = """
+        -- AddressSql.Drop
+        DELETE FROM addresses WHERE host = @host AND vm IS NULL AND NOT (host(address) = ANY(@addresses))
+        """;
+
+    public const string Count = """
+        -- AddressSql.Count
+        SELECT count(*)::integer FROM addresses WHERE host = @host AND host(address) = ANY(@addresses)
+        """;
+
+    /// <summary>The free address that has been free the longest, so that a freed one cools down.</summary>
+    public const string Take = """
+        -- AddressSql.Take
+        UPDATE addresses SET vm = @vm, freed = NULL
+        WHERE (host, address) = (SELECT host, address FROM addresses WHERE host = @host AND vm IS NULL
+            ORDER BY freed NULLS FIRST, address LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING host(address) AS address, mac::text AS mac
+        """;
+
+    public const string Free = """
+        -- AddressSql.Free
+        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = @id
+        """;
+}
