@@ -56,7 +56,7 @@ public sealed partial class SpokeProgram(Settings settings, Identity identity, I
         }
         catch (HypervisorException error)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"The hypervisor is not ready: {error.Message} See: capsul doctor", null, error);
+            throw new ProblemException(ProblemKind.Unavailable, $"The hypervisor is not ready: {error.Message} Run capsul doctor to see what is missing.", null, error);
         }
     }
 

@@ -70,9 +70,9 @@ public sealed partial class SqlTests
     {
         var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
         var writers = (from file in Directory.EnumerateFiles(source, "*Sql.cs", SearchOption.AllDirectories)
-                      where !file.Contains("/obj/", StringComparison.Ordinal)
-                      from Match match in Write().Matches(File.ReadAllText(file))
-                      group Path.GetRelativePath(source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value).ToList();
+                       where !file.Contains("/obj/", StringComparison.Ordinal)
+                       from Match match in Write().Matches(File.ReadAllText(file))
+                       group Path.GetRelativePath(source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value).ToList();
         writers.Count.ShouldBeGreaterThan(15, "the test must have found the tables");
         writers.Where(w => w.Distinct(StringComparer.Ordinal).Count() > 1).Select(w => $"{w.Key}: {string.Join(", ", w.Distinct(StringComparer.Ordinal))}").ShouldBeEmpty();
     }

@@ -95,7 +95,10 @@ public sealed class HandLine : IDisposable
         var line = new HandLine(identity.Open());
         var facts = new HostFacts
         {
-            Hypervisor = "by hand", Cpus = 2, MemoryMb = memoryMb, DiskFreeMb = 100_000,
+            Hypervisor = "by hand",
+            Cpus = 2,
+            MemoryMb = memoryMb,
+            DiskFreeMb = 100_000,
             Network = new NetworkFacts { Cidr = $"{network}.0/28", Gateway = $"{network}.1", First = $"{network}.2", Last = $"{network}.14" },
             Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256, LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
         };

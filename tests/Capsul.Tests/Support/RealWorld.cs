@@ -110,7 +110,8 @@ public sealed class RealWorld : IAsyncDisposable
         if (Db is not null) return;
         // Without a pool: a private cluster goes down with its Hub, and its old connections with it.
         Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString
-            ?? (await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel)).ConnectionString) { Pooling = false }.ConnectionString);
+            ?? (await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel)).ConnectionString)
+        { Pooling = false }.ConnectionString);
         Door = new FrontDoor(Address);
         Person = new Person(Door, TestFolder.Make("person"));
     }

@@ -51,8 +51,18 @@ public sealed class VmKeeperTests : IAsyncLifetime
 
     WantedVm Wanted(Power power, long generation) => new()
     {
-        Id = Id, Power = power, Generation = generation, Name = "kept", Vcpus = 1, MemoryMb = 128, DiskGb = 1,
-        ImageId = image.Id, ImageSha256 = image.Sha256, Mac = "52:54:0a:4d:00:02", Address = "10.77.0.2", SshKeys = { "ssh-ed25519 AAAA" },
+        Id = Id,
+        Power = power,
+        Generation = generation,
+        Name = "kept",
+        Vcpus = 1,
+        MemoryMb = 128,
+        DiskGb = 1,
+        ImageId = image.Id,
+        ImageSha256 = image.Sha256,
+        Mac = "52:54:0a:4d:00:02",
+        Address = "10.77.0.2",
+        SshKeys = { "ssh-ed25519 AAAA" },
     };
 
     VmKeeper Start(VmRecord? record = null)
