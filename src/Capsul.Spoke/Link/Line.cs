@@ -41,9 +41,9 @@ public sealed partial class Line(
             {
                 await ConnectAsync(cancel);
             }
-            catch (Exception error) when (error is RpcException or IOException or HypervisorException or ProblemException or ObjectDisposedException or OperationCanceledException
-                && !cancel.IsCancellationRequested)
+            catch (Exception error) when (error is RpcException or IOException or HypervisorException or ProblemException or ObjectDisposedException or OperationCanceledException)
             {
+                cancel.ThrowIfCancellationRequested(); // Whatever it was that the end of the program looked like on the line.
                 Log.Broken(log, identity.Address, (error as RpcException)?.Status.Detail ?? error.Message);
             }
             pause = time.GetElapsedTime(began) > LongestPause ? FirstPause : pause;
