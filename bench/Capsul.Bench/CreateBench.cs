@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using Capsul.Cli;
 using Capsul.Demo;
 using Capsul.Foundation;
@@ -111,7 +109,7 @@ static class CreateBench
     static async Task WarmUpAsync(Visitor visitor, BareGuest bare, CancellationToken cancel)
     {
         await ThroughHubAsync(visitor, cancel);
-        await bare.RunAsync(visitor, FreePort(), cancel);
+        await bare.RunAsync(visitor, Ports.TakeFree(), cancel);
     }
 
     static async Task<(List<double>, List<double>)> MeasureAsync(Visitor visitor, BareGuest bare, StartWatch watch, CancellationToken cancel)
@@ -121,9 +119,9 @@ static class CreateBench
         for (var n = 1; n <= Pairs; n++)
         {
             // They take turns in going first, so that what drifts on the machine hits both.
-            var baseline = n % 2 == 0 ? await bare.RunAsync(visitor, FreePort(), cancel) : TimeSpan.Zero;
+            var baseline = n % 2 == 0 ? await bare.RunAsync(visitor, Ports.TakeFree(), cancel) : TimeSpan.Zero;
             var (took, id, posted) = await ThroughHubAsync(visitor, cancel);
-            if (n % 2 == 1) baseline = await bare.RunAsync(visitor, FreePort(), cancel);
+            if (n % 2 == 1) baseline = await bare.RunAsync(visitor, Ports.TakeFree(), cancel);
             var start = Stopwatch.GetElapsedTime(posted, watch.StartedAt[id]).TotalMilliseconds;
             ratios.Add(took / baseline);
             starts.Add(start);
@@ -145,11 +143,4 @@ static class CreateBench
     }
 
     static void Quiet(ILoggingBuilder logs) => logs.SetMinimumLevel(LogLevel.Error);
-
-    static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
-    }
 }

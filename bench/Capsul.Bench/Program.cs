@@ -7,7 +7,9 @@ switch (args.FirstOrDefault(a => !a.StartsWith('-')))
 {
     case "create":
         return await CreateBench.RunAsync(check, CancellationToken.None);
+    case "start":
+        return await StartBench.RunAsync(check, CancellationToken.None);
     default:
-        await Console.Error.WriteLineAsync("usage: capsul bench NAME [--check]\n  create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes");
+        await Console.Error.WriteLineAsync("usage: capsul bench NAME [--check]\n  create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes\n  start    from the start of the program to its first page, against PostgreSQL alone");
         return 64;
 }

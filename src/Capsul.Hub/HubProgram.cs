@@ -1,4 +1,3 @@
-using System.Net;
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
@@ -86,13 +85,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     /// <summary>Port 0 means a free one; it is chosen now, because mails and tokens name it.</summary>
-    static string TakeFree(int port)
-    {
-        if (port != 0) return port.ToString();
-        using var probe = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port.ToString();
-    }
+    static string TakeFree(int port) => (port == 0 ? Ports.TakeFree() : port).ToString();
 
     /// <summary>From the settings, or made once and kept in the data folder, readable by the owner only.</summary>
     public static async Task<byte[]> SecretKeyAsync(Settings settings, CancellationToken cancel)

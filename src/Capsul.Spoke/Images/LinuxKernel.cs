@@ -9,15 +9,27 @@ static class LinuxKernel
 {
     /// <summary>Fetches the package that linux-image-cloud-amd64 stands for, unpacked into a folder. Takes about 2 s.</summary>
     /// <returns>The kernel's release, such as 6.1.0-40-cloud-amd64.</returns>
+    /// <exception cref="ProblemException">Unavailable: the mirrors do not have it, also after their lists were fetched anew.</exception>
     public static async Task<string> FetchAsync(string scratch, string target, CancellationToken cancel)
     {
-        var shown = await new Command("apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-cloud-amd64").RunAsync(cancel);
+        if (await TryFetchAsync(scratch, target, cancel) is { } release) return release;
+        // A new machine has no lists yet, and an old one may have a list of what the mirror no longer has.
+        await new Command("apt-get", "update", "-q") { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
+        return await TryFetchAsync(scratch, target, cancel)
+            ?? throw new ProblemException(ProblemKind.Unavailable, "Debian's cloud kernel (package linux-image-cloud-amd64) could not be fetched; is there a network?");
+    }
+
+    static async Task<string?> TryFetchAsync(string scratch, string target, CancellationToken cancel)
+    {
+        var shown = await new Command("apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-cloud-amd64").TryRunAsync(cancel);
         var package = shown.Output.Split('\n', StringSplitOptions.TrimEntries)
             .Select(l => l.Split("Depends: ")).Where(p => p.Length == 2 && p[1].StartsWith("linux-image-", StringComparison.Ordinal)).Select(p => p[1])
-            .FirstOrDefault() ?? throw new ProblemException(ProblemKind.Unavailable, "apt knows no kernel for linux-image-cloud-amd64; run apt-get update.");
+            .FirstOrDefault();
+        if (package is null) return null;
         var debs = Directory.CreateDirectory(Path.Combine(scratch, "debs")).FullName;
-        await new Command("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", package)
-        { WorkingDirectory = debs, Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
+        var fetched = await new Command("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", package)
+        { WorkingDirectory = debs, Timeout = TimeSpan.FromMinutes(5) }.TryRunAsync(cancel);
+        if (fetched.ExitCode != 0) return null;
         await new Command("dpkg-deb", "--extract", Directory.GetFiles(debs).Single(), target).RunAsync(cancel);
         return package["linux-image-".Length..];
     }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using Capsul.Foundation;
+using Spectre.Console;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
@@ -32,6 +33,8 @@ public static class CommandLine
 
     public static async Task<int> RunAsync(string[] args)
     {
+        // Tables for other programs and files are not folded to a terminal that is not there.
+        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 240;
         var parsed = Make().Parse(args);
         try
         {

@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using Capsul.Foundation;
 using Capsul.Hub;
 using Capsul.Hub.Database;
@@ -51,8 +49,8 @@ sealed class SimulatedWorld : IAsyncDisposable
             ["CAPSUL_DATABASE"] = database.ConnectionString,
             ["CAPSUL_HYPERVISOR"] = "simulated",
             ["CAPSUL_ENVIRONMENT"] = "development",
-            ["CAPSUL_PORT"] = FreePort().ToString(),
-            ["CAPSUL_LINK_PORT"] = FreePort().ToString(),
+            ["CAPSUL_PORT"] = Ports.TakeFree().ToString(),
+            ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
             ["CAPSUL_RELAY_PORTS"] = "24000-24999",
             ["CAPSUL_MAX_VMS"] = "1000",
         });
@@ -114,13 +112,6 @@ sealed class SimulatedWorld : IAsyncDisposable
             if (limit.IsCancellationRequested) throw new TimeoutException($"After a minute it still did not hold that {what}.");
             await Task.Delay(TimeSpan.FromMilliseconds(50), CancellationToken.None);
         }
-    }
-
-    static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 
     public async ValueTask DisposeAsync()

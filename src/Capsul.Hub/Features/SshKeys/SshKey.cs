@@ -51,7 +51,8 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         return new SshKey(words[0], Convert.ToBase64String(blob), string.Join(' ', words[2..]), FingerprintOf(blob));
     }
 
-    static string FingerprintOf(byte[] blob) => "SHA256:" + Convert.ToBase64String(SHA256.HashData(blob)).TrimEnd('=');
+    /// <summary>SHA-256 of a key's blob, as OpenSSH prints it since 6.8.</summary>
+    public static string FingerprintOf(byte[] blob) => "SHA256:" + Convert.ToBase64String(SHA256.HashData(blob)).TrimEnd('=');
 
     static Problem? RefuseText(string text)
     {

@@ -1,6 +1,6 @@
-using System.Security.Cryptography;
 using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.SshKeys;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Wire;
 using Npgsql;
@@ -82,16 +82,10 @@ public static class ObserveVm
             await transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now }, cancel);
     }
 
-    /// <summary>As <c>ssh-keygen -l</c> prints it: SHA-256 of the key blob, base64 without padding (RFC 8709 tools, OpenSSH 6.8 on).</summary>
-    public static string Fingerprint(string base64Key)
+    /// <summary>What a guest prints on its console need not be a key.</summary>
+    static string Fingerprint(string base64Key)
     {
-        try
-        {
-            return "SHA256:" + Convert.ToBase64String(SHA256.HashData(Convert.FromBase64String(base64Key))).TrimEnd('=');
-        }
-        catch (FormatException)
-        {
-            return "unreadable";
-        }
+        var blob = new byte[base64Key.Length];
+        return Convert.TryFromBase64String(base64Key, blob, out var length) ? SshKey.FingerprintOf(blob[..length]) : "unreadable";
     }
 }
