@@ -162,7 +162,7 @@ public sealed class RealWorld : IAsyncDisposable
     }
 
     /// <summary>One value of the VM's row.</summary>
-    public Task<string?> ColumnAsync(string id, string column) => Db.FindAsync<string>($"SELECT {column}::text FROM vms WHERE id = @id", new { id }, Cancel);
+    public Task<string?> ColumnAsync(string id, string column) => Db.FindAsync<string>($"SELECT ({column})::text FROM vms WHERE id = @id", new { id }, Cancel);
 
     public Task AwaitColumnAsync(string id, string column, string value, TimeSpan limit) =>
         Until.TrueAsync($"{column} of {id} is {value}", limit, async () => await ColumnAsync(id, column) == value);
