@@ -18,19 +18,26 @@ public sealed partial class VmKeeper
         await EnsureRelayAsync(cancel);
         if (last.Phase == Phase.Ready && last.Power == Power.On && last.Generation == round) return;
         Report(Power.On, Phase.Booting);
-        var (began, nextDial, nextTail, answers) = (time.GetUtcNow(), time.GetUtcNow(), time.GetUtcNow() + TailEvery, false);
+        var began = time.GetUtcNow();
+        var (nextDial, nextTail) = (began, began + TailEvery);
+        DateTimeOffset? answeredAt = null;
         while (true)
         {
             var console = await hypervisor.ConsoleTailAsync(Id, ConsoleBytes, cancel);
             var keys = ConsoleText.HostKeys(console);
             var now = time.GetUtcNow();
-            if (!answers && (keys.Count > 0 || now >= nextDial))
+            if (answeredAt is null && (keys.Count > 0 || now >= nextDial))
             {
                 nextDial = now + BannerLimit;
-                answers = await HasBannerAsync(wait);
-                if (answers) Report(Power.On, Phase.Ssh);
+                if (await HasBannerAsync(wait))
+                {
+                    answeredAt = now;
+                    Report(Power.On, Phase.Ssh);
+                }
             }
-            if (answers && keys.Count > 0)
+            // A guest that says much on its console pushes its keys out of what is searched; those read at an earlier boot are still its own.
+            if (keys.Count == 0 && answeredAt is { } at && now - at > KeysLimit) keys = record.HostKeys;
+            if (answeredAt is not null && keys.Count > 0)
             {
                 await KeepAsync(record with { HostKeys = keys }, cancel);
                 Report(Power.On, Phase.Ready);

@@ -16,7 +16,7 @@ public sealed partial class VmKeeper(
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), Glance = TimeSpan.FromMilliseconds(100), BannerLimit = TimeSpan.FromSeconds(2);
     static readonly TimeSpan TailEvery = TimeSpan.FromSeconds(3), LongestPause = TimeSpan.FromSeconds(30);
-    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), Patience = TimeSpan.FromMinutes(3);
+    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), Patience = TimeSpan.FromMinutes(3), KeysLimit = TimeSpan.FromSeconds(10);
     /// <summary>How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.</summary>
     const int ConsoleBytes = 256 << 10;
 
