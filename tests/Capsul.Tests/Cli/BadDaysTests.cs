@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Tests.Support;
 using Capsul.Wire;
@@ -115,7 +116,7 @@ public sealed class BadDaysTests
     [InlineData("payment", "record", "jo@example.org", "20")]
     public async Task A_database_that_cannot_be_reached_is_named(params string[] arguments)
     {
-        var port = CapsulProgram.FreePort();
+        var port = Ports.TakeFree();
         environment["CAPSUL_DATABASE"] = $"Host=127.0.0.1;Port={port};Username=me;Password=hush;Database=clouds";
         var says = await RefusalAsync(69, arguments);
         says.ShouldContain($"127.0.0.1:{port}, database clouds");
@@ -193,7 +194,7 @@ public sealed class BadDaysTests
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
-        environment["CAPSUL_LINK_PORT"] = CapsulProgram.FreePort().ToString();
+        environment["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString();
         await using var hub = CapsulProgram.Start(environment, "up", "--hub");
         await hub.AwaitSaidAsync("Capsul answers at", TimeSpan.FromSeconds(30));
         var token = (await CapsulProgram.RunAsync(environment, Cancel, "host", "invite", "rack1")).Output.Trim();
@@ -217,7 +218,7 @@ public sealed class BadDaysTests
     [Fact]
     public async Task A_token_for_a_hub_that_is_not_there_says_so()
     {
-        var address = $"127.0.0.1:{CapsulProgram.FreePort()}";
+        var address = $"127.0.0.1:{Ports.TakeFree()}";
         (await RefusalAsync(69, "spoke", "join", JoinToken.Make(address, new string('0', 64)).ToString())).ShouldContain($"{address} does not answer");
     }
 

@@ -69,8 +69,8 @@ public sealed class SeatTests
             ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
             ["CAPSUL_ENVIRONMENT"] = "development",
             ["CAPSUL_HYPERVISOR"] = "simulated",
-            ["CAPSUL_PORT"] = CapsulProgram.FreePort().ToString(),
-            ["CAPSUL_LINK_PORT"] = CapsulProgram.FreePort().ToString(),
+            ["CAPSUL_PORT"] = Ports.TakeFree().ToString(),
+            ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
         }).ToArray();
         await using var crossing = new Crossing(int.Parse(environments[0]["CAPSUL_LINK_PORT"]));
         foreach (var environment in environments) environment["CAPSUL_LINK_ADDRESS"] = $"127.0.0.1:{crossing.Port}";

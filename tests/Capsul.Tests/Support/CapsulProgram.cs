@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using System.Text;
 using Capsul.Foundation;
 
@@ -86,14 +84,6 @@ public sealed class CapsulProgram : IAsyncDisposable
     {
         await KillAsync();
         process.Dispose();
-    }
-
-    /// <summary>A port that was free a moment ago.</summary>
-    public static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 
     /// <summary>What the tests themselves were started with must not leak in: an unknown CAPSUL_ name is refused.</summary>

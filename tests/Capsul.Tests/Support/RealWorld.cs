@@ -25,7 +25,7 @@ public sealed class RealWorld : IAsyncDisposable
 
     readonly Dictionary<string, string> common;
     readonly string spokeFolder;
-    readonly string linkPort = CapsulProgram.FreePort().ToString();
+    readonly string linkPort = Ports.TakeFree().ToString();
     TestDatabase? database;
 
     RealWorld(Dictionary<string, string> common, string spokeFolder) => (this.common, this.spokeFolder) = (common, spokeFolder);
@@ -36,7 +36,7 @@ public sealed class RealWorld : IAsyncDisposable
 
     public CapsulProgram? Spoke { get; private set; }
 
-    public Uri Address { get; } = new($"http://127.0.0.1:{CapsulProgram.FreePort()}/");
+    public Uri Address { get; } = new($"http://127.0.0.1:{Ports.TakeFree()}/");
 
     public FrontDoor Door { get; private set; } = null!;
 
