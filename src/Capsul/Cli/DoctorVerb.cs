@@ -13,6 +13,9 @@ static class DoctorVerb
     public static Command Make() => CommandLine.Verb("doctor", """
         Says of everything that Capsul needs on this machine whether it is there, and what to do if it is not. Exit code 1 when
         something needed fails.
+
+        Example:
+          capsul doctor
         """, RunAsync);
 
     enum Verdict { Ok, Warn, Fail }

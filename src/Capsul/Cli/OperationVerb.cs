@@ -12,7 +12,14 @@ static class OperationVerb
 {
     static readonly Argument<long> Id = new("ID") { Description = "The operation's number." };
 
-    public static Command Make() => new("operation", "Work in progress, and the ways out of it.")
+    public static Command Make() => new("operation", """
+        Work in progress, and the ways out of it. Run on the Hub's machine.
+
+        Examples:
+          capsul operation list
+          capsul operation cancel 17
+          capsul operation force 17        when the host will not come back
+        """)
     {
         CommandLine.Verb("list", "Lists operations that have not ended.", ListAsync),
         CommandLine.Verb("retry", "Runs the next step now instead of after its pause.", (p, c) => AskAsync(p, null, c), Id),

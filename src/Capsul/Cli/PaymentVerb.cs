@@ -13,7 +13,12 @@ static class PaymentVerb
     static readonly Argument<string> Dollars = new("DOLLARS") { Description = "How much, such as 20 or 12.50." };
     static readonly Option<string> Note = new("--note") { Description = "Kept with the payment.", DefaultValueFactory = _ => "" };
 
-    public static Command Make() => new("payment", "Money that came in some other way than through the pages.")
+    public static Command Make() => new("payment", """
+        Money that came in some other way than through the pages.
+
+        Example:
+          capsul payment record jo@example.org 20 --note "at the meeting"
+        """)
     {
         CommandLine.Verb("record", """
             Records cash. The account is made if there is none.

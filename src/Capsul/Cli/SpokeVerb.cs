@@ -11,7 +11,12 @@ static class SpokeVerb
 {
     static readonly Argument<string> Token = new("TOKEN") { Description = "What `capsul host invite NAME` printed on the Hub." };
 
-    public static Command Make() => new("spoke", "This machine as a host of VMs.")
+    public static Command Make() => new("spoke", """
+        This machine as a host of VMs.
+
+        Example:
+          capsul spoke join TOKEN          then: capsul up --spoke
+        """)
     {
         CommandLine.Verb("join", """
             Joins a Hub with a one-time token. After that: capsul up --spoke.
