@@ -96,12 +96,14 @@ public static class DebianImage
         }.RunAsync(cancel);
     }
 
-    /// <summary>Where this machine's apt gets bookworm from, as lines for the new system's apt.</summary>
+    /// <summary>
+    /// Where this machine's apt gets bookworm from, as lines for the new system's apt, which keeps them. Without any (another release, another
+    /// distribution) mmdebstrap takes Debian's own mirrors.
+    /// </summary>
     static async Task<IReadOnlyList<string>> SourcesAsync(CancellationToken cancel)
     {
         var shown = await new Command("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages").RunAsync(cancel);
-        var found = Sources(shown.Output);
-        return found.Count > 0 ? found : [$"deb http://deb.debian.org/debian {Suite} main"];
+        return Sources(shown.Output);
     }
 
     /// <summary>Lines of sources for all parts of bookworm in what apt prints; empty when the main part is not among them.</summary>
@@ -120,12 +122,6 @@ public static class DebianImage
         await WriteAsync("boot/grub/grub.cfg", GrubConfig);
         await WriteAsync("etc/fstab", $"LABEL={Label} / ext4 errors=remount-ro,discard 0 1\n");
         await WriteAsync("etc/hostname", "debian\n");
-        await WriteAsync("etc/apt/sources.list", $"""
-            deb http://deb.debian.org/debian {Suite} main
-            deb http://deb.debian.org/debian {Suite}-updates main
-            deb http://deb.debian.org/debian-security {Suite}-security main
-
-            """);
         // Empty, not missing: systemd then makes one at the first boot of each VM.
         await WriteAsync("etc/machine-id", "");
         foreach (var key in Directory.GetFiles(Path.Combine(root, "etc/ssh"), "ssh_host_*"))
