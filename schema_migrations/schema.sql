@@ -1,6 +1,12 @@
 -- What all up scripts together give. Written by a test; see README.md.
 CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
 COMMENT ON EXTENSION btree_gist IS 'support for indexing common datatypes in GiST';
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'table % is only added to', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+END $$;
 CREATE FUNCTION public.refuse_older_epoch() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -55,6 +61,24 @@ CREATE TABLE public.addresses (
     vm text,
     freed timestamp with time zone
 );
+CREATE TABLE public.alerts (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    subject text DEFAULT ''::text NOT NULL,
+    message text NOT NULL,
+    raised timestamp with time zone NOT NULL,
+    cleared timestamp with time zone,
+    CONSTRAINT alerts_check CHECK ((cleared >= raised)),
+    CONSTRAINT alerts_kind_check CHECK ((kind ~ '^[a-z_]+$'::text))
+);
+ALTER TABLE public.alerts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.alerts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.audit_lines (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
@@ -65,6 +89,33 @@ CREATE TABLE public.audit_lines (
 );
 ALTER TABLE public.audit_lines ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.audit_lines_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.backups (
+    id bigint NOT NULL,
+    reason text NOT NULL,
+    started timestamp with time zone NOT NULL,
+    finished timestamp with time zone,
+    file text NOT NULL,
+    format text NOT NULL,
+    encrypted_to text DEFAULT ''::text NOT NULL,
+    schema_version integer NOT NULL,
+    bytes bigint,
+    proved timestamp with time zone,
+    proof text DEFAULT ''::text NOT NULL,
+    problem text DEFAULT ''::text NOT NULL,
+    removed timestamp with time zone,
+    CONSTRAINT backups_bytes_check CHECK ((bytes > 0)),
+    CONSTRAINT backups_format_check CHECK ((format = ANY (ARRAY['plain'::text, 'custom'::text]))),
+    CONSTRAINT backups_proved_is_finished CHECK (((proved IS NULL) OR ((finished IS NOT NULL) AND (problem = ''::text)))),
+    CONSTRAINT backups_reason_check CHECK ((reason = ANY (ARRAY['asked'::text, 'scheduled'::text, 'upgrade'::text, 'downgrade'::text, 'restore'::text])))
+);
+ALTER TABLE public.backups ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.backups_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -181,6 +232,22 @@ CREATE TABLE public.operations (
 );
 ALTER TABLE public.operations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.operations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.operator_statements (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    operator text NOT NULL,
+    statement text NOT NULL,
+    rows bigint,
+    CONSTRAINT operator_statements_rows_check CHECK ((rows >= 0))
+);
+ALTER TABLE public.operator_statements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.operator_statements_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -339,8 +406,12 @@ ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_one_for_a_vm UNIQUE (vm);
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_pkey PRIMARY KEY (host, address);
+ALTER TABLE ONLY public.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.audit_lines
     ADD CONSTRAINT audit_lines_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.backups
+    ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_pkey PRIMARY KEY (host, image);
 ALTER TABLE ONLY public.hosts
@@ -357,6 +428,8 @@ ALTER TABLE ONLY public.operation_events
     ADD CONSTRAINT operation_events_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.operator_statements
+    ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.seat
@@ -384,12 +457,15 @@ ALTER TABLE ONLY public.vm_ssh_keys
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
+CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
+CREATE INDEX backups_started ON public.backups USING btree (started);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX operation_events_operation ON public.operation_events USING btree (operation, id);
 CREATE INDEX operations_due ON public.operations USING btree (run_at) WHERE (finished IS NULL);
 CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm) WHERE (finished IS NULL);
 CREATE INDEX operations_vm ON public.operations USING btree (vm, id);
+CREATE INDEX operator_statements_at ON public.operator_statements USING btree (at);
 CREATE INDEX payments_email ON public.payments USING btree (email);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
 CREATE INDEX sign_in_tokens_email ON public.sign_in_tokens USING btree (email, created);
@@ -401,6 +477,7 @@ CREATE UNIQUE INDEX vms_name_once ON public.vms USING btree (email, name) WHERE 
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER mails_told AFTER INSERT ON public.mails FOR EACH STATEMENT EXECUTE FUNCTION public.tell_mails();
 CREATE TRIGGER operations_told AFTER INSERT OR UPDATE OF run_at ON public.operations FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
+CREATE TRIGGER operator_statements_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_statements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
 CREATE TRIGGER vms_told AFTER INSERT OR UPDATE ON public.vms FOR EACH ROW EXECUTE FUNCTION public.tell_vm();
 ALTER TABLE ONLY public.addresses

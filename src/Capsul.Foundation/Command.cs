@@ -34,6 +34,12 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     /// <summary>Text for standard input; it is closed after that. Without it standard input is closed at once.</summary>
     public string? Input { get; init; }
 
+    /// <summary>Writes standard input as bytes, instead of <see cref="Input"/>; it is closed when this returns. A broken pipe is no error here: the exit code tells.</summary>
+    public Func<Stream, CancellationToken, Task>? WriteInput { get; init; }
+
+    /// <summary>Reads standard output as bytes; <see cref="CommandResult.Output"/> is empty then.</summary>
+    public Func<Stream, CancellationToken, Task>? ReadOutput { get; init; }
+
     /// <summary>Called for each line of either stream as it comes, from a pool thread.</summary>
     public Action<string>? OnLine { get; init; }
 
@@ -44,7 +50,7 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         using var process = Start();
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(Timeout);
-        var output = ReadAsync(process.StandardOutput, limit.Token);
+        var output = ReadOutput is null ? ReadAsync(process.StandardOutput, limit.Token) : ReadBytesAsync(process.StandardOutput.BaseStream, ReadOutput, limit.Token);
         var error = ReadAsync(process.StandardError, limit.Token);
         try
         {
@@ -73,17 +79,37 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
                 ToString());
     }
 
+    /// <summary>
+    /// Runs with this process's own terminal, for as long as the person stays in it; gives the exit code. Ctrl-C is the program's
+    /// while it runs.
+    /// </summary>
+    public async Task<int> RunAttachedAsync(CancellationToken cancel)
+    {
+        ConsoleCancelEventHandler leave = (_, pressed) => pressed.Cancel = true;
+        Console.CancelKeyPress += leave;
+        try
+        {
+            using var process = Start(attached: true);
+            await process.WaitForExitAsync(cancel);
+            return process.ExitCode;
+        }
+        finally
+        {
+            Console.CancelKeyPress -= leave;
+        }
+    }
+
     /// <summary>The command as one would type it, for logs.</summary>
     public override string ToString() => string.Join(' ', Arguments.Prepend(Program).Select(a => a.Contains(' ', StringComparison.Ordinal) ? $"'{a}'" : a));
 
-    Process Start()
+    Process Start(bool attached = false)
     {
         var info = new ProcessStartInfo(Program)
         {
             UseShellExecute = false,
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
+            RedirectStandardInput = !attached,
+            RedirectStandardOutput = !attached,
+            RedirectStandardError = !attached,
             WorkingDirectory = WorkingDirectory ?? "",
         };
         foreach (var argument in Arguments)
@@ -107,6 +133,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     {
         try
         {
+            if (WriteInput is not null)
+                await WriteInput(process.StandardInput.BaseStream, cancel);
             if (Input is not null)
                 await process.StandardInput.WriteAsync(Input.AsMemory(), cancel);
             process.StandardInput.Close();
@@ -115,6 +143,12 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         {
             // The program ended before it read everything; its exit code tells.
         }
+    }
+
+    static async Task<string> ReadBytesAsync(Stream output, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
+    {
+        await read(output, cancel);
+        return "";
     }
 
     async Task<string> ReadAsync(StreamReader reader, CancellationToken cancel)

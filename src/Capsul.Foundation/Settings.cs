@@ -27,9 +27,21 @@ public sealed class Settings
         new("CAPSUL_LINK_LISTEN", "127.0.0.1", "Address on which the Hub waits for Spokes. Set 0.0.0.0 to let other machines join."),
         new("CAPSUL_LINK_PORT", "8443", "Port on which the Hub waits for Spokes (gRPC over TLS); 0 takes a free one."),
         new("CAPSUL_LINK_ADDRESS", null, "host:port that join tokens carry. Default: 127.0.0.1 and the link port."),
-        new("CAPSUL_DATABASE", null, "Npgsql connection string of an external PostgreSQL (14 or newer). Without it Capsul runs a private cluster in the data folder.", Secret: true),
+        new("CAPSUL_DATABASE", null, "An external PostgreSQL (14 or newer), as one string: postgres://user:password@host:port/database?sslmode=require, or Npgsql's Host=…;Database=…. Several hosts, separated by commas, fail over. Without it and without CAPSUL_DATABASE_HOST, Capsul runs a private cluster in the data folder.", Secret: true),
+        new("CAPSUL_DATABASE_HOST", null, "The same by parts: host name, address or socket folder. Several, separated by commas and each with :port if it needs one, fail over."),
+        new("CAPSUL_DATABASE_PORT", "5432", "Port, for hosts that do not carry their own."),
+        new("CAPSUL_DATABASE_NAME", "capsul", "Name of the database."),
+        new("CAPSUL_DATABASE_USER", "capsul", "User."),
+        new("CAPSUL_DATABASE_PASSWORD", null, "Password. It also replaces the one in CAPSUL_DATABASE, so that the string can be shown and the password not.", Secret: true),
+        new("CAPSUL_DATABASE_TLS", "prefer", "disable, prefer, require, verify-ca or verify-full, as libpq's sslmode."),
         new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
         new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
+        new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is changed."),
+        new("CAPSUL_BACKUP_FOLDER", null, "Where backups go. Default: backups in the data folder."),
+        new("CAPSUL_BACKUP_SCHEDULE", null, "When the acting Hub takes a backup: a cron expression of five fields in UTC, such as 30 3 * * *. Unset: only when asked."),
+        new("CAPSUL_BACKUP_KEEP_DAYS", "30", "Scheduled backups older than this are deleted after the next one succeeded; at least two proved ones stay. 0: never deleted."),
+        new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public key, or a gpg key id or address. Unset: not encrypted."),
+        new("CAPSUL_OPERATOR_EMAIL", null, "Who gets a mail when an alert is raised. Unset: nobody; alerts show in capsul doctor and capsul hub status."),
         new("CAPSUL_SECRET_KEY", null, "Key that protects secrets in the database (32 bytes, base64). Default: made at first start and kept in the data folder. Several Hubs on one database need the same.", Secret: true),
         new("CAPSUL_SMTP_HOST", null, "SMTP server for mails. Unset: mails are shown on a page (development) or kept in the outbox (production)."),
         new("CAPSUL_SMTP_PORT", "587", "Port of the SMTP server."),
@@ -101,6 +113,22 @@ public sealed class Settings
     public int LinkPort => Number("CAPSUL_LINK_PORT");
     public string? LinkAddress => Optional("CAPSUL_LINK_ADDRESS");
     public string? Database => Optional("CAPSUL_DATABASE");
+    public string? DatabaseHost => Optional("CAPSUL_DATABASE_HOST");
+    public int DatabasePort => Number("CAPSUL_DATABASE_PORT");
+    public string DatabaseName => Text("CAPSUL_DATABASE_NAME");
+    public string DatabaseUser => Text("CAPSUL_DATABASE_USER");
+    public string? DatabasePassword => Optional("CAPSUL_DATABASE_PASSWORD");
+    public string DatabaseTls => Text("CAPSUL_DATABASE_TLS");
+
+    /// <summary>The database is somebody else's to run; else it is the private cluster.</summary>
+    public bool ExternalDatabase => Database is not null || DatabaseHost is not null;
+
+    public bool DumpBeforeUpgrade => Text("CAPSUL_DUMP_BEFORE_UPGRADE") == "on";
+    public string BackupFolder => Optional("CAPSUL_BACKUP_FOLDER") ?? Path.Combine(Data, "backups");
+    public string? BackupSchedule => Optional("CAPSUL_BACKUP_SCHEDULE");
+    public int BackupKeepDays => Number("CAPSUL_BACKUP_KEEP_DAYS");
+    public string? BackupEncryptTo => Optional("CAPSUL_BACKUP_ENCRYPT_TO");
+    public string? OperatorEmail => Optional("CAPSUL_OPERATOR_EMAIL");
     public string? PostgresBin => Optional("CAPSUL_POSTGRES_BIN");
     public bool PostgresFsync => Text("CAPSUL_POSTGRES_FSYNC") == "on";
     public string? SecretKey => Optional("CAPSUL_SECRET_KEY");
@@ -202,14 +230,18 @@ public sealed class Settings
     {
         OneOf("CAPSUL_ENVIRONMENT", "production", "development");
         OneOf("CAPSUL_POSTGRES_FSYNC", "on", "off");
+        OneOf("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "off");
+        OneOf("CAPSUL_DATABASE_TLS", "disable", "prefer", "require", "verify-ca", "verify-full");
+        Must("CAPSUL_DATABASE", Database is null || DatabaseHost is null, "the whole address, or unset when CAPSUL_DATABASE_HOST gives it by parts");
         OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
         foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
             Must(name, IPAddress.TryParse(Text(name), out _), "an IP address");
-        foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT"])
+        foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT", "CAPSUL_DATABASE_PORT"])
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
+        InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);
         InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
         InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
         InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);

@@ -65,7 +65,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         EmbeddedPostgres? postgres = null;
         try
         {
-            var connection = settings.Database;
+            var connection = DatabaseAddress.From(settings)?.ConnectionString;
             if (connection is null)
                 (postgres, connection) = await EmbeddedPostgres.StartAsync(settings, log, cancel);
             var db = new Db(connection);

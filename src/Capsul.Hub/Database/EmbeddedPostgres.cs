@@ -15,7 +15,6 @@ namespace Capsul.Hub.Database;
 public sealed partial class EmbeddedPostgres
 {
     const string Role = "capsul";
-    const int OldestMajor = 14;
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
     /// <summary>sun_path has 108 bytes, and the socket's file name takes 15 of them.</summary>
     const int MaxSocketFolder = 90;
@@ -91,20 +90,8 @@ public sealed partial class EmbeddedPostgres
             Log.StopFailed(log, result.LastLine);
     }
 
-    /// <summary>The newest installed version's programs, or those in <paramref name="configured"/>.</summary>
-    public static string FindBinaries(string? configured)
-    {
-        const string root = "/usr/lib/postgresql";
-        var candidates = configured is not null ? [configured]
-            : Directory.Exists(root) ? Directory.GetDirectories(root)
-                .Where(d => int.TryParse(Path.GetFileName(d), CultureInfo.InvariantCulture, out var major) && major >= OldestMajor)
-                .OrderByDescending(d => int.Parse(Path.GetFileName(d), CultureInfo.InvariantCulture)).Select(d => Path.Combine(d, "bin")).ToArray()
-            : [];
-        return candidates.FirstOrDefault(d => File.Exists(Path.Combine(d, "initdb")) && File.Exists(Path.Combine(d, "postgres")))
-            ?? throw new ProblemException(ProblemKind.Unavailable, configured is not null
-                ? $"CAPSUL_POSTGRES_BIN names {configured}, but initdb and postgres are not there."
-                : "PostgreSQL 14 or newer is not installed. Install the package postgresql, or set CAPSUL_DATABASE to a server elsewhere.");
-    }
+    /// <summary>The folder of the programs that make and run a cluster.</summary>
+    public static string FindBinaries(string? configured) => PostgresPrograms.Folder(configured, "initdb", "postgres");
 
     static string UnprivilegedUser()
     {

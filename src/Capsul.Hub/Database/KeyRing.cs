@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
 using Dapper;
-using Npgsql;
 
 namespace Capsul.Hub.Database;
 
@@ -41,14 +40,14 @@ public sealed class KeyRing(Db db, byte[] key)
     /// <summary>As <see cref="ListAsync"/>, for ASP.NET's data protection, which knows no async.</summary>
     public IReadOnlyList<(string Name, byte[] Content)> List(string prefix)
     {
-        using var connection = new NpgsqlConnection(db.ConnectionString);
+        using var connection = db.Open();
         return [.. connection.Query<KeyRingSql.Entry>(KeyRingSql.List, new { prefix }).Select(row => (row.Name, Open(row.Name, row.Content)))];
     }
 
     /// <summary>As <see cref="WriteAsync"/>, for ASP.NET's data protection, which knows no async.</summary>
     public void Write(string name, byte[] bytes)
     {
-        using var connection = new NpgsqlConnection(db.ConnectionString);
+        using var connection = db.Open();
         connection.Execute(KeyRingSql.Write, new { name, content = Seal(name, bytes) });
     }
 

@@ -43,9 +43,7 @@ public sealed partial class Listener(Db db, ILogger<Listener> log)
 
     async Task ListenAsync(CancellationToken cancel)
     {
-        var parts = new NpgsqlConnectionStringBuilder(db.ConnectionString) { Pooling = false, KeepAlive = 5, ApplicationName = "capsul listener" };
-        await using var connection = new NpgsqlConnection(parts.ConnectionString);
-        await connection.OpenAsync(cancel);
+        await using var connection = await db.OpenAloneAsync("capsul listener", cancel, parts => parts.KeepAlive = 5);
         connection.Notification += (_, e) => Tell(e.Channel, e.Payload);
         await using (var listen = new NpgsqlCommand(ListenerSql.Listen, connection))
             await listen.ExecuteNonQueryAsync(cancel);

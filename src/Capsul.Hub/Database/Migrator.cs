@@ -65,31 +65,17 @@ public sealed partial class Migrator(Db db, ILogger log)
         return count;
     }
 
+    /// <summary>Outside the pool: the session lock must not go back to it.</summary>
     static async Task<NpgsqlConnection> ConnectAsync(Db db, CancellationToken cancel)
     {
-        // Outside the pool: the session lock must not go back to it.
-        var parts = new NpgsqlConnectionStringBuilder(db.ConnectionString) { Pooling = false, ApplicationName = "capsul migrations" };
-        var connection = new NpgsqlConnection(parts.ConnectionString);
         try
         {
-            await connection.OpenAsync(cancel);
-            return connection;
+            return await db.OpenAloneAsync("capsul migrations", cancel);
         }
         catch (Exception error) when (error is NpgsqlException or TimeoutException)
         {
-            await connection.DisposeAsync();
-            throw new ProblemException(ProblemKind.Unavailable, Explain(error, parts), error.ToString(), error);
+            throw new ProblemException(db.Explain(error), error);
         }
-    }
-
-    static string Explain(Exception error, NpgsqlConnectionStringBuilder parts)
-    {
-        var where = $"{parts.Host}:{parts.Port}, database {parts.Database ?? parts.Username}";
-        return error is PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused
-            ? $"PostgreSQL at {where} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE."
-            : error is PostgresException other
-                ? $"PostgreSQL at {where} answered: {other.MessageText}."
-                : $"PostgreSQL at {where} cannot be reached: {error.InnerException?.Message ?? error.Message}. Check CAPSUL_DATABASE and that the server runs.";
     }
 
     static async Task CheckServerAsync(NpgsqlConnection connection, CancellationToken cancel)

@@ -45,9 +45,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
 
     async Task TakeAsync(Func<long, CancellationToken, Task> act, CancellationToken cancel)
     {
-        var parts = new NpgsqlConnectionStringBuilder(db.ConnectionString) { Pooling = false, ApplicationName = "capsul seat", CommandTimeout = 3 };
-        await using var connection = new NpgsqlConnection(parts.ConnectionString);
-        await connection.OpenAsync(cancel);
+        await using var connection = await db.OpenAloneAsync("capsul seat", cancel, parts => parts.CommandTimeout = 3);
         if (!await connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel)))
             return;
         var taken = await connection.ExecuteScalarAsync<long>(new CommandDefinition(

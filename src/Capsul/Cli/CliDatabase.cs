@@ -16,7 +16,7 @@ sealed class CliDatabase : IAsyncDisposable
 
     public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel)
     {
-        if (settings.Database is { } configured) return await MigratedAsync(new CliDatabase(new Db(configured), null, null), cancel);
+        if (DatabaseAddress.From(settings) is { } external) return await MigratedAsync(new CliDatabase(new Db(external.ConnectionString), null, null), cancel);
         DataFolder? folder = null;
         try
         {

@@ -47,9 +47,9 @@ static class DoctorVerb
     {
         try
         {
-            if (settings.Database is null)
+            if (DatabaseAddress.From(settings) is not { } address)
                 return new(Verdict.Ok, "database", $"private cluster, with the programs in {EmbeddedPostgres.FindBinaries(settings.PostgresBin)}");
-            await using var db = new Db(settings.Database);
+            await using var db = new Db(address.ConnectionString);
             var version = await Migrator.ServerVersionAsync(db, cancel);
             return Migrator.TooOld(version) is { } problem ? new(Verdict.Fail, "database", problem.Message) : new(Verdict.Ok, "database", $"PostgreSQL {version / 10_000}");
         }
