@@ -69,7 +69,7 @@ public sealed partial class HubProgram : IAsyncDisposable
             if (connection is null)
                 (postgres, connection) = await EmbeddedPostgres.StartAsync(settings, log, cancel);
             var db = new Db(connection);
-            await new Migrator(db, log).MigrateAsync(cancel);
+            await PrepareAsync(db, settings, log, cancel);
             var ring = new KeyRing(db, await SecretKeyAsync(settings, cancel));
             var authority = await Authority.OpenAsync(ring, time, cancel);
             var app = Build(settings, time, configureLogs, db, ring, authority);
@@ -81,6 +81,26 @@ public sealed partial class HubProgram : IAsyncDisposable
             if (postgres is not null) await postgres.StopAsync(CancellationToken.None);
             folder.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.</summary>
+    static async Task PrepareAsync(Db db, Settings settings, ILogger log, CancellationToken cancel)
+    {
+        var upgrade = new SchemaUpgrade(db, patient: true, log);
+        WaitingRoom? room = null;
+        try
+        {
+            if (settings.ExternalDatabase && await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
+            await upgrade.RunAsync(async () => room = await WaitingRoom.OpenAsync(settings, () => upgrade.Waiting, cancel), cancel);
+        }
+        catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
+        {
+            throw new ProblemException(db.Explain(error), error);
+        }
+        finally
+        {
+            if (room is not null) await room.DisposeAsync();
         }
     }
 
@@ -153,7 +173,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         app.MapGet("/healthz", HealthAsync).RequireAuthorization(Policies.Public);
     }
 
-    /// <summary>200 with "acting" or "standby" and the epoch; 503 when the database does not answer.</summary>
+    /// <summary>200 with "acting" or "standby", and the seat as the database has it; 503 when the database does not answer.</summary>
     static async Task<IResult> HealthAsync(Seat seat, Db db, CancellationToken cancel)
     {
         try
@@ -161,7 +181,7 @@ public sealed partial class HubProgram : IAsyncDisposable
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(TimeSpan.FromSeconds(3));
             var row = await db.FindSeatAsync(limit.Token);
-            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch });
+            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, holder = row.Holder, since = row.TakenAt, why = seat.Unfit });
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException && !cancel.IsCancellationRequested)
         {
@@ -204,7 +224,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         [
             Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token),
             Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token),
-            Services.GetRequiredService<MailSender>().RunAsync(all.Token),
+            Services.GetRequiredService<MailSender>().RunAsync(epoch, all.Token),
         ];
         var first = await Task.WhenAny(parts);
         await all.CancelAsync();

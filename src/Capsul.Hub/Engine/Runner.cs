@@ -49,7 +49,7 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         {
             return await db.InTransactionAsync(async transaction =>
             {
-                if (await transaction.FindAsync<long?>(SeatSql.Hold, new { epoch }, cancel) is null) throw new SeatLostException(epoch);
+                await transaction.HoldSeatAsync(epoch, cancel);
                 operation = await transaction.FindAsync<OperationRow>(OperationSql.Take, new { now = Now() }, cancel);
                 if (operation is null) return false;
                 await StepAsync(operation, transaction, cancel);
@@ -60,7 +60,7 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         {
             Log.StepThrew(log, operation.Kind, operation.Id, operation.Step, error);
             var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, operation.Attempt), LongestPause.TotalSeconds));
-            await db.ExecuteAsync(OperationSql.Postpone, new { id = operation.Id, runAt = Now() + pause, detail = error.ToString() }, cancel);
+            await db.ActAsync(epoch, OperationSql.Postpone, new { id = operation.Id, runAt = Now() + pause, detail = error.ToString() }, cancel);
             return true;
         }
     }
@@ -137,6 +137,3 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         public static partial void StepThrew(ILogger log, string kind, long id, string step, Exception error);
     }
 }
-
-/// <summary>Another process has taken the seat; everything that was being written is rolled back.</summary>
-public sealed class SeatLostException(long epoch) : Exception($"Epoch {epoch} is no longer in force.");

@@ -76,11 +76,28 @@ public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Au
         {
             // The Spoke went away, or another line took over; both are part of a day.
         }
+        catch (SeatLostException)
+        {
+            throw new RpcException(new Status(StatusCode.Unavailable, "Another Hub has the seat."));
+        }
         finally
         {
             if (lines.TryRemove(new KeyValuePair<string, CancellationTokenSource>(host, line)))
-                await db.ExecuteAsync(HostSql.Offline, new { id = host }, CancellationToken.None);
+                await SetOfflineAsync(host, epoch);
             Log.Disconnected(log, host);
+        }
+    }
+
+    /// <summary>Not when another Hub acts by now: the host may be talking to that one.</summary>
+    async Task SetOfflineAsync(string host, long epoch)
+    {
+        try
+        {
+            await db.ActAsync(epoch, HostSql.Offline, new { id = host }, CancellationToken.None);
+        }
+        catch (SeatLostException)
+        {
+            // The new one will see for itself.
         }
     }
 

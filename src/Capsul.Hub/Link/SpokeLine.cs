@@ -38,7 +38,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     /// <summary>Takes in the hello: what the host can carry, its images, its addresses.</summary>
     public Task GreetAsync(Hello hello, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
-        await HoldSeatAsync(transaction, cancel);
+        await transaction.HoldSeatAsync(epoch, cancel);
         var facts = hello.Facts;
         await transaction.ExecuteAsync(HostSql.SaveFacts, new
         {
@@ -99,7 +99,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     {
         var known = await db.InTransactionAsync(async transaction =>
         {
-            await HoldSeatAsync(transaction, cancel);
+            await transaction.HoldSeatAsync(epoch, cancel);
             return await ObserveVm.RunAsync(transaction, host, report, Now(), cancel);
         }, cancel);
         if (known is null && report.Power != Power.Gone) Log.Stranger(log, host, report.Id);
@@ -109,7 +109,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     {
         var wasOnline = await db.InTransactionAsync(async transaction =>
         {
-            await HoldSeatAsync(transaction, cancel);
+            await transaction.HoldSeatAsync(epoch, cancel);
             return await transaction.FindAsync<bool?>(HostSql.Heartbeat, new
             { id = host, now = Now(), answers = heartbeat.HypervisorAnswers, diskFreeMb = heartbeat.DiskFreeMb, problem = heartbeat.Problem }, cancel);
         }, cancel);
@@ -164,12 +164,6 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         };
         vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         return vm;
-    }
-
-    async Task HoldSeatAsync(NpgsqlTransaction transaction, CancellationToken cancel)
-    {
-        if (await transaction.FindAsync<long?>(SeatSql.Hold, new { epoch }, cancel) is null)
-            throw new RpcException(new Status(StatusCode.Unavailable, "Another Hub has the seat."));
     }
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;

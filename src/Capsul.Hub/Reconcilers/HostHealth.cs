@@ -26,7 +26,7 @@ public sealed class HostHealth(Db db, TimeProvider time)
     /// <summary>One look; gives how many VMs became unknown.</summary>
     public Task<int> LookAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
-        if (await transaction.FindAsync<long?>(SeatSql.Hold, new { epoch }, cancel) is null) throw new SeatLostException(epoch);
+        await transaction.HoldSeatAsync(epoch, cancel);
         var silent = time.GetUtcNow().UtcDateTime - TimeSpan.FromSeconds(Protocol.SilentSeconds);
         await transaction.ExecuteAsync(HostSql.SilentOffline, new { silent }, cancel);
         var vms = await transaction.ListAsync<SilentVmRow>(ObserveVmSql.ListSilent, new { silent }, cancel);

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Mails;
 using MailKit;
 using MailKit.Net.Smtp;
@@ -38,14 +39,14 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
     DateTime Now => time.GetUtcNow().UtcDateTime;
 
     /// <summary>Sends for as long as this Hub holds the seat. A database that does not answer is waited for.</summary>
-    public async Task RunAsync(CancellationToken cancel)
+    public async Task RunAsync(long epoch, CancellationToken cancel)
     {
         using var news = listener.Subscribe(Listener.Mails);
         while (!cancel.IsCancellationRequested)
         {
             try
             {
-                await SendDueAsync(cancel);
+                await SendDueAsync(epoch, cancel);
                 await news.WaitAsync(await SleepForAsync(cancel), cancel);
             }
             catch (NpgsqlException error)
@@ -57,7 +58,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
     }
 
     /// <summary>Sends what is due now, one after the other over one connection; gives how many were accepted by the server.</summary>
-    public async Task<int> SendDueAsync(CancellationToken cancel)
+    public async Task<int> SendDueAsync(long epoch, CancellationToken cancel)
     {
         serverAnswered = true;
         if (settings.SmtpHost is not { } host)
@@ -65,7 +66,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
         var count = 0;
         // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have to wait for.
         using var smtp = new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
-        while (serverAnswered && await ClaimAsync(cancel) is { } mail)
+        while (serverAnswered && await ClaimAsync(epoch, cancel) is { } mail)
         {
             if (await TrySendAsync(smtp, host, mail, cancel))
                 count++;
@@ -75,9 +76,12 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
         return count;
     }
 
-    Task<MailSql.Due?> ClaimAsync(CancellationToken cancel) =>
-        db.FindAsync<MailSql.Due>(MailSql.Claim,
-            new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
+    /// <summary>Only the seat holder claims. What became of a mail is noted by whoever claimed it, under the number of its attempt, even if the seat has gone since.</summary>
+    Task<MailSql.Due?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    {
+        await transaction.HoldSeatAsync(epoch, cancel);
+        return await transaction.FindAsync<MailSql.Due>(MailSql.Claim, new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
+    }, cancel);
 
     async Task<bool> TrySendAsync(SmtpClient smtp, string host, MailSql.Due mail, CancellationToken cancel)
     {

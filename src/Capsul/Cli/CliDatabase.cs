@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Engine;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Cli;
@@ -32,8 +33,16 @@ sealed class CliDatabase : IAsyncDisposable
 
     static async Task<CliDatabase> MigratedAsync(CliDatabase database, CancellationToken cancel)
     {
-        await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(cancel);
-        return database;
+        try
+        {
+            await new SchemaUpgrade(database.Db, patient: false, NullLogger.Instance).RunAsync(() => Task.CompletedTask, cancel);
+            return database;
+        }
+        catch
+        {
+            await database.DisposeAsync();
+            throw;
+        }
     }
 
     public async ValueTask DisposeAsync()

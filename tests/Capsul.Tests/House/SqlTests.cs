@@ -77,6 +77,23 @@ public sealed partial class SqlTests
         writers.Where(w => w.Distinct(StringComparer.Ordinal).Count() > 1).Select(w => $"{w.Key}: {string.Join(", ", w.Distinct(StringComparer.Ordinal))}").ShouldBeEmpty();
     }
 
+    /// <summary>What works without being asked writes only while its epoch is in force. A mail's outcome is the exception: it is kept by the number of the attempt.</summary>
+    [Fact]
+    public void Background_work_writes_under_the_seat()
+    {
+        var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
+        string[] files = ["Engine/Runner.cs", "Link/SpokeLine.cs", .. Directory.EnumerateFiles(Path.Combine(source, "Reconcilers"), "*.cs").Select(f => Path.GetRelativePath(source, f))];
+        var bare = from file in files
+                   from Match write in BareWrite().Matches(File.ReadAllText(Path.Combine(source, file)))
+                   select file;
+        bare.ShouldBe(["Reconcilers/MailSender.cs", "Reconcilers/MailSender.cs"]);
+        foreach (var file in files)
+        {
+            var text = File.ReadAllText(Path.Combine(source, file));
+            Transaction().Count(text).ShouldBe(Held().Count(text), file);
+        }
+    }
+
     [Fact]
     public async Task Constraints_that_have_a_sentence_exist()
     {
@@ -112,6 +129,15 @@ public sealed partial class SqlTests
 
     [GeneratedRegex(@"(?<![@<&|\w])@[a-zA-Z]+_\w*", RegexOptions.None, 1000)]
     private static partial Regex SnakeParameter();
+
+    [GeneratedRegex(@"\bdb\.ExecuteAsync\(", RegexOptions.None, 1000)]
+    private static partial Regex BareWrite();
+
+    [GeneratedRegex(@"\bdb\.(InTransaction|Decide)Async(<\w+>)?\(", RegexOptions.None, 1000)]
+    private static partial Regex Transaction();
+
+    [GeneratedRegex(@"await transaction\.HoldSeatAsync\(", RegexOptions.None, 1000)]
+    private static partial Regex Held();
 
     [GeneratedRegex("\"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE) |\"\"\"\\s+(-- .*\\s+)?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", RegexOptions.None, 1000)]
     private static partial Regex StatementInCode();

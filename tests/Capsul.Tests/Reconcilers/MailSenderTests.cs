@@ -24,8 +24,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org", "Grüße\n\n.a line that begins with a dot\nhttps://capsul.example.org/sign-in/secret");
-        (await Sender(sink.Port).SendDueAsync(Cancel)).ShouldBe(1);
-        (await Sender(sink.Port).SendDueAsync(Cancel)).ShouldBe(0);
+        (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
+        (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(0);
 
         var (recipient, text) = sink.Received.Single();
         recipient.ShouldBe("ada@example.org");
@@ -49,16 +49,16 @@ public sealed class MailSenderTests : IAsyncLifetime
         await using (var gone = new SmtpSink())
             port = gone.Port;
         await EnqueueAsync("ada@example.org", "text");
-        (await Sender(port).SendDueAsync(Cancel)).ShouldBe(0);
+        (await Sender(port).SendDueAsync(0, Cancel)).ShouldBe(0);
         (await RowAsync()).Problem.ShouldNotBeNullOrEmpty();
         (await RunAtAsync()).ShouldBe(time.GetUtcNow().UtcDateTime.AddMinutes(1));
 
         await using var sink = new SmtpSink(port);
-        (await Sender(port).SendDueAsync(Cancel)).ShouldBe(0, "it is not yet due");
+        (await Sender(port).SendDueAsync(0, Cancel)).ShouldBe(0, "it is not yet due");
         time.Advance(TimeSpan.FromMinutes(1));
-        (await Sender(port).SendDueAsync(Cancel)).ShouldBe(1);
+        (await Sender(port).SendDueAsync(0, Cancel)).ShouldBe(1);
         time.Advance(TimeSpan.FromDays(1));
-        (await Sender(port).SendDueAsync(Cancel)).ShouldBe(0);
+        (await Sender(port).SendDueAsync(0, Cancel)).ShouldBe(0);
         sink.Received.Count.ShouldBe(1);
         (await RowAsync()).Problem.ShouldBeNull();
     }
@@ -71,7 +71,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         var pauses = new List<double>();
         while ((await RowAsync()).GivenUp is null && pauses.Count < 100)
         {
-            (await Sender(sink.Port).SendDueAsync(Cancel)).ShouldBe(0);
+            (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(0);
             var pause = await RunAtAsync() - time.GetUtcNow().UtcDateTime;
             pauses.Add(pause.TotalMinutes);
             time.Advance(pause);
@@ -93,7 +93,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         await EnqueueAsync("nobody@example.org", "text");
         await EnqueueAsync("full@example.org", "text");
         await EnqueueAsync("ada@example.org", "text");
-        (await Sender(sink.Port).SendDueAsync(Cancel)).ShouldBe(1);
+        (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
 
         var rows = (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel)).ToDictionary(r => r.Recipient, StringComparer.Ordinal);
         rows["nobody@example.org"].GivenUp.ShouldNotBeNull();
@@ -108,7 +108,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org", "text");
-        (await Sender(sink.Port, ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(Cancel)).ShouldBe(1);
+        (await Sender(sink.Port, ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(0, Cancel)).ShouldBe(1);
         sink.Credentials.Single().ShouldBe("\0capsul\0s3cret");
     }
 
@@ -117,7 +117,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org", "text");
-        (await Sender(sink.Port, ("CAPSUL_SMTP_TLS", "starttls"), ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(Cancel)).ShouldBe(0);
+        (await Sender(sink.Port, ("CAPSUL_SMTP_TLS", "starttls"), ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(0, Cancel)).ShouldBe(0);
         sink.Received.ShouldBeEmpty();
         sink.Credentials.ShouldBeEmpty();
         (await RowAsync()).Problem!.ShouldContain("STARTTLS");
@@ -129,7 +129,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         await using var sink = new SmtpSink();
         for (var i = 0; i < 20; i++)
             await EnqueueAsync($"a{i}@example.org", "text");
-        var counts = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Sender(sink.Port).SendDueAsync(Cancel)));
+        var counts = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Sender(sink.Port).SendDueAsync(0, Cancel)));
         counts.Sum().ShouldBe(20);
         sink.Received.Select(r => r.Recipient).Distinct().Count().ShouldBe(20);
         sink.Received.Count.ShouldBe(20);
@@ -140,7 +140,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await EnqueueAsync("ada@example.org", "text");
         var sender = new MailSender(database.Db, Settings(0).With(("CAPSUL_SMTP_HOST", null)), Listener(), time, NullLogger<MailSender>.Instance);
-        (await sender.SendDueAsync(Cancel)).ShouldBe(0);
+        (await sender.SendDueAsync(0, Cancel)).ShouldBe(0);
         (await RowAsync()).Body.ShouldBe("text");
     }
 
@@ -151,7 +151,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var listener = Listener();
         var listening = listener.RunAsync(stop.Token);
-        var running = new MailSender(database.Db, Settings(sink.Port), listener, time, NullLogger<MailSender>.Instance).RunAsync(stop.Token);
+        var running = new MailSender(database.Db, Settings(sink.Port), listener, time, NullLogger<MailSender>.Instance).RunAsync(0, stop.Token);
         await EnqueueAsync("first@example.org", "text");
         await UntilAsync(() => sink.Received.Count == 1);
         await EnqueueAsync("second@example.org", "text");

@@ -1,4 +1,3 @@
-using System.Net.Sockets;
 using Capsul.Demo;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
@@ -184,7 +183,7 @@ public sealed class RealWorld : IAsyncDisposable
         (await VirshAsync("net-dumpxml", "capsul")).ShouldNotContain(id);
         Directory.EnumerateFileSystemEntries(Path.Combine(spokeFolder, "spoke"), $"*{id}*", SearchOption.AllDirectories).ShouldBeEmpty();
         Qemus(id).ShouldBeEmpty();
-        if (relayPort > 0) (await AnswersAsync(relayPort)).ShouldBeFalse("its relay still listens");
+        if (relayPort > 0) (await Until.AnswersAsync(relayPort)).ShouldBeFalse("its relay still listens");
     }
 
     /// <summary>QEMU processes of a VM, as the machine sees them.</summary>
@@ -201,20 +200,6 @@ public sealed class RealWorld : IAsyncDisposable
         catch (IOException)
         {
             return ""; // It has ended while we looked.
-        }
-    }
-
-    static async Task<bool> AnswersAsync(int port)
-    {
-        using var client = new TcpClient();
-        try
-        {
-            await client.ConnectAsync("127.0.0.1", port, Cancel);
-            return true;
-        }
-        catch (SocketException)
-        {
-            return false;
         }
     }
 

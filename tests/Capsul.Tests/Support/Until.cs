@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 
 namespace Capsul.Tests.Support;
 
@@ -18,6 +19,21 @@ public static class Until
             if (await look() is { } found) return found;
             if (clock.Elapsed > limit) throw new TimeoutException($"After {limit.TotalSeconds:0} s still not: {what}.");
             await Task.Delay(Every, TestContext.Current.CancellationToken);
+        }
+    }
+
+    /// <summary>Whether something takes connections on a port of the loopback now.</summary>
+    public static async Task<bool> AnswersAsync(int port)
+    {
+        using var client = new TcpClient();
+        try
+        {
+            await client.ConnectAsync("127.0.0.1", port, TestContext.Current.CancellationToken);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
         }
     }
 }

@@ -1,0 +1,43 @@
+using System.CommandLine;
+using Capsul.Foundation;
+using Capsul.Hub.Engine;
+using Spectre.Console;
+using Command = System.CommandLine.Command;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul hub</c>: the Hub processes on one database.</summary>
+static class HubVerb
+{
+    public static Command Make() => new("hub", """
+        The Hub processes on this database: one acts, the others stand by.
+
+        Example:
+          capsul hub status
+        """)
+    {
+        CommandLine.Verb("status", """
+            Lists every Hub process that is connected, with the one that acts first, and since when. Exit code 1 when none acts.
+
+            Example:
+              capsul hub status
+            """, StatusAsync),
+    };
+
+    static async Task<int> StatusAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var hubs = await database.Db.ListAsync<HubRow>(SeatSql.Hubs, new { key = SeatSql.LockKey }, cancel);
+        var seat = await database.Db.FindSeatAsync(cancel);
+        var table = new Table().Border(TableBorder.Simple).AddColumns("hub", "status", "epoch", "since");
+        foreach (var hub in hubs)
+        {
+            table.AddRow([.. new[] { hub.Name, hub.Acting ? "acting" : "standby", hub.Acting ? seat!.Epoch.ToString() : "",
+                (hub.Acting ? seat!.TakenAt : hub.Since).ToString("yyyy-MM-ddTHH:mm:ssZ") }.Select(Markup.Escape)]);
+        }
+        AnsiConsole.Write(table);
+        if (hubs.Any(h => h.Acting)) return 0;
+        Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub acts, and none ever has." : $"No Hub acts. The last was {seat.Holder}, epoch {seat.Epoch}, since {seat.TakenAt:yyyy-MM-ddTHH:mm:ssZ}.");
+        return 1;
+    }
+}
