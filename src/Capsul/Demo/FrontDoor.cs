@@ -13,11 +13,17 @@ public sealed partial class FrontDoor : IDisposable
     const int MaxRedirects = 5;
     readonly HttpClient client;
 
-    public FrontDoor(Uri hub) => client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false, AllowAutoRedirect = false })
+    /// <param name="hub">Where the pages are.</param>
+    /// <param name="from">The address that the Hub takes the person to come from, as a proxy on this machine would tell it; null: this machine.</param>
+    public FrontDoor(Uri hub, string? from = null)
     {
-        BaseAddress = hub,
-        Timeout = TimeSpan.FromSeconds(30),
-    };
+        client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false, AllowAutoRedirect = false })
+        {
+            BaseAddress = hub,
+            Timeout = TimeSpan.FromSeconds(30),
+        };
+        if (from is not null) client.DefaultRequestHeaders.Add("X-Forwarded-For", from);
+    }
 
     /// <summary>A page as text, after at most a few redirects.</summary>
     /// <exception cref="ProblemException">The Hub answered with an error.</exception>
