@@ -53,7 +53,7 @@ public sealed class FailoverTests
             doors.Add(await SignInAsync(hub, $"payer{number}@example.org", $"192.0.2.{number + 2}"));
             load.Add(PayAsync(doors[number], $"payer{number}@example.org", paid, enough.Token));
         }
-        await Until.TrueAsync("money comes in and VMs are made", Limit, () => Task.FromResult(paid.Count > 20 && created.Count > 2));
+        await Until.TrueAsync("money comes in and VMs are made", Limit, () => Task.FromResult(paid.Count > 60 && created.Count > 5));
 
         var leader = (await cluster.LeaderAsync())!;
         await cluster.KillAsync(leader);
