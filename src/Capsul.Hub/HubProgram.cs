@@ -59,6 +59,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     public static async Task<HubProgram> StartAsync(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
         settings = settings.With(("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
+        ScheduledBackups.Schedule(settings);
         using var logs = LoggerFactory.Create(configureLogs);
         var log = logs.CreateLogger("Capsul.Hub");
         var folder = DataFolder.Take(settings.Data, "hub");
@@ -144,7 +145,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         });
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
-        services.AddSingleton<Listener>().AddSingleton<Seat>().AddSingleton<Runner>().AddSingleton<HostHealth>().AddSingleton<LinkEndpoint>();
+        services.AddSingleton<Listener>().AddSingleton<Seat>().AddSingleton<Runner>().AddSingleton<HostHealth>().AddSingleton<ScheduledBackups>().AddSingleton<LinkEndpoint>();
         services.AddSingleton<OperationKind, CreateVmOperation>().AddSingleton<OperationKind, DeleteVmOperation>()
             .AddSingleton<OperationKind, StartVmOperation>().AddSingleton<OperationKind, StopVmOperation>().AddSingleton<OperationKind, RestartVmOperation>();
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
@@ -225,6 +226,7 @@ public sealed partial class HubProgram : IAsyncDisposable
             Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token),
             Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token),
             Services.GetRequiredService<MailSender>().RunAsync(epoch, all.Token),
+            Services.GetRequiredService<ScheduledBackups>().RunAsync(epoch, all.Token),
         ];
         var first = await Task.WhenAny(parts);
         await all.CancelAsync();

@@ -23,10 +23,11 @@ public sealed partial class EmbeddedPostgres
     readonly string folder;
     readonly string? user;
     readonly bool fsync;
+    readonly IReadOnlyList<string> more;
     readonly ILogger log;
 
-    EmbeddedPostgres(string bin, string folder, string? user, bool fsync, ILogger log) =>
-        (this.bin, this.folder, this.user, this.fsync, this.log) = (bin, folder, user, fsync, log);
+    EmbeddedPostgres(string bin, string folder, string? user, bool fsync, IReadOnlyList<string> more, ILogger log) =>
+        (this.bin, this.folder, this.user, this.fsync, this.more, this.log) = (bin, folder, user, fsync, more, log);
 
     string Cluster => Path.Combine(folder, "data");
     string LogFolder => Path.Combine(folder, "log");
@@ -35,10 +36,14 @@ public sealed partial class EmbeddedPostgres
 
     /// <summary>Makes the cluster if there is none, starts it if it does not run, and gives a connection string.</summary>
     /// <exception cref="ProblemException">With one sentence on what is missing or in the way.</exception>
-    public static async Task<(EmbeddedPostgres Server, string ConnectionString)> StartAsync(Settings settings, ILogger log, CancellationToken cancel)
+    /// <param name="settings">Where the data folder is.</param>
+    /// <param name="log">What happens.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <param name="more">Further lines for the server's configuration.</param>
+    public static async Task<(EmbeddedPostgres Server, string ConnectionString)> StartAsync(
+        Settings settings, ILogger log, CancellationToken cancel, IReadOnlyList<string>? more = null)
     {
-        var server = new EmbeddedPostgres(FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"),
-            System.Environment.IsPrivilegedProcess ? UnprivilegedUser() : null, settings.PostgresFsync, log);
+        var server = Make(settings, log, more ?? []);
         await server.PrepareFoldersAsync(cancel);
         if (!File.Exists(Path.Combine(server.Cluster, "PG_VERSION")))
             await server.InitialiseAsync(cancel);
@@ -49,6 +54,20 @@ public sealed partial class EmbeddedPostgres
         await EnsureDatabaseAsync(connection, cancel);
         return (server, connection);
     }
+
+    /// <summary>Stops the cluster of a data folder, at once and without a checkpoint, and deletes it. Fine when there is none.</summary>
+    public static async Task DiscardAsync(Settings settings, CancellationToken cancel)
+    {
+        var server = Make(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, []);
+        if (!Directory.Exists(server.folder)) return;
+        if (Directory.Exists(server.Cluster)) await server.PgCtl("stop", "-m", "immediate", "-w", "-t", "30").TryRunAsync(cancel);
+        Directory.Delete(server.folder, recursive: true);
+        if (server.SocketFolder != server.folder && Directory.Exists(server.SocketFolder)) Directory.Delete(server.SocketFolder, recursive: true);
+    }
+
+    static EmbeddedPostgres Make(Settings settings, ILogger log, IReadOnlyList<string> more) =>
+        new(FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"), System.Environment.IsPrivilegedProcess ? UnprivilegedUser() : null,
+            settings.PostgresFsync, more, log);
 
     /// <summary>Starts it again when it dies (killed, out of memory), until cancelled. What was committed is there.</summary>
     public async Task KeepRunningAsync(CancellationToken cancel)
@@ -170,6 +189,7 @@ public sealed partial class EmbeddedPostgres
             log_min_duration_statement = 250ms
             log_lock_waits = on
             max_connections = 200
+            {string.Join('\n', more)}
 
             """;
         var file = Path.Combine(Cluster, "capsul.conf");

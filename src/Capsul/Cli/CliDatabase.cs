@@ -15,9 +15,18 @@ sealed class CliDatabase : IAsyncDisposable
 
     public Db Db { get; }
 
-    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel)
+    /// <param name="settings">Where it is.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <param name="migrate">Bring the schema up to date first; false for verbs that look after the database itself.</param>
+    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel, bool migrate = true)
     {
-        if (DatabaseAddress.From(settings) is { } external) return await MigratedAsync(new CliDatabase(new Db(external.ConnectionString), null, null), cancel);
+        var database = await ConnectAsync(settings, cancel);
+        return migrate ? await MigratedAsync(database, cancel) : database;
+    }
+
+    static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
+    {
+        if (DatabaseAddress.From(settings) is { } external) return new CliDatabase(new Db(external.ConnectionString), null, null);
         DataFolder? folder = null;
         try
         {
@@ -28,7 +37,7 @@ sealed class CliDatabase : IAsyncDisposable
             // The Hub runs and keeps its cluster up.
         }
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
-        return await MigratedAsync(new CliDatabase(new Db(connection), folder, folder is null ? null : server), cancel);
+        return new CliDatabase(new Db(connection), folder, folder is null ? null : server);
     }
 
     static async Task<CliDatabase> MigratedAsync(CliDatabase database, CancellationToken cancel)

@@ -29,7 +29,7 @@ public static class CommandLine
         """)
     {
         UpVerb.Make(), DemoVerb.Make(), DoctorVerb.Make(), ImageVerb.Make(), HostVerb.Make(), SpokeVerb.Make(), PaymentVerb.Make(), OperationVerb.Make(),
-        HubVerb.Make(),
+        HubVerb.Make(), DbVerb.Make(),
     };
 
     public static async Task<int> RunAsync(string[] args)

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Checks;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Command = System.CommandLine.Command;
@@ -18,48 +19,48 @@ static class DoctorVerb
           capsul doctor
         """, RunAsync);
 
-    enum Verdict { Ok, Warn, Fail }
-
-    sealed record Line(Verdict Verdict, string What, string Says);
-
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
         var settings = Settings.Load();
         var failed = false;
-        foreach (var check in (Func<Settings, CancellationToken, Task<Line>>[])[DataAsync, DatabaseAsync, LibvirtAsync, KvmAsync, ImagesAsync, SshAsync])
+        Say(await DataAsync(settings, cancel));
+        foreach (var line in await DatabaseAsync(settings, cancel)) Say(line);
+        foreach (var check in (Func<Settings, CancellationToken, Task<Finding>>[])[LibvirtAsync, KvmAsync, ImagesAsync, SshAsync])
+            Say(await check(settings, cancel));
+        return failed ? 1 : 0;
+
+        void Say(Finding line)
         {
-            var line = await check(settings, cancel);
             failed |= line.Verdict == Verdict.Fail;
             Console.WriteLine($"{line.Verdict.ToString().ToLowerInvariant(),-5} {line.What,-12} {line.Says}");
         }
-        return failed ? 1 : 0;
     }
 
-    static Task<Line> DataAsync(Settings settings, CancellationToken cancel)
+    static Task<Finding> DataAsync(Settings settings, CancellationToken cancel)
     {
         var existing = settings.Data;
         while (!Directory.Exists(existing)) existing = Path.GetDirectoryName(existing)!;
         var free = new DriveInfo(existing).AvailableFreeSpace >> 30;
-        return Task.FromResult(new Line(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder", $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
+        return Task.FromResult(new Finding(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder", $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
     }
 
-    static async Task<Line> DatabaseAsync(Settings settings, CancellationToken cancel)
+    /// <summary>A private cluster that does not run is started for the look, and stopped again; one that was never made is not.</summary>
+    static async Task<IReadOnlyList<Finding>> DatabaseAsync(Settings settings, CancellationToken cancel)
     {
         try
         {
-            if (DatabaseAddress.From(settings) is not { } address)
-                return new(Verdict.Ok, "database", $"private cluster, with the programs in {EmbeddedPostgres.FindBinaries(settings.PostgresBin)}");
-            await using var db = new Db(address.ConnectionString);
-            var version = await Migrator.ServerVersionAsync(db, cancel);
-            return Migrator.TooOld(version) is { } problem ? new(Verdict.Fail, "database", problem.Message) : new(Verdict.Ok, "database", $"PostgreSQL {version / 10_000}");
+            if (!settings.ExternalDatabase && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
+                return [new(Verdict.Ok, "database", $"a private cluster will be made, with the programs in {EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
+            await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+            return await new DatabaseChecks(database.Db, TimeProvider.System).RunAsync(cancel);
         }
         catch (ProblemException error)
         {
-            return new(Verdict.Fail, "database", error.Problem.Message);
+            return [new(Verdict.Fail, "database", error.Problem.Message)];
         }
     }
 
-    static async Task<Line> LibvirtAsync(Settings settings, CancellationToken cancel)
+    static async Task<Finding> LibvirtAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.Simulated) return new(Verdict.Warn, "hypervisor", "simulated: VMs are only pretended");
         if (settings.Libvirt != "private") return new(Verdict.Ok, "hypervisor", $"the libvirtd at {settings.Libvirt}");
@@ -73,22 +74,22 @@ static class DoctorVerb
         return new(Verdict.Ok, "hypervisor", $"a libvirtd of its own in its own network namespace, {version.Output.Trim()}");
     }
 
-    static async Task<Line> KvmAsync(Settings settings, CancellationToken cancel)
+    static async Task<Finding> KvmAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.Simulated) return new(Verdict.Ok, "KVM", "not needed by the simulated hypervisor");
         var verdict = await new KvmProbe(settings, new ImageStore(settings.Images), TimeProvider.System).DecideAsync(cancel);
         return new(verdict.Use ? Verdict.Ok : Verdict.Warn, "KVM", $"{(verdict.Use ? "used" : "not used, guests run on TCG, which is slow")}: {verdict.Why}");
     }
 
-    static Task<Line> ImagesAsync(Settings settings, CancellationToken cancel)
+    static Task<Finding> ImagesAsync(Settings settings, CancellationToken cancel)
     {
         var images = new ImageStore(settings.Images).List();
         return Task.FromResult(images.Count == 0
-            ? new Line(Verdict.Warn, "images", "none; make one with: capsul image build tiny")
-            : new Line(Verdict.Ok, "images", string.Join(", ", images.Select(i => i.Id))));
+            ? new Finding(Verdict.Warn, "images", "none; make one with: capsul image build tiny")
+            : new Finding(Verdict.Ok, "images", string.Join(", ", images.Select(i => i.Id))));
     }
 
-    static Task<Line> SshAsync(Settings settings, CancellationToken cancel) => Task.FromResult(File.Exists("/usr/bin/ssh")
-        ? new Line(Verdict.Ok, "ssh", "/usr/bin/ssh")
-        : new Line(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
+    static Task<Finding> SshAsync(Settings settings, CancellationToken cancel) => Task.FromResult(File.Exists("/usr/bin/ssh")
+        ? new Finding(Verdict.Ok, "ssh", "/usr/bin/ssh")
+        : new Finding(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
 }

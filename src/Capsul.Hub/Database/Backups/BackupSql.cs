@@ -1,0 +1,140 @@
+namespace Capsul.Hub.Database.Backups;
+
+/// <summary>A backup as the database remembers it. Null sizes and times: it has not come to that.</summary>
+public sealed record BackupRow(
+    long Id, string Reason, DateTime Started, DateTime? Finished, string File, string Format, string EncryptedTo, int SchemaVersion, long? Bytes, DateTime? Proved, string Proof,
+    string Problem);
+
+public static class BackupSql
+{
+    /// <summary>One statement for each table of ours, made by the server: <c>SELECT count(*) AS rows, … AS sums FROM schema.table</c>.</summary>
+    public const string CountStatements = """
+        -- BackupSql.CountStatements
+        SELECT n.nspname || '.' || c.relname AS name,
+            format('SELECT count(*) AS rows, concat_ws('', ''%s) AS sums FROM %I.%I',
+                coalesce((SELECT string_agg(format(', %L || coalesce(sum(%I), 0)', a.attname || '=', a.attname), '' ORDER BY a.attnum)
+                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'numeric'::regtype), ', NULL'),
+                n.nspname, c.relname) AS statement
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
+        ORDER BY name
+        """;
+
+    public const string ExportSnapshot = """
+        -- BackupSql.ExportSnapshot
+        SELECT pg_export_snapshot()
+        """;
+
+    /// <summary>Whether the schema is new enough to remember backups, and its version; 0 when there is none.</summary>
+    public const string CanRemember = """
+        -- BackupSql.CanRemember
+        SELECT to_regclass('backups') IS NOT NULL
+        """;
+
+    public const string SchemaTable = """
+        -- BackupSql.SchemaTable
+        SELECT to_regclass('schemaversion') IS NOT NULL
+        """;
+
+    public const string SchemaVersion = """
+        -- BackupSql.SchemaVersion
+        SELECT version FROM schemaversion
+        """;
+
+    public const string Begin = """
+        -- BackupSql.Begin
+        INSERT INTO backups (reason, started, file, format, encrypted_to, schema_version)
+        VALUES (@reason, @now, @file, @format, @encryptedTo, @schemaVersion) RETURNING id
+        """;
+
+    public const string Finish = """
+        -- BackupSql.Finish
+        UPDATE backups SET finished = @now, bytes = @bytes, proved = @proved, proof = @proof WHERE id = @id
+        """;
+
+    public const string Fail = """
+        -- BackupSql.Fail
+        UPDATE backups SET problem = @problem WHERE id = @id
+        """;
+
+    const string Columns = "id, reason, started, finished, file, format, encrypted_to, schema_version, bytes, proved, proof, problem";
+
+    /// <summary>The newest that was proved, whatever asked for it.</summary>
+    public const string LastProved = $"""
+        -- BackupSql.LastProved
+        SELECT {Columns} FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY proved DESC LIMIT 1
+        """;
+
+    public const string LastScheduled = $"""
+        -- BackupSql.LastScheduled
+        SELECT {Columns} FROM backups WHERE reason = 'scheduled' ORDER BY id DESC LIMIT 1
+        """;
+
+    public const string List = $"""
+        -- BackupSql.List
+        SELECT {Columns} FROM backups WHERE removed IS NULL ORDER BY id DESC LIMIT @count
+        """;
+
+    /// <summary>Scheduled ones that are past their time; the newest two that are proved never are.</summary>
+    public const string Expired = $"""
+        -- BackupSql.Expired
+        SELECT {Columns} FROM backups
+        WHERE reason = 'scheduled' AND removed IS NULL AND finished IS NOT NULL AND started < @before
+            AND id NOT IN (SELECT id FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY id DESC LIMIT 2)
+        ORDER BY id
+        """;
+
+    public const string Removed = """
+        -- BackupSql.Removed
+        UPDATE backups SET removed = @now WHERE id = @id
+        """;
+
+    /// <summary>How many tables hold anything of ours or anybody's.</summary>
+    public const string TableCount = """
+        -- BackupSql.TableCount
+        SELECT count(*)::integer FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
+        """;
+
+    public const string DatabaseExists = """
+        -- BackupSql.DatabaseExists
+        SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = @name)
+        """;
+
+    /// <summary>By the server, which quotes the names: what is to be run, as text.</summary>
+    public const string RenameStatement = """
+        -- BackupSql.RenameStatement
+        SELECT format('ALTER DATABASE %I RENAME TO %I', @from::text, @to::text)
+        """;
+
+    public const string CreateStatement = """
+        -- BackupSql.CreateStatement
+        SELECT format('CREATE DATABASE %I', @name::text)
+        """;
+
+    public const string DropStatement = """
+        -- BackupSql.DropStatement
+        SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', @name::text)
+        """;
+
+    /// <summary>While it is off, only those who are in stay in.</summary>
+    public const string AllowStatement = """
+        -- BackupSql.AllowStatement
+        SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS %s', @name::text, @allow::text)
+        """;
+
+    /// <summary>Everybody out, but this session.</summary>
+    public const string EndSessions = """
+        -- BackupSql.EndSessions
+        SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity WHERE datname = @name AND pid <> pg_backend_pid()
+        """;
+
+    /// <summary>
+    /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its generations are,
+    /// so the epoch jumps further than any number of fail-overs could have brought it since the backup.
+    /// </summary>
+    public const string LiftEpoch = """
+        -- BackupSql.LiftEpoch
+        UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
+        """;
+}

@@ -1,0 +1,142 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Engine;
+using Dapper;
+using Npgsql;
+
+namespace Capsul.Hub.Database.Backups;
+
+/// <summary>What was restored.</summary>
+/// <param name="SchemaVersion">Of the restored database; the next Hub brings it up to date.</param>
+/// <param name="Holds">Tables, rows and sums.</param>
+/// <param name="Old">What the database that was there before is called now; null when there was none.</param>
+public sealed record Restored(int SchemaVersion, string Holds, string? Old);
+
+/// <summary>
+/// Puts a backup back: into an empty database, or, when asked, beside the one that is there, which is renamed and kept. The file is
+/// read to its end before anything is touched; what cannot be restored whole leaves everything as it was. No Hub may act meanwhile.
+/// </summary>
+public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, Action<string> say)
+{
+    /// <summary>Where databases are made and renamed from.</summary>
+    const string Maintenance = "postgres";
+
+    /// <param name="path">The backup.</param>
+    /// <param name="identity">File of the private key, for one that is encrypted with age.</param>
+    /// <param name="beside">Restore beside a database that is not empty, and swap names.</param>
+    /// <param name="cancel">Gives up; nothing is changed then.</param>
+    /// <exception cref="ProblemException">With what is in the way, or wrong with the file.</exception>
+    public async Task<Restored> RunAsync(string path, string? identity, bool beside, CancellationToken cancel)
+    {
+        var file = new BackupFile(path, identity, settings.PostgresBin);
+        say("reading the backup");
+        var content = await file.CheckAsync(cancel);
+        if (content.SchemaVersion > Migrator.DesiredVersion)
+            throw new ProblemException(ProblemKind.Conflict,
+                $"{path} is of schema version {content.SchemaVersion}, and this program knows up to {Migrator.DesiredVersion}. Use the newer program; nothing was changed.");
+        try
+        {
+            await using var seat = await HoldSeatAsync(cancel);
+            if (await db.FindAsync<int>(BackupSql.TableCount, null, cancel) == 0)
+            {
+                say("restoring");
+                await TakeBackup.RestoreAsync(file, settings, db.Address, cancel);
+                return new Restored(content.SchemaVersion, await FinishAsync(db, cancel), null);
+            }
+            if (!beside)
+                throw new ProblemException(ProblemKind.Conflict,
+                    "The database is not empty. With --beside the backup is restored beside it, and the present one is renamed and kept; nothing was changed.");
+            return await BesideAsync(file, content, seat, cancel);
+        }
+        catch (NpgsqlException error)
+        {
+            throw new ProblemException(db.Explain(error), error);
+        }
+    }
+
+    /// <summary>As long as it is held, no Hub begins to act.</summary>
+    async Task<NpgsqlConnection> HoldSeatAsync(CancellationToken cancel)
+    {
+        var connection = await db.OpenAloneAsync("capsul restore", cancel);
+        if (await connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel))) return connection;
+        var hubs = await connection.QueryAsync<HubRow>(new CommandDefinition(SeatSql.Hubs, new { key = SeatSql.LockKey }, cancellationToken: cancel));
+        await connection.DisposeAsync();
+        throw new ProblemException(ProblemKind.Conflict, $"A Hub acts on this database ({hubs.FirstOrDefault(h => h.Acting)?.Name ?? "another process"}). Stop it first; nothing was changed.");
+    }
+
+    async Task<Restored> BesideAsync(BackupFile file, BackupContent content, NpgsqlConnection seat, CancellationToken cancel)
+    {
+        var name = new NpgsqlConnectionStringBuilder(db.Address.ConnectionString).Database!;
+        var stamp = time.GetUtcNow().ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture);
+        var (made, old) = ($"{name}_restored_{stamp}", $"{name}_before_{stamp}");
+        await using var maintenance = new Db(db.Address.For(Maintenance).ConnectionString);
+        await CreateAsync(maintenance, made, cancel);
+        string holds;
+        try
+        {
+            say($"restoring into {made}");
+            await TakeBackup.RestoreAsync(file, settings, db.Address.For(made), cancel);
+            await using var restored = new Db(new NpgsqlConnectionStringBuilder(db.Address.For(made).ConnectionString) { Pooling = false }.ConnectionString);
+            holds = await FinishAsync(restored, cancel);
+            say($"renaming {name} to {old}, and {made} to {name}");
+            await SwapAsync(maintenance, seat, name, made, old, cancel);
+        }
+        catch
+        {
+            await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = made }, CancellationToken.None);
+            throw;
+        }
+        return new Restored(content.SchemaVersion, holds, old);
+    }
+
+    static async Task CreateAsync(Db maintenance, string name, CancellationToken cancel)
+    {
+        try
+        {
+            await maintenance.RunMadeAsync(BackupSql.CreateStatement, new { name }, cancel);
+        }
+        catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
+        {
+            throw new ProblemException(ProblemKind.Forbidden,
+                "The database user may not make databases. Let an administrator run ALTER ROLE … CREATEDB, or make an empty database and name that in CAPSUL_DATABASE; nothing was changed.", null, error);
+        }
+    }
+
+    /// <summary>Nobody can come in between: the old one is closed before its last session ends. From here on it is finished, or put back.</summary>
+    static async Task SwapAsync(Db maintenance, NpgsqlConnection seat, string name, string made, string old, CancellationToken cancel)
+    {
+        cancel.ThrowIfCancellationRequested();
+        await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name, allow = "false" }, CancellationToken.None);
+        try
+        {
+            await seat.CloseAsync();
+            await maintenance.FindAsync<int>(BackupSql.EndSessions, new { name }, CancellationToken.None);
+            await maintenance.RunMadeAsync(BackupSql.RenameStatement, new { from = name, to = old }, CancellationToken.None);
+        }
+        catch
+        {
+            await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name, allow = "true" }, CancellationToken.None);
+            throw;
+        }
+        try
+        {
+            await maintenance.RunMadeAsync(BackupSql.RenameStatement, new { from = made, to = name }, CancellationToken.None);
+        }
+        catch
+        {
+            await maintenance.RunMadeAsync(BackupSql.RenameStatement, new { from = old, to = name }, CancellationToken.None);
+            await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name, allow = "true" }, CancellationToken.None);
+            throw;
+        }
+        await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name = old, allow = "true" }, CancellationToken.None);
+    }
+
+    /// <summary>Gives what it holds, and lets it be obeyed.</summary>
+    static async Task<string> FinishAsync(Db restored, CancellationToken cancel)
+    {
+        await using var connection = await restored.OpenAloneAsync("capsul restore", cancel);
+        var facts = await DatabaseFacts.ReadAsync(connection, cancel);
+        await connection.ExecuteScalarAsync<long?>(new CommandDefinition(BackupSql.LiftEpoch, cancellationToken: cancel));
+        return facts.Summary;
+    }
+}

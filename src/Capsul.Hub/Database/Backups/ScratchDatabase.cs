@@ -1,0 +1,109 @@
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Hub.Database.Checks;
+using Dapper;
+using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
+
+namespace Capsul.Hub.Database.Backups;
+
+/// <summary>
+/// An empty database to restore into and throw away. It lies in a private cluster made for the purpose, so that the server that
+/// people wait for is not burdened and needs grant nothing; only where PostgreSQL's server programs are missing here, or too old,
+/// it is made beside the real one. One at a time on a machine; what a killed one left is cleared away by the next.
+/// </summary>
+public sealed class ScratchDatabase : IAsyncDisposable
+{
+    /// <summary>It is thrown away: nothing of it need survive a crash, and loading goes without a log.</summary>
+    static readonly string[] ForLoading = ["wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off", "max_wal_size = '4GB'"];
+
+    readonly DataFolder folder;
+    readonly Settings? cluster;
+    readonly Db? beside;
+
+    ScratchDatabase(DataFolder folder, DatabaseAddress address, Settings? cluster, Db? beside) =>
+        (this.folder, Address, this.cluster, this.beside) = (folder, address, cluster, beside);
+
+    public DatabaseAddress Address { get; }
+
+    /// <summary>Makes one.</summary>
+    /// <exception cref="ProblemException">Conflict: another backup or restore is at it. Unavailable: there is no way to make one.</exception>
+    public static async Task<ScratchDatabase> MakeAsync(Settings settings, Db db, CancellationToken cancel)
+    {
+        var path = Path.Combine(settings.Data, "scratch");
+        var folder = TakeFolder(path);
+        try
+        {
+            var server = await db.FindAsync<int>(CheckSql.ServerVersion, null, cancel) / 10_000;
+            if (LocalMajor(settings) is not { } local || local < server) return await MakeBesideAsync(folder, db, cancel);
+            var own = settings.With(("CAPSUL_DATA", path), ("CAPSUL_POSTGRES_FSYNC", "off"));
+            await EmbeddedPostgres.DiscardAsync(own, cancel);
+            var (_, connection) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
+            return new ScratchDatabase(folder, DatabaseAddress.Of(connection), own, null);
+        }
+        catch
+        {
+            folder.Dispose();
+            throw;
+        }
+    }
+
+    static DataFolder TakeFolder(string path)
+    {
+        try
+        {
+            return DataFolder.Take(path, "scratch");
+        }
+        catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
+        {
+            throw new ProblemException(ProblemKind.Conflict, "Another backup or restore is running on this machine; try again when it has ended.", null, error);
+        }
+    }
+
+    static int? LocalMajor(Settings settings)
+    {
+        try
+        {
+            var version = Path.GetFileName(Path.GetDirectoryName(EmbeddedPostgres.FindBinaries(settings.PostgresBin)));
+            return int.TryParse(version, out var major) ? major : null;
+        }
+        catch (ProblemException)
+        {
+            return null;
+        }
+    }
+
+    static async Task<ScratchDatabase> MakeBesideAsync(DataFolder folder, Db db, CancellationToken cancel)
+    {
+        var name = $"capsul_scratch_{RandomNumberGenerator.GetHexString(8, lowercase: true)}";
+        try
+        {
+            await db.RunMadeAsync(BackupSql.CreateStatement, new { name }, cancel);
+        }
+        catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
+        {
+            throw new ProblemException(ProblemKind.Unavailable,
+                "A backup is proved by restoring it, for which there is no place: install PostgreSQL's server programs here (package postgresql, at least the server's version), or let the database user make databases (ALTER ROLE … CREATEDB).",
+                null, error);
+        }
+        return new ScratchDatabase(folder, db.Address.For(name), null, db);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (cluster is not null) await EmbeddedPostgres.DiscardAsync(cluster, CancellationToken.None);
+        if (beside is not null) await beside.RunMadeAsync(BackupSql.DropStatement, new { name = new NpgsqlConnectionStringBuilder(Address.ConnectionString).Database }, CancellationToken.None);
+        folder.Dispose();
+    }
+}
+
+static class MadeStatements
+{
+    /// <summary>Lets the server make a statement (with its own quoting of names) and runs it, outside any transaction.</summary>
+    public static async Task RunMadeAsync(this Db db, string statement, object parameters, CancellationToken cancel)
+    {
+        await using var connection = await db.OpenAsync(cancel);
+        var made = await connection.ExecuteScalarAsync<string>(new CommandDefinition(statement, parameters, cancellationToken: cancel));
+        await connection.ExecuteAsync(new CommandDefinition(made!, commandTimeout: 0, cancellationToken: cancel));
+    }
+}

@@ -1,0 +1,129 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Features.Alerts;
+using Npgsql;
+
+namespace Capsul.Hub.Database.Checks;
+
+/// <summary>What an operator wants to know of a database in trouble, or before there is any: one line each, with what to do. Changes nothing.</summary>
+public sealed class DatabaseChecks(Db db, TimeProvider time)
+{
+    /// <summary>A proved backup older than this is worth a word.</summary>
+    static readonly TimeSpan BackupAge = TimeSpan.FromDays(2);
+
+    /// <summary>PostgreSQL stops at about two thousand million (documentation, "Preventing Transaction ID Wraparound Failures").</summary>
+    const long WraparoundWarning = 1_000_000_000;
+
+    /// <summary>Of a replica: how far behind is worth a word.</summary>
+    const long LagBytes = 64 << 20;
+
+    /// <summary>Every line; one "fail" when it cannot be reached.</summary>
+    public async Task<IReadOnlyList<Finding>> RunAsync(CancellationToken cancel)
+    {
+        try
+        {
+            var server = (await db.FindAsync<CheckSql.ServerRow>(CheckSql.Server, null, cancel))!;
+            if (Migrator.TooOld(await db.FindAsync<int>(CheckSql.ServerVersion, null, cancel)) is { } problem) return [new(Verdict.Fail, "database", problem.Message)];
+            return
+            [
+                new(Verdict.Ok, "database", $"PostgreSQL {server.Version} at {db.Address.Shown}, {Size(server.Bytes)}"),
+                await PoolerAsync(cancel),
+                await SchemaAsync(cancel),
+                .. Settings(server),
+                await BackupAsync(cancel),
+                .. await BloatAsync(cancel),
+                Wraparound(server),
+                .. await LongTransactionsAsync(cancel),
+                .. await ReplicasAsync(cancel),
+                .. await AlertsAsync(cancel),
+            ];
+        }
+        catch (Exception error) when (error is NpgsqlException or TimeoutException)
+        {
+            return [new(Verdict.Fail, "database", db.Explain(error).Message)];
+        }
+    }
+
+    async Task<Finding> PoolerAsync(CancellationToken cancel) => await Pooler.FindAsync(db, cancel) is { } problem
+        ? new(Verdict.Fail, "sessions", problem.Message)
+        : new(Verdict.Ok, "sessions", "session locks and notifications work");
+
+    async Task<Finding> SchemaAsync(CancellationToken cancel)
+    {
+        if (!await db.FindAsync<bool>(BackupSql.SchemaTable, null, cancel)) return new(Verdict.Warn, "schema", "the database is empty; the first capsul up fills it");
+        var version = await db.FindAsync<int>(BackupSql.SchemaVersion, null, cancel);
+        return version == Migrator.DesiredVersion ? new(Verdict.Ok, "schema", $"version {version}")
+            : version < Migrator.DesiredVersion ? new(Verdict.Warn, "schema", $"version {version}; this program brings it to {Migrator.DesiredVersion} at the Hub's next start (capsul db migrate --dry-run shows how)")
+            : new(Verdict.Fail, "schema", $"version {version}, newer than this program, which knows up to {Migrator.DesiredVersion}: use the newer program");
+    }
+
+    static IEnumerable<Finding> Settings(CheckSql.ServerRow server)
+    {
+        yield return server is { Fsync: "on", FullPageWrites: "on" } ? new(Verdict.Ok, "durability", "fsync and full_page_writes are on")
+            : new(Verdict.Fail, "durability", "fsync or full_page_writes is off: a power cut can lose the whole database. Set both to on (private cluster: CAPSUL_POSTGRES_FSYNC=on)");
+        yield return server.SynchronousCommit != "off" ? new(Verdict.Ok, "commits", $"synchronous_commit is {server.SynchronousCommit}")
+            : new(Verdict.Fail, "commits", "synchronous_commit is off: a crash can lose payments that were already acknowledged. Set it to on");
+        var room = server.MaxConnections - server.Reserved - server.Connections;
+        yield return room >= Db.MaxConnections ? new(Verdict.Ok, "connections", $"{server.Connections} of {server.MaxConnections} in use")
+            : new(Verdict.Warn, "connections", $"{server.Connections} of {server.MaxConnections} in use; a Hub wants up to {Db.MaxConnections}: raise max_connections, or look who holds them in pg_stat_activity");
+        yield return server.TimeZone is "UTC" or "Etc/UTC" or "GMT" ? new(Verdict.Ok, "time zone", "UTC")
+            : new(Verdict.Warn, "time zone", $"{server.TimeZone}; Capsul counts in UTC whatever it is, but the server's log does not: set timezone and log_timezone to UTC");
+        yield return server.Encoding == "UTF8" ? new(Verdict.Ok, "encoding", "UTF8") : new(Verdict.Warn, "encoding", $"{server.Encoding}; make the database anew with encoding UTF8, and restore a backup into it");
+        if (server.InRecovery) yield return new(Verdict.Fail, "role", "this server is a standby and takes no writes: point CAPSUL_DATABASE at the primary, or name all hosts");
+    }
+
+    async Task<Finding> BackupAsync(CancellationToken cancel)
+    {
+        const string what = "backup";
+        if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return new(Verdict.Warn, what, "this schema is too old to remember backups");
+        if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
+            return new(Verdict.Warn, what, "none was ever taken: capsul db backup, and CAPSUL_BACKUP_SCHEDULE for every night");
+        var age = time.GetUtcNow().UtcDateTime - proved;
+        var says = $"{last.File}, {Size(last.Bytes ?? 0)}, proved {proved:yyyy-MM-ddTHH:mm:ssZ} ({last.Proof})";
+        return age > BackupAge ? new(Verdict.Warn, what, $"{says}: that is {age.TotalDays:0} days ago; capsul db backup takes a new one") : new(Verdict.Ok, what, says);
+    }
+
+    async Task<IEnumerable<Finding>> BloatAsync(CancellationToken cancel)
+    {
+        var tables = await db.ListAsync<CheckSql.BloatRow>(CheckSql.Bloat, null, cancel);
+        return tables.Count == 0 ? [new(Verdict.Ok, "bloat", "no table has many dead rows")]
+            : tables.Select(t => new Finding(Verdict.Warn, "bloat",
+                $"{t.Table}: {t.Dead} dead rows beside {t.Live}, last vacuumed {t.Vacuumed?.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture) ?? "never"}; run: capsul sql -c 'VACUUM {t.Table}'"));
+    }
+
+    static Finding Wraparound(CheckSql.ServerRow server) => server.OldestTransaction < WraparoundWarning
+        ? new(Verdict.Ok, "wraparound", $"oldest transaction id is {server.OldestTransaction} back")
+        : new(Verdict.Fail, "wraparound", $"oldest transaction id is {server.OldestTransaction} back, and the server stops near 2,000,000,000: end long transactions and run vacuumdb --all --freeze");
+
+    async Task<IEnumerable<Finding>> LongTransactionsAsync(CancellationToken cancel)
+    {
+        var open = await db.ListAsync<CheckSql.LongTransactionRow>(CheckSql.LongTransactions, null, cancel);
+        return open.Count == 0 ? [new(Verdict.Ok, "transactions", "none is open for more than 5 minutes")]
+            : open.Select(t => new Finding(Verdict.Warn, "transactions",
+                $"{t.Application} (pid {t.Pid}, user {t.User}) has one open for {TimeSpan.FromSeconds(t.Seconds):d\\.hh\\:mm\\:ss}, {t.State}: {t.Query}; end it with: capsul sql -c 'SELECT pg_terminate_backend({t.Pid})'"));
+    }
+
+    async Task<IEnumerable<Finding>> ReplicasAsync(CancellationToken cancel)
+    {
+        var replicas = await db.ListAsync<CheckSql.ReplicaRow>(CheckSql.Replicas, null, cancel);
+        return replicas.Select(r => r.LagBytes is { } lag && lag > LagBytes
+            ? new Finding(Verdict.Warn, "replica", $"{r.Name} is {Size(lag)} behind ({r.State}, {r.SyncState}): look at its log and its disk")
+            : new Finding(Verdict.Ok, "replica", $"{r.Name}, {r.State}, {r.SyncState}{(r.LagBytes is { } bytes ? $", {Size(bytes)} behind" : "")}"));
+    }
+
+    async Task<IEnumerable<Finding>> AlertsAsync(CancellationToken cancel)
+    {
+        if (!await db.FindAsync<bool>(CheckSql.AlertsTable, null, cancel)) return [];
+        return (await db.ListAsync<AlertRow>(AlertSql.Open, null, cancel)).Select(a => new Finding(Verdict.Fail, "alert", $"since {a.Raised:yyyy-MM-ddTHH:mm:ssZ}: {a.Message}"));
+    }
+
+    /// <summary>Bytes for people.</summary>
+    public static string Size(long bytes) => bytes switch
+    {
+        < 1 << 10 => $"{bytes} B",
+        < 1 << 20 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1024.0:0.#} KiB"),
+        < 1 << 30 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1048576.0:0.#} MiB"),
+        _ => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1073741824.0:0.#} GiB"),
+    };
+}

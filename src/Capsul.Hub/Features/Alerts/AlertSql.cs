@@ -1,0 +1,25 @@
+namespace Capsul.Hub.Features.Alerts;
+
+/// <summary>Something that an operator must look at.</summary>
+public sealed record AlertRow(string Kind, string Subject, string Message, DateTime Raised);
+
+public static class AlertSql
+{
+    /// <summary>True when it is new; an open one only gets the newer message.</summary>
+    public const string Raise = """
+        -- AlertSql.Raise
+        INSERT INTO alerts (kind, subject, message, raised) VALUES (@kind, @subject, @message, @now)
+        ON CONFLICT (kind, subject) WHERE cleared IS NULL DO UPDATE SET message = excluded.message
+        RETURNING xmax = 0
+        """;
+
+    public const string Clear = """
+        -- AlertSql.Clear
+        UPDATE alerts SET cleared = greatest(@now, raised) WHERE kind = @kind AND subject = @subject AND cleared IS NULL
+        """;
+
+    public const string Open = """
+        -- AlertSql.Open
+        SELECT kind, subject, message, raised FROM alerts WHERE cleared IS NULL ORDER BY raised
+        """;
+}

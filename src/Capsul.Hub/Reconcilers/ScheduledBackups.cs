@@ -1,0 +1,103 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Engine;
+using Cronos;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Hub.Reconcilers;
+
+/// <summary>
+/// Takes backups by the clock. When the last one was due is read from the database, so a Hub that was down at the time makes up for
+/// it, once. One that failed is tried again an hour later, and has raised an alert meanwhile. Old ones are deleted after one succeeded.
+/// </summary>
+public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log)
+{
+    static readonly TimeSpan RetryAfter = TimeSpan.FromHours(1);
+
+    /// <summary>Longest sleep: clocks are set, and backups are asked for by hand.</summary>
+    static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1);
+
+    readonly DateTime started = time.GetUtcNow().UtcDateTime;
+
+    /// <summary>The schedule as read from the settings; null when there is none.</summary>
+    /// <exception cref="ProblemException">Invalid: no cron expression.</exception>
+    public static CronExpression? Schedule(Settings settings)
+    {
+        if (settings.BackupSchedule is not { } text) return null;
+        return CronExpression.TryParse(text, out var schedule) ? schedule : throw new ProblemException(ProblemKind.Invalid,
+            $"CAPSUL_BACKUP_SCHEDULE is \"{text}\", which is no cron expression of five fields, such as 30 3 * * * for every night at 03:30 UTC.");
+    }
+
+    public async Task RunAsync(long epoch, CancellationToken cancel)
+    {
+        if (Schedule(settings) is not { } schedule)
+        {
+            await Task.Delay(Timeout.Infinite, cancel);
+            return;
+        }
+        while (!cancel.IsCancellationRequested)
+        {
+            if (!await LookAsync(schedule, epoch, cancel))
+                await Task.Delay(LongestSleep, time, cancel);
+        }
+    }
+
+    /// <summary>One look; true when a backup was due and was tried.</summary>
+    public async Task<bool> LookAsync(CronExpression schedule, long epoch, CancellationToken cancel)
+    {
+        var last = await db.FindAsync<BackupRow>(BackupSql.LastScheduled, null, cancel);
+        if (Due(schedule, last) is not { } due || due > Now()) return false;
+        await db.InTransactionAsync(async transaction =>
+        {
+            await transaction.HoldSeatAsync(epoch, cancel);
+            return true;
+        }, cancel);
+        try
+        {
+            var backup = await new TakeBackup(db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled"), cancel);
+            Log.Taken(log, backup.File, backup.Bytes, backup.Proof);
+            await ExpireAsync(epoch, cancel);
+        }
+        catch (ProblemException error)
+        {
+            // The row and the alert are written by the backup itself.
+            Log.Failed(log, error.Problem.Message);
+        }
+        return true;
+    }
+
+    /// <summary>The next time after the last one began, or after this process did; sooner when the last one failed.</summary>
+    DateTime? Due(CronExpression schedule, BackupRow? last)
+    {
+        var next = schedule.GetNextOccurrence(DateTime.SpecifyKind(last?.Started ?? started, DateTimeKind.Utc));
+        return last is { Finished: null } && last.Started + RetryAfter is var again && !(next < again) ? again : next;
+    }
+
+    /// <summary>A file that is already gone, or lies on another Hub's disk, is left to whoever has it.</summary>
+    async Task ExpireAsync(long epoch, CancellationToken cancel)
+    {
+        if (settings.BackupKeepDays == 0) return;
+        foreach (var old in await db.ListAsync<BackupRow>(BackupSql.Expired, new { before = Now() - TimeSpan.FromDays(settings.BackupKeepDays) }, cancel))
+        {
+            if (!File.Exists(old.File)) continue;
+            await db.ActAsync(epoch, BackupSql.Removed, new { id = old.Id, now = Now() }, cancel);
+            File.Delete(old.File);
+            Log.Removed(log, old.File);
+        }
+    }
+
+    DateTime Now() => time.GetUtcNow().UtcDateTime;
+
+    static partial class Log
+    {
+        [LoggerMessage(220, LogLevel.Information, "Backup {File}, {Bytes} bytes, proved: {Proof}")]
+        public static partial void Taken(ILogger log, string file, long bytes, string proof);
+
+        [LoggerMessage(221, LogLevel.Error, "The scheduled backup failed: {Why}")]
+        public static partial void Failed(ILogger log, string why);
+
+        [LoggerMessage(222, LogLevel.Information, "Deleted the old backup {File}")]
+        public static partial void Removed(ILogger log, string file);
+    }
+}

@@ -1,0 +1,77 @@
+using System.CommandLine;
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Capsul.Hub.Database.Logs;
+using Npgsql;
+using Command = System.CommandLine.Command;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul db logs</c></summary>
+static class DbLogs
+{
+    static readonly Option<bool> Follow = new("--follow", "-f") { Description = "Go on with what comes, until Ctrl-C." };
+    static readonly Option<string?> Since = new("--since") { Description = "From when: 90s, 30m, 2h, 7d ago, or a time in UTC such as 2026-02-15T03:00.", HelpName = "WHEN" };
+    static readonly Option<bool> Slow = new("--slow") { Description = "Slow statements only, one line each: when, how long, the statement's name, how it begins." };
+
+    public static Command Make() => CommandLine.Verb("logs", """
+        Shows the database server's own log: that of the private cluster (also when it does not run), or, where the database user may
+        read it, that of a server elsewhere; where not, says what to run there and as whom.
+
+        Examples:
+          capsul db logs                   the newest part
+          capsul db logs --since 2h
+          capsul db logs --follow
+          capsul db logs --slow --since 7d
+        """, RunAsync, Follow, Since, Slow);
+
+    static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var settings = Settings.Load();
+        var since = parsed.GetValue(Since) is { } text ? ParseSince(text, TimeProvider.System) : (DateTime?)null;
+        if (DatabaseAddress.From(settings) is not { } address) return await ShowAsync(LocalLogFiles.Of(settings), since, parsed, cancel);
+        await using var db = new Db(address.ConnectionString);
+        try
+        {
+            await using var files = await RemoteLogFiles.OpenAsync(db, cancel);
+            return await ShowAsync(files, since, parsed, cancel);
+        }
+        catch (NpgsqlException error)
+        {
+            throw new ProblemException(db.Explain(error), error);
+        }
+    }
+
+    static async Task<int> ShowAsync(ILogFiles files, DateTime? since, ParseResult parsed, CancellationToken cancel)
+    {
+        var slow = parsed.GetValue(Slow);
+        try
+        {
+            await foreach (var entry in new ServerLog(files).ReadAsync(since, parsed.GetValue(Follow), cancel))
+            {
+                if (!slow) Console.WriteLine(entry.Text);
+                else if (ServerLog.AsSlow(entry) is { } statement)
+                    Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{statement.At:yyyy-MM-ddTHH:mm:ss.fffZ}  {statement.Milliseconds,10:0.0} ms  {statement.Name}  {statement.Statement}"));
+            }
+        }
+        catch (IOException)
+        {
+            // Whoever read the lines has gone (a pager, head): nothing more to say.
+        }
+        return 0;
+    }
+
+    /// <summary>A time in UTC.</summary>
+    /// <exception cref="ProblemException">Invalid.</exception>
+    public static DateTime ParseSince(string text, TimeProvider time)
+    {
+        if (text.Length > 1 && double.TryParse(text[..^1], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count))
+        {
+            TimeSpan? ago = text[^1] switch { 's' => TimeSpan.FromSeconds(count), 'm' => TimeSpan.FromMinutes(count), 'h' => TimeSpan.FromHours(count), 'd' => TimeSpan.FromDays(count), _ => null };
+            if (ago is { } known) return time.GetUtcNow().UtcDateTime - known;
+        }
+        return DateTime.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out var at) ? at
+            : throw new ProblemException(ProblemKind.Invalid, $"\"{text}\" is no time: write 90s, 30m, 2h or 7d for so long ago, or a time in UTC such as 2026-02-15T03:00.");
+    }
+}
