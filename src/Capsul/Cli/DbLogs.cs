@@ -9,7 +9,7 @@ using Command = System.CommandLine.Command;
 namespace Capsul.Cli;
 
 /// <summary><c>capsul db logs</c></summary>
-static class DbLogs
+public static class DbLogs
 {
     static readonly Option<bool> Follow = new("--follow", "-f") { Description = "Go on with what comes, until Ctrl-C." };
     static readonly Option<string?> Since = new("--since") { Description = "From when: 90s, 30m, 2h, 7d ago, or a time in UTC such as 2026-02-15T03:00.", HelpName = "WHEN" };
@@ -35,6 +35,8 @@ static class DbLogs
         try
         {
             await using var files = await RemoteLogFiles.OpenAsync(db, cancel);
+            if (parsed.GetValue(Slow) && !files.NotesSlow)
+                await Console.Error.WriteLineAsync("This server does not write down slow statements. As an administrator: ALTER SYSTEM SET log_min_duration_statement = '250ms'; SELECT pg_reload_conf();");
             return await ShowAsync(files, since, parsed, cancel);
         }
         catch (NpgsqlException error)

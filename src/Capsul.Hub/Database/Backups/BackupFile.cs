@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.IO.Compression;
 using System.Text;
 using Capsul.Foundation;
 
@@ -68,10 +67,6 @@ public sealed class BackupFile(string path, string? identity, string? configured
         {
             throw new ProblemException(ProblemKind.Forbidden, $"{path} cannot be read: {error.Message}", null, error);
         }
-        catch (InvalidDataException error)
-        {
-            throw new ProblemException(ProblemKind.Invalid, $"{path} is damaged or cut off: {error.Message} Nothing was changed.", null, error);
-        }
     }
 
     async Task UnpackAsync(Stream packed, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
@@ -79,22 +74,19 @@ public sealed class BackupFile(string path, string? identity, string? configured
         var start = new byte[CustomMark.Length];
         var count = await packed.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
         await using var whole = new Prefixed(start.AsMemory(0, count), packed);
+        // gzip itself, because .NET's reader takes a file that was cut off for one that ends.
         if (count >= 2 && start[0] == 0x1f && start[1] == 0x8b)
-        {
-            await using var gzip = new GZipStream(whole, CompressionMode.Decompress, leaveOpen: true);
-            await read(gzip, cancel);
-        }
+            await UnpackWithAsync(new Command("gzip", "--decompress", "--stdout"), whole, read, cancel);
         else if (Encoding.ASCII.GetString(start) == CustomMark)
-        {
-            var unpacked = await new Command(Path.Combine(PostgresPrograms.Folder(configuredPrograms, "pg_restore"), "pg_restore"), "--no-owner", "--no-privileges", "--file=-")
-            {
-                Timeout = Limit,
-                WriteInput = (input, stop) => whole.CopyToAsync(input, stop),
-                ReadOutput = read,
-            }.TryRunAsync(cancel);
-            if (unpacked.ExitCode != 0) throw Refuse($"is damaged or cut off: {unpacked.LastLine}");
-        }
-        else await read(whole, cancel);
+            await UnpackWithAsync(new Command(Path.Combine(PostgresPrograms.Folder(configuredPrograms, "pg_restore"), "pg_restore"), "--no-owner", "--no-privileges", "--file=-"), whole, read, cancel);
+        else
+            await read(whole, cancel);
+    }
+
+    async Task UnpackWithAsync(Command program, Stream packed, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
+    {
+        var unpacked = await (program with { Timeout = Limit, WriteInput = (input, stop) => packed.CopyToAsync(input, stop), ReadOutput = read }).TryRunAsync(cancel);
+        if (unpacked.ExitCode != 0) throw Refuse($"is damaged or cut off ({unpacked.LastLine.TrimEnd('.')})");
     }
 
     static async Task<string> PeekAsync(FileStream file, CancellationToken cancel)

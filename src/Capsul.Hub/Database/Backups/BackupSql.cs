@@ -62,7 +62,7 @@ public static class BackupSql
     /// <summary>The newest that was proved, whatever asked for it.</summary>
     public const string LastProved = $"""
         -- BackupSql.LastProved
-        SELECT {Columns} FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY proved DESC LIMIT 1
+        SELECT {Columns} FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY proved DESC, id DESC LIMIT 1
         """;
 
     public const string LastScheduled = $"""

@@ -37,9 +37,9 @@ public sealed record DatabaseFacts(IReadOnlyDictionary<string, string> Tables, l
             where here != there
             select $"{name}: {here}; restored: {there}"];
 
-    /// <summary>For people: the number of tables and rows, and the sums of money by name.</summary>
-    public string Summary => $"{Tables.Count} tables, {Count(Rows)} rows" + string.Concat(
-        Tables.Where(t => t.Value.Contains('=', StringComparison.Ordinal)).Select(t => $"; {t.Key[(t.Key.IndexOf('.', StringComparison.Ordinal) + 1)..]} {t.Value[(t.Value.IndexOf(", ", StringComparison.Ordinal) + 2)..]}"));
+    /// <summary>For people: the number of tables and rows, and the sums by table and column.</summary>
+    public string Summary => string.Join("; ", Tables.Where(t => t.Value.Contains('=', StringComparison.Ordinal) && !t.Value.StartsWith("0 rows", StringComparison.Ordinal))
+        .Select(t => $"{t.Key.Split('.')[^1]} {t.Value.Split(", ", 2)[1]}").Prepend($"{Tables.Count} tables, {Count(Rows)} rows"));
 
     static string Count(long rows) => rows.ToString(CultureInfo.InvariantCulture);
 }

@@ -97,7 +97,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
     }
 }
 
-static class MadeStatements
+public static class MadeStatements
 {
     /// <summary>Lets the server make a statement (with its own quoting of names) and runs it, outside any transaction.</summary>
     public static async Task RunMadeAsync(this Db db, string statement, object parameters, CancellationToken cancel)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
 using Dapper;
@@ -18,7 +19,7 @@ public sealed record Backup(string File, long Bytes, string Proof);
 /// <param name="settings">Where backups go and where the programs are.</param>
 /// <param name="time">The clock.</param>
 /// <param name="say">Told what is being done, for whoever waits.</param>
-public sealed class TakeBackup(Db db, Settings settings, TimeProvider time, Action<string> say)
+public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider time, Action<string> say)
 {
     static readonly TimeSpan RestoreLimit = TimeSpan.FromHours(24);
 
@@ -125,8 +126,18 @@ public sealed class TakeBackup(Db db, Settings settings, TimeProvider time, Acti
         var psql = PostgresPrograms.Make(settings.PostgresBin, into, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-");
         var result = await (psql with { Timeout = RestoreLimit, WriteInput = (input, stop) => file.ReadAsync((sql, token) => sql.CopyToAsync(input, 1 << 17, token), stop) }).TryRunAsync(cancel);
         if (result.ExitCode != 0)
-            throw new ProblemException(ProblemKind.Invalid, $"The backup could not be restored: {result.LastLine} Nothing of it was kept.", result.Error);
+            throw new ProblemException(ProblemKind.Invalid, $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
     }
+
+    /// <summary>psql's own first complaint. A dump with owners needs their roles.</summary>
+    static string Explain(CommandResult psql)
+    {
+        var says = (psql.Error.Split('\n').FirstOrDefault(l => l.Contains("ERROR: ", StringComparison.Ordinal)) ?? psql.LastLine).TrimEnd('.');
+        return MissingRole().Match(says) is { Success: true } match ? $"{says}. Make that role first: CREATE ROLE {match.Groups["role"].Value};" : $"{says}.";
+    }
+
+    [GeneratedRegex("role (?<role>\".+\") does not exist", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex MissingRole();
 
     /// <summary>A row for it, unless the schema is too old to have the table; then null.</summary>
     async Task<long?> RememberAsync(Wish wish, string file, CancellationToken cancel)

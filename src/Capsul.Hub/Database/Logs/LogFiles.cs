@@ -47,6 +47,9 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
 
     RemoteLogFiles(NpgsqlConnection connection, string folder, TimeZoneInfo zone) => (this.connection, this.folder, Zone) = (connection, folder, zone);
 
+    /// <summary>Whether the server writes down statements that take long.</summary>
+    public bool NotesSlow { get; private init; }
+
     public TimeZoneInfo Zone { get; }
 
     /// <exception cref="ProblemException">Forbidden or Unavailable, with what to run where, and as whom.</exception>
@@ -56,12 +59,12 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
         try
         {
             var where = await connection.QuerySingleAsync<ServerLogSql.WhereRow>(new CommandDefinition(ServerLogSql.Where, cancellationToken: cancel));
-            if (where.Current is null)
+            if (!where.Collects)
                 throw new ProblemException(ProblemKind.Unavailable,
                     $"The server at {db.Address.Shown} writes no log file that can be read through it (logging_collector is off, or it logs to syslog). On that machine, as root: journalctl -u postgresql, or tail /var/log/postgresql/*.log");
-            var files = new RemoteLogFiles(connection, Path.GetDirectoryName(where.Current) ?? "", TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone));
-            await files.ListAsync(cancel);
-            await files.ReadAsync(new LogFile(Path.GetFileName(where.Current), 0, default), 0, 1, cancel);
+            var files = new RemoteLogFiles(connection, where.Folder, TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone)) { NotesSlow = where.SlowAfter != "-1" };
+            // Both rights are tried now, so that the sentence comes before the first line does.
+            foreach (var newest in (await files.ListAsync(cancel)).TakeLast(1)) await files.ReadAsync(newest, 0, 1, cancel);
             return files;
         }
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)

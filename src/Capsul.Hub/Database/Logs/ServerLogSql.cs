@@ -2,12 +2,13 @@ namespace Capsul.Hub.Database.Logs;
 
 static class ServerLogSql
 {
-    /// <summary>Where the server writes and how; the file is null when it does not write one that can be read (stderr, syslog).</summary>
-    public sealed record WhereRow(string? Current, string TimeZone, string SlowAfter);
+    /// <summary>Whether the server writes files of its own (not to syslog), and where; a folder that is not absolute lies in its data folder.</summary>
+    public sealed record WhereRow(bool Collects, string Folder, string TimeZone, string SlowAfter);
 
     public const string Where = """
         -- ServerLogSql.Where
-        SELECT pg_current_logfile('stderr') AS current, current_setting('log_timezone') AS time_zone, current_setting('log_min_duration_statement') AS slow_after
+        SELECT current_setting('logging_collector') = 'on' AS collects, current_setting('log_directory') AS folder, current_setting('log_timezone') AS time_zone,
+            current_setting('log_min_duration_statement') AS slow_after
         """;
 
     public sealed record FileRow(string Name, long Bytes, DateTime Modified);

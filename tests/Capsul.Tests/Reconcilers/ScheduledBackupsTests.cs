@@ -1,0 +1,82 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Reconcilers;
+using Capsul.Tests.Support;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Capsul.Tests.Reconcilers;
+
+public sealed class ScheduledBackupsTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    readonly FakeTimeProvider time = new(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
+    readonly Settings settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["CAPSUL_DATA"] = TestFolder.Make("scheduled"),
+        ["CAPSUL_BACKUP_SCHEDULE"] = "30 3 * * *",
+        ["CAPSUL_BACKUP_KEEP_DAYS"] = "2",
+    });
+
+    Task<bool> LookAsync(TestDatabase database, Settings? other = null) =>
+        new ScheduledBackups(database.Db, other ?? settings, time, NullLogger<ScheduledBackups>.Instance).LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel);
+
+    string[] Files => [.. Directory.GetFiles(settings.BackupFolder).Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
+
+    [Fact]
+    public async Task Come_when_they_are_due_are_made_up_for_once_and_tried_again_after_an_hour()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        var schedule = ScheduledBackups.Schedule(settings)!;
+        (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeFalse();
+        time.Advance(TimeSpan.FromHours(16));
+        (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeTrue("it is 04:00 the next day");
+        (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeFalse();
+        Files.ShouldBe(["capsul-backup-2026-03-02.gz"]);
+
+        // The Hub was down for three nights; another process comes up.
+        time.Advance(TimeSpan.FromDays(3));
+        (await LookAsync(database)).ShouldBeTrue();
+        (await LookAsync(database)).ShouldBeFalse();
+
+        time.Advance(TimeSpan.FromDays(1));
+        var broken = settings.With(("CAPSUL_POSTGRES_BIN", "/nowhere"));
+        (await LookAsync(database, broken)).ShouldBeTrue();
+        (await LookAsync(database)).ShouldBeFalse("it has just failed");
+        time.Advance(TimeSpan.FromMinutes(61));
+        (await LookAsync(database)).ShouldBeTrue();
+        Files.ShouldBe(["capsul-backup-2026-03-05.gz", "capsul-backup-2026-03-06.gz"], "two days are kept, two proved ones always");
+    }
+
+    [Fact]
+    public async Task Two_proved_ones_stay_however_old_they_are_and_those_asked_for_are_left_alone()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var asked = await new TakeBackup(database.Db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
+        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        for (var month = 0; month < 3; month++)
+        {
+            time.Advance(TimeSpan.FromDays(30));
+            (await reconciler.LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel)).ShouldBeTrue();
+        }
+        Files.ShouldBe([Path.GetFileName(asked.File), "capsul-backup-2026-04-30.gz", "capsul-backup-2026-05-30.gz"]);
+    }
+
+    [Fact]
+    public async Task A_hub_that_has_lost_the_seat_takes_none()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        time.Advance(TimeSpan.FromDays(1));
+        await database.Db.ExecuteAsync("UPDATE seat SET epoch = 8", null, Cancel);
+        await Should.ThrowAsync<SeatLostException>(() => reconciler.LookAsync(ScheduledBackups.Schedule(settings)!, 7, Cancel));
+        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM backups", null, Cancel)).ShouldBe(0);
+    }
+
+    [Fact]
+    public void A_schedule_that_is_none_is_said_in_a_sentence() =>
+        Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain("no cron expression of five fields");
+}
