@@ -37,6 +37,15 @@ public static class SeatSql
         SELECT epoch, holder, taken_at FROM seat
         """;
 
+    /// <summary>
+    /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its generations are,
+    /// so the epoch jumps further than any number of fail-overs could have brought it since the backup.
+    /// </summary>
+    public const string Lift = """
+        -- SeatSql.Lift
+        UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
+        """;
+
     public const string SchemaVersion = """
         -- SeatSql.SchemaVersion
         SELECT version FROM schemaversion

@@ -128,13 +128,4 @@ public static class BackupSql
         -- BackupSql.EndSessions
         SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity WHERE datname = @name AND pid <> pg_backend_pid()
         """;
-
-    /// <summary>
-    /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its generations are,
-    /// so the epoch jumps further than any number of fail-overs could have brought it since the backup.
-    /// </summary>
-    public const string LiftEpoch = """
-        -- BackupSql.LiftEpoch
-        UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
-        """;
 }

@@ -136,7 +136,7 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, A
     {
         await using var connection = await restored.OpenAloneAsync("capsul restore", cancel);
         var facts = await DatabaseFacts.ReadAsync(connection, cancel);
-        await connection.ExecuteScalarAsync<long?>(new CommandDefinition(BackupSql.LiftEpoch, cancellationToken: cancel));
+        await connection.ExecuteScalarAsync<long?>(new CommandDefinition(SeatSql.Lift, cancellationToken: cancel));
         return facts.Summary;
     }
 }
