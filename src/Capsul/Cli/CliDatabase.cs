@@ -14,9 +14,12 @@ sealed class CliDatabase : IAsyncDisposable
 
     public Db Db { get; }
 
-    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel)
+    public static Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel) => OpenAsync(settings, migrate: true, cancel);
+
+    /// <param name="migrate">False leaves the schema as it is, for the verbs of first aid.</param>
+    public static async Task<CliDatabase> OpenAsync(Settings settings, bool migrate, CancellationToken cancel)
     {
-        if (DatabaseAddress.From(settings) is { } external) return await MigratedAsync(new CliDatabase(new Db(external.ConnectionString), null, null), cancel);
+        if (DatabaseAddress.From(settings) is { } external) return await MigratedAsync(new CliDatabase(new Db(external.ConnectionString), null, null), migrate, cancel);
         DataFolder? folder = null;
         try
         {
@@ -27,12 +30,12 @@ sealed class CliDatabase : IAsyncDisposable
             // The Hub runs and keeps its cluster up.
         }
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
-        return await MigratedAsync(new CliDatabase(new Db(connection), folder, folder is null ? null : server), cancel);
+        return await MigratedAsync(new CliDatabase(new Db(connection), folder, folder is null ? null : server), migrate, cancel);
     }
 
-    static async Task<CliDatabase> MigratedAsync(CliDatabase database, CancellationToken cancel)
+    static async Task<CliDatabase> MigratedAsync(CliDatabase database, bool migrate, CancellationToken cancel)
     {
-        await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(cancel);
+        if (migrate) await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(cancel);
         return database;
     }
 
