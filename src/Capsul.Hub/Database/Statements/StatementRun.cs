@@ -59,6 +59,8 @@ public sealed partial class StatementRun : IAsyncDisposable
                 parts.ServerCompatibilityMode = ServerCompatibilityMode.NoTypeLoading;
 #pragma warning restore CS0618
                 parts.MaxAutoPrepare = 0;
+                // An operator may see what the rows hold that a constraint refused.
+                parts.IncludeErrorDetail = true;
                 parts.ReadBufferSize = 1 << 16;
                 parts.CommandTimeout = 0;
             });
