@@ -28,39 +28,35 @@ static class SqlVerb
     static readonly Option<double> Timeout = new("--timeout") { Description = "Longest time for one statement, in seconds. 0: no limit.", HelpName = "SECONDS" };
     static readonly Option<bool> Yes = new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE without asking." };
 
-    public static Command Make()
-    {
-        Format.AcceptOnlyFromAmong("text", "csv", "json", "markdown", "table");
-        return CommandLine.Verb("sql", """
-            Runs SQL by hand: on the database of the settings, whether the Hub runs or not. Without -c and -f it is an interactive psql, or
-            takes the SQL from standard input when that is no terminal. The schema is never migrated by it.
+    public static Command Make() => CommandLine.Verb("sql", """
+        Runs SQL by hand: on the database of the settings, whether the Hub runs or not. Without -c and -f it is an interactive psql, or
+        takes the SQL from standard input when that is no terminal. The schema is never migrated by it.
 
-            Each statement prints its own result: rows with their values joined by ", " and without a header, NULL for null, TRUE and FALSE,
-            times as 2020-05-05T00:00:00 in UTC, everything else as PostgreSQL prints it; then "1 rows affected." for INSERT, UPDATE, DELETE
-            and MERGE, and the command tag for the others.
+        Each statement prints its own result: rows with their values joined by ", " and without a header, NULL for null, TRUE and FALSE,
+        times as 2020-05-05T00:00:00 in UTC, everything else as PostgreSQL prints it; then "1 rows affected." for INSERT, UPDATE, DELETE
+        and MERGE, and the command tag for the others.
 
-            All statements of one call are one transaction: when one fails nothing is changed, it is named with line and place, and the exit
-            code is 3. (What the ones before it printed has been printed.) BEGIN and COMMIT in a script are honoured; what stands outside of
-            them is a transaction up to the next BEGIN or the end. VACUUM and its kind run alone, or beside a BEGIN … COMMIT.
+        All statements of one call are one transaction: when one fails nothing is changed, it is named with line and place, and the exit
+        code is 3. (What the ones before it printed has been printed.) BEGIN and COMMIT in a script are honoured; what stands outside of
+        them is a transaction up to the next BEGIN or the end. VACUUM and its kind run alone, or beside a BEGIN … COMMIT.
 
-            Statements that change something are kept in the table operator_statements, with who ran them and when.
+        Statements that change something are kept in the table operator_statements, with who ran them and when.
 
-            When the reader of the output goes away (| head) or Ctrl-C is pressed, the statement is cancelled on the server and all is rolled
-            back; the exit codes are 141 and 130.
+        When the reader of the output goes away (| head) or Ctrl-C is pressed, the statement is cancelled on the server and all is rolled
+        back; the exit codes are 141 and 130.
 
-            Examples:
-              capsul sql -c 'SELECT * FROM vms'
-              capsul sql -c "UPDATE payments SET invalidated = True WHERE id = 1"
-              capsul sql -f test.sql
-              capsul sql --format csv --header -c 'TABLE payments' > payments.csv
-              capsul sql -c 'COPY payments TO STDOUT' | gzip > payments.gz
-              capsul sql --read-only --timeout 10
-            """, RunAsync, Text, Files, Header, Format, ReadOnly, Timeout, Yes);
-    }
+        Examples:
+          capsul sql -c 'SELECT * FROM vms'
+          capsul sql -c "UPDATE payments SET invalidated = True WHERE id = 1"
+          capsul sql -f test.sql
+          capsul sql --format csv --header -c 'TABLE payments' > payments.csv
+          capsul sql -c 'COPY payments TO STDOUT' | gzip > payments.gz
+          capsul sql --read-only --timeout 10
+        """, RunAsync, Text, Files, Header, Format, ReadOnly, Timeout, Yes);
 
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
-        var timeout = TimeoutOf(parsed);
+        var (format, timeout) = (FormatOf(parsed), TimeoutOf(parsed));
         var parts = await PartsAsync(parsed, cancel);
         if (parts.Count == 0) return await PsqlAsync(parsed.GetValue(ReadOnly), timeout, cancel);
         var script = Script.Read(parts);
@@ -70,7 +66,6 @@ static class SqlVerb
         try
         {
             await using var database = await CliDatabase.OpenAsync(Settings.Load(), migrate: false, cancel);
-            var format = Enum.Parse<RowFormat>(parsed.GetValue(Format)!, ignoreCase: true);
             var output = RowOutput.Make(format, parsed.GetValue(Header), OpenOutput(), Console.Error);
             await using var run = await StatementRun.OpenAsync(database.Db, output, Console.Error, Console.OpenStandardInput(),
                 new RunOptions(OperatorName(), parsed.GetValue(ReadOnly), timeout), cancel);
@@ -92,6 +87,16 @@ static class SqlVerb
             return terminated ? Terminated : Interrupted;
         }
     }
+
+    static RowFormat FormatOf(ParseResult parsed) => parsed.GetValue(Format) switch
+    {
+        "text" => RowFormat.Text,
+        "csv" => RowFormat.Csv,
+        "json" => RowFormat.Json,
+        "markdown" => RowFormat.Markdown,
+        "table" => RowFormat.Table,
+        var other => throw new ProblemException(ProblemKind.Invalid, $"--format is text, csv, json, markdown or table; \"{other}\" is none of them."),
+    };
 
     static TimeSpan TimeoutOf(ParseResult parsed)
     {

@@ -79,6 +79,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         await using var command = Command(StatementsSql.PrepareSession,
             ((long)options.Timeout.TotalMilliseconds).ToString(CultureInfo.InvariantCulture), options.ReadOnly ? "on" : "off");
         await command.ExecuteNonQueryAsync(cancel);
+        if (!options.ReadOnly) await log.FindTableAsync(cancel);
     }
 
     /// <summary>How many rows a table has, or null when that is not known quickly.</summary>
@@ -146,6 +147,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         {
             StatementKind.CopyIn => await CopyInAsync(statement, cancel),
             StatementKind.CopyOut => await CopyOutAsync(statement, cancel),
+            _ when open && statement.Shape.ReadsCatalog => await ExecuteInOrderAsync(statement, cancel),
             _ => await ExecuteAsync(statement, cancel),
         };
         if (kind is StatementKind.Begin or StatementKind.Chain)
@@ -207,6 +209,18 @@ public sealed partial class StatementRun : IAsyncDisposable
             throw new ProblemException(ProblemKind.Unavailable,
                 $"The connection to PostgreSQL broke while the transaction was being committed ({error.Message}); look whether the change is there.", error.ToString(), error);
         }
+    }
+
+    /// <summary>
+    /// A list of columns made from the information schema without ORDER BY stands in the order of the table only when the server walks
+    /// through the columns by their number; the documented way to a header counts on that.
+    /// </summary>
+    async Task<long?> ExecuteInOrderAsync(ScriptStatement statement, CancellationToken cancel)
+    {
+        await ExecuteQuietlyAsync(StatementsSql.JoinInOrder, cancel);
+        var rows = await ExecuteAsync(statement, cancel);
+        await ExecuteQuietlyAsync(StatementsSql.JoinAsUsual, cancel);
+        return rows;
     }
 
     async Task<long?> ExecuteAsync(ScriptStatement statement, CancellationToken cancel)

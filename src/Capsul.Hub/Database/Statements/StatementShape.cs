@@ -28,7 +28,8 @@ public enum StatementKind
 /// <param name="MayChange">False when it can only read: a SELECT that calls nothing, a setting.</param>
 /// <param name="CopyTable">Of a COPY … FROM: the table, as it was written.</param>
 /// <param name="Binary">Of a COPY: its data is no text.</param>
-public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables, bool MayChange, string CopyTable, bool Binary)
+/// <param name="ReadsCatalog">It names the information schema.</param>
+public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables, bool MayChange, string CopyTable, bool Binary, bool ReadsCatalog)
 {
     /// <summary>The longest beginning of a statement that names its kind.</summary>
     const int FirstWords = 8;
@@ -40,7 +41,7 @@ public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyLis
         var pieces = words is ["INSERT", ..] ? Pieces.None : Pieces.Of(sql.Text);
         var copy = words is ["COPY", ..];
         return new StatementShape(KindOf(words, pieces), CommandTag.Of(words), WholeTable.Find(pieces), CanChange(words, pieces),
-            copy ? pieces.Name(1) : "", copy && pieces.Any("BINARY"));
+            copy ? pieces.Name(1) : "", copy && pieces.Any("BINARY"), pieces.Any("information_schema"));
     }
 
     static StatementKind KindOf(IReadOnlyList<string> words, Pieces pieces) => words switch

@@ -16,9 +16,16 @@ static class StatementsSql
         """;
 
     /// <summary>Scripts set search_path as they like, dumps to nothing; so the schema is named.</summary>
+    public const string LogTable = """
+        -- StatementsSql.LogTable
+        SELECT to_regclass('public.operator_statements')::oid::bigint
+        """;
+
+    /// <summary>Only into the table that was there when the call began: one that a dump has just made is not whole yet.</summary>
     public const string LogStatement = """
         -- StatementsSql.LogStatement
-        INSERT INTO public.operator_statements (at, operator, statement, rows) VALUES (clock_timestamp(), $1, $2, $3::bigint)
+        INSERT INTO public.operator_statements (at, operator, statement, rows)
+        SELECT clock_timestamp(), $1, $2, $3::bigint WHERE to_regclass('public.operator_statements')::oid::bigint = $4
         """;
 
     /// <summary>Rows of a table: counted when that is quick (64 MB or less), else as estimated by the last ANALYZE; null when there is no such table.</summary>
@@ -42,5 +49,16 @@ static class StatementsSql
         -- StatementsSql.Inserted
         SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.id)), 0)::bigint
         FROM (SELECT to_regclass($1) AS id UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) t
+        """;
+
+    /// <summary>Nested loops keep the order of the outer table; for the rest of the transaction.</summary>
+    public const string JoinInOrder = """
+        -- StatementsSql.JoinInOrder
+        SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+        """;
+
+    public const string JoinAsUsual = """
+        -- StatementsSql.JoinAsUsual
+        SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)
         """;
 }
