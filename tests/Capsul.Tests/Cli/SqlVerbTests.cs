@@ -99,7 +99,7 @@ public sealed class SqlVerbTests
     [Theory]
     [InlineData("INT", 130, "SELECT pg_sleep(600)")]
     [InlineData("TERM", 143, "SELECT pg_sleep(600)")]
-    [InlineData("INT", 130, "SELECT count(*) FROM generate_series(1, 100000000000)")]
+    [InlineData("INT", 130, "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b")]
     [InlineData("TERM", 143, "SELECT generate_series(1, 100000000000)")]
     public async Task A_signal_cancels_on_the_server_and_rolls_back(string signal, int exitCode, string sql)
     {

@@ -12,7 +12,7 @@ public sealed partial class StatementRun
     async Task<long?> CopyOutAsync(ScriptStatement statement, CancellationToken cancel)
     {
         var from = statement.Shape.Binary ? null : await connection.BeginTextExportAsync(statement.Sql.Text, cancel);
-        await using var stream = from is null ? await connection.BeginRawBinaryCopyAsync(statement.Sql.Text, cancel) : (NpgsqlRawCopyStream)((StreamReader)from).BaseStream;
+        var stream = from is null ? await connection.BeginRawBinaryCopyAsync(statement.Sql.Text, cancel) : (NpgsqlRawCopyStream)((StreamReader)from).BaseStream;
         try
         {
             var block = new byte[BlockSize];
@@ -20,10 +20,15 @@ public sealed partial class StatementRun
             while ((count = await stream.ReadAsync(block, cancel)) > 0) output.Raw(block.AsSpan(0, count));
             output.Flush();
         }
-        catch
+        catch (Exception error) when (error is not NpgsqlException)
         {
-            await stream.CancelAsync();
+            // Closing reads what is left, as with rows.
+            await giveUp.CancelAsync();
             throw;
+        }
+        finally
+        {
+            await CloseAsync(stream);
         }
         return null;
     }
@@ -38,7 +43,7 @@ public sealed partial class StatementRun
         {
             var block = new byte[BlockSize];
             int count;
-            while ((count = await ((Stream?)data ?? input).ReadAsync(block, cancel)) > 0)
+            while ((count = await ((Stream?)data ?? input).ReadAsync(block, cancel).AsTask().WaitAsync(giveUp.Token)) > 0)
             {
                 await stream.WriteAsync(block.AsMemory(0, count), cancel);
             }

@@ -25,6 +25,10 @@ public sealed partial class StatementRun : IAsyncDisposable
     readonly Stream input;
     readonly RunOptions options;
     readonly OperatorLog log;
+    readonly Db db;
+
+    /// <summary>Raised when the rest of the running statement is wanted no more.</summary>
+    CancellationTokenSource giveUp = new();
 
     /// <summary>A transaction is open, and whether it is the script's own.</summary>
     bool open, own;
@@ -32,11 +36,14 @@ public sealed partial class StatementRun : IAsyncDisposable
     /// <summary>The open transaction has written something.</summary>
     bool written;
 
+    static readonly TimeSpan CancelEvery = TimeSpan.FromMilliseconds(100);
+
     /// <summary>An earlier transaction of this call stays, whatever comes.</summary>
     bool committed;
 
-    StatementRun(NpgsqlConnection connection, RowOutput output, TextWriter notes, Stream input, RunOptions options)
+    StatementRun(Db db, NpgsqlConnection connection, RowOutput output, TextWriter notes, Stream input, RunOptions options)
     {
+        this.db = db;
         (this.connection, this.output, this.notes, this.input, this.options) = (connection, output, notes, input, options);
         log = new OperatorLog(connection, options.Operator, notes);
         connection.Notice += (_, heard) => Hear(heard.Notice);
@@ -64,7 +71,7 @@ public sealed partial class StatementRun : IAsyncDisposable
                 parts.ReadBufferSize = 1 << 16;
                 parts.CommandTimeout = 0;
             });
-            var run = new StatementRun(connection, output, notes, input, options);
+            var run = new StatementRun(db, connection, output, notes, input, options);
             await run.PrepareAsync(cancel);
             return run;
         }
@@ -103,27 +110,76 @@ public sealed partial class StatementRun : IAsyncDisposable
     public async Task RunAsync(IReadOnlyList<ScriptStatement> statements, CancellationToken cancel)
     {
         Check(statements);
-        foreach (var statement in statements)
+        giveUp.Dispose();
+        giveUp = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var ended = new CancellationTokenSource();
+        var stopping = CancelOnServerAsync(giveUp.Token, ended.Token);
+        try
         {
-            try
+            foreach (var statement in statements)
             {
-                await RunOneAsync(statement, cancel);
+                cancel.ThrowIfCancellationRequested();
+                await TryOneAsync(statement, cancel);
             }
-            catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
+            await FinishAsync(statements, CancellationToken.None);
+        }
+        finally
+        {
+            await ended.CancelAsync();
+            await stopping;
+        }
+    }
+
+    async Task TryOneAsync(ScriptStatement statement, CancellationToken cancel)
+    {
+        try
+        {
+            // Being cancelled is heard from the server, as the end of the statement.
+            await RunOneAsync(statement, CancellationToken.None);
+        }
+        catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
+        {
+            throw new OperationCanceledException("Cancelled on the server.", error, cancel);
+        }
+        catch (PostgresException error)
+        {
+            await RollbackAsync();
+            throw new StatementException(StatementError.Explain(statement, error, await AdviceAsync(error), Remains()), error);
+        }
+        catch (NpgsqlException error)
+        {
+            throw Broken(statement, error);
+        }
+    }
+
+    /// <summary>
+    /// Waits until the statement is wanted no more, and then tells the server so again and again until it has ended: a request that
+    /// comes between two statements is lost. It goes over a connection of its own, because rows are read without await on the first.
+    /// </summary>
+    async Task CancelOnServerAsync(CancellationToken wanted, CancellationToken ended)
+    {
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(wanted, ended);
+        await Task.Delay(Timeout.Infinite, either.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        try
+        {
+            if (ended.IsCancellationRequested) return;
+            await using var other = await db.OpenAloneAsync("capsul sql, cancelling", ended);
+            while (true)
             {
-                throw new OperationCanceledException("Cancelled on the server.", error, cancel);
-            }
-            catch (PostgresException error)
-            {
-                await RollbackAsync();
-                throw new StatementException(StatementError.Explain(statement, error, await AdviceAsync(error), Remains()), error);
-            }
-            catch (NpgsqlException error)
-            {
-                throw Broken(statement, error);
+                await using var command = new NpgsqlCommand(StatementsSql.CancelBackend, other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
+                await command.ExecuteNonQueryAsync(ended);
+                await Task.Delay(CancelEvery, ended);
             }
         }
-        await FinishAsync(statements, cancel);
+        catch (OperationCanceledException)
+        {
+            // The statement has ended.
+        }
+        catch (NpgsqlException)
+        {
+            // No second connection: then the first is closed, and the server finds out when it next sends.
+            await connection.CloseAsync();
+        }
     }
 
     /// <summary>Before anything runs: what could not work.</summary>
@@ -229,8 +285,6 @@ public sealed partial class StatementRun : IAsyncDisposable
         var command = new NpgsqlBatchCommand(statement.Sql.Text);
         batch.BatchCommands.Add(command);
         SetAllAsText(batch, true);
-        // Rows are read without await, and the token is not heard there.
-        await using var stop = cancel.Register(batch.Cancel);
         var reader = await batch.ExecuteReaderAsync(System.Data.CommandBehavior.SequentialAccess, cancel);
         try
         {
@@ -239,10 +293,10 @@ public sealed partial class StatementRun : IAsyncDisposable
             await reader.CloseAsync();
             return Report(statement, command, fields, rows);
         }
-        catch
+        catch (Exception error) when (error is not NpgsqlException)
         {
-            // Else closing would first read all the rows that are left.
-            if (!reader.IsClosed) batch.Cancel();
+            // Closing reads the rows that are left; there should be few.
+            await giveUp.CancelAsync();
             throw;
         }
         finally
@@ -345,7 +399,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         return command;
     }
 
-    static async Task CloseAsync(NpgsqlDataReader reader)
+    static async Task CloseAsync(IAsyncDisposable reader)
     {
         try
         {
@@ -364,5 +418,9 @@ public sealed partial class StatementRun : IAsyncDisposable
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_AllResultTypesAreUnknown")]
     static extern void SetAllAsText(NpgsqlBatch batch, bool value);
 
-    public async ValueTask DisposeAsync() => await connection.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        giveUp.Dispose();
+        await connection.DisposeAsync();
+    }
 }

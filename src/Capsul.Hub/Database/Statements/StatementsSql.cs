@@ -61,4 +61,9 @@ static class StatementsSql
         -- StatementsSql.JoinAsUsual
         SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)
         """;
+
+    public const string CancelBackend = """
+        -- StatementsSql.CancelBackend
+        SELECT pg_cancel_backend($1)
+        """;
 }
