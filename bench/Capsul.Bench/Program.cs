@@ -9,7 +9,9 @@ switch (args.FirstOrDefault(a => !a.StartsWith('-')))
         return await CreateBench.RunAsync(check, CancellationToken.None);
     case "start":
         return await StartBench.RunAsync(check, CancellationToken.None);
+    case "sql":
+        return await SqlBench.RunAsync(check, CancellationToken.None);
     default:
-        await Console.Error.WriteLineAsync("usage: capsul bench NAME [--check]\n  create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes\n  start    from the start of the program to its first page, against PostgreSQL alone");
+        await Console.Error.WriteLineAsync("usage: capsul bench NAME [--check]\n  create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes\n  start    from the start of the program to its first page, against PostgreSQL alone\n  sql      a million rows to a file, against psql; and ten million, for the memory");
         return 64;
 }

@@ -39,6 +39,8 @@ public abstract class RowOutput(ByteSink sink)
     /// <summary>Longest text of a timestamp with its zone and era, with room for a longer fraction.</summary>
     const int LongestTime = 64;
 
+    const int RowsBetweenSweeps = 250_000;
+
     byte[] value = new byte[256];
 
     protected ByteSink Sink { get; } = sink;
@@ -66,7 +68,12 @@ public abstract class RowOutput(ByteSink sink)
         var columns = Columns(reader);
         Begin(columns);
         var rows = 0L;
-        for (; reader.Read(); rows++) Row(reader, columns);
+        for (; reader.Read(); rows++)
+        {
+            Row(reader, columns);
+            // Reading leaves a few bytes of garbage a row; else the runtime lets tens of megabytes of it gather before it looks.
+            if (rows % RowsBetweenSweeps == RowsBetweenSweeps - 1) GC.Collect(0);
+        }
         End(rows);
         Sink.Flush();
         return rows;
