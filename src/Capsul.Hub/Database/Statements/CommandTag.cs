@@ -6,6 +6,9 @@ namespace Capsul.Hub.Database.Statements;
 /// </summary>
 public static class CommandTag
 {
+    /// <summary>Also of CREATE TABLE … AS, with the number of rows.</summary>
+    public const string Select = "SELECT";
+
     /// <summary>Words that stand between the verb and the kind of thing.</summary>
     static readonly HashSet<string> Between = new(StringComparer.Ordinal)
     {
