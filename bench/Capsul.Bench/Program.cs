@@ -9,9 +9,17 @@ switch (args.FirstOrDefault(a => !a.StartsWith('-')))
         return await CreateBench.RunAsync(check, CancellationToken.None);
     case "start":
         return await StartBench.RunAsync(check, CancellationToken.None);
+    case "sql":
+        return await SqlBench.RunAsync(check, CancellationToken.None);
     case "backup":
         return await BackupBench.RunAsync(check, CancellationToken.None);
     default:
-        await Console.Error.WriteLineAsync("usage: capsul bench NAME [--check]\n  create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes\n  start    from the start of the program to its first page, against PostgreSQL alone\n  backup   a gigabyte with its proof, against pg_dump, gzip and psql");
+        await Console.Error.WriteLineAsync("""
+            usage: capsul bench NAME [--check]
+              create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes
+              start    from the start of the program to its first page, against PostgreSQL alone
+              sql      a million rows to a file, against psql; and ten million, for the memory
+              backup   a gigabyte with its proof, against pg_dump, gzip and psql
+            """);
         return 64;
 }

@@ -29,14 +29,15 @@ public static class CommandLine
         """)
     {
         UpVerb.Make(), DemoVerb.Make(), DoctorVerb.Make(), ImageVerb.Make(), HostVerb.Make(), SpokeVerb.Make(), PaymentVerb.Make(), OperationVerb.Make(),
-        HubVerb.Make(), DbVerb.Make(),
+        HubVerb.Make(), DbVerb.Make(), SqlVerb.Make(),
     };
 
     public static async Task<int> RunAsync(string[] args)
     {
         // Tables for other programs and files are not folded to a terminal that is not there.
         if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 240;
-        var parsed = Make().Parse(args);
+        // An argument that begins with @ is what it says: SQL has an operator of that name.
+        var parsed = Make().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         try
         {
             if (parsed.Action is ParseErrorAction && args.Length > 0) throw new ProblemException(ProblemKind.Invalid, WrongUse(parsed));

@@ -16,7 +16,7 @@ public sealed class SqlReader(string text)
     /// <summary>What is open at the end of the text, as <see cref="SqlLexer.Unclosed"/>; also "parenthesis" or "BEGIN".</summary>
     public string? Unclosed { get; private set; }
 
-    /// <summary>The next statement, or null at the end. A last one without a semicolon counts.</summary>
+    /// <summary>The next statement, or null at the end. A last one without a semicolon counts. A line that begins with a backslash is one too.</summary>
     public SqlStatement? Next()
     {
         int start = -1, end = 0, parentheses = 0, blocks = 0;
@@ -28,7 +28,11 @@ public sealed class SqlReader(string text)
                 if (start >= 0) return Statement(start, end);
                 continue;
             }
-            if (start < 0) start = token.Start;
+            if (start < 0)
+            {
+                start = token.Start;
+                if (text[start] == '\\') return BackslashCommand(start);
+            }
             end = token.End;
             if (token.Kind == SqlTokenKind.Open) parentheses++;
             else if (token.Kind == SqlTokenKind.Close && parentheses > 0) parentheses--;
@@ -38,17 +42,23 @@ public sealed class SqlReader(string text)
         return start < 0 ? null : Statement(start, end);
     }
 
+    /// <summary>Where the next statement is looked for, or where the next line begins after <see cref="SkipLine"/>.</summary>
+    public int Position => lexer.Position;
+
+    /// <summary>Drops the rest of the current line; nothing when the position is at a line's begin.</summary>
+    public void SkipLine()
+    {
+        var from = lexer.Position;
+        if (from == 0 || text[from - 1] == '\n') return;
+        var rest = text.IndexOf('\n', from);
+        lexer.Position = rest < 0 ? text.Length : rest + 1;
+    }
+
     /// <summary>The rest of the current line is dropped; gives the next whole line, or null at the end.</summary>
     public string? NextLine()
     {
+        SkipLine();
         var from = lexer.Position;
-        // Behind the semicolon of a statement the line goes on; a line read by this method leaves the position at a line's begin.
-        if (from > 0 && text[from - 1] != '\n')
-        {
-            var rest = text.IndexOf('\n', from);
-            if (rest < 0) return null;
-            from = rest + 1;
-        }
         if (from >= text.Length) return null;
         var end = text.IndexOf('\n', from);
         lexer.Position = end < 0 ? text.Length : end + 1;
@@ -63,6 +73,14 @@ public sealed class SqlReader(string text)
         if (word.Equals("BEGIN", StringComparison.OrdinalIgnoreCase)) return blocks + 1;
         if (word.Equals("CASE", StringComparison.OrdinalIgnoreCase) && blocks > 0) return blocks + 1;
         return word.Equals("END", StringComparison.OrdinalIgnoreCase) && blocks > 0 ? blocks - 1 : blocks;
+    }
+
+    /// <summary>A command of psql ends with its line.</summary>
+    SqlStatement BackslashCommand(int start)
+    {
+        var end = text.IndexOf('\n', start);
+        lexer.Position = end < 0 ? text.Length : end;
+        return Statement(start, start + text.AsSpan(start, lexer.Position - start).TrimEnd().Length);
     }
 
     static bool IsFunction(List<string> words) => words is ["CREATE", "FUNCTION" or "PROCEDURE", ..] or ["CREATE", "OR", "REPLACE", "FUNCTION" or "PROCEDURE", ..];
