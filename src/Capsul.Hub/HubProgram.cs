@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
@@ -69,7 +70,7 @@ public sealed partial class HubProgram : IAsyncDisposable
             if (connection is null)
                 (postgres, connection) = await EmbeddedPostgres.StartAsync(settings, log, cancel);
             var db = new Db(connection);
-            await new Migrator(db, log).MigrateAsync(cancel);
+            await new Migrator(db, log) { Settings = settings }.MigrateAsync(cancel);
             var ring = new KeyRing(db, await SecretKeyAsync(settings, cancel));
             var authority = await Authority.OpenAsync(ring, time, cancel);
             var app = Build(settings, time, configureLogs, db, ring, authority);

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Cli;
@@ -14,9 +15,27 @@ sealed class CliDatabase : IAsyncDisposable
 
     public Db Db { get; }
 
-    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel)
+    /// <param name="migrate">Bring it up to date first. Not for the verbs that are about its schema.</param>
+    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel, bool migrate = true)
     {
-        if (DatabaseAddress.From(settings) is { } external) return await MigratedAsync(new CliDatabase(new Db(external.ConnectionString), null, null), cancel);
+        var database = await ConnectAsync(settings, cancel);
+        if (!migrate) return database;
+        try
+        {
+            using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
+            await new Migrator(database.Db, logs.CreateLogger("Capsul.Cli")) { Settings = settings }.MigrateAsync(cancel);
+            return database;
+        }
+        catch
+        {
+            await database.DisposeAsync();
+            throw;
+        }
+    }
+
+    static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
+    {
+        if (DatabaseAddress.From(settings) is { } external) return new CliDatabase(new Db(external.ConnectionString), null, null);
         DataFolder? folder = null;
         try
         {
@@ -27,13 +46,7 @@ sealed class CliDatabase : IAsyncDisposable
             // The Hub runs and keeps its cluster up.
         }
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
-        return await MigratedAsync(new CliDatabase(new Db(connection), folder, folder is null ? null : server), cancel);
-    }
-
-    static async Task<CliDatabase> MigratedAsync(CliDatabase database, CancellationToken cancel)
-    {
-        await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(cancel);
-        return database;
+        return new CliDatabase(new Db(connection), folder, folder is null ? null : server);
     }
 
     public async ValueTask DisposeAsync()

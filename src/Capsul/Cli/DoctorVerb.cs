@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Command = System.CommandLine.Command;
