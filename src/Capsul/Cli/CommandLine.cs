@@ -28,7 +28,7 @@ public static class CommandLine
           capsul doctor                    what works here, and what to do about the rest
         """)
     {
-        UpVerb.Make(), DemoVerb.Make(), DoctorVerb.Make(), ImageVerb.Make(), HostVerb.Make(), SpokeVerb.Make(), PaymentVerb.Make(), OperationVerb.Make(),
+        UpVerb.Make(), DemoVerb.Make(), DoctorVerb.Make(), ImageVerb.Make(), HostVerb.Make(), SpokeVerb.Make(), PaymentVerb.Make(), OperationVerb.Make(), DbVerb.Make(),
     };
 
     public static async Task<int> RunAsync(string[] args)

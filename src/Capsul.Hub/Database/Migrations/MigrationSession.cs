@@ -177,13 +177,13 @@ sealed partial class MigrationSession : IAsyncDisposable
     }
 
     /// <summary>One statement of a script in a transaction with what records it.</summary>
-    public Task RunWithAsync(string what, string statement, NpgsqlBatchCommand record, CancellationToken cancel) => PatientlyAsync(what, async () =>
+    public Task RunWithAsync(string what, string statement, NpgsqlBatchCommand? record, CancellationToken cancel) => PatientlyAsync(what, async () =>
     {
         await using var transaction = await Work.BeginTransactionAsync(cancel);
         await using var batch = Batch(transaction);
         batch.BatchCommands.Add(LockTimeoutOf(LockTimeout, local: true));
         batch.BatchCommands.Add(new NpgsqlBatchCommand(statement));
-        batch.BatchCommands.Add(record);
+        if (record is not null) batch.BatchCommands.Add(record);
         await batch.ExecuteNonQueryAsync(cancel);
         await transaction.CommitAsync(cancel);
     }, cancel);
