@@ -1,20 +1,25 @@
+using System.Buffers;
 using System.Globalization;
+using System.Reflection;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.RegularExpressions;
 using Capsul.Foundation;
 using Capsul.Hub.Database.Text;
 
 namespace Capsul.Hub.Database.Migrations;
 
 /// <summary>One numbered script: up from <c>Version - 1</c> to <c>Version</c>, or down again. Its text is read when it is asked for.</summary>
-public sealed partial class Migration(int version, bool up, string name, Func<byte[]> read)
+public sealed class Migration(int version, bool up, string name, Func<byte[]> read)
 {
     /// <summary>First line of a script whose statements run one by one, each on its own, because one of them cannot be in a transaction.</summary>
     public const string NoTransaction = "-- capsul: no transaction";
 
     /// <summary>Statements that would end or nest the migrator's transaction.</summary>
     static readonly string[] TransactionWords = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"];
+
+    /// <summary>More would not fit into an integer.</summary>
+    const int MaxDigits = 8;
+    static readonly SearchValues<char> NameCharacters = SearchValues.Create("abcdefghijklmnopqrstuvwxyz0123456789_");
 
     string? sql;
     IReadOnlyList<SqlStatement>? statements;
@@ -47,38 +52,57 @@ public sealed partial class Migration(int version, bool up, string name, Func<by
     public SqlStatement? TransactionStatement => Statements.FirstOrDefault(s => s.Words(2) is [var first, ..] && TransactionWords.Contains(first, StringComparer.Ordinal)
         || s.Words(2) is ["PREPARE", "TRANSACTION"]);
 
-    /// <summary>By the file's name, or null when it is no script's.</summary>
-    public static Migration? Named(string name, Func<byte[]> read) => ScriptName().Match(name) is { Success: true } match
-        ? new Migration(int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture), match.Groups[2].Value == "up", name, read) : null;
-
-    [GeneratedRegex(@"^([0-9]{1,8})_(up|down)_[a-z0-9_]+\.sql$", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex ScriptName();
+    /// <summary>By the file's name <c>NN_up_what.sql</c> or <c>NN_down_what.sql</c>, or null when it is no script's.</summary>
+    public static Migration? Named(string name, Func<byte[]> read)
+    {
+        // By hand: thousands of names are read at each start.
+        var digits = name.AsSpan().IndexOfAnyExceptInRange('0', '9');
+        if (digits is < 1 or > MaxDigits || !name.EndsWith(".sql", StringComparison.Ordinal)) return null;
+        var rest = name.AsSpan(digits, name.Length - digits - ".sql".Length);
+        var up = rest.StartsWith("_up_", StringComparison.Ordinal);
+        if (!up && !rest.StartsWith("_down_", StringComparison.Ordinal)) return null;
+        var what = rest[(up ? "_up_" : "_down_").Length..];
+        return what.Length == 0 || what.ContainsAnyExcept(NameCharacters) ? null : new Migration(int.Parse(name.AsSpan(0, digits), CultureInfo.InvariantCulture), up, name, read);
+    }
 }
 
 /// <summary>The scripts that lead from an empty database to the newest version, without gap or double.</summary>
 public sealed class MigrationScripts
 {
-    readonly Dictionary<(int Version, bool Up), Migration> scripts;
+    readonly Migration?[] ups, downs;
 
-    MigrationScripts(IEnumerable<Migration> found)
+    MigrationScripts(IEnumerable<Migration> found, string? identity)
     {
-        All = [.. found.OrderBy(s => s.Version).ThenByDescending(s => s.Up)];
-        if (All.GroupBy(s => (s.Version, s.Up)).FirstOrDefault(g => g.Count() > 1) is { } twice)
-            throw new ProblemException(ProblemKind.Invalid, $"Two scripts have the same number: {string.Join(" and ", twice.Select(s => s.Name))}.");
-        scripts = All.ToDictionary(s => (s.Version, s.Up));
-        Newest = All.Where(s => s.Up).Select(s => s.Version).DefaultIfEmpty(0).Max();
-        for (var version = 1; version <= Newest; version++)
+        Identity = identity;
+        Migration[] all = [.. found];
+        Array.Sort(all, (a, b) => a.Version != b.Version ? a.Version.CompareTo(b.Version) : b.Up.CompareTo(a.Up));
+        All = all;
+        Newest = all.LastOrDefault(s => s.Up)?.Version ?? 0;
+        // A number far out of line is a gap, and must not cost its size.
+        if (Newest > all.Length) throw Gap(Enumerable.Range(1, Newest).Except(all.Where(s => s.Up).Select(s => s.Version)).First());
+        (ups, downs) = (new Migration?[Newest + 1], new Migration?[Newest + 1]);
+        foreach (var script in all.Where(s => s.Version <= Newest))
         {
-            if (!scripts.ContainsKey((version, true)))
-                throw new ProblemException(ProblemKind.Invalid, $"There is no script {version:00}_up_….sql, but there is one for version {Newest}.");
+            ref var place = ref (script.Up ? ups : downs)[script.Version];
+            if (place is not null) throw new ProblemException(ProblemKind.Invalid, $"Two scripts have the same number: {place.Name} and {script.Name}.");
+            place = script;
         }
+        if (Array.IndexOf(ups, null, 1) is var gap and > 0) throw Gap(gap);
     }
 
+    ProblemException Gap(int version) => new(ProblemKind.Invalid, $"There is no script {version:00}_up_….sql, but there is one for version {Newest}.");
+
     /// <summary>The scripts inside this program.</summary>
-    public static MigrationScripts Embedded { get; } = new(FindEmbedded());
+    public static MigrationScripts Embedded { get; } = FromAssembly(typeof(Migration).Assembly);
+
+    /// <summary>Those that are embedded as resources <c>migrations/NN_up_what.sql</c>.</summary>
+    public static MigrationScripts FromAssembly(Assembly assembly) => new(Find(assembly), assembly.ManifestModule.ModuleVersionId.ToString());
 
     /// <summary>Those of a folder; other files in it are left alone.</summary>
-    public static MigrationScripts FromFolder(string folder) => new(Find(folder));
+    public static MigrationScripts FromFolder(string folder) => new(Find(folder), null);
+
+    /// <summary>The same for the same scripts: the id that the compiler gives to each build. Null for files, which may change at any time.</summary>
+    public string? Identity { get; }
 
     /// <summary>All scripts of a folder, whether or not they make a whole set.</summary>
     public static IEnumerable<Migration> Find(string folder) => Directory.EnumerateFiles(folder, "*.sql")
@@ -90,14 +114,13 @@ public sealed class MigrationScripts
     /// <summary>The version that all of them together give.</summary>
     public int Newest { get; }
 
-    public Migration Up(int version) => scripts[(version, true)];
+    public Migration Up(int version) => ups[version] ?? throw new ArgumentOutOfRangeException(nameof(version));
 
-    public Migration? Down(int version) => scripts.GetValueOrDefault((version, false));
+    public Migration? Down(int version) => downs[version];
 
-    static IEnumerable<Migration> FindEmbedded()
+    static IEnumerable<Migration> Find(Assembly assembly)
     {
         const string prefix = "migrations/";
-        var assembly = typeof(Migration).Assembly;
         return assembly.GetManifestResourceNames().Where(n => n.StartsWith(prefix, StringComparison.Ordinal))
             .Select(resource => Migration.Named(resource[prefix.Length..], () =>
             {

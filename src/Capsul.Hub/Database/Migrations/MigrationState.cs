@@ -27,6 +27,21 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
         }
     }
 
+    /// <summary>Whether the database is at <paramref name="target"/> by these very scripts: the one question of most starts.</summary>
+    public static async Task<bool> IsSettledAsync(NpgsqlConnection connection, MigrationScripts scripts, int target, CancellationToken cancel)
+    {
+        if (scripts.Identity is null) return false;
+        try
+        {
+            return (await connection.QueryAsync<SchemaGlance>(new CommandDefinition(MigratorSql.Glance, cancellationToken: cancel))).AsList() is [var glance]
+                && glance.Version == target && glance.ComparedWith == scripts.Identity && !glance.Unfinished;
+        }
+        catch (PostgresException error) when (error.SqlState is PostgresErrorCodes.UndefinedTable)
+        {
+            return false;
+        }
+    }
+
     /// <exception cref="ProblemException">Conflict: no row, or several.</exception>
     public static int One(IReadOnlyList<int> versions) => versions is [var version] ? version : throw new ProblemException(ProblemKind.Conflict,
         $"Table schemaversion must have exactly one row; it has {versions.Count}. Nothing was changed.");

@@ -38,6 +38,7 @@ public sealed partial class Migrator(Db db, ILogger log)
         RefuseTarget(target);
         await using var session = await MigrationSession.OpenAsync(db, Rules, log, cancel);
         // Most starts have nothing to do, and see so in one round trip and without the lock.
+        if (await MigrationState.IsSettledAsync(session.Work, Rules.Scripts, target, cancel)) return 0;
         if (await MigrationState.ReadAsync(session.Work, cancel) is { } first && await IsSettledAsync(session, first, target, cancel)) return 0;
         await session.LockAsync(cancel);
         var state = await session.StateAsync(cancel);
@@ -51,6 +52,7 @@ public sealed partial class Migrator(Db db, ILogger log)
             Log.Applying(log, script.Name);
             await RunAsync(session, script, state.Unfinished, cancel);
         }
+        if (Rules.Scripts.Identity is not null) await session.ExecuteAsync(ComparedWith(Rules.Scripts.Identity), cancel);
         return path.Count;
     });
 
@@ -88,8 +90,11 @@ public sealed partial class Migrator(Db db, ILogger log)
         state.RefuseNewer(Rules.Scripts);
         if (state.Version != target || state.Unfinished.Count > 0 || state.Seals.Count < state.Version) return false;
         await CheckScriptsAsync(session, state, cancel);
+        if (Rules.Scripts.Identity is { } identity) await session.ExecuteAsync(ComparedWith(identity), cancel);
         return true;
     }
+
+    static NpgsqlBatchCommand ComparedWith(string identity) => MigrationSession.Make(MigratorSql.Compared, ("identity", identity));
 
     async Task CheckScriptsAsync(MigrationSession session, MigrationState state, CancellationToken cancel)
     {

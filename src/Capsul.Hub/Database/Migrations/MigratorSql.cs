@@ -16,6 +16,9 @@ public sealed record AppliedScript(int Version, string Name, DateTime Applied, s
 /// <param name="Outcome">running, done or failed. Running with nobody at work means: interrupted.</param>
 public sealed record RecordedStatement(int Version, bool Up, int Ordinal, string Statement, bool Alone, string Outcome, DateTime Started, DateTime? Finished, string Problem);
 
+/// <param name="ComparedWith">The build whose scripts were found to be those that were applied; "" when there was none.</param>
+sealed record SchemaGlance(int Version, string ComparedWith, bool Unfinished);
+
 /// <summary>A session that is in the way.</summary>
 /// <param name="Since">Begin of its transaction, or of the session.</param>
 sealed record BlockingSession(int Pid, string Application, string Person, DateTime Since, string Query);
@@ -89,7 +92,9 @@ static class MigratorSql
             took_ms         integer CHECK (took_ms >= 0),
             raw_checksum    text NOT NULL,
             checksum        text NOT NULL,
-            down_checksum   text
+            down_checksum   text,
+            -- Of the newest: the build whose scripts were all found to be those that were applied.
+            compared_with   text NOT NULL DEFAULT ''
         );
         CREATE TABLE IF NOT EXISTS schema_statements (
             version     integer NOT NULL,
@@ -114,6 +119,18 @@ static class MigratorSql
     public const string Version = """
         -- MigratorSql.Version
         SELECT version FROM schemaversion
+        """;
+
+    /// <summary>All that a start with nothing to do needs to know.</summary>
+    public const string Glance = """
+        -- MigratorSql.Glance
+        SELECT v.version, coalesce(s.compared_with, '') AS compared_with, EXISTS (SELECT 1 FROM schema_statements t WHERE t.up = (t.version > v.version)) AS unfinished
+        FROM schemaversion v LEFT JOIN schema_scripts s ON s.version = v.version
+        """;
+
+    public const string Compared = """
+        -- MigratorSql.Compared
+        UPDATE schema_scripts SET compared_with = @identity WHERE version = (SELECT version FROM schemaversion)
         """;
 
     public const string SetVersion = """

@@ -14,7 +14,7 @@ public sealed record RepairLine(int Ordinal, int Line, string Statement, string 
 public sealed record Interrupted(Migration Script, IReadOnlyList<RepairLine> Lines);
 
 /// <summary>What was done to a statement on the way back.</summary>
-/// <param name="Said">undone, was not there, not run: …, or failed: ….</param>
+/// <param name="Said">undone, was not there, or failed: ….</param>
 public sealed record UndoLine(int Line, string Statement, string Said, bool Good);
 
 /// <summary>
@@ -60,8 +60,8 @@ public sealed class Repair(Db db, ILogger log)
     }, cancel);
 
     /// <summary>
-    /// Runs the script of the other direction statement by statement and goes over what is not there. Statements on data are run only
-    /// when all of the interrupted script ran, because they may count on it. With every line good nothing is interrupted any more.
+    /// Runs the script of the other direction statement by statement, all of it, and goes over what is not there. With every line good
+    /// nothing is interrupted any more; else it can be run again.
     /// </summary>
     public Task<IReadOnlyList<UndoLine>> RollBackAsync(CancellationToken cancel) => WithAsync<IReadOnlyList<UndoLine>>(async (session, _, interrupted) =>
     {
@@ -69,11 +69,10 @@ public sealed class Repair(Db db, ILogger log)
         var undo = (script.Up ? Rules.Scripts.Down(script.Version) : Rules.Scripts.Up(script.Version))
             ?? throw new ProblemException(ProblemKind.Conflict, $"{script.Name} has no script that leads back. Resume it, or undo by hand what ran and mark it.");
         MigrationSession.RefuseTransactionStatements(undo);
-        var complete = interrupted.Lines.All(l => l.Outcome == "done");
         var lines = new List<UndoLine>();
         foreach (var statement in undo.Statements)
         {
-            var (said, good) = IsAboutData(statement) && !complete ? ("not run: it changes data, and may count on what never ran", false) : await UndoAsync(session, undo, statement, cancel);
+            var (said, good) = await UndoAsync(session, undo, statement, cancel);
             lines.Add(new UndoLine(statement.Line, statement.Text, said, good));
         }
         if (lines.TrueForAll(l => l.Good)) await session.ExecuteAsync(MigrationSession.Make(MigratorSql.ForgetStatements, ("version", script.Version), ("up", script.Up)), cancel);
@@ -98,8 +97,6 @@ public sealed class Repair(Db db, ILogger log)
             return ($"failed: {error.MessageText}", false);
         }
     }
-
-    static bool IsAboutData(Text.SqlStatement statement) => statement.Words(1) is not ["CREATE" or "DROP" or "ALTER" or "COMMENT" or "REINDEX" or "VACUUM" or "ANALYZE" or "GRANT" or "REVOKE"];
 
     static NpgsqlBatchCommand Forget(Migration script, int ordinal) =>
         MigrationSession.Make(MigratorSql.ForgetStatement, ("version", script.Version), ("up", script.Up), ("ordinal", ordinal));
