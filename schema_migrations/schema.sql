@@ -282,6 +282,7 @@ CREATE TABLE public.schema_scripts (
     raw_checksum text NOT NULL,
     checksum text NOT NULL,
     down_checksum text,
+    compared_with text DEFAULT ''::text NOT NULL,
     CONSTRAINT schema_scripts_took_ms_check CHECK ((took_ms >= 0))
 );
 CREATE TABLE public.schema_statements (

@@ -140,7 +140,7 @@ public sealed partial class Migrator(Db db, ILogger log)
     {
         try
         {
-            return await db.OpenAloneAsync("capsul migrations", cancel);
+            return await db.OpenAloneAsync("capsul migrations", cancel, parts => parts.IncludeFailedBatchedCommand = true);
         }
         catch (Exception error) when (error is NpgsqlException or TimeoutException)
         {
