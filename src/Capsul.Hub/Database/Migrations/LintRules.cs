@@ -45,9 +45,9 @@ static partial class LintRules
     static IEnumerable<LintBreach> Locks(LintText s, IReadOnlySet<string> made)
     {
         if ((s.Starts("CREATE", "INDEX") || s.Starts("CREATE", "UNIQUE", "INDEX")) && !s.Has("CONCURRENTLY") && !made.Contains(s.NameAfter("ON")))
-            yield return new("index-locks", false, $"Nobody can write to {s.NameAfter("ON")} while the index is built.", $"CREATE INDEX CONCURRENTLY, in a script whose first line is: {Migration.NoTransaction}");
+            yield return new("index-locks", false, $"Nobody can write to {s.NameAfter("ON")} while the index is built.", $"Use CREATE INDEX CONCURRENTLY, in a script whose first line is: {Migration.NoTransaction}");
         if (s.Starts("DROP", "INDEX") && !s.Has("CONCURRENTLY"))
-            yield return new("index-locks", false, "Nobody can use the table until the end of the script.", $"DROP INDEX CONCURRENTLY, in a script whose first line is: {Migration.NoTransaction}");
+            yield return new("index-locks", false, "Nobody can use the table until the end of the script.", $"Use DROP INDEX CONCURRENTLY, in a script whose first line is: {Migration.NoTransaction}");
         if (s.Starts("LOCK") || s.Starts("CLUSTER") || s.Starts("VACUUM") && (s.Has("FULL") || s.Inner.Contains("FULL"))
             || s.Starts("REINDEX") && !s.Has("CONCURRENTLY") || s.Starts("REFRESH") && !s.Has("CONCURRENTLY"))
             yield return new("exclusive-lock", false, "Nobody can use the table while it runs, or until the end of the script.", "REINDEX and REFRESH have CONCURRENTLY; the others do not belong into an upgrade.");
@@ -58,7 +58,7 @@ static partial class LintRules
     static IEnumerable<LintBreach> Sessions(LintText s)
     {
         if (s.Starts("SET") && !s.Starts("SET", "LOCAL") && !s.Starts("SET", "CONSTRAINTS"))
-            yield return new("session-setting", false, "The setting stays for the scripts that follow.", "SET LOCAL, which ends with the transaction.");
+            yield return new("session-setting", false, "The setting stays for the scripts that follow.", "Use SET LOCAL, which ends with the transaction.");
     }
 
     static LintBreach Renames => new("rename", false, "A program of the version before, which may still run, does not know the new name.", "Add the new one, write both, and drop the old one in a later version.");
@@ -84,7 +84,7 @@ static partial class LintRules
             if (kind is "CHECK" or "FOREIGN" && !action.Contains("NOT VALID", StringComparison.Ordinal))
                 yield return new("validates-all", false, $"Reads all of {table} while nobody can write to it.", "Add it NOT VALID, and VALIDATE CONSTRAINT in the next version.");
             if (kind is "UNIQUE" or "PRIMARY" or "EXCLUDE" && !action.Contains("USING INDEX", StringComparison.Ordinal))
-                yield return new("index-locks", false, $"Nobody can use {table} while the index is built.", "CREATE UNIQUE INDEX CONCURRENTLY first, then ADD CONSTRAINT … USING INDEX.");
+                yield return new("index-locks", false, $"Nobody can use {table} while the index is built.", "First CREATE UNIQUE INDEX CONCURRENTLY, then ADD CONSTRAINT … USING INDEX.");
         }
         else if (action.StartsWith("ADD ", StringComparison.Ordinal))
         {

@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Database.Migrations;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
