@@ -273,6 +273,32 @@ ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.schema_scripts (
+    version integer NOT NULL,
+    name text NOT NULL,
+    applied timestamp with time zone DEFAULT now() NOT NULL,
+    applied_by text NOT NULL,
+    took_ms integer,
+    raw_checksum text NOT NULL,
+    checksum text NOT NULL,
+    down_checksum text,
+    compared_with text DEFAULT ''::text NOT NULL,
+    CONSTRAINT schema_scripts_took_ms_check CHECK ((took_ms >= 0))
+);
+CREATE TABLE public.schema_statements (
+    version integer NOT NULL,
+    up boolean NOT NULL,
+    ordinal integer NOT NULL,
+    statement text NOT NULL,
+    alone boolean NOT NULL,
+    outcome text NOT NULL,
+    started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished timestamp with time zone,
+    problem text DEFAULT ''::text NOT NULL,
+    CONSTRAINT schema_statements_check CHECK (((finished IS NULL) = (outcome = 'running'::text))),
+    CONSTRAINT schema_statements_ordinal_check CHECK ((ordinal > 0)),
+    CONSTRAINT schema_statements_outcome_check CHECK ((outcome = ANY (ARRAY['running'::text, 'done'::text, 'failed'::text])))
+);
 CREATE TABLE public.schemaversion (
     version integer NOT NULL
 );
@@ -432,6 +458,10 @@ ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.schema_scripts
+    ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
+ALTER TABLE ONLY public.schema_statements
+    ADD CONSTRAINT schema_statements_pkey PRIMARY KEY (version, up, ordinal);
 ALTER TABLE ONLY public.seat
     ADD CONSTRAINT seat_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.sessions

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Database.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 

@@ -88,7 +88,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     /// <summary>Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.</summary>
     static async Task PrepareAsync(Db db, Settings settings, ILogger log, CancellationToken cancel)
     {
-        var upgrade = new SchemaUpgrade(db, patient: true, log);
+        var upgrade = new SchemaUpgrade(db, settings, patient: true, log);
         WaitingRoom? room = null;
         try
         {
@@ -174,7 +174,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         app.MapGet("/healthz", HealthAsync).RequireAuthorization(Policies.Public);
     }
 
-    /// <summary>200 with "acting" or "standby", and the seat as the database has it; 503 when the database does not answer.</summary>
+    /// <summary>200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database does not answer.</summary>
     static async Task<IResult> HealthAsync(Seat seat, Db db, CancellationToken cancel)
     {
         try
@@ -182,7 +182,7 @@ public sealed partial class HubProgram : IAsyncDisposable
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(TimeSpan.FromSeconds(3));
             var row = await db.FindSeatAsync(limit.Token);
-            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, holder = row.Holder, since = row.TakenAt, why = seat.Unfit });
+            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, since = row.TakenAt, why = seat.Unfit });
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException && !cancel.IsCancellationRequested)
         {

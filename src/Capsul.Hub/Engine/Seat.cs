@@ -1,4 +1,5 @@
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Migrations;
 using Dapper;
 using Microsoft.Extensions.Logging;
 using Npgsql;
@@ -24,9 +25,6 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     public long Epoch => Interlocked.Read(ref epoch);
 
     public bool Held => Epoch != 0;
-
-    /// <summary>The seat as this process last saw it while standing by; null before the first look.</summary>
-    public SeatRow? Seen { get; private set; }
 
     /// <summary>Why this process cannot take the seat even when it is free; null when it can.</summary>
     public string? Unfit { get; private set; }
@@ -82,7 +80,6 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     async Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
         var version = await connection.QuerySingleAsync<int>(new CommandDefinition(SeatSql.SchemaVersion, cancellationToken: cancel));
-        Seen = await connection.QuerySingleAsync<SeatRow>(new CommandDefinition(SeatSql.Find, cancellationToken: cancel));
         var unfit = version == schema ? null : $"the database is at schema version {version}, and this program works with {schema}";
         if (unfit is not null && unfit != Unfit) Log.Unfit(log, unfit);
         Unfit = unfit;

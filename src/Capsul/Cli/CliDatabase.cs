@@ -17,11 +17,22 @@ sealed class CliDatabase : IAsyncDisposable
 
     /// <param name="settings">Where it is.</param>
     /// <param name="cancel">Gives up.</param>
-    /// <param name="migrate">Bring the schema up to date first; false for verbs that look after the database itself.</param>
+    /// <param name="migrate">Bring it up to date first. Not for the verbs that are about its schema.</param>
     public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel, bool migrate = true)
     {
         var database = await ConnectAsync(settings, cancel);
-        return migrate ? await MigratedAsync(database, cancel) : database;
+        if (!migrate) return database;
+        try
+        {
+            using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
+            await new SchemaUpgrade(database.Db, settings, patient: false, logs.CreateLogger("Capsul.Cli")).RunAsync(() => Task.CompletedTask, cancel);
+            return database;
+        }
+        catch
+        {
+            await database.DisposeAsync();
+            throw;
+        }
     }
 
     static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
@@ -38,20 +49,6 @@ sealed class CliDatabase : IAsyncDisposable
         }
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
         return new CliDatabase(new Db(connection), folder, folder is null ? null : server);
-    }
-
-    static async Task<CliDatabase> MigratedAsync(CliDatabase database, CancellationToken cancel)
-    {
-        try
-        {
-            await new SchemaUpgrade(database.Db, patient: false, NullLogger.Instance).RunAsync(() => Task.CompletedTask, cancel);
-            return database;
-        }
-        catch
-        {
-            await database.DisposeAsync();
-            throw;
-        }
     }
 
     public async ValueTask DisposeAsync()

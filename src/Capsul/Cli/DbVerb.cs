@@ -9,11 +9,14 @@ static class DbVerb
         The database: its schema, its backups, and what happened to it. None of these changes the schema unless it says so.
 
         Examples:
+          capsul db status                 which scripts ran, and which are to run
+          capsul db migrate --dry-run      what an upgrade would do
           capsul db backup                 one file, proved by restoring it
           capsul db restore FILE           ... put back
           capsul db logs --since 1h        the database server's own log
         """)
     {
+        DbStatus.Make(), DbMigrate.Make(), DbVerify.Make(), DbLint.Make(), DbBaseline.Make(), DbRepair.Make(),
         DbBackup.Make(), DbRestore.Make(), DbLogs.Make(),
     };
 }

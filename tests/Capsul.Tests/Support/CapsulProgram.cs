@@ -36,9 +36,12 @@ public sealed class CapsulProgram : IAsyncDisposable
         new Command(File, arguments) { Environment = Changes(environment), Timeout = TimeSpan.FromMinutes(2) }.TryRunAsync(cancel);
 
     /// <summary>Starts a verb that goes on until it is stopped.</summary>
-    public static CapsulProgram Start(IReadOnlyDictionary<string, string> environment, params string[] arguments)
+    public static CapsulProgram Start(IReadOnlyDictionary<string, string> environment, params string[] arguments) => StartFile(File, environment, arguments);
+
+    /// <summary>The same for another program.</summary>
+    public static CapsulProgram StartFile(string file, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
-        var info = new ProcessStartInfo(File) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var info = new ProcessStartInfo(file) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
         foreach (var argument in arguments) info.ArgumentList.Add(argument);
         foreach (var (name, value) in Changes(environment))
         {

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 

@@ -67,7 +67,8 @@ public static class Dump
         }
         finally
         {
-            File.Delete(part);
+            // Deleting in a folder that could not be made fails, and would hide why.
+            if (File.Exists(part)) File.Delete(part);
         }
     }
 

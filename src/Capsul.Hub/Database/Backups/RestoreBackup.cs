@@ -1,5 +1,6 @@
 using System.Globalization;
 using Capsul.Foundation;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Hub.Engine;
 using Dapper;
 using Npgsql;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Hub.Features.Alerts;
 using Npgsql;
 

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Tests.Support;

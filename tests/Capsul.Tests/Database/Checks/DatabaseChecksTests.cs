@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Database;
 using Capsul.Hub.Database.Backups;
 using Capsul.Hub.Database.Checks;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.Time.Testing;

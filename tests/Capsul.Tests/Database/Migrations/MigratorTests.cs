@@ -1,10 +1,11 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Migrations;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 
-namespace Capsul.Tests.Database;
+namespace Capsul.Tests.Database.Migrations;
 
 public sealed class MigratorTests
 {
@@ -24,25 +25,27 @@ public sealed class MigratorTests
     [Fact]
     public void Every_script_up_has_one_down()
     {
-        var ups = Migrator.Scripts.Where(s => s.Up).Select(s => s.Version).ToList();
+        var ups = MigrationScripts.Embedded.All.Where(s => s.Up).Select(s => s.Version).ToList();
         ups.ShouldBe(Enumerable.Range(1, Migrator.DesiredVersion));
-        Migrator.Scripts.Where(s => !s.Up).Select(s => s.Version).ShouldBe(ups);
+        MigrationScripts.Embedded.All.Where(s => !s.Up).Select(s => s.Version).ShouldBe(ups);
     }
 
     [Fact]
     public async Task Each_script_goes_up_down_and_up_again()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        await using var connection = await database.Db.OpenAsync(Cancel);
         var migrator = Make(database.Db);
         for (var version = 1; version <= Migrator.DesiredVersion; version++)
         {
-            await migrator.ApplyAsync(connection, version, Cancel);
-            await migrator.ApplyAsync(connection, version - 1, Cancel);
-            await migrator.ApplyAsync(connection, version, Cancel);
+            await migrator.MigrateAsync(version, allowDowngrade: false, Cancel);
+            await migrator.MigrateAsync(version - 1, allowDowngrade: true, Cancel);
+            await migrator.MigrateAsync(version, allowDowngrade: false, Cancel);
         }
-        await migrator.ApplyAsync(connection, 0, Cancel);
-        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_tables WHERE schemaname = 'public'", null, Cancel)).ShouldBe(1, "only schemaversion is left");
+        await migrator.MigrateAsync(0, allowDowngrade: true, Cancel);
+        (await database.Db.ListAsync<string>("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1", null, Cancel))
+            .ShouldBe(["schema_scripts", "schema_statements", "schemaversion"], "only what the migrator itself needs is left");
+        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM schema_scripts", null, Cancel)).ShouldBe(0);
+        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(0);
     }
 
     [Fact]

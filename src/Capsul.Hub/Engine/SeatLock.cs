@@ -1,0 +1,34 @@
+using Capsul.Foundation;
+using Capsul.Hub.Database;
+using Dapper;
+using Npgsql;
+
+namespace Capsul.Hub.Engine;
+
+/// <summary>
+/// The lock of the seat without its epoch, for work during which no Hub may act: changing the schema, restoring a backup. As long as
+/// the connection is open, no Hub begins.
+/// </summary>
+public static class SeatLock
+{
+    /// <summary>Takes it on a connection of its own; refused while a Hub acts.</summary>
+    /// <exception cref="ProblemException">Conflict, naming the Hub.</exception>
+    public static async Task<NpgsqlConnection> TakeAsync(Db db, string applicationName, CancellationToken cancel)
+    {
+        var connection = await db.OpenAloneAsync(applicationName, cancel);
+        if (await TryAsync(connection, cancel)) return connection;
+        var holder = await HolderAsync(connection, cancel);
+        await connection.DisposeAsync();
+        throw new ProblemException(ProblemKind.Conflict, $"A Hub acts on this database ({holder}). Stop it first; nothing was changed.");
+    }
+
+    public static Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel) =>
+        connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel));
+
+    /// <summary>By the lock itself, because the table of the seat may not be there yet.</summary>
+    public static async Task<string> HolderAsync(NpgsqlConnection connection, CancellationToken cancel)
+    {
+        var hubs = await connection.QueryAsync<HubRow>(new CommandDefinition(SeatSql.Hubs, new { key = SeatSql.LockKey }, cancellationToken: cancel));
+        return hubs.FirstOrDefault(h => h.Acting)?.Name ?? "another process";
+    }
+}

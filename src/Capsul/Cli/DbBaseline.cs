@@ -1,0 +1,32 @@
+using System.CommandLine;
+using Capsul.Foundation;
+using Capsul.Hub.Database.Migrations;
+using Command = System.CommandLine.Command;
+
+namespace Capsul.Cli;
+
+/// <summary><c>capsul db baseline</c>: a database that has the schema and not its record.</summary>
+static class DbBaseline
+{
+    static readonly Argument<int> Version = new("VERSION") { Description = "Whose schema the database has." };
+    static readonly Option<bool> Force = new("--force") { Description = "Record it although the schema differs." };
+
+    public static Command Make() => CommandLine.Verb("baseline", """
+        Records that the database is at a version, with this program's scripts, and runs none of them. For one that was restored without
+        its record, or whose scripts were edited. The schema is compared first, and must be that of the version.
+
+        Example:
+          capsul db baseline 4
+        """, RunAsync, Version, Force);
+
+    static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var version = parsed.GetValue(Version);
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
+        using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
+        var drift = await new Baseline(database.Db, logs.CreateLogger("Capsul.Cli")).TakeAsync(version, parsed.GetValue(Force), cancel);
+        DbVerify.Print(drift);
+        Console.WriteLine($"The database is recorded as version {version}{(drift.Count > 0 ? ", although it differs from it as listed; nothing makes up for that" : "")}.");
+        return 0;
+    }
+}
