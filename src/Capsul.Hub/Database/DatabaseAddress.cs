@@ -84,8 +84,9 @@ public sealed record DatabaseAddress
     {
         try
         {
-            return text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal)
+            var parts = text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal)
                 ? ParseUri(text) : new NpgsqlConnectionStringBuilder(text);
+            return string.IsNullOrWhiteSpace(parts.Host) ? throw new FormatException("it names no host.") : parts;
         }
         catch (Exception error) when (error is ArgumentException or FormatException or KeyNotFoundException)
         {

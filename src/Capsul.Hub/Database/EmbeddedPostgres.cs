@@ -9,7 +9,7 @@ namespace Capsul.Hub.Database;
 /// <summary>
 /// A private PostgreSQL cluster in the data folder: found among the system's binaries, reachable over a Unix socket only, run as an
 /// unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub dies it lives on, and the next start finds it
-/// running. A clean stop of the Hub stops it. fsync stays on unless <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie
+/// running. The last process that used it stops it. fsync stays on unless <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie
 /// in <c>postgres/log</c>, one a day.
 /// </summary>
 public sealed partial class EmbeddedPostgres
@@ -24,10 +24,11 @@ public sealed partial class EmbeddedPostgres
     readonly string? user;
     readonly bool fsync;
     readonly IReadOnlyList<string> more;
+    readonly ClusterUse use;
     readonly ILogger log;
 
     EmbeddedPostgres(string bin, string folder, string? user, bool fsync, IReadOnlyList<string> more, ILogger log) =>
-        (this.bin, this.folder, this.user, this.fsync, this.more, this.log) = (bin, folder, user, fsync, more, log);
+        (this.bin, this.folder, this.user, this.fsync, this.more, this.log, use) = (bin, folder, user, fsync, more, log, new ClusterUse(folder));
 
     string Cluster => Path.Combine(folder, "data");
     string LogFolder => Path.Combine(folder, "log");
@@ -45,13 +46,15 @@ public sealed partial class EmbeddedPostgres
     {
         var server = Make(settings, log, more ?? []);
         await server.PrepareFoldersAsync(cancel);
+        using var only = await server.use.LockAsync(cancel);
         if (!File.Exists(Path.Combine(server.Cluster, "PG_VERSION")))
             await server.InitialiseAsync(cancel);
         server.CheckVersion();
         await server.WriteSettingsAsync(cancel);
-        await server.EnsureRunningAsync(cancel);
+        await server.StartIfDownAsync(cancel);
         var connection = await server.ConnectionStringAsync(cancel);
         await EnsureDatabaseAsync(connection, cancel);
+        server.use.Join();
         return (server, connection);
     }
 
@@ -101,9 +104,11 @@ public sealed partial class EmbeddedPostgres
         }
     }
 
-    /// <summary>Stops the cluster; open connections are ended. Fine when it is already down.</summary>
+    /// <summary>Leaves the cluster, and stops it when nobody else uses it; connections that are still open are ended then. Fine when it is already down.</summary>
     public async Task StopAsync(CancellationToken cancel)
     {
+        using var only = await use.LockAsync(cancel);
+        if (!use.Leave()) return;
         var result = await PgCtl("stop", "-m", "fast", "-w", "-t", "30").TryRunAsync(cancel);
         if (result.ExitCode != 0 && await IsRunningAsync(cancel))
             Log.StopFailed(log, result.LastLine);
@@ -203,6 +208,12 @@ public sealed partial class EmbeddedPostgres
     }
 
     async Task EnsureRunningAsync(CancellationToken cancel)
+    {
+        using var only = await use.LockAsync(cancel);
+        await StartIfDownAsync(cancel);
+    }
+
+    async Task StartIfDownAsync(CancellationToken cancel)
     {
         if (await IsRunningAsync(cancel)) return;
         var started = await PgCtl("start", "-w", "-t", "60", "-l", Path.Combine(LogFolder, "start.log")).TryRunAsync(cancel);

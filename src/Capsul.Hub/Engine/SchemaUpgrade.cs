@@ -17,7 +17,10 @@ namespace Capsul.Hub.Engine;
 /// <param name="log">What happens.</param>
 public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient, ILogger log)
 {
-    static readonly TimeSpan TryEvery = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan TryEvery = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>How long an impatient one waits for a Hub, which may just be upgrading the schema itself, and for a verb that does.</summary>
+    static readonly TimeSpan HubMayTake = TimeSpan.FromSeconds(5), VerbMayTake = TimeSpan.FromMinutes(2);
 
     /// <summary>What it waits for, for whoever asks meanwhile; null when it does not wait.</summary>
     public string? Waiting { get; private set; }
@@ -30,32 +33,52 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     /// <exception cref="ProblemException">Conflict: another Hub acts, or the database is newer. Else what <see cref="Migrator"/> says.</exception>
     public async Task<int> RunAsync(Func<Task> onWait, CancellationToken cancel)
     {
-        if (await VersionAsync(cancel) >= Migrator.DesiredVersion) return await Migrator.MigrateAsync(cancel);
-        await using var seat = await OpenAsync(cancel);
-        while (!await SeatLock.TryAsync(seat, cancel))
-        {
-            if (await VersionAsync(cancel) >= Migrator.DesiredVersion) break;
-            var holder = await SeatLock.HolderAsync(seat, cancel);
-            if (!patient)
-                throw new ProblemException(ProblemKind.Conflict,
-                    $"The database needs a newer schema, and a Hub acts on the present one ({holder}). Stop that Hub first, or start the new one: it takes over when the old one stops.");
-            if (Waiting is null)
-            {
-                Log.Waits(log, holder);
-                Waiting = "waits for the seat, to upgrade the schema";
-                await onWait();
-            }
-            await Task.Delay(TryEvery, cancel);
-        }
-        Waiting = null;
+        await using var seat = await AwaitSeatAsync(async () => await VersionAsync(cancel) >= Migrator.DesiredVersion, onWait, cancel);
         return await Migrator.MigrateAsync(cancel);
     }
 
     /// <summary>To any version, up or, if allowed, down; refused while a Hub acts, unless there is nothing to do.</summary>
     public async Task<int> ToAsync(int target, bool allowDowngrade, CancellationToken cancel)
     {
-        await using var seat = await VersionAsync(cancel) == target ? null : await SeatLock.TakeAsync(db, "capsul upgrade", cancel);
+        await using var seat = await AwaitSeatAsync(async () => await VersionAsync(cancel) == target, () => Task.CompletedTask, cancel);
         return await Migrator.MigrateAsync(target, allowDowngrade, cancel);
+    }
+
+    /// <summary>The seat's lock, or null when it is no longer needed.</summary>
+    async Task<NpgsqlConnection?> AwaitSeatAsync(Func<Task<bool>> isDone, Func<Task> onWait, CancellationToken cancel)
+    {
+        if (await isDone()) return null;
+        var seat = await OpenAsync(cancel);
+        try
+        {
+            var clock = System.Diagnostics.Stopwatch.StartNew();
+            while (!await SeatLock.TryAsync(seat, cancel))
+            {
+                if (await isDone())
+                {
+                    await seat.DisposeAsync();
+                    return null;
+                }
+                var hub = await SeatLock.FindHubAsync(seat, cancel);
+                if (!patient && clock.Elapsed > (hub is null ? VerbMayTake : HubMayTake))
+                    throw new ProblemException(ProblemKind.Conflict,
+                        $"The schema must be changed, and {(hub is null ? "another process is at it" : $"a Hub acts on the present one ({hub})")}. Stop that first, or start the new Hub: it takes over when the old one stops.");
+                if (Waiting is null)
+                {
+                    Log.Waits(log, hub ?? "another process");
+                    Waiting = "waits for the seat, to upgrade the schema";
+                    await onWait();
+                }
+                await Task.Delay(TryEvery, cancel);
+            }
+            Waiting = null;
+            return seat;
+        }
+        catch
+        {
+            await seat.DisposeAsync();
+            throw;
+        }
     }
 
     /// <summary>0 before the first migration.</summary>
@@ -80,7 +103,7 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
 
     static partial class Log
     {
-        [LoggerMessage(204, LogLevel.Warning, "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops")]
+        [LoggerMessage(204, LogLevel.Warning, "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops, or has upgraded it")]
         public static partial void Waits(ILogger log, string holder);
     }
 }

@@ -17,18 +17,19 @@ public static class SeatLock
     {
         var connection = await db.OpenAloneAsync(applicationName, cancel);
         if (await TryAsync(connection, cancel)) return connection;
-        var holder = await HolderAsync(connection, cancel);
+        var hub = await FindHubAsync(connection, cancel);
         await connection.DisposeAsync();
-        throw new ProblemException(ProblemKind.Conflict, $"A Hub acts on this database ({holder}). Stop it first; nothing was changed.");
+        throw new ProblemException(ProblemKind.Conflict, hub is null ? "Another process is changing the schema or restoring a backup; nothing was changed."
+            : $"A Hub acts on this database ({hub}). Stop it first; nothing was changed.");
     }
 
     public static Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel) =>
         connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel));
 
-    /// <summary>By the lock itself, because the table of the seat may not be there yet.</summary>
-    public static async Task<string> HolderAsync(NpgsqlConnection connection, CancellationToken cancel)
+    /// <summary>The Hub that holds it, by the lock itself, because the table of the seat may not be there yet; null when no Hub does.</summary>
+    public static async Task<string?> FindHubAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
         var hubs = await connection.QueryAsync<HubRow>(new CommandDefinition(SeatSql.Hubs, new { key = SeatSql.LockKey }, cancellationToken: cancel));
-        return hubs.FirstOrDefault(h => h.Acting)?.Name ?? "another process";
+        return hubs.FirstOrDefault(h => h.Acting)?.Name;
     }
 }

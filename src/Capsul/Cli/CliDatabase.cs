@@ -5,13 +5,12 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Cli;
 
-/// <summary>The database for a verb that needs it: the configured one, or the private cluster, which is started for the verb when no Hub runs.</summary>
+/// <summary>The database for a verb that needs it: the configured one, or the private cluster, which is started for the verb when it is down.</summary>
 sealed class CliDatabase : IAsyncDisposable
 {
-    readonly DataFolder? folder;
     readonly EmbeddedPostgres? postgres;
 
-    CliDatabase(Db db, DataFolder? folder, EmbeddedPostgres? postgres) => (Db, this.folder, this.postgres) = (db, folder, postgres);
+    CliDatabase(Db db, EmbeddedPostgres? postgres) => (Db, this.postgres) = (db, postgres);
 
     public Db Db { get; }
 
@@ -37,24 +36,14 @@ sealed class CliDatabase : IAsyncDisposable
 
     static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
     {
-        if (DatabaseAddress.From(settings) is { } external) return new CliDatabase(new Db(external.ConnectionString), null, null);
-        DataFolder? folder = null;
-        try
-        {
-            folder = DataFolder.Take(settings.Data, "hub");
-        }
-        catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
-        {
-            // The Hub runs and keeps its cluster up.
-        }
+        if (DatabaseAddress.From(settings) is { } external) return new CliDatabase(new Db(external.ConnectionString), null);
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
-        return new CliDatabase(new Db(connection), folder, folder is null ? null : server);
+        return new CliDatabase(new Db(connection), server);
     }
 
     public async ValueTask DisposeAsync()
     {
         await Db.DisposeAsync();
         if (postgres is not null) await postgres.StopAsync(CancellationToken.None);
-        folder?.Dispose();
     }
 }

@@ -50,7 +50,7 @@ public sealed class DatabaseAddressTests
         address.For("other").ForPrograms("x")["PGDATABASE"].ShouldBe("other");
     }
 
-    [Theory, InlineData("somewhere"), InlineData("Host=x;Nonsense=1"), InlineData("postgres://h/d?nonsense=1"), InlineData("postgres://h/d?sslmode=maybe")]
+    [Theory, InlineData("somewhere"), InlineData("Database=x"), InlineData("postgres:///d"), InlineData("Host=x;Nonsense=1"), InlineData("postgres://h/d?nonsense=1"), InlineData("postgres://h/d?sslmode=maybe")]
     public void Nonsense_is_said_in_a_sentence(string text) =>
         Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text))).Problem.Message.ShouldStartWith("CAPSUL_DATABASE is not a connection string");
 

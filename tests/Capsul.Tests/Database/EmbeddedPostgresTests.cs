@@ -69,6 +69,21 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
+    public async Task Several_at_once_make_one_cluster_and_the_last_who_leaves_stops_it()
+    {
+        var folder = TestFolder.Make("pg-shared");
+        var users = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => StartAsync(folder)));
+        var pid = (await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0];
+        foreach (var (server, connection) in users)
+        {
+            (await AskAsync<int>(connection, "SELECT 1")).ShouldBe(1);
+            (await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0].ShouldBe(pid);
+            await server.StopAsync(Cancel);
+        }
+        File.Exists(Path.Combine(folder, "postgres/data/postmaster.pid")).ShouldBeFalse();
+    }
+
+    [Fact]
     public async Task Begins_anew_after_a_start_that_was_killed_while_making_the_cluster()
     {
         var folder = TestFolder.Make("pg-half");

@@ -45,6 +45,24 @@ public sealed class SeatTests
     }
 
     [Fact]
+    public async Task Ten_processes_at_once_on_an_empty_database_all_come_up_and_one_acts()
+    {
+        await using var database = await TestDatabase.CreateEmptyAsync();
+        var programs = Enumerable.Range(0, 10).Select(_ => CapsulProgram.Start(Environment(database), "up", "--hub")).ToList();
+        try
+        {
+            foreach (var program in programs) await program.AwaitSaidAsync("Capsul answers at", TimeSpan.FromMinutes(2));
+            await Until.TrueAsync("one acts", Limit, () => Task.FromResult(programs.Exists(p => p.Said.Contains("acting Hub (epoch 1)", StringComparison.Ordinal))));
+            programs.Count(p => p.Said.Contains("acting Hub", StringComparison.Ordinal)).ShouldBe(1);
+            programs.Sum(p => p.Said.Split("Applying schema migration").Length - 1).ShouldBe(Migrator.DesiredVersion, "each script ran once");
+        }
+        finally
+        {
+            foreach (var program in programs) await program.DisposeAsync();
+        }
+    }
+
+    [Fact]
     public async Task Losing_the_connection_is_losing_the_seat()
     {
         await using var database = await TestDatabase.CreateAsync();

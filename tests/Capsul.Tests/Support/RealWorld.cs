@@ -108,11 +108,17 @@ public sealed class RealWorld : IAsyncDisposable
         await Hub.AwaitSaidAsync("Capsul answers at", StartLimit);
         if (Db is not null) return;
         // Without a pool: a private cluster goes down with its Hub, and its old connections with it.
-        Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString
-            ?? (await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel)).ConnectionString)
-        { Pooling = false }.ConnectionString);
+        Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString ?? await OwnDatabaseAsync()) { Pooling = false }.ConnectionString);
         Door = new FrontDoor(Address);
         Person = new Person(Door, TestFolder.Make("person"));
+    }
+
+    /// <summary>Where the Hub's private cluster is; the Hub goes on being the only one who uses it.</summary>
+    async Task<string> OwnDatabaseAsync()
+    {
+        var (server, connection) = await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel);
+        await server.StopAsync(Cancel);
+        return connection;
     }
 
     /// <summary>As an operator does it: a token on the Hub, carried to the host.</summary>

@@ -59,7 +59,8 @@ public sealed partial class ServerLog(ILogFiles files)
                 }
             }
             var now = await files.ListAsync(cancel);
-            var next = current is null ? (now.Count > 0 ? now[^1] : null) : now.FirstOrDefault(f => string.CompareOrdinal(f.Name, current.Name) > 0);
+            // In the order of the listing: names need not sort by time, and the file that grows is the last.
+            var next = current is null ? (now.Count > 0 ? now[^1] : null) : now.SkipWhile(f => f.Name != current.Name).Skip(1).FirstOrDefault();
             if (next is not null)
             {
                 (current, lines.Offset) = (next, 0);
