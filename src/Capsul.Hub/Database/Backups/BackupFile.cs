@@ -48,10 +48,11 @@ public sealed class BackupFile(string path, string? identity, string? configured
     /// <summary>FAT, which USB sticks have, counts two seconds.</summary>
     static readonly TimeSpan StampPrecision = TimeSpan.FromSeconds(3);
 
-    /// <summary>Deletes what a backup that was killed has left in a folder, which is made if it is not there. What somebody is writing is let be.</summary>
-    public static void ClearLeftovers(string folder, string name)
+    /// <summary>Deletes what a backup that was killed has left in the folder of a backup. What somebody is writing is let be.</summary>
+    public static void ClearLeftovers(string file)
     {
-        Directory.CreateDirectory(folder);
+        var (folder, name) = (Path.GetDirectoryName(file)!, Path.GetFileName(file));
+        if (!Directory.Exists(folder)) return;
         foreach (var left in Directory.EnumerateFiles(folder, "*" + Unfinished).Where(f => Path.GetFileName(f) is var leaf
             && (leaf.StartsWith("capsul-backup-", StringComparison.Ordinal) || leaf.StartsWith(name + ".", StringComparison.Ordinal))).ToList())
         {

@@ -81,12 +81,12 @@ public static class BackupSql
         SELECT {Columns} FROM backups WHERE finished IS NOT NULL AND removed IS NULL ORDER BY id DESC
         """;
 
-    /// <summary>The newest that has neither ended nor failed, nor was followed by one that was proved: it runs, or was killed.</summary>
+    /// <summary>Those that have neither ended nor failed, nor were followed by one that was proved: they run, or were killed. The newest first.</summary>
     public const string Endless = $"""
         -- BackupSql.Endless
         SELECT {Columns} FROM backups
         WHERE finished IS NULL AND problem = '' AND id > coalesce((SELECT max(id) FROM backups WHERE proved IS NOT NULL), 0)
-        ORDER BY id DESC LIMIT 1
+        ORDER BY id DESC
         """;
 
     /// <summary>A backup holds its own row, and that has no end yet.</summary>

@@ -91,7 +91,8 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         FileStream? held = null;
         try
         {
-            foreach (var leaf in (string[])[file, unproved]) BackupFile.ClearLeftovers(Path.GetDirectoryName(leaf)!, Path.GetFileName(file));
+            foreach (var mine in (string[])[file, unproved]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
+            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved)) BackupFile.ClearLeftovers(name);
             var facts = await DumpAsync(unproved, wish.Format, cancel);
             held = new FileStream(unproved, FileMode.Open, FileAccess.Read, FileShare.Read);
             await ProveAsync(unproved, facts, cancel);
@@ -114,6 +115,10 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             held?.Dispose();
         }
     }
+
+    /// <summary>Files of those that were killed, wherever those were to go.</summary>
+    async Task<IEnumerable<string>> EndlessAsync(CancellationToken cancel) => !await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel) ? []
+        : (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).Select(b => b.File);
 
     /// <summary>Dump and figures of the same moment: both read the snapshot of one transaction.</summary>
     async Task<DatabaseFacts> DumpAsync(string file, DumpFormat format, CancellationToken cancel)

@@ -78,7 +78,7 @@ public sealed class DatabaseChecks(Db db, TimeProvider time)
     {
         if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return [new(Verdict.Warn, "backup", "this schema is too old to remember backups")];
         var last = await LastBackupAsync(cancel);
-        return await db.FindAsync<BackupRow>(BackupSql.Endless, null, cancel) is not { } endless ? [last] : [last, new(Verdict.Warn, "backup",
+        return (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).FirstOrDefault() is not { } endless ? [last] : [last, new(Verdict.Warn, "backup",
             $"{endless.File}, begun {endless.Started:yyyy-MM-ddTHH:mm:ssZ}, has no end: it still runs, or was killed; the next backup clears away what it left")];
     }
 
