@@ -39,12 +39,11 @@ public static class SeatSql
 
     /// <summary>
     /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its generations are,
-    /// so the epoch jumps further than any number of fail-overs could have brought it since the backup. It runs behind the dump, which
-    /// leaves no search path.
+    /// so the epoch jumps further than any number of fail-overs could have brought it since the backup.
     /// </summary>
     public const string Lift = """
         -- SeatSql.Lift
-        UPDATE public.seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
+        UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
         """;
 
     public const string SchemaVersion = """

@@ -20,6 +20,12 @@ public static class BackupSql
         ORDER BY name
         """;
 
+    /// <summary>A dump takes the search path away, for all that comes behind it in its transaction too.</summary>
+    public const string SearchPath = """
+        -- BackupSql.SearchPath
+        SELECT set_config('search_path', 'public', true)
+        """;
+
     public const string ExportSnapshot = """
         -- BackupSql.ExportSnapshot
         SELECT pg_export_snapshot()
