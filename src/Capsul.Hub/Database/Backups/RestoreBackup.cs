@@ -51,9 +51,10 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, A
                     "The database is not empty. With --beside the backup is restored beside it, and the present one is renamed and kept; nothing was changed.");
             return await BesideAsync(file, content, seat, cancel);
         }
-        catch (NpgsqlException error)
+        catch (Exception error) when (error is NpgsqlException or ProblemException)
         {
-            throw new ProblemException(db.Explain(error), error);
+            if (await TakeBackup.WasInterruptedAsync(cancel)) throw new OperationCanceledException(error.Message, error, cancel);
+            throw error is ProblemException ? error : new ProblemException(db.Explain(error), error);
         }
     }
 

@@ -50,13 +50,19 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
         catch (Exception error) when (error is not SeatLostException)
         {
-            // Ctrl-C goes to the programs too, so that their complaint may come first.
-            var interrupted = cancel.IsCancellationRequested;
+            var interrupted = await WasInterruptedAsync(cancel);
             var problem = error is ProblemException known ? known.Problem : error is NpgsqlException or TimeoutException ? db.Explain(error) : null;
             await FailAsync(id, wish, interrupted ? "It was interrupted." : problem?.Message ?? error.Message);
             if (interrupted) throw new OperationCanceledException(error.Message, error, cancel);
             throw error is ProblemException || problem is null ? error : new ProblemException(problem, error);
         }
+    }
+
+    /// <summary>Ctrl-C goes to the programs that were started too, and their complaint may come before the word that we are to stop.</summary>
+    public static async Task<bool> WasInterruptedAsync(CancellationToken cancel)
+    {
+        await Task.Delay(TimeSpan.FromMilliseconds(200), cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return cancel.IsCancellationRequested;
     }
 
     /// <summary>One at a time in a data folder, before anything is written.</summary>

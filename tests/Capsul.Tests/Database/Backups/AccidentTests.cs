@@ -169,6 +169,23 @@ public sealed class AccidentTests
     }
 
     [Fact]
+    public async Task Ctrl_c_which_the_programs_hear_too_is_an_interruption_and_no_fault_of_theirs()
+    {
+        await using var database = await LargeAsync();
+        var environment = Environment(database);
+        var backup = new Command("setsid", "--wait", "bash", "-c", $"""
+            env --default-signal=INT '{CapsulProgram.File}' db backup & mine=$!
+            until psql -Atc "SELECT 1 FROM pg_stat_activity WHERE application_name = 'capsul pg_dump' AND datname = current_database()" | grep -q 1; do :; done
+            pkill -INT -P $mine; kill -INT $mine; wait $mine
+            """) { Environment = new Dictionary<string, string?>(database.Db.Address.ForPrograms("test"), StringComparer.Ordinal) };
+        foreach (var (name, value) in environment) ((Dictionary<string, string?>)backup.Environment)[name] = value;
+        var ended = await backup.TryRunAsync(Cancel);
+        ended.ExitCode.ShouldBe(130, ended.Error);
+        (await database.Db.ListAsync<string>("SELECT problem FROM backups", null, Cancel)).ShouldBe(["It was interrupted."]);
+        Directory.GetFiles(environment["CAPSUL_DATA"], "*.part", SearchOption.AllDirectories).ShouldBeEmpty();
+    }
+
+    [Fact]
     public async Task A_wrong_statement_in_a_large_backup_ends_the_restore()
     {
         await using var database = await LargeAsync();
