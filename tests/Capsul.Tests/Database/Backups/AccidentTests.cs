@@ -190,12 +190,16 @@ public sealed class AccidentTests
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
-        var sql = (await new Command("pg_dump") { Environment = database.Db.Address.ForPrograms("test"), ReadOutput = async (output, cancel) =>
+        var sql = (await new Command("pg_dump")
+        {
+            Environment = database.Db.Address.ForPrograms("test"),
+            ReadOutput = async (output, cancel) =>
         {
             using var text = new StreamReader(output);
             await using var broken = new StreamWriter(new GZipStream(File.Create(Path.Combine(environment["CAPSUL_DATA"], "broken.gz")), CompressionLevel.Fastest));
             await broken.WriteAsync((await text.ReadToEndAsync(cancel)).Replace("CREATE TABLE public.alerts ", "CREATE TABEL public.alerts ", StringComparison.Ordinal));
-        } }.RunAsync(Cancel)).ExitCode;
+        }
+        }.RunAsync(Cancel)).ExitCode;
         sql.ShouldBe(0);
         await using var empty = await TestDatabase.CreateEmptyAsync();
         environment["CAPSUL_DATABASE"] = empty.ConnectionString;
