@@ -50,16 +50,20 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         using var process = Start();
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(Timeout);
+        // Whoever reads the output may fail (a full disk); the program would then wait for ever for its pipe to be emptied.
+        using var unread = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
         var output = ReadOutput is null ? ReadAsync(process.StandardOutput, limit.Token) : ReadBytesAsync(process.StandardOutput.BaseStream, ReadOutput, limit.Token);
         var error = ReadAsync(process.StandardError, limit.Token);
+        _ = output.ContinueWith(_ => unread.Cancel(), CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         try
         {
-            await WriteInputAsync(process, limit.Token);
-            await process.WaitForExitAsync(limit.Token);
+            await WriteInputAsync(process, unread.Token);
+            await process.WaitForExitAsync(unread.Token);
             return new CommandResult(process.ExitCode, await output, await error);
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
+            if (output.IsFaulted) await output;
             throw new ProblemException(ProblemKind.Unavailable, $"{Program} did not finish within {Timeout.TotalSeconds:0} s.", ToString());
         }
         finally

@@ -22,11 +22,7 @@ public sealed class DataFolder : IDisposable
         try
         {
             Directory.CreateDirectory(path);
-            var stream = new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
-            stream.SetLength(0);
-            stream.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString()));
-            stream.Flush();
-            return new DataFolder(path, stream);
+            return new DataFolder(path, Sign(new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1)));
         }
         catch (IOException) when (File.Exists(file))
         {
@@ -36,6 +32,22 @@ public sealed class DataFolder : IDisposable
         {
             throw new ProblemException(ProblemKind.Unavailable, $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.", null, error);
         }
+    }
+
+    /// <summary>Leaves the process id in the lock, for whoever looks; on a full disk it is a lock without.</summary>
+    static FileStream Sign(FileStream held)
+    {
+        try
+        {
+            held.SetLength(0);
+            held.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString()));
+            held.Flush();
+        }
+        catch (IOException)
+        {
+            // What counts is that it is held.
+        }
+        return held;
     }
 
     /// <summary>Eight hex digits that stand for a folder where a short name is needed (Unix sockets have 107 characters).</summary>

@@ -173,7 +173,8 @@ public sealed class Settings
             var equals = line.IndexOf('=', StringComparison.Ordinal);
             if (equals < 1)
                 throw new ProblemException(ProblemKind.Invalid, $"{file}, line {number}: expected NAME=value, found \"{line}\".");
-            found[line[..equals].Trim()] = line[(equals + 1)..].Trim().Trim('"');
+            var value = line[(equals + 1)..].Trim();
+            found[line[..equals].Trim()] = value is ['"', .. var quoted, '"'] ? quoted : value;
         }
         return found;
     }
@@ -184,8 +185,9 @@ public sealed class Settings
         foreach (var (name, value) in source)
         {
             if (!name.StartsWith("CAPSUL_", StringComparison.Ordinal) || string.IsNullOrWhiteSpace(value)) continue;
-            if (All.Any(s => s.Name == name))
-                known[name] = value.Trim();
+            if (All.FirstOrDefault(s => s.Name == name) is { } setting)
+                // A password may begin or end with a space; a line end it never has.
+                known[name] = setting.Secret ? value.TrimEnd('\r', '\n') : value.Trim();
             else if (name.EndsWith("_FILE", StringComparison.Ordinal) && All.Any(s => s.Secret && s.Name == name[..^5]))
                 known.TryAdd(name[..^5], ReadSecret(name, value.Trim()));
             else
@@ -198,7 +200,7 @@ public sealed class Settings
     {
         try
         {
-            return File.ReadAllText(file).Trim();
+            return File.ReadAllText(file).TrimEnd('\r', '\n');
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

@@ -35,7 +35,7 @@ public sealed record DatabaseAddress
         get
         {
             var parts = new NpgsqlConnectionStringBuilder(ConnectionString);
-            var hosts = (parts.Host ?? "localhost").Split(',').Select(h => h.Contains(':', StringComparison.Ordinal) || h.StartsWith('/') ? h : $"{h}:{parts.Port}");
+            var hosts = (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries).Select(h => h.StartsWith('/') ? h : Split(h, parts.Port) is var (host, port) && host.Contains(':', StringComparison.Ordinal) ? $"[{host}]:{port}" : $"{host}:{port}");
             return $"{string.Join(", ", hosts)}, database {parts.Database ?? parts.Username}";
         }
     }
@@ -67,9 +67,14 @@ public sealed record DatabaseAddress
         };
     }
 
-    static (string Host, int Port) Split(string host, int port) =>
-        !host.StartsWith('/') && host.LastIndexOf(':') is var colon and > 0 && int.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var own)
-            ? (host[..colon], own) : (host, port);
+    /// <summary>As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without brackets has none. libpq wants no brackets.</summary>
+    static (string Host, int Port) Split(string host, int port)
+    {
+        var colon = host.LastIndexOf(':');
+        if (host.StartsWith('/') || colon <= 0 || colon < host.LastIndexOf(']') || host[colon - 1] != ']' && host.IndexOf(':', StringComparison.Ordinal) != colon
+            || !int.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var own)) return (host.Trim('[', ']'), port);
+        return (host[..colon].Trim('[', ']'), own);
+    }
 
     static NpgsqlConnectionStringBuilder Parts(Settings settings) => new()
     {
@@ -84,6 +89,7 @@ public sealed record DatabaseAddress
     {
         try
         {
+            text = text.Trim();
             var parts = text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal)
                 ? ParseUri(text) : new NpgsqlConnectionStringBuilder(text);
             return string.IsNullOrWhiteSpace(parts.Host) ? throw new FormatException("it names no host.") : parts;

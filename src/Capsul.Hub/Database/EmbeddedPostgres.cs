@@ -153,9 +153,13 @@ public sealed partial class EmbeddedPostgres
         await WritePasswordAsync(cancel);
         var temporary = Cluster + ".new";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", Role, "--pwfile", PasswordFile, "--auth=scram-sha-256",
+        var made = await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", Role, "--pwfile", PasswordFile, "--auth=scram-sha-256",
             "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
-        { Timeout = TimeSpan.FromMinutes(3) }).RunAsync(cancel);
+        { Timeout = TimeSpan.FromMinutes(3) }).TryRunAsync(cancel);
+        // Its last line is only that it cleans up.
+        if (made.ExitCode != 0)
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"No PostgreSQL cluster could be made in {folder}: {made.Error.Split('\n').FirstOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine}", made.Error);
         Directory.Move(temporary, Cluster);
     }
 

@@ -41,9 +41,9 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
             {
                 await StandByAsync(act, cancel);
             }
-            catch (Exception error) when (error is NpgsqlException or TimeoutException or IOException && !cancel.IsCancellationRequested)
+            catch (Exception error) when (error is NpgsqlException or TimeoutException or IOException)
             {
-                Log.Lost(log, error.Message);
+                if (!cancel.IsCancellationRequested) Log.Lost(log, error.Message);
             }
             finally
             {

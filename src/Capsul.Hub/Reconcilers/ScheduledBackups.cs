@@ -18,6 +18,8 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     /// <summary>Longest sleep: clocks are set, and backups are asked for by hand.</summary>
     static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1);
 
+    const int AlwaysKept = 2;
+
     readonly DateTime started = time.GetUtcNow().UtcDateTime;
 
     /// <summary>The schedule as read from the settings; null when there is none.</summary>
@@ -38,8 +40,8 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         }
         while (!cancel.IsCancellationRequested)
         {
-            if (!await LookAsync(schedule, epoch, cancel))
-                await Task.Delay(LongestSleep, time, cancel);
+            await LookAsync(schedule, epoch, cancel);
+            await Task.Delay(LongestSleep, time, cancel);
         }
     }
 
@@ -47,15 +49,11 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     public async Task<bool> LookAsync(CronExpression schedule, long epoch, CancellationToken cancel)
     {
         var last = await db.FindAsync<BackupRow>(BackupSql.LastScheduled, null, cancel);
+        if (last is { Finished: null, Problem: "" }) await GiveUpAsync(last, epoch, cancel);
         if (Due(schedule, last) is not { } due || due > Now()) return false;
-        await db.InTransactionAsync(async transaction =>
-        {
-            await transaction.HoldSeatAsync(epoch, cancel);
-            return true;
-        }, cancel);
         try
         {
-            var backup = await new TakeBackup(db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled"), cancel);
+            var backup = await new TakeBackup(db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled", epoch), cancel);
             Log.Taken(log, backup.File, backup.Bytes, backup.Proof);
             await ExpireAsync(epoch, cancel);
         }
@@ -74,13 +72,26 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         return last is { Finished: null } && last.Started + RetryAfter is var again && !(next < again) ? again : next;
     }
 
-    /// <summary>A file that is already gone, or lies on another Hub's disk, is left to whoever has it.</summary>
+    /// <summary>Only the acting Hub takes these, one after the other: one without an end was that of a Hub that died over it.</summary>
+    Task GiveUpAsync(BackupRow last, long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    {
+        await transaction.HoldSeatAsync(epoch, cancel);
+        await TakeBackup.FailAsync(transaction, settings, last.Id, last.Started, "The Hub that took it died, or lost the seat.", time, cancel);
+        return true;
+    }, cancel);
+
+    /// <summary>
+    /// Those beyond their days go, but for the newest two that are proved. Only files of this machine count and go: what is on another
+    /// Hub's disk is left to that one, and is no comfort when this disk is all there is.
+    /// </summary>
     async Task ExpireAsync(long epoch, CancellationToken cancel)
     {
         if (settings.BackupKeepDays == 0) return;
-        foreach (var old in await db.ListAsync<BackupRow>(BackupSql.Expired, new { before = Now() - TimeSpan.FromDays(settings.BackupKeepDays) }, cancel))
+        var before = Now() - TimeSpan.FromDays(settings.BackupKeepDays);
+        var here = (await db.ListAsync<BackupRow>(BackupSql.Kept, null, cancel)).Where(BackupFile.IsHere).ToList();
+        var stay = here.Where(b => b.Proved is not null).Take(AlwaysKept).ToList();
+        foreach (var old in here.Where(b => b.Reason == "scheduled" && b.Started < before).Except(stay))
         {
-            if (!File.Exists(old.File)) continue;
             await db.ActAsync(epoch, BackupSql.Removed, new { id = old.Id, now = Now() }, cancel);
             File.Delete(old.File);
             Log.Removed(log, old.File);

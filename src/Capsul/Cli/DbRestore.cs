@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Database.Backups;
+using Capsul.Hub.Database.Checks;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
@@ -30,7 +31,7 @@ static class DbRestore
         var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System, text => Console.Error.WriteLine($"{text} …"))
             .RunAsync(parsed.GetValue(File)!, parsed.GetValue(Identity), parsed.GetValue(Beside), cancel);
         Console.WriteLine($"Restored: {restored.Holds}; schema version {restored.SchemaVersion}.");
-        if (restored.Old is { } old) Console.WriteLine($"The database that was there is called {old} now; drop it when nobody misses it: capsul sql -c 'DROP DATABASE \"{old}\"'");
+        if (restored.Old is { } old) Console.WriteLine($"The database that was there is called {old} now; drop it when nobody misses it: {DatabaseChecks.DropCommand(old)}");
         Console.WriteLine("Start the Hub now; a Hub that stood by has to be started again.");
         return 0;
     }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Alerts;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -17,7 +18,7 @@ static class HubVerb
         """)
     {
         CommandLine.Verb("status", """
-            Lists every Hub process that is connected, with the one that acts first, and since when. Exit code 1 when none acts.
+            Lists every Hub process that is connected, with the one that acts first, and since when; then the open alerts. Exit code 1 when none acts.
 
             Example:
               capsul hub status
@@ -36,6 +37,8 @@ static class HubVerb
                 (hub.Acting ? seat!.TakenAt : hub.Since).ToString("yyyy-MM-ddTHH:mm:ssZ") }.Select(Markup.Escape)]);
         }
         AnsiConsole.Write(table);
+        foreach (var alert in await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, cancel))
+            Console.WriteLine($"alert since {alert.Raised:yyyy-MM-ddTHH:mm:ssZ}: {alert.Message}");
         if (hubs.Any(h => h.Acting)) return 0;
         Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub acts, and none ever has." : $"No Hub acts. The last was {seat.Holder}, epoch {seat.Epoch}, since {seat.TakenAt:yyyy-MM-ddTHH:mm:ssZ}.");
         return 1;

@@ -50,6 +50,30 @@ public sealed class DatabaseAddressTests
         address.For("other").ForPrograms("x")["PGDATABASE"].ShouldBe("other");
     }
 
+    [Theory]
+    [InlineData("::1", "::1", "7", "[::1]:7")]
+    [InlineData("[::1]", "::1", "7", "[::1]:7")]
+    [InlineData("[::1]:5432", "::1", "5432", "[::1]:5432")]
+    [InlineData("[2001:db8::5]:6000, 10.0.0.1, db:9", "2001:db8::5,10.0.0.1,db", "6000,7,9", "[2001:db8::5]:6000, 10.0.0.1:7, db:9")]
+    [InlineData("/run/postgresql", "/run/postgresql", "7", "/run/postgresql")]
+    public void Hosts_may_be_addresses_of_either_kind(string host, string forPrograms, string ports, string shown)
+    {
+        var address = DatabaseAddress.From(Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATABASE_HOST"] = host, ["CAPSUL_DATABASE_PORT"] = "7" }))!;
+        var variables = address.ForPrograms("x");
+        (variables["PGHOST"], variables["PGPORT"], address.Shown).ShouldBe((forPrograms, ports, shown + ", database capsul"));
+    }
+
+    [Fact]
+    public async Task A_password_is_taken_as_it_is()
+    {
+        const string password = " p%40's \"quoted\"; ünï \\";
+        From(("CAPSUL_DATABASE_HOST", "db"), ("CAPSUL_DATABASE_PASSWORD", password)).Password.ShouldBe(password);
+        var file = Path.Combine(TestFolder.Make("secret"), "password");
+        await File.WriteAllTextAsync(file, password + "\n", TestContext.Current.CancellationToken);
+        From(("CAPSUL_DATABASE_HOST", "db"), ("CAPSUL_DATABASE_PASSWORD_FILE", file)).Password.ShouldBe(password);
+        From(("CAPSUL_DATABASE", $"postgres://u:{Uri.EscapeDataString(password)}@[::1]:5433/d%20b")).ShouldSatisfyAllConditions(p => p.Password.ShouldBe(password), p => p.Host.ShouldBe("[::1]:5433"), p => p.Database.ShouldBe("d b"));
+    }
+
     [Theory, InlineData("somewhere"), InlineData("Database=x"), InlineData("postgres:///d"), InlineData("Host=x;Nonsense=1"), InlineData("postgres://h/d?nonsense=1"), InlineData("postgres://h/d?sslmode=maybe")]
     public void Nonsense_is_said_in_a_sentence(string text) =>
         Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text))).Problem.Message.ShouldStartWith("CAPSUL_DATABASE is not a connection string");

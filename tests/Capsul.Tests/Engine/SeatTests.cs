@@ -88,6 +88,49 @@ public sealed class SeatTests
     }
 
     [Fact]
+    public async Task A_server_that_hangs_is_a_seat_lost_and_does_not_hold_up_the_end()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        var cancelled = new TaskCompletionSource();
+        var running = seat.RunAsync(async (_, cancel) =>
+        {
+            await using var told = cancel.Register(cancelled.SetResult);
+            await Task.Delay(Timeout.Infinite, cancel);
+        }, stop.Token);
+        await Until.TrueAsync("it acts", Limit, () => Task.FromResult(seat.Held));
+        var pid = await database.Db.FindAsync<int>("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND datname = current_database()", null, Cancel);
+        await CapsulProgram.SignalAsync("STOP", pid);
+        try
+        {
+            await cancelled.Task.WaitAsync(Limit, Cancel);
+            seat.Held.ShouldBeFalse();
+            await stop.CancelAsync();
+            await Should.ThrowAsync<OperationCanceledException>(() => running.WaitAsync(Limit, Cancel));
+        }
+        finally
+        {
+            await CapsulProgram.SignalAsync("CONT", pid);
+        }
+    }
+
+    [Fact]
+    public async Task A_hub_that_is_stopped_hands_the_seat_over_at_once()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var environments = new[] { Environment(database), Environment(database) };
+        await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
+        await first.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
+        await second.AwaitSaidAsync("Capsul answers at", Limit);
+        await first.SignalAsync("TERM");
+        await second.AwaitSaidAsync("acting Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        await first.EndAsync();
+        first.Said.ShouldNotContain("rror");
+    }
+
+    [Fact]
     public async Task A_standby_that_is_older_than_the_schema_never_takes_the_seat()
     {
         await using var link = await LinkHub.StartAsync();

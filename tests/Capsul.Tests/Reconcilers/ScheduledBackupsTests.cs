@@ -1,8 +1,10 @@
 using Capsul.Foundation;
 using Capsul.Hub.Database.Backups;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Reconcilers;
 using Capsul.Tests.Support;
+using Dapper;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -63,6 +65,60 @@ public sealed class ScheduledBackupsTests
             (await reconciler.LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel)).ShouldBeTrue();
         }
         Files.ShouldBe([Path.GetFileName(asked.File), "capsul-backup-2026-04-30.gz", "capsul-backup-2026-05-30.gz"]);
+    }
+
+    [Fact]
+    public async Task Of_several_hubs_each_deletes_its_own_files_only()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        var schedule = ScheduledBackups.Schedule(settings)!;
+        time.Advance(TimeSpan.FromDays(1));
+        (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeTrue();
+        // Another Hub's row: the same path, which is another file here.
+        var mine = Path.Combine(settings.BackupFolder, "capsul-backup-2026-03-02.gz");
+        var asked = Path.Combine(settings.BackupFolder, "asked.gz");
+        File.Copy(mine, asked);
+        await database.Db.ExecuteAsync("""
+            INSERT INTO backups (reason, started, finished, file, format, schema_version, bytes, proved)
+            SELECT 'scheduled', started - interval '1 day', finished, @asked, format, schema_version, bytes, proved FROM backups
+            """, new { asked }, Cancel);
+        // And two that another Hub has taken since, which are no comfort here.
+        await database.Db.ExecuteAsync("""
+            INSERT INTO backups (reason, started, finished, file, format, schema_version, bytes, proved)
+            SELECT 'scheduled', started + interval '1 hour', finished + interval '1 hour', '/elsewhere/' || n, format, schema_version, bytes, proved FROM backups, generate_series(1, 2) n WHERE file = @mine
+            """, new { mine }, Cancel);
+        time.Advance(TimeSpan.FromDays(7));
+        (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeTrue();
+        Files.ShouldBe(["asked.gz", "capsul-backup-2026-03-02.gz", "capsul-backup-2026-03-09.gz"]);
+        time.Advance(TimeSpan.FromDays(7));
+        (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeTrue();
+        Files.ShouldBe(["asked.gz", "capsul-backup-2026-03-09.gz", "capsul-backup-2026-03-16.gz"]);
+    }
+
+    [Fact]
+    public async Task One_that_died_with_its_hub_is_noticed_by_the_next_which_raises_the_alert()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await database.Db.ExecuteAsync("INSERT INTO backups (reason, started, file, format, schema_version) VALUES ('scheduled', @started, '/elsewhere/a.gz', 'plain', 4)",
+            new { started = time.GetUtcNow().UtcDateTime - TimeSpan.FromMinutes(10) }, Cancel);
+        (await LookAsync(database)).ShouldBeFalse("an hour later it is tried again");
+        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldBe("The backup of 2026-03-01T11:50:00Z failed: The Hub that took it died, or lost the seat.");
+    }
+
+    [Fact]
+    public async Task A_hub_that_loses_the_seat_over_one_writes_nothing_more()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var taking = new TakeBackup(database.Db, settings, time, text =>
+        {
+            if (text != "dumping") return;
+            using var other = database.Db.Open();
+            other.Execute("UPDATE seat SET epoch = 8");
+        });
+        await Should.ThrowAsync<SeatLostException>(() => taking.RunAsync(new(null, DumpFormat.Plain, null, "scheduled", 0), Cancel));
+        var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastScheduled, null, Cancel))!;
+        (row.Finished, row.Problem).ShouldBe((null, ""));
     }
 
     [Fact]

@@ -25,6 +25,49 @@ public sealed class BackupFile(string path, string? identity, string? configured
     /// <summary>For the one who is just proving it.</summary>
     public bool MayBeUnproved { get; init; }
 
+    /// <summary>Gives a backup the time of the moment it shows, to the second: by that, its name and its size the row of it is known to be its own.</summary>
+    public static void Stamp(string file, DateTime started)
+    {
+        try
+        {
+            File.SetLastWriteTimeUtc(file, started);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // Some network folders keep their own time. It is as good a backup, only that retention will leave it alone.
+        }
+    }
+
+    /// <summary>
+    /// Whether the file of a row lies on this machine. Several Hubs write into one table, each on its own disk, where another's path may
+    /// not be there, or may be some other file.
+    /// </summary>
+    public static bool IsHere(BackupRow row) =>
+        new FileInfo(row.File) is { Exists: true } file && file.Length == row.Bytes && (file.LastWriteTimeUtc - row.Started).Duration() < StampPrecision;
+
+    /// <summary>FAT, which USB sticks have, counts two seconds.</summary>
+    static readonly TimeSpan StampPrecision = TimeSpan.FromSeconds(3);
+
+    /// <summary>Deletes what a backup that was killed has left in the folder of a backup. What somebody is writing is let be.</summary>
+    public static void ClearLeftovers(string file)
+    {
+        var (folder, name) = (Path.GetDirectoryName(file)!, Path.GetFileName(file));
+        if (!Directory.Exists(folder)) return;
+        foreach (var left in Directory.EnumerateFiles(folder, "*" + Unfinished).Where(f => Path.GetFileName(f) is var leaf
+            && (leaf.StartsWith("capsul-backup-", StringComparison.Ordinal) || leaf.StartsWith(name + ".", StringComparison.Ordinal))).ToList())
+        {
+            try
+            {
+                using (new FileStream(left, FileMode.Open, FileAccess.ReadWrite, FileShare.None)) { }
+                File.Delete(left);
+            }
+            catch (IOException)
+            {
+                // Its lock is taken: it is being written.
+            }
+        }
+    }
+
     /// <summary>How much of the end is kept to look for the last line, bytes.</summary>
     const int TailBytes = 512;
 

@@ -20,6 +20,12 @@ public static class BackupSql
         ORDER BY name
         """;
 
+    /// <summary>A dump takes the search path away, for all that comes behind it in its transaction too.</summary>
+    public const string SearchPath = """
+        -- BackupSql.SearchPath
+        SELECT set_config('search_path', 'public', true)
+        """;
+
     public const string ExportSnapshot = """
         -- BackupSql.ExportSnapshot
         SELECT pg_export_snapshot()
@@ -75,13 +81,24 @@ public static class BackupSql
         SELECT {Columns} FROM backups WHERE removed IS NULL ORDER BY id DESC LIMIT @count
         """;
 
-    /// <summary>Scheduled ones that are past their time; the newest two that are proved never are.</summary>
-    public const string Expired = $"""
-        -- BackupSql.Expired
+    /// <summary>Those that are whole and not deleted, on whatever machine, the newest first.</summary>
+    public const string Kept = $"""
+        -- BackupSql.Kept
+        SELECT {Columns} FROM backups WHERE finished IS NOT NULL AND removed IS NULL ORDER BY id DESC
+        """;
+
+    /// <summary>Those that have neither ended nor failed, nor were followed by one that was proved: they run, or were killed. The newest first.</summary>
+    public const string Endless = $"""
+        -- BackupSql.Endless
         SELECT {Columns} FROM backups
-        WHERE reason = 'scheduled' AND removed IS NULL AND finished IS NOT NULL AND started < @before
-            AND id NOT IN (SELECT id FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY id DESC LIMIT 2)
-        ORDER BY id
+        WHERE finished IS NULL AND problem = '' AND id > coalesce((SELECT max(id) FROM backups WHERE proved IS NOT NULL), 0)
+        ORDER BY id DESC
+        """;
+
+    /// <summary>A backup holds its own row, and that has no end yet.</summary>
+    public const string ForgetEndless = """
+        -- BackupSql.ForgetEndless
+        DELETE FROM backups WHERE finished IS NULL AND problem = ''
         """;
 
     public const string Removed = """
@@ -89,11 +106,12 @@ public static class BackupSql
         UPDATE backups SET removed = @now WHERE id = @id
         """;
 
-    /// <summary>How many tables hold anything of ours or anybody's.</summary>
+    /// <summary>How many tables hold anything of ours or anybody's. What came with an extension is the server's.</summary>
     public const string TableCount = """
         -- BackupSql.TableCount
         SELECT count(*)::integer FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
+            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
         """;
 
     public const string DatabaseExists = """
@@ -117,15 +135,19 @@ public static class BackupSql
         SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', @name::text)
         """;
 
-    /// <summary>While it is off, only those who are in stay in.</summary>
-    public const string AllowStatement = """
-        -- BackupSql.AllowStatement
-        SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS %s', @name::text, @allow::text)
-        """;
-
-    /// <summary>Everybody out, but this session.</summary>
+    /// <summary>Everybody out whom this user may send out: a superuser anybody, others nobody that is one.</summary>
     public const string EndSessions = """
         -- BackupSql.EndSessions
-        SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity WHERE datname = @name AND pid <> pg_backend_pid()
+        SELECT count(pg_terminate_backend(a.pid))::integer FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+        WHERE a.datname = @name AND a.pid <> pg_backend_pid()
+            AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+                OR NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER')))
+        """;
+
+    /// <summary>Who is in, for people.</summary>
+    public const string Sessions = """
+        -- BackupSql.Sessions
+        SELECT coalesce(nullif(application_name, ''), backend_type) || ' (user ' || coalesce(usename, '-') || ', pid ' || pid || ')'
+        FROM pg_stat_activity WHERE datname = @name AND pid <> pg_backend_pid() ORDER BY pid
         """;
 }

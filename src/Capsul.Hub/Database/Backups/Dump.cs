@@ -45,6 +45,7 @@ public static class Dump
     {
         if (File.Exists(file)) throw new ProblemException(ProblemKind.Conflict, $"{file} exists already; nothing was written.");
         var part = file + BackupFile.Unfinished;
+        var ours = false;
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(file))!);
@@ -52,9 +53,12 @@ public static class Dump
             {
                 Mode = FileMode.Create,
                 Access = FileAccess.Write,
+                // Two that write one file at a time would both spoil it; the second is refused, and takes nothing away from the first.
+                Share = FileShare.None,
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }))
             {
+                ours = true;
                 await write(disk, cancel);
                 disk.Flush(flushToDisk: true);
             }
@@ -67,8 +71,7 @@ public static class Dump
         }
         finally
         {
-            // Deleting in a folder that could not be made fails, and would hide why.
-            if (File.Exists(part)) File.Delete(part);
+            if (ours) File.Delete(part);
         }
     }
 

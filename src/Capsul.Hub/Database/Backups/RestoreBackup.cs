@@ -22,6 +22,8 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, A
     /// <summary>Where databases are made and renamed from.</summary>
     const string Maintenance = "postgres";
 
+    static readonly TimeSpan EndEvery = TimeSpan.FromMilliseconds(100);
+
     /// <param name="path">The backup.</param>
     /// <param name="identity">File of the private key, for one that is encrypted with age.</param>
     /// <param name="beside">Restore beside a database that is not empty, and swap names.</param>
@@ -37,32 +39,24 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, A
                 $"{path} is of schema version {content.SchemaVersion}, and this program knows up to {Migrator.DesiredVersion}. Use the newer program; nothing was changed.");
         try
         {
-            await using var seat = await HoldSeatAsync(cancel);
+            await using var seat = await SeatLock.TakeAsync(db, "capsul restore", cancel);
             if (await db.FindAsync<int>(BackupSql.TableCount, null, cancel) == 0)
             {
                 say("restoring");
-                await TakeBackup.RestoreAsync(file, settings, db.Address, cancel);
-                return new Restored(content.SchemaVersion, await FinishAsync(db, cancel), null);
+                await TakeBackup.RestoreAsync(file, settings, db.Address, cancel, then: SeatSql.Lift);
+                // It is restored, whoever loses patience now.
+                return new Restored(content.SchemaVersion, await FinishAsync(db, CancellationToken.None), null);
             }
             if (!beside)
                 throw new ProblemException(ProblemKind.Conflict,
                     "The database is not empty. With --beside the backup is restored beside it, and the present one is renamed and kept; nothing was changed.");
             return await BesideAsync(file, content, seat, cancel);
         }
-        catch (NpgsqlException error)
+        catch (Exception error) when (error is NpgsqlException or ProblemException)
         {
-            throw new ProblemException(db.Explain(error), error);
+            if (await TakeBackup.WasInterruptedAsync(cancel)) throw new OperationCanceledException(error.Message, error, cancel);
+            throw error is ProblemException ? error : new ProblemException(db.Explain(error), error);
         }
-    }
-
-    /// <summary>As long as it is held, no Hub begins to act.</summary>
-    async Task<NpgsqlConnection> HoldSeatAsync(CancellationToken cancel)
-    {
-        var connection = await db.OpenAloneAsync("capsul restore", cancel);
-        if (await connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel))) return connection;
-        var hubs = await connection.QueryAsync<HubRow>(new CommandDefinition(SeatSql.Hubs, new { key = SeatSql.LockKey }, cancellationToken: cancel));
-        await connection.DisposeAsync();
-        throw new ProblemException(ProblemKind.Conflict, $"A Hub acts on this database ({hubs.FirstOrDefault(h => h.Acting)?.Name ?? "another process"}). Stop it first; nothing was changed.");
     }
 
     async Task<Restored> BesideAsync(BackupFile file, BackupContent content, NpgsqlConnection seat, CancellationToken cancel)
@@ -76,7 +70,7 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, A
         try
         {
             say($"restoring into {made}");
-            await TakeBackup.RestoreAsync(file, settings, db.Address.For(made), cancel);
+            await TakeBackup.RestoreAsync(file, settings, db.Address.For(made), cancel, then: SeatSql.Lift);
             await using var restored = new Db(new NpgsqlConnectionStringBuilder(db.Address.For(made).ConnectionString) { Pooling = false }.ConnectionString);
             holds = await FinishAsync(restored, cancel);
             say($"renaming {name} to {old}, and {made} to {name}");
@@ -103,41 +97,56 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, A
         }
     }
 
-    /// <summary>Nobody can come in between: the old one is closed before its last session ends. From here on it is finished, or put back.</summary>
+    /// <summary>
+    /// Both renames are one transaction, so that at every moment, also when this process or the server is killed, the name leads to the
+    /// old database or to the new one. A rename wants the database without sessions: it keeps new ones waiting at the door, and
+    /// meanwhile those that are in are ended, from another connection.
+    /// </summary>
+    /// <exception cref="ProblemException">Conflict: somebody is in who may not be sent out.</exception>
     static async Task SwapAsync(Db maintenance, NpgsqlConnection seat, string name, string made, string old, CancellationToken cancel)
     {
         cancel.ThrowIfCancellationRequested();
-        await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name, allow = "false" }, CancellationToken.None);
+        await seat.CloseAsync();
+        using var renamed = new CancellationTokenSource();
+        var ending = EndSessionsAsync(maintenance, name, renamed.Token);
         try
         {
-            await seat.CloseAsync();
-            await maintenance.FindAsync<int>(BackupSql.EndSessions, new { name }, CancellationToken.None);
-            await maintenance.RunMadeAsync(BackupSql.RenameStatement, new { from = name, to = old }, CancellationToken.None);
+            await maintenance.InTransactionAsync(async transaction =>
+            {
+                await transaction.RunMadeAsync(BackupSql.RenameStatement, new { from = name, to = old }, CancellationToken.None);
+                await transaction.RunMadeAsync(BackupSql.RenameStatement, new { from = made, to = name }, CancellationToken.None);
+                return true;
+            }, CancellationToken.None);
         }
-        catch
+        catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.ObjectInUse)
         {
-            await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name, allow = "true" }, CancellationToken.None);
-            throw;
+            var inside = await maintenance.ListAsync<string>(BackupSql.Sessions, new { name }, CancellationToken.None);
+            throw new ProblemException(ProblemKind.Conflict,
+                $"The database is in use by {(inside.Count == 0 ? "somebody" : string.Join(", ", inside))}, whom this database user may not send out. End that first; nothing was changed.", null, error);
         }
-        try
+        finally
         {
-            await maintenance.RunMadeAsync(BackupSql.RenameStatement, new { from = made, to = name }, CancellationToken.None);
+            await renamed.CancelAsync();
+            await ending.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
-        catch
-        {
-            await maintenance.RunMadeAsync(BackupSql.RenameStatement, new { from = old, to = name }, CancellationToken.None);
-            await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name, allow = "true" }, CancellationToken.None);
-            throw;
-        }
-        await maintenance.RunMadeAsync(BackupSql.AllowStatement, new { name = old, allow = "true" }, CancellationToken.None);
     }
 
-    /// <summary>Gives what it holds, and lets it be obeyed.</summary>
+    static async Task EndSessionsAsync(Db maintenance, string name, CancellationToken cancel)
+    {
+        while (true)
+        {
+            await maintenance.FindAsync<int>(BackupSql.EndSessions, new { name }, cancel);
+            await Task.Delay(EndEvery, cancel);
+        }
+    }
+
+    /// <summary>Gives what it holds, and takes out what was only true while the backup was written.</summary>
     static async Task<string> FinishAsync(Db restored, CancellationToken cancel)
     {
         await using var connection = await restored.OpenAloneAsync("capsul restore", cancel);
         var facts = await DatabaseFacts.ReadAsync(connection, cancel);
-        await connection.ExecuteScalarAsync<long?>(new CommandDefinition(SeatSql.Lift, cancellationToken: cancel));
+        if (await connection.ExecuteScalarAsync<bool>(new CommandDefinition(BackupSql.CanRemember, cancellationToken: cancel)))
+            await connection.ExecuteAsync(new CommandDefinition(BackupSql.ForgetEndless, cancellationToken: cancel));
         return facts.Summary;
     }
 }

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Database.Checks;
 using Dapper;
@@ -16,6 +15,9 @@ public sealed class ScratchDatabase : IAsyncDisposable
 {
     /// <summary>It is thrown away: nothing of it need survive a crash, and loading goes without a log.</summary>
     static readonly string[] ForLoading = ["wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off", "max_wal_size = '4GB'"];
+
+    /// <summary>How one that is made beside the real one is called.</summary>
+    public const string NamePrefix = "capsul_scratch_";
 
     readonly DataFolder folder;
     readonly Settings? cluster;
@@ -35,15 +37,27 @@ public sealed class ScratchDatabase : IAsyncDisposable
         try
         {
             var server = await db.FindAsync<int>(CheckSql.ServerVersion, null, cancel) / 10_000;
-            if (LocalMajor(settings) is not { } local || local < server) return await MakeBesideAsync(folder, db, cancel);
-            var own = settings.With(("CAPSUL_DATA", path), ("CAPSUL_POSTGRES_FSYNC", "off"));
-            await EmbeddedPostgres.DiscardAsync(own, cancel);
+            if (LocalMajor(settings) is not { } local || local < server) return await MakeBesideAsync(folder, settings, db, cancel);
+            return await MakeClusterAsync(folder, settings.With(("CAPSUL_DATA", path), ("CAPSUL_POSTGRES_FSYNC", "off")), cancel);
+        }
+        catch
+        {
+            folder.Dispose();
+            throw;
+        }
+    }
+
+    static async Task<ScratchDatabase> MakeClusterAsync(DataFolder folder, Settings own, CancellationToken cancel)
+    {
+        await EmbeddedPostgres.DiscardAsync(own, cancel);
+        try
+        {
             var (_, connection) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
             return new ScratchDatabase(folder, DatabaseAddress.Of(connection), own, null);
         }
         catch
         {
-            folder.Dispose();
+            await EmbeddedPostgres.DiscardAsync(own, CancellationToken.None);
             throw;
         }
     }
@@ -73,11 +87,13 @@ public sealed class ScratchDatabase : IAsyncDisposable
         }
     }
 
-    static async Task<ScratchDatabase> MakeBesideAsync(DataFolder folder, Db db, CancellationToken cancel)
+    /// <summary>This data folder has one name for it, under the folder's lock: so one that a killed backup left is known, and goes first.</summary>
+    static async Task<ScratchDatabase> MakeBesideAsync(DataFolder folder, Settings settings, Db db, CancellationToken cancel)
     {
-        var name = $"capsul_scratch_{RandomNumberGenerator.GetHexString(8, lowercase: true)}";
+        var name = NamePrefix + DataFolder.ShortName(Path.Combine(settings.Data, Environment.MachineName));
         try
         {
+            await db.RunMadeAsync(BackupSql.DropStatement, new { name }, cancel);
             await db.RunMadeAsync(BackupSql.CreateStatement, new { name }, cancel);
         }
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
@@ -91,14 +107,18 @@ public sealed class ScratchDatabase : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        using var held = folder;
         if (cluster is not null) await EmbeddedPostgres.DiscardAsync(cluster, CancellationToken.None);
         if (beside is not null) await beside.RunMadeAsync(BackupSql.DropStatement, new { name = new NpgsqlConnectionStringBuilder(Address.ConnectionString).Database }, CancellationToken.None);
-        folder.Dispose();
     }
 }
 
 public static class MadeStatements
 {
+    /// <summary>The same inside a transaction, for what may be.</summary>
+    public static async Task RunMadeAsync(this NpgsqlTransaction transaction, string statement, object parameters, CancellationToken cancel) =>
+        await transaction.Connection!.ExecuteAsync(new CommandDefinition((await transaction.FindAsync<string>(statement, parameters, cancel))!, transaction: transaction, commandTimeout: 0, cancellationToken: cancel));
+
     /// <summary>Lets the server make a statement (with its own quoting of names) and runs it, outside any transaction.</summary>
     public static async Task RunMadeAsync(this Db db, string statement, object parameters, CancellationToken cancel)
     {

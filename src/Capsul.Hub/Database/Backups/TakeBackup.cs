@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
+using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Alerts;
 using Dapper;
 using Npgsql;
@@ -27,31 +28,60 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     /// <param name="Format">Plain or custom.</param>
     /// <param name="EncryptTo">An age or ssh public key, or a gpg recipient; null: not encrypted.</param>
     /// <param name="Reason">asked or scheduled.</param>
-    public sealed record Wish(string? Target, DumpFormat Format, string? EncryptTo, string Reason);
+    /// <param name="Epoch">Of the acting Hub, when it is the Hub's own work: without the seat nothing is written into the database. Null: a person's.</param>
+    public sealed record Wish(string? Target, DumpFormat Format, string? EncryptTo, string Reason, long? Epoch = null);
 
     /// <exception cref="ProblemException">With what went wrong; nothing is left behind then but the note of it.</exception>
     public async Task<Backup> RunAsync(Wish wish, CancellationToken cancel)
     {
+        using var turn = TakeTurn();
         var file = FileFor(wish);
         if (File.Exists(file)) throw new ProblemException(ProblemKind.Conflict, $"{file} exists already; nothing was written.");
-        var id = await RememberAsync(wish, file, cancel);
+        long? id = null;
         try
         {
+            var started = Now();
+            id = await RememberAsync(wish, file, started, cancel);
             var backup = await WriteAsync(file, wish, cancel);
-            await FinishAsync(id, backup, cancel);
+            BackupFile.Stamp(file, started);
+            // It is there and proved: from here on nobody's haste makes it a failure.
+            await FinishAsync(id, wish, backup, CancellationToken.None);
             return backup;
         }
-        catch (Exception error)
+        catch (Exception error) when (error is not SeatLostException)
         {
-            await FailAsync(id, error is ProblemException known ? known.Problem.Message : error is OperationCanceledException ? "It was interrupted." : error.Message);
-            throw error is NpgsqlException ? new ProblemException(db.Explain(error), error) : error;
+            var interrupted = await WasInterruptedAsync(cancel);
+            var problem = error is ProblemException known ? known.Problem : error is NpgsqlException or TimeoutException ? db.Explain(error) : null;
+            await FailAsync(id, wish, interrupted ? "It was interrupted." : problem?.Message ?? error.Message);
+            if (interrupted) throw new OperationCanceledException(error.Message, error, cancel);
+            throw error is ProblemException || problem is null ? error : new ProblemException(problem, error);
+        }
+    }
+
+    /// <summary>Ctrl-C goes to the programs that were started too, and their complaint may come before the word that we are to stop.</summary>
+    public static async Task<bool> WasInterruptedAsync(CancellationToken cancel)
+    {
+        await Task.Delay(TimeSpan.FromMilliseconds(200), cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return cancel.IsCancellationRequested;
+    }
+
+    /// <summary>One at a time in a data folder, before anything is written.</summary>
+    DataFolder TakeTurn()
+    {
+        try
+        {
+            return DataFolder.Take(settings.Data, "backup");
+        }
+        catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
+        {
+            throw new ProblemException(ProblemKind.Conflict, "Another backup is running on this machine; try again when it has ended.", null, error);
         }
     }
 
     /// <summary><c>capsul-backup-YYYY-MM-DD.gz</c>, with the time of day when that is taken.</summary>
     string FileFor(Wish wish)
     {
-        if (wish.Target is not null && !Directory.Exists(wish.Target)) return Path.GetFullPath(wish.Target);
+        if (wish.Target is not null && !Directory.Exists(wish.Target) && !Path.EndsInDirectorySeparator(wish.Target)) return Path.GetFullPath(wish.Target);
         var now = time.GetUtcNow();
         var ending = (wish.Format == DumpFormat.Custom ? ".dump" : ".gz") + (wish.EncryptTo is null ? "" : Encryption.Extension(wish.EncryptTo));
         var folder = Path.GetFullPath(wish.Target ?? settings.BackupFolder);
@@ -61,13 +91,16 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
 
     async Task<Backup> WriteAsync(string file, Wish wish, CancellationToken cancel)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-        // What is not proved yet has a name that nobody takes for a backup, and that restore refuses.
-        var unproved = file + ".unproved" + BackupFile.Unfinished;
-        File.Delete(unproved);
+        // What is not proved yet has a name that nobody takes for a backup, and that restore refuses. What is to be encrypted never lies
+        // open where backups go, also when this process is killed.
+        var unproved = (wish.EncryptTo is null ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file))) + ".unproved" + BackupFile.Unfinished;
+        FileStream? held = null;
         try
         {
+            foreach (var mine in (string[])[file, unproved]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
+            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved)) BackupFile.ClearLeftovers(name);
             var facts = await DumpAsync(unproved, wish.Format, cancel);
+            held = new FileStream(unproved, FileMode.Open, FileAccess.Read, FileShare.Read);
             await ProveAsync(unproved, facts, cancel);
             var bytes = new FileInfo(unproved).Length;
             if (wish.EncryptTo is { } recipient)
@@ -78,11 +111,20 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             else File.Move(unproved, file);
             return new Backup(file, bytes, facts.Summary + (wish.EncryptTo is null ? "" : "; proved before it was encrypted"));
         }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"{file} cannot be written: {error.Message}", null, error);
+        }
         finally
         {
-            File.Delete(unproved);
+            if (held is not null) File.Delete(unproved);
+            held?.Dispose();
         }
     }
+
+    /// <summary>Files of those that were killed, wherever those were to go.</summary>
+    async Task<IEnumerable<string>> EndlessAsync(CancellationToken cancel) => !await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel) ? []
+        : (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).Select(b => b.File);
 
     /// <summary>Dump and figures of the same moment: both read the snapshot of one transaction.</summary>
     async Task<DatabaseFacts> DumpAsync(string file, DumpFormat format, CancellationToken cancel)
@@ -103,6 +145,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         {
             await both.CancelAsync();
             await ((Task)dump).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (dump.IsCompletedSuccessfully) File.Delete(file);
             throw;
         }
     }
@@ -110,20 +153,38 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     async Task ProveAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
         say("proving it: restoring into a scratch database");
+        try
+        {
+            await CompareAsync(file, facts, cancel);
+        }
+        catch (ProblemException error)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"It could not be proved, and was thrown away. {error.Problem.Message}", error.Problem.Detail, error);
+        }
+    }
+
+    async Task CompareAsync(string file, DatabaseFacts facts, CancellationToken cancel)
+    {
         await using var scratch = await ScratchDatabase.MakeAsync(settings, db, cancel);
         await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { MayBeUnproved = true }, settings, scratch.Address, cancel);
         await using var copy = new Db(scratch.Address.ConnectionString);
         await using var connection = await copy.OpenAloneAsync("capsul backup", cancel);
         var restored = await DatabaseFacts.ReadAsync(connection, cancel);
         if (facts.Differences(restored) is { Count: > 0 } differences)
-            throw new ProblemException(ProblemKind.Conflict, $"The backup does not hold what the database held; it was thrown away. {string.Join("; ", differences)}.");
+            throw new ProblemException(ProblemKind.Conflict, $"It does not hold what the database held: {string.Join("; ", differences)}.");
     }
 
     /// <summary>All of a backup into an empty database, in one transaction.</summary>
     /// <exception cref="ProblemException">Invalid: psql refused a statement, or the file is damaged; the database is as empty as before.</exception>
-    public static async Task RestoreAsync(BackupFile file, Settings settings, DatabaseAddress into, CancellationToken cancel)
+    /// <param name="file">What.</param>
+    /// <param name="settings">Where the programs are.</param>
+    /// <param name="into">An empty database.</param>
+    /// <param name="cancel">Gives up; it is as empty as before then.</param>
+    /// <param name="then">A statement that belongs to it, in the same transaction.</param>
+    public static async Task RestoreAsync(BackupFile file, Settings settings, DatabaseAddress into, CancellationToken cancel, string? then = null)
     {
-        var psql = PostgresPrograms.Make(settings.PostgresBin, into, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-");
+        var psql = PostgresPrograms.Make(settings.PostgresBin, into, "psql", [
+            "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-", .. then is null ? [] : new[] { $"--command={BackupSql.SearchPath}", $"--command={then}" }]);
         var result = await (psql with { Timeout = RestoreLimit, WriteInput = (input, stop) => file.ReadAsync((sql, token) => sql.CopyToAsync(input, 1 << 17, token), stop) }).TryRunAsync(cancel);
         if (result.ExitCode != 0)
             throw new ProblemException(ProblemKind.Invalid, $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
@@ -140,44 +201,56 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     private static partial Regex MissingRole();
 
     /// <summary>A row for it, unless the schema is too old to have the table; then null.</summary>
-    async Task<long?> RememberAsync(Wish wish, string file, CancellationToken cancel)
+    async Task<long?> RememberAsync(Wish wish, string file, DateTime started, CancellationToken cancel)
     {
         if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return null;
-        return await db.FindAsync<long>(BackupSql.Begin, new
+        return await db.InTransactionAsync(async transaction =>
         {
-            reason = wish.Reason,
-            now = Now(),
-            file,
-            format = wish.Format == DumpFormat.Custom ? "custom" : "plain",
-            encryptedTo = wish.EncryptTo ?? "",
-            schemaVersion = await db.FindAsync<int>(BackupSql.SchemaVersion, null, cancel),
+            if (wish.Epoch is { } epoch) await transaction.HoldSeatAsync(epoch, cancel);
+            return await transaction.FindAsync<long>(BackupSql.Begin, new
+            {
+                reason = wish.Reason,
+                now = started,
+                file,
+                format = wish.Format == DumpFormat.Custom ? "custom" : "plain",
+                encryptedTo = wish.EncryptTo ?? "",
+                schemaVersion = await transaction.FindAsync<int>(BackupSql.SchemaVersion, null, cancel),
+            }, cancel);
         }, cancel);
     }
 
-    Task FinishAsync(long? id, Backup backup, CancellationToken cancel) => id is null ? Task.CompletedTask : db.InTransactionAsync(async transaction =>
+    Task FinishAsync(long? id, Wish wish, Backup backup, CancellationToken cancel) => id is null ? Task.CompletedTask : db.InTransactionAsync(async transaction =>
     {
+        if (wish.Epoch is { } epoch) await transaction.HoldSeatAsync(epoch, cancel);
         await transaction.ExecuteAsync(BackupSql.Finish, new { id, now = Now(), bytes = backup.Bytes, proved = Now(), proof = backup.Proof }, cancel);
         await RaiseAlert.ClearAsync(transaction, RaiseAlert.BackupFailed, "", time, cancel);
         return true;
     }, cancel);
 
     /// <summary>Also when it was interrupted; a database that is away cannot be told.</summary>
-    async Task FailAsync(long? id, string problem)
+    async Task FailAsync(long? id, Wish wish, string problem)
     {
         if (id is null) return;
         try
         {
             await db.InTransactionAsync(async transaction =>
             {
-                await transaction.ExecuteAsync(BackupSql.Fail, new { id, problem }, CancellationToken.None);
-                await RaiseAlert.InAsync(transaction, settings, RaiseAlert.BackupFailed, "", $"The backup of {Now():yyyy-MM-ddTHH:mm:ssZ} failed: {problem}", time, CancellationToken.None);
+                if (wish.Epoch is { } epoch) await transaction.HoldSeatAsync(epoch, CancellationToken.None);
+                await FailAsync(transaction, settings, id.Value, Now(), problem, time, CancellationToken.None);
                 return true;
             }, CancellationToken.None);
         }
-        catch (NpgsqlException)
+        catch (Exception error) when (error is NpgsqlException or TimeoutException or SeatLostException)
         {
-            // The row stays without an end, which counts as failed.
+            // The row stays without an end, which counts as failed; the Hub that acts next says so.
         }
+    }
+
+    /// <summary>Notes that a backup failed, and raises the alert.</summary>
+    public static async Task FailAsync(NpgsqlTransaction transaction, Settings settings, long id, DateTime at, string problem, TimeProvider time, CancellationToken cancel)
+    {
+        await transaction.ExecuteAsync(BackupSql.Fail, new { id, problem }, cancel);
+        await RaiseAlert.InAsync(transaction, settings, RaiseAlert.BackupFailed, "", $"The backup of {at:yyyy-MM-ddTHH:mm:ssZ} failed: {problem}", time, cancel);
     }
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;

@@ -54,6 +54,15 @@ public static class CheckSql
         FROM pg_stat_replication ORDER BY 1
         """;
 
+    /// <summary>What a backup or restore that was killed has left beside this database; one in which somebody is works still.</summary>
+    public const string Leftovers = """
+        -- CheckSql.Leftovers
+        SELECT d.datname::text FROM pg_database d
+        WHERE (starts_with(d.datname, @scratch) OR starts_with(d.datname, current_database() || '_restored_'))
+            AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datid = d.oid)
+        ORDER BY 1
+        """;
+
     public const string AlertsTable = """
         -- CheckSql.AlertsTable
         SELECT to_regclass('alerts') IS NOT NULL

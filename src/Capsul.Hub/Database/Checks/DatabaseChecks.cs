@@ -32,7 +32,8 @@ public sealed class DatabaseChecks(Db db, TimeProvider time)
                 await PoolerAsync(cancel),
                 await SchemaAsync(cancel),
                 .. Settings(server),
-                await BackupAsync(cancel),
+                .. await BackupsAsync(cancel),
+                .. await LeftoversAsync(cancel),
                 .. await BloatAsync(cancel),
                 Wraparound(server),
                 .. await LongTransactionsAsync(cancel),
@@ -74,15 +75,34 @@ public sealed class DatabaseChecks(Db db, TimeProvider time)
         if (server.InRecovery) yield return new(Verdict.Fail, "role", "this server is a standby and takes no writes: point CAPSUL_DATABASE at the primary, or name all hosts");
     }
 
-    async Task<Finding> BackupAsync(CancellationToken cancel)
+    async Task<IReadOnlyList<Finding>> BackupsAsync(CancellationToken cancel)
+    {
+        if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return [new(Verdict.Warn, "backup", "this schema is too old to remember backups")];
+        var last = await LastBackupAsync(cancel);
+        return (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).FirstOrDefault() is not { } endless ? [last] : [last, new(Verdict.Warn, "backup",
+            $"{endless.File}, begun {endless.Started:yyyy-MM-ddTHH:mm:ssZ}, has no end: it still runs, or was killed; the next backup clears away what it left")];
+    }
+
+    async Task<Finding> LastBackupAsync(CancellationToken cancel)
     {
         const string what = "backup";
-        if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return new(Verdict.Warn, what, "this schema is too old to remember backups");
         if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
             return new(Verdict.Warn, what, "none was ever taken: capsul db backup, and CAPSUL_BACKUP_SCHEDULE for every night");
         var age = time.GetUtcNow().UtcDateTime - proved;
         var says = $"{last.File}, {Size(last.Bytes ?? 0)}, proved {proved:yyyy-MM-ddTHH:mm:ssZ} ({last.Proof})";
+        if (!File.Exists(last.File)) return new(Verdict.Warn, what, $"{says}: that file is not on this machine; look on the one whose Hub took it, or take a new one: capsul db backup");
         return age > BackupAge ? new(Verdict.Warn, what, $"{says}: that is {age.TotalDays:0} days ago; capsul db backup takes a new one") : new(Verdict.Ok, what, says);
+    }
+
+    async Task<IEnumerable<Finding>> LeftoversAsync(CancellationToken cancel) =>
+        (await db.ListAsync<string>(CheckSql.Leftovers, new { scratch = ScratchDatabase.NamePrefix }, cancel)).Select(name => new Finding(Verdict.Warn, "leftover",
+            $"database {name} was left by a backup or restore that was killed, and nobody needs it: {DropCommand(name)}"));
+
+    /// <summary>As a person types it into a shell.</summary>
+    public static string DropCommand(string database)
+    {
+        var sql = $"DROP DATABASE \"{database.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+        return $"capsul sql -c '{sql.Replace("'", "'\\''", StringComparison.Ordinal)}'";
     }
 
     async Task<IEnumerable<Finding>> BloatAsync(CancellationToken cancel)

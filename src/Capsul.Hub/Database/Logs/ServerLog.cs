@@ -13,6 +13,12 @@ public sealed partial class ServerLog(ILogFiles files)
 {
     const int BlockBytes = 1 << 16;
 
+    /// <summary>A longer line comes in pieces of this, bytes.</summary>
+    const int MaxLineBytes = 1 << 20;
+
+    /// <summary>How much of an entry is looked at for a slow statement, characters: it is only shown how it begins.</summary>
+    const int SlowChars = 4096;
+
     /// <summary>Without a time to begin at: this much of the newest file.</summary>
     const long RecentBytes = 32 << 10;
 
@@ -41,6 +47,8 @@ public sealed partial class ServerLog(ILogFiles files)
         var begun = false;
         while (true)
         {
+            // Listed before it is read: when there is a next file already, this one grows no more, and reading it now reads all of it.
+            var now = await files.ListAsync(cancel);
             if (current is not null)
             {
                 await foreach (var line in lines.ReadAsync(current, cancel))
@@ -58,7 +66,6 @@ public sealed partial class ServerLog(ILogFiles files)
                     pending.Append(line);
                 }
             }
-            var now = await files.ListAsync(cancel);
             // In the order of the listing: names need not sort by time, and the file that grows is the last.
             var next = current is null ? (now.Count > 0 ? now[^1] : null) : now.SkipWhile(f => f.Name != current.Name).Skip(1).FirstOrDefault();
             if (next is not null)
@@ -78,8 +85,9 @@ public sealed partial class ServerLog(ILogFiles files)
     /// <summary>The entry as a slow statement, or null when it is none.</summary>
     public static Slow? AsSlow(Entry entry)
     {
-        if (Duration().Match(entry.Text) is not { Success: true } match) return null;
-        var statement = entry.Text[(match.Index + match.Length)..];
+        var begin = entry.Text.Length <= SlowChars ? entry.Text : entry.Text[..SlowChars];
+        if (Duration().Match(begin) is not { Success: true } match) return null;
+        var statement = begin[(match.Index + match.Length)..];
         var name = StatementName().Match(statement);
         var text = Blank().Replace(name.Success ? statement[(name.Index + name.Length)..] : statement, " ").Trim();
         return new Slow(entry.At, double.Parse(match.Groups["ms"].Value, CultureInfo.InvariantCulture), name.Success ? name.Groups["name"].Value : "-", text);
@@ -112,6 +120,10 @@ public sealed partial class ServerLog(ILogFiles files)
                     yield return line;
                 }
                 left = bytes[start..];
+                if (left.Length < MaxLineBytes) continue;
+                Offset += left.Length;
+                yield return Encoding.UTF8.GetString(left);
+                left = [];
             }
         }
     }

@@ -32,6 +32,19 @@ public sealed class DumpTests
     }
 
     [Fact]
+    public async Task Two_at_once_into_one_file_are_one_and_a_refusal()
+    {
+        var file = Path.Combine(TestFolder.Make("dump"), "a.gz");
+        await Dump.WriteWholeAsync(file, async (disk, cancel) =>
+        {
+            await disk.WriteAsync("first"u8.ToArray(), cancel);
+            await disk.FlushAsync(cancel);
+            await Should.ThrowAsync<ProblemException>(() => Dump.WriteWholeAsync(file, (other, stop) => other.WriteAsync("second"u8.ToArray(), stop).AsTask(), cancel));
+        }, Cancel);
+        (await File.ReadAllTextAsync(file, Cancel)).ShouldBe("first");
+    }
+
+    [Fact]
     public async Task Does_not_write_over_another()
     {
         var file = Path.Combine(TestFolder.Make("dump"), "a.gz");

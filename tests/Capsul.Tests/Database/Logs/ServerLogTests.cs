@@ -82,6 +82,20 @@ public sealed class ServerLogTests
     }
 
     [Fact]
+    public async Task Lines_may_be_very_long_and_bytes_that_are_no_text()
+    {
+        var folder = TestFolder.Make("log");
+        var huge = string.Concat(Enumerable.Repeat("a ", 12 << 20));
+        byte[] text = [.. System.Text.Encoding.UTF8.GetBytes($"2026-03-01 10:00:00.000 UTC [1] u@d x LOG:  duration: 500.0 ms  statement: SELECT '{huge}'\n2026-03-01 11:00:00.000 UTC [1] LOG:  bad "), 0xff, 0xc3, (byte)'\n'];
+        await File.WriteAllBytesAsync(Path.Combine(folder, "postgresql-2026-03-01.log"), text, Cancel);
+        var entries = await ReadAsync(new LocalLogFiles(folder), new DateTime(2026, 3, 1, 0, 0, 0, DateTimeKind.Utc));
+        entries.Count.ShouldBe(2);
+        entries[0].Text.Count(c => c == 'a').ShouldBe((12 << 20) + "duration".Count(c => c == 'a') + "statement".Count(c => c == 'a'));
+        entries[1].Text.ShouldEndWith("bad \ufffd\ufffd", Case.Sensitive);
+        ServerLog.AsSlow(entries[0])!.Statement.ShouldStartWith("SELECT 'a a a");
+    }
+
+    [Fact]
     public async Task Of_a_server_elsewhere_where_the_user_may_read_it_with_our_statement_names()
     {
         await using var database = await TestDatabase.CreateAsync();
