@@ -5,6 +5,7 @@ using System.Text.Json;
 using Capsul.Demo;
 using Capsul.Foundation;
 using Capsul.Hub.Database;
+using Capsul.Hub.Database.Checks;
 using Capsul.Spoke.Images;
 using Capsul.Tests.Support;
 
@@ -54,6 +55,9 @@ public sealed class FailoverTests
             load.Add(PayAsync(doors[number], $"payer{number}@example.org", paid, enough.Token));
         }
         await Until.TrueAsync("money comes in and VMs are made", Limit, () => Task.FromResult(paid.Count > 60 && created.Count > 5));
+
+        await using (var healthy = new Db(cluster.ConnectionString))
+            (await new DatabaseChecks(healthy, TimeProvider.System).RunAsync(Cancel)).Where(f => f.What == "replica").ShouldHaveSingleItem().Says.ShouldContain(", streaming, sync, ");
 
         var leader = (await cluster.LeaderAsync())!;
         await cluster.KillAsync(leader);
