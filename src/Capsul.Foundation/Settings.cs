@@ -36,7 +36,7 @@ public sealed class Settings
         new("CAPSUL_DATABASE_TLS", "prefer", "disable, prefer, require, verify-ca or verify-full, as libpq's sslmode."),
         new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
         new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
-        new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is changed."),
+        new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is upgraded. Before a downgrade it always is."),
         new("CAPSUL_BACKUP_FOLDER", null, "Where backups go. Default: backups in the data folder."),
         new("CAPSUL_BACKUP_SCHEDULE", null, "When the acting Hub takes a backup: a cron expression of five fields in UTC, such as 30 3 * * *. Unset: only when asked."),
         new("CAPSUL_BACKUP_KEEP_DAYS", "30", "Scheduled backups older than this are deleted after the next one succeeded; at least two proved ones stay. 0: never deleted."),

@@ -15,7 +15,7 @@ static class DbMigrate
 
     public static Command Make() => CommandLine.Verb("migrate", """
         Brings the schema to the newest version, as the Hub does when it starts, or to another. A database that holds data is dumped
-        first, unless CAPSUL_DUMP_BEFORE_UPGRADE is off. The dry run takes the locks of the scripts while it tries them.
+        first; before an upgrade not if CAPSUL_DUMP_BEFORE_UPGRADE is off. The dry run takes the locks of the scripts while it tries them.
 
         Examples:
           capsul db migrate --dry-run

@@ -15,10 +15,12 @@ static partial class UpgradeDump
 {
     static readonly string[] Records = ["schemaversion", "schema_scripts", "schema_statements"];
 
-    /// <exception cref="ProblemException">Unavailable: the dump failed; the sentence names the switch.</exception>
+    /// <exception cref="ProblemException">Unavailable: the dump failed; the sentence names the switch, where there is one.</exception>
     public static async Task TakeAsync(Settings settings, Db db, NpgsqlConnection connection, MigrationScripts scripts, int from, int to, ILogger log, TimeProvider time, CancellationToken cancel)
     {
-        if (from == 0 || !settings.DumpBeforeUpgrade || await HoldsDataAsync(connection, scripts, from, cancel) is not { } table) return;
+        // The way down loses data by its nature, so its dump cannot be switched off.
+        var optional = to > from;
+        if (from == 0 || optional && !settings.DumpBeforeUpgrade || await HoldsDataAsync(connection, scripts, from, cancel) is not { } table) return;
         var file = Path.Combine(settings.BackupFolder, $"capsul-before-{(to > from ? "upgrade" : "downgrade")}-{from}-to-{to}-{time.GetUtcNow():yyyy-MM-dd-HHmmss}.gz");
         Log.Dumping(log, file, table);
         try
@@ -29,7 +31,7 @@ static partial class UpgradeDump
         catch (ProblemException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The dump before the change from schema version {from} to {to} failed, so nothing was changed: {error.Problem.Message.TrimEnd('.')}. CAPSUL_DUMP_BEFORE_UPGRADE=off goes on without one.", error.ToString(), error);
+                $"The dump before the change from schema version {from} to {to} failed, so nothing was changed: {error.Problem.Message.TrimEnd('.')}.{(optional ? " CAPSUL_DUMP_BEFORE_UPGRADE=off goes on without one." : "")}", error.ToString(), error);
         }
     }
 

@@ -88,6 +88,9 @@ public sealed class UpgradeTests
         await using var _ = database;
         (await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(Cancel)).ShouldBe(1);
         Dumps(settings).ShouldBeEmpty();
+        if (!data) return;
+        await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(3, allowDowngrade: true, Cancel);
+        Dumps(settings).ShouldHaveSingleItem("the way down is always dumped").ShouldContain("before-downgrade-4-to-3");
     }
 
     [Fact]
