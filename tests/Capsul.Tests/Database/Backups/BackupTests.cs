@@ -176,7 +176,7 @@ public sealed class BackupTests
             await hub.ExecuteScalarAsync("SELECT pg_advisory_lock(@key)", new { key = SeatSql.LockKey });
             (await RefusalAsync(() => Restore(database, settings).RunAsync(backup.File, null, beside: true, Cancel))).Message.ShouldContain("A Hub acts on this database (rack pid 7)");
         }
-        await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () => database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = @key::oid)", new { key = SeatSql.LockKey }, Cancel));
+        await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () => database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = @key::oid AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))", new { key = SeatSql.LockKey }, Cancel));
         var restored = await Restore(database, settings).RunAsync(backup.File, null, beside: true, Cancel);
         restored.Old.ShouldBe($"{Name(database)}_before_20210215030405");
         await using var now = new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
