@@ -166,11 +166,7 @@ public sealed class MailSenderTests : IAsyncLifetime
 
     Listener Listener() => new(database.Db, NullLogger<Listener>.Instance);
 
-    static async Task UntilAsync(Func<bool> holds)
-    {
-        while (!holds())
-            await Task.Delay(20, Cancel);
-    }
+    static Task UntilAsync(Func<bool> holds) => Until.TrueAsync("the mails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
 
     static Settings Settings(int port) => Capsul.Foundation.Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
     {
