@@ -85,8 +85,8 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     async Task<int> VersionAsync(CancellationToken cancel)
     {
         await using var connection = await OpenAsync(cancel);
-        return await connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.SchemaTable, cancellationToken: cancel))
-            ? await connection.QuerySingleOrDefaultAsync<int>(new CommandDefinition(SeatSql.SchemaVersion, cancellationToken: cancel)) : 0;
+        return await connection.ExecuteScalarAsync<bool>(new CommandDefinition(ServerSql.SchemaTable, cancellationToken: cancel))
+            ? await connection.QuerySingleOrDefaultAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel)) : 0;
     }
 
     async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel)

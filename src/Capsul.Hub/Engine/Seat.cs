@@ -79,7 +79,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
 
     async Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
-        var version = await connection.QuerySingleAsync<int>(new CommandDefinition(SeatSql.SchemaVersion, cancellationToken: cancel));
+        var version = await connection.QuerySingleAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel));
         var unfit = version == schema ? null : $"the database is at schema version {version}, and this program works with {schema}";
         if (unfit is not null && unfit != Unfit) Log.Unfit(log, unfit);
         Unfit = unfit;

@@ -46,16 +46,6 @@ public static class SeatSql
         UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
         """;
 
-    public const string SchemaTable = """
-        -- SeatSql.SchemaTable
-        SELECT to_regclass('schemaversion') IS NOT NULL
-        """;
-
-    public const string SchemaVersion = """
-        -- SeatSql.SchemaVersion
-        SELECT version FROM schemaversion
-        """;
-
     /// <summary>Every Hub process that is connected, the acting one first.</summary>
     public const string Hubs = """
         -- SeatSql.Hubs

@@ -37,16 +37,6 @@ public static class BackupSql
         SELECT to_regclass('backups') IS NOT NULL
         """;
 
-    public const string SchemaTable = """
-        -- BackupSql.SchemaTable
-        SELECT to_regclass('schemaversion') IS NOT NULL
-        """;
-
-    public const string SchemaVersion = """
-        -- BackupSql.SchemaVersion
-        SELECT version FROM schemaversion
-        """;
-
     public const string Begin = """
         -- BackupSql.Begin
         INSERT INTO backups (reason, started, file, format, encrypted_to, schema_version)

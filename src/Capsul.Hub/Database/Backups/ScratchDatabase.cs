@@ -1,5 +1,4 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database.Checks;
 using Dapper;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
@@ -36,7 +35,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
         var folder = TakeFolder(path);
         try
         {
-            var server = await db.FindAsync<int>(CheckSql.ServerVersion, null, cancel) / 10_000;
+            var server = await db.FindAsync<int>(ServerSql.ServerVersion, null, cancel) / 10_000;
             if (LocalMajor(settings) is not { } local || local < server) return await MakeBesideAsync(folder, settings, db, cancel);
             return await MakeClusterAsync(folder, settings.With(("CAPSUL_DATA", path), ("CAPSUL_POSTGRES_FSYNC", "off")), cancel);
         }

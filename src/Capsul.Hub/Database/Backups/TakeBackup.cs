@@ -214,7 +214,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
                 file,
                 format = wish.Format == DumpFormat.Custom ? "custom" : "plain",
                 encryptedTo = wish.EncryptTo ?? "",
-                schemaVersion = await transaction.FindAsync<int>(BackupSql.SchemaVersion, null, cancel),
+                schemaVersion = await transaction.FindAsync<int>(ServerSql.SchemaVersion, null, cancel),
             }, cancel);
         }, cancel);
     }

@@ -2,11 +2,6 @@ namespace Capsul.Hub.Database.Checks;
 
 public static class CheckSql
 {
-    public const string ServerVersion = """
-        -- CheckSql.ServerVersion
-        SELECT current_setting('server_version_num')::integer
-        """;
-
     public sealed record ServerRow(
         string Version, string Fsync, string SynchronousCommit, string FullPageWrites, string TimeZone, int MaxConnections, int Reserved, int Connections, bool InRecovery,
         long Bytes, long OldestTransaction, string Encoding);

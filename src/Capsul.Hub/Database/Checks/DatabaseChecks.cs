@@ -25,7 +25,7 @@ public sealed class DatabaseChecks(Db db, TimeProvider time)
         try
         {
             var server = (await db.FindAsync<CheckSql.ServerRow>(CheckSql.Server, null, cancel))!;
-            if (Migrator.TooOld(await db.FindAsync<int>(CheckSql.ServerVersion, null, cancel)) is { } problem) return [new(Verdict.Fail, "database", problem.Message)];
+            if (Migrator.TooOld(await db.FindAsync<int>(ServerSql.ServerVersion, null, cancel)) is { } problem) return [new(Verdict.Fail, "database", problem.Message)];
             return
             [
                 new(Verdict.Ok, "database", $"PostgreSQL {server.Version} at {db.Address.Shown}, {Size(server.Bytes)}"),
@@ -53,8 +53,8 @@ public sealed class DatabaseChecks(Db db, TimeProvider time)
 
     async Task<Finding> SchemaAsync(CancellationToken cancel)
     {
-        if (!await db.FindAsync<bool>(BackupSql.SchemaTable, null, cancel)) return new(Verdict.Warn, "schema", "the database is empty; the first capsul up fills it");
-        var version = await db.FindAsync<int>(BackupSql.SchemaVersion, null, cancel);
+        if (!await db.FindAsync<bool>(ServerSql.SchemaTable, null, cancel)) return new(Verdict.Warn, "schema", "the database is empty; the first capsul up fills it");
+        var version = await db.FindAsync<int>(ServerSql.SchemaVersion, null, cancel);
         return version == Migrator.DesiredVersion ? new(Verdict.Ok, "schema", $"version {version}")
             : version < Migrator.DesiredVersion ? new(Verdict.Warn, "schema", $"version {version}; this program brings it to {Migrator.DesiredVersion} at the Hub's next start (capsul db migrate --dry-run shows how)")
             : new(Verdict.Fail, "schema", $"version {version}, newer than this program, which knows up to {Migrator.DesiredVersion}: use the newer program");

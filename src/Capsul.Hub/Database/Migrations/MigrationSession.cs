@@ -93,7 +93,7 @@ sealed partial class MigrationSession : IAsyncDisposable
     /// <summary>The state without making anything; a database that was never migrated is at version 0.</summary>
     public async Task<MigrationState> PeekAsync(CancellationToken cancel) => await MigrationState.ReadAsync(Work, cancel)
         ?? new MigrationState(await HasVersionAsync(cancel)
-            ? MigrationState.One((await Work.QueryAsync<int>(new CommandDefinition(MigratorSql.Version, cancellationToken: cancel))).AsList()) : 0, [], []);
+            ? MigrationState.One((await Work.QueryAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel))).AsList()) : 0, [], []);
 
     /// <summary>A script in one transaction with its version.</summary>
     /// <exception cref="ProblemException">Conflict: it failed; nothing of it is there. Unavailable: others hold what it must lock.</exception>

@@ -14,7 +14,7 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
     {
         try
         {
-            var command = new CommandDefinition($"{MigratorSql.Version};\n{MigratorSql.Seals};\n{MigratorSql.Unfinished}", cancellationToken: cancel);
+            var command = new CommandDefinition($"{ServerSql.SchemaVersion};\n{MigratorSql.Seals};\n{MigratorSql.Unfinished}", cancellationToken: cancel);
             await using var rows = await connection.QueryMultipleAsync(command);
             var versions = (await rows.ReadAsync<int>()).AsList();
             var seals = (await rows.ReadAsync<ScriptSeal>()).AsList();

@@ -1,6 +1,5 @@
 using System.Text;
 using Capsul.Foundation;
-using Dapper;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 
@@ -159,14 +158,6 @@ public sealed partial class Migrator(Db db, ILogger log)
         {
             throw new ProblemException(db.Explain(error), error);
         }
-    }
-
-    /// <summary><c>server_version_num</c> of a server, such as 150018.</summary>
-    /// <exception cref="ProblemException">Unavailable: it cannot be reached, or refuses.</exception>
-    public static async Task<int> ServerVersionAsync(Db db, CancellationToken cancel)
-    {
-        await using var connection = await ConnectAsync(db, cancel);
-        return await connection.ExecuteScalarAsync<int>(new CommandDefinition(MigratorSql.ServerVersion, cancellationToken: cancel));
     }
 
     /// <summary>The refusal of a server older than PostgreSQL 14, by its <c>server_version_num</c>.</summary>

@@ -34,11 +34,6 @@ static class MigratorSql
     /// </summary>
     public const long WorkKey = LockKey + 1;
 
-    public const string ServerVersion = """
-        -- MigratorSql.ServerVersion
-        SELECT current_setting('server_version_num')::integer
-        """;
-
     public const string TryLock = """
         -- MigratorSql.TryLock
         SELECT pg_try_advisory_lock(@key)
@@ -114,11 +109,6 @@ static class MigratorSql
     public const string TableExists = """
         -- MigratorSql.TableExists
         SELECT to_regclass(@name) IS NOT NULL
-        """;
-
-    public const string Version = """
-        -- MigratorSql.Version
-        SELECT version FROM schemaversion
         """;
 
     /// <summary>All that a start with nothing to do needs to know.</summary>

@@ -35,7 +35,7 @@ public static class SchemaCheck
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
         if (!await connection.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TableExists, new { name = "schemaversion" }, cancellationToken: cancel))) return (int?)null;
-        return MigrationState.One((await connection.QueryAsync<int>(new CommandDefinition(MigratorSql.Version, cancellationToken: cancel))).AsList());
+        return MigrationState.One((await connection.QueryAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel))).AsList());
     });
 
     public static IReadOnlyList<Drift> Compare(IReadOnlyList<CatalogueObject> golden, IReadOnlyList<CatalogueObject> live)
