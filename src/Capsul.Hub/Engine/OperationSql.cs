@@ -48,12 +48,6 @@ public static class OperationSql
         UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail WHERE id = @id AND finished IS NULL
         """;
 
-    /// <summary>Something happened to the VM: look again now. First statement of whoever goes on to lock the VM.</summary>
-    public const string Wake = """
-        -- OperationSql.Wake
-        UPDATE operations SET run_at = @now WHERE vm = @vm AND finished IS NULL RETURNING id
-        """;
-
     /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
     public const string WakeFromHost = """
         -- OperationSql.WakeFromHost
@@ -71,15 +65,26 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
 
+    /// <summary>The same, unless the operation has that line.</summary>
+    public const string AddEventOnce = """
+        -- OperationSql.AddEventOnce
+        INSERT INTO operation_events (operation, at, step, message) SELECT @id, @now, @step, @message
+        WHERE NOT EXISTS (SELECT FROM operation_events WHERE operation = @id AND step = @step AND message = @message)
+        """;
+
+    /// <summary>Something that happened by itself, for the history: an operation that is done when it is written.</summary>
+    public const string Record = """
+        -- OperationSql.Record
+        WITH done AS (
+            INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at, finished)
+            VALUES (@kind, @vm, @email, '', 'done', @now, @now, @now, @now) RETURNING id)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @message FROM done
+        """;
+
     /// <summary>Wakes the pages that show a VM.</summary>
     public const string TellVm = """
         -- OperationSql.TellVm
         SELECT pg_notify('capsul_vms', @vm)
-        """;
-
-    public const string Find = $"""
-        -- OperationSql.Find
-        SELECT {Columns} FROM operations o WHERE o.id = @id
         """;
 
     /// <summary>The newest of a VM, finished or not.</summary>
@@ -91,6 +96,12 @@ public static class OperationSql
     public const string OpenOf = $"""
         -- OperationSql.OpenOf
         SELECT {Columns} FROM operations o WHERE o.vm = @vm AND o.finished IS NULL
+        """;
+
+    /// <summary>Locked, before the VM is: the runner locks the operation first and its VM after it.</summary>
+    public const string LockOpenOf = """
+        -- OperationSql.LockOpenOf
+        SELECT id FROM operations WHERE vm = @vm AND finished IS NULL FOR UPDATE
         """;
 
     public const string ListOpen = $"""

@@ -23,6 +23,7 @@ public static class Vms
         db.DecideAsync<string>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;
+            await transaction.FindAsync<long?>(OperationSql.LockOpenOf, new { vm = id }, cancel);
             var vm = await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email }, cancel);
             if (decide(vm) is { } problem) return problem;
             await transaction.WantAsync(vm!, change.State, change.Wanted, change.Restarts, change.Grace, cancel);
