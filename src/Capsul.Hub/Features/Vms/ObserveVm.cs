@@ -1,7 +1,7 @@
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Npgsql;
 
