@@ -1,12 +1,14 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;

@@ -1,6 +1,8 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 

@@ -1,9 +1,10 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Google.Protobuf;
 using Grpc.Core;

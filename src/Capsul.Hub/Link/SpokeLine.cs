@@ -1,10 +1,11 @@
 using System.Net;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;

@@ -1,7 +1,7 @@
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
 using Capsul.Wire;
 
 namespace Capsul.Hub.Reconcilers;

@@ -1,8 +1,9 @@
 using System.Net.Sockets;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using MailKit;
 using MailKit.Net.Smtp;
 using MailKit.Security;

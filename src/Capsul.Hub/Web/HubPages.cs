@@ -5,6 +5,7 @@ using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Reconcilers;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
@@ -22,7 +23,7 @@ namespace Capsul.Hub.Web;
 
 /// <summary>
 /// Puts the pages into a web application: <see cref="AddHubPages"/> the parts, <see cref="MapHubPages"/> the order in which a request
-/// meets them. Expects <see cref="Database.Db"/>, <see cref="Database.KeyRing"/>, <see cref="Settings"/> and
+/// meets them. Expects <see cref="Db"/>, <see cref="Storage.KeyRing"/>, <see cref="Settings"/> and
 /// <see cref="TimeProvider"/> among the services. Every route names its policy; without one it is for signed-in people only.
 /// </summary>
 public static partial class HubPages

@@ -1,9 +1,10 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Link;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 

@@ -1,7 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;

@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Capsul.Foundation;
 using Capsul.Hub;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Capsul.Spoke.Link;
 using Capsul.Wire;
 using Grpc.Core;

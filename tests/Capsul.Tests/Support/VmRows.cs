@@ -1,7 +1,8 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;

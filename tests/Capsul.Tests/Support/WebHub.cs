@@ -1,8 +1,9 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;

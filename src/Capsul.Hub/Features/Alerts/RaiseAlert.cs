@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Alerts;

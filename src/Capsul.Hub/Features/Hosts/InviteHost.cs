@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 
 namespace Capsul.Hub.Features.Hosts;

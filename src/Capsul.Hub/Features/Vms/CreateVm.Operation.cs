@@ -1,7 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 

@@ -2,12 +2,13 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;

@@ -1,6 +1,6 @@
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 

@@ -1,9 +1,10 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Npgsql;
 

@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 

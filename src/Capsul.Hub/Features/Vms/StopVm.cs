@@ -1,5 +1,5 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 

@@ -1,5 +1,5 @@
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
