@@ -38,7 +38,7 @@ public static class OperationSql
     public const string Save = """
         -- OperationSql.Save
         UPDATE operations SET step = @step, status = @status, run_at = @runAt, attempt = @attempt, finished = @finished,
-            problem = @problem, detail = @detail, asked = CASE WHEN @status = 'undoing' AND asked = 'cancel' THEN NULL ELSE asked END
+            problem = @problem, detail = @detail
         WHERE id = @id
         """;
 
@@ -61,9 +61,14 @@ public static class OperationSql
         WHERE finished IS NULL AND vm = (SELECT id FROM vms WHERE id = @vm AND host = @host) RETURNING id
         """;
 
+    /// <summary>
+    /// Asks for an exit, or with null only for another try. Cancelling is for what is still running; it is remembered to the end, because
+    /// the end is then "cancelled" and not "failed".
+    /// </summary>
     public const string Ask = """
         -- OperationSql.Ask
-        UPDATE operations SET asked = @asked, run_at = @now WHERE id = @id AND finished IS NULL
+        UPDATE operations SET asked = coalesce(@asked, asked), run_at = @now
+        WHERE id = @id AND finished IS NULL AND (status = 'running' OR @asked IS DISTINCT FROM 'cancel')
         """;
 
     public const string AddEvent = """

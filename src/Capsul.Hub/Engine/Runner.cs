@@ -79,17 +79,19 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         }
         var undoing = operation.Status == "undoing";
         var next = undoing ? await kind.UndoAsync(context, cancel)
-            : operation.Asked == "cancel" && kind.Cancellable ? new Next.Fail(new Problem(ProblemKind.Conflict, "Cancelled."))
+            : IsCancelled(operation) ? new Next.Fail(new Problem(ProblemKind.Conflict, "Cancelled."))
             : await kind.RunAsync(context, cancel);
         if (next is Next.Wait && !undoing && context.Now >= operation.DeadlineAt)
             next = await kind.OverdueAsync(context, cancel);
         await ApplyAsync(context, next, undoing, cancel);
     }
 
+    bool IsCancelled(OperationRow operation) => operation.Asked == "cancel" && byName[operation.Kind].Cancellable;
+
     Task ApplyAsync(StepContext context, Next next, bool undoing, CancellationToken cancel)
     {
         var operation = context.Operation;
-        var ended = operation.Problem == "Cancelled." ? "cancelled" : "failed";
+        var ended = IsCancelled(operation) ? "cancelled" : "failed";
         return next switch
         {
             Next.GoTo on => SaveAsync(context, operation.Status, on.Step, TimeSpan.Zero, operation.Problem, on.Message, cancel),

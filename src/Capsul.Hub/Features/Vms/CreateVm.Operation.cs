@@ -53,7 +53,7 @@ public sealed class CreateVmOperation : OperationKind
         var vm = context.Vm;
         if (vm.Wanted != "gone")
         {
-            await context.Transaction.WantAsync(vm, "deleting", "gone", 0, TimeSpan.Zero, cancel);
+            await context.Transaction.WantAsync(vm, "deleting", "gone", cancel);
             return new Next.Wait(LookAgain);
         }
         if (!vm.Answered || vm.Observed != "gone")
@@ -67,7 +67,7 @@ public sealed class CreateVmOperation : OperationKind
     public override async Task ForceAsync(StepContext context, CancellationToken cancel)
     {
         if (context.Vm.Wanted != "gone")
-            await context.Transaction.WantAsync(context.Vm, "deleting", "gone", 0, TimeSpan.Zero, cancel);
+            await context.Transaction.WantAsync(context.Vm, "deleting", "gone", cancel);
         await EndAsync(context, cancel);
     }
 

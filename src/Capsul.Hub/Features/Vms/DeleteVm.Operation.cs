@@ -7,13 +7,11 @@ namespace Capsul.Hub.Features.Vms;
 /// <summary>Waits until the Spoke reports that nothing is left. There is no way back, so there is no undo; an operator may force it.</summary>
 public sealed class DeleteVmOperation : OperationKind
 {
-    public const string Remove = "remove";
-
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10);
 
-    public override string Name => DeleteVm.OperationName;
+    public override string Name => VmActions.Delete.Operation;
 
-    public override IReadOnlyList<(string Name, string Title)> Steps => [(Remove, "Machine, disk and address are removed")];
+    public override IReadOnlyList<(string Name, string Title)> Steps => [(PowerOperation.Power, VmActions.Delete.Says.Present)];
 
     public override async Task<Next> RunAsync(StepContext context, CancellationToken cancel)
     {
@@ -22,11 +20,11 @@ public sealed class DeleteVmOperation : OperationKind
             return new Next.Wait(LookAgain);
         await EndAsync(context, cancel);
         await context.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = context.Now }, cancel);
-        return new Next.Done("It is gone");
+        return new Next.Done(VmActions.Delete.Says.Done);
     }
 
     public override Task<Next> UndoAsync(StepContext context, CancellationToken cancel) =>
-        Task.FromResult<Next>(new Next.GoTo(Remove));
+        Task.FromResult<Next>(new Next.GoTo(PowerOperation.Power));
 
     /// <summary>Nothing is charged any more, so there is no harm in going on.</summary>
     public override Task<Next> OverdueAsync(StepContext context, CancellationToken cancel) => Task.FromResult<Next>(new Next.Wait(LookAgain));
@@ -35,5 +33,5 @@ public sealed class DeleteVmOperation : OperationKind
     public override Task ForceAsync(StepContext context, CancellationToken cancel) => EndAsync(context, cancel);
 
     static Task EndAsync(StepContext context, CancellationToken cancel) => context.Transaction.ExecuteAsync(
-        VmSql.MarkGone, new { id = context.Vm.Id, state = "deleted", now = context.Now, problem = "" }, cancel);
+        VmSql.MarkGone, new { id = context.Vm.Id, state = VmActions.Delete.End, now = context.Now, problem = "" }, cancel);
 }

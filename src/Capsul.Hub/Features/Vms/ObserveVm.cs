@@ -41,7 +41,7 @@ public static class ObserveVm
         if (report.Power == Power.Gone && vm.Deleted is not null)
             await transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now }, cancel);
         if (operation is null && report.Power == Power.Off && vm.Wanted == "on" && vm.State == "running" && report.Generation >= vm.WantedGeneration)
-            await transaction.WantAsync(vm, "stopped", "off", 0, TimeSpan.Zero, cancel);
+            await transaction.WantAsync(vm, "stopped", "off", cancel);
         return true;
     }
 
