@@ -38,7 +38,7 @@ public static class OperationSql
     public const string Save = """
         -- OperationSql.Save
         UPDATE operations SET step = @step, status = @status, run_at = @runAt, attempt = @attempt, finished = @finished,
-            problem = @problem, detail = @detail, asked = CASE WHEN @status = 'undoing' AND asked = 'cancel' THEN NULL ELSE asked END
+            problem = @problem, detail = @detail
         WHERE id = @id
         """;
 
@@ -48,6 +48,13 @@ public static class OperationSql
         UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail WHERE id = @id AND finished IS NULL
         """;
 
+    /// <summary>A step threw past its deadline: undo what there is.</summary>
+    public const string GiveUp = """
+        -- OperationSql.GiveUp
+        UPDATE operations SET status = 'undoing', attempt = 0, run_at = @now, problem = @problem, detail = @detail
+        WHERE id = @id AND status = 'running'
+        """;
+
     /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
     public const string WakeFromHost = """
         -- OperationSql.WakeFromHost
@@ -55,9 +62,14 @@ public static class OperationSql
         WHERE finished IS NULL AND vm = (SELECT id FROM vms WHERE id = @vm AND host = @host) RETURNING id
         """;
 
+    /// <summary>
+    /// Asks for an exit, or with null only for another try. Cancelling is for what is still running; it is remembered to the end, because
+    /// the end is then "cancelled" and not "failed".
+    /// </summary>
     public const string Ask = """
         -- OperationSql.Ask
-        UPDATE operations SET asked = @asked, run_at = @now WHERE id = @id AND finished IS NULL
+        UPDATE operations SET asked = coalesce(@asked, asked), run_at = @now
+        WHERE id = @id AND finished IS NULL AND (status = 'running' OR @asked IS DISTINCT FROM 'cancel')
         """;
 
     public const string AddEvent = """

@@ -71,7 +71,8 @@ public static class Intake
     {
         Must(IPNetwork.TryParse(facts.Cidr, out var network) && network.BaseAddress.AddressFamily == AddressFamily.InterNetwork,
             "the VM network is not an IPv4 network");
-        Must(Ipv4.TryParse(facts.First, out var first) && Ipv4.TryParse(facts.Last, out var last), "the VM network's ends are not IPv4 addresses");
+        var (hasFirst, hasLast) = (Ipv4.TryParse(facts.First, out var first), Ipv4.TryParse(facts.Last, out var last));
+        Must(hasFirst && hasLast, "the VM network's ends are not IPv4 addresses");
         var (low, high) = (Ipv4.Number(first), Ipv4.Number(last));
         Must(network.Contains(first) && network.Contains(last) && low <= high, "the addresses are outside the VM network");
         Must(high - low < MaxAddresses, $"a host may have {MaxAddresses} addresses");

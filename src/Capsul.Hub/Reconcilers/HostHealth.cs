@@ -11,9 +11,11 @@ namespace Capsul.Hub.Reconcilers;
 /// from the moment of their last word, so that nobody pays for time in which nobody knows. A host at a time, each in a transaction of
 /// its own: one host's thousand VMs do not hold up another's.
 /// </summary>
-public sealed class HostHealth(Db db, TimeProvider time)
+public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
 {
     static readonly TimeSpan Every = TimeSpan.FromSeconds(5);
+
+    public string Name => "Host health";
 
     public async Task RunAsync(long epoch, CancellationToken cancel)
     {

@@ -28,8 +28,8 @@ public sealed record VmSpec(
 /// <summary>The network that the VMs of this host are on.</summary>
 public sealed record VmNetwork(IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last);
 
-/// <summary>What the host can carry. Memory is what VMs may use in all, MiB.</summary>
-public sealed record HostCapacity(string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, VmNetwork Network);
+/// <summary>What the host can carry, MiB. Memory is what VMs may use in all; disk is the file system that their disks are on.</summary>
+public sealed record HostCapacity(string Hypervisor, int Cpus, int MemoryMb, long DiskMb, long DiskFreeMb, VmNetwork Network);
 
 /// <summary>Something the hypervisor could not do. Final: trying again with the same input cannot help.</summary>
 public sealed class HypervisorException(string message, bool final, Exception? inner = null) : Exception(message, inner)

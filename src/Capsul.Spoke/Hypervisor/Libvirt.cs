@@ -99,8 +99,9 @@ public sealed partial class Libvirt : IHypervisor
         var memory = File.ReadLines("/proc/meminfo").First(l => l.StartsWith("MemTotal:", StringComparison.Ordinal));
         var totalMb = (int)(long.Parse(memory.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) / 1024);
         var name = $"QEMU {version / 1_000_000}.{version / 1000 % 1000}.{version % 1000} ({(kvm ? "KVM" : "TCG")})";
+        var drive = new DriveInfo(disks);
         return new HostCapacity(name, Environment.ProcessorCount, Math.Max(0, totalMb - settings.MemoryReserveMb),
-            new DriveInfo(disks).AvailableFreeSpace >> 20, network);
+            drive.TotalSize >> 20, drive.AvailableFreeSpace >> 20, network);
     }
 
     public async Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel)

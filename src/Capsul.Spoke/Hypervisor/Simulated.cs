@@ -59,6 +59,9 @@ public sealed class Simulated : IHypervisor
         file = Path.Combine(settings.Data, "spoke", "simulated.json");
     }
 
+    /// <summary>What VMs may use in all, MiB.</summary>
+    public int MemoryMb { get; set; } = 256 << 10;
+
     /// <summary>How long a boot takes until SSH answers.</summary>
     public TimeSpan BootTime { get; set; } = TimeSpan.FromMilliseconds(500);
 
@@ -124,7 +127,7 @@ public sealed class Simulated : IHypervisor
         var first = network.BaseAddress.GetAddressBytes();
         IPAddress Nth(int n) => new([first[0], first[1], (byte)(first[2] + ((first[3] + n) >> 8)), (byte)(first[3] + n)]);
         var size = 1 << (32 - network.PrefixLength);
-        return Task.FromResult(new HostCapacity("simulated", 64, 256 << 10, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
+        return Task.FromResult(new HostCapacity("simulated", 64, MemoryMb, 10_000_000, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
     }
 
     public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) => DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>

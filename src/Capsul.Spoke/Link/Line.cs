@@ -84,6 +84,8 @@ public sealed partial class Line(
             Cpus = capacity.Cpus,
             MemoryMb = capacity.MemoryMb,
             DiskFreeMb = capacity.DiskFreeMb,
+            DiskMb = capacity.DiskMb,
+            MaxVms = settings.RelayPorts.Last - settings.RelayPorts.First + 1,
             Network = new NetworkFacts
             {
                 Cidr = capacity.Network.Cidr.ToString(),

@@ -20,34 +20,20 @@ public sealed class OperationHarnessTests
         if (kind == CreateVm.OperationName) return (await rows.NewVmAsync(Cancel), Power.On, Phase.Ready);
         var vm = await rows.RunningVmAsync(Cancel);
         rows.Time.Advance(TimeSpan.FromMinutes(10));
-        if (kind == StartVm.OperationName)
+        var action = VmActions.All.Single(a => a.Operation == kind);
+        if (action.From[0] == VmActions.Stop.End)
         {
-            (await StopVm.RunAsync(rows.Db, VmRows.Email, vm, rows.Settings, rows.Time, Cancel)).OrThrow();
+            (await rows.ChangeAsync(VmActions.Stop, vm, Cancel)).OrThrow();
             await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel);
             await rows.SettleAsync(Cancel);
         }
-        return await AskAsync(rows, kind, vm);
-    }
-
-    static async Task<(string, Power, Phase)> AskAsync(VmRows rows, string kind, string vm)
-    {
-        switch (kind)
+        (await rows.ChangeAsync(action, vm, Cancel)).OrThrow();
+        return action.Wanted switch
         {
-            case StartVm.OperationName:
-                (await StartVm.RunAsync(rows.Db, VmRows.Email, vm, rows.Time, Cancel)).OrThrow();
-                return (vm, Power.On, Phase.Ready);
-            case StopVm.OperationName:
-                (await StopVm.RunAsync(rows.Db, VmRows.Email, vm, rows.Settings, rows.Time, Cancel)).OrThrow();
-                return (vm, Power.Off, Phase.None);
-            case RestartVm.OperationName:
-                (await RestartVm.RunAsync(rows.Db, VmRows.Email, vm, rows.Settings, rows.Time, Cancel)).OrThrow();
-                return (vm, Power.On, Phase.Ready);
-            case DeleteVm.OperationName:
-                (await DeleteVm.RunAsync(rows.Db, VmRows.Email, vm, rows.Time, Cancel)).OrThrow();
-                return (vm, Power.Gone, Phase.None);
-            default:
-                throw new InvalidOperationException($"The harness does not know how to begin {kind}; teach it here.");
-        }
+            "on" => (vm, Power.On, Phase.Ready),
+            "off" => (vm, Power.Off, Phase.None),
+            _ => (vm, Power.Gone, Phase.None),
+        };
     }
 
     [Theory, MemberData(nameof(Kinds))]
@@ -60,7 +46,7 @@ public sealed class OperationHarnessTests
         await rows.ReportAsync(vm, power, phase, Cancel);
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("done");
-        (await rows.FindAsync(vm, Cancel)).State.ShouldBeOneOf("running", "stopped", "deleted");
+        (await rows.FindAsync(vm, Cancel)).State.ShouldBe(VmActions.All.FirstOrDefault(a => a.Operation == kind)?.End ?? "running");
     }
 
     [Theory, MemberData(nameof(Kinds))]
@@ -95,7 +81,7 @@ public sealed class OperationHarnessTests
             await rows.Db.ExecuteAsync("UPDATE operations SET step = @step WHERE vm = @vm AND finished IS NULL", new { step, vm }, Cancel);
             await rows.ReportAsync(vm, before.Observed == "on" ? Power.On : Power.Off, Phase.None, Cancel, r => (r.Problem, r.ProblemFinal) = ("The disk of the host is full.", true));
             await rows.SettleAsync(Cancel);
-            if (kind is CreateVm.OperationName or DeleteVm.OperationName)
+            if (kind == CreateVm.OperationName || kind == VmActions.Delete.Operation)
             {
                 await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
                 await rows.SettleAsync(Cancel);
@@ -130,9 +116,9 @@ public sealed class OperationHarnessTests
         }
         (await rows.FindAsync(vm, Cancel)).Wanted.ShouldBe(kind switch
         {
-            CreateVm.OperationName or DeleteVm.OperationName => "gone",
-            StartVm.OperationName => "off",
-            _ => "on",
+            CreateVm.OperationName => "gone",
+            _ when VmActions.All.Single(a => a.Operation == kind) is { Wanted: not "gone" } action => VmActions.WantedIn(action.From[0]),
+            _ => "gone",
         });
     }
 

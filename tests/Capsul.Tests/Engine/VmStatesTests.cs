@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Reconcilers;
 using Capsul.Tests.Support;
@@ -69,12 +70,17 @@ public sealed class VmStatesTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.NewVmAsync(Cancel);
-        (await Vms.CancelAsync(rows.Db, VmRows.Email, vm, rows.Time, Cancel)).OrThrow();
+        (await rows.CancelAsync(vm, Cancel)).OrThrow();
         await rows.SettleAsync(Cancel);
+        // An operator who hurries it along does not make a failure of it, and nobody can ask twice.
+        var operation = await rows.NewestOperationAsync(vm, Cancel);
+        await rows.Db.ExecuteAsync(OperationSql.Ask, new { id = operation.Id, asked = (string?)null, now = rows.Now }, Cancel);
+        (await rows.Db.ExecuteAsync(OperationSql.Ask, new { id = operation.Id, asked = "cancel", now = rows.Now }, Cancel)).ShouldBe(0);
+        (await rows.CancelAsync(vm, Cancel)).Problem!.Kind.ShouldBe(ProblemKind.Conflict);
         await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("cancelled");
-        (await Vms.CancelAsync(rows.Db, VmRows.Email, vm, rows.Time, Cancel)).Problem!.Kind.ShouldBe(ProblemKind.NotFound);
+        (await rows.CancelAsync(vm, Cancel)).Problem!.Kind.ShouldBe(ProblemKind.NotFound);
     }
 
     [Fact]
@@ -83,9 +89,9 @@ public sealed class VmStatesTests
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
         const string stranger = "eve@example.org";
-        (await StopVm.RunAsync(rows.Db, stranger, vm, rows.Settings, rows.Time, Cancel)).Problem.ShouldBe(Vms.NotFound);
-        (await DeleteVm.RunAsync(rows.Db, stranger, vm, rows.Time, Cancel)).Problem.ShouldBe(Vms.NotFound);
-        (await Vms.CancelAsync(rows.Db, stranger, vm, rows.Time, Cancel)).Problem.ShouldBe(Vms.NotFound);
+        (await rows.ChangeAsync(VmActions.Stop, vm, Cancel, stranger)).Problem.ShouldBe(VmAction.NotFound);
+        (await rows.ChangeAsync(VmActions.Delete, vm, Cancel, stranger)).Problem.ShouldBe(VmAction.NotFound);
+        (await rows.CancelAsync(vm, Cancel, stranger)).Problem.ShouldBe(VmAction.NotFound);
     }
 
     [Fact]
@@ -122,7 +128,7 @@ public sealed class VmStatesTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
-        (await StopVm.RunAsync(rows.Db, VmRows.Email, vm, rows.Settings, rows.Time, Cancel)).OrThrow();
+        (await rows.ChangeAsync(VmActions.Stop, vm, Cancel)).OrThrow();
         await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel);
         await rows.SettleAsync(Cancel);
         (await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel, r => r.Generation--)).ShouldBe(false);

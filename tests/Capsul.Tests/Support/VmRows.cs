@@ -82,6 +82,13 @@ public sealed class VmRows : IAsyncDisposable
         return id;
     }
 
+    /// <summary>Asks for an action of the table as the owner does.</summary>
+    public Task<Outcome<string>> ChangeAsync(VmAction action, string vm, CancellationToken cancel, string email = Email) =>
+        ChangeVm.RunAsync(action, Db, email, vm, Settings, Time, cancel);
+
+    public Task<Outcome<string>> CancelAsync(string vm, CancellationToken cancel, string email = Email) =>
+        CancelVm.RunAsync(Db, AllKinds(), email, vm, Time, cancel);
+
     public async Task<VmRow> FindAsync(string id, CancellationToken cancel) =>
         await Db.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) ?? throw new InvalidOperationException($"no VM {id}");
 

@@ -37,6 +37,17 @@ public static class HostSql
         INSERT INTO hosts (id) VALUES (@id) ON CONFLICT (id) DO NOTHING
         """;
 
+    public const string StateOf = """
+        -- HostSql.StateOf
+        SELECT state FROM hosts WHERE id = @id
+        """;
+
+    /// <summary>It may be invited again; its VMs are still its own.</summary>
+    public const string Restore = """
+        -- HostSql.Restore
+        UPDATE hosts SET state = 'invited' WHERE id = @id AND state = 'revoked'
+        """;
+
     public const string AddToken = """
         -- HostSql.AddToken
         INSERT INTO join_tokens (token_hash, host, created, expires) VALUES (@hash, @host, @now, @expires)

@@ -34,6 +34,11 @@ public static class ImageSql
         ORDER BY hi.image, hi.host
         """;
 
+    public const string HostsWith = """
+        -- ImageSql.HostsWith
+        SELECT host FROM host_images WHERE image = @id ORDER BY host
+        """;
+
     public const string ClearOfHost = """
         -- ImageSql.ClearOfHost
         DELETE FROM host_images WHERE host = @host AND NOT (image = ANY(@images))

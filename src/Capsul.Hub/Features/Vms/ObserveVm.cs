@@ -65,7 +65,7 @@ public static class ObserveVm
     /// </summary>
     static async Task<bool> RemoveAgainAsync(NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        await transaction.WantAsync(vm, vm.State, "gone", 0, TimeSpan.Zero, cancel);
+        await transaction.WantAsync(vm, vm.State, "gone", cancel);
         await transaction.ExecuteAsync(ObserveVmSql.NotGone, new { id = vm.Id }, cancel);
         await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DeletedVmPresent, vm.Id,
             $"{vm.Id} was deleted and reported gone, but {vm.Host} still has it. It is being removed again.", time, cancel);
@@ -77,7 +77,7 @@ public static class ObserveVm
     {
         await transaction.ExecuteAsync(
             OperationSql.Record, new { kind = "guest_shutdown", vm = vm.Id, vm.Email, now, message = "The guest shut itself down" }, cancel);
-        await transaction.WantAsync(vm, "stopped", "off", 0, TimeSpan.Zero, cancel);
+        await transaction.WantAsync(vm, "stopped", "off", cancel);
         await transaction.AuditAsync($"host {vm.Host}", "guest_shutdown", vm.Id, "", cancel);
     }
 

@@ -144,12 +144,27 @@ public static class VmSql
         UPDATE vms SET state = @state WHERE id = @id
         """;
 
-    /// <summary>What should be, from now on. Problems of before no longer count.</summary>
+    /// <summary>
+    /// What its owner wants from now on. Problems of before no longer count. An order to restart has a number that was never used:
+    /// a Spoke that could not say so may have carried out one that was taken back.
+    /// </summary>
+    public const string Order = """
+        -- VmSql.Order
+        UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation, stop_grace_seconds = @graceSeconds,
+            restarts = CASE WHEN @restart THEN 1 + greatest(restarts, observed_restarts,
+                (SELECT count(*)::integer FROM operations WHERE vm = @id AND kind = @operation)) ELSE restarts END,
+            problem = '', problem_final = FALSE, phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
+        WHERE id = @id
+        """;
+
+    /// <summary>
+    /// What should be from now on by itself: an order that is taken back, a guest that shut itself down. A restart that was not
+    /// carried out is no longer wanted; the time that a guest has to shut down stays.
+    /// </summary>
     public const string Want = """
         -- VmSql.Want
-        UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation, restarts = restarts + @restarts,
-            stop_grace_seconds = @graceSeconds, problem = '', problem_final = FALSE,
-            phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
+        UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation, restarts = observed_restarts,
+            problem = '', problem_final = FALSE, phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
         WHERE id = @id
         """;
 
@@ -173,11 +188,28 @@ public static class VmSql
         UPDATE usage_spans SET span = tstzrange(lower(span), @now) WHERE vm = @id AND upper_inf(span) AND lower(span) < @now
         """;
 
-    /// <summary>Raises the host's generation and says what this VM should be.</summary>
-    public static async Task WantAsync(
-        this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, int restarts, TimeSpan grace, CancellationToken cancel)
+    /// <summary>Raises the host's generation and orders what the owner asked for. Before the operation is started.</summary>
+    public static async Task OrderAsync(
+        this NpgsqlTransaction transaction, VmRow vm, VmAction action, TimeSpan stopGrace, CancellationToken cancel)
     {
         var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = vm.Host }, cancel);
-        await transaction.ExecuteAsync(Want, new { id = vm.Id, state, wanted, generation, restarts, graceSeconds = (int)grace.TotalSeconds }, cancel);
+        await transaction.ExecuteAsync(Order, new
+        {
+            id = vm.Id,
+            state = action.Via,
+            wanted = action.Wanted,
+            generation,
+            restart = action.Restarts,
+            operation = action.Operation,
+            graceSeconds = (int)stopGrace.TotalSeconds,
+        }, cancel);
+    }
+
+    /// <summary>Raises the host's generation and says what this VM should be.</summary>
+    public static async Task WantAsync(
+        this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, CancellationToken cancel)
+    {
+        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = vm.Host }, cancel);
+        await transaction.ExecuteAsync(Want, new { id = vm.Id, state, wanted, generation }, cancel);
     }
 }
