@@ -27,19 +27,21 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
         return subscription;
     }
 
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => RunAsync(stoppingToken);
+
     /// <summary>Listens until cancelled; reconnects by itself.</summary>
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken cancel)
     {
-        while (!stoppingToken.IsCancellationRequested)
+        while (!cancel.IsCancellationRequested)
         {
             try
             {
-                await ListenAsync(stoppingToken);
+                await ListenAsync(cancel);
             }
-            catch (Exception error) when (error is NpgsqlException or IOException or TimeoutException && !stoppingToken.IsCancellationRequested)
+            catch (Exception error) when (error is NpgsqlException or IOException or TimeoutException && !cancel.IsCancellationRequested)
             {
                 Log.Lost(log, error.Message);
-                await Task.Delay(RetryAfter, time, stoppingToken);
+                await Task.Delay(RetryAfter, time, cancel);
             }
         }
     }
