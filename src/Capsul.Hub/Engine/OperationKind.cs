@@ -43,7 +43,7 @@ public abstract class OperationKind
 
     /// <summary>The deadline passed while a step was waiting. The usual answer is to fail.</summary>
     public virtual Task<Next> OverdueAsync(StepContext context, CancellationToken cancel) =>
-        Task.FromResult<Next>(new Next.Fail(new Problem(ProblemKind.Unavailable, "It took too long and was given up.")));
+        Task.FromResult<Next>(new Next.Fail(new Problem(ProblemKind.Unavailable, "Timed out.")));
 
     /// <summary>An operator gives up on the host: end it in the database alone.</summary>
     public abstract Task ForceAsync(StepContext context, CancellationToken cancel);

@@ -65,7 +65,7 @@ public sealed class OperationHarnessTests
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("done");
         (await rows.CountAsync("usage_spans", $"vm = '{vm}'", Cancel)).ShouldBe(1);
-        (await rows.CountAsync("operation_events", $"message = 'It runs' AND operation = (SELECT max(id) FROM operations WHERE vm = '{vm}')", Cancel)).ShouldBeLessThanOrEqualTo(1);
+        (await rows.CountAsync("operation_events", $"message = 'Running' AND operation = (SELECT max(id) FROM operations WHERE vm = '{vm}')", Cancel)).ShouldBeLessThanOrEqualTo(1);
     }
 
     [Theory, MemberData(nameof(Kinds))]

@@ -1,21 +1,22 @@
 using Capsul.Hub.Database;
+using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Home;
 
-/// <summary>The first page: what this is, what it costs, how it goes.</summary>
+/// <summary>The landing page: what this is, what it costs, how it works.</summary>
 [Authorize(Policies.Public)]
 public sealed class HomePage(Db db) : PageModel
 {
-    public IReadOnlyList<HomeSql.Size> Sizes { get; private set; } = [];
+    public IReadOnlyList<SizeRow> Sizes { get; private set; } = [];
 
     public IReadOnlyList<string> Images { get; private set; } = [];
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<HomeSql.Size>(HomeSql.Sizes, null, cancel);
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
         Images = await db.ListAsync<string>(HomeSql.Images, null, cancel);
     }
 }

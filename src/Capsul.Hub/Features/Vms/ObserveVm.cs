@@ -16,12 +16,12 @@ public static class ObserveVm
     /// <summary>What a person reads when a phase is reached.</summary>
     static string Title(Phase phase) => phase switch
     {
-        Phase.Disk => "The disk is made",
-        Phase.Defined => "The machine is set up",
-        Phase.Started => "It was started",
-        Phase.Booting => "It boots",
+        Phase.Disk => "Disk created",
+        Phase.Defined => "VM configured",
+        Phase.Started => "Started",
+        Phase.Booting => "Booting",
         Phase.Ssh => "SSH answers",
-        Phase.Ready => "The host key was read over its console",
+        Phase.Ready => "Host key verified",
         Phase.None => "",
         _ => "",
     };

@@ -37,7 +37,7 @@ public abstract class PowerOperation(VmAction action) : OperationKind
     {
         var before = action.From[0];
         await context.Transaction.WantAsync(context.Vm, before, VmActions.WantedIn(before), cancel);
-        return new Next.Done("It was left as it was");
+        return new Next.Done("No changes made");
     }
 
     public override Task ForceAsync(StepContext context, CancellationToken cancel) => UndoAsync(context, cancel);
@@ -48,10 +48,10 @@ public abstract class PowerOperation(VmAction action) : OperationKind
         var vm = context.Vm;
         if (action.Wanted != "on" || !IsPowered(vm))
         {
-            var why = vm.Problem.Length > 0 ? vm.Problem : $"The host {vm.Host} did not do it in time.";
+            var why = vm.Problem.Length > 0 ? vm.Problem : $"Timed out: host {vm.Host} did not do it in time.";
             return new Next.Fail(new Problem(ProblemKind.Unavailable, why));
         }
         await context.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = action.End }, cancel);
-        return new Next.Done("It runs, but its SSH does not answer");
+        return new Next.Done("Running, but SSH does not answer");
     }
 }
