@@ -34,6 +34,7 @@ public sealed class Settings
         new("CAPSUL_DATABASE_USER", "capsul", "User."),
         new("CAPSUL_DATABASE_PASSWORD", null, "Password. It also replaces the one in CAPSUL_DATABASE, so that the string can be shown and the password not.", Secret: true),
         new("CAPSUL_DATABASE_TLS", "prefer", "disable, prefer, require, verify-ca or verify-full, as libpq's sslmode."),
+        new("CAPSUL_DATABASE_ROOT_CERTIFICATE", null, "File of the certificate authority that the server's certificate is checked against, for verify-ca and verify-full. Unset: those that this machine trusts."),
         new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
         new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
         new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is upgraded. Before a downgrade it always is."),
@@ -118,6 +119,7 @@ public sealed class Settings
     public string DatabaseName => Text("CAPSUL_DATABASE_NAME");
     public string DatabaseUser => Text("CAPSUL_DATABASE_USER");
     public string? DatabasePassword => Optional("CAPSUL_DATABASE_PASSWORD");
+    public string? DatabaseRootCertificate => Optional("CAPSUL_DATABASE_ROOT_CERTIFICATE");
     public string DatabaseTls => Text("CAPSUL_DATABASE_TLS");
 
     /// <summary>The database is somebody else's to run; else it is the private cluster.</summary>

@@ -1,5 +1,6 @@
 using System.Data;
 using System.Net;
+using System.Security.Authentication;
 using Capsul.Foundation;
 using Dapper;
 using Npgsql;
@@ -88,9 +89,18 @@ public sealed class Db : IAsyncDisposable
         }
     }
 
+    const string TlsAdvice = "Name the file of the authority that signed it in CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert), and for verify-full "
+        + "connect by the name that stands in the certificate.";
+
     /// <summary>What a person is told when the server cannot be reached, or refuses.</summary>
     public Problem Explain(Exception error) => new(ProblemKind.Unavailable, error switch
     {
+        NpgsqlException { InnerException: AuthenticationException inner } =>
+            $"PostgreSQL at {Address.Shown} did not show a certificate that is trusted here: {inner.Message.TrimEnd('.')}. {TlsAdvice}",
+        NpgsqlException { Message: var says } when says.Contains("SSL connection requested", StringComparison.Ordinal) =>
+            $"PostgreSQL at {Address.Shown} does not offer TLS, which CAPSUL_DATABASE_TLS (or sslmode) asks for.",
+        PostgresException { SqlState: PostgresErrorCodes.InvalidAuthorizationSpecification, MessageText: var says } when says.Contains("no encryption", StringComparison.Ordinal) =>
+            $"PostgreSQL at {Address.Shown} wants TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or verify-full.",
         PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused =>
             $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE.",
         PostgresException other => $"PostgreSQL at {Address.Shown} answered: {other.MessageText}.",

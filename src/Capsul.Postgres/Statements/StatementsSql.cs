@@ -15,6 +15,12 @@ static class StatementsSql
         SELECT pg_current_xact_id_if_assigned() IS NOT NULL
         """;
 
+    /// <summary>Rows that this transaction has written so far, in whatever table, temporary ones and the catalogs too.</summary>
+    public const string RowsWritten = """
+        -- StatementsSql.RowsWritten
+        SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_xact_all_tables
+        """;
+
     /// <summary>Scripts set search_path as they like, dumps to nothing; so the schema is named.</summary>
     public const string LogTable = """
         -- StatementsSql.LogTable
