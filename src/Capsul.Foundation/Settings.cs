@@ -39,7 +39,7 @@ public sealed class Settings
         new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
         new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is upgraded. Before a downgrade it always is."),
         new("CAPSUL_BACKUP_FOLDER", null, "Where backups go. Default: backups in the data folder."),
-        new("CAPSUL_BACKUP_SCHEDULE", null, "When the acting Hub takes a backup: a cron expression of five fields in UTC, such as 30 3 * * *. Unset: only when asked."),
+        new("CAPSUL_BACKUP_SCHEDULE", "30 3 * * *", "When the acting Hub takes a backup: a cron expression of five fields in UTC. off: only when asked."),
         new("CAPSUL_BACKUP_KEEP_DAYS", "30", "Scheduled backups older than this are deleted after the next one succeeded; at least two proved ones stay. 0: never deleted."),
         new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public key, or a gpg key id or address. Unset: not encrypted."),
         new("CAPSUL_OPERATOR_EMAIL", null, "Who gets a mail when an alert is raised. Unset: nobody; alerts show in capsul doctor and capsul hub status."),
@@ -127,7 +127,7 @@ public sealed class Settings
 
     public bool DumpBeforeUpgrade => Text("CAPSUL_DUMP_BEFORE_UPGRADE") == "on";
     public string BackupFolder => Optional("CAPSUL_BACKUP_FOLDER") ?? Path.Combine(Data, "backups");
-    public string? BackupSchedule => Optional("CAPSUL_BACKUP_SCHEDULE");
+    public string? BackupSchedule => Text("CAPSUL_BACKUP_SCHEDULE") is var schedule and not "off" ? schedule : null;
     public int BackupKeepDays => Number("CAPSUL_BACKUP_KEEP_DAYS");
     public string? BackupEncryptTo => Optional("CAPSUL_BACKUP_ENCRYPT_TO");
     public string? OperatorEmail => Optional("CAPSUL_OPERATOR_EMAIL");

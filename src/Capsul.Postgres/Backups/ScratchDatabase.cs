@@ -51,8 +51,10 @@ public sealed class ScratchDatabase : IAsyncDisposable
         await EmbeddedPostgres.DiscardAsync(own, cancel);
         try
         {
-            var (_, connection) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
-            return new ScratchDatabase(folder, DatabaseAddress.Of(connection), own, null);
+            var (server, _) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
+            // Whatever rights the restore of a dump needs, here they are.
+            var address = DatabaseAddress.Of(await server.AdministratorAsync(cancel)).For(ClusterSql.Database);
+            return new ScratchDatabase(folder, address, own, null);
         }
         catch
         {

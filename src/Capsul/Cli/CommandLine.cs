@@ -8,12 +8,15 @@ namespace Capsul.Cli;
 
 /// <summary>
 /// The command line: one file a verb. An expected refusal is one sentence on standard error and its exit code
-/// (<see cref="Problem.ExitCode"/>); anything else is a bug and shows its stack.
+/// (<see cref="Problem.ExitCode"/>); anything else is a bug, and is one sentence too.
 /// </summary>
 public static class CommandLine
 {
     /// <summary>What a clean stop may take: a Hub with a database to close.</summary>
     static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(60);
+
+    /// <summary>EX_SOFTWARE of sysexits.h.</summary>
+    const int Bug = 70;
 
     /// <summary>All verbs; also what the golden help is written from.</summary>
     public static RootCommand Make() => new("""
@@ -52,6 +55,27 @@ public static class CommandLine
         {
             return 130;
         }
+        catch (Exception error)
+        {
+            return await ReportBugAsync(error);
+        }
+    }
+
+    /// <summary>A person gets a sentence; the stack is for whoever mends it, in a file that only its owner may read.</summary>
+    static async Task<int> ReportBugAsync(Exception error)
+    {
+        var file = Path.Combine(Path.GetTempPath(), $"capsul-error-{Environment.ProcessId}.txt");
+        try
+        {
+            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.UTF8.GetBytes(error.ToString()), CancellationToken.None);
+        }
+        catch (Exception written) when (written is IOException or UnauthorizedAccessException)
+        {
+            file = "(could not be written)";
+        }
+        await Console.Error.WriteLineAsync(
+            $"capsul: This should not have happened, and is a bug: {error.GetType().Name}: {error.Message.ReplaceLineEndings(" ")} Please report it with this file: {file}");
+        return Bug;
     }
 
     /// <summary>What is wrong with the line that was typed. The parser's first complaint is often "a command is missing", where the next one says which word it did not know.</summary>
