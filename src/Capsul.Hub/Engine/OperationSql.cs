@@ -38,7 +38,7 @@ public static class OperationSql
     public const string Save = """
         -- OperationSql.Save
         UPDATE operations SET step = @step, status = @status, run_at = @runAt, attempt = @attempt, finished = @finished,
-            problem = @problem, detail = @detail, asked = CASE WHEN @status = 'undoing' AND asked = 'cancel' THEN NULL ELSE asked END
+            problem = @problem, detail = @detail
         WHERE id = @id
         """;
 
@@ -48,10 +48,11 @@ public static class OperationSql
         UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail WHERE id = @id AND finished IS NULL
         """;
 
-    /// <summary>Something happened to the VM: look again now. First statement of whoever goes on to lock the VM.</summary>
-    public const string Wake = """
-        -- OperationSql.Wake
-        UPDATE operations SET run_at = @now WHERE vm = @vm AND finished IS NULL RETURNING id
+    /// <summary>A step threw past its deadline: undo what there is.</summary>
+    public const string GiveUp = """
+        -- OperationSql.GiveUp
+        UPDATE operations SET status = 'undoing', attempt = 0, run_at = @now, problem = @problem, detail = @detail
+        WHERE id = @id AND status = 'running'
         """;
 
     /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
@@ -61,9 +62,14 @@ public static class OperationSql
         WHERE finished IS NULL AND vm = (SELECT id FROM vms WHERE id = @vm AND host = @host) RETURNING id
         """;
 
+    /// <summary>
+    /// Asks for an exit, or with null only for another try. Cancelling is for what is still running; it is remembered to the end, because
+    /// the end is then "cancelled" and not "failed".
+    /// </summary>
     public const string Ask = """
         -- OperationSql.Ask
-        UPDATE operations SET asked = @asked, run_at = @now WHERE id = @id AND finished IS NULL
+        UPDATE operations SET asked = coalesce(@asked, asked), run_at = @now
+        WHERE id = @id AND finished IS NULL AND (status = 'running' OR @asked IS DISTINCT FROM 'cancel')
         """;
 
     public const string AddEvent = """
@@ -71,15 +77,26 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
 
+    /// <summary>The same, unless the operation has that line.</summary>
+    public const string AddEventOnce = """
+        -- OperationSql.AddEventOnce
+        INSERT INTO operation_events (operation, at, step, message) SELECT @id, @now, @step, @message
+        WHERE NOT EXISTS (SELECT FROM operation_events WHERE operation = @id AND step = @step AND message = @message)
+        """;
+
+    /// <summary>Something that happened by itself, for the history: an operation that is done when it is written.</summary>
+    public const string Record = """
+        -- OperationSql.Record
+        WITH done AS (
+            INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at, finished)
+            VALUES (@kind, @vm, @email, '', 'done', @now, @now, @now, @now) RETURNING id)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @message FROM done
+        """;
+
     /// <summary>Wakes the pages that show a VM.</summary>
     public const string TellVm = """
         -- OperationSql.TellVm
         SELECT pg_notify('capsul_vms', @vm)
-        """;
-
-    public const string Find = $"""
-        -- OperationSql.Find
-        SELECT {Columns} FROM operations o WHERE o.id = @id
         """;
 
     /// <summary>The newest of a VM, finished or not.</summary>
@@ -91,6 +108,12 @@ public static class OperationSql
     public const string OpenOf = $"""
         -- OperationSql.OpenOf
         SELECT {Columns} FROM operations o WHERE o.vm = @vm AND o.finished IS NULL
+        """;
+
+    /// <summary>Locked, before the VM is: the runner locks the operation first and its VM after it.</summary>
+    public const string LockOpenOf = """
+        -- OperationSql.LockOpenOf
+        SELECT id FROM operations WHERE vm = @vm AND finished IS NULL FOR UPDATE
         """;
 
     public const string ListOpen = $"""

@@ -45,6 +45,11 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
             {
                 if (!cancel.IsCancellationRequested) Log.Lost(log, error.Message);
             }
+            catch (Exception error) when (!cancel.IsCancellationRequested)
+            {
+                // A bug; a process that only looked like a standby from here on would be worse than one that tries again.
+                Log.Failed(log, error);
+            }
             finally
             {
                 Interlocked.Exchange(ref epoch, 0);

@@ -4,9 +4,9 @@ using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
-using MailKit;
 using MailKit.Net.Smtp;
 using MailKit.Security;
+using MailKit;
 using Microsoft.Extensions.Logging;
 using MimeKit;
 using Npgsql;
@@ -20,8 +20,10 @@ namespace Capsul.Hub.Reconcilers;
 /// A mail may go out twice only if the Hub dies between the server's last word and the note of it; both copies then carry the same
 /// Message-Id. Without an SMTP server set, mails stay where they are.
 /// </summary>
-public sealed partial class MailSender(Db db, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
+public sealed partial class MailSender(Db db, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log) : IActingWork
 {
+    public string Name => "The mail sender";
+
     static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1), LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
 
     /// <summary>For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.</summary>

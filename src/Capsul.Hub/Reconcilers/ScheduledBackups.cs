@@ -12,8 +12,10 @@ namespace Capsul.Hub.Reconcilers;
 /// Takes backups by the clock. When the last one was due is read from the database, so a Hub that was down at the time makes up for
 /// it, once. One that failed is tried again an hour later, and has raised an alert meanwhile. Old ones are deleted after one succeeded.
 /// </summary>
-public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log)
+public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log) : IActingWork
 {
+    public string Name => "The backup schedule";
+
     static readonly TimeSpan RetryAfter = TimeSpan.FromHours(1);
 
     /// <summary>Longest sleep: clocks are set, and backups are asked for by hand.</summary>

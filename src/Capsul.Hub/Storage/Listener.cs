@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using Capsul.Foundation;
 using Capsul.Postgres;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 
@@ -9,7 +11,7 @@ namespace Capsul.Hub.Storage;
 /// One connection that LISTENs, shared by everything in this process that waits for a change in the database. A notification is a
 /// hint to look again, never the news itself; after a lost connection every waiter is woken, because hints may have been missed.
 /// </summary>
-public sealed partial class Listener(Db db, ILogger<Listener> log)
+public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener> log) : BackgroundService
 {
     /// <summary>Channels that the schema's triggers notify.</summary>
     public const string Operations = "capsul_operations", Hosts = "capsul_hosts", Vms = "capsul_vms", Mails = "capsul_mails";
@@ -20,10 +22,12 @@ public sealed partial class Listener(Db db, ILogger<Listener> log)
     /// <summary>Subscribes to a channel; <paramref name="payload"/> null means all of it. Dispose to end.</summary>
     public Subscription Subscribe(string channel, string? payload = null)
     {
-        var subscription = new Subscription(channel, payload, s => subscriptions.TryRemove(s, out _));
+        var subscription = new Subscription(channel, payload, time, s => subscriptions.TryRemove(s, out _));
         subscriptions[subscription] = 0;
         return subscription;
     }
+
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => RunAsync(stoppingToken);
 
     /// <summary>Listens until cancelled; reconnects by itself.</summary>
     public async Task RunAsync(CancellationToken cancel)
@@ -37,7 +41,7 @@ public sealed partial class Listener(Db db, ILogger<Listener> log)
             catch (Exception error) when (error is NpgsqlException or IOException or TimeoutException && !cancel.IsCancellationRequested)
             {
                 Log.Lost(log, error.Message);
-                await Task.Delay(RetryAfter, cancel);
+                await Task.Delay(RetryAfter, time, cancel);
             }
         }
     }
@@ -71,29 +75,19 @@ public sealed partial class Listener(Db db, ILogger<Listener> log)
 }
 
 /// <summary>A place to wait. Wakes that come while nobody waits are remembered as one.</summary>
-public sealed class Subscription(string channel, string? payload, Action<Subscription> end) : IDisposable
+public sealed class Subscription(string channel, string? payload, TimeProvider time, Action<Subscription> end) : IDisposable
 {
-    readonly SemaphoreSlim signal = new(0, 1);
+    readonly Signal signal = new();
 
     public string Channel { get; } = channel;
 
     public string? Payload { get; } = payload;
 
     /// <summary>Waits for the next wake, or for <paramref name="limit"/>; true when woken.</summary>
-    public Task<bool> WaitAsync(TimeSpan limit, CancellationToken cancel) => signal.WaitAsync(limit, cancel);
+    public Task<bool> WaitAsync(TimeSpan limit, CancellationToken cancel) => signal.WaitAsync(limit, time, cancel);
 
     /// <summary>Wakes the waiter.</summary>
-    public void Wake()
-    {
-        try
-        {
-            if (signal.CurrentCount == 0) signal.Release();
-        }
-        catch (SemaphoreFullException)
-        {
-            // Another wake came in between; one is enough.
-        }
-    }
+    public void Wake() => signal.Set();
 
     public void Dispose() => end(this);
 }

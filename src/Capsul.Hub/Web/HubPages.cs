@@ -30,7 +30,8 @@ public static partial class HubPages
 {
     public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings)
     {
-        services.AddRazorPages(pages => pages.RootDirectory = "/Features").AddApplicationPart(typeof(HubPages).Assembly);
+        services.AddRazorPages(pages => pages.RootDirectory = "/Features").AddApplicationPart(typeof(HubPages).Assembly)
+            .AddMvcOptions(mvc => mvc.Filters.Add<NoHandler>());
         services.AddRouting(routing => routing.LowercaseUrls = true);
         services.AddSingleton<Site>();
         services.AddSingleton<Sessions>();

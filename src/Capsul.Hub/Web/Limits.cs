@@ -1,7 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.RateLimiting;
-using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
 
 namespace Capsul.Hub.Web;
@@ -23,7 +22,7 @@ public static class Limits
 
     public static PartitionedRateLimiter<HttpContext> PerAddress() => PartitionedRateLimiter.Create<HttpContext, IPAddress>(context =>
         // The error page of a refused request must not be refused itself.
-        context.Features.Get<IStatusCodeReExecuteFeature>() is not null || context.Features.Get<IExceptionHandlerFeature>() is not null
+        Problems.IsExplaining(context)
             ? RateLimitPartition.GetNoLimiter(IPAddress.None)
             : RateLimitPartition.GetTokenBucketLimiter(Neighbourhood(context.Connection.RemoteIpAddress), _ => new TokenBucketRateLimiterOptions
             {

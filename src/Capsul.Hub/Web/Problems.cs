@@ -20,6 +20,9 @@ public static partial class Problems
     /// <summary>The answer to a request that is refused.</summary>
     public static IActionResult Page(Problem problem) => new Refusal(problem);
 
+    /// <summary>The answer to a request that is refused for what it is; the sentence is the one of its status.</summary>
+    public static IActionResult Status(int status) => new StatusCodeResult(status);
+
     /// <summary>The same for an endpoint that is not a page.</summary>
     public static IResult Result(HttpContext context, Problem problem)
     {
@@ -38,6 +41,10 @@ public static partial class Problems
     };
 
     public static int StatusOf(Exception error) => error is BadHttpRequestException bad ? bad.StatusCode : Of(error)?.HttpStatus ?? 500;
+
+    /// <summary>Whether the pipeline has come back with a refusal, for the page that explains it.</summary>
+    public static bool IsExplaining(HttpContext context) =>
+        context.Features.Get<IStatusCodeReExecuteFeature>() is not null || context.Features.Get<IExceptionHandlerFeature>() is not null;
 
     /// <summary>Title and sentence for a status that no handler explained.</summary>
     public static (string Title, string Sentence) Explain(int status) => status switch

@@ -49,7 +49,7 @@ static class OperationVerb
         (await database.Db.DecideAsync<long>(async transaction =>
         {
             if (await transaction.ExecuteAsync(OperationSql.Ask, new { id, asked, now = TimeProvider.System.GetUtcNow().UtcDateTime }, cancel) == 0)
-                return new Problem(ProblemKind.NotFound, $"There is no operation {id} in progress.");
+                return new Problem(ProblemKind.NotFound, $"There is no operation {id} in progress{(asked == "cancel" ? " that can still be cancelled" : "")}.");
             await transaction.AuditAsync("cli", $"operation_{asked ?? "retry"}", id.ToString(), "", cancel);
             return id;
         }, cancel)).OrThrow();

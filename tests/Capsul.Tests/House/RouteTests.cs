@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.RegularExpressions;
+using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
 using Capsul.Tests.Support;
 using Microsoft.AspNetCore.Authorization;
@@ -78,6 +79,38 @@ public sealed partial class RouteTests
     }
 
     [Fact]
+    public async Task Each_action_of_the_table_has_a_handler_and_no_other_name_has()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        using var owner = await hub.SignInAsync(Sample.Email, Cancel);
+        foreach (var handler in Handlers)
+        {
+            using var answer = await owner.PostAsync("/keys", $"{VmPage}?handler={handler}", Cancel);
+            answer.StatusCode.ShouldNotBe(HttpStatusCode.MethodNotAllowed, handler);
+        }
+        foreach (var path in (string[])[VmPage, VmPage + "?handler=explode", "/console", "/about-ssh"])
+        {
+            using var answer = await owner.PostAsync("/keys", path, Cancel);
+            answer.StatusCode.ShouldBe(HttpStatusCode.MethodNotAllowed, path);
+        }
+    }
+
+    [Theory]
+    [InlineData("/vms/capsul-running000"), InlineData("/console"), InlineData("/keys"), InlineData("/about-ssh"), InlineData("/")]
+    public async Task A_method_that_no_page_has_is_refused_and_is_no_fault_of_ours(string path)
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        using var owner = await hub.SignInAsync(Sample.Email, Cancel);
+        using var request = new HttpRequestMessage(HttpMethod.Trace, path);
+        using var answer = await owner.SendAsync(request, Cancel);
+        answer.StatusCode.ShouldBe(HttpStatusCode.MethodNotAllowed);
+    }
+
+    [Fact]
     public async Task Every_answer_carries_the_headers_that_guard_it()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
@@ -99,11 +132,16 @@ public sealed partial class RouteTests
     static IEnumerable<string> SignedInPaths(WebHub hub) => hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
         .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
         .Select(p => p.StartsWith("/vms/{id", StringComparison.Ordinal) ? Id().Replace(p, "capsul-running000") : Id().Replace(p, "1"))
-        .SelectMany(p => Verb().IsMatch(p) ? new[] { "start", "stop", "restart", "cancel" }.Select(v => Verb().Replace(p, v)) : [p])
+        .SelectMany(p => p == VmPage ? Handlers.Select(h => $"{p}?handler={h}").Prepend(p) : [p])
         .Select(p => p.Contains('{', StringComparison.Ordinal) ? throw new InvalidOperationException($"This test does not know what to put into {p}.") : p)
         .Distinct();
 
-    static bool IsReadOnly(string path) => path.EndsWith("/events", StringComparison.Ordinal) || path == "/vms/capsul-running000";
+    static bool IsReadOnly(string path) => path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage;
+
+    const string VmPage = "/vms/capsul-running000";
+
+    /// <summary>The named handlers on the page of a VM: the table's, and the way out of what is under way.</summary>
+    static IEnumerable<string> Handlers => VmActions.All.Where(a => !a.Destroys).Select(a => a.Name).Append("cancel");
 
     static string? Policy(RouteEndpoint route) => route.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy;
 
@@ -113,7 +151,4 @@ public sealed partial class RouteTests
 
     [GeneratedRegex(@"\{id[^}]*\}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Id();
-
-    [GeneratedRegex(@"\{verb.*\}$", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Verb();
 }

@@ -164,7 +164,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     MailSender Sender(int port, params (string Name, string? Value)[] changes) =>
         new(database.Db, Settings(port).With(changes), Listener(), time, NullLogger<MailSender>.Instance);
 
-    Listener Listener() => new(database.Db, NullLogger<Listener>.Instance);
+    Listener Listener() => new(database.Db, TimeProvider.System, NullLogger<Listener>.Instance);
 
     static Task UntilAsync(Func<bool> holds) => Until.TrueAsync("the mails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
 

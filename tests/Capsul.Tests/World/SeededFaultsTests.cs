@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Vms;
 using Capsul.Spoke.Hypervisor;
+using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
@@ -75,11 +76,11 @@ public sealed class SeededFaultsTests
         var (vm, email) = (vms[random.Next(vms.Count)], SimulatedWorld.Email);
         var outcome = random.Next(5) switch
         {
-            0 => await StopVm.RunAsync(world.Db, email, vm, world.Settings, TimeProvider.System, Cancel),
-            1 => await StartVm.RunAsync(world.Db, email, vm, TimeProvider.System, Cancel),
-            2 => await RestartVm.RunAsync(world.Db, email, vm, world.Settings, TimeProvider.System, Cancel),
-            3 => await Capsul.Hub.Features.Vms.Vms.CancelAsync(world.Db, email, vm, TimeProvider.System, Cancel),
-            _ => await DeleteVm.RunAsync(world.Db, email, vm, TimeProvider.System, Cancel),
+            0 => await ChangeVm.RunAsync(VmActions.Stop, world.Db, email, vm, world.Settings, TimeProvider.System, Cancel),
+            1 => await ChangeVm.RunAsync(VmActions.Start, world.Db, email, vm, world.Settings, TimeProvider.System, Cancel),
+            2 => await ChangeVm.RunAsync(VmActions.Restart, world.Db, email, vm, world.Settings, TimeProvider.System, Cancel),
+            3 => await CancelVm.RunAsync(world.Db, VmRows.AllKinds(), email, vm, TimeProvider.System, Cancel),
+            _ => await ChangeVm.RunAsync(VmActions.Delete, world.Db, email, vm, world.Settings, TimeProvider.System, Cancel),
         };
         outcome.Problem?.Kind.ShouldBeOneOf(ProblemKind.Conflict, ProblemKind.NotFound);
     }

@@ -63,8 +63,7 @@ public static partial class CreateVm
             var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
             if (Decide(input, facts) is { } problem) return problem;
             var (size, image) = (facts.Size!, facts.Image!);
-            var place = await transaction.FindAsync<PlaceRow>(VmSql.FindPlace, new { image = image.Id, memoryMb = size.MemoryMb }, cancel);
-            if (place is null)
+            if (await FindPlaceAsync(transaction, size, image, settings, cancel) is not { } place)
                 return new Problem(ProblemKind.NoCapacity, $"No host has room for a capsul of size {size.Id} right now. Try a smaller size, or come back later.");
             var id = NewId();
             await InsertAsync(transaction, id, email, input, size, image, place, now, cancel);
@@ -72,6 +71,21 @@ public static partial class CreateVm
             await transaction.AuditAsync(email, OperationName, id, $"{size.Id} {image.Id} on {place.Host}", cancel);
             return id;
         }, cancel);
+
+    /// <summary>A host with room, locked, so that the room stays until the VM's row is there.</summary>
+    static async Task<PlaceRow?> FindPlaceAsync(
+        NpgsqlTransaction transaction, SizeRow size, ImageRow image, Settings settings, CancellationToken cancel)
+    {
+        var needs = new { image = image.Id, size.MemoryMb, size.DiskGb, diskFactor = settings.DiskOvercommit };
+        foreach (var host in await transaction.ListAsync<string>(VmSql.Candidates, needs, cancel))
+        {
+            await transaction.FindAsync<string>(VmSql.LockHost, new { host }, cancel);
+            var place = await transaction.FindAsync<PlaceRow>(
+                VmSql.Place, new { host, needs.image, needs.MemoryMb, needs.DiskGb, needs.diskFactor }, cancel);
+            if (place is not null) return place;
+        }
+        return null;
+    }
 
     static async Task<Facts> LoadAsync(NpgsqlTransaction transaction, string email, Input input, Settings settings, DateTime now, CancellationToken cancel)
     {

@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -9,7 +10,7 @@ namespace Capsul.Hub.Features.Vms;
 
 /// <summary>Asks once more, because there is no way back.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class DeleteVmPage(Db db, TimeProvider time) : PageModel
+public sealed class DeleteVmPage(Db db, Settings settings, TimeProvider time) : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public string Id { get; set; } = "";
@@ -23,13 +24,16 @@ public sealed class DeleteVmPage(Db db, TimeProvider time) : PageModel
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
         var vm = await db.FindAsync<VmRow>(VmSql.Find, new { id = Id, email = Email }, cancel);
-        if (DeleteVm.Decide(vm) is { } problem)
+        if (VmActions.Delete.Decide(vm) is { } problem)
             return Problems.Page(problem);
         Vm = vm!;
         Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = Id, now = time.GetUtcNow().UtcDateTime }, cancel);
         return Page();
     }
 
-    public async Task<IActionResult> OnPostAsync(CancellationToken cancel) =>
-        (await DeleteVm.RunAsync(db, Email, Id, time, cancel)).Problem is { } problem ? Problems.Page(problem) : Redirect($"/vms/{Id}");
+    public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
+    {
+        var outcome = await ChangeVm.RunAsync(VmActions.Delete, db, Email, Id, settings, time, cancel);
+        return outcome.Problem is { } problem ? Problems.Page(problem) : Redirect($"/vms/{Id}");
+    }
 }

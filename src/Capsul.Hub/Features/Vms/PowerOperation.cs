@@ -5,73 +5,53 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Start, stop and restart: one step that waits for the power that was asked for. When it does not come, the wish is taken back, so
+/// Start, stop and restart: one step that waits for the power that was asked for. When it does not come, the order is taken back, so
 /// that the VM is again what it was, and its owner can ask again.
 /// </summary>
-public abstract class PowerOperation(string name, string title) : OperationKind
+public abstract class PowerOperation(VmAction action) : VmOperation
 {
     public const string Power = "power";
 
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10);
 
-    public override string Name => name;
+    public override string Name => action.Operation;
 
-    public override IReadOnlyList<(string Name, string Title)> Steps => [(Power, title)];
+    public override IReadOnlyList<(string Name, string Title)> Steps => [(Power, action.Says.Present)];
 
-    public override async Task<Next> RunAsync(StepContext context, CancellationToken cancel)
+    protected override async Task<Next> RunAsync(VmStep step, CancellationToken cancel)
     {
-        var vm = context.Vm;
+        var vm = step.Vm;
         if (vm.ProblemFinal)
             return new Next.Fail(new Problem(ProblemKind.Unavailable, vm.Problem));
-        if (!vm.Answered || !IsReached(vm))
+        if (!IsPowered(vm) || (action.Wanted == "on" && !vm.Ready))
             return new Next.Wait(LookAgain);
-        await context.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = EndState }, cancel);
-        return new Next.Done(EndState == "running" ? "It runs" : "It is off");
+        await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = action.End }, cancel);
+        return new Next.Done(action.Says.Done);
     }
 
-    protected abstract string EndState { get; }
+    /// <summary>The Spoke has answered, and says that it is done.</summary>
+    bool IsPowered(VmRow vm) => vm.Answered && vm.Observed == action.Wanted && vm.ObservedRestarts >= vm.Restarts;
 
-    /// <summary>State and wanted power to go back to.</summary>
-    protected abstract (string State, string Wanted) Before { get; }
-
-    protected abstract bool IsReached(VmRow vm);
-
-    public override async Task<Next> UndoAsync(StepContext context, CancellationToken cancel)
+    /// <summary>A restart that the Spoke has not carried out is no longer wanted: it must not come when the host is back.</summary>
+    protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
-        await context.Transaction.WantAsync(context.Vm, Before.State, Before.Wanted, 0, TimeSpan.Zero, cancel);
+        var before = action.From[0];
+        await step.Transaction.WantAsync(step.Vm, before, VmActions.WantedIn(before), cancel);
         return new Next.Done("It was left as it was");
     }
 
-    public override Task ForceAsync(StepContext context, CancellationToken cancel) => UndoAsync(context, cancel);
+    protected override Task ForceAsync(VmStep step, CancellationToken cancel) => UndoAsync(step, cancel);
 
     /// <summary>A guest that runs but whose SSH keeps silent does run: its owner may have closed the port.</summary>
-    public override async Task<Next> OverdueAsync(StepContext context, CancellationToken cancel)
+    protected override async Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel)
     {
-        var vm = context.Vm;
-        if (EndState != "running" || !vm.Answered || vm.Observed != "on" || vm.ObservedRestarts < vm.Restarts)
-            return new Next.Fail(new Problem(ProblemKind.Unavailable, vm.Problem.Length > 0 ? vm.Problem : $"The host {vm.Host} did not do it in time."));
-        await context.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = EndState }, cancel);
+        var vm = step.Vm;
+        if (action.Wanted != "on" || !IsPowered(vm))
+        {
+            var why = vm.Problem.Length > 0 ? vm.Problem : $"The host {vm.Host} did not do it in time.";
+            return new Next.Fail(new Problem(ProblemKind.Unavailable, why));
+        }
+        await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = action.End }, cancel);
         return new Next.Done("It runs, but its SSH does not answer");
     }
-}
-
-public sealed class StartVmOperation() : PowerOperation(StartVm.OperationName, "It starts until SSH answers")
-{
-    protected override string EndState => "running";
-    protected override (string State, string Wanted) Before => ("stopped", "off");
-    protected override bool IsReached(VmRow vm) => vm is { Observed: "on", Ready: true };
-}
-
-public sealed class StopVmOperation() : PowerOperation(StopVm.OperationName, "The guest shuts down")
-{
-    protected override string EndState => "stopped";
-    protected override (string State, string Wanted) Before => ("running", "on");
-    protected override bool IsReached(VmRow vm) => vm.Observed == "off";
-}
-
-public sealed class RestartVmOperation() : PowerOperation(RestartVm.OperationName, "The guest shuts down and starts again")
-{
-    protected override string EndState => "running";
-    protected override (string State, string Wanted) Before => ("running", "on");
-    protected override bool IsReached(VmRow vm) => vm is { Observed: "on", Ready: true } && vm.ObservedRestarts >= vm.Restarts;
 }

@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
@@ -10,7 +11,7 @@ namespace Capsul.Hub.Features.Vms;
 
 /// <summary>One VM: how to enter it, what is being done to it, what it costs, and what its owner may do now.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, TimeProvider time) : PageModel
+public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, Settings settings, TimeProvider time) : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public string Id { get; set; } = "";
@@ -52,13 +53,18 @@ public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, TimeProv
 
     public string KnownHost => Vm.SshPort == 22 ? Vm.SshHost : $"[{Vm.SshHost}]:{Vm.SshPort}";
 
+    /// <summary>What may be asked of it now.</summary>
+    public IEnumerable<VmAction> Actions => Busy || Vm.Deleted is not null ? [] : VmActions.In(Vm.State);
+
+    string Email => Actor.Of(HttpContext).Email;
+
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
-        var owned = new { id = Id, email = Actor.Of(HttpContext).Email };
+        var owned = new { id = Id, email = Email };
         // First of all, so that a change while the rest is read is told.
         Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.Version, owned, cancel));
         if (await db.FindAsync<VmRow>(VmSql.Find, owned, cancel) is not { } vm)
-            return Problems.Page(Vms.NotFound);
+            return Problems.Page(VmAction.NotFound);
         Vm = vm;
         ImageTitle = await db.FindAsync<string>(VmPageSql.ImageTitle, new { id = vm.Image }, cancel) ?? vm.Image;
         Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = vm.Id, now = Now }, cancel);
@@ -71,4 +77,18 @@ public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, TimeProv
         }
         return Page();
     }
+
+    public Task<IActionResult> OnPostStartAsync(CancellationToken cancel) => ChangeAsync(VmActions.Start, cancel);
+
+    public Task<IActionResult> OnPostRestartAsync(CancellationToken cancel) => ChangeAsync(VmActions.Restart, cancel);
+
+    public Task<IActionResult> OnPostStopAsync(CancellationToken cancel) => ChangeAsync(VmActions.Stop, cancel);
+
+    public async Task<IActionResult> OnPostCancelAsync(CancellationToken cancel) =>
+        After(await CancelVm.RunAsync(db, kinds, Email, Id, time, cancel));
+
+    async Task<IActionResult> ChangeAsync(VmAction action, CancellationToken cancel) =>
+        After(await ChangeVm.RunAsync(action, db, Email, Id, settings, time, cancel));
+
+    IActionResult After(Outcome<string> outcome) => outcome.Problem is { } problem ? Problems.Page(problem) : Redirect($"/vms/{Id}");
 }

@@ -41,7 +41,7 @@ public sealed class VmEvents(Db db, Listener listener, TimeProvider time, IHostA
         var email = Actor.Of(context).Email;
         using var changes = listener.Subscribe(Listener.Vms, id);
         if (await db.FindAsync<string>(sql, new { id, email }, cancel) is null)
-            return Problems.Result(context, Vms.NotFound);
+            return Problems.Result(context, VmAction.NotFound);
         var seen = context.Request.Headers["Last-Event-ID"].FirstOrDefault() ?? context.Request.Query["seen"].FirstOrDefault() ?? "";
         try
         {

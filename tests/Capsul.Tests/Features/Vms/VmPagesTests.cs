@@ -104,13 +104,13 @@ public sealed class VmPagesTests
         await Sample.FillVmsAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         const string vm = "/vms/capsul-running000";
-        (await visitor.PostAsync(vm, vm + "/stop", Cancel).ReadAsync(Cancel)).Page.ShouldContain("The guest shuts down");
-        var again = await visitor.PostAsync("/keys", vm + "/stop", Cancel).ReadAsync(Cancel);
+        (await visitor.PostAsync(vm, vm + "?handler=stop", Cancel).ReadAsync(Cancel)).Page.ShouldContain("The guest shuts down");
+        var again = await visitor.PostAsync("/keys", vm + "?handler=stop", Cancel).ReadAsync(Cancel);
         again.Status.ShouldBe(409);
-        again.Page.ShouldContain("Only a running capsul can be stopped");
-        (await visitor.PostAsync("/keys", "/vms/capsul-stopped000/start", Cancel).ReadAsync(Cancel)).Page.ShouldContain("It starts until SSH answers");
-        (await visitor.PostAsync("/keys", "/vms/capsul-silent0000/restart", Cancel).ReadAsync(Cancel)).Page.ShouldContain("starts again");
-        (await visitor.PostAsync("/keys", "/vms/capsul-creating00/cancel", Cancel).ReadAsync(Cancel)).Page.ShouldContain("It is being cancelled");
+        again.Page.ShouldContain("already stopping");
+        (await visitor.PostAsync("/keys", "/vms/capsul-stopped000?handler=start", Cancel).ReadAsync(Cancel)).Page.ShouldContain("It starts until SSH answers");
+        (await visitor.PostAsync("/keys", "/vms/capsul-silent0000?handler=restart", Cancel).ReadAsync(Cancel)).Page.ShouldContain("starts again");
+        (await visitor.PostAsync("/keys", "/vms/capsul-creating00?handler=cancel", Cancel).ReadAsync(Cancel)).Page.ShouldContain("It is being cancelled");
     }
 
     [Fact]
@@ -123,7 +123,7 @@ public sealed class VmPagesTests
         (await visitor.ReadAsync("/vms/capsul-running000/delete", Cancel)).ShouldContain("Delete this capsul?");
         (await visitor.PostAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel)).Page.ShouldContain("Machine, disk and address are removed");
         (await hub.Db.FindAsync<bool>("SELECT bool_or(upper_inf(span)) FROM usage_spans WHERE vm = 'capsul-running000'", null, Cancel)).ShouldBeFalse();
-        (await visitor.GetAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel)).Page.ShouldContain("already being deleted");
+        (await visitor.GetAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel)).Page.ShouldContain("already deleting");
     }
 
     [Fact]

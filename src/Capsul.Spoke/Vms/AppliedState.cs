@@ -1,7 +1,7 @@
 using System.Text.Json;
 using Capsul.Foundation;
 
-namespace Capsul.Spoke.Link;
+namespace Capsul.Spoke.Vms;
 
 /// <summary>The highest (epoch, generation) that was taken in, in <c>spoke/applied.json</c>. A Spoke never goes backwards.</summary>
 public sealed class AppliedState(string folder)

@@ -9,15 +9,15 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Spoke.Vms;
 
-/// <summary>One VM's keeper over a hypervisor that misbehaves.</summary>
-public sealed class VmKeeperTests : IAsyncLifetime
+/// <summary>One VM's reconciler over a hypervisor that misbehaves.</summary>
+public sealed class VmReconcilerTests : IAsyncLifetime
 {
-    const string Id = "capsul-keeper0000";
+    const string Id = "capsul-reconcile0";
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
 
     readonly Settings settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
     {
-        ["CAPSUL_DATA"] = TestFolder.Make("keeper"),
+        ["CAPSUL_DATA"] = TestFolder.Make("reconciler"),
         ["CAPSUL_RELAY_PORTS"] = "31600-31699",
     });
 
@@ -26,6 +26,7 @@ public sealed class VmKeeperTests : IAsyncLifetime
     readonly List<Task> running = [];
     Simulated hypervisor = null!;
     VmRecords records = null!;
+    Relays relays = null!;
     Image image = null!;
 
     public async ValueTask InitializeAsync()
@@ -37,14 +38,16 @@ public sealed class VmKeeperTests : IAsyncLifetime
         image = await images.AddAsync(new Image("tiny", "Tiny", "", "capsul", 1, 128), files, CancellationToken.None);
         hypervisor = new Simulated(settings, images, TimeProvider.System) { BootTime = TimeSpan.FromMilliseconds(50) };
         await hypervisor.PrepareAsync(CancellationToken.None);
-        records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"));
+        records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), NullLogger.Instance);
         records.LoadAll();
+        relays = new Relays(settings, hypervisor, NullLogger.Instance);
     }
 
     public async ValueTask DisposeAsync()
     {
         await stop.CancelAsync();
         await Task.WhenAll(running).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await relays.DisposeAsync();
         await hypervisor.DisposeAsync();
         stop.Dispose();
     }
@@ -54,7 +57,7 @@ public sealed class VmKeeperTests : IAsyncLifetime
         Id = Id,
         Power = power,
         Generation = generation,
-        Name = "kept",
+        Name = "looked-after",
         Vcpus = 1,
         MemoryMb = 128,
         DiskGb = 1,
@@ -65,11 +68,11 @@ public sealed class VmKeeperTests : IAsyncLifetime
         SshKeys = { "ssh-ed25519 AAAA" },
     };
 
-    VmKeeper Start(VmRecord? record = null)
+    VmReconciler Start(VmRecord? record = null)
     {
-        var keeper = new VmKeeper(record ?? new VmRecord(Wanted(Power.On, 1), 0, 0, 0, []), hypervisor, records, settings, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
-        running.Add(keeper.RunAsync(stop.Token));
-        return keeper;
+        var reconciler = new VmReconciler(record ?? VmRecord.New(1, Wanted(Power.On, 1)), hypervisor, records, relays, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
+        running.Add(Task.Run(() => reconciler.RunAsync(stop.Token)));
+        return reconciler;
     }
 
     Task AwaitAsync(string what, Func<VmReport, bool> last) => Until.TrueAsync(what, Limit, () => Task.FromResult(!reports.IsEmpty && last(reports.Last())));
@@ -101,12 +104,12 @@ public sealed class VmKeeperTests : IAsyncLifetime
     [InlineData(Verb.MakeDisk)]
     [InlineData(Verb.Define)]
     [InlineData(Verb.Start)]
-    public async Task What_cannot_be_done_is_said_once_for_good_and_a_new_wish_is_heard(Verb verb)
+    public async Task What_cannot_be_done_is_reported_as_final_and_a_newer_wanted_state_is_heard(Verb verb)
     {
         hypervisor.Inject(verb, new Fault(FaultKind.FailFinal, Message: "The disk is broken."));
-        var keeper = Start();
+        var reconciler = Start();
         await AwaitAsync("it has given up", r => r is { ProblemFinal: true, Problem: "The disk is broken." });
-        await keeper.WantAsync(Wanted(Power.Gone, 2), TestContext.Current.CancellationToken);
+        reconciler.Want(1, Wanted(Power.Gone, 2)).ShouldBeTrue();
         await AwaitAsync("nothing is left", r => r is { Power: Power.Gone, Generation: 2 });
         (await hypervisor.ListAsync(TestContext.Current.CancellationToken)).ShouldBeEmpty();
         records.LoadAll().ShouldBeEmpty();
@@ -118,10 +121,10 @@ public sealed class VmKeeperTests : IAsyncLifetime
     [InlineData(Verb.Remove, FaultKind.LoseAnswer)]
     public async Task A_removal_that_misbehaves_once_is_done_again(Verb verb, FaultKind kind)
     {
-        var keeper = Start();
+        var reconciler = Start();
         await AwaitReadyAsync();
         hypervisor.Inject(verb, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
-        await keeper.WantAsync(Wanted(Power.Gone, 2), TestContext.Current.CancellationToken);
+        reconciler.Want(1, Wanted(Power.Gone, 2)).ShouldBeTrue();
         await AwaitAsync("nothing is left", r => r.Power == Power.Gone);
         (await hypervisor.ListAsync(TestContext.Current.CancellationToken)).ShouldBeEmpty();
     }
@@ -132,19 +135,19 @@ public sealed class VmKeeperTests : IAsyncLifetime
     [InlineData(FaultKind.LoseAnswer)]
     public async Task A_stop_that_misbehaves_once_is_done_again(FaultKind kind)
     {
-        var keeper = Start();
+        var reconciler = Start();
         await AwaitReadyAsync();
         hypervisor.Inject(Verb.Shutdown, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
         var off = Wanted(Power.Off, 2);
         off.StopGraceSeconds = 30;
-        await keeper.WantAsync(off, TestContext.Current.CancellationToken);
+        reconciler.Want(1, off).ShouldBeTrue();
         await AwaitAsync("it is off", r => r is { Power: Power.Off, Generation: 2, Problem: "" });
     }
 
     [Fact]
-    public async Task A_keeper_that_finds_it_running_completes_the_start_once()
+    public async Task A_reconciler_that_finds_it_running_completes_the_start_once()
     {
-        var spec = new VmRecord(Wanted(Power.On, 1), 0, 0, 0, []).Spec;
+        var spec = VmRecord.New(1, Wanted(Power.On, 1)).Spec;
         await hypervisor.MakeDiskAsync(spec, TestContext.Current.CancellationToken);
         await hypervisor.DefineAsync(spec, TestContext.Current.CancellationToken);
         await hypervisor.StartAsync(spec, TestContext.Current.CancellationToken);

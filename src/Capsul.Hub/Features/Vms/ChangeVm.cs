@@ -1,0 +1,28 @@
+using Capsul.Foundation;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
+
+namespace Capsul.Hub.Features.Vms;
+
+/// <summary>Asks for an action of the table: a locked load, its decision, the wanted state, an operation, an audit line.</summary>
+public static class ChangeVm
+{
+    public static Task<Outcome<string>> RunAsync(
+        VmAction action, Db db, string email, string id, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        db.DecideAsync<string>(async transaction =>
+        {
+            var now = time.GetUtcNow().UtcDateTime;
+            // The order of all locks: operation, VM, host.
+            await transaction.FindAsync<long?>(OperationSql.LockOpenOf, new { vm = id }, cancel);
+            var vm = await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email }, cancel);
+            if (action.Decide(vm) is { } problem) return problem;
+            await transaction.OrderAsync(vm!, action, settings.StopGrace, cancel);
+            if (action.Wanted == "gone") await transaction.ExecuteAsync(VmSql.CloseUsage, new { id, now }, cancel);
+            await transaction.StartOperationAsync(action.Operation, id, email, PowerOperation.Power,
+                action.Wanted == "gone" ? "Accepted; nothing more is charged" : "Accepted",
+                now, action.Deadline(settings.StopGrace), cancel);
+            await transaction.AuditAsync(email, action.Operation, id, "", cancel);
+            return id;
+        }, cancel);
+}

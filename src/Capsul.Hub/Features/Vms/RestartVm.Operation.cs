@@ -1,0 +1,3 @@
+namespace Capsul.Hub.Features.Vms;
+
+public sealed class RestartVmOperation() : PowerOperation(VmActions.Restart);

@@ -1,0 +1,92 @@
+using Capsul.Foundation;
+
+namespace Capsul.Hub.Features.Vms;
+
+/// <summary>
+/// One thing that an owner may ask of a VM that is there. Decision, operation, page, buttons, routes and tests read it from here.
+/// </summary>
+/// <param name="Name">The handler on the VM's page, and, with <c>_vm</c>, the operation and its audit line.</param>
+/// <param name="From">The states in which it may be asked for. Undo goes back to the first.</param>
+/// <param name="Via">The state while it is under way.</param>
+/// <param name="Wanted">What the Spoke is told: on, off or gone.</param>
+/// <param name="End">The state in the end.</param>
+/// <param name="Button">What its button says.</param>
+public sealed record VmAction(string Name, IReadOnlyList<string> From, string Via, string Wanted, string End, string Button)
+{
+    public static readonly Problem NotFound = new(ProblemKind.NotFound, "There is no such capsul.");
+
+    /// <summary>Name of the operation kind; never changes.</summary>
+    public string Operation => Name + "_vm";
+
+    /// <summary>What a person reads while it is under way, and when it is done.</summary>
+    public required (string Present, string Done) Says { get; init; }
+
+    /// <summary>A power cycle: the Spoke carries it out once for each order.</summary>
+    public bool Restarts { get; init; }
+
+    /// <summary>Whether the guest is given time to shut down, which the deadline allows for.</summary>
+    public bool ShutsDown { get; init; }
+
+    /// <summary>What the rest may take; past this the operation is overdue.</summary>
+    public required TimeSpan Limit { get; init; }
+
+    /// <summary>Loses data: a page asks once more.</summary>
+    public bool Destroys { get; init; }
+
+    /// <summary>The action that the page suggests: its button stands out.</summary>
+    public bool Primary { get; init; }
+
+    public TimeSpan Deadline(TimeSpan stopGrace) => ShutsDown ? stopGrace + Limit : Limit;
+
+    /// <summary>The refusal, or null.</summary>
+    public Problem? Decide(VmRow? vm) => vm switch
+    {
+        null or { Deleted: not null } => NotFound,
+        _ when From.Contains(vm.State, StringComparer.Ordinal) => null,
+        _ when vm.State == Via => new(ProblemKind.Conflict, $"This capsul is already {Via}."),
+        { State: "creating" } => new(ProblemKind.Conflict, "This capsul is still being created. Cancel that first."),
+        _ => new(ProblemKind.Conflict, $"This capsul is {vm.State}. Only a {string.Join(" or ", From)} capsul can {Name}."),
+    };
+}
+
+/// <summary>The table of actions, in the order of their buttons.</summary>
+public static class VmActions
+{
+    public static readonly VmAction Start = new("start", ["stopped"], "starting", "on", "running", "Start")
+    {
+        Says = ("It starts until SSH answers", "It runs"),
+        Limit = TimeSpan.FromMinutes(5),
+        Primary = true,
+    };
+
+    public static readonly VmAction Restart = new("restart", ["running"], "restarting", "on", "running", "Restart")
+    {
+        Says = ("The guest shuts down and starts again", "It runs"),
+        Limit = TimeSpan.FromMinutes(5),
+        ShutsDown = true,
+        Restarts = true,
+    };
+
+    public static readonly VmAction Stop = new("stop", ["running"], "stopping", "off", "stopped", "Stop")
+    {
+        Says = ("The guest shuts down", "It is off"),
+        Limit = TimeSpan.FromMinutes(2),
+        ShutsDown = true,
+    };
+
+    /// <summary>Past its limit an operator sees it as overdue; it goes on trying.</summary>
+    public static readonly VmAction Delete = new("delete", ["running", "stopped"], "deleting", "gone", "deleted", "Delete")
+    {
+        Says = ("Machine, disk and address are removed", "It is gone"),
+        Limit = TimeSpan.FromMinutes(5),
+        Destroys = true,
+    };
+
+    public static readonly IReadOnlyList<VmAction> All = [Start, Restart, Stop, Delete];
+
+    /// <summary>What may be asked of a VM in this state.</summary>
+    public static IEnumerable<VmAction> In(string state) => All.Where(a => a.From.Contains(state, StringComparer.Ordinal));
+
+    /// <summary>What the Spoke is told in a state of rest.</summary>
+    public static string WantedIn(string state) => state == "running" ? "on" : "off";
+}
