@@ -13,7 +13,11 @@ namespace Capsul.Postgres.Backups;
 public sealed class ScratchDatabase : IAsyncDisposable
 {
     /// <summary>It is thrown away: nothing of it need survive a crash, and loading goes without a log.</summary>
-    static readonly string[] ForLoading = ["wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off", "max_wal_size = '4GB'"];
+    public static IReadOnlyList<string> ForLoading { get; } =
+    [
+        "wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off",
+        "max_wal_size = '4GB'",
+    ];
 
     /// <summary>How one that is made beside the real one is called.</summary>
     public const string NamePrefix = "capsul_scratch_";

@@ -21,11 +21,8 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
     /// <summary>A statement has run; it may have given a name to another.</summary>
     public void Hear(string statement) => names.Hear(statement);
 
-    public async Task FindTableAsync(CancellationToken cancel)
-    {
-        await using var command = new NpgsqlCommand(StatementsSql.LogTable, connection);
-        table = await command.ExecuteScalarAsync(cancel) as long?;
-    }
+    /// <summary>Says where the lines go.</summary>
+    public void Begin(long? number) => table = number;
 
     public async Task WriteAsync(string statement, long? rows, bool inTransaction, CancellationToken cancel)
     {

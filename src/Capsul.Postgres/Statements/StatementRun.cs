@@ -64,7 +64,7 @@ public sealed partial class StatementRun : IAsyncDisposable
     {
         try
         {
-            var connection = await db.OpenAloneAsync("capsul sql", cancel, parts =>
+            var connection = await db.OpenBareAsync("capsul sql", cancel, parts =>
             {
                 // Every value comes as text, so that no type has to be known; and asking for them takes a while.
 #pragma warning disable CS0618 // The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
@@ -89,18 +89,15 @@ public sealed partial class StatementRun : IAsyncDisposable
     async Task PrepareAsync(CancellationToken cancel)
     {
         await RefusePoolerAsync(cancel);
-        await using var command = Command(StatementsSql.PrepareSession,
-            ((long)options.Timeout.TotalMilliseconds).ToString(CultureInfo.InvariantCulture), options.ReadOnly ? "on" : "off");
-        await command.ExecuteNonQueryAsync(cancel);
-        if (!options.ReadOnly) await log.FindTableAsync(cancel);
+        var table = await AskAsync(StatementsSql.PrepareSession((long)options.Timeout.TotalMilliseconds, options.ReadOnly), cancel);
+        if (!options.ReadOnly && table is not null) log.Begin(long.Parse(table, CultureInfo.InvariantCulture));
     }
 
     /// <summary>What is set for a session would stay on a connection that others share.</summary>
     async Task RefusePoolerAsync(CancellationToken cancel)
     {
-        await using var command = Command(PoolerSql.ServerPid);
         // Without a pooler the session has the number that was said when the connection began.
-        if (await command.ExecuteScalarAsync(cancel) is int pid && pid == connection.ProcessID) return;
+        if (await AskAsync(PoolerSql.ServerPid, cancel) == connection.ProcessID.ToString(CultureInfo.InvariantCulture)) return;
         if (await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
     }
 
@@ -187,7 +184,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         try
         {
             if (ended.IsCancellationRequested) return;
-            await using var other = await db.OpenAloneAsync("capsul sql, cancelling", ended);
+            await using var other = await db.OpenBareAsync("capsul sql, cancelling", ended);
             while (true)
             {
                 await using var command = new NpgsqlCommand(StatementsSql.CancelBackend, other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };

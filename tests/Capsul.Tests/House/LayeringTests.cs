@@ -29,14 +29,13 @@ public sealed partial class LayeringTests
         ["Web"] = ["Storage"],
         ["Features"] = ["Storage", "Leadership", "Engine", "Web"],
         ["Link"] = ["Storage", "Leadership", "Features"],
-        ["Reconcilers"] = ["Storage", "Leadership", "Features"],
+        ["Reconcilers"] = ["Storage", "Leadership", "Engine", "Features"],
     };
 
     /// <summary>What does not hold yet. Nothing is added here; what is mended is taken out.</summary>
     static readonly string[] NotYet =
     [
-        "Engine/OperationKind.cs uses Features", "Engine/Runner.cs uses Features", "Web/HubPages.cs uses Features",
-        "Web/HubPages.cs uses Reconcilers", "Web/SessionCookie.cs uses Features",
+        "Web/HubPages.cs uses Features", "Web/HubPages.cs uses Reconcilers", "Web/SessionCookie.cs uses Features",
     ];
 
     [Fact]
