@@ -4,7 +4,6 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Vms;
-using Capsul.Hub.Reconcilers;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;

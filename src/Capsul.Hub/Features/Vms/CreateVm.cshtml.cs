@@ -5,12 +5,13 @@ using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.DataProtection;
-using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.Mvc;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;

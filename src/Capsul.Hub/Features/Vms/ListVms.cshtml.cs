@@ -1,4 +1,3 @@
-using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
