@@ -6,7 +6,7 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>What a statement without rows prints, compared with what psql prints for the same statements in the same run.</summary>
 public sealed class TagTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     const string Statements = """
         CREATE TABLE a (id int PRIMARY KEY, b text); CREATE TEMP TABLE tt (x int); CREATE UNLOGGED TABLE ul (x int); CREATE TABLE IF NOT EXISTS ul (x int);
