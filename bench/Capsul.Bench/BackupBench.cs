@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Backups;
-using Capsul.Hub.Database.Migrations;
+using Capsul.Postgres;
+using Capsul.Postgres.Backups;
+using Capsul.Postgres.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 

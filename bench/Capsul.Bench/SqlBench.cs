@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 

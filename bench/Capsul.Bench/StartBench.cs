@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Bench;

@@ -55,20 +55,51 @@ public sealed class DataFolder : IDisposable
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(path))))[..8];
 
     /// <summary>Writes a small file so that after a crash there is the old one or the new one, never half of it.</summary>
-    public static async Task WriteWholeAsync(string file, byte[] content, CancellationToken cancel, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
+    public static async Task WriteWholeAsync(
+        string file, byte[] content, CancellationToken cancel, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
     {
-        var temporary = file + ".new";
-        await using (var stream = new FileStream(temporary, new FileStreamOptions
+        var (stream, temporary) = OpenNew(file, mode);
+        try
         {
-            Mode = FileMode.Create,
-            Access = FileAccess.Write,
-            UnixCreateMode = mode,
-        }))
-        {
-            await stream.WriteAsync(content, cancel);
-            stream.Flush(flushToDisk: true);
+            await using (stream)
+            {
+                await stream.WriteAsync(content, cancel);
+                stream.Flush(flushToDisk: true);
+            }
+            File.Move(temporary, file, overwrite: true);
         }
-        File.Move(temporary, file, overwrite: true);
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
+    }
+
+    /// <summary>The same, for small files that are written under a lock.</summary>
+    public static void WriteWhole(string file, ReadOnlySpan<byte> content, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
+    {
+        var (stream, temporary) = OpenNew(file, mode);
+        try
+        {
+            using (stream)
+            {
+                stream.Write(content);
+                stream.Flush(flushToDisk: true);
+            }
+            File.Move(temporary, file, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
+    }
+
+    /// <summary>A name of its own beside the file: two writers at once leave one whole file, whoever comes last.</summary>
+    static (FileStream Stream, string Name) OpenNew(string file, UnixFileMode mode)
+    {
+        var temporary = $"{file}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.new";
+        return (new FileStream(temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = mode }), temporary);
     }
 
     public void Dispose() => held.Dispose();

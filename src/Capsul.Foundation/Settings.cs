@@ -53,12 +53,14 @@ public sealed class Settings
         new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender of mails."),
         new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
         new("CAPSUL_MAX_VMS", "10", "How many VMs one account may have at a time."),
+        new("CAPSUL_DISK_OVERCOMMIT", "2", "How much disk VMs may be promised on a host, as a multiple of its file system's size: their disks are thin and grow as they are filled. 1: never more than there is."),
         new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged."),
         new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is turned off."),
         new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no VMs at all; for trying the pages)."),
         new("CAPSUL_LIBVIRT", "private", "private: Capsul starts a libvirtd of its own in its own network namespace. Or a libvirt URI such as qemu:///system."),
         new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
         new("CAPSUL_RELAY_ADDRESS", "127.0.0.1", "Address on which the Spoke relays a port to each VM's SSH."),
+        new("CAPSUL_SSH_HOST", null, "Name or address under which people reach those ports; it is part of the ssh command that they copy. Default: CAPSUL_RELAY_ADDRESS. Required when that is 0.0.0.0 or ::."),
         new("CAPSUL_RELAY_PORTS", "22000-22999", "Ports for that relay, first-last."),
         new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
         new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Memory of the host that VMs never get, MiB."),
@@ -143,12 +145,14 @@ public sealed class Settings
     public string MailFrom => Text("CAPSUL_MAIL_FROM");
     public string SupportEmail => Text("CAPSUL_SUPPORT_EMAIL");
     public int MaxVms => Number("CAPSUL_MAX_VMS");
+    public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
     public TimeSpan CreateDeadline => TimeSpan.FromSeconds(Number("CAPSUL_CREATE_DEADLINE_SECONDS"));
     public TimeSpan StopGrace => TimeSpan.FromSeconds(Number("CAPSUL_STOP_GRACE_SECONDS"));
     public bool Simulated => Text("CAPSUL_HYPERVISOR") == "simulated";
     public string Libvirt => Text("CAPSUL_LIBVIRT");
     public IPNetwork VmNetwork => IPNetwork.Parse(Text("CAPSUL_VM_NETWORK"));
     public IPAddress RelayAddress => IPAddress.Parse(Text("CAPSUL_RELAY_ADDRESS"));
+    public string SshHost => Optional("CAPSUL_SSH_HOST") ?? RelayAddress.ToString();
     public (int First, int Last) RelayPorts => ParsePorts(Text("CAPSUL_RELAY_PORTS"))!.Value;
     public string Images => Optional("CAPSUL_IMAGES") ?? Path.Combine(Data, "images");
     public int MemoryReserveMb => Number("CAPSUL_MEMORY_RESERVE_MB");
@@ -252,17 +256,25 @@ public sealed class Settings
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
         InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);
+        Must("CAPSUL_DISK_OVERCOMMIT", decimal.TryParse(Text("CAPSUL_DISK_OVERCOMMIT"), NumberStyles.AllowDecimalPoint,
+            CultureInfo.InvariantCulture, out var factor) && factor is >= 1 and <= 100, "a number from 1 to 100");
         InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
         InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
         InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);
         Must("CAPSUL_VM_NETWORK", IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
             "an IPv4 network of size /16 to /29, such as 10.77.0.0/24");
+        Must("CAPSUL_SSH_HOST", IsReachableName(SshHost), "a DNS name or an IP address that people can reach, such as ssh.example.org");
         Must("CAPSUL_RELAY_PORTS", ParsePorts(Text("CAPSUL_RELAY_PORTS")) is not null, "two ports, such as 22000-22999");
         if (Optional("CAPSUL_BASE_URL") is { } url)
             Must("CAPSUL_BASE_URL", Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https", "an http or https address");
         if (SecretKey is { } key)
             Must("CAPSUL_SECRET_KEY", Convert.TryFromBase64String(key, new byte[key.Length], out var count) && count == 32, "32 bytes in base64");
     }
+
+    /// <summary>Something that ssh can be given: neither "any address" nor anything that a shell or ssh would take for more than a name.</summary>
+    static bool IsReachableName(string text) => IPAddress.TryParse(text, out var address)
+        ? !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.IPv6Any)
+        : Uri.CheckHostName(text) == UriHostNameType.Dns && text[0] != '-';
 
     void OneOf(string name, params string[] allowed) => Must(name, allowed.Contains(Text(name), StringComparer.Ordinal), string.Join(" or ", allowed));
 
@@ -272,7 +284,7 @@ public sealed class Settings
     void Must(string name, bool holds, string what)
     {
         if (holds) return;
-        var shown = All.First(s => s.Name == name).Secret ? "its value" : $"\"{Text(name)}\"";
+        var shown = All.First(s => s.Name == name).Secret ? "its value" : $"\"{Optional(name) ?? All.First(s => s.Name == name).Default ?? SshHost}\"";
         throw new ProblemException(ProblemKind.Invalid, $"{name} must be {what}; {shown} is not.");
     }
 

@@ -1,12 +1,13 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -28,14 +29,13 @@ public sealed partial class HubProgram : IAsyncDisposable
     readonly DataFolder folder;
     readonly EmbeddedPostgres? postgres;
     readonly WebApplication app;
-    readonly CancellationTokenSource stop = new();
-    readonly Task background;
+    readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Settings settings;
 
     HubProgram(DataFolder folder, EmbeddedPostgres? postgres, WebApplication app, Settings settings)
     {
         (this.folder, this.postgres, this.app, this.settings) = (folder, postgres, app, settings);
-        background = WorkAsync(stop.Token);
+        app.Lifetime.ApplicationStopped.Register(() => ended.TrySetResult());
     }
 
     public Db Db => app.Services.GetRequiredService<Db>();
@@ -73,7 +73,7 @@ public sealed partial class HubProgram : IAsyncDisposable
             await PrepareAsync(db, settings, log, cancel);
             var ring = new KeyRing(db, await SecretKeyAsync(settings, cancel));
             var authority = await Authority.OpenAsync(ring, time, cancel);
-            var app = Build(settings, time, configureLogs, db, ring, authority);
+            var app = Build(settings, time, configureLogs, db, ring, authority, postgres);
             await StartWebAsync(app, settings, cancel);
             return new HubProgram(folder, postgres, app, settings);
         }
@@ -118,7 +118,9 @@ public sealed partial class HubProgram : IAsyncDisposable
         return Convert.FromBase64String((await File.ReadAllTextAsync(file, cancel)).Trim());
     }
 
-    static WebApplication Build(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring, Authority authority)
+    static WebApplication Build(
+        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring, Authority authority,
+        EmbeddedPostgres? postgres)
     {
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
         {
@@ -145,9 +147,9 @@ public sealed partial class HubProgram : IAsyncDisposable
         });
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
-        services.AddSingleton<Listener>().AddSingleton<Seat>().AddSingleton<Runner>().AddSingleton<HostHealth>().AddSingleton<ScheduledBackups>().AddSingleton<LinkEndpoint>();
-        services.AddSingleton<OperationKind, CreateVmOperation>().AddSingleton<OperationKind, DeleteVmOperation>()
-            .AddSingleton<OperationKind, StartVmOperation>().AddSingleton<OperationKind, StopVmOperation>().AddSingleton<OperationKind, RestartVmOperation>();
+        services.AddSingleton<LinkEndpoint>();
+        services.AddBackgroundWork().AddVmOperations();
+        if (postgres is not null) services.AddHostedService(_ => new ClusterKeeper(postgres));
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
         services.AddHubPages(settings);
         var app = builder.Build();
@@ -208,31 +210,11 @@ public sealed partial class HubProgram : IAsyncDisposable
         }
     }
 
-    async Task WorkAsync(CancellationToken cancel)
-    {
-        var listener = Services.GetRequiredService<Listener>();
-        var listening = listener.RunAsync(cancel);
-        var keeping = postgres?.KeepRunningAsync(cancel) ?? Task.CompletedTask;
-        await Seat.RunAsync(ActAsync, cancel);
-        await Task.WhenAll(listening, keeping);
-    }
+    /// <summary>Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.</summary>
+    public Task Ended => ended.Task;
 
-    /// <summary>All that only the acting Hub does. When one part ends with an error, all end, and the seat is taken anew.</summary>
-    async Task ActAsync(long epoch, CancellationToken cancel)
-    {
-        using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        Task[] parts =
-        [
-            Services.GetRequiredService<Runner>().RunAsync(epoch, all.Token),
-            Services.GetRequiredService<HostHealth>().RunAsync(epoch, all.Token),
-            Services.GetRequiredService<MailSender>().RunAsync(epoch, all.Token),
-            Services.GetRequiredService<ScheduledBackups>().RunAsync(epoch, all.Token),
-        ];
-        var first = await Task.WhenAny(parts);
-        await all.CancelAsync();
-        await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await first;
-    }
+    /// <summary>The host is this machine: what it has of images is the operator's own, and is offered.</summary>
+    public Task MarkLocalAsync(string host, CancellationToken cancel) => Db.ExecuteAsync(HostSql.MarkLocal, new { id = host }, cancel);
 
     /// <summary>A join token for a host, for this Hub's own link.</summary>
     public Task<Outcome<JoinToken>> InviteAsync(string actor, string host, CancellationToken cancel) => InviteHost.RunAsync(
@@ -242,13 +224,10 @@ public sealed partial class HubProgram : IAsyncDisposable
     /// <summary>Stops cleanly: pages first, then the work, then the private cluster.</summary>
     public async ValueTask DisposeAsync()
     {
-        await stop.CancelAsync();
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
         await app.StopAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await background.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await app.DisposeAsync();
         if (postgres is not null) await postgres.StopAsync(CancellationToken.None);
         folder.Dispose();
-        stop.Dispose();
     }
 }

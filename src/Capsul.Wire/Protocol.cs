@@ -3,8 +3,11 @@ namespace Capsul.Wire;
 /// <summary>Numbers that both ends must agree on.</summary>
 public static class Protocol
 {
-    /// <summary>Version of the link. One apart works, more is refused with a sentence.</summary>
-    public const int Version = 1;
+    /// <summary>
+    /// Version of the link. One apart works, more is refused with a sentence. 2: reports name the epoch that they answer, and say
+    /// that a guest stopped itself.
+    /// </summary>
+    public const int Version = 2;
 
     /// <summary>How often a Spoke says that it is there.</summary>
     public const int HeartbeatSeconds = 5;

@@ -1,5 +1,4 @@
 using Capsul.Foundation;
-using Capsul.Hub.Features.Vms;
 using Npgsql;
 
 namespace Capsul.Hub.Engine;
@@ -10,23 +9,23 @@ public abstract record Next
     /// <summary>On to another step, at once. With a line for the person who waits.</summary>
     public sealed record GoTo(string Step, string? Message = null) : Next;
 
-    /// <summary>Look again when the VM changes, at the latest after <paramref name="For"/>.</summary>
+    /// <summary>Look again when the subject changes, at the latest after <paramref name="For"/>.</summary>
     public sealed record Wait(TimeSpan For) : Next;
 
-    /// <summary>The end, as wished.</summary>
+    /// <summary>The end, as wanted.</summary>
     public sealed record Done(string Message) : Next;
 
     /// <summary>It cannot be done: undo, then end as failed.</summary>
     public sealed record Fail(Problem Problem) : Next;
 }
 
-/// <summary>What a step may look at and write: the operation and its VM, both locked, in one transaction that fences by epoch.</summary>
-public sealed record StepContext(OperationRow Operation, VmRow Vm, NpgsqlTransaction Transaction, DateTime Now);
+/// <summary>What a step may look at and write: the operation, locked, in one transaction that fences by epoch.</summary>
+public sealed record StepContext(OperationRow Operation, NpgsqlTransaction Transaction, DateTime Now);
 
 /// <summary>
 /// A kind of operation: named steps, each a transaction of its own. A step only reads and writes PostgreSQL: it says what should be
-/// (a VM's wanted state) and waits until the Spoke reports it, so that running a step twice, or dying in the middle of it, changes
-/// nothing. Undo is written the same way and is retried until it ends.
+/// (a VM's wanted state) and waits until that is reported, so that running a step twice, or dying in the middle of it, changes
+/// nothing. Undo is written the same way and is retried until it ends. A kind loads its own subject.
 /// </summary>
 public abstract class OperationKind
 {
@@ -50,4 +49,7 @@ public abstract class OperationKind
 
     /// <summary>Whether its owner may cancel it.</summary>
     public virtual bool Cancellable => false;
+
+    /// <summary>There is no way back, so it goes on past its deadline; an operator may force it.</summary>
+    public virtual bool GoesOn => false;
 }

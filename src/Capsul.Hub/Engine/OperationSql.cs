@@ -1,4 +1,4 @@
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Engine;
@@ -48,10 +48,11 @@ public static class OperationSql
         UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail WHERE id = @id AND finished IS NULL
         """;
 
-    /// <summary>Something happened to the VM: look again now. First statement of whoever goes on to lock the VM.</summary>
-    public const string Wake = """
-        -- OperationSql.Wake
-        UPDATE operations SET run_at = @now WHERE vm = @vm AND finished IS NULL RETURNING id
+    /// <summary>A step threw past its deadline: undo what there is.</summary>
+    public const string GiveUp = """
+        -- OperationSql.GiveUp
+        UPDATE operations SET status = 'undoing', attempt = 0, run_at = @now, problem = @problem, detail = @detail
+        WHERE id = @id AND status = 'running'
         """;
 
     /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
@@ -76,15 +77,26 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
 
+    /// <summary>The same, unless the operation has that line.</summary>
+    public const string AddEventOnce = """
+        -- OperationSql.AddEventOnce
+        INSERT INTO operation_events (operation, at, step, message) SELECT @id, @now, @step, @message
+        WHERE NOT EXISTS (SELECT FROM operation_events WHERE operation = @id AND step = @step AND message = @message)
+        """;
+
+    /// <summary>Something that happened by itself, for the history: an operation that is done when it is written.</summary>
+    public const string Record = """
+        -- OperationSql.Record
+        WITH done AS (
+            INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at, finished)
+            VALUES (@kind, @vm, @email, '', 'done', @now, @now, @now, @now) RETURNING id)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @message FROM done
+        """;
+
     /// <summary>Wakes the pages that show a VM.</summary>
     public const string TellVm = """
         -- OperationSql.TellVm
         SELECT pg_notify('capsul_vms', @vm)
-        """;
-
-    public const string Find = $"""
-        -- OperationSql.Find
-        SELECT {Columns} FROM operations o WHERE o.id = @id
         """;
 
     /// <summary>The newest of a VM, finished or not.</summary>
@@ -96,6 +108,12 @@ public static class OperationSql
     public const string OpenOf = $"""
         -- OperationSql.OpenOf
         SELECT {Columns} FROM operations o WHERE o.vm = @vm AND o.finished IS NULL
+        """;
+
+    /// <summary>Locked, before the VM is: the runner locks the operation first and its VM after it.</summary>
+    public const string LockOpenOf = """
+        -- OperationSql.LockOpenOf
+        SELECT id FROM operations WHERE vm = @vm AND finished IS NULL FOR UPDATE
         """;
 
     public const string ListOpen = $"""

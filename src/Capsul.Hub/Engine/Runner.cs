@@ -1,6 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 
@@ -10,15 +11,20 @@ namespace Capsul.Hub.Engine;
 /// Runs operations: takes one that is due, runs one step in one transaction, writes what comes next, commits. The row lock is the
 /// lease: it holds exactly as long as the transaction and goes with the process or the connection. Every transaction begins by
 /// checking the epoch, so that a Hub that has lost the seat writes nothing. A step that throws is tried again with a growing pause
-/// (1 s doubling to 1 min); its deadline ends it.
+/// (1 s doubling to 1 min) until its deadline, and is then undone; an undo that throws is tried again for ever, and an operator may force
+/// its end.
 /// </summary>
 public sealed partial class Runner(Db db, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
+    : IActingWork
 {
     /// <summary>Steps that run at the same time.</summary>
     const int Workers = 4;
     static readonly TimeSpan LongestSleep = TimeSpan.FromSeconds(30);
     static readonly TimeSpan LongestPause = TimeSpan.FromMinutes(1);
+    const string InternalError = "An internal error kept this from finishing in time.";
     readonly Dictionary<string, OperationKind> byName = kinds.ToDictionary(k => k.Name, StringComparer.Ordinal);
+
+    public string Name => "The runner of operations";
 
     public IReadOnlyCollection<OperationKind> Kinds => byName.Values;
 
@@ -59,18 +65,25 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         catch (Exception error) when (operation is not null && error is not SeatLostException && !cancel.IsCancellationRequested)
         {
             Log.StepThrew(log, operation.Kind, operation.Id, operation.Step, error);
-            var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, operation.Attempt), LongestPause.TotalSeconds));
-            await db.ActAsync(epoch, OperationSql.Postpone, new { id = operation.Id, runAt = Now() + pause, detail = error.ToString() }, cancel);
+            await PostponeAsync(operation, error, epoch, cancel);
             return true;
         }
+    }
+
+    Task PostponeAsync(OperationRow operation, Exception error, long epoch, CancellationToken cancel)
+    {
+        var now = Now();
+        if (operation.Status == "running" && now >= operation.DeadlineAt && !byName[operation.Kind].GoesOn)
+            return db.ActAsync(epoch, OperationSql.GiveUp, new { id = operation.Id, now, problem = InternalError, detail = error.ToString() }, cancel);
+        var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, operation.Attempt), LongestPause.TotalSeconds));
+        var runAt = now + Until(operation, pause, operation.Status == "undoing", now);
+        return db.ActAsync(epoch, OperationSql.Postpone, new { id = operation.Id, runAt, detail = error.ToString() }, cancel);
     }
 
     async Task StepAsync(OperationRow operation, NpgsqlTransaction transaction, CancellationToken cancel)
     {
         var kind = byName[operation.Kind];
-        var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = operation.Vm }, cancel)
-            ?? throw new InvalidOperationException($"Operation {operation.Id} has no VM {operation.Vm}.");
-        var context = new StepContext(operation, vm, transaction, Now());
+        var context = new StepContext(operation, transaction, Now());
         if (operation.Asked == "force")
         {
             await kind.ForceAsync(context, cancel);
@@ -127,15 +140,15 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         }, cancel);
         if (message is not null)
             await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);
-        // Pages listen to the VM, not to the operation.
-        await context.Transaction.ExecuteAsync(OperationSql.TellVm, new { vm = context.Vm.Id }, cancel);
+        // Pages listen to the subject, not to the operation.
+        await context.Transaction.ExecuteAsync(OperationSql.TellVm, new { vm = context.Operation.Vm }, cancel);
     }
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;
 
     static partial class Log
     {
-        [LoggerMessage(210, LogLevel.Error, "Operation {Kind} {Id}: step {Step} threw; it is tried again")]
+        [LoggerMessage(210, LogLevel.Error, "Operation {Kind} {Id}: step {Step} failed; retrying")]
         public static partial void StepThrew(ILogger log, string kind, long id, string step, Exception error);
     }
 }

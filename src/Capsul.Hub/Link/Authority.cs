@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Hub.Storage;
 
 namespace Capsul.Hub.Link;
 

@@ -1,9 +1,10 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Google.Protobuf;
 using Grpc.Core;
@@ -16,17 +17,47 @@ namespace Capsul.Hub.Link;
 /// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one that the
 /// database has for its host: a certificate that was replaced or revoked is nobody's, whoever signed it.
 /// </summary>
-public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Authority authority, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
+public sealed partial class LinkEndpoint(
+    Db db, Listener listener, Seat seat, Authority authority, Settings settings, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
-    static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10);
-    readonly ConcurrentDictionary<string, CancellationTokenSource> lines = new(StringComparer.Ordinal);
+    static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
+    readonly ConcurrentDictionary<string, OpenLine> lines = new(StringComparer.Ordinal);
+
+    /// <summary>A line that another one for the same host, on another thread, may end at any time, also when it has just ended by itself.</summary>
+    sealed class OpenLine : IDisposable
+    {
+        readonly CancellationTokenSource ended;
+
+        public OpenLine(CancellationToken call)
+        {
+            ended = CancellationTokenSource.CreateLinkedTokenSource(call);
+            Token = ended.Token;
+        }
+
+        public CancellationToken Token { get; }
+
+        public async Task EndAsync()
+        {
+            try
+            {
+                await ended.CancelAsync();
+            }
+            catch (ObjectDisposedException)
+            {
+                // It ended by itself a moment ago.
+            }
+        }
+
+        public void Dispose() => ended.Dispose();
+    }
 
     public override Task<AuthorityReply> Authority(AuthorityRequest request, ServerCallContext context) =>
         Task.FromResult(new AuthorityReply { Certificate = ByteString.CopyFrom(authority.Certificate) });
 
     public override async Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
     {
-        CheckProtocol((int)request.Protocol);
+        Intake.CheckProtocol(request.Protocol);
+        Intake.CheckJoin(request);
         var joined = await db.DecideAsync<JoinReply>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;
@@ -40,6 +71,7 @@ public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Au
 
     public override async Task<JoinReply> Renew(RenewRequest request, ServerCallContext context)
     {
+        Intake.CheckRenew(request);
         var host = await AuthenticateAsync(context);
         var renewed = await db.DecideAsync<JoinReply>(
             async transaction => await SignAsync(transaction, HostSql.Renew, host, request.CertificateRequest, context.CancellationToken), context.CancellationToken);
@@ -59,18 +91,18 @@ public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Au
     {
         var host = await AuthenticateAsync(context);
         var epoch = seat.Epoch;
-        if (epoch == 0) throw new RpcException(new Status(StatusCode.Unavailable, "This Hub is on standby."));
-        using var line = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken);
+        if (epoch == 0) throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
+        using var line = new OpenLine(context.CancellationToken);
         // A second line for a host means that the first is dead and nobody noticed.
-        if (lines.TryGetValue(host, out var old)) await old.CancelAsync();
+        if (lines.TryGetValue(host, out var old)) await old.EndAsync();
         lines[host] = line;
         try
         {
             var hello = await ReadHelloAsync(requestStream, line.Token);
-            var spoke = new SpokeLine(host, epoch, db, listener, time, log);
+            var spoke = new SpokeLine(host, epoch, db, listener, settings, time, log);
             await spoke.GreetAsync(hello, line.Token);
-            Log.Connected(log, host, hello.Version);
-            await Task.WhenAny(spoke.RunAsync(requestStream, responseStream, line.Token), SeatLostAsync(epoch, line)).Unwrap();
+            Log.Connected(log, host, Intake.Check(hello).Version);
+            await RunAsync(spoke.RunAsync(requestStream, responseStream, line.Token), SeatLostAsync(epoch, line.Token), line);
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
@@ -78,15 +110,26 @@ public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Au
         }
         catch (SeatLostException)
         {
-            throw new RpcException(new Status(StatusCode.Unavailable, "Another Hub has the seat."));
+            throw NotActing;
         }
         finally
         {
-            if (lines.TryRemove(new KeyValuePair<string, CancellationTokenSource>(host, line)))
+            if (lines.TryRemove(new KeyValuePair<string, OpenLine>(host, line)))
                 await SetOfflineAsync(host, epoch);
             Log.Disconnected(log, host);
         }
     }
+
+    /// <summary>Whichever ends first ends the other; both have ended when this returns.</summary>
+    static async Task RunAsync(Task carrying, Task seatLost, OpenLine line)
+    {
+        var first = await Task.WhenAny(carrying, seatLost);
+        await line.EndAsync();
+        await Task.WhenAll(carrying, seatLost).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await first;
+    }
+
+    static RpcException NotActing => new(new Status(StatusCode.Unavailable, "Another Hub is active."));
 
     /// <summary>Not when another Hub acts by now: the host may be talking to that one.</summary>
     async Task SetOfflineAsync(string host, long epoch)
@@ -101,26 +144,24 @@ public sealed partial class LinkEndpoint(Db db, Listener listener, Seat seat, Au
         }
     }
 
-    async Task SeatLostAsync(long epoch, CancellationTokenSource line)
+    async Task SeatLostAsync(long epoch, CancellationToken cancel)
     {
         while (seat.Epoch == epoch)
-            await Task.Delay(TimeSpan.FromMilliseconds(500), time, line.Token);
-        await line.CancelAsync();
+            await Task.Delay(SeatPoll, time, cancel);
+        throw NotActing;
     }
 
     static async Task<Hello> ReadHelloAsync(IAsyncStreamReader<SpokeMessage> up, CancellationToken cancel)
     {
-        if (!await up.MoveNext(cancel).WaitAsync(HelloLimit, cancel) || up.Current.Hello is not { Facts.Network: not null } hello)
-            throw new RpcException(new Status(StatusCode.InvalidArgument, "The first message must be a hello with facts."));
-        CheckProtocol((int)hello.Protocol);
-        return hello;
-    }
-
-    static void CheckProtocol(int version)
-    {
-        if (Math.Abs(version - Protocol.Version) > 1)
-            throw new RpcException(new Status(StatusCode.FailedPrecondition,
-                $"This Spoke speaks version {version} of the link and the Hub version {Protocol.Version}; they may be one apart. Upgrade the older of the two."));
+        try
+        {
+            if (await up.MoveNext(cancel).WaitAsync(HelloLimit, cancel) && up.Current.Hello is { } hello) return hello;
+        }
+        catch (TimeoutException)
+        {
+            throw new RpcException(new Status(StatusCode.DeadlineExceeded, "The Spoke did not say hello in time."));
+        }
+        throw new RpcException(new Status(StatusCode.InvalidArgument, "The first message must be a hello with facts."));
     }
 
     async Task<string> AuthenticateAsync(ServerCallContext context)

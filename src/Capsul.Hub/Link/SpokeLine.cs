@@ -1,10 +1,11 @@
 using System.Net;
-using System.Net.NetworkInformation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
+using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
@@ -17,12 +18,15 @@ namespace Capsul.Hub.Link;
 /// sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke does, when another line for the same host
 /// takes over, or when the seat is lost; the Spoke dials again.
 /// </summary>
-public sealed partial class SpokeLine(string host, long epoch, Db db, Listener listener, TimeProvider time, ILogger log)
+public sealed partial class SpokeLine(string host, long epoch, Db db, Listener listener, Settings settings, TimeProvider time, ILogger log)
 {
     /// <summary>Longest silence between two looks at the generation, in case a notification was lost.</summary>
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(15);
 
+    /// <summary>The highest generation that was sent; -1 before the first message.</summary>
     long sent = -1;
+    /// <summary>A Spoke of version 1 does not say which epoch it answers.</summary>
+    bool saysEpoch = true;
 
     public async Task RunAsync(IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down, CancellationToken cancel)
     {
@@ -36,88 +40,108 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     }
 
     /// <summary>Takes in the hello: what the host can carry, its images, its addresses.</summary>
-    public Task GreetAsync(Hello hello, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    public async Task GreetAsync(Hello hello, CancellationToken cancel)
     {
-        await transaction.HoldSeatAsync(epoch, cancel);
-        var facts = hello.Facts;
-        await transaction.ExecuteAsync(HostSql.SaveFacts, new
+        var facts = Intake.Check(hello);
+        saysEpoch = hello.Protocol >= 2;
+        await db.InTransactionAsync(async transaction =>
         {
-            id = host,
-            now = Now(),
-            version = hello.Version,
-            hypervisor = facts.Hypervisor,
-            cpus = facts.Cpus,
-            memoryMb = facts.MemoryMb,
-            diskFreeMb = facts.DiskFreeMb,
+            await transaction.HoldSeatAsync(epoch, cancel);
+            var isLocal = await transaction.FindAsync<bool?>(HostSql.SaveFacts, new
+            {
+                id = host,
+                now = Now(),
+                version = facts.Version,
+                hypervisor = facts.Hypervisor,
+                cpus = facts.Cpus,
+                memoryMb = facts.MemoryMb,
+                diskFreeMb = facts.DiskFreeMb,
+                diskMb = facts.DiskMb,
+                maxVms = facts.MaxVms,
+            }, cancel);
+            if (isLocal is null) throw Revoked();
+            await PutImagesAsync(transaction, facts.Images, isLocal.Value, cancel);
+            await PutAddressesAsync(transaction, facts.Addresses, cancel);
+            return true;
         }, cancel);
-        foreach (var image in facts.Images)
-        {
-            await transaction.ExecuteAsync(ImageSql.Put, new
-            { id = image.Id, title = image.Title, loginUser = image.LoginUser, minDiskGb = image.MinDiskGb, minMemoryMb = image.MinMemoryMb }, cancel);
-            await transaction.ExecuteAsync(ImageSql.PutOfHost, new { host, image = image.Id, sha256 = image.Sha256 }, cancel);
-        }
-        await transaction.ExecuteAsync(ImageSql.ClearOfHost, new { host, images = facts.Images.Select(i => i.Id).ToArray() }, cancel);
-        await PutAddressesAsync(transaction, facts.Network, cancel);
-        return 0;
-    }, cancel);
+    }
 
-    async Task PutAddressesAsync(NpgsqlTransaction transaction, NetworkFacts network, CancellationToken cancel)
+    async Task PutImagesAsync(NpgsqlTransaction transaction, IReadOnlyList<HostImageRow> images, bool isLocal, CancellationToken cancel)
     {
-        var addresses = Addresses.Between(IPAddress.Parse(network.First), IPAddress.Parse(network.Last)).Select(a => a.ToString()).ToArray();
+        foreach (var i in images)
+        {
+            await transaction.ExecuteAsync(
+                ImageSql.PutOfHost, new { host, i.Id, i.Sha256, i.Title, i.LoginUser, i.MinDiskGb, i.MinMemoryMb }, cancel);
+            if (isLocal) await transaction.ExecuteAsync(ImageSql.Offer, new { id = i.Id, host }, cancel);
+        }
+        await transaction.ExecuteAsync(ImageSql.ClearOfHost, new { host, images = images.Select(i => i.Id).ToArray() }, cancel);
+    }
+
+    async Task PutAddressesAsync(NpgsqlTransaction transaction, IReadOnlyList<IPAddress> all, CancellationToken cancel)
+    {
+        var addresses = all.Select(a => a.ToString()).ToArray();
         if (await transaction.FindAsync<int>(AddressSql.Count, new { host, addresses }, cancel) != addresses.Length)
-            await transaction.ExecuteAsync(AddressSql.Put, new { host, addresses, macs = addresses.Select(Addresses.Mac).ToArray() }, cancel);
+            await transaction.ExecuteAsync(AddressSql.Put, new { host, addresses, macs = all.Select(Ipv4.Mac).ToArray() }, cancel);
         await transaction.ExecuteAsync(AddressSql.Drop, new { host, addresses }, cancel);
     }
 
     async Task ReadAsync(IAsyncStreamReader<SpokeMessage> up, CancellationToken cancel)
     {
-        while (await up.MoveNext(cancel))
+        while (await up.MoveNext(cancel)) await TakeInAsync(up.Current, cancel);
+    }
+
+    /// <summary>Takes in one message.</summary>
+    /// <exception cref="RpcException">The line must end: the message is malformed, or the host was revoked or must begin anew.</exception>
+    public async Task TakeInAsync(SpokeMessage message, CancellationToken cancel)
+    {
+        switch (message.BodyCase)
         {
-            switch (up.Current.BodyCase)
-            {
-                case SpokeMessage.BodyOneofCase.Inventory:
-                    foreach (var vm in up.Current.Inventory.Vms) await TakeInAsync(vm, cancel);
-                    break;
-                case SpokeMessage.BodyOneofCase.Vm:
-                    await TakeInAsync(up.Current.Vm, cancel);
-                    break;
-                case SpokeMessage.BodyOneofCase.Heartbeat:
-                    await TakeInAsync(up.Current.Heartbeat, cancel);
-                    break;
-                case SpokeMessage.BodyOneofCase.Hello:
-                    await GreetAsync(up.Current.Hello, cancel);
-                    break;
-                case SpokeMessage.BodyOneofCase.None:
-                    break;
-                default:
-                    throw new RpcException(new Status(StatusCode.InvalidArgument, "unknown message"));
-            }
+            case SpokeMessage.BodyOneofCase.Inventory:
+                foreach (var vm in Intake.Check(message.Inventory)) await TakeInAsync(vm, cancel);
+                break;
+            case SpokeMessage.BodyOneofCase.Vm:
+                await TakeInAsync(Intake.Check(message.Vm), cancel);
+                break;
+            case SpokeMessage.BodyOneofCase.Heartbeat:
+                await TakeInAsync(Intake.Check(message.Heartbeat), cancel);
+                break;
+            case SpokeMessage.BodyOneofCase.Hello:
+                await GreetAsync(message.Hello, cancel);
+                break;
+            case SpokeMessage.BodyOneofCase.None:
+                break;
+            default:
+                throw new RpcException(new Status(StatusCode.InvalidArgument, "The Hub does not know this message."));
         }
     }
 
-    async Task TakeInAsync(VmReport report, CancellationToken cancel)
+    async Task TakeInAsync(VmObservation report, CancellationToken cancel)
     {
+        // What answers an older epoch may count other generations; the answer to what this epoch sends follows.
+        if (!saysEpoch) report = report with { Epoch = epoch };
         var known = await db.InTransactionAsync(async transaction =>
         {
             await transaction.HoldSeatAsync(epoch, cancel);
-            return await ObserveVm.RunAsync(transaction, host, report, Now(), cancel);
+            return await ObserveVm.RunAsync(transaction, host, report, epoch, settings, time, cancel);
         }, cancel);
         if (known is null && report.Power != Power.Gone) Log.Stranger(log, host, report.Id);
     }
 
-    async Task TakeInAsync(Heartbeat heartbeat, CancellationToken cancel)
+    async Task TakeInAsync(HeartbeatRow heartbeat, CancellationToken cancel)
     {
         var wasOnline = await db.InTransactionAsync(async transaction =>
         {
             await transaction.HoldSeatAsync(epoch, cancel);
             return await transaction.FindAsync<bool?>(HostSql.Heartbeat, new
-            { id = host, now = Now(), answers = heartbeat.HypervisorAnswers, diskFreeMb = heartbeat.DiskFreeMb, problem = heartbeat.Problem }, cancel);
+            { id = host, now = Now(), answers = heartbeat.Answers, diskFreeMb = heartbeat.DiskFreeMb, problem = heartbeat.Problem }, cancel);
         }, cancel);
-        if (wasOnline is null) throw new RpcException(new Status(StatusCode.PermissionDenied, "This host was revoked."));
+        if (wasOnline is null) throw Revoked();
         // What it holds may have been forgotten in between (HostHealth), and it only reports what changes: the next line begins with everything.
-        if (wasOnline == false && heartbeat.HypervisorAnswers)
-            throw new RpcException(new Status(StatusCode.Unavailable, "It was not heard of for a while and must say anew what is there."));
+        if (wasOnline == false && heartbeat.Answers)
+            throw new RpcException(new Status(StatusCode.Unavailable, "The host was offline and must resend its inventory."));
     }
+
+    static RpcException Revoked() => new(new Status(StatusCode.PermissionDenied, "This host was revoked."));
 
     async Task WriteAsync(IServerStreamWriter<HubMessage> down, CancellationToken cancel)
     {
@@ -125,23 +149,23 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         await down.WriteAsync(new HubMessage { Welcome = new Welcome { HostId = host, Epoch = epoch, HeartbeatSeconds = Protocol.HeartbeatSeconds } }, cancel);
         while (true)
         {
-            await SendWantedAsync(down, cancel);
+            if (await ChangesAsync(cancel) is { } wanted) await down.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
             await changed.WaitAsync(LookAgain, cancel);
         }
     }
 
-    async Task SendWantedAsync(IServerStreamWriter<HubMessage> down, CancellationToken cancel)
+    /// <summary>What changed of what should be since the last time; null when nothing did.</summary>
+    public async Task<Wanted?> ChangesAsync(CancellationToken cancel)
     {
         // Generation first, then the rows: a change in between is in the rows already and is sent once more with the next generation.
-        var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel)
-            ?? throw new RpcException(new Status(StatusCode.PermissionDenied, "This host was revoked."));
-        if (generation == sent) return;
-        var full = sent < 0;
-        var rows = await db.ListAsync<WantedRow>(HostSql.Wanted, new { host, since = full ? 0 : sent }, cancel);
-        var wanted = new Wanted { Epoch = epoch, Generation = generation, Full = full };
+        var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel) ?? throw Revoked();
+        if (generation == sent) return null;
+        // Everything at first: also what did not change, because it is said under this epoch for the first time.
+        var rows = await db.ListAsync<WantedRow>(HostSql.Wanted, new { host, since = Math.Max(sent, -1) }, cancel);
+        var wanted = new Wanted { Epoch = epoch, Generation = generation };
         wanted.Vms.AddRange(rows.Select(ToWire));
-        await down.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
         sent = generation;
+        return wanted;
     }
 
     static WantedVm ToWire(WantedRow row)
@@ -159,6 +183,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
             DiskGb = row.DiskGb,
             ImageId = row.Image,
             ImageSha256 = row.ImageSha256,
+            HasRun = row.HasRun,
             Mac = row.Mac ?? "",
             Address = row.Address ?? "",
         };
@@ -170,31 +195,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
 
     static partial class Log
     {
-        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports a VM that this Hub does not know there: {Vm}; it is left alone")]
+        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports a VM that this Hub does not know there: {Vm}; leaving it alone")]
         public static partial void Stranger(ILogger log, string host, string vm);
-    }
-}
-
-/// <summary>Sums with IPv4 addresses.</summary>
-public static class Addresses
-{
-    /// <summary>Both ends included.</summary>
-    public static IEnumerable<IPAddress> Between(IPAddress first, IPAddress last)
-    {
-        for (var n = Number(first); n <= Number(last); n++)
-            yield return new IPAddress([(byte)(n >> 24), (byte)(n >> 16), (byte)(n >> 8), (byte)n]);
-    }
-
-    /// <summary>One network card for one address: 52:54 (QEMU's locally administered prefix begins so) and the four bytes of the address.</summary>
-    public static string Mac(string address)
-    {
-        var bytes = new byte[] { 0x52, 0x54 }.Concat(IPAddress.Parse(address).GetAddressBytes()).ToArray();
-        return string.Join(':', new PhysicalAddress(bytes).GetAddressBytes().Select(b => b.ToString("x2")));
-    }
-
-    static long Number(IPAddress address)
-    {
-        var b = address.GetAddressBytes();
-        return ((long)b[0] << 24) | ((long)b[1] << 16) | ((long)b[2] << 8) | b[3];
     }
 }

@@ -1,11 +1,12 @@
 using System.Net.Sockets;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Mails;
-using MailKit;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using MailKit.Net.Smtp;
 using MailKit.Security;
+using MailKit;
 using Microsoft.Extensions.Logging;
 using MimeKit;
 using Npgsql;
@@ -20,8 +21,10 @@ namespace Capsul.Hub.Reconcilers;
 /// Message-Id. Without an SMTP server set, mails stay where they are.
 /// </summary>
 public sealed partial class MailSender(
-    Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
+    Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log) : IActingWork
 {
+    public string Name => "The mail sender";
+
     static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1), LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
 
     /// <summary>For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.</summary>

@@ -1,7 +1,8 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Backups;
-using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
+using Capsul.Postgres.Backups;
 using Cronos;
 using Microsoft.Extensions.Logging;
 
@@ -11,8 +12,10 @@ namespace Capsul.Hub.Reconcilers;
 /// Takes backups by the clock. When the last one was due is read from the database, so a Hub that was down at the time makes up for
 /// it, once. One that failed is tried again an hour later, and has raised an alert meanwhile. Old ones are deleted after one succeeded.
 /// </summary>
-public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log)
+public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log) : IActingWork
 {
+    public string Name => "The backup schedule";
+
     static readonly TimeSpan RetryAfter = TimeSpan.FromHours(1);
 
     /// <summary>Longest sleep: clocks are set, and backups are asked for by hand.</summary>
@@ -53,7 +56,8 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         if (Due(schedule, last) is not { } due || due > Now()) return false;
         try
         {
-            var backup = await new TakeBackup(db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled", epoch), cancel);
+            var backup = await new TakeBackup(db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time, epoch) }
+                .RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled"), cancel);
             Log.Taken(log, backup.File, backup.Bytes, backup.Proof);
             await ExpireAsync(epoch, cancel);
         }
@@ -76,7 +80,8 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     Task GiveUpAsync(BackupRow last, long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
         await transaction.HoldSeatAsync(epoch, cancel);
-        await TakeBackup.FailAsync(transaction, settings, last.Id, last.Started, "The Hub that took it died, or lost the seat.", time, cancel);
+        await TakeBackup.FailAsync(transaction, BackupAlert.Watch(settings, time, epoch), last.Id, last.Started,
+            "The Hub that took it died, or lost the seat.", cancel);
         return true;
     }, cancel);
 

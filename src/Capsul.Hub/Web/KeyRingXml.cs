@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Xml.Linq;
-using Capsul.Hub.Database;
+using Capsul.Hub.Storage;
 using Microsoft.AspNetCore.DataProtection.Repositories;
 
 namespace Capsul.Hub.Web;

@@ -20,15 +20,16 @@ public sealed record DomainState(string Id, DomainPower Power);
 /// <param name="Mac">The network card's address, decided by the Hub.</param>
 /// <param name="Address">The VM's address, decided by the Hub; DHCP only serves it and the filter lets nothing else out.</param>
 /// <param name="SshKeys">Authorized keys, one line each, without options.</param>
+/// <param name="HasRun">It has run before: a disk that is missing is lost, and no new one may be made in its place.</param>
 public sealed record VmSpec(
     string Id, string Name, int Vcpus, int MemoryMb, int DiskGb, string ImageId, string ImageSha256,
-    string Mac, IPAddress Address, IReadOnlyList<string> SshKeys);
+    string Mac, IPAddress Address, IReadOnlyList<string> SshKeys, bool HasRun);
 
 /// <summary>The network that the VMs of this host are on.</summary>
 public sealed record VmNetwork(IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last);
 
-/// <summary>What the host can carry. Memory is what VMs may use in all, MiB.</summary>
-public sealed record HostCapacity(string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, VmNetwork Network);
+/// <summary>What the host can carry, MiB. Memory is what VMs may use in all; disk is the file system that their disks are on.</summary>
+public sealed record HostCapacity(string Hypervisor, int Cpus, int MemoryMb, long DiskMb, long DiskFreeMb, VmNetwork Network);
 
 /// <summary>Something the hypervisor could not do. Final: trying again with the same input cannot help.</summary>
 public sealed class HypervisorException(string message, bool final, Exception? inner = null) : Exception(message, inner)
@@ -37,6 +38,12 @@ public sealed class HypervisorException(string message, bool final, Exception? i
 
     /// <summary>The hypervisor itself does not answer (dead, hung): what it holds is unknown, not gone.</summary>
     public bool Unreachable { get; init; }
+
+    /// <summary>The disk of a VM that has run is not there.</summary>
+    public bool DiskLost { get; init; }
+
+    public static HypervisorException LostDisk(string id) =>
+        new($"The disk of {id} is no longer on this host. It was not made anew.", final: true) { DiskLost = true };
 }
 
 /// <summary>
@@ -59,7 +66,15 @@ public interface IHypervisor : IAsyncDisposable
     /// <summary>Power of one domain; null when nothing of it is left (no domain, disk, seed or DHCP entry).</summary>
     Task<DomainPower?> FindAsync(string id, CancellationToken cancel);
 
-    /// <summary>Makes the disk (an overlay on the image, at the wanted size) and the seed. Keeps a disk that is there.</summary>
+    /// <summary>
+    /// Whether the domain is off because its guest shut itself down; not because it crashed, was killed or turned off, or the host went down.
+    /// </summary>
+    Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel);
+
+    /// <summary>
+    /// Makes the disk (an overlay on the image, at the wanted size) and the seed. Keeps a disk that is there; fails with DiskLost when
+    /// the one of a VM that has run is not.
+    /// </summary>
     Task MakeDiskAsync(VmSpec vm, CancellationToken cancel);
 
     /// <summary>Defines the domain and its DHCP entry and filter.</summary>

@@ -21,6 +21,7 @@ public sealed partial class Libvirt
         var disk = Path.Combine(disks, StorageXml.Volume(vm.Id));
         var seed = SeedFile(vm.Id);
         if (File.Exists(disk) && File.Exists(seed)) return;
+        if (vm.HasRun && !File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
         var image = await ImageAsync(vm, cancel);
         var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
         try

@@ -19,6 +19,9 @@ public sealed partial class Libvirt : IHypervisor
     /// <summary>virDomainState, as far as it matters.</summary>
     const int NoState = 0, ShutOff = 5, Crashed = 6;
 
+    /// <summary>virDomainShutoffReason: the guest's QEMU ended in an orderly way.</summary>
+    const int ShutOffByShutdown = 1;
+
     readonly Settings settings;
     readonly ImageStore images;
     readonly ILogger log;
@@ -42,9 +45,6 @@ public sealed partial class Libvirt : IHypervisor
     }
 
     public ChannelReader<string> Changes => changes.Reader;
-
-    /// <summary>Whether guests run on KVM, once prepared.</summary>
-    public bool UsesKvm => kvm;
 
     bool Private => settings.Libvirt == "private";
 
@@ -99,8 +99,9 @@ public sealed partial class Libvirt : IHypervisor
         var memory = File.ReadLines("/proc/meminfo").First(l => l.StartsWith("MemTotal:", StringComparison.Ordinal));
         var totalMb = (int)(long.Parse(memory.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) / 1024);
         var name = $"QEMU {version / 1_000_000}.{version / 1000 % 1000}.{version % 1000} ({(kvm ? "KVM" : "TCG")})";
+        var drive = new DriveInfo(disks);
         return new HostCapacity(name, Environment.ProcessorCount, Math.Max(0, totalMb - settings.MemoryReserveMb),
-            new DriveInfo(disks).AvailableFreeSpace >> 20, network);
+            drive.TotalSize >> 20, drive.AvailableFreeSpace >> 20, network);
     }
 
     public async Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel)
@@ -116,6 +117,19 @@ public sealed partial class Libvirt : IHypervisor
         Require(id);
         var (power, entry) = await libvirt.CallAsync($"look for {id}", Quick, connect => (Power(connect, id), Hosts(connect).Any(h => h.Name == id)), cancel);
         return power ?? (entry || Files().Any(f => IdOf(f) == id) ? DomainPower.Off : null);
+    }
+
+    public Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        return libvirt.CallAsync($"look why {id} is off", Quick, connect =>
+        {
+            using var domain = Lookup(connect, id);
+            if (domain is null) return false;
+            Check(virDomainGetState(domain, out var state, out var reason, 0));
+            // The reason alone does not tell a poweroff inside the guest from a SIGTERM to QEMU when the host goes down; the event did.
+            return state == ShutOff && reason == ShutOffByShutdown && !libvirt.EndedByHost(id);
+        }, cancel);
     }
 
     public async ValueTask DisposeAsync()

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Threading.Channels;
@@ -21,10 +22,16 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
     /// <summary>virDomainEventID: lifecycle.</summary>
     const int LifecycleEvent = 0;
 
+    /// <summary>virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, which a host that goes down sends.</summary>
+    const int StartedEvent = 2, ShutdownEvent = 6, ShutdownByHost = 2;
+
+    /// <summary>Domains whose QEMU was ended by a signal since they were last started.</summary>
+    readonly ConcurrentDictionary<string, bool> endedByHost = new(StringComparer.Ordinal);
+
     readonly SemaphoreSlim gate = new(1, 1);
     Line? current;
 
-    sealed record Line(ConnectHandle Handle, int Callback, GCHandle Writer);
+    sealed record Line(ConnectHandle Handle, int Callback, GCHandle Owner);
 
     /// <summary>Runs one piece of work against the daemon.</summary>
     /// <param name="what">What is tried, for the sentence: "start capsul-…".</param>
@@ -50,6 +57,16 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         {
             throw new HypervisorException($"libvirt could not {what}: {error.Message}.", final: false, error);
         }
+    }
+
+    /// <summary>Whether a domain's QEMU was ended from outside. Libvirt sends the event before the state changes.</summary>
+    public bool EndedByHost(string name) => endedByHost.ContainsKey(name);
+
+    void Heard(string name, int what, int detail)
+    {
+        if (what == ShutdownEvent && detail == ShutdownByHost) endedByHost[name] = true;
+        else if (what == StartedEvent) endedByHost.TryRemove(name, out _);
+        changes.TryWrite(name);
     }
 
     public async ValueTask DisposeAsync()
@@ -102,17 +119,17 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
     {
         Initialize();
         var handle = Check(virConnectOpen(uri));
-        var writer = GCHandle.Alloc(changes);
+        var owner = GCHandle.Alloc(this);
         try
         {
             Check(virConnectSetKeepAlive(handle, 5, 5));
-            var callback = Check(virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(writer), 0));
+            var callback = Check(virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(owner), 0));
             Log.Connected(log, uri);
-            return new Line(handle, callback, writer);
+            return new Line(handle, callback, owner);
         }
         catch
         {
-            writer.Free();
+            owner.Free();
             handle.Dispose();
             throw;
         }
@@ -120,7 +137,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
 
     /// <summary>
     /// Ends a line, on a thread that nobody waits for: taking the callback back asks the daemon, which may be the one that hangs.
-    /// The registration holds a reference to the line, so without this the line would never close. The writer's handle is left
+    /// The registration holds a reference to the line, so without this the line would never close. The owner's handle is left
     /// to the library's last event (a few bytes per broken line): freeing it while an event is on its way would be a use after free.
     /// </summary>
     void Close(Line line) => _ = OnThread(() =>
@@ -135,7 +152,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
     static int OnLifecycle(nint connect, nint domain, int what, int detail, nint opaque)
     {
         if (Marshal.PtrToStringUTF8(virDomainGetName(domain)) is { } name && Libvirt.IsOurs(name))
-            ((ChannelWriter<string>)GCHandle.FromIntPtr(opaque).Target!).TryWrite(name);
+            ((LibvirtConnection)GCHandle.FromIntPtr(opaque).Target!).Heard(name, what, detail);
         return 0;
     }
 

@@ -10,7 +10,7 @@ using Capsul.Spoke.Images;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>The verbs that can be made to misbehave.</summary>
-public enum Verb { List, Find, MakeDisk, Define, Start, Shutdown, TurnOff, Remove, Console, Dial }
+public enum Verb { List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, TurnOff, Remove, Console, Dial }
 
 /// <summary>How a verb misbehaves.</summary>
 public enum FaultKind
@@ -41,7 +41,7 @@ public sealed record Fault(FaultKind Kind, int Times = 1, string Message = "The 
 /// </summary>
 public sealed class Simulated : IHypervisor
 {
-    sealed record Machine(bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt);
+    sealed record Machine(bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt, bool ByGuest = false);
 
     readonly Settings settings;
     readonly ImageStore images;
@@ -50,6 +50,7 @@ public sealed class Simulated : IHypervisor
     readonly Lock gate = new();
     readonly Channel<string> changes = Channel.CreateUnbounded<string>();
     readonly ConcurrentDictionary<Verb, ConcurrentQueue<Fault>> faults = new();
+    readonly ConcurrentDictionary<string, int> disksMade = new(StringComparer.Ordinal);
     Dictionary<string, Machine> machines = new(StringComparer.Ordinal);
 
     public Simulated(Settings settings, ImageStore images, TimeProvider time)
@@ -57,6 +58,9 @@ public sealed class Simulated : IHypervisor
         (this.settings, this.images, this.time) = (settings, images, time);
         file = Path.Combine(settings.Data, "spoke", "simulated.json");
     }
+
+    /// <summary>What VMs may use in all, MiB.</summary>
+    public int MemoryMb { get; set; } = 256 << 10;
 
     /// <summary>How long a boot takes until SSH answers.</summary>
     public TimeSpan BootTime { get; set; } = TimeSpan.FromMilliseconds(500);
@@ -79,9 +83,32 @@ public sealed class Simulated : IHypervisor
     /// <summary>What a person inside the guest does who types "poweroff".</summary>
     public void PowerOffFromInside(string id)
     {
-        Change(id, m => m with { On = false });
+        Change(id, m => m with { On = false, ByGuest = m.On || m.ByGuest });
         changes.Writer.TryWrite(id);
     }
+
+    /// <summary>What a power cut or a reboot of the host does: everything is off, and nobody is told.</summary>
+    public void Reboot()
+    {
+        lock (gate)
+        {
+            machines = machines.ToDictionary(m => m.Key, m => m.Value with { On = false, ByGuest = false }, StringComparer.Ordinal);
+            Save();
+        }
+    }
+
+    /// <summary>What a crash of QEMU, or the kernel's out-of-memory killer, does to one machine.</summary>
+    public void Crash(string id)
+    {
+        Change(id, m => m with { On = false, ByGuest = false });
+        changes.Writer.TryWrite(id);
+    }
+
+    /// <summary>What an operator's rm does to a machine's disk.</summary>
+    public void LoseDisk(string id) => Change(id, m => m with { Disk = false, On = false });
+
+    /// <summary>How often an empty disk was made for each machine.</summary>
+    public IReadOnlyDictionary<string, int> DisksMade => disksMade;
 
     public Task PrepareAsync(CancellationToken cancel)
     {
@@ -100,7 +127,7 @@ public sealed class Simulated : IHypervisor
         var first = network.BaseAddress.GetAddressBytes();
         IPAddress Nth(int n) => new([first[0], first[1], (byte)(first[2] + ((first[3] + n) >> 8)), (byte)(first[3] + n)]);
         var size = 1 << (32 - network.PrefixLength);
-        return Task.FromResult(new HostCapacity("simulated", 64, 256 << 10, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
+        return Task.FromResult(new HostCapacity("simulated", 64, MemoryMb, 10_000_000, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
     }
 
     public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) => DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>
@@ -113,11 +140,22 @@ public sealed class Simulated : IHypervisor
         lock (gate) return machines.TryGetValue(id, out var machine) ? machine.On ? DomainPower.On : DomainPower.Off : null;
     }, cancel);
 
+    public Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel) => DoAsync(Verb.StoppedByGuest, () =>
+    {
+        lock (gate) return machines.GetValueOrDefault(id) is { On: false, ByGuest: true };
+    }, cancel);
+
     public Task MakeDiskAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.MakeDisk, () =>
     {
         if (images.Find(vm.ImageId, vm.ImageSha256) is null)
             throw new HypervisorException($"The image {vm.ImageId} is not on this host.", final: true);
-        Change(vm.Id, m => m with { Disk = true });
+        lock (gate)
+        {
+            if (machines.GetValueOrDefault(vm.Id) is { Disk: true }) return true;
+            if (vm.HasRun) throw HypervisorException.LostDisk(vm.Id);
+            disksMade.AddOrUpdate(vm.Id, 1, (_, n) => n + 1);
+            Change(vm.Id, m => m with { Disk = true });
+        }
         return true;
     }, cancel);
 
@@ -130,7 +168,7 @@ public sealed class Simulated : IHypervisor
     public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
     {
         Change(vm.Id, m => m is { Disk: true, Defined: true }
-            ? m with { On = true, StartedAt = m.On ? m.StartedAt : time.GetUtcNow() }
+            ? m with { On = true, ByGuest = false, StartedAt = m.On ? m.StartedAt : time.GetUtcNow() }
             : throw new HypervisorException("There is no such machine to start.", final: false));
         changes.Writer.TryWrite(vm.Id);
         return true;
@@ -138,7 +176,7 @@ public sealed class Simulated : IHypervisor
 
     public Task ShutdownAsync(string id, CancellationToken cancel) => DoAsync(Verb.Shutdown, () =>
     {
-        if (GuestListens) TurnOff(id);
+        if (GuestListens) TurnOff(id, byGuest: true);
         return true;
     }, cancel);
 
@@ -148,13 +186,13 @@ public sealed class Simulated : IHypervisor
         return true;
     }, cancel);
 
-    void TurnOff(string id)
+    void TurnOff(string id, bool byGuest = false)
     {
         lock (gate)
         {
             if (!machines.ContainsKey(id)) return;
         }
-        Change(id, m => m with { On = false });
+        Change(id, m => m with { On = false, ByGuest = m.On ? byGuest : m.ByGuest });
         changes.Writer.TryWrite(id);
     }
 

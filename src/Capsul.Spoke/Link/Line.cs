@@ -2,6 +2,7 @@ using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
+using Capsul.Spoke.Vms;
 using Capsul.Wire;
 using Grpc.Core;
 using Grpc.Net.Client;
@@ -15,7 +16,7 @@ namespace Capsul.Spoke.Link;
 /// not kept, because the inventory on connect says it all.
 /// </summary>
 public sealed partial class Line(
-    SpokeProgram spoke, Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, AppliedState applied, TimeProvider time, ILogger<Line> log)
+    HostVms vms, Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, TimeProvider time, ILogger<Line> log)
 {
     static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200), LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
     static readonly TimeSpan RenewEvery = TimeSpan.FromHours(6), FactsEvery = TimeSpan.FromSeconds(2);
@@ -62,7 +63,7 @@ public sealed partial class Line(
         reports = Channel.CreateBounded<VmReport>(MaxWaiting);
         await call.RequestStream.WriteAsync(new SpokeMessage { Hello = await HelloAsync(line.Token) }, line.Token);
         var inventory = new Inventory();
-        inventory.Vms.AddRange(await spoke.InventoryAsync(line.Token));
+        inventory.Vms.AddRange(await vms.InventoryAsync(line.Token));
         await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, line.Token);
         var sending = Channel.CreateBounded<SpokeMessage>(1);
         Task[] all = [ReceiveAsync(call.ResponseStream, line.Token), SendAsync(sending, call.RequestStream, line.Token),
@@ -83,6 +84,8 @@ public sealed partial class Line(
             Cpus = capacity.Cpus,
             MemoryMb = capacity.MemoryMb,
             DiskFreeMb = capacity.DiskFreeMb,
+            DiskMb = capacity.DiskMb,
+            MaxVms = settings.RelayPorts.Last - settings.RelayPorts.First + 1,
             Network = new NetworkFacts
             {
                 Cidr = capacity.Network.Cidr.ToString(),
@@ -100,7 +103,7 @@ public sealed partial class Line(
             MinDiskGb = i.MinDiskGb,
             MinMemoryMb = i.MinMemoryMb,
         }));
-        return new Hello { Protocol = Protocol.Version, Version = SpokeProgram.Version, Epoch = applied.Epoch, Generation = applied.Generation, Facts = facts };
+        return new Hello { Protocol = Protocol.Version, Version = SpokeProgram.Version, Facts = facts };
     }
 
     async Task ReceiveAsync(IAsyncStreamReader<HubMessage> down, CancellationToken cancel)
@@ -113,11 +116,9 @@ public sealed partial class Line(
                     Log.Connected(log, identity.Address, down.Current.Welcome.HostId, down.Current.Welcome.Epoch);
                     break;
                 case HubMessage.BodyOneofCase.Wanted:
-                    if (!await spoke.ApplyAsync(down.Current.Wanted, cancel))
+                    if (!await vms.ApplyAsync(down.Current.Wanted, cancel))
                         throw new ProblemException(ProblemKind.Conflict, "The Hub at the other end is not the newest; it was not obeyed.");
                     break;
-                case HubMessage.BodyOneofCase.Refused:
-                    throw new ProblemException(ProblemKind.Forbidden, down.Current.Refused.Reason);
                 case HubMessage.BodyOneofCase.None:
                     break;
                 default:
@@ -154,12 +155,27 @@ public sealed partial class Line(
             {
                 var heartbeat = await HeartbeatAsync(cancel);
                 // Gone silent or come back: what is said of the VMs should change as soon as what is said of the host.
-                if (heartbeat.HypervisorAnswers != answered) spoke.LookAtAll();
+                if (heartbeat.HypervisorAnswers != answered) vms.LookAtAll();
                 answered = heartbeat.HypervisorAnswers;
                 await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
+                if (answered) await TellStrangersAsync(sending, cancel);
                 nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
             }
             await Task.Delay(FactsEvery, time, cancel);
+        }
+    }
+
+    /// <summary>Every heartbeat, not only on connect: a machine that a lying verb left behind holds an address that is somebody else's by now.</summary>
+    async Task TellStrangersAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
+    {
+        try
+        {
+            foreach (var stranger in await vms.StrangersAsync(cancel))
+                await sending.Writer.WriteAsync(new SpokeMessage { Vm = stranger }, cancel);
+        }
+        catch (HypervisorException)
+        {
+            // It answered a moment ago; the next heartbeat says so.
         }
     }
 

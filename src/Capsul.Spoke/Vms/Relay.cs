@@ -15,9 +15,10 @@ public sealed partial class Relay : IAsyncDisposable
     /// <summary>Connections that one VM may have at a time; more wait in the kernel's queue.</summary>
     const int MaxConnections = 64;
 
+    static readonly TimeSpan AcceptPause = TimeSpan.FromSeconds(1);
+
     readonly TcpListener listener;
     readonly IHypervisor hypervisor;
-    readonly IPAddress target;
     readonly ILogger log;
     readonly CancellationTokenSource stop = new();
     readonly SemaphoreSlim places = new(MaxConnections);
@@ -25,9 +26,11 @@ public sealed partial class Relay : IAsyncDisposable
 
     Relay(TcpListener listener, IHypervisor hypervisor, IPAddress target, ILogger log)
     {
-        (this.listener, this.hypervisor, this.target, this.log) = (listener, hypervisor, target, log);
+        (this.listener, this.hypervisor, Target, this.log) = (listener, hypervisor, target, log);
         running = AcceptAsync();
     }
+
+    public IPAddress Target { get; }
 
     public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
 
@@ -64,12 +67,29 @@ public sealed partial class Relay : IAsyncDisposable
             while (true)
             {
                 await places.WaitAsync(stop.Token);
-                _ = CarryAsync(await listener.AcceptTcpClientAsync(stop.Token));
+                _ = CarryAsync(await AcceptOneAsync());
             }
         }
         catch (Exception error) when (error is OperationCanceledException or ObjectDisposedException)
         {
             // The relay was closed.
+        }
+    }
+
+    /// <summary>A connection that could not be accepted (no file descriptors left, or its client is gone) must not end the relay.</summary>
+    async Task<TcpClient> AcceptOneAsync()
+    {
+        while (true)
+        {
+            try
+            {
+                return await listener.AcceptTcpClientAsync(stop.Token);
+            }
+            catch (SocketException error) when (!stop.IsCancellationRequested)
+            {
+                Log.NotAccepted(log, Port, error.Message);
+                await Task.Delay(AcceptPause, stop.Token);
+            }
         }
     }
 
@@ -79,7 +99,7 @@ public sealed partial class Relay : IAsyncDisposable
         try
         {
             client.NoDelay = true;
-            await using var inside = await hypervisor.DialAsync(target, 22, stop.Token);
+            await using var inside = await hypervisor.DialAsync(Target, 22, stop.Token);
             await using var outside = client.GetStream();
             using var both = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
             await Task.WhenAny(outside.CopyToAsync(inside, both.Token), inside.CopyToAsync(outside, both.Token));
@@ -107,5 +127,8 @@ public sealed partial class Relay : IAsyncDisposable
     {
         [LoggerMessage(400, LogLevel.Debug, "A connection through port {Port} ended: {Why}")]
         public static partial void Broken(ILogger log, int port, string why);
+
+        [LoggerMessage(401, LogLevel.Warning, "Port {Port} could not accept a connection: {Why}; trying again")]
+        public static partial void NotAccepted(ILogger log, int port, string why);
     }
 }

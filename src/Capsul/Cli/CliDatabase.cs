@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Engine;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Cli;

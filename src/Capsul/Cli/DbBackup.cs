@@ -1,7 +1,8 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Database.Backups;
-using Capsul.Hub.Database.Checks;
+using Capsul.Hub.Features.Alerts;
+using Capsul.Postgres.Backups;
+using Capsul.Postgres.Checks;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
@@ -30,7 +31,8 @@ static class DbBackup
         var settings = Settings.Load();
         await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
         var wish = new TakeBackup.Wish(parsed.GetValue(Target), parsed.GetValue(Format), parsed.GetValue(EncryptTo), "asked");
-        var backup = await new TakeBackup(database.Db, settings, TimeProvider.System, text => Console.Error.WriteLine($"{text} …")).RunAsync(wish, cancel);
+        var backup = await new TakeBackup(database.Db, settings, TimeProvider.System, text => Console.Error.WriteLine($"{text} …"))
+        { Watch = BackupAlert.Watch(settings, TimeProvider.System) }.RunAsync(wish, cancel);
         Console.WriteLine($"{backup.File}  ({DatabaseChecks.Size(backup.Bytes)}; proved: {backup.Proof})");
         return 0;
     }

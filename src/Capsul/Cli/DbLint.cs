@@ -1,6 +1,6 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Database.Migrations;
+using Capsul.Postgres.Migrations;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;

@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Logs;
+using Capsul.Postgres;
+using Capsul.Postgres.Logs;
 using Npgsql;
 using Command = System.CommandLine.Command;
 

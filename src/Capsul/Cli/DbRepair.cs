@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Database.Migrations;
-using Capsul.Hub.Engine;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres.Migrations;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 

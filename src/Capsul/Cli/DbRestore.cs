@@ -1,7 +1,8 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Database.Backups;
-using Capsul.Hub.Database.Checks;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres.Backups;
+using Capsul.Postgres.Checks;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
@@ -28,7 +29,7 @@ static class DbRestore
     {
         var settings = Settings.Load();
         await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
-        var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System, text => Console.Error.WriteLine($"{text} …"))
+        var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System, SeatLock.ForRestore, text => Console.Error.WriteLine($"{text} …"))
             .RunAsync(parsed.GetValue(File)!, parsed.GetValue(Identity), parsed.GetValue(Beside), cancel);
         Console.WriteLine($"Restored: {restored.Holds}; schema version {restored.SchemaVersion}.");
         if (restored.Old is { } old) Console.WriteLine($"The database that was there is called {old} now; drop it when nobody misses it: {DatabaseChecks.DropCommand(old)}");

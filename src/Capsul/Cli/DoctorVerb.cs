@@ -1,7 +1,8 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Checks;
+using Capsul.Hub.Features.Alerts;
+using Capsul.Postgres;
+using Capsul.Postgres.Checks;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Command = System.CommandLine.Command;
@@ -52,7 +53,7 @@ static class DoctorVerb
             if (!settings.ExternalDatabase && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
                 return [new(Verdict.Ok, "database", $"a private cluster will be made, with the programs in {EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
             await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
-            return await new DatabaseChecks(database.Db, TimeProvider.System).RunAsync(cancel);
+            return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync).RunAsync(cancel);
         }
         catch (ProblemException error)
         {

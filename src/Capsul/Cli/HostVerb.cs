@@ -1,9 +1,11 @@
 using System.CommandLine;
+using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Link;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -24,7 +26,8 @@ static class HostVerb
     {
         CommandLine.Verb("invite", "Prints a one-time token, good for an hour, with which a machine joins under this name.", InviteAsync, Name),
         CommandLine.Verb("list", "Lists all hosts.", ListAsync),
-        CommandLine.Verb("revoke", "Takes a host's certificate away: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
+        CommandLine.Verb("revoke", "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
+        CommandLine.Verb("restore", "Lets a revoked host join again, with a new invitation. Its VMs are still its own.", RestoreAsync, Name),
     };
 
     static async Task<int> InviteAsync(ParseResult parsed, CancellationToken cancel)
@@ -45,25 +48,30 @@ static class HostVerb
         var table = new Table().Border(TableBorder.Simple).AddColumns("host", "state", "online", "hypervisor", "VMs", "memory used", "of", "last seen", "problem");
         foreach (var host in await database.Db.ListAsync<HostRow>(HostSql.List, null, cancel))
         {
-            table.AddRow([.. new[] { host.Id, host.State, host.Online ? "yes" : "no", host.Hypervisor, host.Vms.ToString(), $"{host.MemoryUsedMb} MB", $"{host.MemoryMb} MB",
+            table.AddRow([.. new[] { host.Id, host.State, host.Online ? "yes" : "no", host.Hypervisor, host.Vms.ToString(), $"{host.MemoryUsedMb} MiB", $"{host.MemoryMb} MiB",
                 host.LastSeen?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "never", host.Problem }.Select(Markup.Escape)]);
         }
         AnsiConsole.Write(table);
         return 0;
     }
 
-    static async Task<int> RevokeAsync(ParseResult parsed, CancellationToken cancel)
+    static Task<int> RevokeAsync(ParseResult parsed, CancellationToken cancel) => ChangeAsync(
+        parsed.GetValue(Name)!, HostSql.Revoke, "revoke_host", "There is no host {0} that could be revoked.", "{0} is revoked.", cancel);
+
+    static Task<int> RestoreAsync(ParseResult parsed, CancellationToken cancel) => ChangeAsync(
+        parsed.GetValue(Name)!, HostSql.Restore, "restore_host", "There is no revoked host {0}.", "{0} may join again: capsul host invite {0}", cancel);
+
+    static async Task<int> ChangeAsync(string name, string sql, string action, string refusal, string done, CancellationToken cancel)
     {
-        var name = parsed.GetValue(Name)!;
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         (await database.Db.DecideAsync<string>(async transaction =>
         {
-            if (await transaction.ExecuteAsync(HostSql.Revoke, new { id = name }, cancel) == 0)
-                return new Problem(ProblemKind.NotFound, $"There is no host {name} that could be revoked.");
-            await transaction.AuditAsync("cli", "revoke_host", name, "", cancel);
+            if (await transaction.ExecuteAsync(sql, new { id = name }, cancel) == 0)
+                return new Problem(ProblemKind.NotFound, string.Format(CultureInfo.InvariantCulture, refusal, name));
+            await transaction.AuditAsync("cli", action, name, "", cancel);
             return name;
         }, cancel)).OrThrow();
-        Console.WriteLine($"{name} is revoked.");
+        Console.WriteLine(string.Format(CultureInfo.InvariantCulture, done, name));
         return 0;
     }
 }

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Leadership;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 

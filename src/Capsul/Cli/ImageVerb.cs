@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Images;
+using Capsul.Postgres;
 using Capsul.Spoke.Images;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
@@ -20,6 +21,9 @@ public static class ImageVerb
     static readonly Option<int> MinDisk = new("--min-disk-gb") { Description = "Least disk, GiB.", DefaultValueFactory = _ => 1 };
     static readonly Option<int> MinMemory = new("--min-memory-mb") { Description = "Least memory, MiB.", DefaultValueFactory = _ => 256 };
     static readonly Option<bool> Again = new("--again") { Description = "Build it also when it is there." };
+    static readonly Argument<string?> OfferId = new("ID")
+    { Description = "The image's name.", Arity = ArgumentArity.ZeroOrOne };
+    static readonly Option<string?> OfferHost = new("--host") { Description = "Whose description of it counts. Needed when several hosts have it." };
     static readonly Option<bool> Undo = new("--undo") { Description = "Offer it again." };
 
     public static Command Make() => new("image", """
@@ -30,11 +34,16 @@ public static class ImageVerb
           capsul image build debian-12
           capsul image import debian-13.qcow2 --sha256 9f86… --min-disk-gb 3
           capsul image list
+          capsul image offer debian-13 --host rack1
         """)
     {
         CommandLine.Verb("build", "Builds an image from Debian packages.", BuildAsync, Known, Again),
         CommandLine.Verb("import", "Takes in a disk image, from a file or an address, whose checksum you know.", ImportAsync, Source, Sha256, ImportId, Title, User, MinDisk, MinMemory),
         CommandLine.Verb("list", "Lists the images of this host.", ListAsync),
+        CommandLine.Verb("offer", """
+            Puts an image of a host into the catalogue, with the title and login user that the host says. Run on the Hub. Images of the
+            Hub's own machine are offered by themselves. Without an ID it lists what hosts have beyond the catalogue.
+            """, OfferAsync, OfferId, OfferHost),
         CommandLine.Verb("deprecate", "Hides an image from the form for new VMs; those that have it go on. Run on the Hub.", DeprecateAsync, Id, Undo),
     };
 
@@ -111,9 +120,27 @@ public static class ImageVerb
     {
         var table = new Table().Border(TableBorder.Simple).AddColumns("image", "title", "version", "user", "disk from", "memory from");
         foreach (var image in new ImageStore(Settings.Load().Images).List())
-            table.AddRow([.. new[] { image.Id, image.Title, image.Version, image.LoginUser, $"{image.MinDiskGb} GB", $"{image.MinMemoryMb} MB" }.Select(Markup.Escape)]);
+            table.AddRow([.. new[] { image.Id, image.Title, image.Version, image.LoginUser, $"{image.MinDiskGb} GiB", $"{image.MinMemoryMb} MiB" }.Select(Markup.Escape)]);
         AnsiConsole.Write(table);
         return Task.FromResult(0);
+    }
+
+    static async Task<int> OfferAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        if (parsed.GetValue(OfferId) is not { } id) return await ListProposedAsync(database.Db, cancel);
+        var image = (await OfferImage.RunAsync(database.Db, "cli", id, parsed.GetValue(OfferHost), cancel)).OrThrow();
+        Console.WriteLine($"{image.Id} is offered: {image.Title}, login user {image.LoginUser}.");
+        return 0;
+    }
+
+    static async Task<int> ListProposedAsync(Db db, CancellationToken cancel)
+    {
+        var table = new Table().Border(TableBorder.Simple).AddColumns("image", "host", "title", "user", "disk from", "memory from");
+        foreach (var i in await db.ListAsync<ProposedImageRow>(ImageSql.Proposed, null, cancel))
+            table.AddRow([.. new[] { i.Id, i.Host, i.Title, i.LoginUser, $"{i.MinDiskGb} GiB", $"{i.MinMemoryMb} MiB" }.Select(Markup.Escape)]);
+        AnsiConsole.Write(table);
+        return 0;
     }
 
     static async Task<int> DeprecateAsync(ParseResult parsed, CancellationToken cancel)

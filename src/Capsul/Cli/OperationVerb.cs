@@ -1,7 +1,8 @@
 using System.CommandLine;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 

@@ -13,8 +13,10 @@ public sealed class RunningCapsul : IAsyncDisposable
     readonly CancellationTokenSource stop = new();
     readonly DataFolder? spokeFolder;
 
-    RunningCapsul(HubProgram? hub, DataFolder? spokeFolder, IHypervisor? hypervisor) =>
-        (Hub, this.spokeFolder, Hypervisor) = (hub, spokeFolder, hypervisor);
+    readonly ILoggerFactory? spokeLogs;
+
+    RunningCapsul(HubProgram? hub, DataFolder? spokeFolder, IHypervisor? hypervisor, ILoggerFactory? spokeLogs) =>
+        (Hub, this.spokeFolder, Hypervisor, this.spokeLogs) = (hub, spokeFolder, hypervisor, spokeLogs);
 
     public HubProgram? Hub { get; }
 
@@ -23,6 +25,17 @@ public sealed class RunningCapsul : IAsyncDisposable
     /// <summary>Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.</summary>
     public Task Spoke { get; private set; } = Task.Delay(Timeout.Infinite);
 
+    /// <summary>Until Hub or Spoke ends by itself, or the caller cancels. A supervisor starts the process again.</summary>
+    /// <exception cref="ProblemException">The Hub ended by itself.</exception>
+    public async Task AwaitEndAsync(CancellationToken cancel)
+    {
+        var hub = Hub?.Ended ?? Task.Delay(Timeout.Infinite, cancel);
+        var first = await Task.WhenAny(Spoke, hub, Task.Delay(Timeout.Infinite, cancel));
+        if (first == Spoke) await Spoke;
+        if (first == hub && !cancel.IsCancellationRequested)
+            throw new ProblemException(ProblemKind.Unavailable, "The Hub ended by itself; its log says why. Start it again.");
+    }
+
     public static async Task<RunningCapsul> StartAsync(Settings settings, bool withHub, bool withSpoke, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
         var hub = withHub ? await HubProgram.StartAsync(settings, TimeProvider.System, configureLogs, cancel) : null;
@@ -30,13 +43,14 @@ public sealed class RunningCapsul : IAsyncDisposable
         IHypervisor? hypervisor = null;
         try
         {
-            if (!withSpoke) return new RunningCapsul(hub, null, null);
+            if (!withSpoke) return new RunningCapsul(hub, null, null, null);
             folder = DataFolder.Take(settings.Data, "spoke");
             var identity = Identity.Load(settings.Data) ?? await JoinOwnHubAsync(settings, hub, cancel);
+            if (hub is not null) await hub.MarkLocalAsync(identity.HostId, cancel);
             var logs = LoggerFactory.Create(configureLogs);
             var images = new ImageStore(settings.Images);
             hypervisor = MakeHypervisor(settings, images, logs);
-            var running = new RunningCapsul(hub, folder, hypervisor);
+            var running = new RunningCapsul(hub, folder, hypervisor, logs);
             var spoke = new SpokeProgram(settings, hub is null ? identity : identity.At($"127.0.0.1:{hub.LinkPort}"), hypervisor, images, TimeProvider.System, logs);
             running.Spoke = spoke.RunAsync(running.stop.Token);
             return running;
@@ -72,6 +86,7 @@ public sealed class RunningCapsul : IAsyncDisposable
             await Spoke.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await Hypervisor.DisposeAsync();
         }
+        spokeLogs?.Dispose();
         spokeFolder?.Dispose();
         if (Hub is not null) await Hub.DisposeAsync();
         stop.Dispose();

@@ -4,8 +4,8 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Statements;
+using Capsul.Postgres;
+using Capsul.Postgres.Statements;
 using Microsoft.Win32.SafeHandles;
 using Command = System.CommandLine.Command;
 

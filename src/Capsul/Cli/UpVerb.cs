@@ -34,8 +34,7 @@ static class UpVerb
             Console.WriteLine($"Capsul answers at {started.BaseUrl}  (Ctrl-C stops)");
         if (settings.Simulated && spoke)
             Console.WriteLine("The hypervisor is SIMULATED: VMs are only pretended, nobody can log into them.");
-        var ended = await Task.WhenAny(running.Spoke, Task.Delay(Timeout.Infinite, cancel));
-        if (ended == running.Spoke) await running.Spoke;
+        await running.AwaitEndAsync(cancel);
         return 0;
     }
 }

@@ -127,7 +127,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         if (Directory.Exists(Path.Combine(settings.Data, "spoke"))) await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
         if (File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
         {
-            var (server, _) = await Hub.Database.EmbeddedPostgres.StartAsync(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, CancellationToken.None);
+            var (server, _) = await Postgres.EmbeddedPostgres.StartAsync(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, CancellationToken.None);
             await server.StopAsync(CancellationToken.None);
         }
         Directory.Delete(settings.Data, recursive: true);

@@ -1,7 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using Capsul.Foundation;
-using Capsul.Hub.Database.Migrations;
+using Capsul.Postgres.Migrations;
 using Capsul.Tests.Support;
 using Capsul.Wire;
 using Npgsql;

@@ -1,5 +1,5 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database.Migrations;
+using Capsul.Postgres.Migrations;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;

@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Migrations;
+using Capsul.Postgres;
+using Capsul.Postgres.Migrations;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 using Npgsql;

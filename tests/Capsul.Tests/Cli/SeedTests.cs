@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Billing;
+using Capsul.Postgres;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;

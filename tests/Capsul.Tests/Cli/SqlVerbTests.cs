@@ -174,7 +174,7 @@ public sealed class SqlVerbTests
         await using (var file = File.Create(dump))
         {
             await file.WriteAsync(Encoding.ASCII.GetBytes("\\restrict 0123abc\n"), Cancel);
-            await (Capsul.Hub.Database.PostgresPrograms.Make(null, database.Db.Address, "pg_dump", "--no-owner") with { ReadOutput = (from, stop) => from.CopyToAsync(file, stop) }).RunAsync(Cancel);
+            await (Capsul.Postgres.PostgresPrograms.Make(null, database.Db.Address, "pg_dump", "--no-owner") with { ReadOutput = (from, stop) => from.CopyToAsync(file, stop) }).RunAsync(Cancel);
         }
         environment["CAPSUL_DATABASE"] = empty.ConnectionString;
         var result = await RunAsync("-f", dump);

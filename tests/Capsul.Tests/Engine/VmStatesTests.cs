@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
 using Capsul.Tests.Support;
 using Capsul.Wire;
@@ -9,40 +10,91 @@ using Npgsql;
 namespace Capsul.Tests.Engine;
 
 /// <summary>The life of a VM as the database sees it: no state without an exit, nothing charged that nobody had, no address twice.</summary>
-public sealed class VmStatesTests
+public sealed partial class VmStatesTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
+    /// <summary>
+    /// Every kind of operation is carried to every end that the engine knows, while a trigger writes down which state followed which; the
+    /// graph that is walked is what the code did.
+    /// </summary>
     [Fact]
     public async Task Every_state_leads_to_running_or_gone()
     {
-        // From each state that the table allows, by what its owner, the Spoke or the clock can do.
-        var exits = new Dictionary<string, string[]>(StringComparer.Ordinal)
-        {
-            ["creating"] = ["running", "failed"],
-            ["running"] = ["stopping", "restarting", "deleting", "stopped"],
-            ["stopped"] = ["starting", "deleting"],
-            ["starting"] = ["running", "stopped"],
-            ["stopping"] = ["stopped", "running"],
-            ["restarting"] = ["running"],
-            ["deleting"] = ["deleted", "failed"],
-            ["deleted"] = [],
-            ["failed"] = [],
-        };
         await using var rows = await VmRows.CreateAsync(Cancel);
+        await rows.Db.ExecuteAsync(
+            """
+            CREATE TABLE walked (before text, after text);
+            CREATE FUNCTION walk() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO walked VALUES (CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END, NEW.state); RETURN NULL; END $$;
+            CREATE TRIGGER walked AFTER INSERT OR UPDATE OF state ON vms FOR EACH ROW EXECUTE FUNCTION walk();
+            """, null, Cancel);
+        foreach (var ending in Enum.GetValues<Ending>())
+        {
+            await CarryAsync(rows, null, ending);
+            foreach (var action in VmActions.All) await CarryAsync(rows, action, ending);
+        }
+        var stopped = await rows.RunningVmAsync(Cancel);
+        await rows.ReportAsync(stopped, Power.Off, Phase.None, Cancel, r => r.StoppedItself = true);
+        await AssertExitsAsync(rows);
+    }
+
+    enum Ending { Done, FinalProblem, Overdue, Forced, Cancelled }
+
+    static async Task CarryAsync(VmRows rows, VmAction? action, Ending ending)
+    {
+        await rows.RemoveAllAsync(Cancel);
+        var vm = action is null ? await rows.NewVmAsync(Cancel) : await rows.RunningVmAsync(Cancel);
+        if (action?.From[0] == "stopped")
+        {
+            (await rows.ChangeAsync(VmActions.Stop, vm, Cancel)).OrThrow();
+            await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel);
+            await rows.SettleAsync(Cancel);
+        }
+        if (action is not null) (await rows.ChangeAsync(action, vm, Cancel)).OrThrow();
+        switch (ending)
+        {
+            case Ending.Done:
+                await rows.ReportAsync(vm, action?.Wanted switch { "off" => Power.Off, "gone" => Power.Gone, _ => Power.On }, Phase.Ready, Cancel);
+                break;
+            case Ending.FinalProblem:
+                await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => (r.Problem, r.ProblemFinal, r.Restarts) = ("broken", true, 0));
+                break;
+            case Ending.Overdue:
+                rows.Time.Advance(TimeSpan.FromHours(1));
+                break;
+            case Ending.Forced:
+                await rows.ForceAsync(vm, Cancel);
+                break;
+            default:
+                await rows.CancelAsync(vm, Cancel);
+                break;
+        }
+        await rows.SettleAsync(Cancel);
+        await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
+        await rows.SettleAsync(Cancel);
+    }
+
+    static async Task AssertExitsAsync(VmRows rows)
+    {
         var allowed = await rows.Db.FindAsync<string>("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'vms_state_check'", null, Cancel);
-        var states = System.Text.RegularExpressions.Regex.Matches(allowed!, "'([a-z]+)'", System.Text.RegularExpressions.RegexOptions.None, TimeSpan.FromSeconds(1)).Select(m => m.Groups[1].Value).ToHashSet(StringComparer.Ordinal);
-        states.ShouldBe(exits.Keys, ignoreOrder: true);
+        var states = StateName().Matches(allowed!).Select(m => m.Groups[1].Value).ToHashSet(StringComparer.Ordinal);
+        var steps = (await rows.Db.ListAsync<(string? Before, string After)>("SELECT DISTINCT before, after FROM walked", null, Cancel))
+            .Where(s => s.Before is not null).ToLookup(s => s.Before!, s => s.After, StringComparer.Ordinal);
+        steps.Select(s => s.Key).Concat(steps.SelectMany(s => s)).Distinct(StringComparer.Ordinal).ShouldBe(states, ignoreOrder: true);
         foreach (var state in states)
         {
             var (seen, todo) = (new HashSet<string>(StringComparer.Ordinal) { state }, new Stack<string>([state]));
             while (todo.TryPop(out var at))
             {
-                foreach (var next in exits[at].Where(seen.Add)) todo.Push(next);
+                foreach (var next in steps[at].Where(seen.Add)) todo.Push(next);
             }
-            (state is "deleted" or "failed" || (seen.Contains("deleted") && seen.Any(s => s is "running" or "failed"))).ShouldBeTrue(state);
+            seen.Overlaps(["running", "deleted", "failed"]).ShouldBeTrue($"{state} leads to {string.Join(", ", seen)}");
         }
     }
+
+    [System.Text.RegularExpressions.GeneratedRegex("'([a-z]+)'", System.Text.RegularExpressions.RegexOptions.None, 1000)]
+    private static partial System.Text.RegularExpressions.Regex StateName();
 
     [Fact]
     public async Task A_guest_that_never_answers_ends_failed_at_its_deadline_with_the_console_and_without_a_charge()
@@ -114,13 +166,84 @@ public sealed class VmStatesTests
     }
 
     [Fact]
-    public async Task A_guest_that_shuts_itself_down_is_stopped_not_restarted()
+    public async Task A_guest_that_shuts_itself_down_is_stopped_not_restarted_and_the_history_says_so()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
-        await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel);
+        await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.StoppedItself = true);
         var row = await rows.FindAsync(vm, Cancel);
         (row.State, row.Wanted).ShouldBe(("stopped", "off"));
+        var newest = await rows.NewestOperationAsync(vm, Cancel);
+        (newest.Kind, newest.Status).ShouldBe(("guest_shutdown", "done"));
+    }
+
+    [Theory]
+    [InlineData(Phase.None)]
+    [InlineData(Phase.Disk)]
+    [InlineData(Phase.Defined)]
+    public async Task A_vm_that_is_off_for_any_other_reason_stays_wanted_on(Phase phase)
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        await rows.ReportAsync(vm, Power.Off, phase, Cancel);
+        var row = await rows.FindAsync(vm, Cancel);
+        (row.State, row.Wanted).ShouldBe(("running", "on"));
+    }
+
+    [Fact]
+    public async Task A_report_that_answers_another_epoch_changes_nothing()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        await rows.TakeSeatAsync(Cancel);
+        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => (r.Epoch, r.StoppedItself) = (rows.Epoch - 1, true))).ShouldBe(false);
+        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Epoch = rows.Epoch + 1)).ShouldBe(false);
+        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Generation++)).ShouldBe(false, "it was never asked");
+        (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
+    }
+
+    [Fact]
+    public async Task A_deleted_vm_that_is_there_is_removed_once_more_and_an_operator_hears_of_it()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        (await rows.ChangeAsync(VmActions.Delete, vm, Cancel)).OrThrow();
+        await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
+        await rows.SettleAsync(Cancel);
+        var before = await rows.FindAsync(vm, Cancel);
+        await rows.ReportAsync(vm, Power.On, Phase.None, Cancel, r => (r.Epoch, r.Generation) = (0, 0));
+        var after = await rows.FindAsync(vm, Cancel);
+        (after.State, after.Wanted, after.Observed).ShouldBe(("deleted", "gone", "unknown"));
+        after.WantedGeneration.ShouldBeGreaterThan(before.WantedGeneration);
+        (await rows.CountAsync("alerts", $"kind = 'deleted_vm_present' AND subject = '{vm}'", Cancel)).ShouldBe(1);
+        await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
+        (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("gone");
+    }
+
+    [Fact]
+    public async Task A_vm_whose_disk_is_lost_costs_nothing_until_it_is_there_again()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => (r.DiskLost, r.Problem, r.ProblemFinal) = (true, "The disk is lost.", true));
+        (await rows.CountAsync("usage_spans", "upper_inf(span)", Cancel)).ShouldBe(0);
+        (await rows.CountAsync("alerts", $"kind = 'disk_lost' AND subject = '{vm}'", Cancel)).ShouldBe(1);
+        rows.Time.Advance(TimeSpan.FromHours(1));
+        await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel);
+        (await rows.CountAsync("usage_spans", "upper_inf(span)", Cancel)).ShouldBe(1);
+    }
+
+    [Fact]
+    public async Task A_phase_that_is_reached_again_is_told_once()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.NewVmAsync(Cancel);
+        for (var again = 0; again < 3; again++)
+        {
+            await rows.ReportAsync(vm, Power.Off, Phase.Disk, Cancel);
+            await rows.ReportAsync(vm, Power.Off, Phase.Defined, Cancel);
+        }
+        (await rows.CountAsync("operation_events", "step = 'phase'", Cancel)).ShouldBe(2);
     }
 
     [Fact]
@@ -140,22 +263,42 @@ public sealed class VmStatesTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
-        var report = new VmReport { Id = vm, Power = Power.Gone, Generation = 1000 };
-        (await rows.Db.InTransactionAsync(t => ObserveVm.RunAsync(t, "evil", report, rows.Now, Cancel), Cancel)).ShouldBeNull();
+        var report = Intake.Check(new VmReport { Id = vm, Power = Power.Gone, Epoch = rows.Epoch, Generation = 1 });
+        (await rows.Db.InTransactionAsync(t => ObserveVm.RunAsync(t, "evil", report, rows.Epoch, rows.Settings, rows.Time, Cancel), Cancel)).ShouldBeNull();
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
     }
 
+    /// <summary>Each with an account of its own: the lock of one account does not keep the others in line.</summary>
     [Fact]
-    public async Task Many_at_once_never_share_an_address_and_never_exceed_the_memory()
+    public async Task Many_accounts_at_once_never_share_an_address_and_never_exceed_memory_or_disk()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         await rows.Db.ExecuteAsync(
-            "INSERT INTO addresses (host, address, mac) SELECT 'rack1', '10.77.1.0'::inet + n, ('52:54:00:01:00:' || lpad(to_hex(n), 2, '0'))::macaddr FROM generate_series(1, 60) n",
-            null, Cancel);
-        var outcomes = await Task.WhenAll(Enumerable.Range(0, 24).Select(_ => rows.TryNewVmAsync(Cancel, "f1-xs")));
-        outcomes.Count(o => o.Problem is null).ShouldBe(8, "4096 MB hold eight of 512 MB");
+            """
+            INSERT INTO addresses (host, address, mac)
+            SELECT 'rack1', '10.77.1.0'::inet + n, ('52:54:00:01:00:' || lpad(to_hex(n), 2, '0'))::macaddr FROM generate_series(1, 60) n;
+            INSERT INTO accounts (email) SELECT 'user' || n || '@example.org' FROM generate_series(1, 24) n;
+            INSERT INTO payments (email, dollars, method) SELECT 'user' || n || '@example.org', 100, 'cash' FROM generate_series(1, 24) n;
+            INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
+            SELECT 'user' || n || '@example.org', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', now() FROM generate_series(1, 24) n;
+            """, null, Cancel);
+        var outcomes = await Task.WhenAll(Enumerable.Range(1, 24).Select(n => rows.TryNewVmAsync(Cancel, "f1-xs", email: $"user{n}@example.org")));
+        outcomes.Count(o => o.Problem is null).ShouldBe(8, "4096 MiB hold eight of 512 MiB");
         outcomes.Where(o => o.Problem is not null).ShouldAllBe(o => o.Problem!.Kind == ProblemKind.NoCapacity);
         (await rows.CountAsync("addresses", "vm IS NOT NULL", Cancel)).ShouldBe(8);
+    }
+
+    [Theory]
+    [InlineData("disk_mb = 40 * 1024", 3)]
+    [InlineData("max_vms = 2", 2)]
+    public async Task Disk_and_relay_ports_are_counted_when_a_vm_is_placed(string host, int fit)
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        await rows.Db.ExecuteAsync(
+            $"UPDATE hosts SET {host}; INSERT INTO addresses (host, address, mac) VALUES ('rack1', '10.77.0.4', '52:54:0a:4d:00:04'), ('rack1', '10.77.0.5', '52:54:0a:4d:00:05')",
+            null, Cancel);
+        for (var n = 0; n < fit; n++) (await rows.TryNewVmAsync(Cancel)).OrThrow();
+        (await rows.TryNewVmAsync(Cancel)).Problem!.Kind.ShouldBe(ProblemKind.NoCapacity);
     }
 
     [Fact]

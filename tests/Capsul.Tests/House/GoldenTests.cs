@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.Text;
 using Capsul.Cli;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Capsul.Tests.Support;
 using Capsul.Tests.World;
 using Microsoft.AspNetCore.Authorization;

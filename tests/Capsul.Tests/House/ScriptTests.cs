@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database.Migrations;
-using Capsul.Hub.Database.Text;
+using Capsul.Postgres.Migrations;
+using Capsul.Postgres.Text;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.House;

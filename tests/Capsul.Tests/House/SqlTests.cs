@@ -1,24 +1,33 @@
 using System.Reflection;
 using System.Text.RegularExpressions;
-using Capsul.Hub.Database;
+using Capsul.Hub;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Tests.Support;
 using Npgsql;
 
 namespace Capsul.Tests.House;
 
-/// <summary>Every statement of the Hub is valid against the migrated schema, carries its name, and stands where statements belong.</summary>
+/// <summary>Every statement is valid against the migrated schema, carries its name, and stands where statements belong.</summary>
 public sealed partial class SqlTests
 {
     static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
 
     static IEnumerable<(string Name, string Sql)> Statements() =>
-        from type in typeof(Db).Assembly.GetTypes()
+        from type in typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())
         where type.Name.EndsWith("Sql", StringComparison.Ordinal)
         from field in type.GetFields(BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
         where field is { IsLiteral: true, FieldType.Name: "String" }
         let sql = (string)field.GetRawConstantValue()!
         where Verb().IsMatch(sql)
         select ($"{type.Name}.{field.Name}", sql);
+
+    static string Source => Path.Combine(Golden.Root, "src");
+
+    /// <summary>Of the two projects that hold statements.</summary>
+    static IEnumerable<string> Sources() => ((string[])["Capsul.Hub", "Capsul.Postgres"])
+        .SelectMany(p => Directory.EnumerateFiles(Path.Combine(Source, p), "*.cs", SearchOption.AllDirectories))
+        .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
 
     [Fact]
     public async Task Every_statement_prepares_against_the_schema()
@@ -56,23 +65,19 @@ public sealed partial class SqlTests
     [Fact]
     public void Statements_stand_in_sql_files_only()
     {
-        var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
-        Directory.EnumerateFiles(source, "*.cs", SearchOption.AllDirectories)
-            .Where(f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal))
-            .Where(f => StatementInCode().IsMatch(File.ReadAllText(f)))
-            .Select(f => Path.GetRelativePath(source, f))
-            .ShouldBe(["Database/EmbeddedPostgres.cs", "Database/Backups/BackupFile.cs"], "one makes the database that statements are for, one looks for them in dumps");
+        Sources().Where(f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && StatementInCode().IsMatch(File.ReadAllText(f)))
+            .Select(f => Path.GetRelativePath(Source, f)).Order(StringComparer.Ordinal).ToList()
+            .ShouldBe(["Capsul.Postgres/Backups/BackupFile.cs", "Capsul.Postgres/EmbeddedPostgres.cs"],
+                "one looks for statements in dumps, one makes the database that they are for");
     }
 
     /// <summary>Anyone may read a table; only the files of one folder write it.</summary>
     [Fact]
     public void A_table_is_written_from_one_folder_only()
     {
-        var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
-        var writers = (from file in Directory.EnumerateFiles(source, "*Sql.cs", SearchOption.AllDirectories)
-                       where !file.Contains("/obj/", StringComparison.Ordinal)
+        var writers = (from file in Sources().Where(f => f.EndsWith("Sql.cs", StringComparison.Ordinal))
                        from Match match in Write().Matches(File.ReadAllText(file))
-                       group Path.GetRelativePath(source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value).ToList();
+                       group Path.GetRelativePath(Source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value).ToList();
         writers.Count.ShouldBeGreaterThan(15, "the test must have found the tables");
         writers.Where(w => w.Distinct(StringComparer.Ordinal).Count() > 1).Select(w => $"{w.Key}: {string.Join(", ", w.Distinct(StringComparer.Ordinal))}").ShouldBeEmpty();
     }

@@ -3,7 +3,7 @@ using Capsul.Hub.Features.Vms;
 using Capsul.Spoke;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
-using Capsul.Spoke.Link;
+using Capsul.Spoke.Vms;
 using Capsul.Tests.Support;
 using Capsul.Wire;
 using Grpc.Core;

@@ -1,7 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
 using Capsul.Tests.Support;
 using Microsoft.AspNetCore.DataProtection;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -202,7 +202,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     MailSender Sender(int port, params (string Name, string? Value)[] changes) =>
         new(database.Db, seal, Settings(port).With(changes), Listener(), time, NullLogger<MailSender>.Instance);
 
-    Listener Listener() => new(database.Db, NullLogger<Listener>.Instance);
+    Listener Listener() => new(database.Db, TimeProvider.System, NullLogger<Listener>.Instance);
 
     static Task UntilAsync(Func<bool> holds) => Until.TrueAsync("the mails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
 

@@ -1,8 +1,8 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database.Backups;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Leadership;
 using Capsul.Hub.Reconcilers;
+using Capsul.Postgres.Backups;
 using Capsul.Tests.Support;
 using Dapper;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -115,8 +115,9 @@ public sealed class ScheduledBackupsTests
             if (text != "dumping") return;
             using var other = database.Db.Open();
             other.Execute("UPDATE seat SET epoch = 8");
-        });
-        await Should.ThrowAsync<SeatLostException>(() => taking.RunAsync(new(null, DumpFormat.Plain, null, "scheduled", 0), Cancel));
+        })
+        { Watch = BackupAlert.Watch(settings, time, epoch: 0) };
+        await Should.ThrowAsync<SeatLostException>(() => taking.RunAsync(new(null, DumpFormat.Plain, null, "scheduled"), Cancel));
         var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastScheduled, null, Cancel))!;
         (row.Finished, row.Problem).ShouldBe((null, ""));
     }

@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Capsul.Foundation;
 using Capsul.Hub;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Capsul.Spoke.Link;
 using Capsul.Wire;
 using Grpc.Core;
@@ -98,6 +98,7 @@ public sealed class HandLine : IDisposable
             Hypervisor = "by hand",
             Cpus = 2,
             MemoryMb = memoryMb,
+            DiskMb = 200_000,
             DiskFreeMb = 100_000,
             Network = new NetworkFacts { Cidr = $"{network}.0/28", Gateway = $"{network}.1", First = $"{network}.2", Last = $"{network}.14" },
             Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256, LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },

@@ -134,7 +134,7 @@ public sealed class PatroniCluster : IAsyncDisposable
               listen: "127.0.0.1:{{node.Port}}"
               connect_address: "127.0.0.1:{{node.Port}}"
               data_dir: "{{Path.Combine(folder, node.Name)}}"
-              bin_dir: "{{Hub.Database.PostgresPrograms.Folder(null, "initdb", "postgres")}}"
+              bin_dir: "{{Capsul.Postgres.PostgresPrograms.Folder(null, "initdb", "postgres")}}"
               pgpass: "{{Path.Combine(folder, node.Name + ".pgpass")}}"
               authentication:
                 superuser: {username: postgres, password: {{Password}}}

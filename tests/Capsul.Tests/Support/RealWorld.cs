@@ -1,6 +1,6 @@
 using Capsul.Demo;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Capsul.Tests.Spoke.Hypervisor;

@@ -1,5 +1,5 @@
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Migrations;
+using Capsul.Postgres;
+using Capsul.Postgres.Migrations;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 

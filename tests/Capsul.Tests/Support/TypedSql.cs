@@ -1,5 +1,5 @@
 using System.Text;
-using Capsul.Hub.Database.Statements;
+using Capsul.Postgres.Statements;
 
 namespace Capsul.Tests.Support;
 

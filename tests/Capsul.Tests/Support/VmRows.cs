@@ -1,7 +1,9 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Link;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
@@ -21,7 +23,7 @@ public sealed class VmRows : IAsyncDisposable
     VmRows(TestDatabase database)
     {
         this.database = database;
-        Runner = new Runner(Db, new Listener(Db, NullLogger<Listener>.Instance), AllKinds(), Time, NullLogger<Runner>.Instance);
+        Runner = new Runner(Db, new Listener(Db, Time, NullLogger<Listener>.Instance), AllKinds(), Time, NullLogger<Runner>.Instance);
     }
 
     public Db Db => database.Db;
@@ -65,10 +67,11 @@ public sealed class VmRows : IAsyncDisposable
     public async Task<string> NewVmAsync(CancellationToken cancel, string size = "f1-xs") =>
         (await TryNewVmAsync(cancel, size)).OrThrow();
 
-    public async Task<Outcome<string>> TryNewVmAsync(CancellationToken cancel, string size = "f1-xs", string image = "tiny", string? name = null, long[]? keys = null)
+    public async Task<Outcome<string>> TryNewVmAsync(CancellationToken cancel, string size = "f1-xs", string image = "tiny", string? name = null, long[]? keys = null,
+        string email = Email)
     {
-        keys ??= [await Db.FindAsync<long>("SELECT id FROM ssh_keys WHERE email = @email", new { email = Email }, cancel)];
-        return await CreateVm.RunAsync(Db, Email, new CreateVm.Input(name, size, image, keys), Settings, Time, cancel);
+        keys ??= [await Db.FindAsync<long>("SELECT id FROM ssh_keys WHERE email = @email", new { email }, cancel)];
+        return await CreateVm.RunAsync(Db, email, new CreateVm.Input(name, size, image, keys), Settings, Time, cancel);
     }
 
     /// <summary>A VM that runs, with its create operation done.</summary>
@@ -98,10 +101,23 @@ public sealed class VmRows : IAsyncDisposable
     public async Task<bool?> ReportAsync(string id, Power power, Phase phase, CancellationToken cancel, Action<VmReport>? more = null)
     {
         var vm = await FindAsync(id, cancel);
-        var report = new VmReport { Id = id, Power = power, Phase = phase, Generation = vm.WantedGeneration, Restarts = vm.Restarts, SshHost = "127.0.0.1", SshPort = 22000 };
+        var report = new VmReport
+        {
+            Id = id,
+            Power = power,
+            Phase = phase,
+            Epoch = Epoch,
+            Generation = vm.WantedGeneration,
+            Restarts = vm.Restarts,
+            SshHost = "127.0.0.1",
+            SshPort = 22000,
+        };
         more?.Invoke(report);
-        return await Db.InTransactionAsync(transaction => ObserveVm.RunAsync(transaction, Host, report, Now, cancel), cancel);
+        return await TakeInAsync(Intake.Check(report), cancel);
     }
+
+    public Task<bool?> TakeInAsync(VmObservation report, CancellationToken cancel) => Db.InTransactionAsync(
+        transaction => ObserveVm.RunAsync(transaction, Host, report, Epoch, Settings, Time, cancel), cancel);
 
     /// <summary>Runs steps until none is due.</summary>
     public async Task SettleAsync(CancellationToken cancel)
@@ -109,6 +125,24 @@ public sealed class VmRows : IAsyncDisposable
         for (var n = 0; await Runner.RunOneAsync(Epoch, cancel); n++)
             n.ShouldBeLessThan(50, "operations must come to rest");
     }
+
+    /// <summary>The VM's operation is due.</summary>
+    public Task WakeAsync(string vm, CancellationToken cancel) =>
+        Db.ExecuteAsync(OperationSql.WakeFromHost, new { vm, host = Host, now = Now }, cancel);
+
+    public Task SetStepAsync(string vm, string step, CancellationToken cancel) =>
+        Db.ExecuteAsync("UPDATE operations SET step = @step WHERE vm = @vm AND finished IS NULL", new { step, vm }, cancel);
+
+    /// <summary>An operator ends the VM's operation.</summary>
+    public async Task ForceAsync(string vm, CancellationToken cancel) => await Db.ExecuteAsync(
+        OperationSql.Ask, new { id = (await NewestOperationAsync(vm, cancel)).Id, asked = "force", now = Now }, cancel);
+
+    /// <summary>Makes room for the next VM.</summary>
+    public Task RemoveAllAsync(CancellationToken cancel) => Db.ExecuteAsync(
+        """
+        UPDATE vms SET deleted = @now, state = 'failed', wanted = 'gone' WHERE deleted IS NULL;
+        UPDATE addresses SET vm = NULL;
+        """, new { now = Now }, cancel);
 
     public Task<int> CountAsync(string table, string where, CancellationToken cancel) =>
         Db.FindAsync<int>($"SELECT count(*)::integer FROM {table} WHERE {where}", null, cancel);

@@ -4,8 +4,8 @@ using System.Globalization;
 using System.Text.Json;
 using Capsul.Demo;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
-using Capsul.Hub.Database.Checks;
+using Capsul.Postgres;
+using Capsul.Postgres.Checks;
 using Capsul.Spoke.Images;
 using Capsul.Tests.Support;
 

@@ -1,6 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Capsul.Spoke;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;

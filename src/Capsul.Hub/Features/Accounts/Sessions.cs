@@ -1,5 +1,5 @@
-using Capsul.Hub.Database;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Http;
 using Npgsql;
 

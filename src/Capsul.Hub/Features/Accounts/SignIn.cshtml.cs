@@ -1,7 +1,8 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;

@@ -18,6 +18,12 @@ public static class AlertSql
         UPDATE alerts SET cleared = greatest(@now, raised) WHERE kind = @kind AND subject = @subject AND cleared IS NULL
         """;
 
+    /// <summary>Whether the schema is new enough to have the table.</summary>
+    public const string TableExists = """
+        -- AlertSql.TableExists
+        SELECT to_regclass('alerts') IS NOT NULL
+        """;
+
     public const string Open = """
         -- AlertSql.Open
         SELECT kind, subject, message, raised FROM alerts WHERE cleared IS NULL ORDER BY raised

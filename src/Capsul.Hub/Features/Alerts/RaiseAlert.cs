@@ -1,6 +1,6 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Mails;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Alerts;
@@ -13,6 +13,12 @@ public static class RaiseAlert
 {
     /// <summary>The last backup did not succeed.</summary>
     public const string BackupFailed = "backup_failed";
+
+    /// <summary>A host has a VM that was deleted and reported gone.</summary>
+    public const string DeletedVmPresent = "deleted_vm_present";
+
+    /// <summary>A host no longer has the disk of a VM that has run.</summary>
+    public const string DiskLost = "disk_lost";
 
     public static async Task InAsync(NpgsqlTransaction transaction, Settings settings, string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
     {

@@ -1,14 +1,25 @@
+using System.Net;
+using Capsul.Hub.Features.Images;
+
 namespace Capsul.Hub.Features.Hosts;
 
 /// <summary>A host as operators see it. Memory in MiB.</summary>
 public sealed record HostRow(
     string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem, string Version,
-    string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, int MemoryUsedMb);
+    string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, long MemoryUsedMb);
 
 /// <summary>A VM as it goes down the line. Keys one a line.</summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus, int MemoryMb, int DiskGb,
-    string Image, string ImageSha256, string? Mac, string? Address, string Keys);
+    string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys);
+
+/// <summary>What a Spoke said of its host, checked. Memory and disk in MiB; Addresses in full.</summary>
+public sealed record HostFactsRow(
+    string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms, IReadOnlyList<IPAddress> Addresses,
+    IReadOnlyList<HostImageRow> Images);
+
+/// <summary>A heartbeat, checked.</summary>
+public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem);
 
 public static class HostSql
 {
@@ -17,13 +28,24 @@ public static class HostSql
         SELECT h.id, h.state, h.accepts, h.generation, h.last_seen, h.online, h.problem, h.version, h.hypervisor, h.cpus, h.memory_mb,
             h.disk_free_mb,
             (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::integer AS vms,
-            (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::integer AS memory_used_mb
+            (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::bigint AS memory_used_mb
         FROM hosts h ORDER BY h.id
         """;
 
     public const string Invite = """
         -- HostSql.Invite
         INSERT INTO hosts (id) VALUES (@id) ON CONFLICT (id) DO NOTHING
+        """;
+
+    public const string StateOf = """
+        -- HostSql.StateOf
+        SELECT state FROM hosts WHERE id = @id
+        """;
+
+    /// <summary>It may be invited again; its VMs are still its own.</summary>
+    public const string Restore = """
+        -- HostSql.Restore
+        UPDATE hosts SET state = 'invited' WHERE id = @id AND state = 'revoked'
         """;
 
     public const string AddToken = """
@@ -63,16 +85,18 @@ public static class HostSql
         UPDATE hosts SET state = 'revoked', certificate = NULL, old_certificate = NULL, online = FALSE WHERE id = @id AND state <> 'revoked'
         """;
 
-    public const string IsJoined = """
-        -- HostSql.IsJoined
-        SELECT EXISTS (SELECT FROM hosts WHERE id = @id AND state = 'joined')
+    /// <summary>The host is the Hub's own machine: its images are the operator's, and go into the catalogue by themselves.</summary>
+    public const string MarkLocal = """
+        -- HostSql.MarkLocal
+        UPDATE hosts SET local = TRUE WHERE id = @id
         """;
 
+    /// <summary>The facts of the hello; gives whether the host is the Hub's own machine, no row when it is revoked.</summary>
     public const string SaveFacts = """
         -- HostSql.SaveFacts
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor, cpus = @cpus,
-            memory_mb = @memoryMb, disk_free_mb = @diskFreeMb
-        WHERE id = @id AND state = 'joined'
+            memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms
+        WHERE id = @id AND state = 'joined' RETURNING local
         """;
 
     /// <summary>Gives whether the host was online before.</summary>
@@ -88,9 +112,19 @@ public static class HostSql
         UPDATE hosts SET online = FALSE WHERE id = @id AND online
         """;
 
-    public const string SilentOffline = """
-        -- HostSql.SilentOffline
-        UPDATE hosts SET online = FALSE WHERE online AND last_seen < @silent
+    /// <summary>Hosts that may have to be given up as silent: they are online, or hold VMs whose state is still taken for known.</summary>
+    public const string Silent = """
+        -- HostSql.Silent
+        SELECT h.id FROM hosts h
+        WHERE h.last_seen < @silent AND (h.online OR EXISTS (SELECT FROM vms v
+            WHERE v.host = h.id AND v.deleted IS NULL AND v.observed IN ('on', 'off')))
+        ORDER BY h.id
+        """;
+
+    /// <summary>Gives the host's last word, if it still is silent under the lock; no row otherwise.</summary>
+    public const string TakeOffline = """
+        -- HostSql.TakeOffline
+        UPDATE hosts SET online = FALSE WHERE id = @id AND last_seen < @silent RETURNING last_seen
         """;
 
     public const string Generation = """
@@ -105,7 +139,7 @@ public static class HostSql
     public const string Wanted = """
         -- HostSql.Wanted
         SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb, v.disk_gb, v.image,
-            v.image_sha256, a.mac::text AS mac, host(a.address) AS address,
+            v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
             (SELECT coalesce(string_agg(k.type || ' ' || k.key, E'\n' ORDER BY k.name), '') FROM vm_ssh_keys k WHERE k.vm = v.id) AS keys
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id
         WHERE v.host = @host AND v.wanted_generation > @since AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)

@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 
 namespace Capsul.Hub.Features.Hosts;
@@ -26,6 +27,8 @@ public static partial class InviteHost
             var now = time.GetUtcNow().UtcDateTime;
             var token = JoinToken.Make(address, fingerprint);
             await transaction.ExecuteAsync(HostSql.Invite, new { id = name }, cancel);
+            if (await transaction.FindAsync<string>(HostSql.StateOf, new { id = name }, cancel) == "revoked")
+                return new Problem(ProblemKind.Conflict, $"The host {name} was revoked. To let it join again: capsul host restore {name}");
             await transaction.ExecuteAsync(HostSql.AddToken, new { hash = JoinToken.Hash(token.Secret), host = name, now, expires = now + Lifetime }, cancel);
             await transaction.AuditAsync(actor, "invite_host", name, "", cancel);
             return token;

@@ -3,15 +3,40 @@ namespace Capsul.Hub.Features.Images;
 /// <summary>What can be booted.</summary>
 public sealed record ImageRow(string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb, bool Deprecated);
 
-/// <summary>Statements on images and on which host has which version.</summary>
+/// <summary>An image on one host, as its Spoke says. Disk in GiB, memory in MiB.</summary>
+public sealed record HostImageRow(string Id, string Sha256, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
+
+/// <summary>An image that hosts have and nobody offers yet.</summary>
+public sealed record ProposedImageRow(string Id, string Host, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
+
+/// <summary>
+/// Statements on images and on which host has which version. The catalogue (<c>images</c>) is the operator's: what a Spoke says of an image
+/// stays in its own rows of <c>host_images</c> until an operator offers it.
+/// </summary>
 public static class ImageSql
 {
-    public const string Put = """
-        -- ImageSql.Put
+    /// <summary>Into the catalogue, or anew, with what one host says of it. No row: that host does not have it.</summary>
+    public const string Offer = """
+        -- ImageSql.Offer
         INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
-        VALUES (@id, @title, @loginUser, @minDiskGb, @minMemoryMb)
+        SELECT image, title, login_user, min_disk_gb, min_memory_mb FROM host_images WHERE image = @id AND host = @host
         ON CONFLICT (id) DO UPDATE SET title = excluded.title, login_user = excluded.login_user,
             min_disk_gb = excluded.min_disk_gb, min_memory_mb = excluded.min_memory_mb
+        WHERE (images.title, images.login_user, images.min_disk_gb, images.min_memory_mb)
+            IS DISTINCT FROM (excluded.title, excluded.login_user, excluded.min_disk_gb, excluded.min_memory_mb)
+        """;
+
+    /// <summary>What hosts have beyond the catalogue.</summary>
+    public const string Proposed = """
+        -- ImageSql.Proposed
+        SELECT hi.image AS id, hi.host, hi.title, hi.login_user, hi.min_disk_gb, hi.min_memory_mb
+        FROM host_images hi WHERE NOT EXISTS (SELECT FROM images i WHERE i.id = hi.image)
+        ORDER BY hi.image, hi.host
+        """;
+
+    public const string HostsWith = """
+        -- ImageSql.HostsWith
+        SELECT host FROM host_images WHERE image = @id ORDER BY host
         """;
 
     public const string ClearOfHost = """
@@ -21,8 +46,10 @@ public static class ImageSql
 
     public const string PutOfHost = """
         -- ImageSql.PutOfHost
-        INSERT INTO host_images (host, image, sha256) VALUES (@host, @image, @sha256)
-        ON CONFLICT (host, image) DO UPDATE SET sha256 = excluded.sha256
+        INSERT INTO host_images (host, image, sha256, title, login_user, min_disk_gb, min_memory_mb)
+        VALUES (@host, @id, @sha256, @title, @loginUser, @minDiskGb, @minMemoryMb)
+        ON CONFLICT (host, image) DO UPDATE SET sha256 = excluded.sha256, title = excluded.title, login_user = excluded.login_user,
+            min_disk_gb = excluded.min_disk_gb, min_memory_mb = excluded.min_memory_mb
         """;
 
     /// <summary>Images that some host that can take VMs has.</summary>

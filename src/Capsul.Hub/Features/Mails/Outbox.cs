@@ -1,4 +1,4 @@
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Mails;

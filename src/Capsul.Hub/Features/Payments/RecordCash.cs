@@ -1,6 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Payments;
 

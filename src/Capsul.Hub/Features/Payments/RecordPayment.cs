@@ -1,4 +1,5 @@
-using Capsul.Hub.Database;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Payments;

@@ -1,7 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;

@@ -1,6 +1,6 @@
 using System.Globalization;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.SshKeys;

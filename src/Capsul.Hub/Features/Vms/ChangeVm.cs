@@ -1,6 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 
@@ -12,6 +13,8 @@ public static class ChangeVm
         db.DecideAsync<string>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;
+            // The order of all locks: operation, VM, host.
+            await transaction.FindAsync<long?>(OperationSql.LockOpenOf, new { vm = id }, cancel);
             var vm = await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email }, cancel);
             if (action.Decide(vm) is { } problem) return problem;
             await transaction.OrderAsync(vm!, action, settings.StopGrace, cancel);

@@ -1,7 +1,7 @@
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 
@@ -9,7 +9,7 @@ namespace Capsul.Hub.Features.Vms;
 /// Waits until the Spoke has made the VM and its SSH answers; then it runs, and only then it is charged. Undo asks for it to be
 /// gone, waits until it is, and frees the address.
 /// </summary>
-public sealed class CreateVmOperation : OperationKind
+public sealed class CreateVmOperation : VmOperation
 {
     public const string Start = "start", Boot = "boot";
 
@@ -22,55 +22,55 @@ public sealed class CreateVmOperation : OperationKind
 
     public override bool Cancellable => true;
 
-    public override async Task<Next> RunAsync(StepContext context, CancellationToken cancel)
+    protected override async Task<Next> RunAsync(VmStep step, CancellationToken cancel)
     {
-        var vm = context.Vm;
+        var vm = step.Vm;
         if (vm.ProblemFinal)
             return new Next.Fail(new Problem(ProblemKind.Unavailable, vm.Problem));
-        switch (context.Operation.Step)
+        switch (step.Operation.Step)
         {
             case Start when vm.Answered && vm.Observed == "on":
                 return new Next.GoTo(Boot);
             case Boot when vm.Observed == "on" && vm.Ready:
-                await context.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = "running" }, cancel);
-                await context.Transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now = context.Now }, cancel);
+                await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = "running" }, cancel);
+                await step.Transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now = step.Now }, cancel);
                 return new Next.Done("Running");
             default:
                 return new Next.Wait(LookAgain);
         }
     }
 
-    public override Task<Next> OverdueAsync(StepContext context, CancellationToken cancel) => Task.FromResult<Next>(new Next.Fail(
-        new Problem(ProblemKind.Unavailable, context.Vm switch
+    protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) => Task.FromResult<Next?>(new Next.Fail(
+        new Problem(ProblemKind.Unavailable, step.Vm switch
         {
             { Problem.Length: > 0 } vm => vm.Problem,
             { Observed: "on" } => "SSH did not answer in time. You were not charged; the last console output is below.",
-            _ => $"Host {context.Vm.Host} did not start it in time. You were not charged.",
+            _ => $"Host {step.Vm.Host} did not start it in time. You were not charged.",
         })));
 
-    public override async Task<Next> UndoAsync(StepContext context, CancellationToken cancel)
+    protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
-        var vm = context.Vm;
+        var vm = step.Vm;
         if (vm.Wanted != "gone")
         {
-            await context.Transaction.WantAsync(vm, "deleting", "gone", cancel);
+            await step.Transaction.WantAsync(vm, "deleting", "gone", cancel);
             return new Next.Wait(LookAgain);
         }
         if (!vm.Answered || vm.Observed != "gone")
             return new Next.Wait(LookAgain);
-        await EndAsync(context, cancel);
-        await context.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = context.Now }, cancel);
+        await EndAsync(step, cancel);
+        await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = step.Now }, cancel);
         return new Next.Done("Rolled back: disk and address are free again, and you were not charged");
     }
 
     /// <summary>The address stays taken until the Spoke says that the VM is gone: it may still be answering there.</summary>
-    public override async Task ForceAsync(StepContext context, CancellationToken cancel)
+    protected override async Task ForceAsync(VmStep step, CancellationToken cancel)
     {
-        if (context.Vm.Wanted != "gone")
-            await context.Transaction.WantAsync(context.Vm, "deleting", "gone", cancel);
-        await EndAsync(context, cancel);
+        if (step.Vm.Wanted != "gone")
+            await step.Transaction.WantAsync(step.Vm, "deleting", "gone", cancel);
+        await EndAsync(step, cancel);
     }
 
-    static Task EndAsync(StepContext context, CancellationToken cancel) => context.Transaction.ExecuteAsync(
-        VmSql.MarkGone, new { id = context.Vm.Id, state = "failed", now = context.Now, problem = context.Operation.Problem }, cancel);
+    static Task EndAsync(VmStep step, CancellationToken cancel) => step.Transaction.ExecuteAsync(
+        VmSql.MarkGone, new { id = step.Vm.Id, state = "failed", now = step.Now, problem = step.Operation.Problem }, cancel);
 }

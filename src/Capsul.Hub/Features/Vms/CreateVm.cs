@@ -2,13 +2,14 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
@@ -81,8 +82,7 @@ public static partial class CreateVm
         var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
         if (Decide(input, facts) is { } problem) return problem;
         var (size, image) = (facts.Size!, facts.Image!);
-        var place = await transaction.FindAsync<PlaceRow>(VmSql.FindPlace, new { image = image.Id, memoryMb = size.MemoryMb }, cancel);
-        if (place is null)
+        if (await FindPlaceAsync(transaction, size, image, settings, cancel) is not { } place)
             return new Problem(ProblemKind.NoCapacity,
                 $"No host has room for a capsul of size {size.Id} right now. Try a smaller size, or try again later.");
         var id = input.Id ?? NewId();
@@ -91,6 +91,21 @@ public static partial class CreateVm
             OperationName, id, email, CreateVmOperation.Start, $"Scheduled on host {place.Host}", now, settings.CreateDeadline, cancel);
         await transaction.AuditAsync(email, OperationName, id, $"{size.Id} {image.Id} on {place.Host}", cancel);
         return id;
+    }
+
+    /// <summary>A host with room, locked, so that the room stays until the VM's row is there.</summary>
+    static async Task<PlaceRow?> FindPlaceAsync(
+        NpgsqlTransaction transaction, SizeRow size, ImageRow image, Settings settings, CancellationToken cancel)
+    {
+        var needs = new { image = image.Id, size.MemoryMb, size.DiskGb, diskFactor = settings.DiskOvercommit };
+        foreach (var host in await transaction.ListAsync<string>(VmSql.Candidates, needs, cancel))
+        {
+            await transaction.FindAsync<string>(VmSql.LockHost, new { host }, cancel);
+            var place = await transaction.FindAsync<PlaceRow>(
+                VmSql.Place, new { host, needs.image, needs.MemoryMb, needs.DiskGb, needs.diskFactor }, cancel);
+            if (place is not null) return place;
+        }
+        return null;
     }
 
     static async Task<Facts> LoadAsync(

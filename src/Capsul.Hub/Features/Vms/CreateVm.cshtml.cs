@@ -1,12 +1,13 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.DataProtection;
 using Microsoft.AspNetCore.Mvc;

@@ -1,15 +1,24 @@
-using Capsul.Hub.Database;
+using Capsul.Foundation;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
 using Capsul.Wire;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
 
+/// <summary>What a Spoke said of one VM, checked. Every value is in range; texts are plain; keys are keys.</summary>
+public sealed record VmObservation(
+    string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort, IReadOnlyList<SshKey> HostKeys,
+    string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself, bool DiskLost);
+
 /// <summary>
 /// Takes in what a Spoke reports of a VM: what is observed, what the waiting person sees, and whether time is charged. A report about
-/// a VM of another host, or older than one taken in, changes nothing.
+/// a VM of another host, older than one taken in, answering another epoch, or answering what was never asked changes nothing.
+/// Locks in the order of all (ARCHITECTURE.md, "Locks"): operation, VM, host.
 /// </summary>
 public static class ObserveVm
 {
@@ -22,70 +31,93 @@ public static class ObserveVm
         Phase.Booting => "Booting",
         Phase.Ssh => "SSH answers",
         Phase.Ready => "Host key verified",
-        Phase.None => "",
         _ => "",
     };
 
     /// <summary>Null: the VM is not this host's (or nobody's). Otherwise whether it was taken in.</summary>
-    public static async Task<bool?> RunAsync(NpgsqlTransaction transaction, string host, VmReport report, DateTime now, CancellationToken cancel)
+    public static async Task<bool?> RunAsync(
+        NpgsqlTransaction transaction, string host, VmObservation report, long epoch, Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        // Operation first, then VM: the same order in which the runner locks them.
+        var now = time.GetUtcNow().UtcDateTime;
         var operation = await transaction.FindAsync<long?>(OperationSql.WakeFromHost, new { vm = report.Id, host, now }, cancel);
         var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = report.Id }, cancel);
         if (vm is null || vm.Host != host) return null;
-        if (report.Generation < vm.ObservedGeneration) return false;
-        if (operation is { } id && report.Generation >= vm.WantedGeneration)
+        if (vm is { Deleted: not null, Observed: "gone" } && report.Power is Power.On or Power.Off)
+            return await RemoveAgainAsync(transaction, vm, settings, time, cancel);
+        if (report.Epoch != epoch || report.Generation < vm.ObservedGeneration || report.Generation > vm.WantedGeneration) return false;
+        var isAnswer = report.Generation == vm.WantedGeneration;
+        if (operation is { } id && isAnswer)
             await AddPhasesAsync(transaction, id, (Phase)vm.Phase, report.Phase, now, cancel);
-        await SaveAsync(transaction, vm, report, now, cancel);
-        await ChargeAsync(transaction, vm, report.Power, now, cancel);
+        await SaveAsync(transaction, vm, report, isAnswer, now, cancel);
+        await ChargeAsync(transaction, vm, report, now, cancel);
         if (report.Power == Power.Gone && vm.Deleted is not null)
             await transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now }, cancel);
-        if (operation is null && report.Power == Power.Off && vm.Wanted == "on" && vm.State == "running" && report.Generation >= vm.WantedGeneration)
-            await transaction.WantAsync(vm, "stopped", "off", cancel);
+        if (report.DiskLost)
+            await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost, vm.Id, $"The disk of {vm.Id} is no longer on {host}.", time, cancel);
+        if (operation is null && isAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" })
+            await StoppedItselfAsync(transaction, vm, now, cancel);
         return true;
     }
 
+    /// <summary>
+    /// It was reported gone, and its address may be somebody else's by now; yet it is there (a hypervisor that lied, a folder that was
+    /// copied back). It is told to go once more, and an operator hears of it.
+    /// </summary>
+    static async Task<bool> RemoveAgainAsync(NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
+    {
+        await transaction.WantAsync(vm, vm.State, "gone", cancel);
+        await transaction.ExecuteAsync(ObserveVmSql.NotGone, new { id = vm.Id }, cancel);
+        await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DeletedVmPresent, vm.Id,
+            $"{vm.Id} was deleted and reported gone, but {vm.Host} still has it. It is being removed again.", time, cancel);
+        return true;
+    }
+
+    /// <summary>A wanted state of its own, and a line in the VM's history: nobody clicked, so the page must say why it is off.</summary>
+    static async Task StoppedItselfAsync(NpgsqlTransaction transaction, VmRow vm, DateTime now, CancellationToken cancel)
+    {
+        await transaction.ExecuteAsync(
+            OperationSql.Record, new { kind = "guest_shutdown", vm = vm.Id, vm.Email, now, message = "The guest shut itself down" }, cancel);
+        await transaction.WantAsync(vm, "stopped", "off", cancel);
+        await transaction.AuditAsync($"host {vm.Host}", "guest_shutdown", vm.Id, "", cancel);
+    }
+
+    /// <summary>Each line once an operation, also when the Spoke has to begin again.</summary>
     static async Task AddPhasesAsync(NpgsqlTransaction transaction, long operation, Phase from, Phase to, DateTime now, CancellationToken cancel)
     {
         for (var phase = from + 1; phase <= to; phase++)
-            await transaction.ExecuteAsync(OperationSql.AddEvent, new { id = operation, now, step = "phase", message = Title(phase) }, cancel);
+            await transaction.ExecuteAsync(OperationSql.AddEventOnce, new { id = operation, now, step = "phase", message = Title(phase) }, cancel);
     }
 
-    static async Task SaveAsync(NpgsqlTransaction transaction, VmRow vm, VmReport report, DateTime now, CancellationToken cancel)
+    static async Task SaveAsync(NpgsqlTransaction transaction, VmRow vm, VmObservation report, bool isAnswer, DateTime now, CancellationToken cancel)
     {
-        var current = report.Generation >= vm.WantedGeneration;
         await transaction.ExecuteAsync(ObserveVmSql.Observe, new
         {
             id = vm.Id,
-            observed = report.Power switch { Power.On => "on", Power.Off => "off", Power.Gone => "gone", Power.Unknown => "unknown", _ => "unknown" },
+            observed = report.Power switch { Power.On => "on", Power.Off => "off", Power.Gone => "gone", _ => "unknown" },
             generation = report.Generation,
             restarts = report.Restarts,
             now,
-            phase = current ? (int)report.Phase : Math.Min((int)report.Phase, vm.Phase),
+            phase = isAnswer ? (int)report.Phase : Math.Min((int)report.Phase, vm.Phase),
             sshHost = report.SshHost,
             sshPort = report.SshPort,
-            consoleTail = report.ConsoleTail.Replace("\0", "", StringComparison.Ordinal),
-            problem = current ? report.Problem : "",
-            problemFinal = current && report.ProblemFinal,
+            consoleTail = report.ConsoleTail,
+            problem = isAnswer ? report.Problem : "",
+            problemFinal = isAnswer && report.ProblemFinal,
         }, cancel);
         foreach (var key in report.HostKeys)
-            await transaction.ExecuteAsync(ObserveVmSql.PutHostKey, new { vm = vm.Id, type = key.Type, key = key.Key, fingerprint = Fingerprint(key.Key) }, cancel);
+            await transaction.ExecuteAsync(ObserveVmSql.PutHostKey, new { vm = vm.Id, type = key.Type, key = key.Key, fingerprint = key.Fingerprint }, cancel);
     }
 
-    /// <summary>Unknown is free. A VM that was made is charged again once it is known to be there; one that is being made not yet.</summary>
-    static async Task ChargeAsync(NpgsqlTransaction transaction, VmRow vm, Power power, DateTime now, CancellationToken cancel)
+    /// <summary>
+    /// Unknown is free, and so is a VM whose disk is lost. A VM that was made is charged again once it is known to be there; one that is
+    /// being made not yet.
+    /// </summary>
+    static async Task ChargeAsync(NpgsqlTransaction transaction, VmRow vm, VmObservation report, DateTime now, CancellationToken cancel)
     {
         if (vm.Deleted is not null || vm.Wanted == "gone") return;
-        if (power == Power.Unknown)
+        if (report.Power == Power.Unknown || report.DiskLost)
             await transaction.ExecuteAsync(VmSql.CloseUsage, new { id = vm.Id, now }, cancel);
-        else if (power is Power.On or Power.Off && vm is { Observed: "unknown", State: not "creating" })
+        else if (report.Power is Power.On or Power.Off && vm.State != "creating")
             await transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now }, cancel);
-    }
-
-    /// <summary>What a guest prints on its console need not be a key.</summary>
-    static string Fingerprint(string base64Key)
-    {
-        var blob = new byte[base64Key.Length];
-        return Convert.TryFromBase64String(base64Key, blob, out var length) ? SshKey.FingerprintOf(blob[..length]) : "unreadable";
     }
 }

@@ -8,7 +8,8 @@ public static class ObserveVmSql
             phase = @phase, ssh_host = CASE WHEN @sshHost = '' THEN ssh_host ELSE @sshHost END,
             ssh_port = CASE WHEN @sshPort = 0 THEN ssh_port ELSE @sshPort END,
             console_tail = CASE WHEN @consoleTail = '' THEN console_tail ELSE @consoleTail END,
-            problem = CASE WHEN deleted IS NULL AND wanted <> 'gone' THEN @problem ELSE problem END, problem_final = @problemFinal
+            problem = CASE WHEN deleted IS NULL AND wanted <> 'gone' THEN @problem ELSE problem END, problem_final = @problemFinal,
+            has_run = has_run OR @observed = 'on'
         WHERE id = @id
         """;
 
@@ -18,22 +19,20 @@ public static class ObserveVmSql
         ON CONFLICT (vm, type) DO UPDATE SET key = excluded.key, fingerprint = excluded.fingerprint
         """;
 
-    /// <summary>
-    /// Living VMs of hosts that have been silent since before @silent, or whose hypervisor does not answer: nobody knows how they are.
-    /// </summary>
-    public const string ListSilent = """
-        -- ObserveVmSql.ListSilent
-        SELECT v.id, h.last_seen
-        FROM vms v JOIN hosts h ON h.id = v.host
-        WHERE v.deleted IS NULL AND v.observed IN ('on', 'off') AND h.last_seen < @silent
-        ORDER BY v.id
+    /// <summary>A VM that was reported gone and is there.</summary>
+    public const string NotGone = """
+        -- ObserveVmSql.NotGone
+        UPDATE vms SET observed = 'unknown' WHERE id = @id
+        """;
+
+    /// <summary>The living VMs of a host whose state was taken for known, locked in the order of all.</summary>
+    public const string LockKnown = """
+        -- ObserveVmSql.LockKnown
+        SELECT id FROM vms WHERE host = @host AND deleted IS NULL AND observed IN ('on', 'off') ORDER BY id FOR UPDATE
         """;
 
     public const string Forget = """
         -- ObserveVmSql.Forget
-        UPDATE vms SET observed = 'unknown' WHERE id = @id AND observed IN ('on', 'off')
+        UPDATE vms SET observed = 'unknown' WHERE id = ANY(@ids) AND observed IN ('on', 'off')
         """;
 }
-
-/// <summary>A VM of which nothing has been heard since <paramref name="LastSeen"/>.</summary>
-public sealed record SilentVmRow(string Id, DateTime? LastSeen);

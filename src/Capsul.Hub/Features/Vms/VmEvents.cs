@@ -4,9 +4,10 @@ using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Hosting;
 

@@ -1,5 +1,5 @@
-using Capsul.Hub.Database;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Postgres;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
@@ -72,19 +72,43 @@ public static class VmSql
         SELECT count(*)::integer FROM vms WHERE email = @email AND deleted IS NULL
         """;
 
+    const string MemoryUsed = "(SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)";
+
     /// <summary>
-    /// The host with most free memory that is online, takes VMs, has the image and an address, and has the memory. Disks are thin, so
-    /// a host must only keep 4 GiB free. The host row is locked, so that two creates do not share the last room.
+    /// Whether a host is online, takes VMs, has the image, an address, a port for its relay, the memory, and the disk. Disks are thin: of
+    /// the file system @diskFactor times its size may be promised, and 4 GiB must be free.
     /// </summary>
-    public const string FindPlace = """
-        -- VmSql.FindPlace
+    const string HasRoom = $"""
+        h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
+            AND h.memory_mb - {MemoryUsed} >= @memoryMb
+            AND (h.max_vms = 0 OR h.max_vms > (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL))
+            AND (h.disk_mb = 0 OR h.disk_mb * @diskFactor::numeric
+                >= 1024::bigint * (@diskGb + (SELECT coalesce(sum(v.disk_gb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)))
+            AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
+        """;
+
+    /// <summary>Hosts that seem to have room, the one with the most free memory first. Nothing is locked, so it must be asked again.</summary>
+    public const string Candidates = $"""
+        -- VmSql.Candidates
+        SELECT h.id FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
+        WHERE {HasRoom}
+        ORDER BY h.memory_mb - {MemoryUsed} DESC, h.id
+        """;
+
+    public const string LockHost = """
+        -- VmSql.LockHost
+        SELECT id FROM hosts WHERE id = @host FOR UPDATE
+        """;
+
+    /// <summary>
+    /// Whether a host that is locked has room. A statement of its own after the lock: one that waits for a lock rechecks the locked row
+    /// only, and would add up the VMs as they were before the wait.
+    /// </summary>
+    public const string Place = $"""
+        -- VmSql.Place
         SELECT h.id AS host, hi.sha256 AS image_sha256
         FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
-        WHERE h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
-            AND h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) >= @memoryMb
-            AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
-        ORDER BY h.memory_mb - (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) DESC, h.id
-        LIMIT 1 FOR UPDATE OF h
+        WHERE h.id = @host AND {HasRoom}
         """;
 
     public const string Insert = """

@@ -75,7 +75,7 @@ public sealed class RealHypervisor : IAsyncLifetime
     }
 
     public VmSpec Spec(string letters, int number) => new($"capsul-{letters}", "t" + number, Vcpus: 1, MemoryMb: 256, DiskGb: 1, Tiny.Id, Tiny.Sha256,
-        $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey]);
+        $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey], HasRun: false);
 
     public async Task CreateAsync(VmSpec vm)
     {

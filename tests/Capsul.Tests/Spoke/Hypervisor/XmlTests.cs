@@ -8,7 +8,7 @@ namespace Capsul.Tests.Spoke.Hypervisor;
 public sealed class XmlTests
 {
     static readonly VmSpec Vm = new("capsul-0123456789", "web", 2, 1024, 10, "tiny", new string('a', 64), "52:54:00:12:34:56", IPAddress.Parse("10.77.0.5"),
-        ["ssh-ed25519 AAAA+/= me@home"]);
+        ["ssh-ed25519 AAAA+/= me@home"], HasRun: false);
 
     static readonly Image Tiny = new("tiny", "Tiny", new string('a', 64), "capsul", 1, 128, "console=ttyS0 quiet");
 

@@ -1,0 +1,28 @@
+using Capsul.Hub.Engine;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Capsul.Hub.Reconcilers;
+
+/// <summary>Keeps the private cluster running while the Hub does.</summary>
+sealed class ClusterKeeper(EmbeddedPostgres postgres) : BackgroundService
+{
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => postgres.KeepRunningAsync(stoppingToken);
+}
+
+/// <summary>All that goes on without a request.</summary>
+static class BackgroundWork
+{
+    public static IServiceCollection AddBackgroundWork(this IServiceCollection services)
+    {
+        services.AddSingleton<Listener>().AddHostedService(s => s.GetRequiredService<Listener>());
+        services.AddSingleton<Seat>().AddHostedService<ActingHub>();
+        return services.AddActing<Runner>().AddActing<HostHealth>().AddActing<MailSender>().AddActing<ScheduledBackups>();
+    }
+
+    static IServiceCollection AddActing<T>(this IServiceCollection services) where T : class, IActingWork =>
+        services.AddSingleton<T>().AddSingleton<IActingWork>(s => s.GetRequiredService<T>());
+}

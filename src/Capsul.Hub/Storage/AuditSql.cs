@@ -1,0 +1,16 @@
+using Capsul.Postgres;
+using Npgsql;
+
+namespace Capsul.Hub.Storage;
+
+public static class AuditSql
+{
+    public const string Insert = """
+        -- AuditSql.Insert
+        INSERT INTO audit_lines (actor, action, subject, detail) VALUES (@actor, @action, @subject, @detail)
+        """;
+
+    /// <summary>Who did what to what, in the transaction that does it.</summary>
+    public static Task AuditAsync(this NpgsqlTransaction transaction, string actor, string action, string subject, string detail, CancellationToken cancel) =>
+        transaction.ExecuteAsync(Insert, new { actor, action, subject, detail }, cancel);
+}

@@ -1,0 +1,168 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Npgsql;
+
+namespace Capsul.Postgres;
+
+/// <summary>
+/// Where the database is: one connection string, whether it was configured by parts, as a URI or as Npgsql's own format; and the
+/// same for PostgreSQL's programs, which take it from the environment (libpq's variables), so that no password is ever an argument.
+/// </summary>
+public sealed record DatabaseAddress
+{
+    DatabaseAddress(string connectionString) => ConnectionString = connectionString;
+
+    /// <summary>Npgsql's format, with password. Never for the log.</summary>
+    public string ConnectionString { get; }
+
+    /// <summary>The external database that the settings name, or null when the private cluster is to be used.</summary>
+    /// <exception cref="ProblemException">Invalid: no connection string.</exception>
+    public static DatabaseAddress? From(Settings settings)
+    {
+        if (!settings.ExternalDatabase) return null;
+        var parts = settings.Database is { } text ? Parse(text) : Parts(settings);
+        if (settings.DatabasePassword is { } password) parts.Password = password;
+        return new DatabaseAddress(parts.ConnectionString);
+    }
+
+    /// <summary>A connection string of either kind.</summary>
+    /// <exception cref="ProblemException">Invalid: neither.</exception>
+    public static DatabaseAddress Of(string connectionString) => new(Parse(connectionString).ConnectionString);
+
+    /// <summary>Host, port and database, for people: what may be shown.</summary>
+    public string Shown
+    {
+        get
+        {
+            var parts = new NpgsqlConnectionStringBuilder(ConnectionString);
+            var hosts = (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries).Select(h => h.StartsWith('/') ? h : Split(h, parts.Port) is var (host, port) && host.Contains(':', StringComparison.Ordinal) ? $"[{host}]:{port}" : $"{host}:{port}");
+            return $"{string.Join(", ", hosts)}, database {parts.Database ?? parts.Username}";
+        }
+    }
+
+    /// <summary>Another database on the same server.</summary>
+    public DatabaseAddress For(string database) => new(new NpgsqlConnectionStringBuilder(ConnectionString) { Database = database }.ConnectionString);
+
+    /// <summary>Variables for psql, pg_dump and pg_restore (libpq, "Environment Variables").</summary>
+    public IReadOnlyDictionary<string, string?> ForPrograms(string applicationName)
+    {
+        var parts = new NpgsqlConnectionStringBuilder(ConnectionString);
+        var hosts = (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries);
+        return new Dictionary<string, string?>(StringComparer.Ordinal)
+        {
+            ["PGHOST"] = string.Join(',', hosts.Select(h => Split(h, parts.Port).Host)),
+            ["PGPORT"] = string.Join(',', hosts.Select(h => Split(h, parts.Port).Port)),
+            ["PGDATABASE"] = parts.Database ?? parts.Username,
+            ["PGUSER"] = parts.Username,
+            ["PGPASSWORD"] = parts.Password,
+            ["PGSSLMODE"] = TlsName(parts.SslMode),
+            ["PGSSLROOTCERT"] = parts.RootCertificate,
+            ["PGTARGETSESSIONATTRS"] = hosts.Length > 1 ? "read-write" : null,
+            ["PGCONNECT_TIMEOUT"] = Math.Max(2, parts.Timeout).ToString(CultureInfo.InvariantCulture),
+            ["PGAPPNAME"] = applicationName,
+            // What a person has set for other databases must not leak in.
+            ["PGSERVICE"] = null,
+            ["PGPASSFILE"] = null,
+            ["PGOPTIONS"] = null,
+        };
+    }
+
+    /// <summary>As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without brackets has none. libpq wants no brackets.</summary>
+    static (string Host, int Port) Split(string host, int port)
+    {
+        var colon = host.LastIndexOf(':');
+        if (host.StartsWith('/') || colon <= 0 || colon < host.LastIndexOf(']') || host[colon - 1] != ']' && host.IndexOf(':', StringComparison.Ordinal) != colon
+            || !int.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var own)) return (host.Trim('[', ']'), port);
+        return (host[..colon].Trim('[', ']'), own);
+    }
+
+    static NpgsqlConnectionStringBuilder Parts(Settings settings) => new()
+    {
+        Host = settings.DatabaseHost,
+        Port = settings.DatabasePort,
+        Database = settings.DatabaseName,
+        Username = settings.DatabaseUser,
+        SslMode = Tls(settings.DatabaseTls),
+    };
+
+    static NpgsqlConnectionStringBuilder Parse(string text)
+    {
+        try
+        {
+            text = text.Trim();
+            var parts = text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal)
+                ? ParseUri(text) : new NpgsqlConnectionStringBuilder(text);
+            return string.IsNullOrWhiteSpace(parts.Host) ? throw new FormatException("it names no host.") : parts;
+        }
+        catch (Exception error) when (error is ArgumentException or FormatException or KeyNotFoundException)
+        {
+            throw new ProblemException(ProblemKind.Invalid, $"CAPSUL_DATABASE is not a connection string: {error.Message}", null, error);
+        }
+    }
+
+    /// <summary>libpq's URI. .NET's own <see cref="Uri"/> does not know several hosts.</summary>
+    static NpgsqlConnectionStringBuilder ParseUri(string text)
+    {
+        var rest = text[(text.IndexOf("//", StringComparison.Ordinal) + 2)..];
+        var parts = new NpgsqlConnectionStringBuilder();
+        if (rest.IndexOf('?', StringComparison.Ordinal) is var query and >= 0)
+        {
+            foreach (var pair in rest[(query + 1)..].Split('&', StringSplitOptions.RemoveEmptyEntries)) SetOption(parts, pair);
+            rest = rest[..query];
+        }
+        if (rest.IndexOf('/', StringComparison.Ordinal) is var slash and >= 0)
+        {
+            if (slash + 1 < rest.Length) parts.Database = Uri.UnescapeDataString(rest[(slash + 1)..]);
+            rest = rest[..slash];
+        }
+        if (rest.LastIndexOf('@') is var at and >= 0)
+        {
+            var user = rest[..at].Split(':', 2);
+            parts.Username = Uri.UnescapeDataString(user[0]);
+            if (user.Length > 1) parts.Password = Uri.UnescapeDataString(user[1]);
+            rest = rest[(at + 1)..];
+        }
+        if (rest.Length > 0) parts.Host = Uri.UnescapeDataString(rest);
+        return parts;
+    }
+
+    static void SetOption(NpgsqlConnectionStringBuilder parts, string pair)
+    {
+        var (name, value) = pair.Split('=', 2) is [var n, var v] ? (n, Uri.UnescapeDataString(v)) : throw new FormatException($"\"{pair}\" is no option=value.");
+        switch (name)
+        {
+            case "host": parts.Host = value; break;
+            case "port": parts.Port = int.Parse(value, CultureInfo.InvariantCulture); break;
+            case "user": parts.Username = value; break;
+            case "password": parts.Password = value; break;
+            case "dbname": parts.Database = value; break;
+            case "sslmode": parts.SslMode = Tls(value); break;
+            case "sslrootcert": parts.RootCertificate = value; break;
+            case "connect_timeout": parts.Timeout = int.Parse(value, CultureInfo.InvariantCulture); break;
+            case "application_name": parts.ApplicationName = value; break;
+            case "target_session_attrs": parts.TargetSessionAttributes = value; break;
+            default: throw new FormatException($"the option {name} is not known here.");
+        }
+    }
+
+    static SslMode Tls(string name) => name switch
+    {
+        "disable" => SslMode.Disable,
+        "allow" => SslMode.Allow,
+        "prefer" => SslMode.Prefer,
+        "require" => SslMode.Require,
+        "verify-ca" => SslMode.VerifyCA,
+        "verify-full" => SslMode.VerifyFull,
+        _ => throw new FormatException($"sslmode {name} is not known."),
+    };
+
+    static string TlsName(SslMode mode) => mode switch
+    {
+        SslMode.Disable => "disable",
+        SslMode.Allow => "allow",
+        SslMode.Prefer => "prefer",
+        SslMode.Require => "require",
+        SslMode.VerifyCA => "verify-ca",
+        SslMode.VerifyFull => "verify-full",
+    };
+}

@@ -1,0 +1,158 @@
+using System.Data;
+using System.Net;
+using Capsul.Foundation;
+using Dapper;
+using Npgsql;
+
+namespace Capsul.Postgres;
+
+/// <summary>
+/// The way to PostgreSQL: opens connections and runs transactions. SQL stands in the <c>*Sql.cs</c> files beside its rows.
+/// Times are <see cref="DateTime"/> in UTC (timestamptz), money is <see cref="decimal"/> dollars (numeric).
+/// </summary>
+public sealed class Db : IAsyncDisposable
+{
+    readonly NpgsqlDataSource source;
+
+    static Db()
+    {
+        DefaultTypeMap.MatchNamesWithUnderscores = true;
+        SqlMapper.AddTypeHandler(new AddressHandler());
+    }
+
+    /// <param name="connectionString">Npgsql's format or a URI; see <c>CAPSUL_DATABASE</c>.</param>
+    public Db(string connectionString)
+    {
+        Address = DatabaseAddress.Of(connectionString);
+        var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString);
+        parts.ApplicationName ??= "capsul";
+        if (parts.MaxPoolSize > MaxConnections) parts.MaxPoolSize = MaxConnections;
+        // The statements are constants, so that the server need plan each only once a connection.
+        if (parts.MaxAutoPrepare == 0) parts.MaxAutoPrepare = MaxPrepared;
+        source = Build(parts);
+    }
+
+    /// <summary>Of several hosts the one that takes writes is used, and looked for again as soon as it does not.</summary>
+    static NpgsqlDataSource Build(NpgsqlConnectionStringBuilder parts)
+    {
+        if (parts.Host?.Contains(',', StringComparison.Ordinal) != true) return new NpgsqlDataSourceBuilder(parts.ConnectionString).Build();
+        var wanted = Wanted(parts);
+        parts.TargetSessionAttributes = null;
+        if (!parts.ContainsKey("Host Recheck Seconds") || parts.HostRecheckSeconds > RecheckSeconds) parts.HostRecheckSeconds = RecheckSeconds;
+        return new NpgsqlDataSourceBuilder(parts.ConnectionString).BuildMultiHost().WithTargetSession(wanted);
+    }
+
+    static TargetSessionAttributes Wanted(NpgsqlConnectionStringBuilder parts) => parts.TargetSessionAttributes switch
+    {
+        null or "" or "any" or "primary" => TargetSessionAttributes.Primary,
+        "read-write" => TargetSessionAttributes.ReadWrite,
+        var other => throw new ProblemException(ProblemKind.Invalid,
+            $"CAPSUL_DATABASE asks for target session \"{other}\"; a Hub writes, so it must be primary or read-write."),
+    };
+
+    /// <summary>Most pooled connections of one Hub process; PostgreSQL's own default allows 100 in all.</summary>
+    public const int MaxConnections = 40;
+
+    /// <summary>Prepared statements of one connection; there are about a hundred in the program.</summary>
+    const int MaxPrepared = 200;
+
+    /// <summary>How long Npgsql trusts what it knows of each of several hosts, seconds: what a failover costs at most on top of the election.</summary>
+    const int RecheckSeconds = 1;
+
+    /// <summary>For child programs and connections that stand outside the pool.</summary>
+    public DatabaseAddress Address { get; }
+
+    /// <summary>
+    /// An open connection outside the pool, for what belongs to a session: locks, LISTEN, settings. The caller closes it. Fails as
+    /// Npgsql fails; <see cref="Explain"/> makes a sentence of that.
+    /// </summary>
+    public async Task<NpgsqlConnection> OpenAloneAsync(string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
+    {
+        var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString) { Pooling = false, ApplicationName = applicationName };
+        if (parts.Host?.Contains(',', StringComparison.Ordinal) == true)
+        {
+            parts.TargetSessionAttributes = Wanted(parts) == TargetSessionAttributes.ReadWrite ? "read-write" : "primary";
+            parts.HostRecheckSeconds = RecheckSeconds;
+        }
+        configure?.Invoke(parts);
+        var connection = new NpgsqlConnection(parts.ConnectionString);
+        try
+        {
+            await connection.OpenAsync(cancel);
+            return connection;
+        }
+        catch
+        {
+            await connection.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>What a person is told when the server cannot be reached, or refuses.</summary>
+    public Problem Explain(Exception error) => new(ProblemKind.Unavailable, error switch
+    {
+        PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused =>
+            $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE.",
+        PostgresException other => $"PostgreSQL at {Address.Shown} answered: {other.MessageText}.",
+        _ => $"PostgreSQL at {Address.Shown} cannot be reached: {error.InnerException?.Message ?? error.Message}. Check CAPSUL_DATABASE and that the server runs.",
+    }, error.ToString());
+
+    /// <summary>A pooled connection, open.</summary>
+    public async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel) => await source.OpenConnectionAsync(cancel);
+
+    /// <summary>The same for callers that know no async.</summary>
+    public NpgsqlConnection Open() => source.OpenConnection();
+
+    /// <summary>Runs <paramref name="work"/> in one transaction and commits.</summary>
+    public async Task<T> InTransactionAsync<T>(Func<NpgsqlTransaction, Task<T>> work, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(cancel);
+        await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.ReadCommitted, cancel);
+        var value = await work(transaction);
+        await transaction.CommitAsync(cancel);
+        return value;
+    }
+
+    /// <summary>Rows of one statement, outside any transaction.</summary>
+    public async Task<IReadOnlyList<T>> ListAsync<T>(string sql, object? parameters, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(cancel);
+        return [.. await connection.QueryAsync<T>(new CommandDefinition(sql, parameters, cancellationToken: cancel))];
+    }
+
+    /// <summary>The one row of a statement, or null.</summary>
+    public async Task<T?> FindAsync<T>(string sql, object? parameters, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(cancel);
+        return await connection.QuerySingleOrDefaultAsync<T>(new CommandDefinition(sql, parameters, cancellationToken: cancel));
+    }
+
+    /// <summary>Runs one statement in a transaction of its own; gives the number of rows.</summary>
+    public async Task<int> ExecuteAsync(string sql, object? parameters, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(cancel);
+        return await connection.ExecuteAsync(new CommandDefinition(sql, parameters, cancellationToken: cancel));
+    }
+
+    public ValueTask DisposeAsync() => source.DisposeAsync();
+
+    sealed class AddressHandler : SqlMapper.TypeHandler<IPAddress>
+    {
+        public override void SetValue(IDbDataParameter parameter, IPAddress? value) => parameter.Value = value;
+
+        public override IPAddress? Parse(object value) => (IPAddress)value;
+    }
+}
+
+/// <summary>The same three verbs inside a transaction.</summary>
+public static class TransactionVerbs
+{
+    public static async Task<IReadOnlyList<T>> ListAsync<T>(this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        [.. await transaction.Connection!.QueryAsync<T>(new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel))];
+
+    public static Task<T?> FindAsync<T>(this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        transaction.Connection!.QuerySingleOrDefaultAsync<T>(new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+
+    public static Task<int> ExecuteAsync(this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        transaction.Connection!.ExecuteAsync(new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+}

@@ -1,0 +1,276 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+
+namespace Capsul.Postgres;
+
+/// <summary>
+/// A private PostgreSQL cluster in the data folder: found among the system's binaries, reachable over a Unix socket only, run as an
+/// unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub dies it lives on, and the next start finds it
+/// running. The last process that used it stops it. fsync stays on unless <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie
+/// in <c>postgres/log</c>, one a day.
+/// </summary>
+public sealed partial class EmbeddedPostgres
+{
+    const string Role = "capsul";
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
+    /// <summary>sun_path has 108 bytes, and the socket's file name takes 15 of them.</summary>
+    const int MaxSocketFolder = 90;
+
+    readonly string bin;
+    readonly string folder;
+    readonly string? user;
+    readonly bool fsync;
+    readonly IReadOnlyList<string> more;
+    readonly ClusterUse use;
+    readonly ILogger log;
+
+    EmbeddedPostgres(string bin, string folder, string? user, bool fsync, IReadOnlyList<string> more, ILogger log) =>
+        (this.bin, this.folder, this.user, this.fsync, this.more, this.log, use) = (bin, folder, user, fsync, more, log, new ClusterUse(folder));
+
+    string Cluster => Path.Combine(folder, "data");
+    string LogFolder => Path.Combine(folder, "log");
+    string PasswordFile => Path.Combine(folder, "password");
+    string SocketFolder => folder.Length <= MaxSocketFolder ? folder : Path.Combine("/tmp", "capsul-" + DataFolder.ShortName(folder));
+
+    /// <summary>Makes the cluster if there is none, starts it if it does not run, and gives a connection string.</summary>
+    /// <exception cref="ProblemException">With one sentence on what is missing or in the way.</exception>
+    /// <param name="settings">Where the data folder is.</param>
+    /// <param name="log">What happens.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <param name="more">Further lines for the server's configuration.</param>
+    public static async Task<(EmbeddedPostgres Server, string ConnectionString)> StartAsync(
+        Settings settings, ILogger log, CancellationToken cancel, IReadOnlyList<string>? more = null)
+    {
+        var server = Make(settings, log, more ?? []);
+        await server.PrepareFoldersAsync(cancel);
+        using var only = await server.use.LockAsync(cancel);
+        if (!File.Exists(Path.Combine(server.Cluster, "PG_VERSION")))
+            await server.InitialiseAsync(cancel);
+        server.CheckVersion();
+        await server.WriteSettingsAsync(cancel);
+        await server.StartIfDownAsync(cancel);
+        var connection = await server.ConnectionStringAsync(cancel);
+        await EnsureDatabaseAsync(connection, cancel);
+        server.use.Join();
+        return (server, connection);
+    }
+
+    /// <summary>Stops the cluster of a data folder, at once and without a checkpoint, and deletes it. Fine when there is none.</summary>
+    public static async Task DiscardAsync(Settings settings, CancellationToken cancel)
+    {
+        var server = Make(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, []);
+        if (!Directory.Exists(server.folder)) return;
+        if (Directory.Exists(server.Cluster)) await server.PgCtl("stop", "-m", "immediate", "-w", "-t", "30").TryRunAsync(cancel);
+        Directory.Delete(server.folder, recursive: true);
+        if (server.SocketFolder != server.folder && Directory.Exists(server.SocketFolder)) Directory.Delete(server.SocketFolder, recursive: true);
+    }
+
+    static EmbeddedPostgres Make(Settings settings, ILogger log, IReadOnlyList<string> more) =>
+        new(FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"), System.Environment.IsPrivilegedProcess ? UnprivilegedUser() : null,
+            settings.PostgresFsync, more, log);
+
+    /// <summary>Starts it again when it dies (killed, out of memory), until cancelled. What was committed is there.</summary>
+    public async Task KeepRunningAsync(CancellationToken cancel)
+    {
+        while (true)
+        {
+            await Task.Delay(LookEvery, cancel);
+            if (IsAlive()) continue;
+            Log.Died(log);
+            try
+            {
+                await EnsureRunningAsync(cancel);
+            }
+            catch (ProblemException error)
+            {
+                Log.NotBack(log, error.Problem.Message);
+            }
+        }
+    }
+
+    /// <summary>By the process id that PostgreSQL keeps in its folder (first line of postmaster.pid).</summary>
+    bool IsAlive()
+    {
+        try
+        {
+            return File.ReadLines(Path.Combine(Cluster, "postmaster.pid")).FirstOrDefault() is { } pid && Directory.Exists($"/proc/{pid.Trim()}");
+        }
+        catch (FileNotFoundException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Leaves the cluster, and stops it when nobody else uses it; connections that are still open are ended then. Fine when it is already down.</summary>
+    public async Task StopAsync(CancellationToken cancel)
+    {
+        using var only = await use.LockAsync(cancel);
+        if (!use.Leave()) return;
+        var result = await PgCtl("stop", "-m", "fast", "-w", "-t", "30").TryRunAsync(cancel);
+        if (result.ExitCode != 0 && await IsRunningAsync(cancel))
+            Log.StopFailed(log, result.LastLine);
+    }
+
+    /// <summary>The folder of the programs that make and run a cluster.</summary>
+    public static string FindBinaries(string? configured) => PostgresPrograms.Folder(configured, "initdb", "postgres");
+
+    static string UnprivilegedUser()
+    {
+        var names = File.ReadLines("/etc/passwd").Select(l => l.Split(':')[0]).ToHashSet(StringComparer.Ordinal);
+        return names.Contains("postgres") ? "postgres" : "nobody";
+    }
+
+    async Task PrepareFoldersAsync(CancellationToken cancel)
+    {
+        try
+        {
+            foreach (var path in (string[])[folder, LogFolder, SocketFolder])
+                Directory.CreateDirectory(path);
+        }
+        catch (Exception error) when (error is UnauthorizedAccessException or IOException)
+        {
+            throw new ProblemException(ProblemKind.Unavailable, $"The data folder {folder} cannot be written: {error.Message}", null, error);
+        }
+        if (user is not null)
+        {
+            foreach (var path in (string[])[folder, LogFolder, SocketFolder])
+                await new Command("chown", $"{user}:", path).RunAsync(cancel);
+            if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
+                throw new ProblemException(ProblemKind.Unavailable,
+                    $"PostgreSQL runs as user {user}, who cannot reach {folder}: a folder above it is closed to others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
+        }
+        File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+
+    async Task InitialiseAsync(CancellationToken cancel)
+    {
+        Log.Initialising(log, Cluster);
+        // A start that was killed inside initdb leaves a folder without PG_VERSION or half filled; nothing in it is worth keeping.
+        if (Directory.Exists(Cluster)) Directory.Delete(Cluster, recursive: true);
+        await WritePasswordAsync(cancel);
+        var temporary = Cluster + ".new";
+        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+        var made = await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", Role, "--pwfile", PasswordFile, "--auth=scram-sha-256",
+            "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
+        { Timeout = TimeSpan.FromMinutes(3) }).TryRunAsync(cancel);
+        // Its last line is only that it cleans up.
+        if (made.ExitCode != 0)
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"No PostgreSQL cluster could be made in {folder}: {made.Error.Split('\n').FirstOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine}", made.Error);
+        Directory.Move(temporary, Cluster);
+    }
+
+    async Task WritePasswordAsync(CancellationToken cancel)
+    {
+        await DataFolder.WriteWholeAsync(PasswordFile, System.Text.Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(32, lowercase: true)), cancel);
+        if (user is not null)
+            await new Command("chown", $"{user}:", PasswordFile).RunAsync(cancel);
+    }
+
+    void CheckVersion()
+    {
+        var has = File.ReadAllText(Path.Combine(Cluster, "PG_VERSION")).Trim();
+        var runs = Path.GetFileName(Path.GetDirectoryName(bin)!);
+        if (int.TryParse(runs, CultureInfo.InvariantCulture, out _) && runs != has)
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The database in {Cluster} was made by PostgreSQL {has}, but {bin} is version {runs}. Install postgresql-{has}, or upgrade the cluster with pg_upgradecluster or a dump.");
+    }
+
+    async Task WriteSettingsAsync(CancellationToken cancel)
+    {
+        var lines = $"""
+            # Written by Capsul at each start.
+            listen_addresses = ''
+            unix_socket_directories = '{SocketFolder}'
+            unix_socket_permissions = 0700
+            fsync = {(fsync ? "on" : "off")}
+            synchronous_commit = {(fsync ? "on" : "off")}
+            full_page_writes = {(fsync ? "on" : "off")}
+            timezone = 'UTC'
+            log_timezone = 'UTC'
+            logging_collector = on
+            log_directory = '{LogFolder}'
+            log_filename = 'postgresql-%Y-%m-%d.log'
+            log_line_prefix = '%m [%p] %q%u@%d %a '
+            log_min_duration_statement = 250ms
+            log_lock_waits = on
+            max_connections = 200
+            {string.Join('\n', more)}
+
+            """;
+        var file = Path.Combine(Cluster, "capsul.conf");
+        await DataFolder.WriteWholeAsync(file, System.Text.Encoding.UTF8.GetBytes(lines), cancel);
+        if (user is not null)
+            await new Command("chown", $"{user}:", file).RunAsync(cancel);
+        var main = Path.Combine(Cluster, "postgresql.conf");
+        const string include = "include 'capsul.conf'";
+        if (!(await File.ReadAllTextAsync(main, cancel)).Contains(include, StringComparison.Ordinal))
+            await File.AppendAllTextAsync(main, $"\n{include}\n", cancel);
+    }
+
+    async Task EnsureRunningAsync(CancellationToken cancel)
+    {
+        using var only = await use.LockAsync(cancel);
+        await StartIfDownAsync(cancel);
+    }
+
+    async Task StartIfDownAsync(CancellationToken cancel)
+    {
+        if (await IsRunningAsync(cancel)) return;
+        var started = await PgCtl("start", "-w", "-t", "60", "-l", Path.Combine(LogFolder, "start.log")).TryRunAsync(cancel);
+        if (started.ExitCode == 0) return;
+        var tail = File.Exists(Path.Combine(LogFolder, "start.log"))
+            ? (await File.ReadAllLinesAsync(Path.Combine(LogFolder, "start.log"), cancel)).LastOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal)) : null;
+        throw new ProblemException(ProblemKind.Unavailable, $"PostgreSQL did not start: {tail ?? started.LastLine} Its log is in {LogFolder}.");
+    }
+
+    async Task<bool> IsRunningAsync(CancellationToken cancel) => (await PgCtl("status").TryRunAsync(cancel)).ExitCode == 0;
+
+    async Task<string> ConnectionStringAsync(CancellationToken cancel) => new NpgsqlConnectionStringBuilder
+    {
+        Host = SocketFolder,
+        Username = Role,
+        Password = (await File.ReadAllTextAsync(PasswordFile, cancel)).Trim(),
+        Database = Role,
+    }.ConnectionString;
+
+    static async Task EnsureDatabaseAsync(string connectionString, CancellationToken cancel)
+    {
+        var maintenance = new NpgsqlConnectionStringBuilder(connectionString) { Database = "postgres", Pooling = false };
+        await using var connection = new NpgsqlConnection(maintenance.ConnectionString);
+        await connection.OpenAsync(cancel);
+        await using var exists = new NpgsqlCommand("SELECT 1 FROM pg_database WHERE datname = 'capsul'", connection);
+        if (await exists.ExecuteScalarAsync(cancel) is not null) return;
+        await using var create = new NpgsqlCommand("CREATE DATABASE capsul", connection);
+        await create.ExecuteNonQueryAsync(cancel);
+    }
+
+    Command PgCtl(string verb, params string[] arguments) =>
+        AsUser(Path.Combine(bin, "pg_ctl"), [verb, "-D", Cluster, "-s", .. arguments]) with { Timeout = TimeSpan.FromSeconds(90) };
+
+    /// <summary>As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.</summary>
+    Command AsUser(string program, params string[] arguments) => (user is null
+        ? new Command(program, arguments)
+        : new Command("setpriv", ["--reuid", user, "--regid", PrimaryGroup(user), "--clear-groups", "--", program, .. arguments])) with
+    { WorkingDirectory = folder };
+
+    static string PrimaryGroup(string user) => File.ReadLines("/etc/passwd").Select(l => l.Split(':')).First(p => p[0] == user)[3];
+
+    static partial class Log
+    {
+        [LoggerMessage(100, LogLevel.Information, "Making a PostgreSQL cluster in {Folder}")]
+        public static partial void Initialising(ILogger log, string folder);
+
+        [LoggerMessage(102, LogLevel.Error, "PostgreSQL has died; starting it again")]
+        public static partial void Died(ILogger log);
+
+        [LoggerMessage(103, LogLevel.Error, "PostgreSQL is not back: {Why}")]
+        public static partial void NotBack(ILogger log, string why);
+
+        [LoggerMessage(101, LogLevel.Warning, "PostgreSQL did not stop: {Why}")]
+        public static partial void StopFailed(ILogger log, string why);
+    }
+}

@@ -1,0 +1,66 @@
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Capsul.Postgres.Statements;
+
+/// <summary>
+/// Table <c>operator_statements</c>: who changed what by hand. A line is written in the transaction of the change, right after it, so
+/// that it is there exactly when the change is. A line that cannot be written does not undo the change; it is said on standard error.
+/// </summary>
+sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter notes)
+{
+    /// <summary>Most characters of a statement that are kept.</summary>
+    public const int MaxStatement = 100_000;
+
+    /// <summary>The table's number when the call began; null: there is none, as in a database that is still empty, and nothing is written or said.</summary>
+    long? table;
+
+    /// <summary>That it cannot be written is said once.</summary>
+    bool complained;
+
+    public async Task FindTableAsync(CancellationToken cancel)
+    {
+        await using var command = new NpgsqlCommand(StatementsSql.LogTable, connection);
+        table = await command.ExecuteScalarAsync(cancel) as long?;
+    }
+
+    public async Task WriteAsync(string statement, long? rows, bool inTransaction, CancellationToken cancel)
+    {
+        if (table is null) return;
+        try
+        {
+            await using var batch = new NpgsqlBatch(connection) { Timeout = 0 };
+            if (inTransaction) batch.BatchCommands.Add(new NpgsqlBatchCommand("SAVEPOINT capsul_operator_log"));
+            var line = new NpgsqlBatchCommand(StatementsSql.LogStatement)
+            {
+                Parameters =
+                {
+                    new() { Value = person }, new() { Value = Shorten(Passwords.Hide(statement)) },
+                    new() { Value = (object?)rows ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Bigint }, new() { Value = table },
+                },
+            };
+            batch.BatchCommands.Add(line);
+            if (inTransaction) batch.BatchCommands.Add(new NpgsqlBatchCommand("RELEASE SAVEPOINT capsul_operator_log"));
+            await batch.ExecuteNonQueryAsync(cancel);
+            if (line.Rows == 0) await ComplainAsync("another table stands in its place");
+        }
+        catch (PostgresException error)
+        {
+            if (inTransaction)
+            {
+                await using var back = new NpgsqlBatch(connection) { BatchCommands = { new NpgsqlBatchCommand("ROLLBACK TO SAVEPOINT capsul_operator_log") } };
+                await back.ExecuteNonQueryAsync(cancel);
+            }
+            await ComplainAsync(error.MessageText);
+        }
+    }
+
+    async Task ComplainAsync(string why)
+    {
+        if (!complained) await notes.WriteLineAsync($"capsul: not in the operator log from here on: {why}");
+        complained = true;
+    }
+
+    static string Shorten(string statement) =>
+        statement.Length <= MaxStatement ? statement : $"{statement[..MaxStatement].TrimEnd()} … ({statement.Length - MaxStatement} more characters)";
+}

@@ -1,0 +1,337 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Npgsql;
+
+namespace Capsul.Postgres.Statements;
+
+/// <summary>How a call is to be run.</summary>
+/// <param name="Operator">Who; for the operator log.</param>
+/// <param name="ReadOnly">Nothing may be changed.</param>
+/// <param name="Timeout">Longest time for one statement; zero: no limit.</param>
+public sealed record RunOptions(string Operator, bool ReadOnly, TimeSpan Timeout);
+
+/// <summary>
+/// Runs the statements of one call, one by one and each as it was typed, and prints each result before the next statement begins.
+/// They are one transaction: all or nothing. When the script has transaction commands of its own these are honoured: what stands
+/// between BEGIN and COMMIT is a transaction, and what stands outside is one up to the next BEGIN or the end. VACUUM and its kind, which
+/// PostgreSQL refuses inside a transaction, run when they are alone or when the script has transaction commands of its own.
+/// </summary>
+public sealed partial class StatementRun : IAsyncDisposable
+{
+    readonly NpgsqlConnection connection;
+    readonly RowOutput output;
+    readonly TextWriter notes;
+    readonly Stream input;
+    readonly RunOptions options;
+    readonly OperatorLog log;
+    readonly Db db;
+
+    /// <summary>Raised when the rest of the running statement is wanted no more.</summary>
+    CancellationTokenSource giveUp = new();
+
+    /// <summary>A transaction is open, and whether it is the script's own.</summary>
+    bool open, own;
+
+    /// <summary>The open transaction has written something.</summary>
+    bool written;
+
+    static readonly TimeSpan CancelEvery = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>An earlier transaction of this call stays, whatever comes.</summary>
+    bool committed;
+
+    StatementRun(Db db, NpgsqlConnection connection, RowOutput output, TextWriter notes, Stream input, RunOptions options)
+    {
+        this.db = db;
+        (this.connection, this.output, this.notes, this.input, this.options) = (connection, output, notes, input, options);
+        log = new OperatorLog(connection, options.Operator, notes);
+        connection.Notice += (_, heard) => Hear(heard.Notice);
+    }
+
+    /// <summary>Opens a connection of its own.</summary>
+    /// <param name="db">Where.</param>
+    /// <param name="output">For results.</param>
+    /// <param name="notes">For what the server says beside results.</param>
+    /// <param name="input">Data of a COPY … FROM STDIN that is not in the script.</param>
+    /// <exception cref="ProblemException">Unavailable: the server cannot be reached, or refuses.</exception>
+    public static async Task<StatementRun> OpenAsync(Db db, RowOutput output, TextWriter notes, Stream input, RunOptions options, CancellationToken cancel)
+    {
+        try
+        {
+            var connection = await db.OpenAloneAsync("capsul sql", cancel, parts =>
+            {
+                // Every value comes as text, so that no type has to be known; and asking for them takes a while.
+#pragma warning disable CS0618 // The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
+                parts.ServerCompatibilityMode = ServerCompatibilityMode.NoTypeLoading;
+#pragma warning restore CS0618
+                parts.MaxAutoPrepare = 0;
+                // An operator may see what the rows hold that a constraint refused.
+                parts.IncludeErrorDetail = true;
+                parts.ReadBufferSize = 1 << 16;
+                parts.CommandTimeout = 0;
+            });
+            var run = new StatementRun(db, connection, output, notes, input, options);
+            await run.PrepareAsync(cancel);
+            return run;
+        }
+        catch (Exception error) when (error is NpgsqlException or TimeoutException)
+        {
+            throw new ProblemException(db.Explain(error), error);
+        }
+    }
+
+    async Task PrepareAsync(CancellationToken cancel)
+    {
+        await using var command = Command(StatementsSql.PrepareSession,
+            ((long)options.Timeout.TotalMilliseconds).ToString(CultureInfo.InvariantCulture), options.ReadOnly ? "on" : "off");
+        await command.ExecuteNonQueryAsync(cancel);
+        if (!options.ReadOnly) await log.FindTableAsync(cancel);
+    }
+
+    /// <summary>How many rows a table has, or null when that is not known quickly.</summary>
+    public async Task<long?> RowsOfAsync(string table, CancellationToken cancel)
+    {
+        try
+        {
+            await using var command = Command(StatementsSql.TableRows, table);
+            return await command.ExecuteScalarAsync(cancel) as long?;
+        }
+        catch (PostgresException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Runs all of them.</summary>
+    /// <exception cref="StatementException">The server refused one.</exception>
+    /// <exception cref="ProblemException">Invalid: they cannot be run together. Unavailable: the connection broke.</exception>
+    /// <exception cref="ClosedOutputException">The reader of the output has gone; everything was rolled back.</exception>
+    public async Task RunAsync(IReadOnlyList<ScriptStatement> statements, CancellationToken cancel)
+    {
+        Check(statements);
+        giveUp.Dispose();
+        giveUp = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var ended = new CancellationTokenSource();
+        var stopping = CancelOnServerAsync(giveUp.Token, ended.Token);
+        try
+        {
+            foreach (var statement in statements)
+            {
+                cancel.ThrowIfCancellationRequested();
+                await TryOneAsync(statement, cancel);
+            }
+            await FinishAsync(statements, CancellationToken.None);
+        }
+        finally
+        {
+            await ended.CancelAsync();
+            await stopping;
+        }
+    }
+
+    async Task TryOneAsync(ScriptStatement statement, CancellationToken cancel)
+    {
+        try
+        {
+            // Being cancelled is heard from the server, as the end of the statement.
+            await RunOneAsync(statement, CancellationToken.None);
+        }
+        catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
+        {
+            throw new OperationCanceledException("Cancelled on the server.", error, cancel);
+        }
+        catch (PostgresException error)
+        {
+            await RollbackAsync();
+            throw new StatementException(StatementError.Explain(statement, error, await AdviceAsync(error), Remains()), error);
+        }
+        catch (NpgsqlException error)
+        {
+            throw Broken(statement, error);
+        }
+    }
+
+    /// <summary>
+    /// Waits until the statement is wanted no more, and then tells the server so again and again until it has ended: a request that
+    /// comes between two statements is lost. It goes over a connection of its own, because rows are read without await on the first.
+    /// </summary>
+    async Task CancelOnServerAsync(CancellationToken wanted, CancellationToken ended)
+    {
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(wanted, ended);
+        await Task.Delay(Timeout.Infinite, either.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        try
+        {
+            if (ended.IsCancellationRequested) return;
+            await using var other = await db.OpenAloneAsync("capsul sql, cancelling", ended);
+            while (true)
+            {
+                await using var command = new NpgsqlCommand(StatementsSql.CancelBackend, other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
+                await command.ExecuteNonQueryAsync(ended);
+                await Task.Delay(CancelEvery, ended);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The statement has ended.
+        }
+        catch (NpgsqlException)
+        {
+            // No second connection: then the first is closed, and the server finds out when it next sends.
+            await connection.CloseAsync();
+        }
+    }
+
+    /// <summary>Before anything runs: what could not work.</summary>
+    void Check(IReadOnlyList<ScriptStatement> statements)
+    {
+        var scripted = statements.Any(s => s.Shape.Kind is StatementKind.Begin or StatementKind.EndTransaction or StatementKind.Chain);
+        if (statements.FirstOrDefault(s => s.Shape.Kind == StatementKind.Outside) is not { } outside) return;
+        if (options.ReadOnly)
+            throw new ProblemException(ProblemKind.Invalid, $"{outside.Shape.Tag} does not go with --read-only.");
+        if (statements.Count > 1 && !scripted)
+            throw new ProblemException(ProblemKind.Invalid,
+                $"{outside.Place(outside.Sql.Line)}: {outside.Shape.Tag} cannot be part of a transaction, and all statements of one call are one. Run it in a call of its own, or write BEGIN and COMMIT around the others.");
+    }
+
+    async Task RunOneAsync(ScriptStatement statement, CancellationToken cancel)
+    {
+        var kind = statement.Shape.Kind;
+        if (open && !own && (kind is StatementKind.Begin or StatementKind.Outside)) await EndOwnAsync(cancel);
+        if (!open && (kind is StatementKind.Plain or StatementKind.CopyIn or StatementKind.CopyOut)) await BeginAsync(cancel);
+        long? rows = kind switch
+        {
+            StatementKind.CopyIn => await CopyInAsync(statement, cancel),
+            StatementKind.CopyOut => await CopyOutAsync(statement, cancel),
+            _ when open && statement.Shape.ReadsCatalog => await ExecuteInOrderAsync(statement, cancel),
+            _ => await ExecuteAsync(statement, cancel),
+        };
+        if (kind is StatementKind.Begin or StatementKind.Chain)
+        {
+            committed |= kind == StatementKind.Chain && written;
+            (open, own, written) = (true, true, written && kind == StatementKind.Begin);
+            if (options.ReadOnly) await LockReadOnlyAsync(cancel);
+        }
+        else if (kind == StatementKind.EndTransaction)
+        {
+            committed |= statement.Shape.Tag is "COMMIT" or "PREPARE TRANSACTION";
+            (open, own, written) = (false, false, false);
+        }
+        else await LogAsync(statement, rows, cancel);
+    }
+
+    async Task BeginAsync(CancellationToken cancel)
+    {
+        await ExecuteQuietlyAsync("BEGIN", cancel);
+        (open, own, written) = (true, false, false);
+        if (options.ReadOnly) await LockReadOnlyAsync(cancel);
+    }
+
+    /// <summary>After its first query PostgreSQL does not let a transaction become one that writes.</summary>
+    async Task LockReadOnlyAsync(CancellationToken cancel)
+    {
+        await ExecuteQuietlyAsync("SET TRANSACTION READ ONLY", cancel);
+        await ExecuteQuietlyAsync(StatementsSql.HasWritten, cancel);
+    }
+
+    /// <summary>Commits what was gathered outside the script's own transactions.</summary>
+    async Task EndOwnAsync(CancellationToken cancel)
+    {
+        await ExecuteQuietlyAsync("COMMIT", cancel);
+        committed |= written;
+        (open, written) = (false, false);
+    }
+
+    async Task FinishAsync(IReadOnlyList<ScriptStatement> statements, CancellationToken cancel)
+    {
+        if (!open) return;
+        if (own)
+        {
+            await RollbackAsync();
+            throw new StatementException("The script begins a transaction and does not commit it, so it was rolled back.");
+        }
+        try
+        {
+            await EndOwnAsync(cancel);
+        }
+        catch (PostgresException error)
+        {
+            // Constraints that are checked at the end only.
+            open = false;
+            throw new StatementException($"At the end of the transaction: {StatementError.Explain(statements[^1], error, Remains())}", error);
+        }
+        catch (NpgsqlException error)
+        {
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The connection to PostgreSQL broke while the transaction was being committed ({error.Message}); look whether the change is there.", error.ToString(), error);
+        }
+    }
+
+    /// <summary>A line for each statement that wrote. What a SELECT does inside a function is known from the transaction having become a writing one.</summary>
+    async Task LogAsync(ScriptStatement statement, long? rows, CancellationToken cancel)
+    {
+        if (options.ReadOnly) return;
+        if (statement.Shape.Kind == StatementKind.Outside)
+        {
+            await log.WriteAsync(statement.Sql.Text, rows, inTransaction: false, cancel);
+            return;
+        }
+        if (!open) return;
+        var counts = rows is not null && statement.Shape.Tag is not ("MOVE" or "FETCH");
+        if (!counts && !await WroteAsync(statement, cancel)) return;
+        await log.WriteAsync(statement.Sql.Text, rows, inTransaction: true, cancel);
+        written = true;
+    }
+
+    async Task<bool> WroteAsync(ScriptStatement statement, CancellationToken cancel)
+    {
+        // Of a transaction that had written before it is not known; then what can only read is left out, and the rest is kept.
+        if (written) return statement.Shape.MayChange;
+        await using var command = Command(StatementsSql.HasWritten);
+        return await command.ExecuteScalarAsync(cancel) is true;
+    }
+
+    async Task<string?> AdviceAsync(PostgresException error)
+    {
+        if (error.SqlState is not (PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn)) return null;
+        await using var command = Command(StatementsSql.HasSchema);
+        return await command.ExecuteScalarAsync(CancellationToken.None) is false ? "This database has no tables of Capsul yet; the first start of the Hub (capsul up) makes them." : null;
+    }
+
+    string Remains() => committed ? "What was committed before stays." : "Nothing was changed.";
+
+    async Task RollbackAsync()
+    {
+        // A server that shuts down ends the connection with its last word.
+        if (open && connection.FullState == System.Data.ConnectionState.Open) await ExecuteQuietlyAsync("ROLLBACK", CancellationToken.None);
+        open = false;
+    }
+
+    ProblemException Broken(ScriptStatement statement, NpgsqlException error) => new(ProblemKind.Unavailable,
+        $"{statement.Place(statement.Sql.Line)}: the connection to PostgreSQL broke: {error.InnerException?.Message ?? error.Message} {Remains()}", error.ToString(), error);
+
+    void Hear(PostgresNotice notice)
+    {
+        notes.WriteLine($"{notice.Severity}:  {notice.MessageText}");
+        if (!string.IsNullOrEmpty(notice.Detail)) notes.WriteLine($"DETAIL:  {notice.Detail}");
+        if (!string.IsNullOrEmpty(notice.Hint)) notes.WriteLine($"HINT:  {notice.Hint}");
+    }
+
+    async Task ExecuteQuietlyAsync(string sql, CancellationToken cancel)
+    {
+        await using var command = Command(sql);
+        await command.ExecuteNonQueryAsync(cancel);
+    }
+
+    NpgsqlCommand Command(string sql, params ReadOnlySpan<string> values)
+    {
+        var command = new NpgsqlCommand(sql, connection) { CommandTimeout = 0 };
+        foreach (var value in values) command.Parameters.Add(new NpgsqlParameter<string> { TypedValue = value });
+        return command;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        giveUp.Dispose();
+        await connection.DisposeAsync();
+    }
+}

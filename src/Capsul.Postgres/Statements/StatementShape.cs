@@ -1,0 +1,102 @@
+using Capsul.Postgres.Text;
+
+namespace Capsul.Postgres.Statements;
+
+/// <summary>What a statement means for the transaction it stands in, and for the connection.</summary>
+public enum StatementKind
+{
+    /// <summary>Everything else.</summary>
+    Plain,
+    /// <summary>BEGIN, START TRANSACTION.</summary>
+    Begin,
+    /// <summary>COMMIT, END, ROLLBACK, ABORT, PREPARE TRANSACTION.</summary>
+    EndTransaction,
+    /// <summary>… AND CHAIN: another transaction begins at once.</summary>
+    Chain,
+    /// <summary>VACUUM and the few others that PostgreSQL refuses inside a transaction.</summary>
+    Outside,
+    /// <summary>COPY … FROM STDIN.</summary>
+    CopyIn,
+    /// <summary>COPY … TO STDOUT.</summary>
+    CopyOut,
+}
+
+/// <summary>What the text alone says of a statement.</summary>
+/// <param name="Kind">See there.</param>
+/// <param name="Tag">The command tag, as far as it is a matter of words.</param>
+/// <param name="WholeTables">Each UPDATE or DELETE without a WHERE, also in a WITH.</param>
+/// <param name="MayChange">False when it can only read: a SELECT that calls nothing, a setting.</param>
+/// <param name="CopyTable">Of a COPY … FROM: the table, as it was written.</param>
+/// <param name="Binary">Of a COPY: its data is no text.</param>
+/// <param name="ReadsCatalog">It names the information schema.</param>
+public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables, bool MayChange, string CopyTable, bool Binary, bool ReadsCatalog)
+{
+    /// <summary>The longest beginning of a statement that names its kind.</summary>
+    const int FirstWords = 8;
+
+    public static StatementShape Of(SqlStatement sql)
+    {
+        var words = sql.Words(FirstWords);
+        // A dump has INSERTs by the million; of those nothing more than the verb matters.
+        var pieces = words is ["INSERT", ..] ? Pieces.None : Pieces.Of(sql.Text);
+        var copy = words is ["COPY", ..];
+        return new StatementShape(KindOf(words, pieces), CommandTag.Of(words), WholeTable.Find(pieces), CanChange(words, pieces),
+            copy ? pieces.Name(1) : "", copy && pieces.Any("BINARY"), pieces.Any("information_schema"));
+    }
+
+    static StatementKind KindOf(IReadOnlyList<string> words, Pieces pieces) => words switch
+    {
+        ["BEGIN", ..] or ["START", "TRANSACTION", ..] => StatementKind.Begin,
+        ["COMMIT" or "ROLLBACK", "PREPARED"] => StatementKind.Outside,
+        ["ROLLBACK", "TO", ..] or ["ROLLBACK", "WORK" or "TRANSACTION", "TO", ..] => StatementKind.Plain,
+        ["COMMIT" or "END" or "ROLLBACK" or "ABORT", .., "AND", "CHAIN"] => StatementKind.Chain,
+        ["COMMIT" or "END" or "ROLLBACK" or "ABORT", ..] or ["PREPARE", "TRANSACTION", ..] => StatementKind.EndTransaction,
+        ["COPY", ..] => Copy(pieces),
+        _ => IsOutside(words, pieces) ? StatementKind.Outside : StatementKind.Plain,
+    };
+
+    /// <summary>PreventInTransactionBlock in PostgreSQL's source says which.</summary>
+    static bool IsOutside(IReadOnlyList<string> words, Pieces pieces) => words switch
+    {
+        ["VACUUM", ..] or ["ALTER", "SYSTEM", ..] or ["DISCARD", "ALL"] => true,
+        // Without a table it is all tables.
+        ["CLUSTER"] or ["CLUSTER", "VERBOSE"] => pieces.Count == words.Count,
+        ["CREATE" or "DROP", "DATABASE" or "TABLESPACE" or "SUBSCRIPTION", ..] => true,
+        ["ALTER", "DATABASE", ..] => pieces.Has(3, "SET", "TABLESPACE"),
+        ["CREATE", "INDEX", "CONCURRENTLY", ..] or ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", ..] or ["DROP", "INDEX", "CONCURRENTLY", ..] => true,
+        ["REINDEX", ..] => pieces.Any("CONCURRENTLY") || pieces.Any("DATABASE") || pieces.Any("SCHEMA") || pieces.Any("SYSTEM"),
+        ["ALTER", "TABLE", ..] => pieces.Any("DETACH") && pieces.Any("CONCURRENTLY"),
+        _ => false,
+    };
+
+    /// <summary>The first TO or FROM outside parentheses decides; only STDIN and STDOUT go over the connection.</summary>
+    static StatementKind Copy(Pieces pieces)
+    {
+        for (var i = 1; i + 1 < pieces.Count; i++)
+        {
+            if (pieces.Depth(i) > 0) continue;
+            if (pieces.Is(i, "FROM")) return pieces.Is(i + 1, "STDIN") ? StatementKind.CopyIn : StatementKind.Plain;
+            if (pieces.Is(i, "TO")) return pieces.Is(i + 1, "STDOUT") ? StatementKind.CopyOut : StatementKind.Plain;
+        }
+        return StatementKind.Plain;
+    }
+
+    static bool CanChange(IReadOnlyList<string> words, Pieces pieces) => words switch
+    {
+        ["SET" or "RESET" or "SHOW" or "SAVEPOINT" or "RELEASE" or "ROLLBACK" or "LISTEN" or "UNLISTEN" or "NOTIFY" or "DECLARE" or "CLOSE" or "DEALLOCATE"
+            or "LOCK" or "CHECKPOINT" or "LOAD" or "PREPARE" or "ANALYZE" or "DISCARD", ..] => false,
+        [] or ["SELECT" or "VALUES" or "TABLE" or "WITH" or "EXPLAIN" or "FETCH" or "MOVE" or "COPY", ..] =>
+            Calls(pieces) || pieces.Any("INSERT") || pieces.Any("UPDATE") || pieces.Any("DELETE") || pieces.Any("MERGE"),
+        _ => true,
+    };
+
+    /// <summary>A name with a parenthesis behind it; what a function does cannot be seen from here.</summary>
+    static bool Calls(Pieces pieces)
+    {
+        for (var i = 0; i + 1 < pieces.Count; i++)
+        {
+            if (pieces.Kind(i) is SqlTokenKind.Word or SqlTokenKind.QuotedName && pieces.Kind(i + 1) == SqlTokenKind.Open) return true;
+        }
+        return false;
+    }
+}

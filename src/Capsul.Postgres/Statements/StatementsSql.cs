@@ -1,0 +1,69 @@
+namespace Capsul.Postgres.Statements;
+
+static class StatementsSql
+{
+    /// <summary>How values are printed does not depend on what the server or the role has set.</summary>
+    public const string PrepareSession = """
+        -- StatementsSql.PrepareSession
+        SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false), set_config('IntervalStyle', 'postgres', false),
+            set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), set_config('standard_conforming_strings', 'on', false),
+            set_config('statement_timeout', $1, false), set_config('default_transaction_read_only', $2, false)
+        """;
+
+    public const string HasWritten = """
+        -- StatementsSql.HasWritten
+        SELECT pg_current_xact_id_if_assigned() IS NOT NULL
+        """;
+
+    /// <summary>Scripts set search_path as they like, dumps to nothing; so the schema is named.</summary>
+    public const string LogTable = """
+        -- StatementsSql.LogTable
+        SELECT to_regclass('public.operator_statements')::oid::bigint
+        """;
+
+    /// <summary>Only into the table that was there when the call began: one that a dump has just made is not whole yet.</summary>
+    public const string LogStatement = """
+        -- StatementsSql.LogStatement
+        INSERT INTO public.operator_statements (at, operator, statement, rows)
+        SELECT clock_timestamp(), $1, $2, $3::bigint WHERE to_regclass('public.operator_statements')::oid::bigint = $4
+        """;
+
+    /// <summary>Rows of a table: counted when that is quick (64 MB or less), else as estimated by the last ANALYZE; null when there is no such table.</summary>
+    public const string TableRows = """
+        -- StatementsSql.TableRows
+        SELECT CASE
+            WHEN c.relkind = 'r' AND pg_relation_size(c.oid) <= 67108864
+                THEN (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass), false, true, '')))[1]::text::bigint
+            WHEN c.reltuples >= 0 THEN c.reltuples::bigint
+        END
+        FROM pg_class c WHERE c.oid = to_regclass($1)
+        """;
+
+    public const string HasSchema = """
+        -- StatementsSql.HasSchema
+        SELECT to_regclass('public.schemaversion') IS NOT NULL OR to_regclass('schemaversion') IS NOT NULL
+        """;
+
+    /// <summary>Rows that this transaction has put into a table and its partitions; the server counts them for its statistics.</summary>
+    public const string Inserted = """
+        -- StatementsSql.Inserted
+        SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.id)), 0)::bigint
+        FROM (SELECT to_regclass($1) AS id UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) t
+        """;
+
+    /// <summary>Nested loops keep the order of the outer table; for the rest of the transaction.</summary>
+    public const string JoinInOrder = """
+        -- StatementsSql.JoinInOrder
+        SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+        """;
+
+    public const string JoinAsUsual = """
+        -- StatementsSql.JoinAsUsual
+        SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true)
+        """;
+
+    public const string CancelBackend = """
+        -- StatementsSql.CancelBackend
+        SELECT pg_cancel_backend($1)
+        """;
+}

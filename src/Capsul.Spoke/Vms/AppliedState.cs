@@ -1,0 +1,45 @@
+using System.Text.Json;
+using Capsul.Foundation;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>The highest (epoch, generation) that was taken in, in <c>spoke/applied.json</c>. A Spoke never goes backwards.</summary>
+public sealed class AppliedState(string folder)
+{
+    sealed record Pair(long Epoch, long Generation);
+
+    string File => Path.Combine(folder, "applied.json");
+
+    Pair pair = new(0, 0), written = new(0, 0);
+
+    public long Epoch => pair.Epoch;
+
+    public long Generation => pair.Generation;
+
+    public void Load()
+    {
+        if (!System.IO.File.Exists(File)) return;
+        try
+        {
+            pair = written = JsonSerializer.Deserialize<Pair>(System.IO.File.ReadAllText(File)) ?? throw new JsonException("empty");
+        }
+        catch (JsonException error)
+        {
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"{File} cannot be read: {error.Message}. It keeps an old Hub from being obeyed; restore it, or delete it if you are sure that only one Hub runs.", null, error);
+        }
+    }
+
+    /// <summary>Whether a message may be taken in: not older than what was.</summary>
+    public bool Allows(long epoch, long generation) => epoch > pair.Epoch || (epoch == pair.Epoch && generation >= pair.Generation);
+
+    /// <summary>Writes the pair down. After the wishes themselves are on disk, so that a crash in between only repeats them.</summary>
+    /// <exception cref="IOException">It could not be written; it holds all the same while this process lives.</exception>
+    public async Task AdvanceAsync(long epoch, long generation, CancellationToken cancel)
+    {
+        pair = new Pair(epoch, generation);
+        if (pair == written) return;
+        await DataFolder.WriteWholeAsync(File, JsonSerializer.SerializeToUtf8Bytes(pair), cancel);
+        written = pair;
+    }
+}

@@ -1,0 +1,158 @@
+using System.Collections.Concurrent;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>
+/// All VMs of this host: a reconciler for each that the Hub has ever named, and what the hypervisor holds beyond them. Takes in what the
+/// Hub wants, never backwards; deletion is always explicit.
+/// </summary>
+public sealed partial class HostVms(
+    IHypervisor hypervisor, VmRecords records, Relays relays, AppliedState applied, TimeProvider time, ILogger log)
+{
+    readonly ConcurrentDictionary<string, VmReconciler> reconcilers = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<VmReconciler, Task> running = new();
+    readonly SemaphoreSlim applying = new(1, 1);
+    /// <summary>Of the whole Spoke: reconcilers outlive the line on which their VM was named. Null: nothing runs by itself.</summary>
+    CancellationToken? lifetime;
+
+    /// <summary>Hears every report.</summary>
+    public Action<VmReport> Told { get; set; } = _ => { };
+
+    /// <summary>In the order of their ids.</summary>
+    public IEnumerable<VmReconciler> Reconcilers => reconcilers.Values.OrderBy(r => r.Id, StringComparer.Ordinal);
+
+    /// <summary>Takes up every VM that is on record, without running anything.</summary>
+    public void Load()
+    {
+        foreach (var record in records.LoadAll()) Keep(Make(record));
+    }
+
+    /// <summary>Takes up every VM that is on record and looks after them until cancelled.</summary>
+    public void Start(CancellationToken cancel)
+    {
+        lifetime = cancel;
+        Load();
+    }
+
+    /// <summary>Returns when every reconciler has ended; after the token of <see cref="Start"/> was cancelled.</summary>
+    public async Task EndAsync() => await Task.WhenAll(running.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+
+    /// <summary>What is here: each VM as last reported, and what the hypervisor has beyond them.</summary>
+    public async Task<IReadOnlyList<VmReport>> InventoryAsync(CancellationToken cancel)
+    {
+        var known = reconcilers.Values.Select(r => r.Last).OrderBy(r => r.Id, StringComparer.Ordinal).ToList();
+        return [.. known, .. await StrangersAsync(cancel)];
+    }
+
+    /// <summary>What the hypervisor has and nobody here looks after: VMs of another database, or of before this Spoke's folder.</summary>
+    public async Task<IReadOnlyList<VmReport>> StrangersAsync(CancellationToken cancel)
+    {
+        var strangers = (await hypervisor.ListAsync(cancel)).Where(d => !reconcilers.ContainsKey(d.Id));
+        return [.. strangers.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
+    }
+
+    /// <summary>Takes in what the Hub wants. False: it is older than what was taken in, or makes no sense, and nothing was done.</summary>
+    public async Task<bool> ApplyAsync(Wanted wanted, CancellationToken cancel)
+    {
+        await applying.WaitAsync(cancel);
+        try
+        {
+            if (!applied.Allows(wanted.Epoch, wanted.Generation))
+            {
+                Log.Refused(log, wanted.Epoch, wanted.Generation, applied.Epoch, applied.Generation);
+                return false;
+            }
+            if (wanted.Vms.FirstOrDefault(v => !WantedCheck.IsSound(v)) is { } unsound)
+            {
+                Log.Unsound(log, Formats.IsVmId(unsound.Id) ? unsound.Id : "?");
+                return false;
+            }
+            foreach (var vm in wanted.Vms) Want(wanted.Epoch, vm);
+            await AdvanceAsync(wanted, cancel);
+            return true;
+        }
+        finally
+        {
+            applying.Release();
+        }
+    }
+
+    /// <summary>
+    /// When the disk is full it is only kept in mind, and written with the next message: VMs must be removable on such a host, and
+    /// after a crash the Hub says everything again.
+    /// </summary>
+    async Task AdvanceAsync(Wanted wanted, CancellationToken cancel)
+    {
+        try
+        {
+            await applied.AdvanceAsync(wanted.Epoch, wanted.Generation, cancel);
+        }
+        catch (IOException error)
+        {
+            Log.NotKept(log, wanted.Epoch, wanted.Generation, error.Message);
+        }
+    }
+
+    void Want(long epoch, WantedVm wanted)
+    {
+        if (reconcilers.TryGetValue(wanted.Id, out var reconciler) && reconciler.Want(epoch, wanted)) return;
+        // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and reports "gone".
+        reconciler = Make(VmRecord.New(epoch, wanted));
+        reconciler.WriteDown();
+        Keep(reconciler);
+    }
+
+    public void Look(string id)
+    {
+        if (reconcilers.TryGetValue(id, out var reconciler)) reconciler.Look();
+    }
+
+    public void LookAtAll()
+    {
+        foreach (var reconciler in reconcilers.Values) reconciler.Look();
+    }
+
+    /// <summary>The VM is gone and so is its reconciler; a newer one for the same VM stays.</summary>
+    public void Forget(VmReconciler reconciler) => reconcilers.TryRemove(KeyValuePair.Create(reconciler.Id, reconciler));
+
+    VmReconciler Make(VmRecord record) => new(record, hypervisor, records, relays, report => Told(report), time, log);
+
+    void Keep(VmReconciler reconciler)
+    {
+        reconcilers[reconciler.Id] = reconciler;
+        if (lifetime is not { } cancel) return;
+        running[reconciler] = RunAsync(reconciler, cancel);
+        foreach (var done in running.Where(r => r.Value.IsCompleted)) running.TryRemove(done.Key, out _);
+    }
+
+    async Task RunAsync(VmReconciler reconciler, CancellationToken cancel)
+    {
+        // Off the caller's thread: a first round may do much before it first waits.
+        await Task.Yield();
+        await reconciler.RunAsync(cancel);
+        Forget(reconciler);
+    }
+
+    static Power ToWire(DomainPower power) => power switch
+    {
+        DomainPower.On => Power.On,
+        DomainPower.Off => Power.Off,
+        DomainPower.Unknown => Power.Unknown,
+    };
+
+    static partial class Log
+    {
+        [LoggerMessage(420, LogLevel.Warning,
+            "Refused a message of epoch {Epoch}, generation {Generation}: {AppliedEpoch}/{AppliedGeneration} was taken in already")]
+        public static partial void Refused(ILogger log, long epoch, long generation, long appliedEpoch, long appliedGeneration);
+
+        [LoggerMessage(421, LogLevel.Error, "It could not be written down that epoch {Epoch}, generation {Generation} was taken in: {Why}")]
+        public static partial void NotKept(ILogger log, long epoch, long generation, string why);
+
+        [LoggerMessage(422, LogLevel.Error, "Refused a message of the Hub: what it wants of VM {Vm} makes no sense")]
+        public static partial void Unsound(ILogger log, string vm);
+    }
+}

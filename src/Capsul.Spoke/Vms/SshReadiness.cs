@@ -1,0 +1,96 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Wire;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>What one look at a booting guest found.</summary>
+/// <param name="Answered">Something that speaks SSH answers on port 22.</param>
+/// <param name="Keys">The host keys, once SSH answers and they are known; null before.</param>
+/// <param name="Tail">The end of the console, now and then; null when it is not due.</param>
+/// <param name="Pause">When to look again.</param>
+public sealed record SshLook(bool Answered, IReadOnlyList<SshHostKey>? Keys, string? Tail, TimeSpan Pause);
+
+/// <summary>
+/// Watches a guest boot until SSH answers and its host keys were read over the serial console, the path that the network cannot forge. The
+/// console is looked at often and the network seldom: a guest that is not up yet leaves the kernel with an unanswered ARP question, which
+/// makes the next try slower, not faster. Dialing goes on between looks, so that no look waits for it.
+/// </summary>
+public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
+{
+    /// <summary>How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.</summary>
+    public const int ConsoleBytes = 256 << 10;
+
+    static readonly TimeSpan Often = TimeSpan.FromMilliseconds(100), BannerLimit = TimeSpan.FromSeconds(2), TailEvery = TimeSpan.FromSeconds(3);
+    /// <summary>A guest that has not come up by now may never (its owner may have closed the port): it is looked at less often.</summary>
+    static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+    /// <summary>
+    /// A guest that says much on its console pushes its keys out of what is searched; after this, those of an earlier boot count.
+    /// </summary>
+    static readonly TimeSpan KeysLimit = TimeSpan.FromSeconds(10);
+
+    sealed record Boot(DateTimeOffset Began, DateTimeOffset NextDial, DateTimeOffset NextTail, DateTimeOffset? AnsweredAt, Task<bool>? Dial);
+
+    Boot? boot;
+
+    /// <summary>SSH answered and the keys were found since the last reset.</summary>
+    public bool IsReady { get; private set; }
+
+    /// <summary>The guest is off; the next one that boots is watched anew.</summary>
+    public void Reset() => (boot, IsReady) = (null, false);
+
+    /// <param name="id">The VM.</param>
+    /// <param name="address">Where it should answer.</param>
+    /// <param name="earlier">Host keys of an earlier boot.</param>
+    public async Task<SshLook> LookAsync(string id, IPAddress address, IReadOnlyList<SshHostKey> earlier, CancellationToken cancel)
+    {
+        var now = time.GetUtcNow();
+        boot ??= new Boot(now, now, now + TailEvery, null, null);
+        var console = await hypervisor.ConsoleTailAsync(id, ConsoleBytes, cancel);
+        var keys = ConsoleText.HostKeys(console);
+        await DialAsync(address, keys.Count > 0, cancel);
+        if (keys.Count == 0 && boot.AnsweredAt is { } at && now - at > KeysLimit) keys = earlier;
+        if (boot.AnsweredAt is not null && keys.Count > 0)
+        {
+            IsReady = true;
+            return new SshLook(true, keys, null, TimeSpan.Zero);
+        }
+        string? tail = null;
+        if (now >= boot.NextTail)
+        {
+            tail = ConsoleText.Tail(console, Protocol.ConsoleTailBytes);
+            boot = boot with { NextTail = now + TailEvery };
+        }
+        return new SshLook(boot.AnsweredAt is not null, null, tail, now - boot.Began < Patience ? Often : BannerLimit);
+    }
+
+    /// <summary>Takes the answer of a dial that has ended, and begins one when it is due.</summary>
+    async Task DialAsync(IPAddress address, bool keysAreThere, CancellationToken cancel)
+    {
+        var now = time.GetUtcNow();
+        if (boot!.AnsweredAt is null && boot.Dial is null && (keysAreThere || now >= boot.NextDial))
+            boot = boot with { NextDial = now + BannerLimit, Dial = HasBannerAsync(address, cancel) };
+        if (boot.Dial is not { IsCompleted: true } dial) return;
+        boot = boot with { Dial = null, AnsweredAt = await dial ? now : boot.AnsweredAt };
+    }
+
+    /// <summary>Whether something that speaks SSH answers on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).</summary>
+    async Task<bool> HasBannerAsync(IPAddress address, CancellationToken cancel)
+    {
+        using var late = new CancellationTokenSource(BannerLimit, time);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel, late.Token);
+        try
+        {
+            await using var stream = await hypervisor.DialAsync(address, 22, limit.Token);
+            var start = new byte[4];
+            await stream.ReadExactlyAsync(start, limit.Token);
+            return Encoding.ASCII.GetString(start) == "SSH-";
+        }
+        catch (Exception error) when (error is IOException or SocketException or HypervisorException or OperationCanceledException)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,328 @@
+using System.Net;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>
+/// Brings one VM to its wanted state. Level-triggered: each round compares what should be with what is, does the next thing, and says when
+/// to look again, so that the same message twice, a crash in the middle, or a missed event change nothing. A round never waits for a guest:
+/// what a round has to remember for the next one is in <see cref="Progress"/>, what must survive the Spoke is in the <see cref="VmRecord"/>.
+/// What cannot be done is reported and tried again after a growing pause (1 s doubling to 30 s; 5 min where only a person can help).
+/// Unknown is reported as unknown and leads to nothing. A verb's answer is never taken for the state: the next round looks.
+/// </summary>
+public sealed partial class VmReconciler(
+    VmRecord record, IHypervisor hypervisor, VmRecords records, Relays relays, Action<VmReport> report, TimeProvider time, ILogger log)
+{
+    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), StopPoll = TimeSpan.FromMilliseconds(100);
+    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);
+
+    /// <summary>What one round leaves for the next. Nothing of it need survive the Spoke.</summary>
+    /// <param name="SeenOn">This Spoke has completed a start of the VM, or seen to it that an earlier one was complete.</param>
+    /// <param name="StopUntil">When a guest that is shutting down is turned off; null while none is.</param>
+    /// <param name="NextAsk">When it is asked once more: in its first seconds a guest does not hear the power button.</param>
+    /// <param name="Failures">Failed rounds in a row.</param>
+    sealed record Progress(bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0);
+
+    readonly Signal wake = new();
+    readonly Lock gate = new();
+    readonly RecordWriter writer = new(record, records, log);
+    readonly SshReadiness ssh = new(hypervisor, time);
+    VmReport last = new() { Id = record.Wanted.Id };
+    Progress progress = new();
+    int sshPort;
+    bool ended;
+
+    public string Id { get; } = record.Wanted.Id;
+
+    /// <summary>What was last reported.</summary>
+    public VmReport Last => last;
+
+    /// <summary>
+    /// Takes in a new wanted state; one of an older (epoch, generation) changes nothing. On disk before this returns, unless the disk is
+    /// full. False: this VM is gone and its reconciler has ended; a newer message needs a new one.
+    /// </summary>
+    public bool Want(long epoch, WantedVm wanted)
+    {
+        lock (gate)
+        {
+            if (ended) return false;
+            var known = writer.Current;
+            if (!known.IsOlderThan(epoch, wanted.Generation)) return true;
+            // The address is kept when a later message, about a VM on its way out, no longer has it.
+            if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (known.Wanted.Address, known.Wanted.Mac);
+            writer.Change(r => r.Answering(epoch, wanted));
+        }
+        Look();
+        return true;
+    }
+
+    /// <summary>Writes the record for the first time.</summary>
+    public void WriteDown() => writer.Flush();
+
+    /// <summary>Something may have changed: look.</summary>
+    public void Look() => wake.Set();
+
+    /// <summary>Whether something asked for a look since the last round; for whoever runs the rounds.</summary>
+    public bool TakeLook() => wake.Take();
+
+    /// <summary>Runs until cancelled, or until the VM is wanted gone and is.</summary>
+    public async Task RunAsync(CancellationToken cancel)
+    {
+        while (await RoundAsync(cancel) is { } pause)
+            await wake.WaitAsync(pause, time, cancel);
+        await relays.CloseAsync(Id, cancel);
+    }
+
+    /// <summary>One round. Gives how long until the next at the latest; null when the VM was wanted gone and nothing is left of it.</summary>
+    public async Task<TimeSpan?> RoundAsync(CancellationToken cancel)
+    {
+        var current = writer.Current;
+        try
+        {
+            var pause = await ConvergeAsync(current, cancel);
+            progress = progress with { Failures = 0 };
+            return pause is null && !End(current) ? TimeSpan.Zero : pause;
+        }
+        catch (HypervisorException error)
+        {
+            Log.Failed(log, Id, error.Message);
+            await ReportProblemAsync(current, error, cancel);
+            return error.Final ? FinalPause : NextPause();
+        }
+        catch (Exception error) when (!cancel.IsCancellationRequested)
+        {
+            // A bug. One VM's trouble must not end the care for the others.
+            Log.Threw(log, Id, error);
+            Report(current, last.Power, last.Phase, problem: "The host has an internal problem with this VM; its operator finds more in the log.");
+            return NextPause();
+        }
+    }
+
+    /// <summary>No further round, unless a newer wanted state came in during the last one.</summary>
+    bool End(VmRecord answered)
+    {
+        lock (gate)
+        {
+            if (!ReferenceEquals(writer.Current, answered)) return false;
+            writer.Delete();
+            return ended = true;
+        }
+    }
+
+    TimeSpan NextPause()
+    {
+        var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, progress.Failures), LongestPause.TotalSeconds));
+        progress = progress with { Failures = progress.Failures + 1 };
+        return pause;
+    }
+
+    async Task<TimeSpan?> ConvergeAsync(VmRecord current, CancellationToken cancel)
+    {
+        switch (current.Wanted.Power)
+        {
+            case Power.Gone:
+                return await RemoveAsync(current, cancel);
+            case Power.Off:
+                return await TurnOffAsync(current, cancel);
+            case Power.On:
+                // Nothing is made or started that a crash would forget. Removing does not need the record.
+                if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: true);
+                return await TurnOnAsync(current, cancel);
+            default:
+                return LookAgain;
+        }
+    }
+
+    async Task<TimeSpan?> RemoveAsync(VmRecord current, CancellationToken cancel)
+    {
+        await relays.CloseAsync(Id, cancel);
+        await hypervisor.RemoveAsync(Id, cancel);
+        // The address goes to somebody else after this report: it is worth a second look that the VM is gone.
+        if (await hypervisor.FindAsync(Id, cancel) is not null)
+            throw new HypervisorException($"The hypervisor says that {Id} was removed, but it is still there.", final: false);
+        Report(current, Power.Gone, Phase.None);
+        return null;
+    }
+
+    async Task<TimeSpan?> TurnOffAsync(VmRecord current, CancellationToken cancel)
+    {
+        progress = progress with { SeenOn = false };
+        switch (await hypervisor.FindAsync(Id, cancel))
+        {
+            case DomainPower.Unknown:
+                Report(current, Power.Unknown, last.Phase);
+                return LookAgain;
+            case DomainPower.On:
+                return await ShutDownAsync(current, cancel);
+            default:
+                progress = progress with { StopUntil = null };
+                ssh.Reset();
+                await relays.CloseAsync(Id, cancel);
+                Report(current, Power.Off, Phase.None);
+                return LookAgain;
+        }
+    }
+
+    /// <summary>Asks the guest, and turns it off when its grace has passed. The next round sees whether it is off.</summary>
+    async Task<TimeSpan?> ShutDownAsync(VmRecord current, CancellationToken cancel)
+    {
+        var now = time.GetUtcNow();
+        if (progress.StopUntil is null)
+        {
+            Report(current, Power.On, last.Phase);
+            progress = progress with { StopUntil = now + TimeSpan.FromSeconds(current.Wanted.StopGraceSeconds), NextAsk = now };
+        }
+        if (now >= progress.StopUntil)
+        {
+            await hypervisor.TurnOffAsync(Id, cancel);
+            return StopPoll;
+        }
+        if (now >= progress.NextAsk)
+        {
+            progress = progress with { NextAsk = now + AskAgain };
+            await hypervisor.ShutdownAsync(Id, cancel);
+        }
+        return StopPoll;
+    }
+
+    async Task<TimeSpan?> TurnOnAsync(VmRecord current, CancellationToken cancel)
+    {
+        var restart = current.Wanted.Restarts > current.RestartsDone;
+        switch (await hypervisor.FindAsync(Id, cancel))
+        {
+            case DomainPower.Unknown:
+                Report(current, Power.Unknown, last.Phase);
+                return LookAgain;
+            case DomainPower.On when restart:
+                return await ShutDownAsync(current, cancel);
+            case DomainPower.On:
+                return await KeepOnAsync(current, cancel);
+            default:
+                // Off now: the first half of a restart is done, and if this Spoke dies here the second half is an ordinary start.
+                if (restart) current = writer.Change(r => r with { RestartsDone = Math.Max(r.RestartsDone, current.Wanted.Restarts) });
+                progress = progress with { StopUntil = null, SeenOn = false };
+                ssh.Reset();
+                return await StoppedItselfAsync(current, cancel) ? await LeaveOffAsync(current, cancel) : await StartAsync(current, cancel);
+        }
+    }
+
+    async Task<TimeSpan?> KeepOnAsync(VmRecord current, CancellationToken cancel)
+    {
+        progress = progress with { StopUntil = null };
+        if (!progress.SeenOn)
+        {
+            // This Spoke did not see it start: the one before may have been killed in the middle of that, with the machine on and its
+            // address not served yet. The verb does what is missing.
+            await hypervisor.StartAsync(current.Spec, cancel);
+            progress = progress with { SeenOn = true };
+        }
+        current = writer.Change(r => r with { RanUnder = Math.Max(r.RanUnder, current.Wanted.Generation) });
+        sshPort = await relays.OpenAsync(Id, current.SshPort, IPAddress.Parse(current.Wanted.Address), cancel);
+        current = writer.Change(r => r with { SshPort = sshPort });
+        if (last is { Phase: Phase.Ready, Power: Power.On } && ssh.IsReady)
+        {
+            Report(current, Power.On, Phase.Ready);
+            return LookAgain;
+        }
+        return await AwaitSshAsync(current, cancel);
+    }
+
+    async Task<TimeSpan?> AwaitSshAsync(VmRecord current, CancellationToken cancel)
+    {
+        if (last.Phase < Phase.Booting || last.Power != Power.On) Report(current, Power.On, Phase.Booting);
+        var look = await ssh.LookAsync(Id, IPAddress.Parse(current.Wanted.Address), current.HostKeys, cancel);
+        if (look.Keys is { } keys)
+        {
+            current = writer.Change(r => r.Keys(keys));
+            Report(current, Power.On, Phase.Ready);
+            return LookAgain;
+        }
+        Report(current, Power.On, look.Answered ? Phase.Ssh : Phase.Booting, look.Tail ?? last.ConsoleTail);
+        return look.Pause;
+    }
+
+    /// <summary>
+    /// It ran under the present wanted state, nobody asked for anything since, and the hypervisor says that the guest shut down by itself:
+    /// it stays off until somebody wants otherwise. After a crash, or a reboot of the host, it is started again.
+    /// </summary>
+    async Task<bool> StoppedItselfAsync(VmRecord current, CancellationToken cancel)
+    {
+        if (current.StoppedItself == current.Wanted.Generation) return true;
+        if (current.RanUnder != current.Wanted.Generation || !await hypervisor.StoppedByGuestAsync(Id, cancel)) return false;
+        writer.Change(r => r with { StoppedItself = current.Wanted.Generation });
+        return true;
+    }
+
+    async Task<TimeSpan?> LeaveOffAsync(VmRecord current, CancellationToken cancel)
+    {
+        await relays.CloseAsync(Id, cancel);
+        Report(current, Power.Off, Phase.None, stoppedItself: true);
+        return LookAgain;
+    }
+
+    async Task<TimeSpan?> StartAsync(VmRecord current, CancellationToken cancel)
+    {
+        var spec = current.Spec;
+        await hypervisor.MakeDiskAsync(spec, cancel);
+        Report(current, Power.Off, Phase.Disk);
+        await hypervisor.DefineAsync(spec, cancel);
+        Report(current, Power.Off, Phase.Defined);
+        await hypervisor.StartAsync(spec, cancel);
+        progress = progress with { SeenOn = true };
+        return TimeSpan.Zero;
+    }
+
+    async Task ReportProblemAsync(VmRecord current, HypervisorException error, CancellationToken cancel)
+    {
+        var tail = "";
+        if (!error.Unreachable)
+        {
+            try
+            {
+                tail = ConsoleText.Tail(await hypervisor.ConsoleTailAsync(Id, SshReadiness.ConsoleBytes, cancel), Protocol.ConsoleTailBytes);
+            }
+            catch (HypervisorException other)
+            {
+                Log.Failed(log, Id, other.Message);
+            }
+        }
+        Report(current, error.Unreachable ? Power.Unknown : last.Power, last.Phase, tail, error.Message, error.Final, diskLost: error.DiskLost);
+    }
+
+    void Report(
+        VmRecord current, Power power, Phase phase, string tail = "", string problem = "", bool final = false, bool stoppedItself = false,
+        bool diskLost = false)
+    {
+        var next = new VmReport
+        {
+            Id = Id,
+            Power = power,
+            Phase = phase,
+            Epoch = current.Epoch,
+            Generation = current.Wanted.Generation,
+            Restarts = current.RestartsDone,
+            ConsoleTail = tail,
+            Problem = problem,
+            ProblemFinal = final,
+            StoppedItself = stoppedItself,
+            DiskLost = diskLost,
+        };
+        if (power == Power.On && sshPort > 0) (next.SshHost, next.SshPort) = (relays.PublicName, sshPort);
+        next.HostKeys.AddRange(current.HostKeys);
+        if (next.Equals(last)) return;
+        last = next;
+        report(next);
+    }
+
+    static partial class Log
+    {
+        [LoggerMessage(410, LogLevel.Warning, "VM {Vm}: {Why}")]
+        public static partial void Failed(ILogger log, string vm, string why);
+
+        [LoggerMessage(411, LogLevel.Error, "VM {Vm}: unexpected error")]
+        public static partial void Threw(ILogger log, string vm, Exception error);
+    }
+}

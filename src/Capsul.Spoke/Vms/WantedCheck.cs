@@ -1,0 +1,30 @@
+using System.Net;
+using System.Net.Sockets;
+using Capsul.Wire;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>
+/// What a wanted record must look like before anything is done with it. The Hub is trusted with the VMs, not with the host: ids become
+/// file names, and MAC addresses become part of firewall rules.
+/// </summary>
+public static class WantedCheck
+{
+    const int MaxVcpus = 1024, MaxMemoryMb = 1 << 26, MaxDiskGb = 1 << 20, MaxGraceSeconds = 24 * 3600, MaxKeys = 1000;
+
+    public static bool IsSound(WantedVm vm) =>
+        Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone && vm.Generation >= 0 && vm.Restarts >= 0
+        && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm)
+        && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey);
+
+    static bool IsShape(WantedVm vm) =>
+        vm.Vcpus is >= 1 and <= MaxVcpus && vm.MemoryMb is >= 1 and <= MaxMemoryMb && vm.DiskGb is >= 1 and <= MaxDiskGb
+        && Formats.IsLabel(vm.Name) && Formats.IsImageId(vm.ImageId) && Formats.IsSha256(vm.ImageSha256);
+
+    /// <summary>A VM on its way out may have lost its address already.</summary>
+    static bool IsNetwork(WantedVm vm) =>
+        (vm is { Power: Power.Gone, Address: "", Mac: "" }) || (Formats.IsMac(vm.Mac)
+        && IPAddress.TryParse(vm.Address, out var address) && address.AddressFamily == AddressFamily.InterNetwork);
+
+    static bool IsKey(string line) => line.Length <= Formats.MaxKeyChars + 64 && !line.Any(char.IsControl);
+}

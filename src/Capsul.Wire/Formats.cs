@@ -1,0 +1,55 @@
+using System.Text.RegularExpressions;
+
+namespace Capsul.Wire;
+
+/// <summary>
+/// What names and addresses on the link look like. Both ends check what they receive against these: an id becomes a file name and a
+/// domain name, a MAC address becomes part of a firewall rule, a host name becomes part of a command that people copy.
+/// </summary>
+public static partial class Formats
+{
+    /// <summary>Most bytes of an SSH public key in base64; RSA with 16384 bits takes 2.8 kB.</summary>
+    public const int MaxKeyChars = 8 * 1024;
+
+    /// <summary><c>capsul-</c> and ten of [a-z0-9].</summary>
+    public static bool IsVmId(string text) => VmId().IsMatch(text);
+
+    /// <summary>1 to 63 lower-case letters, digits and hyphens, with neither end a hyphen (RFC 1123, 2.1).</summary>
+    public static bool IsLabel(string text) => Label().IsMatch(text);
+
+    /// <summary>Labels joined by dots, at most 253 characters, not all digits: a DNS name that no tool takes for an option or address.</summary>
+    public static bool IsDnsName(string text) => text.Length <= 253 && DnsName().IsMatch(text);
+
+    /// <summary>Six pairs of lower-case hex digits with colons; a unicast address.</summary>
+    public static bool IsMac(string text) => Mac().IsMatch(text);
+
+    public static bool IsImageId(string text) => ImageId().IsMatch(text);
+
+    /// <summary>32 bytes in lower-case hex.</summary>
+    public static bool IsSha256(string text) => Sha256().IsMatch(text);
+
+    /// <summary>The name of a Unix account, as useradd takes it by default.</summary>
+    public static bool IsLoginUser(string text) => LoginUser().IsMatch(text);
+
+    [GeneratedRegex(@"\Acapsul-[a-z0-9]{10}\z", RegexOptions.None, 1000)]
+    private static partial Regex VmId();
+
+    [GeneratedRegex(@"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Label();
+
+    [GeneratedRegex(@"\A([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\z",
+        RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex DnsName();
+
+    [GeneratedRegex(@"\A[0-9a-f][02468ace](:[0-9a-f]{2}){5}\z", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Mac();
+
+    [GeneratedRegex(@"\A[a-z0-9][a-z0-9.-]{0,62}\z", RegexOptions.None, 1000)]
+    private static partial Regex ImageId();
+
+    [GeneratedRegex(@"\A[0-9a-f]{64}\z", RegexOptions.None, 1000)]
+    private static partial Regex Sha256();
+
+    [GeneratedRegex(@"\A[a-z_][a-z0-9_-]{0,31}\z", RegexOptions.None, 1000)]
+    private static partial Regex LoginUser();
+}

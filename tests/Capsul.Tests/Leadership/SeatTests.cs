@@ -1,0 +1,214 @@
+using System.Text.Json;
+using Capsul.Foundation;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Reconcilers;
+using Capsul.Postgres.Migrations;
+using Capsul.Tests.Support;
+using Dapper;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Tests.Leadership;
+
+/// <summary>Any number of Hub processes, one that acts.</summary>
+public sealed class SeatTests
+{
+    static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Of_two_processes_one_acts_and_the_other_takes_over_within_five_seconds_of_a_kill()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var environments = new[] { Environment(database), Environment(database) };
+        await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
+        await first.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
+        await second.AwaitSaidAsync("Capsul answers at", Limit);
+
+        (await HealthAsync(environments[0])).GetProperty("status").GetString().ShouldBe("acting");
+        (await HealthAsync(environments[1])).GetProperty("status").GetString().ShouldBe("standby");
+        (await PageAsync(environments[0], "/")).ShouldNotContain("on standby");
+        (await PageAsync(environments[1], "/")).ShouldContain("This Hub is on standby: another one acts.");
+        var status = await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status");
+        status.ExitCode.ShouldBe(0, status.Error);
+        Lines(status.Output).ShouldBe([$"pid {first.Id} acting 1", $"pid {second.Id} standby"]);
+
+        await first.KillAsync();
+        await second.AwaitSaidAsync("acting Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        (await PageAsync(environments[1], "/")).ShouldNotContain("on standby");
+        Lines((await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status")).Output).ShouldBe([$"pid {second.Id} acting 2"]);
+        await second.KillAsync();
+        var none = await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status");
+        (none.ExitCode, none.Output).ShouldSatisfyAllConditions(
+            n => n.ExitCode.ShouldBe(1), n => n.Output.ShouldContain($"No Hub acts. The last was {System.Environment.MachineName} pid {second.Id}, epoch 2"));
+    }
+
+    [Fact]
+    public async Task Ten_processes_at_once_on_an_empty_database_all_come_up_and_one_acts()
+    {
+        await using var database = await TestDatabase.CreateEmptyAsync();
+        var programs = Enumerable.Range(0, 10).Select(_ => CapsulProgram.Start(Environment(database), "up", "--hub")).ToList();
+        try
+        {
+            foreach (var program in programs) await program.AwaitSaidAsync("Capsul answers at", TimeSpan.FromMinutes(2));
+            await Until.TrueAsync("one acts", Limit, () => Task.FromResult(programs.Exists(p => p.Said.Contains("acting Hub (epoch 1)", StringComparison.Ordinal))));
+            programs.Count(p => p.Said.Contains("acting Hub", StringComparison.Ordinal)).ShouldBe(1);
+            programs.Sum(p => p.Said.Split("Applying schema migration").Length - 1).ShouldBe(Migrator.DesiredVersion, "each script ran once");
+        }
+        finally
+        {
+            foreach (var program in programs) await program.DisposeAsync();
+        }
+    }
+
+    [Fact]
+    public async Task Losing_the_connection_is_losing_the_seat()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        var ended = new List<long>();
+        var running = seat.RunAsync(async (epoch, cancel) =>
+        {
+            try
+            {
+                await Task.Delay(Timeout.Infinite, cancel);
+            }
+            finally
+            {
+                ended.Add(epoch);
+            }
+        }, stop.Token);
+        await Until.TrueAsync("it acts", Limit, () => Task.FromResult(seat.Epoch == 1));
+        await database.Db.FindAsync<bool>("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND datname = current_database()", null, Cancel);
+        await Until.TrueAsync("its work was cancelled, and it has the seat anew", Limit, () => Task.FromResult(seat.Epoch == 2 && ended is [1]));
+        await stop.CancelAsync();
+        await Should.ThrowAsync<OperationCanceledException>(() => running);
+    }
+
+    [Fact]
+    public async Task A_server_that_hangs_is_a_seat_lost_and_does_not_hold_up_the_end()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        var cancelled = new TaskCompletionSource();
+        var running = seat.RunAsync(async (_, cancel) =>
+        {
+            await using var told = cancel.Register(cancelled.SetResult);
+            await Task.Delay(Timeout.Infinite, cancel);
+        }, stop.Token);
+        await Until.TrueAsync("it acts", Limit, () => Task.FromResult(seat.Held));
+        var pid = await database.Db.FindAsync<int>("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND datname = current_database()", null, Cancel);
+        await CapsulProgram.SignalAsync("STOP", pid);
+        try
+        {
+            await cancelled.Task.WaitAsync(Limit, Cancel);
+            seat.Held.ShouldBeFalse();
+            await stop.CancelAsync();
+            await Should.ThrowAsync<OperationCanceledException>(() => running.WaitAsync(Limit, Cancel));
+        }
+        finally
+        {
+            await CapsulProgram.SignalAsync("CONT", pid);
+        }
+    }
+
+    [Fact]
+    public async Task A_hub_that_is_stopped_hands_the_seat_over_at_once()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var environments = new[] { Environment(database), Environment(database) };
+        await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
+        await first.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
+        await second.AwaitSaidAsync("Capsul answers at", Limit);
+        await first.SignalAsync("TERM");
+        await second.AwaitSaidAsync("acting Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        await first.EndAsync();
+        first.Said.ShouldNotContain("rror");
+    }
+
+    [Fact]
+    public async Task A_standby_that_is_older_than_the_schema_never_takes_the_seat()
+    {
+        await using var link = await LinkHub.StartAsync();
+        await using var standby = await link.StartAnotherAsync();
+        await link.Db.ExecuteAsync("UPDATE schemaversion SET version = 999", null, Cancel);
+        await Until.TrueAsync("it has noticed", Limit, () => Task.FromResult(standby.Seat.Unfit is not null));
+        await link.StopAsync();
+        var health = await HealthAsync(standby.Port);
+        (health.GetProperty("status").GetString(), health.GetProperty("why").GetString()).ShouldBe(("standby", $"the database is at schema version 999, and this program works with {Migrator.DesiredVersion}"));
+        (await PageAsync(standby.Port, "/")).ShouldContain("It cannot take over: the database is at schema version 999");
+        await link.Db.ExecuteAsync("UPDATE schemaversion SET version = @version", new { version = Migrator.DesiredVersion }, Cancel);
+        await Until.TrueAsync("it acts, now that it can", Limit, () => Task.FromResult(standby.Seat.Held));
+    }
+
+    [Fact]
+    public async Task A_newer_hub_waits_as_standby_until_the_older_one_stops_and_only_then_changes_the_schema()
+    {
+        await using var database = await TestDatabase.CreateEmptyAsync();
+        await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(Migrator.DesiredVersion - 1, allowDowngrade: false, Cancel);
+        var older = await database.Db.OpenAloneAsync(SeatSql.ConnectionName + "older pid 1", Cancel);
+        (await older.ExecuteScalarAsync<bool>("SELECT pg_try_advisory_lock(@key)", new { key = SeatSql.LockKey })).ShouldBeTrue();
+
+        var environment = Environment(database);
+        await using var newer = CapsulProgram.Start(environment, "up", "--hub");
+        await newer.AwaitSaidAsync("older pid 1 acts on the present one", Limit);
+        await Until.TrueAsync("it answers", Limit, () => Until.AnswersAsync(int.Parse(environment["CAPSUL_PORT"])));
+        var health = await HealthAsync(environment);
+        (health.GetProperty("status").GetString(), health.GetProperty("why").GetString()).ShouldBe(("standby", "waits for the seat, to upgrade the schema"));
+        (await PageAsync(environment, "/console")).ShouldStartWith("This Hub is on standby");
+        var verb = await CapsulProgram.RunAsync(environment, Cancel, "payment", "record", "ada@example.org", "20");
+        (verb.ExitCode, verb.Error).ShouldSatisfyAllConditions(v => v.ExitCode.ShouldBe(73), v => v.Error.ShouldContain("a Hub acts on the present one (older pid 1)"));
+        (await VersionAsync(database)).ShouldBe(Migrator.DesiredVersion - 1);
+
+        await older.DisposeAsync();
+        await newer.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        (await VersionAsync(database)).ShouldBe(Migrator.DesiredVersion);
+    }
+
+    [Fact]
+    public async Task Background_work_of_an_older_epoch_writes_nothing()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await database.Db.ExecuteAsync("INSERT INTO hosts (id, state, online, last_seen) VALUES ('rack1', 'joined', TRUE, '2020-01-01')", null, Cancel);
+        await database.Db.ExecuteAsync("UPDATE seat SET epoch = 8", null, Cancel);
+        await Should.ThrowAsync<SeatLostException>(() => new HostHealth(database.Db, TimeProvider.System).LookAsync(7, Cancel));
+        await Should.ThrowAsync<SeatLostException>(() => database.Db.ActAsync(7, "UPDATE hosts SET online = FALSE", new { }, Cancel));
+        (await database.Db.FindAsync<bool>("SELECT online FROM hosts", null, Cancel)).ShouldBeTrue();
+        (await database.Db.ActAsync(8, "UPDATE hosts SET online = FALSE", new { }, Cancel)).ShouldBe(1);
+    }
+
+    static Dictionary<string, string> Environment(TestDatabase database) => new(StringComparer.Ordinal)
+    {
+        ["CAPSUL_DATA"] = TestFolder.Make("seat"),
+        ["CAPSUL_DATABASE"] = database.ConnectionString,
+        ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
+        ["CAPSUL_PORT"] = Ports.TakeFree().ToString(),
+        ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
+        ["CAPSUL_DUMP_BEFORE_UPGRADE"] = "off",
+    };
+
+    static async Task<JsonElement> HealthAsync(int port) => JsonDocument.Parse(await PageAsync(port, "/healthz")).RootElement;
+
+    static Task<JsonElement> HealthAsync(Dictionary<string, string> environment) => HealthAsync(int.Parse(environment["CAPSUL_PORT"]));
+
+    static Task<string> PageAsync(Dictionary<string, string> environment, string path) => PageAsync(int.Parse(environment["CAPSUL_PORT"]), path);
+
+    static async Task<string> PageAsync(int port, string path)
+    {
+        using var client = new HttpClient();
+        using var answer = await client.GetAsync(new Uri($"http://127.0.0.1:{port}{path}"), Cancel);
+        return await answer.Content.ReadAsStringAsync(Cancel);
+    }
+
+    static Task<int> VersionAsync(TestDatabase database) => database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel);
+
+    /// <summary>The rows of the table: process, status and epoch.</summary>
+    static IEnumerable<string> Lines(string output) =>
+        from line in output.Split('\n')
+        where line.Contains(" pid ", StringComparison.Ordinal)
+        select string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries).SkipWhile(w => w != "pid").SkipLast(1));
+}

@@ -1,0 +1,228 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
+using Capsul.Postgres.Backups;
+using Capsul.Postgres.Migrations;
+using Capsul.Tests.Support;
+using Dapper;
+using Microsoft.Extensions.Time.Testing;
+using Npgsql;
+
+namespace Capsul.Tests.Postgres.Backups;
+
+public sealed class BackupTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    readonly FakeTimeProvider time = new(new DateTimeOffset(2021, 2, 15, 3, 4, 5, TimeSpan.Zero));
+
+    static Settings Where(params (string, string?)[] changes) =>
+        Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("backup") }).With(changes);
+
+    TakeBackup Take(TestDatabase database, Settings settings) =>
+        new(database.Db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time) };
+
+    static TakeBackup.Wish Wish(string? target = null, DumpFormat format = DumpFormat.Plain, string? encryptTo = null) => new(target, format, encryptTo, "asked");
+
+    RestoreBackup Restore(TestDatabase database, Settings settings) =>
+        new(database.Db, settings, time, SeatLock.ForRestore, _ => { });
+
+    static async Task<TestDatabase> PaidAsync(int payments = 3)
+    {
+        var database = await TestDatabase.CreateAsync();
+        await database.Db.ExecuteAsync("INSERT INTO accounts (email) VALUES ('jo@example.org')", null, Cancel);
+        await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method) SELECT 'jo@example.org', 20.25, 'cash' FROM generate_series(1, @payments)", new { payments }, Cancel);
+        return database;
+    }
+
+    static Task<string?> MoneyAsync(Db db) => db.FindAsync<string>("SELECT count(*) || ' ' || coalesce(sum(dollars), 0) FROM payments", null, Cancel);
+
+    [Fact]
+    public async Task Is_named_by_the_day_proved_and_remembered()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var first = await Take(database, settings).RunAsync(Wish(), Cancel);
+        first.File.ShouldBe(Path.Combine(settings.Data, "backups", "capsul-backup-2021-02-15.gz"));
+        first.Proof.ShouldContain("payments dollars=60.75");
+        var second = await Take(database, settings).RunAsync(Wish(), Cancel);
+        second.File.ShouldEndWith("capsul-backup-2021-02-15-030405.gz", Case.Sensitive);
+        Directory.GetFiles(settings.BackupFolder).Length.ShouldBe(2, "nothing else is left there");
+        Directory.Exists(Path.Combine(settings.Data, "scratch", "postgres")).ShouldBeFalse();
+        var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastProved, null, Cancel))!;
+        (row.File, row.Bytes, row.SchemaVersion, row.Problem).ShouldBe((second.File, new FileInfo(second.File).Length, Migrator.DesiredVersion, ""));
+    }
+
+    [Fact]
+    public async Task Is_what_zcat_and_psql_read_and_a_dump_by_pg_dump_and_gzip_is_what_restore_reads()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var file = (await Take(database, settings).RunAsync(Wish(), Cancel)).File;
+        await using var byHand = await TestDatabase.CreateEmptyAsync();
+        await ShellAsync(byHand, $"zcat {file} | psql -q -X -v ON_ERROR_STOP=1 >/dev/null");
+        (await MoneyAsync(byHand.Db)).ShouldBe("3 60.75");
+
+        var dumped = Path.Combine(settings.Data, "capsul-backup-2021-02-15.gz");
+        await ShellAsync(database, $"pg_dump | gzip -9 > {dumped}");
+        await using var empty = await TestDatabase.CreateEmptyAsync();
+        var restored = await Restore(empty, settings).RunAsync(dumped, null, beside: false, Cancel);
+        (restored.SchemaVersion, restored.Old, await MoneyAsync(empty.Db)).ShouldBe((Migrator.DesiredVersion, null, "3 60.75"));
+        (await empty.Db.FindAsync<long>("SELECT epoch FROM seat", null, Cancel)).ShouldBe(1_000_000, "Spokes must obey it, whatever they were told since the backup");
+    }
+
+    static Task ShellAsync(TestDatabase database, string line) =>
+        new Command("bash", "-o", "pipefail", "-c", line) { Environment = database.Db.Address.ForPrograms("test") }.RunAsync(Cancel);
+
+    [Fact]
+    public async Task Is_of_one_moment_while_money_comes_in()
+    {
+        await using var database = await PaidAsync();
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        var paying = Task.Run(async () =>
+        {
+            while (!enough.IsCancellationRequested)
+                await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 1, 'cash')", null, Cancel);
+        }, Cancel);
+        var before = (await MoneyAsync(database.Db))!;
+        var backup = await Take(database, Where()).RunAsync(Wish(), Cancel);
+        await enough.CancelAsync();
+        await paying;
+        (await MoneyAsync(database.Db)).ShouldNotBe(before, "it did come in");
+        backup.Proof.ShouldContain("payments dollars=");
+    }
+
+    [Fact]
+    public async Task Custom_and_encrypted_ones_come_back()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var key = Path.Combine(settings.Data, "key.txt");
+        var made = await new Command("age-keygen", "-o", key).RunAsync(Cancel);
+        var recipient = made.Error.Trim().Split(' ')[^1];
+        foreach (var format in Enum.GetValues<DumpFormat>())
+        {
+            var plain = await Take(database, settings).RunAsync(Wish(format: format), Cancel);
+            var sealedUp = await Take(database, settings).RunAsync(Wish(format: format, encryptTo: recipient), Cancel);
+            sealedUp.File.ShouldEndWith(format == DumpFormat.Plain ? "capsul-backup-2021-02-15.gz.age" : "capsul-backup-2021-02-15.dump.age", Case.Sensitive);
+            foreach (var file in (string[])[plain.File, sealedUp.File])
+            {
+                await using var empty = await TestDatabase.CreateEmptyAsync();
+                await Restore(empty, settings).RunAsync(file, key, beside: false, Cancel);
+                (await MoneyAsync(empty.Db)).ShouldBe("3 60.75", file);
+            }
+            await using var none = await TestDatabase.CreateEmptyAsync();
+            (await RefusalAsync(() => Restore(none, settings).RunAsync(sealedUp.File, null, beside: false, Cancel))).Message.ShouldContain("with --identity");
+        }
+    }
+
+    [Fact]
+    public async Task What_cannot_be_restored_is_refused_with_what_is_wrong_and_nothing_changes()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var good = await Take(database, settings).RunAsync(Wish(), Cancel);
+        var custom = await Take(database, settings).RunAsync(Wish(format: DumpFormat.Custom), Cancel);
+        var bytes = await File.ReadAllBytesAsync(good.File, Cancel);
+        var sql = (await new Command("zcat", good.File).RunAsync(Cancel)).Output;
+        var damaged = bytes.ToArray();
+        damaged[bytes.Length / 2] ^= 0xff;
+        await using var empty = await TestDatabase.CreateEmptyAsync();
+        (string Name, byte[] Content, string Says)[] files =
+        [
+            ("cut.gz", bytes[..(bytes.Length / 2)], "damaged or cut off"),
+            ("one-byte-short.gz", bytes[..^1], "damaged or cut off"),
+            ("flipped.gz", damaged, "damaged or cut off"),
+            ("cut.dump", (await File.ReadAllBytesAsync(custom.File, Cancel))[..^2000], "damaged or cut off"),
+            ("cut.sql", Text(sql[..(sql.Length / 2)]), "is cut off: its last line"),
+            ("notes.txt", Text("dear diary"), "is no dump of a PostgreSQL database"),
+            ("empty.gz", [], "is no dump of a PostgreSQL database"),
+            ("foreign.sql", Text("--\n-- PostgreSQL database dump\n--\nCREATE TABLE other (id int);\n--\n-- PostgreSQL database dump complete\n--\n"), "is a dump of some other database"),
+            ("newer.sql", Text(sql.Replace($"FROM stdin;\n{Migrator.DesiredVersion}\n", "FROM stdin;\n999\n", StringComparison.Ordinal)), "is of schema version 999"),
+            ("half.gz.part", bytes, "was never finished"),
+            ("owned.sql", Text(sql.Replace("CREATE TABLE public.alerts ", "ALTER SCHEMA public OWNER TO \"capsul-flask\"; CREATE TABLE public.alerts ", StringComparison.Ordinal)), "Make that role first: CREATE ROLE \"capsul-flask\";"),
+            ("broken.sql", Text(sql.Replace("CREATE TABLE public.vms ", "CREATE TABEL public.vms ", StringComparison.Ordinal)), "could not be restored: psql:<stdin>:"),
+        ];
+        foreach (var (name, content, says) in files)
+        {
+            var file = Path.Combine(settings.Data, name);
+            await File.WriteAllBytesAsync(file, content, Cancel);
+            (await RefusalAsync(() => Restore(empty, settings).RunAsync(file, null, beside: false, Cancel))).Message.ShouldContain(says, customMessage: name);
+            (await empty.Db.FindAsync<int>(BackupSql.TableCount, null, Cancel)).ShouldBe(0, name);
+            var databases = await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database ORDER BY 1", null, Cancel);
+            (await RefusalAsync(() => Restore(database, settings).RunAsync(file, null, beside: true, Cancel))).Message.ShouldContain(says, customMessage: name);
+            (await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database ORDER BY 1", null, Cancel)).Where(d => d.StartsWith(Name(database) + "_", StringComparison.Ordinal)).ShouldBeEmpty(name);
+        }
+        (await MoneyAsync(database.Db)).ShouldBe("3 60.75");
+        (await RefusalAsync(() => Restore(empty, settings).RunAsync("/nowhere/at.gz", null, beside: false, Cancel))).Kind.ShouldBe(ProblemKind.NotFound);
+    }
+
+    static byte[] Text(string text) => System.Text.Encoding.UTF8.GetBytes(text);
+
+    static string Name(TestDatabase database) => new NpgsqlConnectionStringBuilder(database.ConnectionString).Database!;
+
+    static async Task<Problem> RefusalAsync(Func<Task> act) => (await Should.ThrowAsync<ProblemException>(act)).Problem;
+
+    [Fact]
+    public async Task Beside_the_old_database_which_is_renamed_and_kept_and_only_while_no_hub_acts()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var backup = await Take(database, settings).RunAsync(Wish(), Cancel);
+        await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 1, 'cash')", null, Cancel);
+        (await RefusalAsync(() => Restore(database, settings).RunAsync(backup.File, null, beside: false, Cancel))).Message.ShouldContain("is not empty. With --beside");
+
+        await using (var hub = await database.Db.OpenAloneAsync(SeatSql.ConnectionName + "rack pid 7", Cancel))
+        {
+            await hub.ExecuteScalarAsync("SELECT pg_advisory_lock(@key)", new { key = SeatSql.LockKey });
+            (await RefusalAsync(() => Restore(database, settings).RunAsync(backup.File, null, beside: true, Cancel))).Message.ShouldContain("A Hub acts on this database (rack pid 7)");
+        }
+        await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () => database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = @key::oid AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))", new { key = SeatSql.LockKey }, Cancel));
+        var restored = await Restore(database, settings).RunAsync(backup.File, null, beside: true, Cancel);
+        restored.Old.ShouldBe($"{Name(database)}_before_20210215030405");
+        await using var now = new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
+        await using var old = new Db(new NpgsqlConnectionStringBuilder(database.Db.Address.For(restored.Old!).ConnectionString) { Pooling = false }.ConnectionString);
+        (await MoneyAsync(now), await MoneyAsync(old)).ShouldBe(("3 60.75", "4 61.75"));
+        await using var maintenance = new Db(database.Db.Address.For("postgres").ConnectionString);
+        await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = restored.Old }, Cancel);
+    }
+
+    [Fact]
+    public async Task One_that_fails_leaves_nothing_but_an_alert_and_a_mail_and_the_next_one_clears_it()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where(("CAPSUL_OPERATOR_EMAIL", "ops@example.org"));
+        var broken = settings.With(("CAPSUL_POSTGRES_BIN", "/nowhere"));
+        for (var attempt = 0; attempt < 2; attempt++)
+            (await RefusalAsync(() => Take(database, broken).RunAsync(Wish(), Cancel))).Message.ShouldContain("CAPSUL_POSTGRES_BIN names /nowhere");
+        Directory.GetFiles(settings.BackupFolder).ShouldBeEmpty();
+        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldContain("The backup of 2021-02-15T03:04:05Z failed: CAPSUL_POSTGRES_BIN");
+        (await database.Db.ListAsync<string>("SELECT subject FROM mails WHERE recipient = 'ops@example.org'", null, Cancel)).ShouldBe(["Capsul: backup failed"]);
+        await Take(database, settings).RunAsync(Wish(), Cancel);
+        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task A_copy_that_differs_is_found_out()
+    {
+        await using var database = await PaidAsync();
+        await using var connection = await database.Db.OpenAsync(Cancel);
+        var before = await DatabaseFacts.ReadAsync(connection, Cancel);
+        before.Differences(before).ShouldBeEmpty();
+        await database.Db.ExecuteAsync("UPDATE payments SET dollars = dollars + 0.01 WHERE id = 1; DROP TABLE alerts", null, Cancel);
+        var after = await DatabaseFacts.ReadAsync(connection, Cancel);
+        before.Differences(after).ShouldBe(["public.alerts: 0 rows; restored: not there", "public.payments: 3 rows, dollars=60.75; restored: 3 rows, dollars=60.76"]);
+    }
+
+    [Fact]
+    public async Task Is_proved_beside_the_database_where_there_are_no_server_programs()
+    {
+        await using var database = await PaidAsync();
+        var clients = Directory.CreateDirectory(Path.Combine(TestFolder.Make("clients"), "bin")).FullName;
+        foreach (var program in (string[])["pg_dump", "psql", "pg_restore"])
+            File.CreateSymbolicLink(Path.Combine(clients, program), Path.Combine(PostgresPrograms.Folder(null, program), program));
+        (await Take(database, Where(("CAPSUL_POSTGRES_BIN", clients))).RunAsync(Wish(), Cancel)).Proof.ShouldContain("payments dollars=60.75");
+        (await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname LIKE 'capsul_scratch_%'", null, Cancel)).ShouldBeEmpty();
+    }
+}

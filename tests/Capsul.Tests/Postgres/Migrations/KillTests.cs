@@ -1,0 +1,82 @@
+using Capsul.Postgres;
+using Capsul.Postgres.Migrations;
+using Capsul.Tests.Support;
+using Npgsql;
+
+namespace Capsul.Tests.Postgres.Migrations;
+
+/// <summary>The built program, killed with -9 at every statement of the published scripts.</summary>
+public sealed class KillTests
+{
+    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+
+    /// <summary>
+    /// The database itself stops the migrator: an event trigger counts the statements of a session and waits, at the one that the test
+    /// names, for a lock that the test holds. The extension is there beforehand: making it runs hundreds of statements of its own.
+    /// </summary>
+    const string Stop = """
+        CREATE EXTENSION btree_gist;
+        CREATE SCHEMA stops;
+        CREATE FUNCTION stops.stop() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        DECLARE n integer := coalesce(nullif(current_setting('stops.n', TRUE), ''), '0')::integer + 1;
+        BEGIN
+            IF current_setting('application_name') <> 'capsul migrations' THEN RETURN; END IF;
+            PERFORM set_config('stops.n', n::text, FALSE);
+            IF n = current_setting('stops.at')::integer THEN PERFORM pg_advisory_xact_lock(4242); END IF;
+        END $$;
+        CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stops.stop();
+        """;
+
+    [Fact]
+    public async Task Killed_at_each_statement_the_next_start_goes_on_from_the_last_whole_script()
+    {
+        await using var database = await TestDatabase.CreateEmptyAsync();
+        var environment = new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("killed"), ["CAPSUL_DATABASE"] = database.ConnectionString };
+        var name = new NpgsqlConnectionStringBuilder(database.ConnectionString).Database;
+        await database.Db.ExecuteAsync(Stop, null, Cancel);
+        await using var holder = await database.Db.OpenAsync(Cancel);
+        await using var held = await holder.BeginTransactionAsync(Cancel);
+        await held.ExecuteAsync("SELECT pg_advisory_xact_lock(4242)", null, Cancel);
+        var (kills, at, before) = (0, 1, await ReachedAsync(database.Db));
+        while (true)
+        {
+            await database.Db.ExecuteAsync($"ALTER DATABASE {name} SET stops.at = '{at}'", null, Cancel);
+            await using var program = CapsulProgram.Start(environment, "db", "migrate");
+            if (!await StopsAsync(program, database.Db)) break;
+            await program.KillAsync();
+            await database.Db.ExecuteAsync("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'capsul migrations' AND datname = current_database()", null, Cancel);
+            kills++;
+            var reached = await ReachedAsync(database.Db);
+            // In a new script its first statement is the one that was just killed.
+            (at, before) = (reached == before ? at + 1 : 2, reached);
+        }
+        kills.ShouldBeGreaterThan(50, "each statement that makes something was stopped at");
+        await database.Db.ExecuteAsync("DROP EVENT TRIGGER stop; DROP SCHEMA stops CASCADE;", null, Cancel);
+        (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel)).ShouldBeEmpty();
+        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(Migrator.DesiredVersion);
+    }
+
+    /// <summary>False: it ended well instead.</summary>
+    static async Task<bool> StopsAsync(CapsulProgram program, Db db)
+    {
+        var stops = false;
+        await Until.TrueAsync("it stops or ends", Limit, async () =>
+        {
+            if (program.HasExited) return true;
+            return stops = await db.FindAsync<bool>("SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'capsul migrations' AND wait_event = 'advisory')", null, Cancel);
+        });
+        if (!stops) (await program.EndAsync()).ShouldBe(0, program.Said);
+        return stops;
+    }
+
+    /// <summary>Whole scripts only: what there is must be exactly what the version says.</summary>
+    static async Task<string> ReachedAsync(Db db)
+    {
+        if (await SchemaCheck.VersionAsync(db, Cancel) is not { } version) return "nothing";
+        var names = await db.ListAsync<string>("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname !~ '^schema'", null, Cancel);
+        foreach (var (table, since) in (ReadOnlySpan<(string, int)>)[("seat", 1), ("audit_lines", 1), ("accounts", 2), ("mails", 2), ("hosts", 3), ("operation_events", 3), ("operator_statements", 4), ("alerts", 4)])
+            names.Contains(table).ShouldBe(version >= since, $"{table} at version {version}");
+        return $"version {version}";
+    }
+}

@@ -1,0 +1,98 @@
+using Capsul.Postgres.Statements;
+using Capsul.Tests.Support;
+
+namespace Capsul.Tests.Postgres.Statements;
+
+/// <summary>Who changed what by hand stands in operator_statements, exactly when the change stands.</summary>
+public sealed class OperatorLogTests
+{
+    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+
+    static async Task<string> LinesAsync(TestDatabase database) =>
+        string.Join('\n', await database.Db.ListAsync<string>("SELECT operator || ': ' || statement || ': ' || coalesce(rows::text, 'NULL') FROM operator_statements ORDER BY id", null, Cancel));
+
+    static async Task<TestDatabase> WithTableAsync()
+    {
+        var database = await TestDatabase.CreateAsync();
+        await database.Db.ExecuteAsync("CREATE TABLE t (a int); CREATE FUNCTION hidden() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (9) RETURNING a'", null, Cancel);
+        return database;
+    }
+
+    [Theory]
+    [InlineData("INSERT INTO t VALUES (1), (2)", "2")]
+    [InlineData("UPDATE t SET a = 1 WHERE false", "0")]
+    [InlineData("INSERT INTO t VALUES (1) RETURNING a", "1")]
+    [InlineData("WITH x AS (INSERT INTO t VALUES (1) RETURNING a) SELECT a FROM x", "NULL")]
+    [InlineData("SELECT hidden()", "NULL")]
+    [InlineData("DO $$ BEGIN INSERT INTO t VALUES (1); END $$", "NULL")]
+    [InlineData("CREATE TABLE u AS SELECT 1", "1")]
+    [InlineData("ALTER TABLE t ADD COLUMN b int", "NULL")]
+    [InlineData("TRUNCATE t", "NULL")]
+    [InlineData("VACUUM t", "NULL")]
+    public async Task What_writes_leaves_a_line(string sql, string rows)
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RunAsync(database, sql);
+        (await LinesAsync(database)).ShouldBe($"test@here: {sql}: {rows}");
+        await TypedSql.RunAsync(database, $"CREATE TABLE v (a int); {(sql.StartsWith("VACUUM", StringComparison.Ordinal) ? "DROP TABLE t" : sql.Replace(" u ", " w ", StringComparison.Ordinal).Replace("b int", "c int", StringComparison.Ordinal))}");
+        (await LinesAsync(database)).Split('\n').Length.ShouldBe(3, "also behind another one that wrote");
+    }
+
+    [Theory]
+    [InlineData("SELECT * FROM t")]
+    [InlineData("SELECT count(*) FROM t; SHOW work_mem; SET work_mem = '1MB'; EXPLAIN DELETE FROM t WHERE a = 1; VALUES (1)")]
+    [InlineData("BEGIN; INSERT INTO t VALUES (1); ROLLBACK")]
+    [InlineData("BEGIN; SAVEPOINT s; INSERT INTO t VALUES (1); ROLLBACK TO s; COMMIT")]
+    public async Task What_changes_nothing_leaves_none(string sql)
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RunAsync(database, sql);
+        (await LinesAsync(database)).ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task What_fails_leaves_none()
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RefusalAsync(database, "INSERT INTO t VALUES (1); SELECT nope");
+        (await LinesAsync(database)).ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task A_log_that_has_gone_undoes_nothing_and_that_is_said_once()
+    {
+        await using var database = await WithTableAsync();
+        var all = await TypedSql.RunAsync(database, "DROP TABLE operator_statements; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)");
+        all.Notes.ShouldBe("capsul: not in the operator log from here on: relation \"public.operator_statements\" does not exist\n");
+        (await TypedSql.RunAsync(database, "SELECT count(*) FROM t; INSERT INTO t VALUES (3)")).ShouldBe(new TypedSql("2\n1 rows affected.\n", ""));
+    }
+
+    [Fact]
+    public async Task A_script_may_leave_the_search_path_as_it_likes()
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RunAsync(database, "SELECT set_config('search_path', '', false); INSERT INTO public.t VALUES (1)");
+        (await LinesAsync(database)).ShouldBe("test@here: INSERT INTO public.t VALUES (1): 1");
+    }
+
+    [Fact]
+    public async Task A_long_statement_is_cut_and_that_is_noted()
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RunAsync(database, $"INSERT INTO t SELECT 1 WHERE '{new string('x', 150_000)}' <> ''");
+        var line = await LinesAsync(database);
+        line.Length.ShouldBeLessThan(100_100);
+        line.ShouldContain("more characters)");
+    }
+
+    [Theory]
+    [InlineData("ALTER ROLE jo PASSWORD 'hush'", "ALTER ROLE jo PASSWORD '(hidden)'")]
+    [InlineData("CREATE USER jo WITH ENCRYPTED PASSWORD E'hu\\'sh' VALID UNTIL 'infinity'", "CREATE USER jo WITH ENCRYPTED PASSWORD '(hidden)' VALID UNTIL 'infinity'")]
+    [InlineData("ALTER ROLE jo PASSWORD $x$hush$x$", "ALTER ROLE jo PASSWORD '(hidden)'")]
+    [InlineData("DO $$ BEGIN ALTER ROLE jo PASSWORD 'hush'; END $$", "DO $$ BEGIN ALTER ROLE jo PASSWORD '(hidden)'; END $$")]
+    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''hush'''; END $$", "DO $$ BEGIN EXECUTE '(hidden)'; END $$")]
+    [InlineData("UPDATE people SET smtp_password = 'hush', note = 'kept'", "UPDATE people SET smtp_password = '(hidden)', note = 'kept'")]
+    [InlineData("CREATE SUBSCRIPTION s CONNECTION 'password=hush' PUBLICATION p", "CREATE SUBSCRIPTION s CONNECTION '(hidden)' PUBLICATION p")]
+    [InlineData("SELECT 'no PASSWORD here', $$PASSWORD$$", "SELECT 'no PASSWORD here', $$PASSWORD$$")]
+    public void Passwords_are_not_kept(string sql, string kept) => Passwords.Hide(sql).ShouldBe(kept);
+}

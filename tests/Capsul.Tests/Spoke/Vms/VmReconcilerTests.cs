@@ -1,0 +1,159 @@
+using System.Collections.Concurrent;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Capsul.Spoke.Vms;
+using Capsul.Tests.Support;
+using Capsul.Wire;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Tests.Spoke.Vms;
+
+/// <summary>One VM's reconciler over a hypervisor that misbehaves.</summary>
+public sealed class VmReconcilerTests : IAsyncLifetime
+{
+    const string Id = "capsul-reconcile0";
+    static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
+
+    readonly Settings settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["CAPSUL_DATA"] = TestFolder.Make("reconciler"),
+        ["CAPSUL_RELAY_PORTS"] = "31600-31699",
+    });
+
+    readonly ConcurrentQueue<VmReport> reports = new();
+    readonly CancellationTokenSource stop = new();
+    readonly List<Task> running = [];
+    Simulated hypervisor = null!;
+    VmRecords records = null!;
+    Relays relays = null!;
+    Image image = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        var images = new ImageStore(settings.Images);
+        Directory.CreateDirectory(images.Folder);
+        var files = images.MakeScratch();
+        await File.WriteAllTextAsync(Path.Combine(files, "disk.qcow2"), "only pretended");
+        image = await images.AddAsync(new Image("tiny", "Tiny", "", "capsul", 1, 128), files, CancellationToken.None);
+        hypervisor = new Simulated(settings, images, TimeProvider.System) { BootTime = TimeSpan.FromMilliseconds(50) };
+        await hypervisor.PrepareAsync(CancellationToken.None);
+        records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), NullLogger.Instance);
+        records.LoadAll();
+        relays = new Relays(settings, hypervisor, NullLogger.Instance);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        await Task.WhenAll(running).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await relays.DisposeAsync();
+        await hypervisor.DisposeAsync();
+        stop.Dispose();
+    }
+
+    WantedVm Wanted(Power power, long generation) => new()
+    {
+        Id = Id,
+        Power = power,
+        Generation = generation,
+        Name = "looked-after",
+        Vcpus = 1,
+        MemoryMb = 128,
+        DiskGb = 1,
+        ImageId = image.Id,
+        ImageSha256 = image.Sha256,
+        Mac = "52:54:0a:4d:00:02",
+        Address = "10.77.0.2",
+        SshKeys = { "ssh-ed25519 AAAA" },
+    };
+
+    VmReconciler Start(VmRecord? record = null)
+    {
+        var reconciler = new VmReconciler(record ?? VmRecord.New(1, Wanted(Power.On, 1)), hypervisor, records, relays, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
+        running.Add(Task.Run(() => reconciler.RunAsync(stop.Token)));
+        return reconciler;
+    }
+
+    Task AwaitAsync(string what, Func<VmReport, bool> last) => Until.TrueAsync(what, Limit, () => Task.FromResult(!reports.IsEmpty && last(reports.Last())));
+
+    Task AwaitReadyAsync() => AwaitAsync("it is ready", r => r is { Power: Power.On, Phase: Phase.Ready, Problem: "" });
+
+    public static TheoryData<Verb, FaultKind> Misbehaviours()
+    {
+        var data = new TheoryData<Verb, FaultKind>();
+        foreach (var verb in (Verb[])[Verb.Find, Verb.MakeDisk, Verb.Define, Verb.Start, Verb.Console, Verb.Dial])
+        {
+            foreach (var kind in (FaultKind[])[FaultKind.Fail, FaultKind.Hang, FaultKind.LoseAnswer, FaultKind.Slow]) data.Add(verb, kind);
+        }
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(Misbehaviours))]
+    public async Task A_verb_that_misbehaves_once_only_makes_it_later(Verb verb, FaultKind kind)
+    {
+        hypervisor.Inject(verb, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
+        Start();
+        await AwaitReadyAsync();
+        (await hypervisor.ListAsync(TestContext.Current.CancellationToken)).ShouldHaveSingleItem().Power.ShouldBe(DomainPower.On);
+        if (kind == FaultKind.Hang && verb is not Verb.Dial) reports.ShouldContain(r => r.Power == Power.Unknown && r.Problem.Length > 0);
+    }
+
+    [Theory]
+    [InlineData(Verb.MakeDisk)]
+    [InlineData(Verb.Define)]
+    [InlineData(Verb.Start)]
+    public async Task What_cannot_be_done_is_reported_as_final_and_a_newer_wanted_state_is_heard(Verb verb)
+    {
+        hypervisor.Inject(verb, new Fault(FaultKind.FailFinal, Message: "The disk is broken."));
+        var reconciler = Start();
+        await AwaitAsync("it has given up", r => r is { ProblemFinal: true, Problem: "The disk is broken." });
+        reconciler.Want(1, Wanted(Power.Gone, 2)).ShouldBeTrue();
+        await AwaitAsync("nothing is left", r => r is { Power: Power.Gone, Generation: 2 });
+        (await hypervisor.ListAsync(TestContext.Current.CancellationToken)).ShouldBeEmpty();
+        records.LoadAll().ShouldBeEmpty();
+    }
+
+    [Theory]
+    [InlineData(Verb.Remove, FaultKind.Fail)]
+    [InlineData(Verb.Remove, FaultKind.Hang)]
+    [InlineData(Verb.Remove, FaultKind.LoseAnswer)]
+    public async Task A_removal_that_misbehaves_once_is_done_again(Verb verb, FaultKind kind)
+    {
+        var reconciler = Start();
+        await AwaitReadyAsync();
+        hypervisor.Inject(verb, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
+        reconciler.Want(1, Wanted(Power.Gone, 2)).ShouldBeTrue();
+        await AwaitAsync("nothing is left", r => r.Power == Power.Gone);
+        (await hypervisor.ListAsync(TestContext.Current.CancellationToken)).ShouldBeEmpty();
+    }
+
+    [Theory]
+    [InlineData(FaultKind.Fail)]
+    [InlineData(FaultKind.Hang)]
+    [InlineData(FaultKind.LoseAnswer)]
+    public async Task A_stop_that_misbehaves_once_is_done_again(FaultKind kind)
+    {
+        var reconciler = Start();
+        await AwaitReadyAsync();
+        hypervisor.Inject(Verb.Shutdown, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
+        var off = Wanted(Power.Off, 2);
+        off.StopGraceSeconds = 30;
+        reconciler.Want(1, off).ShouldBeTrue();
+        await AwaitAsync("it is off", r => r is { Power: Power.Off, Generation: 2, Problem: "" });
+    }
+
+    [Fact]
+    public async Task A_reconciler_that_finds_it_running_completes_the_start_once()
+    {
+        var spec = VmRecord.New(1, Wanted(Power.On, 1)).Spec;
+        await hypervisor.MakeDiskAsync(spec, TestContext.Current.CancellationToken);
+        await hypervisor.DefineAsync(spec, TestContext.Current.CancellationToken);
+        await hypervisor.StartAsync(spec, TestContext.Current.CancellationToken);
+        hypervisor.Inject(Verb.Start, new Fault(FaultKind.Fail, Message: "The address could not be served."));
+        Start();
+        await AwaitAsync("the start is not complete", r => r.Problem == "The address could not be served.");
+        await AwaitReadyAsync();
+    }
+}
