@@ -15,6 +15,7 @@ namespace Capsul.Bench;
 static class BackupBench
 {
     const double Bar = 1.3;
+    const int Rounds = 3;
     const long Gigabyte = 1L << 30;
     const int RowsAtATime = 500_000;
 
@@ -30,27 +31,54 @@ static class BackupBench
             await new Migrator(db, NullLogger.Instance).MigrateAsync(cancel);
             var bytes = await FillAsync(db, cancel);
             Console.WriteLine($"database: {bytes / (double)Gigabyte:0.00} GiB");
-            // Once each to warm the page cache, in the order that favours the peer: it comes second.
-            var ours = await TimeAsync(() => new TakeBackup(db, settings, TimeProvider.System, Console.WriteLine).RunAsync(new(null, DumpFormat.Plain, null, "asked"), cancel));
+            // In turn; the peer comes second, with a warm page cache. Both flush their file to the disk; both restore without fsync.
             var peerFile = Path.Combine(folder, "peer.gz");
-            var dump = await TimeAsync(() => ShellAsync(db.Address, $"pg_dump | gzip -9 > {peerFile}", cancel));
-            await ShellAsync(db.Address, "createdb peer", cancel);
-            var restore = await TimeAsync(() => ShellAsync(db.Address.For("peer"), $"zcat {peerFile} | psql -q -X -v ON_ERROR_STOP=1 > /dev/null", cancel));
-            var size = Directory.GetFiles(settings.BackupFolder).Sum(f => new FileInfo(f).Length);
-            var ratio = ours / (dump + restore);
+            var (all, dumps, restores, ratios) = (new List<double>(), new List<double>(), new List<double>(), new List<double>());
+            for (var n = 1; n <= Rounds; n++)
+            {
+                all.Add(await TimeAsync(() => new TakeBackup(db, settings, TimeProvider.System, _ => { }).RunAsync(new(null, DumpFormat.Plain, null, "asked"), cancel)));
+                dumps.Add(await TimeAsync(() => ShellAsync(db.Address, $"pg_dump | gzip -9 > {peerFile} && sync {peerFile}", cancel)));
+                restores.Add(await RestorePeerAsync(folder, peerFile, cancel));
+                ratios.Add(all[^1] / (dumps[^1] + restores[^1]));
+                Console.WriteLine($"round {n}: capsul {Figures.Text(all[^1], "0.0")} s, peer {Figures.Text(dumps[^1] + restores[^1], "0.0")} s, ratio {Figures.Text(ratios[^1])}");
+            }
+            var (ours, dump, restore, ratio) = (Figures.Median(all), Figures.Median(dumps), Figures.Median(restores), Figures.Median(ratios));
+            var size = new DirectoryInfo(settings.BackupFolder).GetFiles().Max(f => f.Length);
             Console.WriteLine($"{"",-34}{"seconds",10}{"file MB",10}");
             Console.WriteLine($"{"capsul db backup, proved",-34}{Figures.Text(ours, "0.0"),10}{Figures.Text(size / 1e6, "0"),10}");
             Console.WriteLine($"{"pg_dump | gzip -9",-34}{Figures.Text(dump, "0.0"),10}{Figures.Text(new FileInfo(peerFile).Length / 1e6, "0"),10}");
             Console.WriteLine($"{"zcat | psql",-34}{Figures.Text(restore, "0.0"),10}");
             Console.WriteLine($"backup with proof / (dump + restore): {Figures.Text(ratio)} (bar {Figures.Text(Bar)})");
             if (!check) return 0;
-            Console.WriteLine($"backup ratio={Figures.Text(ratio)} bar={Figures.Text(Bar)} seconds={Figures.Text(ours, "0.0")} peer={Figures.Text(dump + restore, "0.0")} {(ratio <= Bar ? "ok" : "UNDER THE BAR")}");
+            Console.WriteLine($"backup ratio={Figures.Text(ratio)} bar={Figures.Text(Bar)} seconds={Figures.Text(ours, "0.0")} peer={Figures.Text(dump + restore, "0.0")} {Figures.Verdict(ratio <= Bar)}");
             return ratio <= Bar ? 0 : 1;
         }
         finally
         {
             await server.StopAsync(CancellationToken.None);
             Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>Into a cluster of its own that has fsync off, as that of the proof; making the cluster counts on both sides.</summary>
+    static async Task<double> RestorePeerAsync(string folder, string file, CancellationToken cancel)
+    {
+        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = Path.Combine(folder, "peer"),
+            ["CAPSUL_POSTGRES_FSYNC"] = "off",
+        });
+        try
+        {
+            return await TimeAsync(async () =>
+            {
+                var (_, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel, ScratchDatabase.ForLoading);
+                await ShellAsync(DatabaseAddress.Of(connection), $"zcat {file} | psql -q -X -v ON_ERROR_STOP=1 > /dev/null", cancel);
+            });
+        }
+        finally
+        {
+            await EmbeddedPostgres.DiscardAsync(settings, CancellationToken.None);
         }
     }
 

@@ -14,5 +14,8 @@ static class Figures
         return sorted[Math.Clamp((int)Math.Ceiling(percent / 100 * sorted.Count) - 1, 0, sorted.Count - 1)];
     }
 
+    /// <summary>How a bench ends; bars are upper limits as often as lower ones.</summary>
+    public static string Verdict(bool good) => good ? "ok" : "MISSED THE BAR";
+
     public static string Text(double value, string format = "0.00") => value.ToString(format, CultureInfo.InvariantCulture);
 }

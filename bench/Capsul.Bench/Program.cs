@@ -13,6 +13,8 @@ switch (args.FirstOrDefault(a => !a.StartsWith('-')))
         return await SqlBench.RunAsync(check, CancellationToken.None);
     case "migrate":
         return await MigrateBench.RunAsync(check, CancellationToken.None);
+    case "cli":
+        return await CliBench.RunAsync(check, CancellationToken.None);
     case "backup":
         return await BackupBench.RunAsync(check, CancellationToken.None);
     default:
@@ -22,6 +24,7 @@ switch (args.FirstOrDefault(a => !a.StartsWith('-')))
               start    from the start of the program to its first page, against PostgreSQL alone
               migrate  nothing to do with 5,000 scripts, against DbUp; 500 scripts applied, against psql
               sql      a million rows to a file, against psql; and ten million, for the memory
+              cli      select 1 as a whole process, against psql; and --help
               backup   a gigabyte with its proof, against pg_dump, gzip and psql
             """);
         return 64;

@@ -36,11 +36,12 @@ public sealed class Settings
         new("CAPSUL_DATABASE_USER", "capsul", "User."),
         new("CAPSUL_DATABASE_PASSWORD", null, "Password. It also replaces the one in CAPSUL_DATABASE, so that the string can be shown and the password not.", Secret: true),
         new("CAPSUL_DATABASE_TLS", "prefer", "disable, prefer, require, verify-ca or verify-full, as libpq's sslmode."),
+        new("CAPSUL_DATABASE_ROOT_CERTIFICATE", null, "File of the certificate authority that the server's certificate is checked against, for verify-ca and verify-full. Unset: those that this machine trusts."),
         new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
         new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
         new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is upgraded. Before a downgrade it always is."),
         new("CAPSUL_BACKUP_FOLDER", null, "Where backups go. Default: backups in the data folder."),
-        new("CAPSUL_BACKUP_SCHEDULE", null, "When the acting Hub takes a backup: a cron expression of five fields in UTC, such as 30 3 * * *. Unset: only when asked."),
+        new("CAPSUL_BACKUP_SCHEDULE", "30 3 * * *", "When the acting Hub takes a backup: a cron expression of five fields in UTC. off: only when asked."),
         new("CAPSUL_BACKUP_KEEP_DAYS", "30", "Scheduled backups older than this are deleted after the next one succeeded; at least two proved ones stay. 0: never deleted."),
         new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public key, or a gpg key id or address. Unset: not encrypted."),
         new("CAPSUL_OPERATOR_EMAIL", null, "Who gets a mail when an alert is raised. Unset: nobody; alerts show in capsul doctor and capsul hub status."),
@@ -54,7 +55,7 @@ public sealed class Settings
         new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
         new("CAPSUL_MAX_VMS", "10", "How many VMs one account may have at a time."),
         new("CAPSUL_DISK_OVERCOMMIT", "2", "How much disk VMs may be promised on a host, as a multiple of its file system's size: their disks are thin and grow as they are filled. 1: never more than there is."),
-        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged."),
+        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged. Unless it is set, hosts without KVM get four times as long."),
         new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is turned off."),
         new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no VMs at all; for trying the pages)."),
         new("CAPSUL_LIBVIRT", "private", "private: Capsul starts a libvirtd of its own in its own network namespace. Or a libvirt URI such as qemu:///system."),
@@ -123,6 +124,7 @@ public sealed class Settings
     public string DatabaseName => Text("CAPSUL_DATABASE_NAME");
     public string DatabaseUser => Text("CAPSUL_DATABASE_USER");
     public string? DatabasePassword => Optional("CAPSUL_DATABASE_PASSWORD");
+    public string? DatabaseRootCertificate => Optional("CAPSUL_DATABASE_ROOT_CERTIFICATE");
     public string DatabaseTls => Text("CAPSUL_DATABASE_TLS");
 
     /// <summary>The database is somebody else's to run; else it is the private cluster.</summary>
@@ -130,7 +132,7 @@ public sealed class Settings
 
     public bool DumpBeforeUpgrade => Text("CAPSUL_DUMP_BEFORE_UPGRADE") == "on";
     public string BackupFolder => Optional("CAPSUL_BACKUP_FOLDER") ?? Path.Combine(Data, "backups");
-    public string? BackupSchedule => Optional("CAPSUL_BACKUP_SCHEDULE");
+    public string? BackupSchedule => Text("CAPSUL_BACKUP_SCHEDULE") is var schedule and not "off" ? schedule : null;
     public int BackupKeepDays => Number("CAPSUL_BACKUP_KEEP_DAYS");
     public string? BackupEncryptTo => Optional("CAPSUL_BACKUP_ENCRYPT_TO");
     public string? OperatorEmail => Optional("CAPSUL_OPERATOR_EMAIL");
@@ -147,6 +149,7 @@ public sealed class Settings
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
     public TimeSpan CreateDeadline => TimeSpan.FromSeconds(Number("CAPSUL_CREATE_DEADLINE_SECONDS"));
+    public bool CreateDeadlineIsSet => Optional("CAPSUL_CREATE_DEADLINE_SECONDS") is not null;
     public TimeSpan StopGrace => TimeSpan.FromSeconds(Number("CAPSUL_STOP_GRACE_SECONDS"));
     public bool Simulated => Text("CAPSUL_HYPERVISOR") == "simulated";
     public string Libvirt => Text("CAPSUL_LIBVIRT");

@@ -35,19 +35,28 @@ public sealed record DatabaseAddress
         get
         {
             var parts = new NpgsqlConnectionStringBuilder(ConnectionString);
-            var hosts = (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries).Select(h => h.StartsWith('/') ? h : Split(h, parts.Port) is var (host, port) && host.Contains(':', StringComparison.Ordinal) ? $"[{host}]:{port}" : $"{host}:{port}");
-            return $"{string.Join(", ", hosts)}, database {parts.Database ?? parts.Username}";
+            return $"{string.Join(", ", Hosts(parts).Select(h => Show(h, parts.Port)))}, database {parts.Database ?? parts.Username}";
         }
     }
 
+    static string[] Hosts(NpgsqlConnectionStringBuilder parts) => (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries);
+
+    static string Show(string host, int port)
+    {
+        if (host.StartsWith('/')) return host;
+        var (name, own) = Split(host, port);
+        return name.Contains(':', StringComparison.Ordinal) ? $"[{name}]:{own}" : $"{name}:{own}";
+    }
+
     /// <summary>Another database on the same server.</summary>
-    public DatabaseAddress For(string database) => new(new NpgsqlConnectionStringBuilder(ConnectionString) { Database = database }.ConnectionString);
+    public DatabaseAddress For(string database) =>
+        new(new NpgsqlConnectionStringBuilder(ConnectionString) { Database = database }.ConnectionString);
 
     /// <summary>Variables for psql, pg_dump and pg_restore (libpq, "Environment Variables").</summary>
     public IReadOnlyDictionary<string, string?> ForPrograms(string applicationName)
     {
         var parts = new NpgsqlConnectionStringBuilder(ConnectionString);
-        var hosts = (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries);
+        var hosts = Hosts(parts);
         return new Dictionary<string, string?>(StringComparer.Ordinal)
         {
             ["PGHOST"] = string.Join(',', hosts.Select(h => Split(h, parts.Port).Host)),
@@ -67,13 +76,23 @@ public sealed record DatabaseAddress
         };
     }
 
-    /// <summary>As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without brackets has none. libpq wants no brackets.</summary>
+    /// <summary>
+    /// As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without brackets has none.
+    /// libpq wants no brackets.
+    /// </summary>
     static (string Host, int Port) Split(string host, int port)
     {
+        var colon = PortColon(host);
+        return colon > 0 && int.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var own)
+            ? (host[..colon].Trim('[', ']'), own) : (host.Trim('[', ']'), port);
+    }
+
+    /// <summary>Where the colon before the port stands; 0 or less when there is none.</summary>
+    static int PortColon(string host)
+    {
         var colon = host.LastIndexOf(':');
-        if (host.StartsWith('/') || colon <= 0 || colon < host.LastIndexOf(']') || host[colon - 1] != ']' && host.IndexOf(':', StringComparison.Ordinal) != colon
-            || !int.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var own)) return (host.Trim('[', ']'), port);
-        return (host[..colon].Trim('[', ']'), own);
+        var isAddress = colon > 0 && host[colon - 1] != ']' && host.IndexOf(':', StringComparison.Ordinal) != colon;
+        return host.StartsWith('/') || isAddress || colon < host.LastIndexOf(']') ? -1 : colon;
     }
 
     static NpgsqlConnectionStringBuilder Parts(Settings settings) => new()
@@ -83,27 +102,62 @@ public sealed record DatabaseAddress
         Database = settings.DatabaseName,
         Username = settings.DatabaseUser,
         SslMode = Tls(settings.DatabaseTls),
+        RootCertificate = settings.DatabaseRootCertificate,
     };
+
+    /// <summary>What is wrong is said without quoting: any piece of the text may be a piece of the password.</summary>
+    const string MustBeEncoded =
+        "a user name or password in it has a character that must be percent-encoded (@ is %40, / is %2F, ? is %3F, # is %23, % is %25); "
+        + "or leave the password out, and set CAPSUL_DATABASE_PASSWORD";
 
     static NpgsqlConnectionStringBuilder Parse(string text)
     {
         try
         {
             text = text.Trim();
-            var parts = text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal)
-                ? ParseUri(text) : new NpgsqlConnectionStringBuilder(text);
-            return string.IsNullOrWhiteSpace(parts.Host) ? throw new FormatException("it names no host.") : parts;
+            var isUri = text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal);
+            var parts = isUri ? ParseUri(text) : ParsePairs(text);
+            if (string.IsNullOrWhiteSpace(parts.Host)) throw new FormatException("it names no host");
+            foreach (var host in Hosts(parts)) CheckPort(host, isUri);
+            return parts;
+        }
+        catch (FormatException error)
+        {
+            throw new ProblemException(ProblemKind.Invalid, $"CAPSUL_DATABASE is not a connection string: {error.Message}.", null, error);
+        }
+    }
+
+    /// <summary>Npgsql's own format. Its complaints quote what they stumbled over, which may be the end of a password.</summary>
+    static NpgsqlConnectionStringBuilder ParsePairs(string text) => TryParsePairs(text) ?? throw new FormatException(
+        "it is neither postgres://user@host/database nor Host=…;Database=…;Username=… with names that Npgsql knows; "
+        + "a value with a semicolon or quotes stands in double quotes");
+
+    static NpgsqlConnectionStringBuilder? TryParsePairs(string text)
+    {
+        try
+        {
+            return new NpgsqlConnectionStringBuilder(text);
         }
         catch (Exception error) when (error is ArgumentException or FormatException or KeyNotFoundException)
         {
-            throw new ProblemException(ProblemKind.Invalid, $"CAPSUL_DATABASE is not a connection string: {error.Message}", null, error);
+            return null;
         }
+    }
+
+    static void CheckPort(string host, bool isUri)
+    {
+        if (PortColon(host) is not (var colon and > 0)) return;
+        if (!ushort.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var port) || port == 0)
+            throw new FormatException(isUri ? $"what stands behind a host's colon is no port, or {MustBeEncoded}" : "what stands behind a host's colon is no port");
     }
 
     /// <summary>libpq's URI. .NET's own <see cref="Uri"/> does not know several hosts.</summary>
     static NpgsqlConnectionStringBuilder ParseUri(string text)
     {
         var rest = text[(text.IndexOf("//", StringComparison.Ordinal) + 2)..];
+        // The user ends at the first @, and what stands behind it has none.
+        if (rest.Count(c => c == '@') > 1 || rest.IndexOfAny(['/', '?', '#']) is var end and >= 0 && end < rest.IndexOf('@', StringComparison.Ordinal))
+            throw new FormatException(MustBeEncoded);
         var parts = new NpgsqlConnectionStringBuilder();
         if (rest.IndexOf('?', StringComparison.Ordinal) is var query and >= 0)
         {
@@ -128,22 +182,27 @@ public sealed record DatabaseAddress
 
     static void SetOption(NpgsqlConnectionStringBuilder parts, string pair)
     {
-        var (name, value) = pair.Split('=', 2) is [var n, var v] ? (n, Uri.UnescapeDataString(v)) : throw new FormatException($"\"{pair}\" is no option=value.");
+        var (name, value) = pair.Split('=', 2) is [var n, var v] ? (n, Uri.UnescapeDataString(v))
+            : throw new FormatException("one of its options is no option=value");
         switch (name)
         {
             case "host": parts.Host = value; break;
-            case "port": parts.Port = int.Parse(value, CultureInfo.InvariantCulture); break;
+            case "port": parts.Port = Number(value); break;
             case "user": parts.Username = value; break;
             case "password": parts.Password = value; break;
             case "dbname": parts.Database = value; break;
             case "sslmode": parts.SslMode = Tls(value); break;
             case "sslrootcert": parts.RootCertificate = value; break;
-            case "connect_timeout": parts.Timeout = int.Parse(value, CultureInfo.InvariantCulture); break;
+            case "connect_timeout": parts.Timeout = Number(value); break;
             case "application_name": parts.ApplicationName = value; break;
             case "target_session_attrs": parts.TargetSessionAttributes = value; break;
-            default: throw new FormatException($"the option {name} is not known here.");
+            default: throw new FormatException("it has an option that is not known here; known are host, port, user, password, dbname, sslmode, "
+                + "sslrootcert, connect_timeout, application_name and target_session_attrs");
         }
     }
+
+    static int Number(string value) => ushort.TryParse(value, CultureInfo.InvariantCulture, out var number) ? number
+        : throw new FormatException("the value of port or connect_timeout is no number");
 
     static SslMode Tls(string name) => name switch
     {
@@ -153,7 +212,7 @@ public sealed record DatabaseAddress
         "require" => SslMode.Require,
         "verify-ca" => SslMode.VerifyCA,
         "verify-full" => SslMode.VerifyFull,
-        _ => throw new FormatException($"sslmode {name} is not known."),
+        _ => throw new FormatException("its sslmode is none of disable, allow, prefer, require, verify-ca and verify-full"),
     };
 
     static string TlsName(SslMode mode) => mode switch

@@ -1,5 +1,6 @@
 using System.Data;
 using System.Net;
+using System.Security.Authentication;
 using Capsul.Foundation;
 using Dapper;
 using Npgsql;
@@ -12,13 +13,8 @@ namespace Capsul.Postgres;
 /// </summary>
 public sealed class Db : IAsyncDisposable
 {
-    readonly NpgsqlDataSource source;
-
-    static Db()
-    {
-        DefaultTypeMap.MatchNamesWithUnderscores = true;
-        SqlMapper.AddTypeHandler(new AddressHandler());
-    }
+    /// <summary>Made when it is first asked for: a verb that needs one lone connection has no time for it.</summary>
+    readonly Lazy<NpgsqlDataSource> source;
 
     /// <param name="connectionString">Npgsql's format or a URI; see <c>CAPSUL_DATABASE</c>.</param>
     public Db(string connectionString)
@@ -29,13 +25,16 @@ public sealed class Db : IAsyncDisposable
         if (parts.MaxPoolSize > MaxConnections) parts.MaxPoolSize = MaxConnections;
         // The statements are constants, so that the server need plan each only once a connection.
         if (parts.MaxAutoPrepare == 0) parts.MaxAutoPrepare = MaxPrepared;
-        source = Build(parts);
+        if (IsMultiHost(parts)) Wanted(parts);
+        source = new Lazy<NpgsqlDataSource>(() => Build(parts));
     }
+
+    static bool IsMultiHost(NpgsqlConnectionStringBuilder parts) => parts.Host?.Contains(',', StringComparison.Ordinal) == true;
 
     /// <summary>Of several hosts the one that takes writes is used, and looked for again as soon as it does not.</summary>
     static NpgsqlDataSource Build(NpgsqlConnectionStringBuilder parts)
     {
-        if (parts.Host?.Contains(',', StringComparison.Ordinal) != true) return new NpgsqlDataSourceBuilder(parts.ConnectionString).Build();
+        if (!IsMultiHost(parts)) return new NpgsqlDataSourceBuilder(parts.ConnectionString).Build();
         var wanted = Wanted(parts);
         parts.TargetSessionAttributes = null;
         if (!parts.ContainsKey("Host Recheck Seconds") || parts.HostRecheckSeconds > RecheckSeconds) parts.HostRecheckSeconds = RecheckSeconds;
@@ -66,10 +65,19 @@ public sealed class Db : IAsyncDisposable
     /// An open connection outside the pool, for what belongs to a session: locks, LISTEN, settings. The caller closes it. Fails as
     /// Npgsql fails; <see cref="Explain"/> makes a sentence of that.
     /// </summary>
-    public async Task<NpgsqlConnection> OpenAloneAsync(string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
+    public Task<NpgsqlConnection> OpenAloneAsync(
+        string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
+    {
+        Rows.Ready();
+        return OpenBareAsync(applicationName, cancel, configure);
+    }
+
+    /// <summary>The same for those who read no rows through Dapper, which takes its time to load.</summary>
+    internal async Task<NpgsqlConnection> OpenBareAsync(
+        string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
     {
         var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString) { Pooling = false, ApplicationName = applicationName };
-        if (parts.Host?.Contains(',', StringComparison.Ordinal) == true)
+        if (IsMultiHost(parts))
         {
             parts.TargetSessionAttributes = Wanted(parts) == TargetSessionAttributes.ReadWrite ? "read-write" : "primary";
             parts.HostRecheckSeconds = RecheckSeconds;
@@ -88,9 +96,18 @@ public sealed class Db : IAsyncDisposable
         }
     }
 
+    const string TlsAdvice = "Name the file of the authority that signed it in CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert), and for verify-full "
+        + "connect by the name that stands in the certificate.";
+
     /// <summary>What a person is told when the server cannot be reached, or refuses.</summary>
     public Problem Explain(Exception error) => new(ProblemKind.Unavailable, error switch
     {
+        NpgsqlException { InnerException: AuthenticationException inner } =>
+            $"PostgreSQL at {Address.Shown} did not show a certificate that is trusted here: {inner.Message.TrimEnd('.')}. {TlsAdvice}",
+        NpgsqlException { Message: var says } when says.Contains("SSL connection requested", StringComparison.Ordinal) =>
+            $"PostgreSQL at {Address.Shown} does not offer TLS, which CAPSUL_DATABASE_TLS (or sslmode) asks for.",
+        PostgresException { SqlState: PostgresErrorCodes.InvalidAuthorizationSpecification, MessageText: var says } when says.Contains("no encryption", StringComparison.Ordinal) =>
+            $"PostgreSQL at {Address.Shown} wants TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or verify-full.",
         PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused =>
             $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE.",
         PostgresException other => $"PostgreSQL at {Address.Shown} answered: {other.MessageText}.",
@@ -98,10 +115,18 @@ public sealed class Db : IAsyncDisposable
     }, error.ToString());
 
     /// <summary>A pooled connection, open.</summary>
-    public async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel) => await source.OpenConnectionAsync(cancel);
+    public async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel)
+    {
+        Rows.Ready();
+        return await source.Value.OpenConnectionAsync(cancel);
+    }
 
     /// <summary>The same for callers that know no async.</summary>
-    public NpgsqlConnection Open() => source.OpenConnection();
+    public NpgsqlConnection Open()
+    {
+        Rows.Ready();
+        return source.Value.OpenConnection();
+    }
 
     /// <summary>Runs <paramref name="work"/> in one transaction and commits.</summary>
     public async Task<T> InTransactionAsync<T>(Func<NpgsqlTransaction, Task<T>> work, CancellationToken cancel)
@@ -134,7 +159,20 @@ public sealed class Db : IAsyncDisposable
         return await connection.ExecuteAsync(new CommandDefinition(sql, parameters, cancellationToken: cancel));
     }
 
-    public ValueTask DisposeAsync() => source.DisposeAsync();
+    public ValueTask DisposeAsync() => source.IsValueCreated ? source.Value.DisposeAsync() : ValueTask.CompletedTask;
+
+    /// <summary>How Dapper reads rows; once in a process.</summary>
+    static class Rows
+    {
+        static Rows()
+        {
+            DefaultTypeMap.MatchNamesWithUnderscores = true;
+            SqlMapper.AddTypeHandler(new AddressHandler());
+        }
+
+        /// <summary>Nothing more: what counts is that the constructor has run.</summary>
+        public static void Ready() { }
+    }
 
     sealed class AddressHandler : SqlMapper.TypeHandler<IPAddress>
     {

@@ -1,8 +1,6 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using Capsul.Foundation;
 using Microsoft.Extensions.Logging;
-using Npgsql;
 
 namespace Capsul.Postgres;
 
@@ -14,7 +12,6 @@ namespace Capsul.Postgres;
 /// </summary>
 public sealed partial class EmbeddedPostgres
 {
-    const string Role = "capsul";
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
     /// <summary>sun_path has 108 bytes, and the socket's file name takes 15 of them.</summary>
     const int MaxSocketFolder = 90;
@@ -45,17 +42,31 @@ public sealed partial class EmbeddedPostgres
         Settings settings, ILogger log, CancellationToken cancel, IReadOnlyList<string>? more = null)
     {
         var server = Make(settings, log, more ?? []);
-        await server.PrepareFoldersAsync(cancel);
+        var there = Directory.Exists(server.Cluster);
+        if (!there) await server.PrepareFoldersAsync(cancel);
         using var only = await server.use.LockAsync(cancel);
-        if (!File.Exists(Path.Combine(server.Cluster, "PG_VERSION")))
-            await server.InitialiseAsync(cancel);
-        server.CheckVersion();
-        await server.WriteSettingsAsync(cancel);
-        await server.StartIfDownAsync(cancel);
-        var connection = await server.ConnectionStringAsync(cancel);
-        await EnsureDatabaseAsync(connection, cancel);
+        if (!server.IsComplete())
+        {
+            if (there) await server.PrepareFoldersAsync(cancel);
+            await server.MakeAndStartAsync(cancel);
+        }
         server.use.Join();
-        return (server, connection);
+        return (server, await server.ConnectionStringAsync(cancel));
+    }
+
+    /// <summary>It runs, and nothing is missing: then nothing has to be looked at, which a verb on the command line has no time for.</summary>
+    bool IsComplete() => File.Exists(PasswordFile) && IsReady();
+
+    async Task MakeAndStartAsync(CancellationToken cancel)
+    {
+        if (!File.Exists(Path.Combine(Cluster, "PG_VERSION")))
+            await InitialiseAsync(cancel);
+        CheckVersion();
+        await WriteSettingsAsync(cancel);
+        var started = await StartIfDownAsync(cancel);
+        // Whoever works on a cluster of an older program that runs may go on; the next start finds it alone.
+        if (started && !File.Exists(AdministratorFile)) await DemoteAsync(cancel);
+        if (File.Exists(AdministratorFile)) await EnsureRolesAsync(cancel);
     }
 
     /// <summary>Stops the cluster of a data folder, at once and without a checkpoint, and deletes it. Fine when there is none.</summary>
@@ -98,7 +109,22 @@ public sealed partial class EmbeddedPostgres
         {
             return File.ReadLines(Path.Combine(Cluster, "postmaster.pid")).FirstOrDefault() is { } pid && Directory.Exists($"/proc/{pid.Trim()}");
         }
-        catch (FileNotFoundException)
+        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>The eighth line of that file says so (pidfile.h), and the process is PostgreSQL's, not another that has got its number.</summary>
+    bool IsReady()
+    {
+        try
+        {
+            var lines = File.ReadAllLines(Path.Combine(Cluster, "postmaster.pid"));
+            return lines is [var pid, _, _, _, _, _, _, var status, ..] && status.Trim() == "ready"
+                && File.ReadAllText($"/proc/{pid.Trim()}/cmdline").Contains(Cluster, StringComparison.Ordinal);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             return false;
         }
@@ -150,10 +176,11 @@ public sealed partial class EmbeddedPostgres
         Log.Initialising(log, Cluster);
         // A start that was killed inside initdb leaves a folder without PG_VERSION or half filled; nothing in it is worth keeping.
         if (Directory.Exists(Cluster)) Directory.Delete(Cluster, recursive: true);
-        await WritePasswordAsync(cancel);
+        await WritePasswordAsync(AdministratorFile, cancel);
+        File.Delete(PasswordFile);
         var temporary = Cluster + ".new";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        var made = await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", Role, "--pwfile", PasswordFile, "--auth=scram-sha-256",
+        var made = await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", ClusterSql.Administrator, "--pwfile", AdministratorFile, "--auth=scram-sha-256",
             "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
         { Timeout = TimeSpan.FromMinutes(3) }).TryRunAsync(cancel);
         // Its last line is only that it cleans up.
@@ -161,13 +188,6 @@ public sealed partial class EmbeddedPostgres
             throw new ProblemException(ProblemKind.Unavailable,
                 $"No PostgreSQL cluster could be made in {folder}: {made.Error.Split('\n').FirstOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine}", made.Error);
         Directory.Move(temporary, Cluster);
-    }
-
-    async Task WritePasswordAsync(CancellationToken cancel)
-    {
-        await DataFolder.WriteWholeAsync(PasswordFile, System.Text.Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(32, lowercase: true)), cancel);
-        if (user is not null)
-            await new Command("chown", $"{user}:", PasswordFile).RunAsync(cancel);
     }
 
     void CheckVersion()
@@ -197,6 +217,9 @@ public sealed partial class EmbeddedPostgres
             log_line_prefix = '%m [%p] %q%u@%d %a '
             log_min_duration_statement = 250ms
             log_lock_waits = on
+            # Values of statements may be secrets, such as what a sign-in link is known by.
+            log_parameter_max_length = 0
+            log_parameter_max_length_on_error = 0
             max_connections = 200
             {string.Join('\n', more)}
 
@@ -217,36 +240,18 @@ public sealed partial class EmbeddedPostgres
         await StartIfDownAsync(cancel);
     }
 
-    async Task StartIfDownAsync(CancellationToken cancel)
+    /// <summary>True when it was down.</summary>
+    async Task<bool> StartIfDownAsync(CancellationToken cancel)
     {
-        if (await IsRunningAsync(cancel)) return;
+        if (await IsRunningAsync(cancel)) return false;
         var started = await PgCtl("start", "-w", "-t", "60", "-l", Path.Combine(LogFolder, "start.log")).TryRunAsync(cancel);
-        if (started.ExitCode == 0) return;
+        if (started.ExitCode == 0) return true;
         var tail = File.Exists(Path.Combine(LogFolder, "start.log"))
             ? (await File.ReadAllLinesAsync(Path.Combine(LogFolder, "start.log"), cancel)).LastOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal)) : null;
         throw new ProblemException(ProblemKind.Unavailable, $"PostgreSQL did not start: {tail ?? started.LastLine} Its log is in {LogFolder}.");
     }
 
     async Task<bool> IsRunningAsync(CancellationToken cancel) => (await PgCtl("status").TryRunAsync(cancel)).ExitCode == 0;
-
-    async Task<string> ConnectionStringAsync(CancellationToken cancel) => new NpgsqlConnectionStringBuilder
-    {
-        Host = SocketFolder,
-        Username = Role,
-        Password = (await File.ReadAllTextAsync(PasswordFile, cancel)).Trim(),
-        Database = Role,
-    }.ConnectionString;
-
-    static async Task EnsureDatabaseAsync(string connectionString, CancellationToken cancel)
-    {
-        var maintenance = new NpgsqlConnectionStringBuilder(connectionString) { Database = "postgres", Pooling = false };
-        await using var connection = new NpgsqlConnection(maintenance.ConnectionString);
-        await connection.OpenAsync(cancel);
-        await using var exists = new NpgsqlCommand("SELECT 1 FROM pg_database WHERE datname = 'capsul'", connection);
-        if (await exists.ExecuteScalarAsync(cancel) is not null) return;
-        await using var create = new NpgsqlCommand("CREATE DATABASE capsul", connection);
-        await create.ExecuteNonQueryAsync(cancel);
-    }
 
     Command PgCtl(string verb, params string[] arguments) =>
         AsUser(Path.Combine(bin, "pg_ctl"), [verb, "-D", Cluster, "-s", .. arguments]) with { Timeout = TimeSpan.FromSeconds(90) };
@@ -263,6 +268,9 @@ public sealed partial class EmbeddedPostgres
     {
         [LoggerMessage(100, LogLevel.Information, "Making a PostgreSQL cluster in {Folder}")]
         public static partial void Initialising(ILogger log, string folder);
+
+        [LoggerMessage(104, LogLevel.Information, "The private cluster's everyday role is no superuser any more")]
+        public static partial void Demoted(ILogger log);
 
         [LoggerMessage(102, LogLevel.Error, "PostgreSQL has died; starting it again")]
         public static partial void Died(ILogger log);

@@ -27,13 +27,13 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
 
     Migrator Migrator => new(db, log) { Settings = settings };
 
-    /// <summary>Applies what is missing; gives how many scripts ran.</summary>
+    /// <summary>Applies what is missing; gives how many scripts ran. A lost database is not made anew (<see cref="LostDatabase"/>).</summary>
     /// <param name="onWait">Called once, when it has to wait.</param>
     /// <param name="cancel">Gives up.</param>
     /// <exception cref="ProblemException">Conflict: another Hub acts, or the database is newer. Else what <see cref="Migrator"/> says.</exception>
     public async Task<int> RunAsync(Func<Task> onWait, CancellationToken cancel)
     {
-        await using var seat = await AwaitSeatAsync(async () => await VersionAsync(cancel) >= Migrator.DesiredVersion, onWait, cancel);
+        await using var seat = await AwaitSeatAsync(async () => await KnownVersionAsync(cancel) >= Migrator.DesiredVersion, onWait, cancel);
         return await Migrator.MigrateAsync(cancel);
     }
 
@@ -62,7 +62,8 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
                 var hub = await SeatLock.FindHubAsync(seat, cancel);
                 if (!patient && clock.Elapsed > (hub is null ? VerbMayTake : HubMayTake))
                     throw new ProblemException(ProblemKind.Conflict,
-                        $"The schema must be changed, and {(hub is null ? "another process is at it" : $"a Hub acts on the present one ({hub})")}. Stop that first, or start the new Hub: it takes over when the old one stops.");
+                        $"The schema must be changed, and {(hub is null ? "another process holds the migration lock" : $"a Hub acts on the present one ({hub})")}. "
+                        + "Stop that first, or start the new Hub: it takes over when the old one stops.");
                 if (Waiting is null)
                 {
                     Log.Waits(log, hub ?? "another process");
@@ -79,6 +80,14 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
             await seat.DisposeAsync();
             throw;
         }
+    }
+
+    /// <summary>Refuses an empty database where there should be none.</summary>
+    async Task<int> KnownVersionAsync(CancellationToken cancel)
+    {
+        var version = await VersionAsync(cancel);
+        if (version == 0) LostDatabase.Refuse(settings);
+        return version;
     }
 
     /// <summary>0 before the first migration.</summary>
@@ -103,7 +112,8 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
 
     static partial class Log
     {
-        [LoggerMessage(204, LogLevel.Warning, "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops, or has upgraded it")]
+        [LoggerMessage(204, LogLevel.Warning,
+            "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops, or has upgraded it")]
         public static partial void Waits(ILogger log, string holder);
     }
 }

@@ -79,8 +79,13 @@ public sealed class BackupFile(string path, string? identity, string? configured
         await ReadAsync((sql, stop) => scan.ReadAsync(sql, stop), cancel);
         if (!scan.Start.Contains(Head, StringComparison.Ordinal)) throw Refuse("is no dump of a PostgreSQL database");
         if (!scan.End.Contains(Tail, StringComparison.Ordinal)) throw Refuse("is cut off: its last line, which says that it is complete, is missing");
+        if (!EndsThere(scan.End)) throw Refuse("goes on behind the end of the dump; what stands there is not part of the backup");
         return new BackupContent(scan.SchemaVersion ?? throw Refuse("is a dump of some other database: it has no table schemaversion"));
     }
+
+    /// <summary>Behind the last line pg_dump writes the rest of a comment, and since August 2025 a word for psql.</summary>
+    static bool EndsThere(string end) => end[(end.LastIndexOf(Tail, StringComparison.Ordinal) + Tail.Length)..].Split('\n')
+        .All(line => line.Trim() is "" or "--" || line.StartsWith(@"\unrestrict ", StringComparison.Ordinal));
 
     /// <summary>The backup as SQL for psql, decrypted and unpacked on the way.</summary>
     /// <exception cref="ProblemException">Invalid, with what is wrong with it.</exception>

@@ -26,6 +26,25 @@ public static class BackupSql
         SELECT set_config('search_path', 'public', true)
         """;
 
+    /// <summary>A temporary table that is gone when the transaction of a restore is.</summary>
+    public const string Mark = "capsul_restore_mark";
+
+    public const string MarkTransaction = $"""
+        -- BackupSql.MarkTransaction
+        CREATE TEMPORARY TABLE {Mark} (one integer) ON COMMIT DROP
+        """;
+
+    /// <summary>Fails when the dump has ended the transaction.</summary>
+    public const string CheckTransaction = $"""
+        -- BackupSql.CheckTransaction
+        DROP TABLE pg_temp.{Mark}
+        """;
+
+    public const string LargeObjectCount = """
+        -- BackupSql.LargeObjectCount
+        SELECT count(*) FROM pg_largeobject_metadata
+        """;
+
     public const string ExportSnapshot = """
         -- BackupSql.ExportSnapshot
         SELECT pg_export_snapshot()
@@ -66,11 +85,6 @@ public static class BackupSql
         SELECT {Columns} FROM backups WHERE reason = 'scheduled' ORDER BY id DESC LIMIT 1
         """;
 
-    public const string List = $"""
-        -- BackupSql.List
-        SELECT {Columns} FROM backups WHERE removed IS NULL ORDER BY id DESC LIMIT @count
-        """;
-
     /// <summary>Those that are whole and not deleted, on whatever machine, the newest first.</summary>
     public const string Kept = $"""
         -- BackupSql.Kept
@@ -102,11 +116,6 @@ public static class BackupSql
         SELECT count(*)::integer FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
             AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-        """;
-
-    public const string DatabaseExists = """
-        -- BackupSql.DatabaseExists
-        SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = @name)
         """;
 
     /// <summary>By the server, which quotes the names: what is to be run, as text.</summary>

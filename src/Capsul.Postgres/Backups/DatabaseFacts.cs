@@ -26,6 +26,8 @@ public sealed record DatabaseFacts(IReadOnlyDictionary<string, string> Tables, l
             facts[table.Name] = fact.Sums.Length == 0 ? $"{Count(fact.Rows)} rows" : $"{Count(fact.Rows)} rows, {fact.Sums}";
             rows += fact.Rows;
         }
+        var objects = await connection.ExecuteScalarAsync<long>(new CommandDefinition(BackupSql.LargeObjectCount, cancellationToken: cancel));
+        if (objects > 0) facts["large objects"] = $"{Count(objects)} rows";
         return new DatabaseFacts(facts, rows);
     }
 

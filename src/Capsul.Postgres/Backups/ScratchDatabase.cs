@@ -13,7 +13,11 @@ namespace Capsul.Postgres.Backups;
 public sealed class ScratchDatabase : IAsyncDisposable
 {
     /// <summary>It is thrown away: nothing of it need survive a crash, and loading goes without a log.</summary>
-    static readonly string[] ForLoading = ["wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off", "max_wal_size = '4GB'"];
+    public static IReadOnlyList<string> ForLoading { get; } =
+    [
+        "wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off",
+        "max_wal_size = '4GB'",
+    ];
 
     /// <summary>How one that is made beside the real one is called.</summary>
     public const string NamePrefix = "capsul_scratch_";
@@ -51,8 +55,10 @@ public sealed class ScratchDatabase : IAsyncDisposable
         await EmbeddedPostgres.DiscardAsync(own, cancel);
         try
         {
-            var (_, connection) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
-            return new ScratchDatabase(folder, DatabaseAddress.Of(connection), own, null);
+            var (server, _) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
+            // Whatever rights the restore of a dump needs, here they are.
+            var address = DatabaseAddress.Of(await server.AdministratorAsync(cancel)).For(ClusterSql.Database);
+            return new ScratchDatabase(folder, address, own, null);
         }
         catch
         {

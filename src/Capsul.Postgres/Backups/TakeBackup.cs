@@ -183,8 +183,16 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     public static async Task RestoreAsync(BackupFile file, Settings settings, DatabaseAddress into, CancellationToken cancel, string? then = null)
     {
         var psql = PostgresPrograms.Make(settings.PostgresBin, into, "psql", [
-            "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-", .. then is null ? [] : new[] { $"--command={BackupSql.SearchPath}", $"--command={then}" }]);
-        var result = await (psql with { Timeout = RestoreLimit, WriteInput = (input, stop) => file.ReadAsync((sql, token) => sql.CopyToAsync(input, 1 << 17, token), stop) }).TryRunAsync(cancel);
+            "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", $"--command={BackupSql.MarkTransaction}",
+            "--file=-", $"--command={BackupSql.SearchPath}", $"--command={BackupSql.CheckTransaction}", .. then is null ? [] : new[] { $"--command={then}" }]);
+        var result = await (psql with
+        {
+            Timeout = RestoreLimit,
+            WriteInput = (input, stop) => file.ReadAsync((sql, token) => LargeObjects.CopyAsync(sql, input, token), stop),
+        }).TryRunAsync(cancel);
+        if (result.ExitCode != 0 && result.Error.Contains(BackupSql.Mark, StringComparison.Ordinal))
+            throw new ProblemException(ProblemKind.Invalid,
+                "The backup could not be restored: it ends the transaction in which it is restored. Part of it may have been kept: make the database anew.", result.Error);
         if (result.ExitCode != 0)
             throw new ProblemException(ProblemKind.Invalid, $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
     }

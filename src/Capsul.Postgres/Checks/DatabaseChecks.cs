@@ -89,7 +89,7 @@ public sealed class DatabaseChecks(Db db, TimeProvider time, Func<Db, Cancellati
     {
         const string what = "backup";
         if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
-            return new(Verdict.Warn, what, "none was ever taken: capsul db backup, and CAPSUL_BACKUP_SCHEDULE for every night");
+            return new(Verdict.Warn, what, "none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup at once");
         var age = time.GetUtcNow().UtcDateTime - proved;
         var says = $"{last.File}, {Size(last.Bytes ?? 0)}, proved {proved:yyyy-MM-ddTHH:mm:ssZ} ({last.Proof})";
         if (!File.Exists(last.File)) return new(Verdict.Warn, what, $"{says}: that file is not on this machine; look on the one whose Hub took it, or take a new one: capsul db backup");

@@ -9,20 +9,20 @@ namespace Capsul.Postgres.Statements;
 /// </summary>
 sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter notes)
 {
-    /// <summary>Most characters of a statement that are kept.</summary>
-    public const int MaxStatement = 100_000;
-
     /// <summary>The table's number when the call began; null: there is none, as in a database that is still empty, and nothing is written or said.</summary>
     long? table;
 
     /// <summary>That it cannot be written is said once.</summary>
     bool complained;
 
-    public async Task FindTableAsync(CancellationToken cancel)
-    {
-        await using var command = new NpgsqlCommand(StatementsSql.LogTable, connection);
-        table = await command.ExecuteScalarAsync(cancel) as long?;
-    }
+    /// <summary>What EXECUTE and FETCH of later statements mean.</summary>
+    readonly NamedStatements names = new();
+
+    /// <summary>A statement has run; it may have given a name to another.</summary>
+    public void Hear(string statement) => names.Hear(statement);
+
+    /// <summary>Says where the lines go.</summary>
+    public void Begin(long? number) => table = number;
 
     public async Task WriteAsync(string statement, long? rows, bool inTransaction, CancellationToken cancel)
     {
@@ -35,7 +35,7 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
             {
                 Parameters =
                 {
-                    new() { Value = person }, new() { Value = Shorten(Passwords.Hide(statement)) },
+                    new() { Value = person }, new() { Value = KeptText.Of(names.WithWhatItNames(statement)) },
                     new() { Value = (object?)rows ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Bigint }, new() { Value = table },
                 },
             };
@@ -60,7 +60,4 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
         if (!complained) await notes.WriteLineAsync($"capsul: not in the operator log from here on: {why}");
         complained = true;
     }
-
-    static string Shorten(string statement) =>
-        statement.Length <= MaxStatement ? statement : $"{statement[..MaxStatement].TrimEnd()} … ({statement.Length - MaxStatement} more characters)";
 }

@@ -148,5 +148,12 @@ public abstract class RowOutput(ByteSink sink)
         };
     }
 
+    /// <summary>A short value as text.</summary>
+    internal static string Text(NpgsqlDataReader reader, int column)
+    {
+        var bytes = new byte[128];
+        return System.Text.Encoding.UTF8.GetString(bytes, 0, (int)reader.GetBytes(column, 0, bytes, 0, bytes.Length));
+    }
+
     protected static string Count(long rows) => rows.ToString(CultureInfo.InvariantCulture);
 }

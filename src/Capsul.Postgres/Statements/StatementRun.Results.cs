@@ -45,6 +45,15 @@ public sealed partial class StatementRun
         }
     }
 
+    /// <summary>The first value of a row, as text: in the way in which all results are read, because each other way takes time to load.</summary>
+    async Task<string?> AskAsync(string sql, CancellationToken cancel)
+    {
+        await using var batch = new NpgsqlBatch(connection) { Timeout = 0, BatchCommands = { new NpgsqlBatchCommand(sql) } };
+        SetAllAsText(batch, true);
+        await using var reader = await batch.ExecuteReaderAsync(System.Data.CommandBehavior.SequentialAccess, cancel);
+        return await reader.ReadAsync(cancel) && !await reader.IsDBNullAsync(0, cancel) ? RowOutput.Text(reader, 0) : null;
+    }
+
     /// <summary>SELECT without columns has rows too; each is an empty line.</summary>
     long CountEmptyRows(NpgsqlDataReader reader)
     {

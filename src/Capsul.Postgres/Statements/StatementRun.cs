@@ -35,6 +35,12 @@ public sealed partial class StatementRun : IAsyncDisposable
     /// <summary>The open transaction has written something.</summary>
     bool written;
 
+    /// <summary>Rows that it had written before the running statement.</summary>
+    long rowsWritten;
+
+    /// <summary>The open transaction can no longer become one that writes.</summary>
+    bool locked;
+
     static readonly TimeSpan CancelEvery = TimeSpan.FromMilliseconds(100);
 
     /// <summary>An earlier transaction of this call stays, whatever comes.</summary>
@@ -58,7 +64,7 @@ public sealed partial class StatementRun : IAsyncDisposable
     {
         try
         {
-            var connection = await db.OpenAloneAsync("capsul sql", cancel, parts =>
+            var connection = await db.OpenBareAsync("capsul sql", cancel, parts =>
             {
                 // Every value comes as text, so that no type has to be known; and asking for them takes a while.
 #pragma warning disable CS0618 // The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
@@ -82,10 +88,17 @@ public sealed partial class StatementRun : IAsyncDisposable
 
     async Task PrepareAsync(CancellationToken cancel)
     {
-        await using var command = Command(StatementsSql.PrepareSession,
-            ((long)options.Timeout.TotalMilliseconds).ToString(CultureInfo.InvariantCulture), options.ReadOnly ? "on" : "off");
-        await command.ExecuteNonQueryAsync(cancel);
-        if (!options.ReadOnly) await log.FindTableAsync(cancel);
+        await RefusePoolerAsync(cancel);
+        var table = await AskAsync(StatementsSql.PrepareSession((long)options.Timeout.TotalMilliseconds, options.ReadOnly), cancel);
+        if (!options.ReadOnly && table is not null) log.Begin(long.Parse(table, CultureInfo.InvariantCulture));
+    }
+
+    /// <summary>What is set for a session would stay on a connection that others share.</summary>
+    async Task RefusePoolerAsync(CancellationToken cancel)
+    {
+        // Without a pooler the session has the number that was said when the connection began.
+        if (await AskAsync(PoolerSql.ServerPid, cancel) == connection.ProcessID.ToString(CultureInfo.InvariantCulture)) return;
+        if (await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
     }
 
     /// <summary>How many rows a table has, or null when that is not known quickly.</summary>
@@ -118,7 +131,7 @@ public sealed partial class StatementRun : IAsyncDisposable
             foreach (var statement in statements)
             {
                 cancel.ThrowIfCancellationRequested();
-                await TryOneAsync(statement, cancel);
+                await TryOneAsync(statement, alone: statements.Count == 1, cancel);
             }
             await FinishAsync(statements, CancellationToken.None);
         }
@@ -129,7 +142,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         }
     }
 
-    async Task TryOneAsync(ScriptStatement statement, CancellationToken cancel)
+    async Task TryOneAsync(ScriptStatement statement, bool alone, CancellationToken cancel)
     {
         try
         {
@@ -139,6 +152,12 @@ public sealed partial class StatementRun : IAsyncDisposable
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
         {
             throw new OperationCanceledException("Cancelled on the server.", error, cancel);
+        }
+        catch (PostgresException error) when (alone && !options.ReadOnly && WantsNoTransaction(error))
+        {
+            // Only the server knows that a procedure commits, or that a table has partitions.
+            await RollbackAsync();
+            await TryOneAsync(statement with { Shape = statement.Shape with { Kind = StatementKind.Outside } }, alone: false, cancel);
         }
         catch (PostgresException error)
         {
@@ -151,6 +170,9 @@ public sealed partial class StatementRun : IAsyncDisposable
         }
     }
 
+    static bool WantsNoTransaction(PostgresException error) =>
+        error.SqlState is PostgresErrorCodes.ActiveSqlTransaction or PostgresErrorCodes.InvalidTransactionTermination;
+
     /// <summary>
     /// Waits until the statement is wanted no more, and then tells the server so again and again until it has ended: a request that
     /// comes between two statements is lost. It goes over a connection of its own, because rows are read without await on the first.
@@ -162,7 +184,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         try
         {
             if (ended.IsCancellationRequested) return;
-            await using var other = await db.OpenAloneAsync("capsul sql, cancelling", ended);
+            await using var other = await db.OpenBareAsync("capsul sql, cancelling", ended);
             while (true)
             {
                 await using var command = new NpgsqlCommand(StatementsSql.CancelBackend, other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
@@ -184,10 +206,10 @@ public sealed partial class StatementRun : IAsyncDisposable
     /// <summary>Before anything runs: what could not work.</summary>
     void Check(IReadOnlyList<ScriptStatement> statements)
     {
+        if (options.ReadOnly && statements.FirstOrDefault(s => s.Shape.LeavesTransaction) is { } leaves)
+            throw new ProblemException(ProblemKind.Invalid, $"{leaves.Shape.Tag} does not go with --read-only.");
         var scripted = statements.Any(s => s.Shape.Kind is StatementKind.Begin or StatementKind.EndTransaction or StatementKind.Chain);
         if (statements.FirstOrDefault(s => s.Shape.Kind == StatementKind.Outside) is not { } outside) return;
-        if (options.ReadOnly)
-            throw new ProblemException(ProblemKind.Invalid, $"{outside.Shape.Tag} does not go with --read-only.");
         if (statements.Count > 1 && !scripted)
             throw new ProblemException(ProblemKind.Invalid,
                 $"{outside.Place(outside.Sql.Line)}: {outside.Shape.Tag} cannot be part of a transaction, and all statements of one call are one. Run it in a call of its own, or write BEGIN and COMMIT around the others.");
@@ -198,6 +220,9 @@ public sealed partial class StatementRun : IAsyncDisposable
         var kind = statement.Shape.Kind;
         if (open && !own && (kind is StatementKind.Begin or StatementKind.Outside)) await EndOwnAsync(cancel);
         if (!open && (kind is StatementKind.Plain or StatementKind.CopyIn or StatementKind.CopyOut)) await BeginAsync(cancel);
+        if (options.ReadOnly && open && !locked && !statement.Shape.IsSetting) await LockReadOnlyAsync(cancel);
+        if (options.ReadOnly && kind is StatementKind.EndTransaction or StatementKind.Chain) statement = UndoInstead(statement);
+        await CountWrittenAsync(statement, cancel);
         long? rows = kind switch
         {
             StatementKind.CopyIn => await CopyInAsync(statement, cancel),
@@ -208,8 +233,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         if (kind is StatementKind.Begin or StatementKind.Chain)
         {
             committed |= kind == StatementKind.Chain && written;
-            (open, own, written) = (true, true, written && kind == StatementKind.Begin);
-            if (options.ReadOnly) await LockReadOnlyAsync(cancel);
+            (open, own, locked, written) = (true, true, false, written && kind == StatementKind.Begin);
         }
         else if (kind == StatementKind.EndTransaction)
         {
@@ -219,11 +243,17 @@ public sealed partial class StatementRun : IAsyncDisposable
         else await LogAsync(statement, rows, cancel);
     }
 
+    /// <summary>There are functions that write in a read-only transaction: lo_create before PostgreSQL 16.</summary>
+    static ScriptStatement UndoInstead(ScriptStatement end) => end with
+    {
+        Sql = end.Sql with { Text = end.Shape.Kind == StatementKind.Chain ? "ROLLBACK AND CHAIN" : "ROLLBACK" },
+        Shape = end.Shape with { Tag = "ROLLBACK" },
+    };
+
     async Task BeginAsync(CancellationToken cancel)
     {
         await ExecuteQuietlyAsync("BEGIN", cancel);
-        (open, own, written) = (true, false, false);
-        if (options.ReadOnly) await LockReadOnlyAsync(cancel);
+        (open, own, locked, written) = (true, false, false, false);
     }
 
     /// <summary>After its first query PostgreSQL does not let a transaction become one that writes.</summary>
@@ -231,12 +261,13 @@ public sealed partial class StatementRun : IAsyncDisposable
     {
         await ExecuteQuietlyAsync("SET TRANSACTION READ ONLY", cancel);
         await ExecuteQuietlyAsync(StatementsSql.HasWritten, cancel);
+        locked = true;
     }
 
     /// <summary>Commits what was gathered outside the script's own transactions.</summary>
     async Task EndOwnAsync(CancellationToken cancel)
     {
-        await ExecuteQuietlyAsync("COMMIT", cancel);
+        await ExecuteQuietlyAsync(options.ReadOnly ? "ROLLBACK" : "COMMIT", cancel);
         committed |= written;
         (open, written) = (false, false);
     }
@@ -270,28 +301,44 @@ public sealed partial class StatementRun : IAsyncDisposable
     async Task LogAsync(ScriptStatement statement, long? rows, CancellationToken cancel)
     {
         if (options.ReadOnly) return;
+        log.Hear(statement.Sql.Text);
         if (statement.Shape.Kind == StatementKind.Outside)
         {
             await log.WriteAsync(statement.Sql.Text, rows, inTransaction: false, cancel);
             return;
         }
-        if (!open) return;
+        if (!open || statement.Shape.IsSetting) return;
         var counts = rows is not null && statement.Shape.Tag is not ("MOVE" or "FETCH");
         if (!counts && !await WroteAsync(statement, cancel)) return;
         await log.WriteAsync(statement.Sql.Text, rows, inTransaction: true, cancel);
         written = true;
     }
 
+    /// <summary>Before a statement of which only the number of written rows will say whether it wrote.</summary>
+    async Task CountWrittenAsync(ScriptStatement statement, CancellationToken cancel)
+    {
+        if (open && written && !options.ReadOnly && !statement.Shape.MayChange && !statement.Shape.IsSetting
+            && statement.Shape.Kind is StatementKind.Plain or StatementKind.CopyOut) rowsWritten = await RowsWrittenAsync(cancel);
+    }
+
+    async Task<long> RowsWrittenAsync(CancellationToken cancel)
+    {
+        await using var command = Command(StatementsSql.RowsWritten);
+        return (long)(await command.ExecuteScalarAsync(cancel))!;
+    }
+
     async Task<bool> WroteAsync(ScriptStatement statement, CancellationToken cancel)
     {
-        // Of a transaction that had written before it is not known; then what can only read is left out, and the rest is kept.
-        if (written) return statement.Shape.MayChange;
+        // Of a transaction that had written before it is not known by its number; then rows are counted, where the text promises nothing.
+        if (written) return statement.Shape.MayChange || await RowsWrittenAsync(cancel) != rowsWritten;
         await using var command = Command(StatementsSql.HasWritten);
         return await command.ExecuteScalarAsync(cancel) is true;
     }
 
     async Task<string?> AdviceAsync(PostgresException error)
     {
+        if (WantsNoTransaction(error) && !options.ReadOnly)
+            return "All statements of one call are one transaction, and this one cannot be part of one. Run it in a call of its own.";
         if (error.SqlState is not (PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn)) return null;
         await using var command = Command(StatementsSql.HasSchema);
         return await command.ExecuteScalarAsync(CancellationToken.None) is false ? "This database has no tables of Capsul yet; the first start of the Hub (capsul up) makes them." : null;

@@ -29,7 +29,11 @@ public enum StatementKind
 /// <param name="CopyTable">Of a COPY … FROM: the table, as it was written.</param>
 /// <param name="Binary">Of a COPY: its data is no text.</param>
 /// <param name="ReadsCatalog">It names the information schema.</param>
-public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables, bool MayChange, string CopyTable, bool Binary, bool ReadsCatalog)
+/// <param name="IsSetting">SET, SHOW, SAVEPOINT and their kind: it may stand before SET TRANSACTION.</param>
+/// <param name="LeavesTransaction">What it does is not undone by a rollback: VACUUM and its kind, PREPARE TRANSACTION, COPY to a file of the server.</param>
+public sealed record StatementShape(
+    StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables, bool MayChange, string CopyTable, bool Binary,
+    bool ReadsCatalog, bool IsSetting, bool LeavesTransaction)
 {
     /// <summary>The longest beginning of a statement that names its kind.</summary>
     const int FirstWords = 8;
@@ -40,8 +44,10 @@ public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyLis
         // A dump has INSERTs by the million; of those nothing more than the verb matters.
         var pieces = words is ["INSERT", ..] ? Pieces.None : Pieces.Of(sql.Text);
         var copy = words is ["COPY", ..];
-        return new StatementShape(KindOf(words, pieces), CommandTag.Of(words), WholeTable.Find(pieces), CanChange(words, pieces),
-            copy ? pieces.Name(1) : "", copy && pieces.Any("BINARY"), pieces.Any("information_schema"));
+        var kind = KindOf(words, pieces);
+        return new StatementShape(kind, CommandTag.Of(words), WholeTable.Find(pieces), CanChange(words, pieces),
+            copy ? pieces.Name(1) : "", copy && pieces.Any("BINARY"), pieces.Any("information_schema"), OnlySets(words),
+            kind == StatementKind.Outside || words is ["PREPARE", "TRANSACTION", ..] || copy && kind == StatementKind.Plain && WritesFile(pieces));
     }
 
     static StatementKind KindOf(IReadOnlyList<string> words, Pieces pieces) => words switch
@@ -69,17 +75,25 @@ public sealed record StatementShape(StatementKind Kind, string Tag, IReadOnlyLis
         _ => false,
     };
 
-    /// <summary>The first TO or FROM outside parentheses decides; only STDIN and STDOUT go over the connection.</summary>
+    /// <summary>The first TO or FROM outside parentheses decides; STDIN and STDOUT go over the connection, and mean the same (gram.y).</summary>
     static StatementKind Copy(Pieces pieces)
     {
         for (var i = 1; i + 1 < pieces.Count; i++)
         {
             if (pieces.Depth(i) > 0) continue;
-            if (pieces.Is(i, "FROM")) return pieces.Is(i + 1, "STDIN") ? StatementKind.CopyIn : StatementKind.Plain;
-            if (pieces.Is(i, "TO")) return pieces.Is(i + 1, "STDOUT") ? StatementKind.CopyOut : StatementKind.Plain;
+            if (pieces.Is(i, "FROM")) return IsConnection(pieces, i + 1) ? StatementKind.CopyIn : StatementKind.Plain;
+            if (pieces.Is(i, "TO")) return IsConnection(pieces, i + 1) ? StatementKind.CopyOut : StatementKind.Plain;
         }
         return StatementKind.Plain;
     }
+
+    static bool WritesFile(Pieces pieces) => Enumerable.Range(1, pieces.Count - 1).Any(i => pieces.Depth(i) == 0 && pieces.Is(i, "TO"));
+
+    static bool IsConnection(Pieces pieces, int i) => pieces.Is(i, "STDIN") || pieces.Is(i, "STDOUT");
+
+    /// <summary>It asks for nothing and writes nothing, so that the transaction has no snapshot yet when it has ended.</summary>
+    static bool OnlySets(IReadOnlyList<string> words) =>
+        words is ["SET" or "RESET" or "SHOW" or "SAVEPOINT" or "RELEASE", ..] or ["ROLLBACK", ..];
 
     static bool CanChange(IReadOnlyList<string> words, Pieces pieces) => words switch
     {

@@ -1,24 +1,31 @@
+using System.Globalization;
+
 namespace Capsul.Postgres.Statements;
 
 static class StatementsSql
 {
     /// <summary>How values are printed does not depend on what the server or the role has set.</summary>
-    public const string PrepareSession = """
-        -- StatementsSql.PrepareSession
-        SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false), set_config('IntervalStyle', 'postgres', false),
-            set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false), set_config('standard_conforming_strings', 'on', false),
-            set_config('statement_timeout', $1, false), set_config('default_transaction_read_only', $2, false)
-        """;
+    /// <remarks>
+    /// The first column is the number of the operator log's table, or null when there is none. Scripts set search_path as they like,
+    /// dumps to nothing; so the schema is named. Without parameters, because to prepare for those takes a fifth of a short call's time.
+    /// </remarks>
+    public static string PrepareSession(long timeoutMs, bool readOnly) => string.Create(CultureInfo.InvariantCulture, $"""
+        SELECT to_regclass('public.operator_statements')::oid::bigint,
+            set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),
+            set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
+            set_config('extra_float_digits', '1', false), set_config('standard_conforming_strings', 'on', false),
+            set_config('statement_timeout', '{timeoutMs}', false), set_config('default_transaction_read_only', '{(readOnly ? "on" : "off")}', false)
+        """);
 
     public const string HasWritten = """
         -- StatementsSql.HasWritten
         SELECT pg_current_xact_id_if_assigned() IS NOT NULL
         """;
 
-    /// <summary>Scripts set search_path as they like, dumps to nothing; so the schema is named.</summary>
-    public const string LogTable = """
-        -- StatementsSql.LogTable
-        SELECT to_regclass('public.operator_statements')::oid::bigint
+    /// <summary>Rows that this transaction has written so far, in whatever table, temporary ones and the catalogs too.</summary>
+    public const string RowsWritten = """
+        -- StatementsSql.RowsWritten
+        SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_xact_all_tables
         """;
 
     /// <summary>Only into the table that was there when the call began: one that a dump has just made is not whole yet.</summary>

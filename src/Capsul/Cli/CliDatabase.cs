@@ -23,8 +23,7 @@ sealed class CliDatabase : IAsyncDisposable
         if (!migrate) return database;
         try
         {
-            using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
-            await new SchemaUpgrade(database.Db, settings, patient: false, logs.CreateLogger("Capsul.Cli")).RunAsync(() => Task.CompletedTask, cancel);
+            await UpgradeAsync(database.Db, settings, cancel);
             return database;
         }
         catch
@@ -32,6 +31,13 @@ sealed class CliDatabase : IAsyncDisposable
             await database.DisposeAsync();
             throw;
         }
+    }
+
+    /// <summary>On its own, so that verbs that never upgrade load nothing of the Hub.</summary>
+    static async Task UpgradeAsync(Db db, Settings settings, CancellationToken cancel)
+    {
+        using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
+        await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli")).RunAsync(() => Task.CompletedTask, cancel);
     }
 
     static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)

@@ -1,22 +1,43 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using Capsul.Foundation;
-using Spectre.Console;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
 /// <summary>
 /// The command line: one file a verb. An expected refusal is one sentence on standard error and its exit code
-/// (<see cref="Problem.ExitCode"/>); anything else is a bug and shows its stack.
+/// (<see cref="Problem.ExitCode"/>); anything else is a bug, and is one sentence too.
 /// </summary>
 public static class CommandLine
 {
     /// <summary>What a clean stop may take: a Hub with a database to close.</summary>
     static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(60);
 
+    /// <summary>EX_SOFTWARE of sysexits.h.</summary>
+    const int Bug = 70;
+
+    static readonly (string Name, Func<Command> Make)[] Verbs =
+    [
+        ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make), ("host", HostVerb.Make),
+        ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make), ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("db", DbVerb.Make),
+        ("sql", SqlVerb.Make),
+    ];
+
     /// <summary>All verbs; also what the golden help is written from.</summary>
-    public static RootCommand Make() => new("""
+    public static RootCommand Make() => Make(Verbs);
+
+    /// <summary>Only the verb that the line begins with: the others would cost every call their time.</summary>
+    static RootCommand MakeFor(string[] args) => Verbs.Where(v => args.Length > 0 && v.Name == args[0]).ToArray() is [var verb] ? Make([verb]) : Make();
+
+    static RootCommand Make(ReadOnlySpan<(string Name, Func<Command> Make)> verbs)
+    {
+        var root = new RootCommand(Description);
+        foreach (var (_, make) in verbs) root.Add(make());
+        return root;
+    }
+
+    const string Description = """
         Capsul: a self-hosted cloud. People sign in by a mailed link, put money on their account, and SSH into their own virtual machine.
 
         Examples:
@@ -26,18 +47,12 @@ public static class CommandLine
           capsul host invite rack1         a token with which another machine joins
           capsul spoke join TOKEN          ... on that machine
           capsul doctor                    what works here, and what to do about the rest
-        """)
-    {
-        UpVerb.Make(), DemoVerb.Make(), DoctorVerb.Make(), ImageVerb.Make(), HostVerb.Make(), SpokeVerb.Make(), PaymentVerb.Make(), OperationVerb.Make(),
-        HubVerb.Make(), DbVerb.Make(), SqlVerb.Make(),
-    };
+        """;
 
     public static async Task<int> RunAsync(string[] args)
     {
-        // Tables for other programs and files are not folded to a terminal that is not there.
-        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 240;
         // An argument that begins with @ is what it says: SQL has an operator of that name.
-        var parsed = Make().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        var parsed = MakeFor(args).Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         try
         {
             if (parsed.Action is ParseErrorAction && args.Length > 0) throw new ProblemException(ProblemKind.Invalid, WrongUse(parsed));
@@ -52,6 +67,27 @@ public static class CommandLine
         {
             return 130;
         }
+        catch (Exception error)
+        {
+            return await ReportBugAsync(error);
+        }
+    }
+
+    /// <summary>A person gets a sentence; the stack is for whoever mends it, in a file that only its owner may read.</summary>
+    static async Task<int> ReportBugAsync(Exception error)
+    {
+        var file = Path.Combine(Path.GetTempPath(), $"capsul-error-{Environment.ProcessId}.txt");
+        try
+        {
+            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.UTF8.GetBytes(error.ToString()), CancellationToken.None);
+        }
+        catch (Exception written) when (written is IOException or UnauthorizedAccessException)
+        {
+            file = "(could not be written)";
+        }
+        await Console.Error.WriteLineAsync(
+            $"capsul: This should not have happened, and is a bug: {error.GetType().Name}: {error.Message.ReplaceLineEndings(" ")} Please report it with this file: {file}");
+        return Bug;
     }
 
     /// <summary>What is wrong with the line that was typed. The parser's first complaint is often "a command is missing", where the next one says which word it did not know.</summary>

@@ -57,7 +57,7 @@ static class DbRepair
     {
         var table = new Table().Border(TableBorder.Simple).AddColumns("line", "statement", "");
         foreach (var line in lines) table.AddRow([.. new[] { line.Line.ToString(), Short(line.Statement), line.Said }.Select(Markup.Escape)]);
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         var left = lines.Count(l => !l.Good);
         Console.WriteLine(left == 0 ? "All that ran is undone." : $"{left} statement{(left == 1 ? "" : "s")} could not be undone; see to {(left == 1 ? "it" : "them")} by hand, then run this again.");
         return left == 0 ? 0 : 1;
@@ -76,7 +76,7 @@ static class DbRepair
             table.AddRow([.. new[] { line.Ordinal.ToString(), line.Line.ToString(), Short(line.Statement), line.Outcome == "running" ? "interrupted" : line.Outcome,
                 line.Started?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "", line.Effect is { } effect ? Says(effect) : "", line.Problem }.Select(Markup.Escape)]);
         }
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         var doubt = interrupted.Lines.Any(l => l.Effect == Effect.Unknown);
         Console.WriteLine($"{interrupted.Script.Name} was interrupted. " + (doubt
             ? "Look whether the statement in doubt took effect, and say so: capsul db repair --mark done, or --mark not-run. Then: capsul db repair --resume."

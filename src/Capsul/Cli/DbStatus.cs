@@ -26,7 +26,7 @@ static class DbStatus
             table.AddRow([.. new[] { line.Version.ToString(), line.Script, line.State, line.Applied?.Applied.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "",
                 line.Applied?.TookMs is { } ms ? $"{ms} ms" : "", line.Applied?.AppliedBy ?? "" }.Select(Markup.Escape)]);
         }
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         Console.WriteLine(Says(status));
         return 0;
     }

@@ -51,7 +51,7 @@ static class HostVerb
             table.AddRow([.. new[] { host.Id, host.State, host.Online ? "yes" : "no", host.Hypervisor, host.Vms.ToString(), $"{host.MemoryUsedMb} MiB", $"{host.MemoryMb} MiB",
                 host.LastSeen?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "never", host.Problem }.Select(Markup.Escape)]);
         }
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         return 0;
     }
 

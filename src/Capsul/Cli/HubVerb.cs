@@ -36,7 +36,7 @@ static class HubVerb
             table.AddRow([.. new[] { hub.Name, hub.Acting ? "acting" : "standby", hub.Acting ? seat!.Epoch.ToString() : "",
                 (hub.Acting ? seat!.TakenAt : hub.Since).ToString("yyyy-MM-ddTHH:mm:ssZ") }.Select(Markup.Escape)]);
         }
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         foreach (var alert in await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, cancel))
             Console.WriteLine($"alert since {alert.Raised:yyyy-MM-ddTHH:mm:ssZ}: {alert.Message}");
         if (hubs.Any(h => h.Acting)) return 0;

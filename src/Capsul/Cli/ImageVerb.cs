@@ -121,7 +121,7 @@ public static class ImageVerb
         var table = new Table().Border(TableBorder.Simple).AddColumns("image", "title", "version", "user", "disk from", "memory from");
         foreach (var image in new ImageStore(Settings.Load().Images).List())
             table.AddRow([.. new[] { image.Id, image.Title, image.Version, image.LoginUser, $"{image.MinDiskGb} GiB", $"{image.MinMemoryMb} MiB" }.Select(Markup.Escape)]);
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         return Task.FromResult(0);
     }
 
@@ -139,7 +139,7 @@ public static class ImageVerb
         var table = new Table().Border(TableBorder.Simple).AddColumns("image", "host", "title", "user", "disk from", "memory from");
         foreach (var i in await db.ListAsync<ProposedImageRow>(ImageSql.Proposed, null, cancel))
             table.AddRow([.. new[] { i.Id, i.Host, i.Title, i.LoginUser, $"{i.MinDiskGb} GiB", $"{i.MinMemoryMb} MiB" }.Select(Markup.Escape)]);
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         return 0;
     }
 

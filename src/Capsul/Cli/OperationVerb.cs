@@ -38,7 +38,7 @@ static class OperationVerb
             table.AddRow([.. new[] { o.Id.ToString(), o.Kind, o.Vm, o.Email, o.Step, o.Status, $"{o.Created:yyyy-MM-ddTHH:mm:ssZ}", $"{o.DeadlineAt:HH:mm:ssZ}", o.Problem }
                 .Select(Markup.Escape)]);
         }
-        AnsiConsole.Write(table);
+        Tables.Write(table);
         return 0;
     }
 

@@ -16,7 +16,8 @@ public sealed partial class SqlTests
     static IEnumerable<(string Name, string Sql)> Statements() =>
         from type in typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())
         where type.Name.EndsWith("Sql", StringComparison.Ordinal)
-        from field in type.GetFields(BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
+        // What is private are pieces of statements.
+        from field in type.GetFields(BindingFlags.Static | BindingFlags.Public)
         where field is { IsLiteral: true, FieldType.Name: "String" }
         let sql = (string)field.GetRawConstantValue()!
         where Verb().IsMatch(sql)
@@ -29,13 +30,18 @@ public sealed partial class SqlTests
         .SelectMany(p => Directory.EnumerateFiles(Path.Combine(Source, p), "*.cs", SearchOption.AllDirectories))
         .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
 
+    /// <summary>PREPARE takes what asks for rows and what changes them.</summary>
+    static readonly string[] CannotBePrepared =
+        ["MigratorSql.MakeVersion", "MigratorSql.MakeRecords", "ListenerSql.Listen", "BackupSql.MarkTransaction", "BackupSql.CheckTransaction",
+            "ClusterSql.MakeDatabase", "ClusterSql.HandOver"];
+
     [Fact]
     public async Task Every_statement_prepares_against_the_schema()
     {
         await using var database = await TestDatabase.CreateAsync();
         await using var connection = await database.Db.OpenAsync(Cancel);
         var wrong = new List<string>();
-        foreach (var (name, sql) in Statements().Where(s => s.Name is not ("MigratorSql.MakeVersion" or "MigratorSql.MakeRecords" or "ListenerSql.Listen")))
+        foreach (var (name, sql) in Statements().Where(s => !CannotBePrepared.Contains(s.Name, StringComparer.Ordinal)))
         {
             try
             {
@@ -67,8 +73,7 @@ public sealed partial class SqlTests
     {
         Sources().Where(f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && StatementInCode().IsMatch(File.ReadAllText(f)))
             .Select(f => Path.GetRelativePath(Source, f)).Order(StringComparer.Ordinal).ToList()
-            .ShouldBe(["Capsul.Postgres/Backups/BackupFile.cs", "Capsul.Postgres/EmbeddedPostgres.cs"],
-                "one looks for statements in dumps, one makes the database that they are for");
+            .ShouldBe(["Capsul.Postgres/Backups/BackupFile.cs"], "it looks for statements in dumps");
     }
 
     /// <summary>Anyone may read a table; only the files of one folder write it.</summary>

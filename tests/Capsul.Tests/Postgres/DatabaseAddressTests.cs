@@ -78,6 +78,42 @@ public sealed class DatabaseAddressTests
     public void Nonsense_is_said_in_a_sentence(string text) =>
         Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text))).Problem.Message.ShouldStartWith("CAPSUL_DATABASE is not a connection string");
 
+    [Theory]
+    [InlineData("postgres://u:hush/secret@h/d"), InlineData("postgres://u:hush@secret@h/d"), InlineData("postgres://u:hush?secret@h/d")]
+    [InlineData("postgres://u:hush#secret@h/d"), InlineData("postgres://u:hush/secret@h:5432/d?sslmode=require")]
+    public void A_password_that_was_not_encoded_is_told_so_and_not_quoted(string text)
+    {
+        var says = Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text)));
+        says.Problem.Message.ShouldContain("percent-encoded");
+        says.ToString().ShouldNotContain("hush");
+        says.ToString().ShouldNotContain("secret@");
+    }
+
+    [Theory, InlineData("Host=h;Password=hush;secret"), InlineData("Host=h;Password=hush;secret=1"), InlineData("Host=h:hush"), InlineData("postgres://u:hush")]
+    public void Nothing_of_what_is_wrong_is_quoted(string text)
+    {
+        var says = Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text))).ToString();
+        says.ShouldNotContain("hush");
+        says.ShouldNotContain("secret");
+    }
+
+    [Fact]
+    public void By_parts_with_a_certificate_authority()
+    {
+        var parts = From(("CAPSUL_DATABASE_HOST", "db"), ("CAPSUL_DATABASE_TLS", "verify-full"), ("CAPSUL_DATABASE_ROOT_CERTIFICATE", "/etc/ca.pem"));
+        (parts.SslMode, parts.RootCertificate).ShouldBe((SslMode.VerifyFull, "/etc/ca.pem"));
+    }
+
+    [Fact]
+    public void A_certificate_that_is_not_trusted_is_told_apart_from_a_server_that_is_down()
+    {
+        var db = new Db("Host=db;Database=d;SSL Mode=VerifyFull");
+        db.Explain(new NpgsqlException("Exception while performing SSL handshake", new System.Security.Authentication.AuthenticationException("PartialChain")))
+            .Message.ShouldContain("CAPSUL_DATABASE_ROOT_CERTIFICATE");
+        db.Explain(new NpgsqlException("SSL connection requested. No SSL enabled connection from this host is configured."))
+            .Message.ShouldContain("does not offer TLS");
+    }
+
     [Fact]
     public void One_way_or_the_other_but_not_both() =>
         Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", "Host=a"), ("CAPSUL_DATABASE_HOST", "b"))).Problem.Message.ShouldContain("CAPSUL_DATABASE_HOST");

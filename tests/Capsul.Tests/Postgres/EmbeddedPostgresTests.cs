@@ -95,6 +95,89 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
+    public async Task Its_everyday_role_has_no_rights_over_the_server_and_its_log_keeps_no_values()
+    {
+        var folder = TestFolder.Make("pg-role");
+        var (server, connection) = await StartAsync(folder);
+        try
+        {
+            (await AskAsync<bool>(connection, IsSuperuser)).ShouldBeFalse();
+            (await AskAsync<bool>(await server.AdministratorAsync(Cancel), IsSuperuser)).ShouldBeTrue();
+            (await Should.ThrowAsync<PostgresException>(() => AskAsync<int>(connection, "COPY (SELECT 1) TO PROGRAM 'cat'")))
+                .SqlState.ShouldBe(PostgresErrorCodes.InsufficientPrivilege);
+            (await AskAsync<string>(connection, DatabaseOwner)).ShouldBe("capsul");
+            (await AskAsync<bool>(connection, "SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user")).ShouldBeTrue("restores make databases");
+            (await AskAsync<string>(connection, "SHOW log_parameter_max_length")).ShouldBe("0");
+            (await AskAsync<string>(connection, "SHOW log_parameter_max_length_on_error")).ShouldBe("0");
+        }
+        finally
+        {
+            await server.StopAsync(Cancel);
+        }
+    }
+
+    const string IsSuperuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
+    const string DatabaseOwner = "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()";
+
+    [Fact]
+    public async Task A_cluster_of_an_older_program_is_taken_over_with_all_that_it_holds()
+    {
+        var folder = TestFolder.Make("pg-older");
+        await MakeOlderAsync(folder);
+        for (var start = 0; start < 2; start++)
+        {
+            var (server, connection) = await StartAsync(folder);
+            try
+            {
+                (await AskAsync<bool>(connection, IsSuperuser)).ShouldBeFalse();
+                (await AskAsync<string>(connection, "UPDATE kept SET n = n + 1 RETURNING n || f()")).ShouldBe($"{43 + start}seven");
+                (await AskAsync<int>(connection, $"""
+                    ALTER TABLE kept ADD COLUMN c{start} mood; ALTER TYPE mood ADD VALUE 'm{start}'; CREATE OR REPLACE VIEW v AS SELECT 1 AS one;
+                    ALTER TABLE s.t ADD COLUMN c{start} integer; ALTER TABLE part1 ADD CHECK (a <> {start}); SELECT 1
+                    """)).ShouldBe(1);
+                (await AskAsync<string>(connection, DatabaseOwner)).ShouldBe("capsul");
+            }
+            finally
+            {
+                await server.StopAsync(Cancel);
+            }
+        }
+    }
+
+    /// <summary>As it was made until now: initdb with the everyday role as the first one.</summary>
+    static async Task MakeOlderAsync(string folder)
+    {
+        var place = Path.Combine(folder, "postgres");
+        Directory.CreateDirectory(place);
+        await File.WriteAllTextAsync(Path.Combine(place, "password"), "0123456789abcdef", Cancel);
+        await new Command("chown", "-R", "postgres:", place).RunAsync(Cancel);
+        var (bin, data) = (EmbeddedPostgres.FindBinaries(null), Path.Combine(place, "data"));
+        await AsServer(place, Path.Combine(bin, "initdb"), "-D", data, "-U", "capsul", "--pwfile", Path.Combine(place, "password"),
+            "--auth=scram-sha-256", "--no-sync").RunAsync(Cancel);
+        var single = Path.Combine(bin, "postgres");
+        await (AsServer(place, single, "--single", "-D", data, "postgres") with { Input = "CREATE DATABASE capsul;\n" }).RunAsync(Cancel);
+        await (AsServer(place, single, "--single", "-D", data, "capsul") with
+        {
+            Input = """
+                CREATE TABLE kept (id serial PRIMARY KEY, n integer)
+                INSERT INTO kept (n) VALUES (42)
+                CREATE TYPE mood AS ENUM ('a')
+                CREATE VIEW v AS SELECT 1 AS one
+                CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'seven' $$
+                CREATE EXTENSION btree_gist
+                SELECT lo_create(7)
+                CREATE SCHEMA s CREATE TABLE t (a integer GENERATED ALWAYS AS IDENTITY)
+                CREATE TABLE parts (a integer PRIMARY KEY) PARTITION BY RANGE (a)
+                CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (9)
+
+                """,
+        }).RunAsync(Cancel);
+    }
+
+    static Command AsServer(string place, string program, params string[] arguments) =>
+        new("setpriv", ["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--", program, .. arguments]) { WorkingDirectory = place };
+
+    [Fact]
     public async Task A_cluster_of_another_version_is_left_alone()
     {
         var folder = TestFolder.Make("pg-other");

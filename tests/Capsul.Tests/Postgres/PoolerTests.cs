@@ -1,4 +1,6 @@
+using Capsul.Foundation;
 using Capsul.Postgres;
+using Capsul.Postgres.Statements;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Postgres;
@@ -23,6 +25,24 @@ public sealed class PoolerTests
         var problem = await Pooler.FindAsync(db, Cancel);
         if (mode == "session") problem.ShouldBeNull();
         else problem.ShouldNotBeNull().Message.ShouldContain("a pooler in transaction mode");
+    }
+
+    [Theory, InlineData("transaction"), InlineData("session")]
+    public async Task Sql_by_hand_leaves_nothing_on_a_connection_that_others_share(string mode)
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await using var bouncer = await Bouncer.StartAsync(database, mode);
+        await using var db = new Db(bouncer.ConnectionString);
+        var open = StatementRun.OpenAsync(db, RowOutput.Make(RowFormat.Text, header: false, Stream.Null, TextWriter.Null), TextWriter.Null, Stream.Null,
+            new RunOptions("me", ReadOnly: true, TimeSpan.FromSeconds(5)), Cancel);
+        if (mode == "session") await (await open).DisposeAsync();
+        else (await Should.ThrowAsync<ProblemException>(() => open)).Message.ShouldContain("a pooler in transaction mode");
+        await using var next = await db.OpenAloneAsync("next", Cancel);
+        foreach (var (setting, value) in new[] { ("statement_timeout", "0"), ("default_transaction_read_only", "off") })
+        {
+            await using var ask = new Npgsql.NpgsqlCommand($"SHOW {setting}", next);
+            (await ask.ExecuteScalarAsync(Cancel)).ShouldBe(value);
+        }
     }
 
     [Fact]

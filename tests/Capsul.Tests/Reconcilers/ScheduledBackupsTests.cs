@@ -134,6 +134,14 @@ public sealed class ScheduledBackupsTests
     }
 
     [Fact]
+    public void There_is_one_every_night_unless_it_is_turned_off()
+    {
+        var given = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal));
+        ScheduledBackups.Schedule(given).ShouldNotBeNull().GetNextOccurrence(time.GetUtcNow().UtcDateTime).ShouldBe(new DateTime(2026, 3, 2, 3, 30, 0, DateTimeKind.Utc));
+        ScheduledBackups.Schedule(given.With(("CAPSUL_BACKUP_SCHEDULE", "off"))).ShouldBeNull();
+    }
+
+    [Fact]
     public void A_schedule_that_is_none_is_said_in_a_sentence() =>
         Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain("no cron expression of five fields");
 }

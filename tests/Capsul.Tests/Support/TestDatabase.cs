@@ -48,7 +48,9 @@ public sealed class TestDatabase : IAsyncDisposable
     {
         var folder = TestFolder.Make("cluster");
         var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder, ["CAPSUL_POSTGRES_FSYNC"] = "off" });
-        var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);
+        var (server, _) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);
+        // Tests do to a server what no program does.
+        var connection = await server.AdministratorAsync(CancellationToken.None);
         RunEnd.Do(async () =>
         {
             NpgsqlConnection.ClearAllPools();

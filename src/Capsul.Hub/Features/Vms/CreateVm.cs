@@ -19,6 +19,8 @@ public static partial class CreateVm
 {
     public const string OperationName = "create_vm";
 
+    const int EmulatedFactor = 4;
+
     /// <summary>What the owner chose. An empty name is generated. Key ids are those of <c>ssh_keys</c>.</summary>
     public sealed record Input(string? Name, string? Size, string? Image, IReadOnlyList<long> KeyIds)
     {

@@ -22,7 +22,7 @@ public sealed record VmRow(
 public sealed record VmHostKeyRow(string Type, string Key, string Fingerprint);
 
 /// <summary>A host with its version of the image, with room for the size, and a free address.</summary>
-public sealed record PlaceRow(string Host, string ImageSha256);
+public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated);
 
 /// <summary>Statements on vms, addresses, sizes, images and usage: the tables of this feature.</summary>
 public static class VmSql
@@ -106,7 +106,7 @@ public static class VmSql
     /// </summary>
     public const string Place = $"""
         -- VmSql.Place
-        SELECT h.id AS host, hi.sha256 AS image_sha256
+        SELECT h.id AS host, hi.sha256 AS image_sha256, h.hypervisor LIKE '%(TCG)' AS emulated
         FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
         WHERE h.id = @host AND {HasRoom}
         """;

@@ -219,7 +219,7 @@ public sealed class AccidentTests
         {
             environment["CAPSUL_DATABASE"] = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = "plain_" + name, Password = "p" }.ConnectionString;
             var refused = await CapsulProgram.RunAsync(environment, Cancel, "db", "restore", "--beside", file);
-            (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r => r.ExitCode.ShouldBe(73), r => r.Error.ShouldContain($"user capsul, pid {theirs.ProcessID})"));
+            (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r => r.ExitCode.ShouldBe(73), r => r.Error.ShouldContain($"user postgres, pid {theirs.ProcessID})"));
             (await DatabasesAsync(database, name + "\\_%")).ShouldBeEmpty();
 
             environment["CAPSUL_DATABASE"] = database.ConnectionString;

@@ -188,6 +188,49 @@ public sealed class BackupTests
         await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = restored.Old }, Cancel);
     }
 
+    [Theory, InlineData(DumpFormat.Plain, false), InlineData(DumpFormat.Custom, false), InlineData(DumpFormat.Plain, true)]
+    public async Task Large_objects_are_proved_and_come_back_in_the_one_transaction_of_a_restore(DumpFormat format, bool beside)
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        await database.Db.FindAsync<uint>("SELECT lo_from_bytea(4711, decode(repeat('00ff', 40000), 'hex'))", null, Cancel);
+        await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method, note) VALUES ('jo@example.org', 1, 'cash', E'BEGIN;\nCOMMIT;')", null, Cancel);
+        var backup = await Take(database, settings).RunAsync(Wish(format: format), Cancel);
+        await using var other = beside ? await TestDatabase.CreateAsync() : await TestDatabase.CreateEmptyAsync();
+        var restored = await Restore(other, settings).RunAsync(backup.File, null, beside, Cancel);
+        (await MoneyAsync(other.Db)).ShouldBe("4 61.75");
+        (await other.Db.FindAsync<string>("SELECT md5(lo_get(4711)) || ' ' || (SELECT epoch >= 1000000 FROM seat)", null, Cancel))
+            .ShouldBe(Convert.ToHexStringLower(System.Security.Cryptography.MD5.HashData([.. Enumerable.Range(0, 80_000).Select(i => (byte)(i % 2 * 255))])) + " true");
+        if (restored.Old is not { } old) return;
+        await using var maintenance = new Db(database.Db.Address.For("postgres").ConnectionString);
+        await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = old }, Cancel);
+    }
+
+    [Fact]
+    public async Task A_dump_that_ends_the_transaction_is_not_said_to_have_left_nothing()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var file = (await Take(database, settings).RunAsync(Wish(), Cancel)).File;
+        var sql = (await new Command("zcat", file).RunAsync(Cancel)).Output;
+        var ended = Path.Combine(settings.Data, "ended.sql");
+        await File.WriteAllTextAsync(ended, sql.Replace("CREATE TABLE public.alerts ", "COMMIT; CREATE TABLE public.alerts ", StringComparison.Ordinal), Cancel);
+        await using var empty = await TestDatabase.CreateEmptyAsync();
+        (await RefusalAsync(() => Restore(empty, settings).RunAsync(ended, null, false, Cancel))).Message.ShouldContain("Part of it may have been kept");
+    }
+
+    [Fact]
+    public async Task What_stands_behind_the_end_of_a_dump_is_refused()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var file = (await Take(database, settings).RunAsync(Wish(), Cancel)).File;
+        await using (var member = new System.IO.Compression.GZipStream(new FileStream(file, FileMode.Append), System.IO.Compression.CompressionLevel.Fastest))
+            await member.WriteAsync("DROP TABLE payments;\n"u8.ToArray(), Cancel);
+        await using var empty = await TestDatabase.CreateEmptyAsync();
+        (await RefusalAsync(() => Restore(empty, settings).RunAsync(file, null, false, Cancel))).Message.ShouldContain("goes on behind the end of the dump");
+    }
+
     [Fact]
     public async Task One_that_fails_leaves_nothing_but_an_alert_and_a_mail_and_the_next_one_clears_it()
     {

@@ -83,6 +83,40 @@ public sealed class OperatorLogTests
         var line = await LinesAsync(database);
         line.Length.ShouldBeLessThan(100_100);
         line.ShouldContain("more characters)");
+        line.ShouldContain("<> ''", customMessage: "what stands behind the long literal is kept");
+    }
+
+    [Theory]
+    [InlineData("/* long */ UPDATE t SET a = 2 WHERE a = 1 -- long", "UPDATE t SET a = 2 WHERE a = 1")]
+    [InlineData("WITH x AS (SELECT 'long') UPDATE t SET a = 2 FROM x WHERE a = 1", "UPDATE t SET a = 2 FROM x WHERE a = 1")]
+    [InlineData("DO $$ BEGIN /* long */ UPDATE t SET a = 2; END $$", "UPDATE t SET a = 2;")]
+    [InlineData("DO $$ BEGIN PERFORM 'long'; UPDATE t SET a = 2; PERFORM 'long'; END $$", "UPDATE t SET a = 2;")]
+    public async Task Nothing_long_pushes_the_change_out_of_what_is_kept(string sql, string kept)
+    {
+        await using var database = await WithTableAsync();
+        await database.Db.ExecuteAsync("INSERT INTO t VALUES (1)", null, Cancel);
+        await TypedSql.RunAsync(database, sql.Replace("long", new string('x', 200_000), StringComparison.Ordinal));
+        (await LinesAsync(database)).ShouldContain(kept);
+    }
+
+    [Theory]
+    [InlineData("PREPARE p AS UPDATE t SET a = 2 WHERE a = $1; EXECUTE p(1)", "PREPARE p AS UPDATE t SET a = 2 WHERE a = $1; EXECUTE p(1)")]
+    [InlineData("PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"", "PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"")]
+    [InlineData("BEGIN; DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C; COMMIT", "DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C")]
+    public async Task What_has_only_a_name_is_kept_with_what_the_name_means(string sql, string kept)
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RunAsync(database, sql);
+        (await LinesAsync(database)).ShouldContain($"test@here: {kept}: ");
+    }
+
+    [Fact]
+    public async Task A_view_whose_function_writes_is_kept_also_behind_a_statement_that_wrote()
+    {
+        await using var database = await WithTableAsync();
+        await database.Db.ExecuteAsync("CREATE VIEW v AS SELECT hidden() AS a", null, Cancel);
+        await TypedSql.RunAsync(database, "INSERT INTO t VALUES (1); SELECT a FROM t; TABLE v");
+        (await LinesAsync(database)).ShouldBe("test@here: INSERT INTO t VALUES (1): 1\ntest@here: TABLE v: NULL");
     }
 
     [Theory]
@@ -90,7 +124,11 @@ public sealed class OperatorLogTests
     [InlineData("CREATE USER jo WITH ENCRYPTED PASSWORD E'hu\\'sh' VALID UNTIL 'infinity'", "CREATE USER jo WITH ENCRYPTED PASSWORD '(hidden)' VALID UNTIL 'infinity'")]
     [InlineData("ALTER ROLE jo PASSWORD $x$hush$x$", "ALTER ROLE jo PASSWORD '(hidden)'")]
     [InlineData("DO $$ BEGIN ALTER ROLE jo PASSWORD 'hush'; END $$", "DO $$ BEGIN ALTER ROLE jo PASSWORD '(hidden)'; END $$")]
-    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''hush'''; END $$", "DO $$ BEGIN EXECUTE '(hidden)'; END $$")]
+    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''hush'''; END $$", "DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''(hidden)'''; END $$")]
+    [InlineData("DO 'BEGIN UPDATE t SET a = 1; ALTER ROLE jo PASSWORD ''hush''; END'", "DO 'BEGIN UPDATE t SET a = 1; ALTER ROLE jo PASSWORD ''(hidden)''; END'")]
+    [InlineData("DO E'BEGIN\\nALTER ROLE jo PASSWORD \\'hush\\'; END'", "DO E'BEGIN\nALTER ROLE jo PASSWORD ''(hidden)''; END'")]
+    [InlineData("DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'jo', 'hush'); UPDATE t SET b = 'kept'; END $$", "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', '(hidden)', '(hidden)'); UPDATE t SET b = 'kept'; END $$")]
+    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ' || quote_literal('hush'); END $$", "DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ' || quote_literal('(hidden)'); END $$")]
     [InlineData("UPDATE people SET smtp_password = 'hush', note = 'kept'", "UPDATE people SET smtp_password = '(hidden)', note = 'kept'")]
     [InlineData("CREATE SUBSCRIPTION s CONNECTION 'password=hush' PUBLICATION p", "CREATE SUBSCRIPTION s CONNECTION '(hidden)' PUBLICATION p")]
     [InlineData("SELECT 'no PASSWORD here', $$PASSWORD$$", "SELECT 'no PASSWORD here', $$PASSWORD$$")]

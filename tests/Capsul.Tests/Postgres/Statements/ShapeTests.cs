@@ -38,6 +38,8 @@ public sealed class ShapeTests
     [InlineData("COPY t FROM STDIN", StatementKind.CopyIn)]
     [InlineData("COPY \"from\" (a, b) FROM stdin WITH (FORMAT csv)", StatementKind.CopyIn)]
     [InlineData("COPY (SELECT 'FROM STDIN' FROM t) TO STDOUT", StatementKind.CopyOut)]
+    [InlineData("COPY t FROM STDOUT", StatementKind.CopyIn)]
+    [InlineData("COPY t TO STDIN", StatementKind.CopyOut)]
     [InlineData("COPY t FROM '/file'", StatementKind.Plain)]
     [InlineData("COPY t TO PROGRAM 'cat'", StatementKind.Plain)]
     [InlineData("ROLLBACK TO SAVEPOINT x", StatementKind.Plain)]

@@ -124,8 +124,56 @@ public sealed class TransactionTests
     {
         await using var database = await WithTableAsync();
         var options = new RunOptions("me", ReadOnly: true, TimeSpan.Zero);
-        (await TypedSql.RunAsync(database, RowFormat.Text, header: false, options, "", "SELECT count(*) FROM t; BEGIN; SELECT 2; COMMIT")).Output.ShouldBe("0\nBEGIN\n2\nCOMMIT\n");
+        (await TypedSql.RunAsync(database, RowFormat.Text, header: false, options, "", "SELECT count(*) FROM t; BEGIN; SELECT 2; COMMIT")).Output.ShouldBe("0\nBEGIN\n2\nROLLBACK\n");
         (await Should.ThrowAsync<ProblemException>(() => TypedSql.RunAsync(database, RowFormat.Text, header: false, options, "", "VACUUM"))).Message.ShouldContain("--read-only");
+    }
+
+    [Theory, InlineData("SELECT lo_create(4711)"), InlineData("BEGIN; SELECT lo_create(4711); COMMIT"), InlineData("BEGIN; SELECT lo_create(4711); COMMIT AND CHAIN; COMMIT")]
+    public async Task Read_only_keeps_nothing_of_what_the_server_lets_pass(string sql)
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await ReadAsync(database, sql);
+        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_largeobject_metadata", null, Cancel)).ShouldBe(0);
+    }
+
+    static Task<TypedSql> ReadAsync(TestDatabase database, string sql) =>
+        TypedSql.RunAsync(database, RowFormat.Text, header: false, new RunOptions("me", ReadOnly: true, TimeSpan.Zero), "", sql);
+
+    [Theory, InlineData("COPY payments TO PROGRAM 'cat'"), InlineData("COPY (SELECT 1) TO '/tmp/x'"), InlineData("BEGIN; SELECT 1; PREPARE TRANSACTION 'x'")]
+    public async Task Read_only_refuses_what_no_rollback_undoes(string sql)
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        (await Should.ThrowAsync<ProblemException>(() => ReadAsync(database, sql))).Message.ShouldContain("does not go with --read-only");
+    }
+
+    [Fact]
+    public async Task The_isolation_level_may_be_set_behind_other_settings()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        const string sql = "BEGIN; SET LOCAL work_mem = '1MB'; SHOW work_mem; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SHOW transaction_isolation; {0}";
+        (await TypedSql.RunAsync(database, sql.Replace("{0}", "COMMIT", StringComparison.Ordinal))).Output.ShouldContain("serializable\n");
+        (await ReadAsync(database, sql.Replace("{0}", "SELECT 1; COMMIT", StringComparison.Ordinal))).Output.ShouldContain("serializable\n1\n");
+    }
+
+    [Fact]
+    public async Task A_procedure_that_commits_and_an_index_with_partitions_run_alone()
+    {
+        await using var database = await WithTableAsync();
+        await TypedSql.RunAsync(database, """
+            CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); ROLLBACK; END $$;
+            CREATE TABLE parts (a int PRIMARY KEY) PARTITION BY RANGE (a); CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (9)
+            """);
+        (await TypedSql.RunAsync(database, "CALL p()")).Output.ShouldBe("CALL\n");
+        (await RowsAsync(database)).ShouldBe(1);
+        (await TypedSql.RunAsync(database, "REINDEX TABLE parts")).Output.ShouldBe("REINDEX\n");
+        (await TypedSql.RefusalAsync(database, "SELECT 1; CALL p()")).ShouldContain("Run it in a call of its own.");
+    }
+
+    [Fact]
+    public async Task Copy_takes_either_word_for_the_connection()
+    {
+        await using var database = await WithTableAsync();
+        (await TypedSql.RunAsync(database, "COPY t FROM STDOUT;\n1\n2\n\\.\nCOPY t TO STDIN;")).Output.ShouldBe("COPY 2\n1\n2\n");
     }
 
     [Fact]

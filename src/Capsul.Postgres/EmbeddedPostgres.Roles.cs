@@ -1,0 +1,110 @@
+using System.Security.Cryptography;
+using System.Text;
+using Capsul.Foundation;
+using Npgsql;
+
+namespace Capsul.Postgres;
+
+/// <summary>Who may do what in a private cluster: Capsul works as a role that has no rights over the server.</summary>
+public sealed partial class EmbeddedPostgres
+{
+    /// <summary>Password of the administrator. A cluster of an older program has none yet.</summary>
+    string AdministratorFile => Path.Combine(folder, "administrator");
+
+    /// <summary>The way in for what needs a superuser, on database postgres.</summary>
+    public Task<string> AdministratorAsync(CancellationToken cancel) =>
+        AddressAsync(File.Exists(AdministratorFile) ? ClusterSql.Administrator : ClusterSql.Everyday,
+            File.Exists(AdministratorFile) ? AdministratorFile : PasswordFile, "postgres", cancel);
+
+    Task<string> ConnectionStringAsync(CancellationToken cancel) =>
+        AddressAsync(ClusterSql.Everyday, PasswordFile, ClusterSql.Database, cancel);
+
+    async Task<string> AddressAsync(string role, string passwordFile, string database, CancellationToken cancel) => new NpgsqlConnectionStringBuilder
+    {
+        Host = SocketFolder,
+        Username = role,
+        Password = (await File.ReadAllTextAsync(passwordFile, cancel)).Trim(),
+        Database = database,
+    }.ConnectionString;
+
+    async Task<string> WritePasswordAsync(string file, CancellationToken cancel)
+    {
+        var password = RandomNumberGenerator.GetHexString(32, lowercase: true);
+        await DataFolder.WriteWholeAsync(file, Encoding.ASCII.GetBytes(password), cancel);
+        if (user is not null) await new Command("chown", $"{user}:", file).RunAsync(cancel);
+        return password;
+    }
+
+    /// <summary>The everyday role and its database. Its password is written last: with it the cluster is complete.</summary>
+    async Task EnsureRolesAsync(CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(await AdministratorAsync(cancel), cancel);
+        if (!File.Exists(PasswordFile))
+        {
+            var file = PasswordFile + ".made";
+            var password = await WritePasswordAsync(file, cancel);
+            await ExecuteAsync(connection, ClusterSql.MakeEveryday(await AskAsync(connection, ClusterSql.RoleExists, cancel), password), cancel);
+            File.Move(file, PasswordFile, overwrite: true);
+        }
+        if (!await AskAsync(connection, ClusterSql.DatabaseExists, cancel)) await ExecuteAsync(connection, ClusterSql.MakeDatabase, cancel);
+    }
+
+    /// <summary>
+    /// An older program worked as the cluster's first role, a superuser. Now it works as one that is none, of the same name and with the
+    /// same password. Each step may have been done by a start that was killed.
+    /// </summary>
+    async Task DemoteAsync(CancellationToken cancel)
+    {
+        var file = AdministratorFile + ".made";
+        if (!File.Exists(file)) await WritePasswordAsync(file, cancel);
+        var password = (await File.ReadAllTextAsync(file, cancel)).Trim();
+        await using (var first = await OpenAsync(await AddressAsync(ClusterSql.Everyday, PasswordFile, "postgres", cancel), cancel))
+        {
+            if (await AskAsync(first, ClusterSql.EverydayIsSuperuser, cancel)) await ExecuteAsync(first, ClusterSql.MakeAdministrator(password), cancel);
+        }
+        var administrator = await AddressAsync(ClusterSql.Administrator, file, "postgres", cancel);
+        foreach (var database in await ReplaceFirstRoleAsync(administrator, cancel))
+        {
+            await using var connection = await OpenAsync(new NpgsqlConnectionStringBuilder(administrator) { Database = database }.ConnectionString, cancel);
+            await ExecuteAsync(connection, ClusterSql.HandOver, cancel);
+        }
+        File.Move(file, AdministratorFile, overwrite: true);
+        Log.Demoted(log);
+    }
+
+    /// <summary>Gives the databases whose contents are to follow.</summary>
+    async Task<IReadOnlyList<string>> ReplaceFirstRoleAsync(string administrator, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(administrator, cancel);
+        if (await AskAsync(connection, ClusterSql.EverydayIsSuperuser, cancel))
+        {
+            var password = (await File.ReadAllTextAsync(PasswordFile, cancel)).Trim();
+            // One transaction: the protocol makes that of several statements in one text.
+            await ExecuteAsync(connection, ClusterSql.SetFirstAside + ClusterSql.MakeEveryday(exists: false, password), cancel);
+        }
+        await using var list = new NpgsqlCommand(ClusterSql.Databases, connection);
+        await using var reader = await list.ExecuteReaderAsync(cancel);
+        var databases = new List<string>();
+        while (await reader.ReadAsync(cancel)) databases.Add(reader.GetString(0));
+        return databases;
+    }
+
+    static async Task<NpgsqlConnection> OpenAsync(string connectionString, CancellationToken cancel)
+    {
+        var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString);
+        await connection.OpenAsync(cancel);
+        return connection;
+    }
+
+    static async Task<bool> AskAsync(NpgsqlConnection connection, string sql, CancellationToken cancel)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        return await command.ExecuteScalarAsync(cancel) is true;
+    }
+
+    static async Task ExecuteAsync(NpgsqlConnection connection, string sql, CancellationToken cancel)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync(cancel);
+    }
+}
