@@ -186,6 +186,8 @@ CREATE TABLE public.mails (
     sent timestamp with time zone,
     given_up timestamp with time zone,
     problem text,
+    secret text DEFAULT ''::text NOT NULL,
+    expires timestamp with time zone,
     CONSTRAINT mails_check CHECK (((sent IS NULL) OR (given_up IS NULL)))
 );
 ALTER TABLE public.mails ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -323,6 +325,7 @@ CREATE TABLE public.sign_in_tokens (
     created timestamp with time zone NOT NULL,
     expires timestamp with time zone NOT NULL,
     used timestamp with time zone,
+    return_path text DEFAULT ''::text NOT NULL,
     CONSTRAINT sign_in_tokens_email_check CHECK ((email = lower(email))),
     CONSTRAINT sign_in_tokens_token_hash_check CHECK ((length(token_hash) = 32))
 );
@@ -498,6 +501,7 @@ CREATE INDEX operations_vm ON public.operations USING btree (vm, id);
 CREATE INDEX operator_statements_at ON public.operator_statements USING btree (at);
 CREATE INDEX payments_email ON public.payments USING btree (email);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
+CREATE INDEX sign_in_tokens_created ON public.sign_in_tokens USING btree (created);
 CREATE INDEX sign_in_tokens_email ON public.sign_in_tokens USING btree (email, created);
 CREATE INDEX sign_in_tokens_ip ON public.sign_in_tokens USING btree (ip, created);
 CREATE INDEX usage_spans_email ON public.usage_spans USING btree (email);

@@ -23,6 +23,8 @@ public sealed class Settings
         new("CAPSUL_ENVIRONMENT", "production", "production or development. Development shows mails on a page when no SMTP server is set, and offers play money."),
         new("CAPSUL_LISTEN", "127.0.0.1", "Address that the web pages listen on. Put a reverse proxy with TLS in front, or set 0.0.0.0."),
         new("CAPSUL_PORT", "8080", "Port of the web pages; 0 takes a free one."),
+        new("CAPSUL_TRUSTED_PROXIES", "127.0.0.0/8, ::1/128", "Networks of the reverse proxies in front of the pages, separated by commas; none for no proxy. "
+            + "Only they are believed about the visitor's address (X-Forwarded-For) and TLS (X-Forwarded-Proto)."),
         new("CAPSUL_BASE_URL", null, "Address under which people reach the pages, for links in mails. Default: http://127.0.0.1:PORT. With https, cookies are sent over TLS only."),
         new("CAPSUL_LINK_LISTEN", "127.0.0.1", "Address on which the Hub waits for Spokes. Set 0.0.0.0 to let other machines join."),
         new("CAPSUL_LINK_PORT", "8443", "Port on which the Hub waits for Spokes (gRPC over TLS); 0 takes a free one."),
@@ -53,7 +55,7 @@ public sealed class Settings
         new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
         new("CAPSUL_MAX_VMS", "10", "How many VMs one account may have at a time."),
         new("CAPSUL_DISK_OVERCOMMIT", "2", "How much disk VMs may be promised on a host, as a multiple of its file system's size: their disks are thin and grow as they are filled. 1: never more than there is."),
-        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged."),
+        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged. Unless it is set, hosts without KVM get four times as long."),
         new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is turned off."),
         new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no VMs at all; for trying the pages)."),
         new("CAPSUL_LIBVIRT", "private", "private: Capsul starts a libvirtd of its own in its own network namespace. Or a libvirt URI such as qemu:///system."),
@@ -111,6 +113,7 @@ public sealed class Settings
     public bool Development => Text("CAPSUL_ENVIRONMENT") == "development";
     public IPAddress Listen => IPAddress.Parse(Text("CAPSUL_LISTEN"));
     public int Port => Number("CAPSUL_PORT");
+    public IReadOnlyList<IPNetwork> TrustedProxies => ParseNetworks(Text("CAPSUL_TRUSTED_PROXIES"))!;
     public Uri? BaseUrl => Optional("CAPSUL_BASE_URL") is { } url ? new Uri(url) : null;
     public IPAddress LinkListen => IPAddress.Parse(Text("CAPSUL_LINK_LISTEN"));
     public int LinkPort => Number("CAPSUL_LINK_PORT");
@@ -146,6 +149,7 @@ public sealed class Settings
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
     public TimeSpan CreateDeadline => TimeSpan.FromSeconds(Number("CAPSUL_CREATE_DEADLINE_SECONDS"));
+    public bool CreateDeadlineIsSet => Optional("CAPSUL_CREATE_DEADLINE_SECONDS") is not null;
     public TimeSpan StopGrace => TimeSpan.FromSeconds(Number("CAPSUL_STOP_GRACE_SECONDS"));
     public bool Simulated => Text("CAPSUL_HYPERVISOR") == "simulated";
     public string Libvirt => Text("CAPSUL_LIBVIRT");
@@ -246,6 +250,11 @@ public sealed class Settings
         OneOf("CAPSUL_KVM", "auto", "on", "off");
         foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
             Must(name, IPAddress.TryParse(Text(name), out _), "an IP address");
+        // Development shows every mail, with its sign-in link, to whoever asks.
+        Must("CAPSUL_LISTEN", !Development || IPAddress.IsLoopback(Listen),
+            "127.0.0.1 or ::1 while CAPSUL_ENVIRONMENT is development, which signs in anybody who can open its pages");
+        Must("CAPSUL_TRUSTED_PROXIES", ParseNetworks(Text("CAPSUL_TRUSTED_PROXIES")) is not null,
+            "networks separated by commas, such as 10.1.2.0/24, or none");
         foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT", "CAPSUL_DATABASE_PORT"])
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
@@ -280,6 +289,17 @@ public sealed class Settings
         if (holds) return;
         var shown = All.First(s => s.Name == name).Secret ? "its value" : $"\"{Optional(name) ?? All.First(s => s.Name == name).Default ?? SshHost}\"";
         throw new ProblemException(ProblemKind.Invalid, $"{name} must be {what}; {shown} is not.");
+    }
+
+    /// <summary>Networks, or single addresses; null when one of them is neither.</summary>
+    static IPNetwork[]? ParseNetworks(string text)
+    {
+        if (text == "none") return [];
+        var parts = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        var networks = parts.Select(p => IPNetwork.TryParse(p, out var network) ? network
+            : IPAddress.TryParse(p, out var one) ? new IPNetwork(one, one.GetAddressBytes().Length * 8)
+            : (IPNetwork?)null).ToArray();
+        return Array.TrueForAll(networks, n => n is not null) ? [.. networks.Select(n => n!.Value)] : null;
     }
 
     static (int, int)? ParsePorts(string text) =>

@@ -25,7 +25,7 @@ public sealed class SpokeProgram(
     {
         applied.Load();
         await PrepareAsync(cancel);
-        await using var relays = new Relays(settings, hypervisor, log);
+        await using var relays = hypervisor.MakeRelays(log);
         var records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), log);
         var vms = new HostVms(hypervisor, records, relays, applied, time, log);
         var line = new Line(vms, settings, identity, hypervisor, images, time, logs.CreateLogger<Line>());

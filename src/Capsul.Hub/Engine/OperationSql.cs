@@ -27,7 +27,7 @@ public static class OperationSql
         -- OperationSql.Take
         SELECT {Columns}
         FROM operations o WHERE o.finished IS NULL AND o.run_at <= @now
-        ORDER BY o.run_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ORDER BY o.run_at, o.id LIMIT 1 FOR UPDATE SKIP LOCKED
         """;
 
     public const string NextDue = """

@@ -20,7 +20,8 @@ namespace Capsul.Hub.Reconcilers;
 /// A mail may go out twice only if the Hub dies between the server's last word and the note of it; both copies then carry the same
 /// Message-Id. Without an SMTP server set, mails stay where they are.
 /// </summary>
-public sealed partial class MailSender(Db db, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log) : IActingWork
+public sealed partial class MailSender(
+    Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log) : IActingWork
 {
     public string Name => "The mail sender";
 
@@ -64,6 +65,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
     public async Task<int> SendDueAsync(long epoch, CancellationToken cancel)
     {
         serverAnswered = true;
+        await db.ActAsync(epoch, MailSql.Expire, new { now = Now, problem = "It was of no use any more before it could be sent." }, cancel);
         if (settings.SmtpHost is not { } host)
             return 0;
         var count = 0;
@@ -90,10 +92,15 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(MailTimeout);
+        if (seal.Open(mail.Body, mail.Secret) is not { } text)
+        {
+            await NoteAsync(mail, "Its secret was sealed with another secret key.", final: true, cancel);
+            return false;
+        }
         try
         {
             await ConnectAsync(smtp, host, limit.Token);
-            await smtp.SendAsync(Compose(mail), limit.Token);
+            await smtp.SendAsync(Compose(mail, text), limit.Token);
         }
         catch (Exception error) when (IsExpected(error) && !cancel.IsCancellationRequested)
         {
@@ -124,7 +131,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
         serverAnswered = true;
     }
 
-    MimeMessage Compose(MailSql.Due mail)
+    MimeMessage Compose(MailSql.Due mail, string text)
     {
         var from = MailboxAddress.Parse(settings.MailFrom);
         var message = new MimeMessage
@@ -132,7 +139,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
             Subject = mail.Subject,
             Date = new DateTimeOffset(mail.Created, TimeSpan.Zero),
             MessageId = $"capsul-mail-{mail.Id}-{mail.Created.Ticks:x}@{(from.Domain.Length > 0 ? from.Domain : "localhost")}",
-            Body = new TextPart("plain") { Text = mail.Body },
+            Body = new TextPart("plain") { Text = text },
         };
         message.From.Add(from);
         message.To.Add(new MailboxAddress("", mail.Recipient));
@@ -144,7 +151,11 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
     {
         var text = string.Join(' ', error.Message.Split((char[])['\r', '\n', '\t', '\0'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
         var problem = text.Length > MaxProblemChars ? text[..MaxProblemChars] : text;
-        var final = IsFinal(error) || Now - mail.Created >= GiveUpAfter;
+        await NoteAsync(mail, problem, IsFinal(error) || Now - mail.Created >= GiveUpAfter, cancel);
+    }
+
+    async Task NoteAsync(MailSql.Due mail, string problem, bool final, CancellationToken cancel)
+    {
         await db.ExecuteAsync(final ? MailSql.GiveUp : MailSql.Failed, new { id = mail.Id, attempt = mail.Attempt, problem, now = Now }, cancel);
         if (final) LogGivenUp(mail.Id, mail.Attempt, problem);
         else LogFailed(mail.Id, mail.Attempt, problem);
@@ -162,7 +173,7 @@ public sealed partial class MailSender(Db db, Settings settings, Listener listen
     async Task<TimeSpan> SleepForAsync(CancellationToken cancel)
     {
         if (settings.SmtpHost is null || await db.FindAsync<DateTime?>(MailSql.NextRun, null, cancel) is not { } next)
-            return LongestSleep;
+            return LongestSleep; // Without a server only expiry is waited for, which may be a minute late.
         var sleep = next - Now;
         var least = serverAnswered ? TimeSpan.Zero : PauseAfterNoServer;
         return sleep < least ? least : sleep > LongestSleep ? LongestSleep : sleep;

@@ -1,6 +1,8 @@
 using System.Collections.Frozen;
 using System.Security.Cryptography;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Net.Http.Headers;
 
 namespace Capsul.Hub.Web;
@@ -8,7 +10,8 @@ namespace Capsul.Hub.Web;
 /// <summary>
 /// Style sheet, scripts and pictures, carried inside the program. The address holds a hash over all of them, so that a browser
 /// may keep a file for ever and modules find each other by plain relative names. Under another hash (a page of an older or newer
-/// Hub) the file is still given, but not to keep.
+/// Hub) the file is still given, but not to keep. ASP.NET's own MapStaticAssets wants its files and two manifests beside the program,
+/// which is one file set that may be started from anywhere, and knows no second hash.
 /// </summary>
 public static class Assets
 {
@@ -22,7 +25,10 @@ public static class Assets
     /// <exception cref="KeyNotFoundException">There is none of that name; a bug in a page.</exception>
     public static string Url(string name) => Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
 
-    public static IResult Serve(HttpContext context, string hash, string name)
+    public static void MapAssets(this IEndpointRouteBuilder routes) => routes.MapGet("/assets/{hash}/{*name}", Serve)
+        .RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+
+    static IResult Serve(HttpContext context, string hash, string name)
     {
         if (!Files.TryGetValue(name, out var bytes))
             return Results.NotFound();
@@ -30,11 +36,19 @@ public static class Assets
         return Results.Bytes(bytes, ContentType(name));
     }
 
+    /// <summary>A file at an address of its own, which may change.</summary>
+    public static IResult Plain(HttpContext context, string name)
+    {
+        context.Response.Headers[HeaderNames.CacheControl] = "public, max-age=86400";
+        return Results.Bytes(Files[name], ContentType(name));
+    }
+
     static string ContentType(string name) => Path.GetExtension(name) switch
     {
         ".css" => "text/css; charset=utf-8",
         ".js" => "text/javascript; charset=utf-8",
         ".svg" => "image/svg+xml",
+        ".ico" => "image/x-icon",
         _ => "application/octet-stream",
     };
 

@@ -4,16 +4,17 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Vms;
-using Capsul.Hub.Reconcilers;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.DataProtection.KeyManagement;
-using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.DataProtection;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -31,14 +32,11 @@ public static partial class HubPages
     public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings)
     {
         services.AddRazorPages(pages => pages.RootDirectory = "/Features").AddApplicationPart(typeof(HubPages).Assembly)
-            .AddMvcOptions(mvc => mvc.Filters.Add<NoHandler>());
+            .AddMvcOptions(mvc => mvc.Filters.Add<NoHandler>())
+            .AddViewOptions(views => views.HtmlHelperOptions.ClientValidationEnabled = false);
         services.AddRouting(routing => routing.LowercaseUrls = true);
         services.AddSingleton<Site>();
-        services.AddSingleton<Sessions>();
-        services.AddSingleton<AskedLinks>();
-        services.AddSingleton<Outbox>();
-        services.AddSingleton<VmEvents>();
-        services.AddSingleton<MailSender>();
+        services.AddAccounts().AddMails().AddVmPages();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
         services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
@@ -53,14 +51,7 @@ public static partial class HubPages
             .AddPolicy(Policies.Public, new AuthorizationPolicyBuilder().RequireAssertion(_ => true).Build());
 
         AddForms(services);
-        services.AddRateLimiter(limits =>
-        {
-            limits.RejectionStatusCode = StatusCodes.Status429TooManyRequests;
-            limits.GlobalLimiter = Limits.PerAddress();
-        });
-        // Only a proxy on this machine is believed (the default of the options), and only its own word, not what it was told.
-        services.Configure<ForwardedHeadersOptions>(forwarded =>
-            forwarded.ForwardedHeaders = ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto);
+        AddNetwork(services, settings);
         services.AddExceptionHandler(errors =>
         {
             errors.ExceptionHandlingPath = Problems.Path;
@@ -70,6 +61,36 @@ public static partial class HubPages
             errors.SuppressDiagnosticsCallback = _ => true;
         });
         return services;
+    }
+
+    static void AddNetwork(IServiceCollection services, Settings settings)
+    {
+        services.AddRateLimiter(limits =>
+        {
+            limits.RejectionStatusCode = StatusCodes.Status429TooManyRequests;
+            limits.GlobalLimiter = Limits.PerAddress();
+        });
+        services.Configure<ForwardedHeadersOptions>(forwarded =>
+        {
+            // Without a known network the framework would believe everybody.
+            forwarded.ForwardedHeaders = settings.TrustedProxies.Count == 0
+                ? ForwardedHeaders.None : ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto;
+            // From the nearest proxy backwards, as long as each is one of ours.
+            forwarded.ForwardLimit = null;
+            forwarded.KnownProxies.Clear();
+            forwarded.KnownIPNetworks.Clear();
+            foreach (var network in settings.TrustedProxies) forwarded.KnownIPNetworks.Add(network);
+        });
+        services.AddResponseCompression(compression =>
+        {
+            // A page holds no secret beside what its reader typed: form tokens are encrypted anew each time.
+            compression.EnableForHttps = true;
+            compression.MimeTypes = ["text/html", "text/css", "text/javascript", "image/svg+xml", "text/plain"];
+        });
+        // Whoever can make a browser on this machine ask for a name of theirs (DNS rebinding) could read the mails otherwise.
+        services.AddHostFiltering(hosts => hosts.AllowedHosts = settings.Development
+            ? ["localhost", "127.0.0.1", "[::1]", .. settings.BaseUrl is { } url ? [url.Host] : Array.Empty<string>()]
+            : ["*"]);
     }
 
     static void AddForms(IServiceCollection services)
@@ -89,7 +110,15 @@ public static partial class HubPages
             form.KeyLengthLimit = 128;
             form.ValueLengthLimit = (int)Limits.MaxBodyBytes;
         });
-        services.AddDataProtection();
+        services.AddOptions<CookieTempDataProviderOptions>().Configure<Site>((flash, site) =>
+        {
+            flash.Cookie.Name = site.Cookie(Forms.CookieName);
+            flash.Cookie.SecurePolicy = site.Secure ? CookieSecurePolicy.Always : CookieSecurePolicy.None;
+            flash.Cookie.Path = "/";
+            flash.Cookie.IsEssential = true;
+        });
+        // The name stands for all Hubs on one database, wherever they are installed.
+        services.AddDataProtection().SetApplicationName("capsul");
         services.AddSingleton<KeyRingXml>();
         services.AddOptions<KeyManagementOptions>().Configure<KeyRingXml>((keys, ring) => keys.XmlRepository = ring);
         // It warns that keys lie in the open, because it cannot see that the key ring seals them.
@@ -106,6 +135,7 @@ public static partial class HubPages
             LogUnreachable(log, site.Base);
 
         app.UseForwardedHeaders();
+        app.UseHostFiltering();
         app.Use((context, next) =>
         {
             Headers.Set(context, site.Tls);
@@ -118,6 +148,7 @@ public static partial class HubPages
                 body.MaxRequestBodySize = Limits.MaxBodyBytes;
             return next(context);
         });
+        app.UseResponseCompression();
         app.UseExceptionHandler();
         app.Use(async (context, next) =>
         {
@@ -138,20 +169,21 @@ public static partial class HubPages
         app.UseAuthorization();
 
         app.MapRazorPages();
-        var events = app.Services.GetRequiredService<VmEvents>();
-        app.MapGet("/console/events", events.AllAsync).RequireAuthorization(Policies.SignedIn);
-        app.MapGet("/vms/{id}/events", events.OneAsync).RequireAuthorization(Policies.SignedIn);
-        app.MapGet("/assets/{hash}/{*name}", Assets.Serve).RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+        app.MapVmEvents();
+        app.MapAssets();
+        app.MapWellKnown();
         // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing error.
         app.MapFallback("{*path}", () => Results.NotFound()).RequireAuthorization(Policies.Public);
         return app;
     }
 
     [LoggerMessage(EventId = 3000, Level = LogLevel.Information,
-        Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to an https address before others use them.")]
+        Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to an https address "
+            + "before others use them.")]
     static partial void LogPlain(ILogger logger);
 
     [LoggerMessage(EventId = 3003, Level = LogLevel.Error,
-        Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the cookies there, so nobody can sign in. Put TLS in front and set an https address.")]
+        Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the cookies there, so nobody can "
+            + "sign in. Put TLS in front and set an https address.")]
     static partial void LogUnreachable(ILogger logger, Uri address);
 }

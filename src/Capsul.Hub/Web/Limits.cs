@@ -32,6 +32,10 @@ public static class Limits
                 QueueLimit = 0,
             }));
 
+    /// <summary>The /48 around an IPv6 address, which one customer of a provider may have; of IPv4 the address itself.</summary>
+    public static IPAddress Site(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6
+        ? new IPAddress([.. address.GetAddressBytes().AsSpan(0, 6), .. new byte[10]]) : address;
+
     /// <summary>What counts as one address.</summary>
     public static IPAddress Neighbourhood(IPAddress? address) => address switch
     {

@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.Logging;
 using Npgsql;
 
@@ -34,9 +35,10 @@ public static partial class Problems
     public static Problem? Of(Exception error) => error switch
     {
         ProblemException known => known.Problem,
-        NpgsqlException { InnerException: IOException or TimeoutException or System.Net.Sockets.SocketException } or PostgresException { IsTransient: true } =>
+        NpgsqlException { InnerException: IOException or TimeoutException or System.Net.Sockets.SocketException }
+            or PostgresException { IsTransient: true } =>
             new Problem(ProblemKind.Unavailable, "The database does not answer. Nothing was changed; try again in a moment.", error.Message),
-        AntiforgeryValidationException => new Problem(ProblemKind.Invalid, "This form is out of date. Open the page again and send it once more.", error.Message),
+        AntiforgeryValidationException => new Problem(ProblemKind.Invalid, "This form is out of date. Reload its page and submit it again.", error.Message),
         _ => null,
     };
 
@@ -49,32 +51,37 @@ public static partial class Problems
     /// <summary>Title and sentence for a status that no handler explained.</summary>
     public static (string Title, string Sentence) Explain(int status) => status switch
     {
-        400 => ("That did not work", "The request was not understood. If you sent a form, open its page again and send it once more."),
+        400 => ("That did not work", "The request was not understood. If you submitted a form, reload its page and submit it again."),
+        401 => ("Signed out", "Your session has ended. Sign in again."),
         402 => ("Not enough on your balance", "Your balance does not cover this. Top up first."),
-        403 => ("Not allowed", "You may not do this."),
-        404 => ("Not found", "There is nothing here, or it is not yours."),
-        405 => ("Not that way", "This address exists, but not for this kind of request."),
-        409 => ("Not right now", "This cannot be done in the present state."),
-        413 => ("Too large", "What you sent is larger than any form here needs."),
-        429 => ("Too often", "That was too often in too short a time. Wait a little and try again."),
-        503 => ("Not available at the moment", "A part that is needed does not answer. Try again in a moment."),
-        _ => ("Something broke", "This is our fault, and it has been written down. Try again; if it stays, write to support."),
+        403 => ("Not allowed", "You do not have permission to do this."),
+        404 => ("Not found", "There is nothing here, or it belongs to somebody else."),
+        405 => ("Method not allowed", "This address exists, but does not take this kind of request."),
+        409 => ("Not possible right now", "This cannot be done in the current state."),
+        413 => ("Too large", "The request is larger than any form here needs."),
+        429 => ("Too many requests", "There were too many requests in a short time. Wait a moment and try again."),
+        503 => ("Temporarily unavailable", "A required service does not respond. Try again in a moment."),
+        _ => ("Something went wrong", "This is our fault, and it has been logged. Try again; if it keeps happening, contact support."),
     };
 
     /// <summary>Writes down what a person was not told.</summary>
     public static void Log(ILogger logger, HttpContext context, Exception error)
     {
         if (Of(error) is { } problem)
-            LogRefused(logger, context.Request.Method, context.Request.Path, problem);
+            LogRefused(logger, context.Request.Method, RouteOf(context), problem);
         else if (StatusOf(error) == 500)
-            LogBroken(logger, error, context.Request.Method, context.Request.Path);
+            LogBroken(logger, error, context.Request.Method, RouteOf(context));
     }
 
-    [LoggerMessage(EventId = 3001, Level = LogLevel.Warning, Message = "{Method} {Path} was refused: {Problem}")]
-    static partial void LogRefused(ILogger logger, string method, string path, Problem problem);
+    /// <summary>The pattern, never the path: a path may hold a link that signs somebody in.</summary>
+    static string RouteOf(HttpContext context) =>
+        context.GetEndpoint() is RouteEndpoint { RoutePattern.RawText: { } pattern } ? "/" + pattern.TrimStart('/') : "(no route)";
 
-    [LoggerMessage(EventId = 3002, Level = LogLevel.Error, Message = "{Method} {Path} broke")]
-    static partial void LogBroken(ILogger logger, Exception error, string method, string path);
+    [LoggerMessage(EventId = 3001, Level = LogLevel.Warning, Message = "{Method} {Route} was refused: {Problem}")]
+    static partial void LogRefused(ILogger logger, string method, string route, Problem problem);
+
+    [LoggerMessage(EventId = 3002, Level = LogLevel.Error, Message = "{Method} {Route} failed with an unhandled error")]
+    static partial void LogBroken(ILogger logger, Exception error, string method, string route);
 
     sealed class Refusal(Problem problem) : IActionResult
     {

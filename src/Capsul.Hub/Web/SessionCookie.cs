@@ -29,17 +29,27 @@ public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> o
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
     }
 
+    /// <summary>To the sign-in page, and back here afterwards. A script that waits for news gets a status it can understand.</summary>
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)
     {
-        Response.Redirect("/sign-in");
+        if (Context.GetEndpoint()?.Metadata.GetMetadata<ForScripts>() is not null)
+            Response.StatusCode = StatusCodes.Status401Unauthorized;
+        else
+            Response.Redirect("/sign-in" + QueryString.Create("returnUrl", ReturnTo()));
         return Task.CompletedTask;
     }
+
+    /// <summary>What was asked for; of a form only the page, because what it would have done is not done by looking at it.</summary>
+    string ReturnTo() => Request.Path + (HttpMethods.IsGet(Request.Method) ? Request.QueryString.Value : "");
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties)
     {
         Response.StatusCode = StatusCodes.Status403Forbidden;
         return Task.CompletedTask;
     }
+
+    /// <summary>Marks a route that scripts read, not people.</summary>
+    public sealed class ForScripts;
 
     /// <summary>Marks a route for which nobody needs to be known (assets), to save the look into the table.</summary>
     public sealed class NoSession;

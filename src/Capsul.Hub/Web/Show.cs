@@ -1,4 +1,5 @@
 using System.Globalization;
+using Capsul.Hub.Features.Billing;
 
 namespace Capsul.Hub.Web;
 
@@ -14,6 +15,13 @@ public static class Show
         var shown = decimal.Round(amount, 2, MidpointRounding.ToNegativeInfinity);
         return (shown < 0 ? "−$" : "$") + Math.Abs(shown).ToString("#,0.00", CultureInfo.InvariantCulture);
     }
+
+    /// <summary>A price by the hour: small, so with four places, rounded up as a cost is.</summary>
+    public static string PerHour(decimal dollarsPerMonth) => "$" + decimal.Round(Prices.PerHour(dollarsPerMonth), 4, MidpointRounding.ToPositiveInfinity)
+        .ToString("0.0000", CultureInfo.InvariantCulture);
+
+    /// <summary>How long money lasts, in words.</summary>
+    public static string Days(decimal days) => days < 1 ? "less than a day" : "about " + Count((long)days, "day", "days");
 
     /// <summary>What something has cost. The first minutes need more places to be seen at all.</summary>
     public static string Cost(decimal amount) => amount is > 0 and < 0.01m

@@ -33,6 +33,12 @@ public sealed class Site(Settings settings, IServer server)
 
     public Uri Link(string path) => new(Base, path);
 
+    /// <summary>Whether an address for support was set; its default reaches nobody.</summary>
+    public static bool HasSupport(Settings settings) => !settings.SupportEmail.EndsWith("@localhost", StringComparison.Ordinal);
+
+    /// <summary>Whether mails reach anybody: a server sends them, or a page shows them.</summary>
+    public static bool HasMail(Settings settings) => settings.SmtpHost is not null || settings.Development;
+
     Uri? Listening()
     {
         foreach (var address in server.Features.Get<IServerAddressesFeature>()?.Addresses ?? [])

@@ -33,6 +33,7 @@ static class DomainXml
             xml.WriteElementString("title", vm.Name);
             Element(xml, "memory", vm.MemoryMb.ToString(), ("unit", "MiB"));
             xml.WriteElementString("vcpu", vm.Vcpus.ToString());
+            Limits(xml, vm);
             Os(xml, image, files);
             xml.WriteStartElement("features");
             Element(xml, "acpi", null);
@@ -47,6 +48,25 @@ static class DomainXml
             xml.WriteEndElement();
         }
         return text.ToString();
+    }
+
+    /// <summary>
+    /// What QEMU itself may take beside the guest's memory: devices, buffers, and with TCG the translated code (up to 1 GiB by default).
+    /// </summary>
+    const int MemoryOverheadMb = 1536;
+
+    /// <summary>
+    /// The VM's control group: processor time in proportion to its virtual processors when there is not enough for all, a bound on memory so
+    /// that a QEMU gone wrong ends itself and nothing else, and equal shares of the disk.
+    /// </summary>
+    static void Limits(XmlWriter xml, VmSpec vm)
+    {
+        xml.WriteStartElement("cputune");
+        xml.WriteElementString("shares", (vm.Vcpus * 1024).ToString());
+        xml.WriteEndElement();
+        xml.WriteStartElement("memtune");
+        Element(xml, "hard_limit", (vm.MemoryMb + MemoryOverheadMb).ToString(), ("unit", "MiB"));
+        xml.WriteEndElement();
     }
 
     static void Os(XmlWriter xml, Image image, DomainFiles files)

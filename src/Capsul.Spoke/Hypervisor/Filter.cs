@@ -16,17 +16,22 @@ sealed class Filter(Func<string[], Command> program)
 {
     /// <summary>
     /// Two sets, because before DHCP has answered a guest has no address to be known by. Other protocols (IPv6, VLAN) are
-    /// dropped as everything unknown; a guest also never answers DHCP requests of others.
+    /// dropped as everything unknown; a guest also never answers DHCP requests of others. A third set holds the hardware address that a
+    /// tap may name inside DHCP (chaddr, RFC 2131: 28 bytes into the message, after 8 of UDP): with another's, a DHCPDECLINE would take
+    /// that one's address away from it. Fragments could hide it.
     /// </summary>
     const string Table = """
         table bridge capsul {
             set macs { type ifname . ether_addr; }
             set guests { type ifname . ether_addr . ipv4_addr; }
+            set clients { typeof iifname . @th,288,48; }
             chain guests_in {
                 type filter hook prerouting priority -300; policy accept;
                 iifname != "cap*" accept
                 iifname "capsul0" accept
                 iifname . ether saddr != @macs drop
+                ether type ip ip frag-off & 0x3fff != 0 udp dport 67 drop
+                ether type ip udp dport 67 iifname . @th,288,48 != @clients drop
                 ether type arp arp htype 1 arp ptype 0x0800 iifname . arp saddr ether . arp saddr ip @guests accept
                 ether type arp arp saddr ip 0.0.0.0 accept
                 ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
@@ -40,13 +45,16 @@ sealed class Filter(Func<string[], Command> program)
     /// <summary>What was last allowed to each tap, so that a change is known as one without asking.</summary>
     readonly ConcurrentDictionary<string, string> known = new(StringComparer.Ordinal);
 
-    /// <summary>Makes the table when it is not there, and lets the given VMs through; keeps a table that is there.</summary>
+    /// <summary>
+    /// Makes the table when it is not there or is an earlier version's, and lets the given VMs through; keeps a table that is there.
+    /// </summary>
     /// <param name="guests">Taps with the MAC and address of their VMs.</param>
     public async Task PrepareAsync(IEnumerable<(string Tap, string Mac, IPAddress Address)> guests, CancellationToken cancel)
     {
-        if ((await program(["list", "chain", "bridge", "capsul", "guests_in"]).TryRunAsync(cancel)).ExitCode != 0)
-            await RunAsync(Table, cancel);
+        var isCurrent = (await program(["list", "set", "bridge", "capsul", "clients"]).TryRunAsync(cancel)).ExitCode == 0;
         var all = string.Concat(guests.Select(g => Allow(g.Tap, g.Mac, g.Address)));
+        // One transaction: there is no moment without rules. Adding the table first makes deleting it right where there is none.
+        if (!isCurrent) all = $"add table bridge capsul\ndelete table bridge capsul\n{Table}\n{all}";
         if (all.Length > 0) await RunAsync(all, cancel);
     }
 
@@ -78,13 +86,17 @@ sealed class Filter(Func<string[], Command> program)
         {
             if (!item.TryGetProperty("set", out var set) || !set.TryGetProperty("elem", out var elements)) continue;
             foreach (var element in elements.EnumerateArray())
-                found.Add((set.GetProperty("name").GetString()!, [.. element.GetProperty("concat").EnumerateArray().Select(e => e.GetString()!)]));
+                found.Add((set.GetProperty("name").GetString()!, [.. element.GetProperty("concat").EnumerateArray().Select(e => e.ToString())]));
         }
         return found;
     }
 
-    static string Allow(string tap, string mac, IPAddress address) =>
-        $"add element bridge capsul macs {{ \"{tap}\" . {mac} }}\nadd element bridge capsul guests {{ \"{tap}\" . {mac} . {address} }}\n";
+    static string Allow(string tap, string mac, IPAddress address) => $$"""
+        add element bridge capsul macs { "{{tap}}" . {{mac}} }
+        add element bridge capsul guests { "{{tap}}" . {{mac}} . {{address}} }
+        add element bridge capsul clients { "{{tap}}" . 0x{{mac.Replace(":", "", StringComparison.Ordinal)}} }
+
+        """;
 
     async Task RunAsync(string rules, CancellationToken cancel) => await (program(["-f", "-"]) with { Input = rules }).RunAsync(cancel);
 }

@@ -1,5 +1,7 @@
 using System.Net;
 using System.Threading.Channels;
+using Capsul.Spoke.Vms;
+using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -97,6 +99,9 @@ public interface IHypervisor : IAsyncDisposable
 
     /// <summary>Opens a TCP connection to an address in the VM network, from wherever that network can be reached.</summary>
     Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel);
+
+    /// <summary>The ports of this machine that lead to the VMs' SSH, made once.</summary>
+    IRelays MakeRelays(ILogger log);
 
     /// <summary>Ids of domains whose power may have changed, as events come. A hint only: the caller looks for itself.</summary>
     ChannelReader<string> Changes { get; }

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Capsul.Foundation;
-using Capsul.Spoke.Images;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -9,16 +8,23 @@ public sealed record KvmVerdict(bool Use, string Why);
 
 /// <summary>
 /// Decides between KVM and TCG by trying. /dev/kvm may be there, and libvirt may say "kvm", on machines where a guest's kernel
-/// never gets anywhere (seen under nested virtualisation), so only a guest that came up counts. The verdict is kept with the kernel
-/// version and the processor's name, and is asked for again when one of them changes.
+/// never gets anywhere (seen under nested virtualization, where 16-bit code still ran), so only a guest that came into 64-bit mode counts.
+/// The guest is a boot sector of our own: no image is needed. The verdict is kept with the kernel's version, the processor's name and the
+/// boot, and is asked for again when one of them changes.
 /// </summary>
-public sealed class KvmProbe(Settings settings, ImageStore images, TimeProvider time)
+public sealed class KvmProbe(Settings settings, TimeProvider time)
 {
     /// <summary>A guest on a working KVM prints the marker within a second.</summary>
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(8);
 
-    /// <summary>Printed by the tiny guest's first program when its command line says so.</summary>
-    public const string Marker = "CAPSUL-PROBE-OK", Argument = "capsul.probe";
+    const string Marker = "CAPSUL-PROBE-OK";
+
+    /// <summary>KvmProbe.s, up to the padding.</summary>
+    const string BootSector =
+        "fa31c08ed88ec08ed0bc007cbf0010b90018fcf3abc70600100320c70600200330c7060030830066b8001000000f22d8"
+        + "0f20e0660d200600000f22e066b9800000c00f32660d000100000f300f0116a87c0f20c06683e0fb660d030000800f22"
+        + "c0ea667c080031c00fa20f31f20f2ac0be847c000066baf803ac84c07403eeebf8f4ebfd43415053554c2d50524f4245"
+        + "2d4f4b0d0a006690000000000000000000000000009a20000f00987c";
 
     sealed record Kept(string Machine, bool Use, string Why);
 
@@ -29,28 +35,30 @@ public sealed class KvmProbe(Settings settings, ImageStore images, TimeProvider 
     {
         if (settings.Kvm != "auto") return new KvmVerdict(settings.Kvm == "on", $"CAPSUL_KVM={settings.Kvm}.");
         if (!File.Exists("/dev/kvm")) return new KvmVerdict(false, "This machine has no /dev/kvm.");
-        var machine = Machine(await File.ReadAllTextAsync("/proc/version", cancel), await File.ReadAllLinesAsync("/proc/cpuinfo", cancel));
+        var machine = Machine(await File.ReadAllTextAsync("/proc/version", cancel), await File.ReadAllLinesAsync("/proc/cpuinfo", cancel),
+            await File.ReadAllTextAsync("/proc/sys/kernel/random/boot_id", cancel));
         if (Read(KeptFile) is { } kept && kept.Machine == machine) return new KvmVerdict(kept.Use, kept.Why);
-        if (images.List().FirstOrDefault(i => images.Kernel(i) is not null && images.Initrd(i) is not null) is not { } image)
-            return new KvmVerdict(false, "There is no tiny image yet to try KVM with.");
-        var verdict = await ProbeAsync(images.Kernel(image)!, images.Initrd(image)!, cancel);
+        var verdict = await ProbeAsync("kvm", "host", cancel);
         Directory.CreateDirectory(Path.GetDirectoryName(KeptFile)!);
-        await File.WriteAllTextAsync(KeptFile, JsonSerializer.Serialize(new Kept(machine, verdict.Use, verdict.Why)), cancel);
+        await DataFolder.WriteWholeAsync(KeptFile, JsonSerializer.SerializeToUtf8Bytes(new Kept(machine, verdict.Use, verdict.Why)), cancel);
         return verdict;
     }
 
     /// <summary>Forgets what was found out, so that the next question is a new probe.</summary>
     public void Forget() => File.Delete(KeptFile);
 
-    /// <summary>Boots a kernel on KVM and waits for the marker on its serial line.</summary>
-    async Task<KvmVerdict> ProbeAsync(string kernel, string initrd, CancellationToken cancel)
+    /// <summary>Boots the sector and waits for the marker on the serial line.</summary>
+    /// <param name="accelerator">kvm, or tcg to see that the sector itself works.</param>
+    /// <param name="cpu">QEMU's name of a processor.</param>
+    internal async Task<KvmVerdict> ProbeAsync(string accelerator, string cpu, CancellationToken cancel)
     {
         using var done = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var seen = false;
         var began = time.GetTimestamp();
-        var command = new Command("qemu-system-x86_64", "-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config",
-            "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd,
-            "-append", $"console=ttyS0 quiet panic=-1 {Argument}")
+        var sector = Path.Combine(Path.GetTempPath(), $"capsul-probe-{Path.GetRandomFileName()}");
+        await File.WriteAllBytesAsync(sector, Sector(), cancel);
+        var command = new Command("qemu-system-x86_64", "-machine", $"pc,accel={accelerator}", "-cpu", cpu, "-m", "32", "-nodefaults",
+            "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-drive", $"file={sector},format=raw,if=ide,readonly=off")
         {
             Timeout = Limit,
             OnLine = line =>
@@ -73,13 +81,29 @@ public sealed class KvmProbe(Settings settings, ImageStore images, TimeProvider 
         {
             return new KvmVerdict(false, $"A guest on KVM did not come up within {Limit.TotalSeconds:0} s. {error.Message}");
         }
+        finally
+        {
+            File.Delete(sector);
+        }
 
         KvmVerdict Works() => new(true, $"A guest on KVM came up in {time.GetElapsedTime(began).TotalSeconds:0.0} s.");
     }
 
-    /// <summary>What a verdict holds for: kernel and processor.</summary>
-    internal static string Machine(string version, IReadOnlyList<string> cpuinfo) =>
-        $"{string.Join(' ', version.Split(' ').Take(3))} on {cpuinfo.FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))?.Split(':', 2)[1].Trim() ?? "unknown"}";
+    /// <summary>512 bytes that a BIOS boots: the last two say so.</summary>
+    static byte[] Sector()
+    {
+        var sector = new byte[512];
+        Convert.FromHexString(BootSector).CopyTo(sector, 0);
+        (sector[510], sector[511]) = (0x55, 0xaa);
+        return sector;
+    }
+
+    /// <summary>What a verdict holds for: kernel, processor, and the boot, in which a module may have been loaded or a BIOS set.</summary>
+    internal static string Machine(string version, IReadOnlyList<string> cpuinfo, string boot)
+    {
+        var cpu = cpuinfo.FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))?.Split(':', 2)[1].Trim() ?? "unknown";
+        return $"{string.Join(' ', version.Split(' ').Take(3))} on {cpu}, boot {boot.Trim()}";
+    }
 
     static Kept? Read(string file)
     {

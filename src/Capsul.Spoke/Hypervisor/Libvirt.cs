@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Spoke.Images;
+using Capsul.Spoke.Vms;
 using Microsoft.Extensions.Logging;
 using static Capsul.Spoke.Hypervisor.LibvirtNative;
 
@@ -64,14 +65,11 @@ public sealed partial class Libvirt : IHypervisor
                 File.SetUnixFileMode(folder, (UnixFileMode)0b111_001_001);
             }
             Directory.CreateDirectory(images.Folder);
+            kvm = await ProbeAsync(cancel);
             if (Private)
             {
-                sandbox ??= await Sandbox.OpenAsync(settings, ProbeAsync, time, log, cancel);
-                kvm = sandbox.Kvm;
-            }
-            else
-            {
-                kvm = await ProbeAsync(cancel);
+                sandbox ??= await Sandbox.OpenAsync(settings, kvm, time, log, cancel);
+                await sandbox.UseKvmAsync(settings, kvm, cancel);
             }
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
@@ -132,6 +130,9 @@ public sealed partial class Libvirt : IHypervisor
         }, cancel);
     }
 
+    /// <summary>In private mode they live in a process beside the sandbox, so that they outlive this one.</summary>
+    public IRelays MakeRelays(ILogger log) => Private ? new RelayProcess(settings, log) : new Relays(settings, DialAsync, log);
+
     public async ValueTask DisposeAsync()
     {
         await libvirt.DisposeAsync();
@@ -160,7 +161,7 @@ public sealed partial class Libvirt : IHypervisor
 
     async Task<bool> ProbeAsync(CancellationToken cancel)
     {
-        var verdict = await new KvmProbe(settings, images, time).DecideAsync(cancel);
+        var verdict = await new KvmProbe(settings, time).DecideAsync(cancel);
         Log.KvmDecided(log, verdict.Use, verdict.Why);
         return verdict.Use;
     }

@@ -52,7 +52,8 @@ public sealed partial class Sandbox
     {
         if (!File.Exists("/dev/kvm")) return;
         const string source = "/run/kvm";
-        if (Kvm)
+        await Inside("rm", "-f", source).RunAsync(cancel);
+        if (record.Kvm)
         {
             await Inside("mknod", "-m", "0660", source, "c", "10", "232").RunAsync(cancel);
             await Inside("chgrp", "kvm", source).RunAsync(cancel);
@@ -79,8 +80,8 @@ public sealed partial class Sandbox
             host_uuid = "{File.ReadAllText(id).Trim()}"
 
             """);
-        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop. Namespaces
-        // and control groups of libvirt's would be a second sandbox in this one.
+        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop. Mount namespaces
+        // of libvirt's would be a second sandbox in this one. A control group a VM keeps one guest from starving the others.
         File.WriteAllText(Path.Combine(etc, "qemu.conf"), """
             security_driver = "none"
             user = "libvirt-qemu"
@@ -88,7 +89,7 @@ public sealed partial class Sandbox
             dynamic_ownership = 0
             remember_owner = 0
             namespaces = []
-            cgroup_controllers = []
+            cgroup_controllers = ["cpu", "memory", "blkio"]
 
             """);
         File.WriteAllText(Path.Combine(etc, "virtlogd.conf"), "max_size = 2097152\nmax_backups = 1\n");

@@ -23,7 +23,10 @@ public sealed partial class Sandbox : IDisposable
 
     static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(10);
 
-    readonly Record record;
+    /// <summary>oom_score_adj of the guests (proc(5)); what runs beside them has 0.</summary>
+    const string GuestOomScore = "300";
+
+    Record record;
     readonly SafeFileHandle network;
 
     /// <summary>What is kept to find the sandbox again. Ticks: start time of the process since boot, as in /proc/PID/stat.</summary>
@@ -38,9 +41,6 @@ public sealed partial class Sandbox : IDisposable
     /// <summary>Process id of the init that holds the namespaces.</summary>
     public int Pid => record.Pid;
 
-    /// <summary>Whether the guests in here may use KVM; decided when the sandbox was made.</summary>
-    public bool Kvm => record.Kvm;
-
     /// <summary>The daemon's address for libvirt, reachable from outside.</summary>
     public string Uri => $"qemu+unix:///system?socket={record.Run}/libvirt-sock";
 
@@ -51,9 +51,9 @@ public sealed partial class Sandbox : IDisposable
         $"/run/capsul/{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(settings.Data)).AsSpan(0, 4))}";
 
     /// <summary>Finds the sandbox of this data folder, or makes it. Its daemons run when this returns.</summary>
-    /// <param name="kvm">Whether guests may use KVM; asked only when a sandbox is made.</param>
+    /// <param name="kvm">Whether guests may use KVM, for a sandbox that is made.</param>
     /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails.</exception>
-    public static async Task<Sandbox> OpenAsync(Settings settings, Func<CancellationToken, Task<bool>> kvm, TimeProvider time, ILogger log, CancellationToken cancel)
+    public static async Task<Sandbox> OpenAsync(Settings settings, bool kvm, TimeProvider time, ILogger log, CancellationToken cancel)
     {
         if (!Environment.IsPrivilegedProcess)
             throw new ProblemException(ProblemKind.Unavailable,
@@ -66,12 +66,11 @@ public sealed partial class Sandbox : IDisposable
             return old;
         }
         await StopAsync(settings, time, cancel);
-        var useKvm = await kvm(cancel);
         var run = RunFolder(settings);
         Directory.CreateDirectory(run, (UnixFileMode)0b111_000_000);
         var pid = await HoldAsync(run, time, cancel);
         // Written twice: a crash in between leaves a sandbox that is found, to be ended, but is never used.
-        var half = new Record(pid, Ticks(pid) ?? 0, run, useKvm, Ready: false);
+        var half = new Record(pid, Ticks(pid) ?? 0, run, kvm, Ready: false);
         await WriteAsync(settings, half, cancel);
         var sandbox = new Sandbox(half);
         await sandbox.FurnishAsync(settings, cancel);
@@ -80,6 +79,11 @@ public sealed partial class Sandbox : IDisposable
         Log.MadeSandbox(log, pid);
         return sandbox;
     }
+
+    /// <summary>The sandbox of this data folder as it is, for a process that only needs its network; null when there is none.</summary>
+    public static Sandbox? Attach(Settings settings) => Find(settings) is { } found ? new Sandbox(found) : null;
+
+    public bool IsAlive => Ticks(Pid) == record.Ticks;
 
     /// <summary>Whether a sandbox of this data folder is there now.</summary>
     public static bool IsRunning(Settings settings) => Find(settings) is not null;
@@ -106,12 +110,13 @@ public sealed partial class Sandbox : IDisposable
     /// <exception cref="ProblemException">Unavailable: the sandbox is gone, or a daemon does not start.</exception>
     public async Task EnsureDaemonsAsync(TimeProvider time, CancellationToken cancel)
     {
-        if (Ticks(Pid) != record.Ticks)
+        if (!IsAlive)
             throw new ProblemException(ProblemKind.Unavailable, "The sandbox of the VMs has ended; restart the Spoke to make a new one.");
         foreach (var (daemon, socket) in ((string, string)[])[("virtlogd", "virtlogd-sock"), ("libvirtd", "libvirt-sock")])
         {
             if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
-            await Inside(daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid").RunAsync(cancel);
+            // When memory runs out the kernel ends a guest before it ends the Hub or the database; the daemons hand this on to QEMU.
+            await Inside("choom", "-n", GuestOomScore, "--", daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid").RunAsync(cancel);
             for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
             {
                 if (i == 200)
@@ -119,6 +124,16 @@ public sealed partial class Sandbox : IDisposable
                 await Task.Delay(TimeSpan.FromMilliseconds(25), time, cancel);
             }
         }
+    }
+
+    /// <summary>Lets the guests that start from now on use KVM, or not, when that is not so already. Those that run do not notice.</summary>
+    public async Task UseKvmAsync(Settings settings, bool kvm, CancellationToken cancel)
+    {
+        if (record.Kvm == kvm) return;
+        await Inside("umount", "/dev/kvm").TryRunAsync(cancel);
+        record = record with { Kvm = kvm };
+        await GiveKvmAsync(cancel);
+        await WriteAsync(settings, record, cancel);
     }
 
     /// <summary>A TCP socket in the sandbox's network. A socket keeps the namespace it was made in; the thread that made it ends.</summary>
@@ -163,8 +178,7 @@ public sealed partial class Sandbox : IDisposable
     {
         var file = RecordFile(settings);
         Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-        await File.WriteAllTextAsync(file + ".new", JsonSerializer.Serialize(kept), cancel);
-        File.Move(file + ".new", file, overwrite: true);
+        await DataFolder.WriteWholeAsync(file, JsonSerializer.SerializeToUtf8Bytes(kept), cancel);
     }
 
     /// <summary>Starts the init that holds the namespaces, as nobody's child.</summary>

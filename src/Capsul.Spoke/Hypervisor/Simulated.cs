@@ -6,6 +6,8 @@ using System.Text.Json;
 using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Spoke.Images;
+using Capsul.Spoke.Vms;
+using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -80,6 +82,9 @@ public sealed class Simulated : IHypervisor
         for (var i = 0; i < fault.Times; i++) queue.Enqueue(fault);
     }
 
+    /// <summary>From now on every verb behaves.</summary>
+    public void ClearFaults() => faults.Clear();
+
     /// <summary>What a person inside the guest does who types "poweroff".</summary>
     public void PowerOffFromInside(string id)
     {
@@ -107,7 +112,7 @@ public sealed class Simulated : IHypervisor
     /// <summary>What an operator's rm does to a machine's disk.</summary>
     public void LoseDisk(string id) => Change(id, m => m with { Disk = false, On = false });
 
-    /// <summary>How often an empty disk was made for each machine.</summary>
+    /// <summary>How often an empty disk was made for each machine since it was last removed.</summary>
     public IReadOnlyDictionary<string, int> DisksMade => disksMade;
 
     public Task PrepareAsync(CancellationToken cancel)
@@ -133,7 +138,7 @@ public sealed class Simulated : IHypervisor
     public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) => DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>
     {
         lock (gate) return [.. machines.Select(m => new DomainState(m.Key, m.Value.On ? DomainPower.On : DomainPower.Off))];
-    }, cancel);
+    }, cancel, lie: []);
 
     public Task<DomainPower?> FindAsync(string id, CancellationToken cancel) => DoAsync<DomainPower?>(Verb.Find, () =>
     {
@@ -201,6 +206,7 @@ public sealed class Simulated : IHypervisor
         lock (gate)
         {
             if (machines.Remove(id)) Save();
+            disksMade.TryRemove(id, out _);
         }
         changes.Writer.TryWrite(id);
         return true;
@@ -215,7 +221,7 @@ public sealed class Simulated : IHypervisor
                 ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.HostKey} {id}\n-----END SSH HOST KEY KEYS-----\n{id} login: "
                 : "");
         }
-    }, cancel);
+    }, cancel, lie: "");
 
     public Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel) => DoAsync<Stream>(Verb.Dial, () =>
     {
@@ -225,7 +231,9 @@ public sealed class Simulated : IHypervisor
             if (!SshAnswers || !machines.Values.Any(Booted)) throw new HypervisorException("Connection refused.", final: false);
         }
         return new MemoryStream(Encoding.ASCII.GetBytes("SSH-2.0-Simulated\r\n"), writable: false);
-    }, cancel);
+    }, cancel, lie: Stream.Null);
+
+    public IRelays MakeRelays(ILogger log) => new Relays(settings, DialAsync, log);
 
     bool Booted(Machine machine) => machine.On && machine.StartedAt is { } at && time.GetUtcNow() - at >= BootTime;
 
@@ -251,7 +259,7 @@ public sealed class Simulated : IHypervisor
         return Convert.ToBase64String([.. name, .. RandomNumberGenerator.GetBytes(32)]);
     }
 
-    async Task<T> DoAsync<T>(Verb verb, Func<T> act, CancellationToken cancel)
+    async Task<T> DoAsync<T>(Verb verb, Func<T> act, CancellationToken cancel, T? lie = default)
     {
         cancel.ThrowIfCancellationRequested();
         if (!faults.TryGetValue(verb, out var queue) || !queue.TryDequeue(out var fault)) return act();
@@ -268,7 +276,7 @@ public sealed class Simulated : IHypervisor
                 await Task.Delay(fault.By, time, cancel);
                 throw new HypervisorException("The hypervisor does not answer.", final: false) { Unreachable = true };
             case FaultKind.Lie:
-                return default!;
+                return lie!;
             case FaultKind.LoseAnswer:
                 act();
                 throw new HypervisorException("The answer was lost.", final: false);

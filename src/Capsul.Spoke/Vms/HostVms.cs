@@ -10,7 +10,7 @@ namespace Capsul.Spoke.Vms;
 /// Hub wants, never backwards; deletion is always explicit.
 /// </summary>
 public sealed partial class HostVms(
-    IHypervisor hypervisor, VmRecords records, Relays relays, AppliedState applied, TimeProvider time, ILogger log)
+    IHypervisor hypervisor, VmRecords records, IRelays relays, AppliedState applied, TimeProvider time, ILogger log)
 {
     readonly ConcurrentDictionary<string, VmReconciler> reconcilers = new(StringComparer.Ordinal);
     readonly ConcurrentDictionary<VmReconciler, Task> running = new();
@@ -50,7 +50,9 @@ public sealed partial class HostVms(
     /// <summary>What the hypervisor has and nobody here looks after: VMs of another database, or of before this Spoke's folder.</summary>
     public async Task<IReadOnlyList<VmReport>> StrangersAsync(CancellationToken cancel)
     {
-        var strangers = (await hypervisor.ListAsync(cancel)).Where(d => !reconcilers.ContainsKey(d.Id));
+        // Known before and after: one that ended in between has reported what it found, and the list may be older than that.
+        var before = reconcilers.Keys.ToHashSet(StringComparer.Ordinal);
+        var strangers = (await hypervisor.ListAsync(cancel)).Where(d => !before.Contains(d.Id) && !reconcilers.ContainsKey(d.Id));
         return [.. strangers.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
     }
 

@@ -6,6 +6,9 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
 
+/// <summary>Opens a connection to a VM from wherever the VM network can be reached; fails as a socket or the hypervisor does.</summary>
+public delegate Task<Stream> Dial(IPAddress address, int port, CancellationToken cancel);
+
 /// <summary>
 /// A port of this machine that leads to one VM's SSH: for hosts whose VM network cannot be reached from outside. Copies bytes both
 /// ways and knows nothing of what they mean.
@@ -18,15 +21,15 @@ public sealed partial class Relay : IAsyncDisposable
     static readonly TimeSpan AcceptPause = TimeSpan.FromSeconds(1);
 
     readonly TcpListener listener;
-    readonly IHypervisor hypervisor;
+    readonly Dial dial;
     readonly ILogger log;
     readonly CancellationTokenSource stop = new();
     readonly SemaphoreSlim places = new(MaxConnections);
     readonly Task running;
 
-    Relay(TcpListener listener, IHypervisor hypervisor, IPAddress target, ILogger log)
+    Relay(TcpListener listener, Dial dial, IPAddress target, ILogger log)
     {
-        (this.listener, this.hypervisor, Target, this.log) = (listener, hypervisor, target, log);
+        (this.listener, this.dial, Target, this.log) = (listener, dial, target, log);
         running = AcceptAsync();
     }
 
@@ -39,7 +42,8 @@ public sealed partial class Relay : IAsyncDisposable
     /// another VM's a minute ago would make the owner's ssh warn of a changed host key.
     /// </summary>
     /// <exception cref="HypervisorException">No port of the range is free.</exception>
-    public static Relay Open(IPAddress address, (int First, int Last) range, int preferred, IHypervisor hypervisor, IPAddress target, ILogger log)
+    public static Relay Open(
+        IPAddress address, (int First, int Last) range, int preferred, Dial dial, IPAddress target, ILogger log)
     {
         var count = range.Last - range.First + 1;
         var begin = RandomNumberGenerator.GetInt32(count);
@@ -50,7 +54,7 @@ public sealed partial class Relay : IAsyncDisposable
             try
             {
                 candidate.Start();
-                return new Relay(candidate, hypervisor, target, log);
+                return new Relay(candidate, dial, target, log);
             }
             catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
             {
@@ -99,7 +103,7 @@ public sealed partial class Relay : IAsyncDisposable
         try
         {
             client.NoDelay = true;
-            await using var inside = await hypervisor.DialAsync(Target, 22, stop.Token);
+            await using var inside = await dial(Target, 22, stop.Token);
             await using var outside = client.GetStream();
             using var both = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
             await Task.WhenAny(outside.CopyToAsync(inside, both.Token), inside.CopyToAsync(outside, both.Token));

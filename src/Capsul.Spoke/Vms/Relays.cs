@@ -6,16 +6,26 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>The relays of this host, one a VM at most: a port of the machine for each VM's SSH.</summary>
-public sealed class Relays(Settings settings, IHypervisor hypervisor, ILogger log) : IAsyncDisposable
+/// <summary>A port of this machine for each VM's SSH, one a VM at most.</summary>
+public interface IRelays : IAsyncDisposable
 {
-    readonly ConcurrentDictionary<string, Relay> open = new(StringComparer.Ordinal);
-
     /// <summary>Under which name or address people reach the ports.</summary>
-    public string PublicName => settings.SshHost;
+    string PublicName { get; }
 
     /// <summary>Makes sure that a VM has its relay and gives the port: the preferred one if it is free.</summary>
     /// <exception cref="HypervisorException">No port is free.</exception>
+    Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel);
+
+    Task CloseAsync(string id, CancellationToken cancel);
+}
+
+/// <summary>Relays in this process: they end with it.</summary>
+public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
+{
+    readonly ConcurrentDictionary<string, Relay> open = new(StringComparer.Ordinal);
+
+    public string PublicName => settings.SshHost;
+
     public async Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel)
     {
         if (open.TryGetValue(id, out var relay))
@@ -23,7 +33,7 @@ public sealed class Relays(Settings settings, IHypervisor hypervisor, ILogger lo
             if (relay.Target.Equals(target)) return relay.Port;
             await CloseAsync(id, cancel);
         }
-        relay = Relay.Open(settings.RelayAddress, settings.RelayPorts, preferred, hypervisor, target, log);
+        relay = Relay.Open(settings.RelayAddress, settings.RelayPorts, preferred, dial, target, log);
         open[id] = relay;
         return relay.Port;
     }

@@ -14,7 +14,7 @@ namespace Capsul.Spoke.Vms;
 /// Unknown is reported as unknown and leads to nothing. A verb's answer is never taken for the state: the next round looks.
 /// </summary>
 public sealed partial class VmReconciler(
-    VmRecord record, IHypervisor hypervisor, VmRecords records, Relays relays, Action<VmReport> report, TimeProvider time, ILogger log)
+    VmRecord record, IHypervisor hypervisor, VmRecords records, IRelays relays, Action<VmReport> report, TimeProvider time, ILogger log)
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), StopPoll = TimeSpan.FromMilliseconds(100);
     static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);

@@ -78,7 +78,7 @@ static class DoctorVerb
     static async Task<Finding> KvmAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.Simulated) return new(Verdict.Ok, "KVM", "not needed by the simulated hypervisor");
-        var verdict = await new KvmProbe(settings, new ImageStore(settings.Images), TimeProvider.System).DecideAsync(cancel);
+        var verdict = await new KvmProbe(settings, TimeProvider.System).DecideAsync(cancel);
         return new(verdict.Use ? Verdict.Ok : Verdict.Warn, "KVM", $"{(verdict.Use ? "used" : "not used, guests run on TCG, which is slow")}: {verdict.Why}");
     }
 

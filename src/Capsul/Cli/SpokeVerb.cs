@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Spoke.Link;
+using Capsul.Spoke.Vms;
 using Capsul.Wire;
 using Command = System.CommandLine.Command;
 
@@ -24,7 +25,21 @@ static class SpokeVerb
             Example:
               capsul spoke join capsul-join.MTI3LjAuMC4xOjg0NDM.…
             """, JoinAsync, Token),
+        Hidden(CommandLine.Verb("relay", "Holds the ports that lead to the VMs' SSH. The Spoke starts it.", RelayAsync)),
     };
+
+    static Command Hidden(Command command)
+    {
+        command.Hidden = true;
+        return command;
+    }
+
+    static async Task<int> RelayAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        using var logs = LoggerFactory.Create(Logs.At(LogLevel.Warning));
+        await new RelayServer(Settings.Load(), logs.CreateLogger<RelayServer>()).RunAsync(cancel);
+        return 0;
+    }
 
     static async Task<int> JoinAsync(ParseResult parsed, CancellationToken cancel)
     {

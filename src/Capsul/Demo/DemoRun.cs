@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using AngleSharp.Dom;
 using Capsul.Cli;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
@@ -79,8 +80,8 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
     /// <summary>The form offers an image once a host that has it is connected.</summary>
     async Task AwaitHostAsync(FrontDoor door, RunningCapsul running, CancellationToken cancel)
     {
-        var wanted = $"value=\"{(simulated ? TinyImage.Id : image)}\"";
-        while (!(await door.PageAsync("/vms/new", cancel)).Contains(wanted, StringComparison.Ordinal))
+        var wanted = $"input[name=Image][value='{(simulated ? TinyImage.Id : image)}']";
+        while ((await door.ReadAsync("/vms/new", cancel)).QuerySelector(wanted) is null)
         {
             if (running.Spoke.IsCompleted) await running.Spoke;
             await Task.Delay(TimeSpan.FromMilliseconds(100), cancel);

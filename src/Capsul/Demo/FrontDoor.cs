@@ -1,5 +1,8 @@
 using System.Net;
 using System.Text.RegularExpressions;
+using AngleSharp.Dom;
+using AngleSharp.Html.Dom;
+using AngleSharp.Html.Parser;
 using Capsul.Foundation;
 
 namespace Capsul.Demo;
@@ -11,6 +14,7 @@ namespace Capsul.Demo;
 public sealed partial class FrontDoor : IDisposable
 {
     const int MaxRedirects = 5;
+    static readonly HtmlParser Parser = new();
     readonly HttpClient client;
 
     /// <param name="hub">Where the pages are.</param>
@@ -39,15 +43,18 @@ public sealed partial class FrontDoor : IDisposable
         throw new ProblemException(ProblemKind.Unavailable, $"{path}: more than {MaxRedirects} redirects.");
     }
 
-    /// <summary>A form as a page shows it: where it posts to, its text, and the page around it.</summary>
-    public sealed record Form(string Action, string Text, string Html);
+    /// <summary>The same, read as a browser reads it.</summary>
+    public async Task<IHtmlDocument> ReadAsync(string path, CancellationToken cancel) => Parser.ParseDocument(await PageAsync(path, cancel));
 
-    /// <summary>Loads a page and finds the form on it that posts to <paramref name="action"/>.</summary>
+    /// <summary>A form as a page shows it: where it posts to, its element, and the page around it.</summary>
+    public sealed record Form(string Action, IElement Element, IHtmlDocument Page);
+
+    /// <summary>Loads a page and finds the form on it that posts to <paramref name="action"/>; one without an action posts to its own page.</summary>
     public async Task<Form> OpenFormAsync(string page, string action, CancellationToken cancel)
     {
-        var html = await PageAsync(page, cancel);
-        var form = Forms().Matches(html).Select(m => m.Value).FirstOrDefault(f => ActionOf(f, page) == action)
-            ?? throw new ProblemException(ProblemKind.Unavailable, $"The page {page} has no form for {action}.", html);
+        var html = await ReadAsync(page, cancel);
+        var form = html.QuerySelectorAll("form[method=post]").FirstOrDefault(f => (f.GetAttribute("action") ?? page) == action)
+            ?? throw new ProblemException(ProblemKind.Unavailable, $"The page {page} has no form for {action}.", html.Body?.TextContent);
         return new Form(action, form, html);
     }
 
@@ -58,9 +65,9 @@ public sealed partial class FrontDoor : IDisposable
     public async Task<string> PostAsync(Form form, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
     {
         var given = fields.ToList();
-        var hidden = Hidden().Matches(form.Text).Select(m => m.Value)
-            .Select(i => KeyValuePair.Create(Attribute(i, "name"), Attribute(i, "value")))
-            .Where(f => f.Key.Length > 0 && given.TrueForAll(g => g.Key != f.Key));
+        var hidden = form.Element.QuerySelectorAll("input[type=hidden][name]")
+            .Select(i => KeyValuePair.Create(i.GetAttribute("name")!, i.GetAttribute("value") ?? ""))
+            .Where(f => given.TrueForAll(g => g.Key != f.Key));
         using var content = new FormUrlEncodedContent([.. hidden, .. given]);
         using var response = await client.PostAsync(form.Action, content, cancel);
         if (response.StatusCode is HttpStatusCode.Redirect or HttpStatusCode.SeeOther && response.Headers.Location is { } to)
@@ -93,38 +100,17 @@ public sealed partial class FrontDoor : IDisposable
             : throw new ProblemException(ProblemKind.Unavailable, "The mail with the sign-in link did not come.", mails);
     }
 
-    /// <summary>A form without an action posts to its own page.</summary>
-    static string ActionOf(string form, string page) =>
-        Action().Match(form) is { Success: true } match ? WebUtility.HtmlDecode(match.Groups["url"].Value) : page;
-
     static async Task<string> TextAsync(HttpResponseMessage response, string path, CancellationToken cancel)
     {
         var text = await response.Content.ReadAsStringAsync(cancel);
         if (response.IsSuccessStatusCode) return text;
-        var says = Alert().Match(text) is { Success: true } alert ? WebUtility.HtmlDecode(Tags().Replace(alert.Groups["says"].Value, " ")).Trim() : response.ReasonPhrase;
-        throw new ProblemException(ProblemKind.Unavailable, $"{path}: {(int)response.StatusCode} {says}", text);
+        var says = Parser.ParseDocument(text).QuerySelector("[role=alert], main .lead")?.TextContent;
+        var sentence = string.Join(' ', (says ?? response.ReasonPhrase ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+        throw new ProblemException(ProblemKind.Unavailable, $"{path}: {(int)response.StatusCode} {sentence}", text);
     }
-
-    static string Attribute(string tag, string name) =>
-        WebUtility.HtmlDecode(Regex.Match(tag, $" {name}=\"(?<v>[^\"]*)\"", RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1)).Groups["v"].Value);
 
     public void Dispose() => client.Dispose();
 
-    [GeneratedRegex("<form\\b.*?</form>", RegexOptions.Singleline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Forms();
-
-    [GeneratedRegex("^<form\\b[^>]*\\baction=\"(?<url>[^\"]*)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Action();
-
-    [GeneratedRegex("<input\\b[^>]*\\btype=\"hidden\"[^>]*>", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Hidden();
-
     [GeneratedRegex("/sign-in/[A-Za-z0-9_-]{16,}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex SignInLink();
-
-    [GeneratedRegex("role=\"alert\"[^>]*>(?<says>.*?)</(p|div|section)>", RegexOptions.Singleline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Alert();
-
-    [GeneratedRegex("<[^>]+>", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Tags();
 }

@@ -1,6 +1,6 @@
 using System.Diagnostics;
-using System.Net;
 using System.Text.RegularExpressions;
+using AngleSharp.Html.Dom;
 using Capsul.Foundation;
 
 namespace Capsul.Demo;
@@ -24,7 +24,8 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     {
         if (!File.Exists(KeyFile))
             await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", KeyFile).RunAsync(cancel);
-        await door.SubmitAsync("/keys", "/keys", [KeyValuePair.Create("Key", await File.ReadAllTextAsync(KeyFile + ".pub", cancel)), KeyValuePair.Create("Name", "demo")], cancel);
+        var key = await File.ReadAllTextAsync(KeyFile + ".pub", cancel);
+        await door.SubmitAsync("/keys", "/keys", [KeyValuePair.Create("Key", key), KeyValuePair.Create("Name", "demo")], cancel);
     }
 
     public Task TopUpAsync(string dollars, CancellationToken cancel) =>
@@ -38,10 +39,11 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     public async Task<(string Id, TimeSpan Took, long PostedAt)> PostCreateAsync(string size, string image, string name, CancellationToken cancel)
     {
         var form = await door.OpenFormAsync("/vms/new", "/vms/new", cancel);
-        var key = KeyId().Match(form.Html).Groups["id"].Value;
+        var key = form.Element.QuerySelector("input[name=KeyIds]")?.GetAttribute("value") ?? "";
         var posted = Stopwatch.GetTimestamp();
-        var path = await door.PostAsync(form,
-            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("KeyIds", key)], cancel);
+        KeyValuePair<string, string>[] fields =
+            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("KeyIds", key)];
+        var path = await door.PostAsync(form, fields, cancel);
         var took = Stopwatch.GetElapsedTime(posted);
         return VmPath().Match(path) is { Success: true } match
             ? (match.Groups["id"].Value, took, posted)
@@ -54,16 +56,16 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         var told = 0;
         while (true)
         {
-            var page = await door.PageAsync($"/vms/{id}", cancel);
-            var steps = Steps().Matches(page).Select(m => WebUtility.HtmlDecode(m.Groups["says"].Value).Trim()).ToList();
+            var page = await door.ReadAsync($"/vms/{id}", cancel);
+            var steps = page.QuerySelectorAll(".progress .done > span").Select(e => e.TextContent.Trim()).ToList();
             foreach (var step in steps.Skip(told)) onStep(step);
             told = steps.Count;
-            switch (State().Match(page).Groups["state"].Value)
+            switch (page.GetElementById("live")?.GetAttribute("data-state"))
             {
                 case "running":
                     return ReadAddress(page);
                 case "failed" or "deleted":
-                    throw new ProblemException(ProblemKind.Unavailable, $"The capsul {id} did not come up: {steps.LastOrDefault()}", page);
+                    throw new ProblemException(ProblemKind.Unavailable, $"The capsul {id} did not come up: {steps.LastOrDefault()}");
                 default:
                     await Task.Delay(LookEvery, cancel);
                     break;
@@ -71,16 +73,17 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         }
     }
 
-    static SshAddress ReadAddress(string page)
+    static SshAddress ReadAddress(IHtmlDocument page)
     {
-        var match = SshCommand().Match(WebUtility.HtmlDecode(page));
-        if (!match.Success) throw new ProblemException(ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.", page);
-        return new SshAddress(match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value));
+        var match = SshCommand().Match(page.GetElementById("ssh-command")?.TextContent ?? "");
+        return match.Success
+            ? new SshAddress(match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value))
+            : throw new ProblemException(ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.");
     }
 
     /// <summary>The fingerprints that the page shows, to be compared with what the network shows.</summary>
     public async Task<IReadOnlyList<string>> FingerprintsAsync(string id, CancellationToken cancel) =>
-        [.. Fingerprint().Matches(WebUtility.HtmlDecode(await door.PageAsync($"/vms/{id}", cancel))).Select(m => m.Value).Distinct(StringComparer.Ordinal)];
+        [.. (await door.ReadAsync($"/vms/{id}", cancel)).QuerySelectorAll(".fingerprints code").Select(e => e.TextContent)];
 
     /// <summary>A real ssh, with a real login. Gives what the command in the VM printed.</summary>
     public async Task<string> LoginAsync(SshAddress address, string command, CancellationToken cancel)
@@ -111,17 +114,8 @@ public sealed partial class Visitor(FrontDoor door, string folder)
             await Task.Delay(LookEvery, cancel);
     }
 
-    [GeneratedRegex("<input\\b(?=[^>]*name=\"KeyIds\")[^>]*value=\"(?<id>[0-9]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex KeyId();
-
     [GeneratedRegex("^/vms/(?<id>capsul-[a-z0-9]{10})", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex VmPath();
-
-    [GeneratedRegex("id=\"live\"[^>]* data-state=\"(?<state>[a-z]+)\"", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex State();
-
-    [GeneratedRegex("<li class=\"done\"><span>(?<says>[^<]*)</span>", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
-    private static partial Regex Steps();
 
     [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z_][a-z0-9_-]*)@(?<host>[0-9a-zA-Z.:-]+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex SshCommand();

@@ -4,7 +4,6 @@ using Capsul.Cli;
 using Capsul.Foundation;
 using Capsul.Postgres;
 using Capsul.Tests.Support;
-using Capsul.Tests.World;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
@@ -64,7 +63,7 @@ public sealed class GoldenTests
     [Fact]
     public async Task The_list_of_routes_is_true()
     {
-        await using var world = await SimulatedWorld.StartAsync(Cancel);
+        await using var world = await LinkHub.StartAsync(("CAPSUL_ENVIRONMENT", "development"));
         var routes = from endpoint in world.Hub.Services.GetServices<EndpointDataSource>().SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
                      let methods = endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods is { Count: > 0 } named ? string.Join(' ', named) : "GET POST"
                      let policy = endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy ?? "none"

@@ -30,7 +30,7 @@ public sealed class SeatTests
         var wanted = (await owner.NextAsync(HubMessage.BodyOneofCase.Wanted)).Wanted;
         wanted.Vms.ShouldHaveSingleItem().Id.ShouldBe(id);
 
-        var lie = new VmReport { Id = id, Power = Power.On, Phase = Phase.Ready, Generation = wanted.Generation, SshHost = "127.0.0.1", SshPort = 666 };
+        var lie = new VmReport { Id = id, Power = Power.On, Phase = Phase.Ready, Epoch = wanted.Epoch, Generation = wanted.Generation, SshHost = "127.0.0.1", SshPort = 666 };
         await other.SayAsync(new SpokeMessage { Vm = lie });
         await other.SayAsync(new SpokeMessage { Inventory = new Inventory { Vms = { lie } } });
         await other.BeatAsync("all said");
@@ -50,7 +50,7 @@ public sealed class SeatTests
         using (var line = await HandLine.DialAsync(identity.At($"127.0.0.1:{standby.LinkPort}")))
         {
             (await line.RefusalAsync()).ShouldSatisfyAllConditions(
-                s => s.StatusCode.ShouldBe(StatusCode.Unavailable), s => s.Detail.ShouldBe("This Hub is on standby."));
+                s => s.StatusCode.ShouldBe(StatusCode.Unavailable), s => s.Detail.ShouldBe("This is a standby Hub; another one is active."));
         }
         await link.StopAsync();
         await Until.TrueAsync("the other acts", Limit, () => Task.FromResult(standby.Seat.Epoch == 2));
@@ -85,6 +85,8 @@ public sealed class SeatTests
         await MakeSimulatedImageAsync(Path.Combine(spokes["CAPSUL_DATA"], "images"));
         await using var spoke = CapsulProgram.Start(spokes, "up", "--spoke");
         await spoke.AwaitSaidAsync("(epoch 1)", Limit);
+        await Until.TrueAsync("the operator could offer the image", Limit, async () =>
+            (await CapsulProgram.RunAsync(environments[1], Cancel, "image", "offer", "tiny")).ExitCode == 0);
         second.Said.ShouldNotContain("acting Hub");
 
         await first.KillAsync();

@@ -3,6 +3,7 @@ using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Storage;
 using Capsul.Tests.Support;
+using Microsoft.AspNetCore.DataProtection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -11,6 +12,7 @@ namespace Capsul.Tests.Reconcilers;
 public sealed class MailSenderTests : IAsyncLifetime
 {
     readonly FakeTimeProvider time = new(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
+    readonly MailSeal seal = new(new EphemeralDataProtectionProvider());
     TestDatabase database = null!;
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -40,6 +42,42 @@ public sealed class MailSenderTests : IAsyncLifetime
         var row = await RowAsync();
         row.Sent.ShouldBe(time.GetUtcNow().UtcDateTime);
         row.Body.ShouldBe("");
+    }
+
+    [Fact]
+    public async Task A_secret_is_sealed_in_the_outbox_and_in_its_place_in_the_mail()
+    {
+        await using var sink = new SmtpSink();
+        await EnqueueAsync(new Mail("ada@example.org", "s", $"https://capsul.example.org/sign-in/{Mail.SecretMark}") { Secret = seal.Seal("t0ken") });
+        (await database.Db.FindAsync<string>("SELECT mails::text FROM mails", null, Cancel))!.ShouldNotContain("t0ken");
+        (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
+        sink.Received.Single().Text.ShouldContain("https://capsul.example.org/sign-in/t0ken");
+        (await RowAsync()).Secret.ShouldBe("");
+    }
+
+    [Fact]
+    public async Task A_mail_that_is_of_no_use_any_more_is_not_sent_and_its_secret_goes_even_without_a_server()
+    {
+        await using var sink = new SmtpSink();
+        var expires = time.GetUtcNow().UtcDateTime.AddMinutes(20);
+        await EnqueueAsync(new Mail("ada@example.org", "s", Mail.SecretMark) { Secret = seal.Seal("t0ken"), Expires = expires });
+        time.Advance(TimeSpan.FromMinutes(20));
+        (await Sender(sink.Port, ("CAPSUL_SMTP_HOST", null)).SendDueAsync(0, Cancel)).ShouldBe(0);
+        var row = await RowAsync();
+        (row.Secret, row.GivenUp).ShouldBe(("", expires));
+        (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(0);
+        sink.Received.ShouldBeEmpty();
+    }
+
+    [Fact]
+    public async Task A_secret_of_another_key_is_given_up_with_the_reason()
+    {
+        await using var sink = new SmtpSink();
+        var other = new MailSeal(new EphemeralDataProtectionProvider());
+        await EnqueueAsync(new Mail("ada@example.org", "s", Mail.SecretMark) { Secret = other.Seal("t0ken") });
+        (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(0);
+        sink.Received.ShouldBeEmpty();
+        (await RowAsync()).Problem!.ShouldContain("another secret key");
     }
 
     [Fact]
@@ -139,7 +177,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     public async Task Without_a_server_mails_stay_in_the_outbox()
     {
         await EnqueueAsync("ada@example.org", "text");
-        var sender = new MailSender(database.Db, Settings(0).With(("CAPSUL_SMTP_HOST", null)), Listener(), time, NullLogger<MailSender>.Instance);
+        var sender = new MailSender(database.Db, seal, Settings(0).With(("CAPSUL_SMTP_HOST", null)), Listener(), time, NullLogger<MailSender>.Instance);
         (await sender.SendDueAsync(0, Cancel)).ShouldBe(0);
         (await RowAsync()).Body.ShouldBe("text");
     }
@@ -151,7 +189,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var listener = Listener();
         var listening = listener.RunAsync(stop.Token);
-        var running = new MailSender(database.Db, Settings(sink.Port), listener, time, NullLogger<MailSender>.Instance).RunAsync(0, stop.Token);
+        var running = new MailSender(database.Db, seal, Settings(sink.Port), listener, time, NullLogger<MailSender>.Instance).RunAsync(0, stop.Token);
         await EnqueueAsync("first@example.org", "text");
         await UntilAsync(() => sink.Received.Count == 1);
         await EnqueueAsync("second@example.org", "text");
@@ -162,7 +200,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     MailSender Sender(int port, params (string Name, string? Value)[] changes) =>
-        new(database.Db, Settings(port).With(changes), Listener(), time, NullLogger<MailSender>.Instance);
+        new(database.Db, seal, Settings(port).With(changes), Listener(), time, NullLogger<MailSender>.Instance);
 
     Listener Listener() => new(database.Db, TimeProvider.System, NullLogger<Listener>.Instance);
 
@@ -176,9 +214,11 @@ public sealed class MailSenderTests : IAsyncLifetime
         ["CAPSUL_SMTP_TLS"] = "none",
     });
 
-    Task<int> EnqueueAsync(string recipient, string body) => database.Db.InTransactionAsync(async transaction =>
+    Task<int> EnqueueAsync(string recipient, string body) => EnqueueAsync(new Mail(recipient, "Héllo", body));
+
+    Task<int> EnqueueAsync(Mail mail) => database.Db.InTransactionAsync(async transaction =>
     {
-        await new Outbox(time).EnqueueAsync(transaction, new Mail(recipient, "Héllo", body), Cancel);
+        await new Outbox(time).EnqueueAsync(transaction, mail, Cancel);
         return 0;
     }, Cancel);
 

@@ -29,16 +29,16 @@ public sealed class LinkHub : IAsyncDisposable
     public string ConnectionString => database.ConnectionString;
 
     /// <summary>Starts; returns when it holds the seat.</summary>
-    public static async Task<LinkHub> StartAsync()
+    public static async Task<LinkHub> StartAsync(params (string Name, string? Value)[] changes)
     {
         var link = new LinkHub(await TestDatabase.CreateAsync());
-        link.Hub = await link.StartAnotherAsync();
+        link.Hub = await link.StartAnotherAsync(changes);
         await Until.TrueAsync("the Hub acts", TimeSpan.FromSeconds(20), () => Task.FromResult(link.Hub.Seat.Held));
         return link;
     }
 
     /// <summary>One more Hub on the same database.</summary>
-    public Task<HubProgram> StartAnotherAsync() => HubProgram.StartAsync(Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+    public Task<HubProgram> StartAnotherAsync(params (string Name, string? Value)[] changes) => HubProgram.StartAsync(Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
     {
         ["CAPSUL_DATA"] = TestFolder.Make("link"),
         ["CAPSUL_DATABASE"] = database.ConnectionString,
@@ -46,13 +46,17 @@ public sealed class LinkHub : IAsyncDisposable
         ["CAPSUL_LINK_PORT"] = "0",
         // Hubs on one database share a key.
         ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
-    }), Time, logs => logs.ClearProviders(), Cancel);
+    }).With(changes), Time, logs => logs.ClearProviders(), Cancel);
 
     public async Task<JoinToken> InviteAsync(string host) => (await Hub.InviteAsync("test", host, Cancel)).OrThrow();
 
-    /// <summary>A machine that has joined under a name.</summary>
-    public async Task<Identity> JoinAsync(string host, string? folder = null) =>
-        await Identity.JoinAsync(folder ?? TestFolder.Make(host), await InviteAsync(host), Cancel);
+    /// <summary>A machine that has joined under a name. What it has of images is offered, as on the Hub's own machine.</summary>
+    public async Task<Identity> JoinAsync(string host, string? folder = null)
+    {
+        var identity = await Identity.JoinAsync(folder ?? TestFolder.Make(host), await InviteAsync(host), Cancel);
+        await Hub.MarkLocalAsync(host, Cancel);
+        return identity;
+    }
 
     public Task<bool> IsOnlineAsync(string host) => Db.FindAsync<bool>("SELECT online FROM hosts WHERE id = @host", new { host }, Cancel);
 
@@ -90,7 +94,8 @@ public sealed class HandLine : IDisposable
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>Dials and says hello; what the Hub answers is still to be read.</summary>
-    public static async Task<HandLine> DialAsync(Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0")
+    public static async Task<HandLine> DialAsync(Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0",
+        Action<HostFacts>? change = null)
     {
         var line = new HandLine(identity.Open());
         var facts = new HostFacts
@@ -103,6 +108,7 @@ public sealed class HandLine : IDisposable
             Network = new NetworkFacts { Cidr = $"{network}.0/28", Gateway = $"{network}.1", First = $"{network}.2", Last = $"{network}.14" },
             Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256, LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
         };
+        change?.Invoke(facts);
         await line.SayAsync(new SpokeMessage { Hello = new Hello { Protocol = (uint)protocol, Version = "0.0.0", Facts = facts } });
         return line;
     }

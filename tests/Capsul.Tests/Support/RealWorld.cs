@@ -140,7 +140,19 @@ public sealed class RealWorld : IAsyncDisposable
         await AwaitImageAsync(TinyImage.Id);
     }
 
-    public Task AwaitImageAsync(string image) => Until.TrueAsync($"the form offers {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
+    /// <summary>A host's image is offered when an operator says so.</summary>
+    public async Task AwaitImageAsync(string image)
+    {
+        await Until.TrueAsync($"a host has {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
+            Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
+            : await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM host_images WHERE image = @image)", new { image }, Cancel));
+        var host = await Db.FindAsync<string>("SELECT min(host) FROM host_images WHERE image = @image", new { image }, Cancel);
+        var offered = await CapsulProgram.RunAsync(HubEnvironment, Cancel, "image", "offer", image, "--host", host!);
+        offered.ExitCode.ShouldBe(0, offered.Error);
+        await AwaitOfferAsync(image);
+    }
+
+    Task AwaitOfferAsync(string image) => Until.TrueAsync($"the form offers {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
         Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
         : (await Door.PageAsync("/vms/new", Cancel)).Contains($"value=\"{image}\"", StringComparison.Ordinal)
             && await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM hosts WHERE online)", null, Cancel));
@@ -223,7 +235,7 @@ public sealed class RealWorld : IAsyncDisposable
         await sandbox.Inside("kill", signal, pid).RunAsync(Cancel);
     }
 
-    Task<Sandbox> OpenSandboxAsync() => Sandbox.OpenAsync(SpokeSettings, _ => Task.FromResult(false), TimeProvider.System, NullLogger.Instance, Cancel);
+    Task<Sandbox> OpenSandboxAsync() => Sandbox.OpenAsync(SpokeSettings, kvm: false, TimeProvider.System, NullLogger.Instance, Cancel);
 
     public async ValueTask DisposeAsync()
     {

@@ -36,7 +36,7 @@ public static class Sample
         await AddVmAsync(hub, "capsul-running000", "engine", "running", "on", 6, "", cancel);
         await AddVmAsync(hub, "capsul-stopped000", "attic", "stopped", "off", 6, "", cancel);
         await AddVmAsync(hub, "capsul-creating00", "newcomer", "creating", "on", 4, "", cancel);
-        await AddVmAsync(hub, "capsul-failed0000", "unlucky", "failed", "gone", 4, "SSH did not answer in time. Nothing is charged; the end of its console is below.", cancel);
+        await AddVmAsync(hub, "capsul-failed0000", "unlucky", "failed", "gone", 4, "SSH did not answer in time. You were not charged; the last console output is below.", cancel);
         await AddVmAsync(hub, "capsul-silent0000", "faraway", "running", "unknown", 6, "", cancel);
         await hub.Db.ExecuteAsync(
             """
@@ -50,7 +50,7 @@ public static class Sample
                    ('create_vm', 'capsul-failed0000', @email, 'boot', 'failed', @now, @now - interval '9 minutes', @now, @now, 'SSH did not answer in time.');
             INSERT INTO operation_events (operation, at, step, message)
             SELECT o.id, @now - interval '40 seconds' + make_interval(secs => 6 * e.n), 'phase', e.message
-            FROM operations o, (VALUES (0, 'Accepted; it will live on host host-1'), (1, 'The disk is made'), (2, 'The machine is set up'), (3, 'It was started'), (4, 'It boots')) AS e (n, message);
+            FROM operations o, (VALUES (0, 'Scheduled on host host-1'), (1, 'Disk created'), (2, 'VM configured'), (3, 'Started'), (4, 'Booting')) AS e (n, message);
             """, new { now = hub.Now, email = Email }, cancel);
     }
 

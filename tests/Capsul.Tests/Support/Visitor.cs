@@ -8,7 +8,11 @@ public sealed partial class Visitor : IDisposable
 {
     readonly HttpClient client;
 
-    public Visitor(WebHub hub) => client = new HttpClient(new SocketsHttpHandler { CookieContainer = Cookies, AllowAutoRedirect = true }) { BaseAddress = hub.Address };
+    public Visitor(WebHub hub, string? from = null)
+    {
+        client = new HttpClient(new SocketsHttpHandler { CookieContainer = Cookies, AllowAutoRedirect = true }) { BaseAddress = hub.Address };
+        if (from is not null) client.DefaultRequestHeaders.Add("X-Forwarded-For", from);
+    }
 
     public CookieContainer Cookies { get; } = new();
 

@@ -1,13 +1,14 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
@@ -20,6 +21,9 @@ namespace Capsul.Tests.Support;
 /// <summary>The pages as they are served, on a free port, over a database of their own; without Spoke and without reconcilers.</summary>
 public sealed class WebHub : IAsyncDisposable
 {
+    /// <summary>A Hub that can send no mails.</summary>
+    public static readonly (string Name, string? Value) NoMail = ("CAPSUL_SMTP_HOST", null);
+
     readonly TestDatabase rows;
     readonly WebApplication host;
     readonly CancellationTokenSource stop = new();
@@ -48,6 +52,9 @@ public sealed class WebHub : IAsyncDisposable
             ["CAPSUL_DATA"] = Path.GetTempPath(),
             ["CAPSUL_PORT"] = "0",
         }).With(changes);
+        // Mails stay in the outbox: nothing here sends them.
+        if (!settings.Development && settings.SmtpHost is null && !changes.Contains(NoMail))
+            settings = settings.With(("CAPSUL_SMTP_HOST", "mail.example.org"));
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
         var builder = WebApplication.CreateSlimBuilder();
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
@@ -66,8 +73,8 @@ public sealed class WebHub : IAsyncDisposable
         return hub;
     }
 
-    /// <summary>A browser with its own cookies.</summary>
-    public Visitor Visit() => new(this);
+    /// <summary>A browser with its own cookies, from an address as a proxy on this machine would tell it.</summary>
+    public Visitor Visit(string? from = null) => new(this, from);
 
     /// <summary>A browser that is signed in to an account, which is made if there is none.</summary>
     public async Task<Visitor> SignInAsync(string email, CancellationToken cancel)
@@ -83,8 +90,10 @@ public sealed class WebHub : IAsyncDisposable
     /// <summary>The path of the newest sign-in link mailed to an address.</summary>
     public async Task<string> NewestLinkAsync(string email, CancellationToken cancel)
     {
-        var body = await Db.FindAsync<string>("SELECT body FROM mails WHERE recipient = @email ORDER BY id DESC LIMIT 1", new { email }, cancel);
-        var start = body!.IndexOf("/sign-in/", StringComparison.Ordinal);
+        var mails = await Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, cancel);
+        var mail = mails.First(m => m.Recipient == email);
+        var body = Services.GetRequiredService<MailSeal>().Open(mail.Body, mail.Secret)!;
+        var start = body.IndexOf("/sign-in/", StringComparison.Ordinal);
         return body[start..].Split('\n', 2)[0].Trim();
     }
 

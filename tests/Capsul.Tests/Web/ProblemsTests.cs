@@ -30,7 +30,7 @@ public sealed class ProblemsTests
         await hub.Db.ExecuteAsync("ALTER TABLE ssh_keys RENAME COLUMN fingerprint TO gone", null, Cancel);
         var answer = await visitor.GetAsync("/keys", Cancel).ReadAsync(Cancel);
         answer.Status.ShouldBe(500);
-        answer.Page.ShouldContain("Something broke");
+        answer.Page.ShouldContain("Something went wrong");
         answer.Page.ShouldNotContain("fingerprint");
     }
 
@@ -58,7 +58,7 @@ public sealed class ProblemsTests
             if (answer.StatusCode == HttpStatusCode.TooManyRequests)
                 page = Visitor.Plain(await answer.Content.ReadAsStringAsync(Cancel));
         }
-        page.ShouldContain("too often in too short a time");
+        page.ShouldContain("too many requests in a short time");
         statuses.Count.ShouldBeGreaterThan(Limits.Burst);
     }
 
@@ -68,7 +68,7 @@ public sealed class ProblemsTests
         foreach (var kind in Enum.GetValues<ProblemKind>())
         {
             var (title, sentence) = Problems.Explain(new Problem(kind, "x").HttpStatus);
-            title.ShouldNotBe("Something broke", kind.ToString());
+            title.ShouldNotBe("Something went wrong", kind.ToString());
             sentence.ShouldNotBeEmpty();
         }
     }

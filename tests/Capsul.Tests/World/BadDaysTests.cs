@@ -118,7 +118,7 @@ public sealed class BadDaysTests
             await world.AwaitColumnAsync(id, "observed", "unknown", RealWorld.EndLimit);
             (await world.IsChargedAsync(id)).ShouldBeFalse();
             (await world.Db.FindAsync<bool>("SELECT online FROM hosts", null, Cancel)).ShouldBeFalse();
-            (await world.Door.PageAsync($"/vms/{id}", Cancel)).ShouldContain("Nothing is charged until we hear of it again.");
+            (await world.Door.PageAsync($"/vms/{id}", Cancel)).ShouldContain("You are not charged until we hear from it again.");
             await world.Person.LoginAsync(ssh, "true", Cancel);
         }
         finally
@@ -152,7 +152,7 @@ public sealed class BadDaysTests
         await using var world = await RealWorld.StartAsync(changes: [("CAPSUL_IMAGES", images), ("CAPSUL_CREATE_DEADLINE_SECONDS", "25")]);
         await world.AwaitImageAsync("mute");
         var id = await world.Person.CreateAsync("f1-xs", "mute", "unlucky", Cancel);
-        await ShouldFailAsync(world, id, "SSH did not answer in time. Nothing is charged");
+        await ShouldFailAsync(world, id, "SSH did not answer in time. You were not charged");
         (await world.Door.PageAsync($"/vms/{id}", Cancel)).ShouldContain("I only sleep");
     }
 

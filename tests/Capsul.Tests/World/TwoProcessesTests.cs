@@ -20,11 +20,23 @@ public sealed class TwoProcessesTests
         var qemu = RealWorld.Qemus(id).ShouldHaveSingleItem();
         await world.Person.LoginAsync(ssh, "echo kept > note", Cancel);
 
+        // Somebody is at work in there, and must not notice.
+        var ticks = 0;
+        using var leave = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        var working = (world.Person.SshCommandFor(ssh, "while true; do echo tick; sleep 0.2; done") with
+        { OnLine = _ => Interlocked.Increment(ref ticks), Timeout = TimeSpan.FromMinutes(5) }).TryRunAsync(leave.Token);
+        await Until.TrueAsync("a session is open", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > 0));
+
         await world.Spoke!.SignalAsync("TERM");
         (await world.Spoke.EndAsync()).ShouldBe(0, world.Spoke.Said);
         RealWorld.Qemus(id).ShouldBe([qemu]);
         world.StartSpoke();
         await world.AwaitColumnAsync(id, "phase", "6", RealWorld.StartLimit);
+        var before = Volatile.Read(ref ticks);
+        await Until.TrueAsync("the session goes on", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > before + 5));
+        working.IsCompleted.ShouldBeFalse();
+        await leave.CancelAsync();
+        await Should.ThrowAsync<OperationCanceledException>(working);
         await ShouldLetInAsync(world, ssh);
 
         await world.Hub!.SignalAsync("TERM");

@@ -9,6 +9,11 @@ public static class AccountSql
         ON CONFLICT (email) DO NOTHING
         """;
 
+    public const string HasVms = """
+        -- AccountSql.HasVms
+        SELECT EXISTS (SELECT FROM vms WHERE email = @email)
+        """;
+
     public const string CreateSession = """
         -- AccountSql.CreateSession
         INSERT INTO sessions (id_hash, email, created, expires) VALUES (@hash, @email, @now, @expires)

@@ -2,7 +2,7 @@ using Capsul.Foundation;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>An e-mail address as Capsul keeps it: trimmed, lower case, ASCII, fit for the head of a mail.</summary>
+/// <summary>An email address as Capsul keeps it: trimmed, lower case, ASCII, fit for the head of a mail.</summary>
 public static class EmailAddress
 {
     /// <summary>Most characters of an address (RFC 5321, by way of its path limit).</summary>
@@ -14,17 +14,17 @@ public static class EmailAddress
     {
         var email = (text ?? "").Trim().ToLowerInvariant();
         if (email.Length == 0)
-            return new Problem(ProblemKind.Invalid, "Enter your e-mail address.");
+            return new Problem(ProblemKind.Invalid, "Enter your email address.");
         if (email.Length > MaxChars)
-            return new Problem(ProblemKind.Invalid, "That is longer than an e-mail address can be.");
+            return new Problem(ProblemKind.Invalid, "That is longer than an email address can be.");
         if (!email.All(char.IsAscii))
-            return new Problem(ProblemKind.Invalid, "Only plain letters, digits and signs work in the address; write an international domain in its xn-- form.");
+            return new Problem(ProblemKind.Invalid, "Use plain letters, digits and signs; write an international domain in its xn-- form.");
         var at = email.LastIndexOf('@');
         if (at < 1 || at == email.Length - 1)
-            return new Problem(ProblemKind.Invalid, "An e-mail address looks like name@example.org.");
+            return new Problem(ProblemKind.Invalid, "An email address looks like name@example.org.");
         return IsLocal(email[..at]) && IsDomain(email[(at + 1)..])
             ? email
-            : new Problem(ProblemKind.Invalid, "An e-mail address looks like name@example.org; this one has something else in it.");
+            : new Problem(ProblemKind.Invalid, "An email address looks like name@example.org; this one has something else in it.");
     }
 
     static bool IsLocal(string local) =>

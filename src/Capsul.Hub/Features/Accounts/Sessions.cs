@@ -43,6 +43,11 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
         return session.Email;
     }
 
+    /// <summary>Whether the request's session still holds, for what goes on longer than a request.</summary>
+    public async Task<bool> IsLiveAsync(HttpContext context, CancellationToken cancel) =>
+        context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id
+        && await db.FindAsync<AccountSql.Session>(AccountSql.FindSession, new { hash = Secret.Hash(id), now = Now }, cancel) is not null;
+
     /// <summary>Ends the request's session, everywhere and at once.</summary>
     public async Task EndAsync(HttpContext context, CancellationToken cancel)
     {

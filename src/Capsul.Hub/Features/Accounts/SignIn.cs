@@ -11,7 +11,10 @@ public static class SignIn
     /// <summary>The span over which requests are counted.</summary>
     public static readonly TimeSpan Window = TimeSpan.FromHours(1);
 
-    public const int MaxLiveForAddress = 3, MaxRecentForAddress = 10, MaxRecentForIp = 20;
+    public const int MaxLiveForAddress = 3, MaxRecentForAddress = 10, MaxRecentForIp = 20, MaxRecentForSite = 60;
+
+    /// <summary>For everybody together: what a flood may make of our mail server's good name.</summary>
+    public const int MaxRecent = 2000;
 
     /// <summary>What the rows say about an address and an IP: links that could still be used, and links asked for within <see cref="Window"/>.</summary>
     public sealed record Facts(DateTime Now, SignInSql.Counted Links);
@@ -22,11 +25,16 @@ public static class SignIn
     public static Outcome<Plan> Decide(Facts facts, string email) => facts switch
     {
         { Links.LiveForAddress: >= MaxLiveForAddress } => new Problem(ProblemKind.RateLimited,
-            $"There are already {MaxLiveForAddress} mails with a link that still works. Use one of those; a link works for {Lifetime.TotalMinutes:0} minutes."),
+            $"We have already sent {MaxLiveForAddress} links to this address that still work. Use one of those; a link works for "
+            + $"{Lifetime.TotalMinutes:0} minutes."),
         { Links.RecentForAddress: >= MaxRecentForAddress } => new Problem(ProblemKind.RateLimited,
             "Too many links were sent to this address within an hour. Wait a while and try again."),
         { Links.RecentForIp: >= MaxRecentForIp } => new Problem(ProblemKind.RateLimited,
-            "Too many links were asked for from your network within an hour. Wait a while and try again."),
+            "Too many links were requested from your network within an hour. Wait a while and try again."),
+        { Links.RecentForSite: >= MaxRecentForSite } => new Problem(ProblemKind.RateLimited,
+            "Too many links were requested from your provider's network within an hour. Wait a while and try again."),
+        { Links.Recent: >= MaxRecent } => new Problem(ProblemKind.RateLimited,
+            "Too many people are asking for links at the moment. Wait a while and try again."),
         _ => new Plan(email, facts.Now + Lifetime),
     };
 }

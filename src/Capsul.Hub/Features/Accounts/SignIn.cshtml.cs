@@ -4,49 +4,60 @@ using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
-using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Accounts;
 
+/// <summary>Asks for a mailed link. It remembers the page that somebody was sent here from.</summary>
 [Authorize(Policies.Public)]
-public sealed class SignInPage(Db db, Outbox outbox, Site site, AskedLinks asked, TimeProvider time) : PageModel
+public sealed class SignInPage(
+    Db db, Outbox outbox, MailSeal seal, Site site, AskedLinks asked, Settings settings, TimeProvider time) : PageModel
 {
     [BindProperty]
     public string? Email { get; set; }
 
-    public string? EmailProblem { get; private set; }
+    [BindProperty(SupportsGet = true)]
+    public string? ReturnUrl { get; set; }
 
-    public IActionResult OnGet() => Actor.Find(HttpContext) is null ? Page() : Redirect("/console");
+    public bool CanMail => Site.HasMail(settings);
+
+    /// <summary>Only a page of ours, so that a link to the sign-in leads nobody astray.</summary>
+    string ReturnPath => ReturnUrl is { Length: <= 200 } url && Url.IsLocalUrl(url) && url[0] == '/' ? url : "";
+
+    public IActionResult OnGet() =>
+        Actor.Find(HttpContext) is null ? Page() : LocalRedirect(ReturnPath.Length > 0 ? ReturnPath : "/console");
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
+        if (!CanMail)
+            return this.Refuse(new Problem(ProblemKind.Unavailable, "This site cannot send email yet, so nothing was sent."));
         if (EmailAddress.Parse(Email).Refused(out var problem, out var email))
-        {
-            EmailProblem = problem.Message;
-            Response.StatusCode = problem.HttpStatus;
-            return Page();
-        }
+            return this.Refuse(problem, nameof(Email));
         var token = Secret.Make();
-        var outcome = await AskAsync(email, token, cancel);
-        if (outcome.Problem is not null)
-            return Problems.Page(outcome.Problem);
+        if ((await AskAsync(email, token, cancel)).Problem is { } refusal)
+            return this.Refuse(refusal);
         asked.Remember(HttpContext, token);
-        return Redirect("/sign-in/sent");
+        TempData[SignInSentPage.SentTo] = email;
+        return RedirectToPage("/Accounts/SignInSent");
     }
 
-    Task<Outcome<SignIn.Plan>> AskAsync(string email, string token, CancellationToken cancel) => db.DecideAsync<SignIn.Plan>(async transaction =>
-    {
-        var ip = Limits.Neighbourhood(HttpContext.Connection.RemoteIpAddress);
-        var now = time.GetUtcNow().UtcDateTime;
-        await transaction.ExecuteAsync(SignInSql.Lock, new { words = new[] { email, ip.ToString() } }, cancel);
-        var links = await transaction.FindAsync<SignInSql.Counted>(SignInSql.Counts, new { email, ip, now, since = now - Accounts.SignIn.Window }, cancel);
-        if (Accounts.SignIn.Decide(new Accounts.SignIn.Facts(now, links!), email).Refused(out var problem, out var plan))
-            return problem;
-        await transaction.ExecuteAsync(SignInSql.Create, new { hash = Secret.Hash(token), email, ip, now, expires = plan.Expires }, cancel);
-        await transaction.ExecuteAsync(SignInSql.Sweep, new { before = now - TimeSpan.FromDays(7) }, cancel);
-        await outbox.EnqueueAsync(transaction, SignInMail.Write(plan.Email, site.Link("/sign-in/" + token)), cancel);
-        return plan;
-    }, cancel);
+    Task<Outcome<SignIn.Plan>> AskAsync(string email, string token, CancellationToken cancel) =>
+        db.DecideAsync<SignIn.Plan>(async transaction =>
+        {
+            var ip = Limits.Neighbourhood(HttpContext.Connection.RemoteIpAddress);
+            var now = time.GetUtcNow().UtcDateTime;
+            var words = new[] { email, ip.ToString(), Limits.Site(ip).ToString() }.Distinct(StringComparer.Ordinal).ToArray();
+            await transaction.ExecuteAsync(SignInSql.Lock, new { words }, cancel);
+            var since = now - Accounts.SignIn.Window;
+            var links = await transaction.FindAsync<SignInSql.Counted>(SignInSql.Counts, new { email, ip, now, since }, cancel);
+            if (Accounts.SignIn.Decide(new Accounts.SignIn.Facts(now, links!), email).Refused(out var problem, out var plan))
+                return problem;
+            await transaction.ExecuteAsync(SignInSql.Create,
+                new { hash = Secret.Hash(token), email, ip, now, expires = plan.Expires, returnPath = ReturnPath }, cancel);
+            await transaction.ExecuteAsync(SignInSql.Sweep, new { before = now - TimeSpan.FromDays(7) }, cancel);
+            var mail = SignInMail.Write(plan.Email, site.Link("/sign-in/"), seal.Seal(token), plan.Expires);
+            await outbox.EnqueueAsync(transaction, mail, cancel);
+            return plan;
+        }, cancel);
 }

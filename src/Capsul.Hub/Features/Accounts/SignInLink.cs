@@ -5,17 +5,19 @@ namespace Capsul.Hub.Features.Accounts;
 /// <summary>Following a mailed link.</summary>
 public static class SignInLink
 {
-    /// <summary>Whose session to make.</summary>
-    public sealed record Plan(string Email);
+    /// <summary>Whose session to make, and where to go then.</summary>
+    public sealed record Plan(string Email, string ReturnPath);
 
     /// <summary>Whether the link still lets its bearer in.</summary>
     public static Outcome<Plan> Decide(SignInSql.Token? token, DateTime now) => token switch
     {
-        null => new Problem(ProblemKind.NotFound, "This link is not one of ours, or it is long past. Check that the whole address was copied, or ask for a new link."),
-        { Used: not null } => new Problem(ProblemKind.Conflict, "This link has already been used. Each link signs in once; ask for a new one."),
+        null => new Problem(ProblemKind.NotFound,
+            "This link is invalid or has expired. Check that you copied the whole address, or request a new link."),
+        { Used: not null } => new Problem(ProblemKind.Conflict,
+            "This link has already been used. Each link signs you in once; request a new one."),
         _ when token.Expires <= now => new Problem(ProblemKind.Conflict,
-            $"This link is too old. A link works for {SignIn.Lifetime.TotalMinutes:0} minutes; ask for a new one."),
-        _ => new Plan(token.Email),
+            $"This link has expired. A link works for {SignIn.Lifetime.TotalMinutes:0} minutes; request a new one."),
+        _ => new Plan(token.Email, token.ReturnPath),
     };
 
     /// <summary>

@@ -30,16 +30,19 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
-        if ((await UseAsync(cancel)).Refused(out var problem, out var session))
+        if ((await UseAsync(cancel)).Refused(out var problem, out var signedIn))
             return Refuse(problem);
         // Whoever was signed in here before is so no longer.
         await sessions.EndAsync(HttpContext, cancel);
-        sessions.SetCookie(HttpContext, session);
+        sessions.SetCookie(HttpContext, signedIn.Session);
         asked.Forget(HttpContext);
-        return Redirect("/console");
+        return LocalRedirect(signedIn.To);
     }
 
-    Task<Outcome<string>> UseAsync(CancellationToken cancel) => db.DecideAsync<string>(async transaction =>
+    /// <param name="To">The page that asked for the sign-in; for somebody who has no capsul yet, the one that creates the first.</param>
+    sealed record SignedIn(string Session, string To);
+
+    Task<Outcome<SignedIn>> UseAsync(CancellationToken cancel) => db.DecideAsync<SignedIn>(async transaction =>
     {
         var now = time.GetUtcNow().UtcDateTime;
         var hash = Secret.Hash(Token);
@@ -49,7 +52,9 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         await transaction.ExecuteAsync(SignInSql.Use, new { hash, now }, cancel);
         await transaction.ExecuteAsync(AccountSql.Create, new { email = plan.Email, now }, cancel);
         await transaction.ExecuteAsync(AccountSql.SweepSessions, new { now }, cancel);
-        return await sessions.CreateAsync(transaction, plan.Email, cancel);
+        var session = await sessions.CreateAsync(transaction, plan.Email, cancel);
+        var isNew = plan.ReturnPath.Length == 0 && !await transaction.FindAsync<bool>(AccountSql.HasVms, new { email = plan.Email }, cancel);
+        return new SignedIn(session, plan.ReturnPath.Length > 0 ? plan.ReturnPath : isNew ? "/vms/new" : "/console");
     }, cancel);
 
     PageResult Refuse(Problem problem)

@@ -5,14 +5,21 @@ namespace Capsul.Hub.Features.Accounts;
 /// <summary>The mail with the link.</summary>
 public static class SignInMail
 {
-    public static Mail Write(string email, Uri link) => new(email, "Sign in to Capsul",
+    /// <param name="links">Where sign-in links begin; the token follows.</param>
+    /// <param name="token">Sealed.</param>
+    public static Mail Write(string email, Uri links, string token, DateTime expires) => new(email, "Sign in to Capsul",
         $"""
         Hello,
 
-        with this link you sign in to Capsul at {link.Authority}:
+        Use this link to sign in to Capsul:
 
-        {link}
+        {links}{Mail.SecretMark}
 
-        It works once, for {SignIn.Lifetime.TotalMinutes:0} minutes. If you did not ask for it, do nothing: nobody can sign in without it.
-        """);
+        It works once, within {SignIn.Lifetime.TotalMinutes:0} minutes. If you did not ask for it, ignore this email: nobody can
+        sign in without the link.
+        """)
+    {
+        Secret = token,
+        Expires = expires,
+    };
 }

@@ -1,5 +1,3 @@
-using System.Net;
-
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>Statements over <c>sign_in_tokens</c>.</summary>
@@ -12,31 +10,37 @@ public static class SignInSql
         FROM (SELECT word FROM unnest(CAST(@words AS text[])) AS given (word) ORDER BY word) AS ordered
         """;
 
-    public sealed record Counted(long LiveForAddress, long RecentForAddress, long RecentForIp);
+    /// <param name="RecentForSite">For the /48 around an IPv6 address, which one customer of a provider may have.</param>
+    /// <param name="Recent">For all addresses together.</param>
+    public sealed record Counted(long LiveForAddress, long RecentForAddress, long RecentForIp, long RecentForSite, long Recent);
 
     public const string Counts = """
         -- SignInSql.Counts
         SELECT (SELECT count(*) FROM sign_in_tokens WHERE email = @email AND used IS NULL AND expires > @now) AS live_for_address,
                (SELECT count(*) FROM sign_in_tokens WHERE email = @email AND created > @since) AS recent_for_address,
-               (SELECT count(*) FROM sign_in_tokens WHERE ip = @ip AND created > @since) AS recent_for_ip
+               (SELECT count(*) FROM sign_in_tokens WHERE ip = @ip AND created > @since) AS recent_for_ip,
+               (SELECT count(*) FROM sign_in_tokens WHERE family(@ip) = 6 AND ip << network(set_masklen(@ip, 48)) AND created > @since)
+                   AS recent_for_site,
+               (SELECT count(*) FROM sign_in_tokens WHERE created > @since) AS recent
         """;
 
     public const string Create = """
         -- SignInSql.Create
-        INSERT INTO sign_in_tokens (token_hash, email, ip, created, expires) VALUES (@hash, @email, @ip, @now, @expires)
+        INSERT INTO sign_in_tokens (token_hash, email, ip, created, expires, return_path)
+        VALUES (@hash, @email, @ip, @now, @expires, @returnPath)
         """;
 
-    public sealed record Token(string Email, IPAddress Ip, DateTime Created, DateTime Expires, DateTime? Used);
+    public sealed record Token(string Email, DateTime Expires, DateTime? Used, string ReturnPath);
 
     public const string Find = """
         -- SignInSql.Find
-        SELECT email, ip, created, expires, used FROM sign_in_tokens WHERE token_hash = @hash
+        SELECT email, expires, used, return_path FROM sign_in_tokens WHERE token_hash = @hash
         """;
 
     /// <summary>The row stays locked until the transaction ends: of two uses at once the second sees the first.</summary>
     public const string FindForUse = """
         -- SignInSql.FindForUse
-        SELECT email, ip, created, expires, used FROM sign_in_tokens WHERE token_hash = @hash FOR UPDATE
+        SELECT email, expires, used, return_path FROM sign_in_tokens WHERE token_hash = @hash FOR UPDATE
         """;
 
     public const string Use = """

@@ -11,6 +11,7 @@ public sealed class SignOutPage(Sessions sessions) : PageModel
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
         await sessions.EndAsync(HttpContext, cancel);
-        return Redirect("/");
+        this.Done("You are signed out.");
+        return RedirectToPage("/Home/Home");
     }
 }

@@ -29,19 +29,28 @@ public static class BillingSql
 
     public sealed record VmCost(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
 
-    /// <summary>What each VM of an account has cost so far, the living ones first.</summary>
+    /// <summary>
+    /// What each VM of an account has cost to date, the newest first, those whose name or id holds @search. A page begins after (older
+    /// than) the VM @after, or with the newest when that is blank.
+    /// </summary>
     public const string CostOfVms = """
         -- BillingSql.CostOfVms
         SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month,
             sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span)) * u.dollars_per_month) / (30.44 * 86400) AS used
         FROM usage_spans u JOIN vms v ON v.id = u.vm
-        WHERE u.email = @email AND lower(u.span) < @now
+        WHERE u.email = @email AND lower(u.span) < @now AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
+            AND (@after = '' OR (v.created, v.id) < (SELECT created, id FROM vms WHERE id = @after AND email = @email))
         GROUP BY v.id
-        ORDER BY v.deleted DESC NULLS FIRST, v.created DESC, v.id
-        LIMIT 200
+        ORDER BY v.created DESC, v.id DESC LIMIT @limit
         """;
 
-    /// <summary>What one VM has cost so far.</summary>
+    public const string CountCosts = """
+        -- BillingSql.CountCosts
+        SELECT count(DISTINCT u.vm) FROM usage_spans u JOIN vms v ON v.id = u.vm
+        WHERE u.email = @email AND lower(u.span) < @now AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
+        """;
+
+    /// <summary>What one VM has cost to date.</summary>
     public const string CostOfVm = """
         -- BillingSql.CostOfVm
         SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0) / (30.44 * 86400)

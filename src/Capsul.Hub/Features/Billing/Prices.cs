@@ -8,6 +8,8 @@ public static class Prices
 
     public static decimal PerDay(decimal dollarsPerMonth) => dollarsPerMonth / DaysPerMonth;
 
+    public static decimal PerHour(decimal dollarsPerMonth) => PerDay(dollarsPerMonth) / 24;
+
     /// <summary>Down to the cent: what somebody has.</summary>
     public static decimal Floor(decimal dollars) => Math.Floor(dollars * 100) / 100;
 

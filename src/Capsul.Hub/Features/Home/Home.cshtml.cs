@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -5,17 +6,17 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Home;
 
-/// <summary>The first page: what this is, what it costs, how it goes.</summary>
+/// <summary>The landing page: what this is, what it costs, how it works.</summary>
 [Authorize(Policies.Public)]
 public sealed class HomePage(Db db) : PageModel
 {
-    public IReadOnlyList<HomeSql.Size> Sizes { get; private set; } = [];
+    public IReadOnlyList<SizeRow> Sizes { get; private set; } = [];
 
     public IReadOnlyList<string> Images { get; private set; } = [];
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<HomeSql.Size>(HomeSql.Sizes, null, cancel);
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
         Images = await db.ListAsync<string>(HomeSql.Images, null, cancel);
     }
 }

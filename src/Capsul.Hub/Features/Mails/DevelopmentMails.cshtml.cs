@@ -10,7 +10,7 @@ namespace Capsul.Hub.Features.Mails;
 
 /// <summary>The newest mails, in place of a mailbox: only while developing, and only without an SMTP server. Elsewhere not found.</summary>
 [Authorize(Policies.Public)]
-public sealed partial class DevelopmentMailsPage(Db db, Settings settings) : PageModel
+public sealed partial class DevelopmentMailsPage(Db db, MailSeal seal, Settings settings) : PageModel
 {
     public IReadOnlyList<MailSql.Shown> Mails { get; private set; } = [];
 
@@ -23,7 +23,7 @@ public sealed partial class DevelopmentMailsPage(Db db, Settings settings) : Pag
     }
 
     /// <summary>The text of a mail in pieces; every second one is a link.</summary>
-    public static string[] Pieces(string body) => Links().Split(body);
+    public string[] Pieces(MailSql.Shown mail) => Links().Split(seal.Open(mail.Body, mail.Secret) ?? mail.Body);
 
     [GeneratedRegex(@"(https?://\S+)", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Links();

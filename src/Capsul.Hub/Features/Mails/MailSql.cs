@@ -5,10 +5,11 @@ public static class MailSql
 {
     public const string Enqueue = """
         -- MailSql.Enqueue
-        INSERT INTO mails (recipient, subject, body, created, run_at) VALUES (@recipient, @subject, @body, @now, @now)
+        INSERT INTO mails (recipient, subject, body, secret, expires, created, run_at)
+        VALUES (@recipient, @subject, @body, @secret, @expires, @now, @now)
         """;
 
-    public sealed record Due(long Id, string Recipient, string Subject, string Body, DateTime Created, int Attempt);
+    public sealed record Due(long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, int Attempt);
 
     /// <summary>Takes one mail: counts the attempt and puts the next one far enough away that nobody else takes it meanwhile.</summary>
     public const string Claim = """
@@ -19,13 +20,20 @@ public static class MailSql
         WHERE id = (
             SELECT id FROM mails WHERE sent IS NULL AND given_up IS NULL AND run_at <= @now
             ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, recipient, subject, body, created, attempt
+        RETURNING id, recipient, subject, body, secret, created, attempt
         """;
 
-    /// <summary>The text goes, because it may hold a link that signs somebody in.</summary>
+    /// <summary>Those that are of no use any more are given up, and their secrets go.</summary>
+    public const string Expire = """
+        -- MailSql.Expire
+        UPDATE mails SET given_up = @now, problem = @problem, secret = ''
+        WHERE sent IS NULL AND given_up IS NULL AND expires <= @now
+        """;
+
+    /// <summary>Text and secret go: what a person was told is theirs.</summary>
     public const string Sent = """
         -- MailSql.Sent
-        UPDATE mails SET sent = @now, problem = NULL, body = ''
+        UPDATE mails SET sent = @now, problem = NULL, body = '', secret = ''
         WHERE id = @id AND attempt = @attempt AND sent IS NULL AND given_up IS NULL
         """;
 
@@ -37,19 +45,21 @@ public static class MailSql
 
     public const string GiveUp = """
         -- MailSql.GiveUp
-        UPDATE mails SET given_up = @now, problem = @problem, body = ''
+        UPDATE mails SET given_up = @now, problem = @problem, body = '', secret = ''
         WHERE id = @id AND attempt = @attempt AND sent IS NULL AND given_up IS NULL
         """;
 
     public const string NextRun = """
         -- MailSql.NextRun
-        SELECT min(run_at) FROM mails WHERE sent IS NULL AND given_up IS NULL
+        SELECT min(least(run_at, expires)) FROM mails WHERE sent IS NULL AND given_up IS NULL
         """;
 
-    public sealed record Shown(long Id, string Recipient, string Subject, string Body, DateTime Created, DateTime? Sent, DateTime? GivenUp, string? Problem);
+    public sealed record Shown(
+        long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, DateTime? Sent, DateTime? GivenUp,
+        string? Problem);
 
     public const string Newest = """
         -- MailSql.Newest
-        SELECT id, recipient, subject, body, created, sent, given_up, problem FROM mails ORDER BY id DESC LIMIT 50
+        SELECT id, recipient, subject, body, secret, created, sent, given_up, problem FROM mails ORDER BY id DESC LIMIT 50
         """;
 }

@@ -11,8 +11,16 @@ public static class PaymentSql
 
     public sealed record Row(int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
 
+    /// <summary>The newest first; a page begins after (older than) the payment @after, or with the newest when that is 0.</summary>
     public const string List = """
         -- PaymentSql.List
-        SELECT id, created, dollars, method, invalidated, note FROM payments WHERE email = @email ORDER BY id DESC LIMIT 200
+        SELECT id, created, dollars, method, invalidated, note FROM payments
+        WHERE email = @email AND (@after = 0 OR id < @after)
+        ORDER BY id DESC LIMIT @limit
+        """;
+
+    public const string Count = """
+        -- PaymentSql.Count
+        SELECT count(*) FROM payments WHERE email = @email
         """;
 }

@@ -12,13 +12,14 @@ public static class RecordCash
     public const decimal Most = 1_000_000;
 
     public static Problem? Decide(decimal dollars) =>
-        dollars <= 0 ? new(ProblemKind.Invalid, "A payment is more than 0 dollars. To take one back, set its column invalidated.")
+        dollars <= 0 ? new(ProblemKind.Invalid, "A payment must be more than 0 dollars. To take one back, set its column invalidated.")
         : dollars > Most ? new(ProblemKind.Invalid, $"A payment is at most {Most} dollars.")
-        : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two places after the point.")
+        : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two decimal places.")
         : null;
 
-    /// <summary>Gives the payment's number. The account is made when there is none.</summary>
-    public static Task<Outcome<int>> RunAsync(Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
+    /// <summary>Gives the payment's id. The account is created when there is none.</summary>
+    public static Task<Outcome<int>> RunAsync(
+        Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<int>(async transaction =>
         {
             if (EmailAddress.Parse(email).Refused(out var problem, out var address) || (problem = Decide(dollars)) is not null) return problem;

@@ -7,10 +7,11 @@ namespace Capsul.Hub.Features.Payments;
 /// <summary>Money that came in.</summary>
 public static class RecordPayment
 {
-    /// <summary>Writes a payment and the audit line that goes with it, in the caller's transaction; gives the payment's number.</summary>
-    /// <param name="actor">Who says so: an e-mail, or the name of a verb.</param>
+    /// <summary>Writes a payment and the audit line that goes with it, in the caller's transaction; gives the payment's id.</summary>
+    /// <param name="actor">Who says so: an email address, or the name of a verb.</param>
     public static async Task<int> InAsync(
-        NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor, DateTime now, CancellationToken cancel)
+        NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor, DateTime now,
+        CancellationToken cancel)
     {
         var id = await transaction.FindAsync<int>(PaymentSql.Record, new { now, email, dollars, method, note }, cancel);
         await transaction.AuditAsync(actor, "record_payment", $"payment {id}", $"{email} {dollars} {method}", cancel);

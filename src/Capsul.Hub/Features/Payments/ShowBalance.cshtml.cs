@@ -12,24 +12,49 @@ namespace Capsul.Hub.Features.Payments;
 [Authorize(Policies.SignedIn)]
 public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time) : PageModel
 {
+    /// <summary>Rows of each table on one page.</summary>
+    public const int PageRows = 20;
+
+    /// <summary>Days at which the picture of the runway is full.</summary>
+    public const int FullDays = 60;
+
     public BalanceRow Balance { get; private set; } = null!;
 
     public IReadOnlyList<PaymentSql.Row> Payments { get; private set; } = [];
 
+    public long PaymentCount { get; private set; }
+
+    public bool HasOlderPayments { get; private set; }
+
     public IReadOnlyList<BillingSql.VmCost> Costs { get; private set; } = [];
+
+    public long CostCount { get; private set; }
+
+    public bool HasOlderCosts { get; private set; }
 
     public bool PlayMoney => settings.Development;
 
-    public string Support => settings.SupportEmail;
+    /// <summary>The address for support, or null when none was set.</summary>
+    public string? Support => Site.HasSupport(settings) ? settings.SupportEmail : null;
 
     [BindProperty]
     public string? Dollars { get; set; }
 
-    public string? Refusal { get; private set; }
+    /// <summary>Id of the last payment of the page before.</summary>
+    [BindProperty(SupportsGet = true)]
+    public int PaymentsAfter { get; set; }
 
-    string Email => Actor.Of(HttpContext).Email;
+    /// <summary>Id of the last VM of the page before.</summary>
+    [BindProperty(SupportsGet = true)]
+    public string? UsageAfter { get; set; }
 
-    DateTime Now => time.GetUtcNow().UtcDateTime;
+    /// <summary>Part of a VM's name or id.</summary>
+    [BindProperty(SupportsGet = true, Name = "q")]
+    public string? Search { get; set; }
+
+    public string Email => Actor.Of(HttpContext).Email;
+
+    public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
 
     public Task OnGetAsync(CancellationToken cancel) => LoadAsync(cancel);
 
@@ -39,23 +64,30 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
         {
             if (problem.Kind != ProblemKind.Invalid)
                 return Problems.Page(problem);
-            Refusal = problem.Message;
-            Response.StatusCode = problem.HttpStatus;
             await LoadAsync(cancel);
-            return Page();
+            return this.Refuse(problem);
         }
         await db.InTransactionAsync(transaction =>
             RecordPayment.InAsync(transaction, Email, plan.Dollars, "play", "", Email, Now, cancel), cancel);
-        return Redirect("/balance");
+        this.Done($"{Show.Dollars(plan.Dollars)} of play money added.");
+        return RedirectToPage("ShowBalance");
     }
 
-    /// <summary>How full the picture of the runway is, 0 to 100: full at two months.</summary>
-    public int RunwayPercent => Balance.RunwayDays is { } days ? (int)Math.Clamp(days / 60 * 100, 0, 100) : Balance.Balance > 0 ? 100 : 0;
+    /// <summary>How full the picture of the runway is, 0 to 100.</summary>
+    public int RunwayPercent =>
+        Balance.RunwayDays is { } days ? (int)Math.Clamp(days / FullDays * 100, 0, 100) : Balance.Balance > 0 ? 100 : 0;
 
     async Task LoadAsync(CancellationToken cancel)
     {
-        Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;
-        Payments = await db.ListAsync<PaymentSql.Row>(PaymentSql.List, new { email = Email }, cancel);
-        Costs = await db.ListAsync<BillingSql.VmCost>(BillingSql.CostOfVms, new { email = Email, now = Now }, cancel);
+        var (email, now, limit) = (Email, Now, PageRows + 1);
+        Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
+        var payments = await db.ListAsync<PaymentSql.Row>(PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);
+        (Payments, HasOlderPayments) = ([.. payments.Take(PageRows)], payments.Count > PageRows);
+        PaymentCount = await db.FindAsync<long>(PaymentSql.Count, new { email }, cancel);
+        var search = (Search ?? "").Trim();
+        var costs = await db.ListAsync<BillingSql.VmCost>(
+            BillingSql.CostOfVms, new { email, now, search, after = UsageAfter ?? "", limit }, cancel);
+        (Costs, HasOlderCosts) = ([.. costs.Take(PageRows)], costs.Count > PageRows);
+        CostCount = await db.FindAsync<long>(BillingSql.CountCosts, new { email, now, search }, cancel);
     }
 }

@@ -17,13 +17,15 @@ public static class TopUp
     public static Outcome<Plan> Decide(Facts facts, string? dollars)
     {
         if (!facts.Development)
-            return new Problem(ProblemKind.Forbidden, "There is no play money here.");
+            return new Problem(ProblemKind.Forbidden, "There is no play money on this site.");
         if (!decimal.TryParse(dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount))
-            return new Problem(ProblemKind.Invalid, "Enter an amount in dollars, such as 10 or 7.50.");
+            return Wrong("Enter an amount in dollars, such as 10 or 7.50.");
         if (amount != decimal.Round(amount, 2))
-            return new Problem(ProblemKind.Invalid, "An amount has at most two places after the point.");
+            return Wrong("An amount has at most two decimal places.");
         return amount is >= Least and <= Most
             ? new Plan(amount)
-            : new Problem(ProblemKind.Invalid, $"Enter an amount from {Least} to {Most} dollars.");
+            : Wrong($"Enter an amount from {Least} to {Most} dollars.");
     }
+
+    static Problem Wrong(string sentence) => new(ProblemKind.Invalid, sentence) { Field = "Dollars" };
 }

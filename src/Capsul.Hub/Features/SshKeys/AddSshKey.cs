@@ -1,5 +1,7 @@
 using System.Globalization;
 using Capsul.Foundation;
+using Capsul.Postgres;
+using Npgsql;
 
 namespace Capsul.Hub.Features.SshKeys;
 
@@ -18,15 +20,26 @@ public static class AddSshKey
     public static Outcome<Plan> Decide(Facts facts, Input input)
     {
         if (facts.Keys >= MaxKeys)
-            return new Problem(ProblemKind.Conflict, $"You have {MaxKeys} keys, which is the most. Remove one first.");
+            return new Problem(ProblemKind.Conflict, $"You have {MaxKeys} keys, the most an account may have. Remove one first.");
         if (SshKey.Parse(input.Text).Refused(out var problem, out var key))
             return problem;
         var name = input.Name?.Trim() is { Length: > 0 } given ? given : DefaultName(key);
         if (name.Length > MaxNameChars)
-            return new Problem(ProblemKind.Invalid, $"A name has at most {MaxNameChars} characters.");
+            return new Problem(ProblemKind.Invalid, $"A name has at most {MaxNameChars} characters.") { Field = nameof(Input.Name) };
         if (name.Any(IsUnseen))
-            return new Problem(ProblemKind.Invalid, "There is a character in the name that cannot be seen. Type it by hand.");
+            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it by hand.") { Field = nameof(Input.Name) };
         return new Plan(name, key);
+    }
+
+    /// <summary>Decides and adds, in the caller's transaction. Gives the key's id and what was added.</summary>
+    public static async Task<Outcome<(long Id, Plan Added)>> InAsync(
+        NpgsqlTransaction transaction, string email, Input input, DateTime now, CancellationToken cancel)
+    {
+        await transaction.FindAsync<string>(SshKeySql.LockAccount, new { email }, cancel);
+        var facts = new Facts(await transaction.FindAsync<long>(SshKeySql.Count, new { email }, cancel));
+        if (Decide(facts, input).Refused(out var problem, out var plan)) return problem;
+        var (type, key, fingerprint) = (plan.Key.Type, plan.Key.Key, plan.Key.Fingerprint);
+        return (await transaction.FindAsync<long>(SshKeySql.Add, new { email, name = plan.Name, type, key, fingerprint, now }, cancel), plan);
     }
 
     static string DefaultName(SshKey key)

@@ -19,35 +19,26 @@ public sealed class ListSshKeysPage(Db db, TimeProvider time) : PageModel
     [BindProperty]
     public string? Key { get; set; }
 
-    public string? Refusal { get; private set; }
+    string Email => Actor.Of(HttpContext).Email;
 
     public Task OnGetAsync(CancellationToken cancel) => LoadAsync(cancel);
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
-        var email = Actor.Of(HttpContext).Email;
-        var outcome = await db.DecideAsync<AddSshKey.Plan>(async transaction =>
+        var now = time.GetUtcNow().UtcDateTime;
+        var input = new AddSshKey.Input(Name, Key);
+        var outcome = await db.DecideAsync<(long Id, AddSshKey.Plan Added)>(
+            transaction => AddSshKey.InAsync(transaction, Email, input, now, cancel), cancel);
+        if (!outcome.Refused(out var problem, out var key))
         {
-            await transaction.FindAsync<string>(SshKeySql.LockAccount, new { email }, cancel);
-            var facts = new AddSshKey.Facts(await transaction.FindAsync<long>(SshKeySql.Count, new { email }, cancel));
-            if (AddSshKey.Decide(facts, new AddSshKey.Input(Name, Key)).Refused(out var problem, out var plan))
-                return problem;
-            await transaction.ExecuteAsync(SshKeySql.Add,
-                new { email, name = plan.Name, type = plan.Key.Type, key = plan.Key.Key, fingerprint = plan.Key.Fingerprint, now = time.GetUtcNow().UtcDateTime },
-                cancel);
-            return plan;
-        }, cancel);
-        if (outcome.Problem is null)
-            return Redirect("/keys");
-        Refusal = outcome.Problem.Message;
-        // A private key must not come back in the page.
-        if (Key?.Contains("PRIVATE", StringComparison.OrdinalIgnoreCase) == true)
-            Key = null;
-        Response.StatusCode = outcome.Problem.HttpStatus;
+            this.Done($"Key “{key.Added.Name}” added. New capsuls can use it; existing ones are not changed.");
+            return RedirectToPage("ListSshKeys");
+        }
+        if (SshKey.LooksPrivate(Key)) this.Forget(nameof(Key), () => Key = null);
         await LoadAsync(cancel);
-        return Page();
+        return this.Refuse(problem, problem.Field ?? nameof(Key));
     }
 
     async Task LoadAsync(CancellationToken cancel) =>
-        Keys = await db.ListAsync<SshKeySql.Row>(SshKeySql.List, new { email = Actor.Of(HttpContext).Email }, cancel);
+        Keys = await db.ListAsync<SshKeySql.Row>(SshKeySql.List, new { email = Email }, cancel);
 }

@@ -28,6 +28,10 @@ public sealed class RemoveSshKeyPage(Db db) : PageModel
         return Page();
     }
 
-    public async Task<IActionResult> OnPostAsync(CancellationToken cancel) =>
-        await db.ExecuteAsync(SshKeySql.Remove, Owned, cancel) == 0 ? Problems.Page(NotThere) : Redirect("/keys");
+    public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
+    {
+        if (await db.FindAsync<string>(SshKeySql.Remove, Owned, cancel) is not { } name) return Problems.Page(NotThere);
+        this.Done($"Key “{name}” removed.");
+        return RedirectToPage("ListSshKeys");
+    }
 }

@@ -155,6 +155,10 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         }
     }
 
+    /// <summary>Whether a text is, or holds, a private key: it must not come back in a page.</summary>
+    public static bool LooksPrivate(string? text) => text?.Contains("PRIVATE", StringComparison.OrdinalIgnoreCase) == true
+        || text?.StartsWith("PuTTY-User-Key", StringComparison.OrdinalIgnoreCase) == true;
+
     static Problem Invalid(string message) => new(ProblemKind.Invalid, message);
 
     /// <summary>Reads strings as RFC 4251 writes them: four bytes of length, then the bytes.</summary>

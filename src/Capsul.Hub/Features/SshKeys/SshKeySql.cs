@@ -29,11 +29,13 @@ public static class SshKeySql
 
     public const string Add = """
         -- SshKeySql.Add
-        INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES (@email, @name, @type, @key, @fingerprint, @now)
+        INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
+        VALUES (@email, @name, @type, @key, @fingerprint, @now)
+        RETURNING id
         """;
 
     public const string Remove = """
         -- SshKeySql.Remove
-        DELETE FROM ssh_keys WHERE email = @email AND id = @id
+        DELETE FROM ssh_keys WHERE email = @email AND id = @id RETURNING name
         """;
 }

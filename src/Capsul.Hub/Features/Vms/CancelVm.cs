@@ -15,7 +15,7 @@ public static class CancelVm
         : !cancellable || operation.Status != "running" ? TooLate
         : null;
 
-    static readonly Problem TooLate = new(ProblemKind.Conflict, "This cannot be cancelled any more.");
+    static readonly Problem TooLate = new(ProblemKind.Conflict, "This can no longer be cancelled.");
 
     public static Task<Outcome<string>> RunAsync(
         Db db, IEnumerable<OperationKind> kinds, string email, string id, TimeProvider time, CancellationToken cancel) =>

@@ -20,7 +20,7 @@ public static class ChangeVm
             await transaction.OrderAsync(vm!, action, settings.StopGrace, cancel);
             if (action.Wanted == "gone") await transaction.ExecuteAsync(VmSql.CloseUsage, new { id, now }, cancel);
             await transaction.StartOperationAsync(action.Operation, id, email, PowerOperation.Power,
-                action.Wanted == "gone" ? "Accepted; nothing more is charged" : "Accepted",
+                action.Wanted == "gone" ? "Requested. You are no longer charged" : "Requested",
                 now, action.Deadline(settings.StopGrace), cancel);
             await transaction.AuditAsync(email, action.Operation, id, "", cancel);
             return id;

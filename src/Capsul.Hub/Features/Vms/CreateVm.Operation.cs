@@ -18,7 +18,7 @@ public sealed class CreateVmOperation : VmOperation
     public override string Name => CreateVm.OperationName;
 
     public override IReadOnlyList<(string Name, string Title)> Steps =>
-        [(Start, "Disk and machine are made"), (Boot, "The system boots until SSH answers")];
+        [(Start, "Creating disk and VM"), (Boot, "Waiting for SSH")];
 
     public override bool Cancellable => true;
 
@@ -34,7 +34,7 @@ public sealed class CreateVmOperation : VmOperation
             case Boot when vm.Observed == "on" && vm.Ready:
                 await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = "running" }, cancel);
                 await step.Transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now = step.Now }, cancel);
-                return new Next.Done("It runs");
+                return new Next.Done("Running");
             default:
                 return new Next.Wait(LookAgain);
         }
@@ -44,8 +44,8 @@ public sealed class CreateVmOperation : VmOperation
         new Problem(ProblemKind.Unavailable, step.Vm switch
         {
             { Problem.Length: > 0 } vm => vm.Problem,
-            { Observed: "on" } => "SSH did not answer in time. Nothing is charged; the end of its console is below.",
-            _ => $"The host {step.Vm.Host} did not start it in time. Nothing is charged.",
+            { Observed: "on" } => "SSH did not answer in time. You were not charged; the last console output is below.",
+            _ => $"Host {step.Vm.Host} did not start it in time. You were not charged.",
         })));
 
     protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
@@ -60,7 +60,7 @@ public sealed class CreateVmOperation : VmOperation
             return new Next.Wait(LookAgain);
         await EndAsync(step, cancel);
         await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = step.Now }, cancel);
-        return new Next.Done("Disk and address are free again; nothing was charged");
+        return new Next.Done("Rolled back: disk and address are free again, and you were not charged");
     }
 
     /// <summary>The address stays taken until the Spoke says that the VM is gone: it may still be answering there.</summary>

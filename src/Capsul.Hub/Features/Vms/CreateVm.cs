@@ -8,6 +8,7 @@ using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Storage;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Npgsql;
 
@@ -18,8 +19,14 @@ public static partial class CreateVm
 {
     public const string OperationName = "create_vm";
 
-    /// <summary>What the owner chose. An empty name is made up. Key ids are those of <c>ssh_keys</c>.</summary>
-    public sealed record Input(string? Name, string? Size, string? Image, IReadOnlyList<long> KeyIds);
+    const int EmulatedFactor = 4;
+
+    /// <summary>What the owner chose. An empty name is generated. Key ids are those of <c>ssh_keys</c>.</summary>
+    public sealed record Input(string? Name, string? Size, string? Image, IReadOnlyList<long> KeyIds)
+    {
+        /// <summary>The id to give it, so that the same form sent twice creates one; null generates one.</summary>
+        public string? Id { get; init; }
+    }
 
     /// <summary>What the decision rests on, read under the account's lock.</summary>
     public sealed record Facts(SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms);
@@ -28,49 +35,72 @@ public static partial class CreateVm
     public static Problem? Decide(Input input, Facts facts)
     {
         if (!string.IsNullOrEmpty(input.Name) && !HostName().IsMatch(input.Name))
-            return new(ProblemKind.Invalid, "A name is 1 to 63 lower-case letters, digits and hyphens, and neither begins nor ends with a hyphen.") { Field = nameof(Input.Name) };
+            return Wrong(nameof(Input.Name), "A name is 1 to 63 lower-case letters, digits and hyphens, and neither begins nor ends with a hyphen.");
         if (facts.Size is null)
-            return new(ProblemKind.Invalid, string.IsNullOrEmpty(input.Size) ? "Choose a size." : $"There is no size called {Quote(input.Size)}.") { Field = nameof(Input.Size) };
+            return Wrong(nameof(Input.Size), string.IsNullOrEmpty(input.Size) ? "Choose a size." : $"There is no size called {Quote(input.Size)}.");
         if (facts.Image is null)
-            return new(ProblemKind.Invalid, string.IsNullOrEmpty(input.Image) ? "Choose an image." : $"There is no image called {Quote(input.Image)}.") { Field = nameof(Input.Image) };
-        if (facts.Image.Deprecated)
-            return new(ProblemKind.Invalid, $"The image {facts.Image.Title} is no longer offered for new capsuls.") { Field = nameof(Input.Image) };
-        if (facts.Size.DiskGb < facts.Image.MinDiskGb)
-            return new(ProblemKind.Invalid, $"{facts.Image.Title} needs a disk of {facts.Image.MinDiskGb} GB or more; size {facts.Size.Id} has {facts.Size.DiskGb} GB.") { Field = nameof(Input.Size) };
-        if (facts.Size.MemoryMb < facts.Image.MinMemoryMb)
-            return new(ProblemKind.Invalid, $"{facts.Image.Title} needs {facts.Image.MinMemoryMb} MB of memory or more; size {facts.Size.Id} has {facts.Size.MemoryMb} MB.") { Field = nameof(Input.Size) };
-        if (input.KeyIds.Count == 0)
-            return new(ProblemKind.Invalid, "Choose at least one SSH key; without one nobody could log in.") { Field = nameof(Input.KeyIds) };
-        if (facts.KeysFound != input.KeyIds.Distinct().Count())
-            return new(ProblemKind.Invalid, "One of the chosen SSH keys does not exist any more.") { Field = nameof(Input.KeyIds) };
-        if (facts.Alive >= facts.MaxVms)
-            return new(ProblemKind.Conflict, $"You have {facts.Alive} capsuls, which is as many as your account may have. Write to support for more.");
-        return CheckFunds(facts.Size, facts.Balance);
+            return Wrong(nameof(Input.Image), string.IsNullOrEmpty(input.Image) ? "Choose an image." : $"There is no image called {Quote(input.Image)}.");
+        return CheckFit(facts.Size, facts.Image) ?? CheckKeys(input, facts) ?? CheckAccount(facts.Size, facts);
     }
 
-    static Problem? CheckFunds(SizeRow size, BalanceRow balance)
+    static Problem? CheckFit(SizeRow size, ImageRow image) =>
+        image.Deprecated ? Wrong(nameof(Input.Image), $"The image {image.Title} is no longer offered for new capsuls.")
+        : size.DiskGb < image.MinDiskGb ? Wrong(nameof(Input.Size),
+            $"{image.Title} needs a disk of {image.MinDiskGb} GiB or more; size {size.Id} has {size.DiskGb} GiB.")
+        : size.MemoryMb < image.MinMemoryMb ? Wrong(nameof(Input.Size),
+            $"{image.Title} needs {Show.Memory(image.MinMemoryMb)} of memory or more; size {size.Id} has {Show.Memory(size.MemoryMb)}.")
+        : null;
+
+    static Problem? CheckKeys(Input input, Facts facts) =>
+        input.KeyIds.Count == 0 ? Wrong(nameof(Input.KeyIds), "Choose at least one SSH key; without one nobody could log in.")
+        : facts.KeysFound != input.KeyIds.Distinct().Count() ? Wrong(nameof(Input.KeyIds), "One of the chosen SSH keys no longer exists.")
+        : null;
+
+    static Problem? CheckAccount(SizeRow size, Facts facts)
     {
+        if (facts.Alive >= facts.MaxVms)
+            return new(ProblemKind.Conflict,
+                $"You have {Show.Count(facts.Alive, "capsul", "capsuls")}, the most your account may have. Contact support to raise the limit.");
+        var balance = facts.Balance;
         var day = Prices.PerDay(balance.DollarsPerMonth + size.DollarsPerMonth);
-        return balance.Balance >= day ? null : new(ProblemKind.InsufficientFunds, string.Create(CultureInfo.InvariantCulture,
-            $"Your balance is ${Prices.Floor(balance.Balance):0.00}; running {(balance.DollarsPerMonth > 0 ? "all your capsuls" : "this capsul")} for one day costs ${Prices.Ceiling(day):0.00}. Put money on your account first."));
+        if (balance.Balance >= day) return null;
+        var what = balance.DollarsPerMonth > 0 ? "all your capsuls" : "this capsul";
+        return new(ProblemKind.InsufficientFunds, string.Create(CultureInfo.InvariantCulture,
+            $"Your balance is {Show.Dollars(balance.Balance)}; one day of {what} costs ${Prices.Ceiling(day):0.00}. Top up first."));
     }
+
+    static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };
 
     /// <summary>Decides and, if nothing is in the way, begins. Gives the VM's id.</summary>
-    public static Task<Outcome<string>> RunAsync(Db db, string email, Input input, Settings settings, TimeProvider time, CancellationToken cancel) =>
-        db.DecideAsync<string>(async transaction =>
-        {
-            var now = time.GetUtcNow().UtcDateTime;
-            var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
-            if (Decide(input, facts) is { } problem) return problem;
-            var (size, image) = (facts.Size!, facts.Image!);
-            if (await FindPlaceAsync(transaction, size, image, settings, cancel) is not { } place)
-                return new Problem(ProblemKind.NoCapacity, $"No host has room for a capsul of size {size.Id} right now. Try a smaller size, or come back later.");
-            var id = NewId();
-            await InsertAsync(transaction, id, email, input, size, image, place, now, cancel);
-            await transaction.StartOperationAsync(OperationName, id, email, CreateVmOperation.Start, $"Accepted; it will live on host {place.Host}", now, settings.CreateDeadline, cancel);
-            await transaction.AuditAsync(email, OperationName, id, $"{size.Id} {image.Id} on {place.Host}", cancel);
-            return id;
-        }, cancel);
+    public static Task<Outcome<string>> RunAsync(
+        Db db, string email, Input input, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        db.DecideAsync<string>(transaction => InAsync(transaction, email, input, settings, time, cancel), cancel);
+
+    /// <summary>The same in the caller's transaction.</summary>
+    public static async Task<Outcome<string>> InAsync(
+        NpgsqlTransaction transaction, string email, Input input, Settings settings, TimeProvider time, CancellationToken cancel)
+    {
+        var now = time.GetUtcNow().UtcDateTime;
+        var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
+        if (Decide(input, facts) is { } problem) return problem;
+        var (size, image) = (facts.Size!, facts.Image!);
+        if (await FindPlaceAsync(transaction, size, image, settings, cancel) is not { } place)
+            return new Problem(ProblemKind.NoCapacity,
+                $"No host has room for a capsul of size {size.Id} right now. Try a smaller size, or try again later.");
+        var id = input.Id ?? NewId();
+        await InsertAsync(transaction, id, email, input, size, image, place, now, cancel);
+        await transaction.StartOperationAsync(
+            OperationName, id, email, CreateVmOperation.Start, $"Scheduled on host {place.Host}", now, Deadline(settings, place), cancel);
+        await transaction.AuditAsync(email, OperationName, id, $"{size.Id} {image.Id} on {place.Host}", cancel);
+        return id;
+    }
+
+    /// <summary>
+    /// Where guests are emulated, everything takes several times as long (a Debian that needs 40 s on KVM was seen to need 300). What an
+    /// operator has set counts as it is.
+    /// </summary>
+    static TimeSpan Deadline(Settings settings, PlaceRow place) =>
+        place.Emulated && !settings.CreateDeadlineIsSet ? settings.CreateDeadline * EmulatedFactor : settings.CreateDeadline;
 
     /// <summary>A host with room, locked, so that the room stays until the VM's row is there.</summary>
     static async Task<PlaceRow?> FindPlaceAsync(
@@ -87,21 +117,24 @@ public static partial class CreateVm
         return null;
     }
 
-    static async Task<Facts> LoadAsync(NpgsqlTransaction transaction, string email, Input input, Settings settings, DateTime now, CancellationToken cancel)
+    static async Task<Facts> LoadAsync(
+        NpgsqlTransaction transaction, string email, Input input, Settings settings, DateTime now, CancellationToken cancel)
     {
         // The account's lock comes first: balance and count may not change under the decision.
         var max = await transaction.FindAsync<int>(VmSql.LockAccount, new { email, max = settings.MaxVms }, cancel);
+        var keyIds = input.KeyIds.Distinct().ToArray();
         return new Facts(
             await transaction.FindAsync<SizeRow>(SizeSql.Find, new { id = input.Size ?? "" }, cancel),
             await transaction.FindAsync<ImageRow>(ImageSql.Find, new { id = input.Image ?? "" }, cancel),
-            await transaction.FindAsync<int>(VmSql.CountKeys, new { email, keyIds = input.KeyIds.Distinct().ToArray() }, cancel),
+            await transaction.FindAsync<int>(VmSql.CountKeys, new { email, keyIds }, cancel),
             (await transaction.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!,
             await transaction.FindAsync<int>(VmSql.CountAlive, new { email }, cancel),
             max);
     }
 
     static async Task InsertAsync(
-        NpgsqlTransaction transaction, string id, string email, Input input, SizeRow size, ImageRow image, PlaceRow place, DateTime now, CancellationToken cancel)
+        NpgsqlTransaction transaction, string id, string email, Input input, SizeRow size, ImageRow image, PlaceRow place, DateTime now,
+        CancellationToken cancel)
     {
         var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = place.Host }, cancel);
         await transaction.ExecuteAsync(VmSql.Insert, new
@@ -121,13 +154,14 @@ public static partial class CreateVm
             diskGb = size.DiskGb,
             generation,
         }, cancel);
-        await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds = input.KeyIds.Distinct().ToArray() }, cancel);
+        var keyIds = input.KeyIds.Distinct().ToArray();
+        await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds }, cancel);
         if (await transaction.FindAsync<AddressRow>(AddressSql.Take, new { vm = id, host = place.Host }, cancel) is null)
-            throw new ProblemException(ProblemKind.NoCapacity, "The last free address was taken this very moment. Try again.");
+            throw new ProblemException(ProblemKind.NoCapacity, "The last free address has just been taken. Try again.");
     }
 
     /// <summary><c>capsul-</c> and ten of [a-z0-9]: 51 bits, and the primary key refuses a repeat.</summary>
-    static string NewId() => "capsul-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 10);
+    public static string NewId() => "capsul-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 10);
 
     static string Quote(string text) => text.Length <= 40 ? $"“{text}”" : $"“{text[..40]}…”";
 

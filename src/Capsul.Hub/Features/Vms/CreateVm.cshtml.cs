@@ -1,20 +1,30 @@
+using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Images;
+using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
-using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.DataProtection;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.Mvc;
+using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>The form for a new VM. A refusal is shown beside the field it is about.</summary>
+/// <summary>
+/// The form for a new VM, with all that a newcomer needs first: a key is pasted and play money added here. All of it is one
+/// transaction: when the VM is refused, nothing was added, and what was typed is still in the form.
+/// </summary>
 [Authorize(Policies.SignedIn)]
-public sealed class CreateVmPage(Db db, Settings settings, TimeProvider time) : PageModel
+public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Settings settings, TimeProvider time) : PageModel
 {
+    const string FirstAmount = "10";
+
     public IReadOnlyList<SizeRow> Sizes { get; private set; } = [];
 
     public IReadOnlyList<ImageRow> Images { get; private set; } = [];
@@ -23,54 +33,130 @@ public sealed class CreateVmPage(Db db, Settings settings, TimeProvider time) : 
 
     public BalanceRow Balance { get; private set; } = null!;
 
-    [BindProperty]
+    [BindProperty(SupportsGet = true)]
     public string? Name { get; set; }
 
-    [BindProperty]
+    [BindProperty(SupportsGet = true)]
     public string? Size { get; set; }
 
-    [BindProperty]
+    [BindProperty(SupportsGet = true)]
     public string? Image { get; set; }
 
     [BindProperty]
     public List<long> KeyIds { get; set; } = [];
 
-    public Problem? Problem { get; private set; }
+    /// <summary>A public key to add to the account, and to this VM.</summary>
+    [BindProperty]
+    public string? NewKey { get; set; }
+
+    /// <summary>Play money to add.</summary>
+    [BindProperty]
+    public string? Dollars { get; set; }
+
+    /// <summary>The sealed id that this form gives its VM: sent twice, it creates one.</summary>
+    [BindProperty]
+    public string? Draft { get; set; }
 
     public bool PlayMoney => settings.Development;
 
+    public bool HasSupport => Site.HasSupport(settings);
+
     /// <summary>Whether the balance covers a day of the cheapest size.</summary>
-    public bool CanAffordSomething => Sizes.Count == 0 || Balance.Balance >= Prices.PerDay(Balance.DollarsPerMonth + Sizes[0].DollarsPerMonth);
+    public bool CanAffordSomething =>
+        Sizes.Count == 0 || Balance.Balance >= Prices.PerDay(Balance.DollarsPerMonth + Sizes[0].DollarsPerMonth);
+
+    /// <summary>Whether anything could be created with this form.</summary>
+    public bool CanCreate => Images.Count > 0 && Sizes.Count > 0 && (PlayMoney || CanAffordSomething);
+
+    public SizeRow? Chosen => Sizes.FirstOrDefault(s => s.Id == Size);
 
     string Email => Actor.Of(HttpContext).Email;
+
+    DateTime Now => time.GetUtcNow().UtcDateTime;
+
+    IDataProtector Drafts => protection.CreateProtector("Capsul.Vms.Draft");
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
         await LoadAsync(cancel);
-        Size = Sizes.FirstOrDefault()?.Id;
-        Image = Images.FirstOrDefault()?.Id;
+        Size ??= Sizes.FirstOrDefault()?.Id;
+        Image ??= Images.FirstOrDefault()?.Id;
         KeyIds = [.. Keys.Select(k => k.Id)];
+        Dollars = PlayMoney && !CanAffordSomething ? FirstAmount : null;
+        Draft = Drafts.Protect(CreateVm.NewId());
     }
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
-        var input = new CreateVm.Input(Name?.Trim(), Size, Image, KeyIds);
-        if (!(await CreateVm.RunAsync(db, Email, input, settings, time, cancel)).Refused(out var problem, out var id))
-            return Redirect($"/vms/{id}");
-        Problem = problem;
-        Response.StatusCode = problem.HttpStatus;
         await LoadAsync(cancel);
-        return Page();
+        if (CheckInline() is { } wrong) return wrong;
+        if (!(await db.DecideAsync<string>(transaction => CreateAsync(transaction, cancel), cancel)).Refused(out var problem, out var id))
+        {
+            this.Done("Your capsul is being created. You won’t be charged until it answers SSH.");
+            return RedirectToPage("ShowVm", new { id });
+        }
+        return problem.Field == nameof(KeyIds) && Keys.Count == 0
+            ? this.Refuse(problem with { Message = "Paste a public SSH key; without one nobody could log in." }, nameof(NewKey))
+            : this.Refuse(problem);
     }
 
-    /// <summary>The sentence for a field, or null.</summary>
-    public string? About(string field) => Problem?.Field == field ? Problem.Message : null;
+    /// <summary>What can be said of the key and the amount before anything is begun, both at once.</summary>
+    PageResult? CheckInline()
+    {
+        PageResult? answer = null;
+        if (HasKey && AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(null, NewKey)).Problem is { } wrongKey)
+        {
+            answer = this.Refuse(wrongKey, nameof(NewKey));
+            if (SshKey.LooksPrivate(NewKey)) this.Forget(nameof(NewKey), () => NewKey = null);
+        }
+        if (HasDollars && TopUp.Decide(new TopUp.Facts(settings.Development), Dollars).Problem is { } wrongAmount)
+            answer = this.Refuse(wrongAmount, nameof(Dollars));
+        return answer;
+    }
+
+    bool HasKey => !string.IsNullOrWhiteSpace(NewKey);
+
+    bool HasDollars => !string.IsNullOrWhiteSpace(Dollars);
+
+    async Task<Outcome<string>> CreateAsync(NpgsqlTransaction transaction, CancellationToken cancel)
+    {
+        await transaction.FindAsync<string>(SshKeySql.LockAccount, new { email = Email }, cancel);
+        var id = DraftedId();
+        if (id is not null && await transaction.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) is not null)
+            return id;
+        var keyIds = KeyIds.ToList();
+        if (HasKey)
+        {
+            var added = await AddSshKey.InAsync(transaction, Email, new AddSshKey.Input(null, NewKey), Now, cancel);
+            if (added.Refused(out var problem, out var key)) return problem with { Field = nameof(NewKey) };
+            keyIds.Add(key.Id);
+        }
+        if (HasDollars)
+        {
+            if (TopUp.Decide(new TopUp.Facts(settings.Development), Dollars).Refused(out var problem, out var plan)) return problem;
+            await RecordPayment.InAsync(transaction, Email, plan.Dollars, "play", "", Email, Now, cancel);
+        }
+        var input = new CreateVm.Input(Name?.Trim(), Size, Image, keyIds) { Id = id };
+        return await CreateVm.InAsync(transaction, Email, input, settings, time, cancel);
+    }
+
+    string? DraftedId()
+    {
+        try
+        {
+            return Draft is { Length: > 0 } ? Drafts.Unprotect(Draft) : null;
+        }
+        catch (CryptographicException)
+        {
+            return null; // Not of ours, or of an older key: a new id does as well.
+        }
+    }
 
     async Task LoadAsync(CancellationToken cancel)
     {
         Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
         Images = await db.ListAsync<ImageRow>(ImageSql.Offered, null, cancel);
         Keys = await db.ListAsync<SshKeySql.Row>(SshKeySql.List, new { email = Email }, cancel);
-        Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = time.GetUtcNow().UtcDateTime }, cancel))!;
+        Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;
     }
 }

@@ -34,6 +34,8 @@ public sealed class DeleteVmPage(Db db, Settings settings, TimeProvider time) : 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
         var outcome = await ChangeVm.RunAsync(VmActions.Delete, db, Email, Id, settings, time, cancel);
-        return outcome.Problem is { } problem ? Problems.Page(problem) : Redirect($"/vms/{Id}");
+        if (outcome.Problem is { } problem) return Problems.Page(problem);
+        this.Done("Deletion started. You are no longer charged.");
+        return RedirectToPage("ShowVm", new { Id });
     }
 }

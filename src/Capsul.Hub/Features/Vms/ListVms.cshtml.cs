@@ -1,35 +1,71 @@
-using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
-using Capsul.Hub.Features.SshKeys;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.Mvc;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>The VMs of an account; for one that has none, what comes first.</summary>
+/// <summary>The VMs of an account, a page at a time.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class ListVmsPage(Db db, Settings settings, TimeProvider time) : PageModel
+public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
 {
+    public const int PageRows = 50;
+
+    /// <summary>From this many on there is a form to search them.</summary>
+    const int ManyRows = 6;
+
+    public static readonly IReadOnlyList<(string Name, string Title)> Sorts = [("newest", "Newest first"), ("name", "Name"), ("price", "Price")];
+
     public IReadOnlyList<VmRow> Vms { get; private set; } = [];
+
+    /// <summary>All of the account that are shown here, and those that match what is looked for.</summary>
+    public VmCountRow Count { get; private set; } = null!;
+
+    /// <summary>Part of a name or id.</summary>
+    [BindProperty(SupportsGet = true, Name = "q")]
+    public string? Search { get; set; }
+
+    [BindProperty(SupportsGet = true)]
+    public string? State { get; set; }
+
+    [BindProperty(SupportsGet = true)]
+    public string? Sort { get; set; }
+
+    /// <summary>Id of the last VM of the page before.</summary>
+    [BindProperty(SupportsGet = true)]
+    public string? After { get; set; }
 
     /// <summary>Which version of them this page shows.</summary>
     public string Seen { get; private set; } = "";
 
     public BalanceRow Balance { get; private set; } = null!;
 
-    public bool HasKey { get; private set; }
+    public bool HasMore { get; private set; }
 
-    public bool PlayMoney => settings.Development;
+    public bool CanSearch => Count.All >= ManyRows || Count.Matching < Count.All;
+
+    /// <summary>Whether something is under way, so that a page without scripts loads itself again.</summary>
+    public bool Busy => Vms.Any(v => VmState.Of(v).Tone == "busy");
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
         var email = Actor.Of(HttpContext).Email;
         var now = time.GetUtcNow().UtcDateTime;
+        var (search, state, after) = ((Search ?? "").Trim(), State ?? "", After ?? "");
         Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.ListVersion, new { email }, cancel));
-        Vms = await db.ListAsync<VmRow>(VmSql.List, new { email, now }, cancel);
+        Count = (await db.FindAsync<VmCountRow>(VmPageSql.Count, new { email, now, search, state }, cancel))!;
+        var found = await db.ListAsync<VmRow>(
+            Statement, new { email, now, search, state, after, limit = PageRows + 1 }, cancel);
+        (Vms, HasMore) = ([.. found.Take(PageRows)], found.Count > PageRows);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
-        HasKey = await db.FindAsync<long>(SshKeySql.Count, new { email }, cancel) > 0;
     }
+
+    string Statement => Sort switch
+    {
+        "name" => VmPageSql.ListByName,
+        "price" => VmPageSql.ListByPrice,
+        _ => VmPageSql.ListByNewest,
+    };
 }

@@ -37,7 +37,7 @@ public abstract class PowerOperation(VmAction action) : VmOperation
     {
         var before = action.From[0];
         await step.Transaction.WantAsync(step.Vm, before, VmActions.WantedIn(before), cancel);
-        return new Next.Done("It was left as it was");
+        return new Next.Done("No changes made");
     }
 
     protected override Task ForceAsync(VmStep step, CancellationToken cancel) => UndoAsync(step, cancel);
@@ -48,10 +48,10 @@ public abstract class PowerOperation(VmAction action) : VmOperation
         var vm = step.Vm;
         if (action.Wanted != "on" || !IsPowered(vm))
         {
-            var why = vm.Problem.Length > 0 ? vm.Problem : $"The host {vm.Host} did not do it in time.";
+            var why = vm.Problem.Length > 0 ? vm.Problem : $"Timed out: host {vm.Host} did not do it in time.";
             return new Next.Fail(new Problem(ProblemKind.Unavailable, why));
         }
         await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = action.End }, cancel);
-        return new Next.Done("It runs, but its SSH does not answer");
+        return new Next.Done("Running, but SSH does not answer");
     }
 }

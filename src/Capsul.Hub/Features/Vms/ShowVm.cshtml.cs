@@ -9,9 +9,10 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>One VM: how to enter it, what is being done to it, what it costs, and what its owner may do now.</summary>
+/// <summary>One VM: how to connect to it, what is being done to it, what it costs, and what its owner may do now.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, Settings settings, TimeProvider time) : PageModel
+public sealed class ShowVmPage(
+    Db db, IEnumerable<OperationKind> kinds, Settings settings, TimeProvider time) : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public string Id { get; set; } = "";
@@ -43,13 +44,22 @@ public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, Settings
     public IEnumerable<string> Coming => Busy && Operation!.Status == "running" && Kind is not null
         ? Kind.Steps.SkipWhile(s => s.Name != Operation.Step).Skip(1).Select(s => s.Title) : [];
 
-    /// <summary>What is under way, or null.</summary>
+    /// <summary>The step that is under way, or null.</summary>
     public string? Present => !Busy ? null
-        : Operation!.Status == "undoing" ? "What was begun is taken back"
-        : Operation.Asked == "cancel" ? "It is being cancelled"
-        : Kind?.Steps.FirstOrDefault(s => s.Name == Operation.Step).Title ?? "It is worked on";
+        : Operation!.Status == "undoing" ? "Rolling back"
+        : Operation.Asked == "cancel" ? "Cancelling"
+        : Kind?.Steps.FirstOrDefault(s => s.Name == Operation.Step).Title ?? "In progress";
 
-    public string SshCommand => Vm.SshPort == 22 ? $"ssh {Vm.LoginUser}@{Vm.SshHost}" : $"ssh -p {Vm.SshPort} {Vm.LoginUser}@{Vm.SshHost}";
+    /// <summary>What all of it is called.</summary>
+    public string Doing => Operation switch
+    {
+        { Asked: "cancel" } => "Cancelling",
+        { Status: "undoing" } => "Rolling back",
+        _ => $"{char.ToUpperInvariant(Vm.State[0])}{Vm.State[1..]} your capsul",
+    };
+
+    public string SshCommand =>
+        Vm.SshPort == 22 ? $"ssh {Vm.LoginUser}@{Vm.SshHost}" : $"ssh -p {Vm.SshPort} {Vm.LoginUser}@{Vm.SshHost}";
 
     public string KnownHost => Vm.SshPort == 22 ? Vm.SshHost : $"[{Vm.SshHost}]:{Vm.SshPort}";
 
@@ -85,10 +95,15 @@ public sealed class ShowVmPage(Db db, IEnumerable<OperationKind> kinds, Settings
     public Task<IActionResult> OnPostStopAsync(CancellationToken cancel) => ChangeAsync(VmActions.Stop, cancel);
 
     public async Task<IActionResult> OnPostCancelAsync(CancellationToken cancel) =>
-        After(await CancelVm.RunAsync(db, kinds, Email, Id, time, cancel));
+        After(await CancelVm.RunAsync(db, kinds, Email, Id, time, cancel), "Cancel");
 
     async Task<IActionResult> ChangeAsync(VmAction action, CancellationToken cancel) =>
-        After(await ChangeVm.RunAsync(action, db, Email, Id, settings, time, cancel));
+        After(await ChangeVm.RunAsync(action, db, Email, Id, settings, time, cancel), action.Button);
 
-    IActionResult After(Outcome<string> outcome) => outcome.Problem is { } problem ? Problems.Page(problem) : Redirect($"/vms/{Id}");
+    IActionResult After(Outcome<string> outcome, string asked)
+    {
+        if (outcome.Problem is { } problem) return Problems.Page(problem);
+        this.Done($"{asked} requested.");
+        return RedirectToPage("ShowVm", new { Id });
+    }
 }

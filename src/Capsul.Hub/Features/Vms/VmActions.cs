@@ -54,14 +54,14 @@ public static class VmActions
 {
     public static readonly VmAction Start = new("start", ["stopped"], "starting", "on", "running", "Start")
     {
-        Says = ("It starts until SSH answers", "It runs"),
+        Says = ("Waiting for SSH", "Running"),
         Limit = TimeSpan.FromMinutes(5),
         Primary = true,
     };
 
     public static readonly VmAction Restart = new("restart", ["running"], "restarting", "on", "running", "Restart")
     {
-        Says = ("The guest shuts down and starts again", "It runs"),
+        Says = ("Shutting down and starting again", "Running"),
         Limit = TimeSpan.FromMinutes(5),
         ShutsDown = true,
         Restarts = true,
@@ -69,7 +69,7 @@ public static class VmActions
 
     public static readonly VmAction Stop = new("stop", ["running"], "stopping", "off", "stopped", "Stop")
     {
-        Says = ("The guest shuts down", "It is off"),
+        Says = ("Shutting down", "Stopped"),
         Limit = TimeSpan.FromMinutes(2),
         ShutsDown = true,
     };
@@ -77,7 +77,7 @@ public static class VmActions
     /// <summary>Past its limit an operator sees it as overdue; it goes on trying.</summary>
     public static readonly VmAction Delete = new("delete", ["running", "stopped"], "deleting", "gone", "deleted", "Delete")
     {
-        Says = ("Machine, disk and address are removed", "It is gone"),
+        Says = ("Removing machine, disk and address", "Deleted"),
         Limit = TimeSpan.FromMinutes(5),
         Destroys = true,
     };

@@ -1,5 +1,8 @@
 namespace Capsul.Hub.Features.Vms;
 
+/// <summary>How many VMs an account has, and how many of them are looked for.</summary>
+public sealed record VmCountRow(long All, long Matching);
+
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
 {
@@ -18,6 +21,48 @@ public static class VmPageSql
         -- VmPageSql.ListVersion
         SELECT coalesce(string_agg(concat_ws('|', id, state, observed, problem, deleted), ' ' ORDER BY id), '')
         FROM vms WHERE email = @email
+        """;
+
+    /// <summary>Living VMs, and those that failed within the last day: what the list shows. Then what is looked for in it.</summary>
+    const string Shown = """
+        v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
+        """;
+
+    const string Matches = "(@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0) AND (@state = '' OR v.state = @state)";
+
+    public const string Count = $"""
+        -- VmPageSql.Count
+        SELECT count(*) AS all, count(*) FILTER (WHERE {Matches}) AS matching FROM vms v WHERE {Shown}
+        """;
+
+    const string From = $"""
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        WHERE {Shown} AND {Matches}
+        """;
+
+    /// <summary>Each page begins after the row of <c>@after</c>; a row that is not theirs begins nowhere.</summary>
+    public const string ListByNewest = $"""
+        -- VmPageSql.ListByNewest
+        SELECT {VmSql.Columns}
+        {From}
+            AND (@after = '' OR (v.created, v.id) < (SELECT created, id FROM vms WHERE id = @after AND email = @email))
+        ORDER BY v.created DESC, v.id DESC LIMIT @limit
+        """;
+
+    public const string ListByName = $"""
+        -- VmPageSql.ListByName
+        SELECT {VmSql.Columns}
+        {From}
+            AND (@after = '' OR (v.name, v.id) > (SELECT name, id FROM vms WHERE id = @after AND email = @email))
+        ORDER BY v.name, v.id LIMIT @limit
+        """;
+
+    public const string ListByPrice = $"""
+        -- VmPageSql.ListByPrice
+        SELECT {VmSql.Columns}
+        {From}
+            AND (@after = '' OR (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM vms WHERE id = @after AND email = @email))
+        ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit
         """;
 
     public const string ImageTitle = """

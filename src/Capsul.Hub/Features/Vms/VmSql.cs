@@ -22,12 +22,12 @@ public sealed record VmRow(
 public sealed record VmHostKeyRow(string Type, string Key, string Fingerprint);
 
 /// <summary>A host with its version of the image, with room for the size, and a free address.</summary>
-public sealed record PlaceRow(string Host, string ImageSha256);
+public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated);
 
 /// <summary>Statements on vms, addresses, sizes, images and usage: the tables of this feature.</summary>
 public static class VmSql
 {
-    const string Columns = """
+    internal const string Columns = """
         v.id, v.email, v.name, v.size, v.image, v.login_user, v.host, v.created, v.deleted, v.dollars_per_month, v.vcpus, v.memory_mb,
         v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed, v.observed_generation, v.observed_restarts,
         v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail, v.problem, v.problem_final, host(a.address) AS address
@@ -55,15 +55,6 @@ public static class VmSql
         SELECT {Columns}
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id
         WHERE v.id = @id FOR UPDATE OF v
-        """;
-
-    /// <summary>Living VMs and those that failed within the last day, newest first.</summary>
-    public const string List = $"""
-        -- VmSql.List
-        SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
-        WHERE v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
-        ORDER BY v.created DESC, v.id
         """;
 
     public const string HostKeys = """
@@ -115,7 +106,7 @@ public static class VmSql
     /// </summary>
     public const string Place = $"""
         -- VmSql.Place
-        SELECT h.id AS host, hi.sha256 AS image_sha256
+        SELECT h.id AS host, hi.sha256 AS image_sha256, h.hypervisor LIKE '%(TCG)' AS emulated
         FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
         WHERE h.id = @host AND {HasRoom}
         """;

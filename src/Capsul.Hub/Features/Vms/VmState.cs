@@ -6,12 +6,12 @@ public sealed record VmState(string Word, string Tone)
 {
     public static VmState Of(VmRow vm) => vm switch
     {
-        { State: "running" or "stopped", Observed: "unknown" } => new("out of touch", "off"),
+        { State: "running" or "stopped", Observed: "unknown" } => new("unreachable", "off"),
         { State: "running" } => new("running", "good"),
         { State: "stopped" } => new("stopped", "off"),
         { State: "failed" } => new("failed", "bad"),
         { State: "deleted" } => new("deleted", "off"),
-        { State: "creating" } => new("being made", "busy"),
+        { State: "creating" } => new("creating", "busy"),
         _ => new(vm.State, "busy"),
     };
 }

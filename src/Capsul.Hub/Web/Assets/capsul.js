@@ -1,4 +1,4 @@
-// What a page gains from scripts: buttons that copy, and forms that are sent once. Pages work without.
+// What a page gains from scripts: buttons that copy, forms that are sent once, the total of the chosen size. Pages work without.
 export function dress(part) {
   for (const box of part.querySelectorAll(".copy")) addCopyButton(box);
 }
@@ -18,9 +18,9 @@ function addCopyButton(box) {
     try {
       await navigator.clipboard.writeText(source.textContent.trim());
     } catch {
-      // The browser does not let us; marking the text is the next best.
+      // The browser does not let us; selecting the text is the next best.
       getSelection().selectAllChildren(source);
-      word = "Marked";
+      word = "Selected";
     }
     button.textContent = said.textContent = word;
     setTimeout(() => { button.textContent = "Copy"; said.textContent = ""; }, 2000);
@@ -28,13 +28,31 @@ function addCopyButton(box) {
   box.append(button, said);
 }
 
-// A second press of a button must not make a second capsul.
+// A second press of a button must not do it twice; but whoever stops a slow answer may press again.
+const PATIENCE = 10_000;
+
 addEventListener("submit", event => {
-  if (event.target.dataset.sent) event.preventDefault();
-  else event.target.dataset.sent = "yes";
+  const form = event.target;
+  if (form.dataset.sent) { event.preventDefault(); return; }
+  form.dataset.sent = "yes";
+  setTimeout(() => { delete form.dataset.sent; }, PATIENCE);
 });
-addEventListener("pageshow", () => {
+
+function release() {
   for (const form of document.forms) delete form.dataset.sent;
-});
+}
+addEventListener("pageshow", release);
+window.navigation?.addEventListener("navigateerror", release);
+
+const total = document.querySelector("[data-total]");
+if (total) {
+  const show = () => {
+    const chosen = document.querySelector("input[data-price]:checked");
+    if (chosen) total.querySelector("strong").textContent = chosen.dataset.price;
+  };
+  addEventListener("change", show);
+  show();
+  total.hidden = false;
+}
 
 dress(document);

@@ -4,20 +4,24 @@ import { dress } from "./capsul.js";
 
 const live = document.getElementById("live");
 const word = document.getElementById("live-word");
+const RETRY = 30_000;
 let busy = false;
 let again = false;
-let last = "";
+
+// What the Hub last sent for each piece (the children of the part): one that is the same is left alone, with its focus.
+let sent = live && pieces(live);
 
 async function look() {
   if (busy) { again = true; return; }
   busy = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    // Signed out, or no longer there: the page itself says so best.
     if (answer.redirected || answer.status === 404) { location.reload(); return; }
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = fresh.getElementById("live");
-    if (next && next.innerHTML !== last) replace(next, fresh.title);
+    if (next) replace(next, fresh.title);
   } catch {
     // The network is away; the stream opens again by itself and tells us to look.
   } finally {
@@ -26,25 +30,45 @@ async function look() {
   }
 }
 
+function pieces(part) {
+  return new Map([...part.children].map((e, i) => [e.id || `#${i}`, e.outerHTML]));
+}
+
 function replace(next, title) {
-  // Whoever is in the middle of the part keeps the place: focus, open details.
-  const focused = live.contains(document.activeElement) ? path(document.activeElement) : null;
-  const open = [...live.querySelectorAll("details")].map(d => d.open);
-  last = next.innerHTML;
+  const had = live.contains(document.activeElement);
+  const focused = had ? path(document.activeElement) : null;
+  const fresh = pieces(next);
+  const old = new Map([...live.children].map((e, i) => [e.id || `#${i}`, e]));
+  const children = [...next.children].map((e, i) => {
+    const key = e.id || `#${i}`;
+    if (sent.get(key) === fresh.get(key) && old.has(key)) return old.get(key);
+    if (old.get(key)?.open !== undefined) e.open = old.get(key).open;
+    for (const details of e.querySelectorAll("details[id]")) details.open = document.getElementById(details.id)?.open ?? details.open;
+    return document.adoptNode(e);
+  });
+  sent = fresh;
   for (const attribute of next.attributes) live.setAttribute(attribute.name, attribute.value);
-  live.replaceChildren(...document.adoptNode(next).childNodes);
-  [...live.querySelectorAll("details")].forEach((d, i) => { d.open = open[i] ?? d.open; });
-  if (focused) live.querySelector(focused)?.focus({ preventScroll: true });
-  document.title = title;
+  // First what is gone, so that nothing that stays has to move, which would take the focus from it.
+  for (const child of [...live.children]) if (!children.includes(child)) child.remove();
+  children.forEach((child, i) => { if (live.children[i] !== child) live.insertBefore(child, live.children[i] ?? null); });
   dress(live);
+  if (had && !live.contains(document.activeElement)) refocus(focused);
+  document.title = title;
   say();
+}
+
+// What had the focus, or what it became; where it is gone, the heading, never the top of the document.
+function refocus(focused) {
+  const heading = live.querySelector("h1") ?? document.querySelector("h1");
+  heading.tabIndex = -1;
+  ((focused && live.querySelector(focused)) || heading).focus({ preventScroll: true });
 }
 
 function path(element) {
   if (element.id) return `#${element.id}`;
   if (element.tagName === "A") return `a[href="${element.getAttribute("href")}"]`;
-  const form = element.closest("form");
-  return form ? `form[action="${form.getAttribute("action")}"] button` : null;
+  const box = element.closest("[id]");
+  return box && box !== live ? `#${box.id} ${element.tagName.toLowerCase()}` : null;
 }
 
 // A screen reader hears the state and the newest step, once each, not the whole part again.
@@ -60,12 +84,21 @@ function tick() {
   }
 }
 
-if (live?.dataset.events) {
-  const stream = new EventSource(live.dataset.events);
+function listen() {
+  const url = new URL(live.dataset.events, location.href);
+  const stream = new EventSource(url);
   let lost = false;
   stream.addEventListener("changed", look);
-  stream.addEventListener("error", () => { lost = true; });
+  stream.addEventListener("error", () => {
+    lost = true;
+    // Refused, which the browser does not try again: the session has ended, or too many pages are open.
+    if (stream.readyState === EventSource.CLOSED) { look(); setTimeout(listen, RETRY); }
+  });
   stream.addEventListener("open", () => { if (lost) { lost = false; look(); } });
   addEventListener("pagehide", () => stream.close());
+}
+
+if (live?.dataset.events) {
+  listen();
   setInterval(tick, 1000);
 }

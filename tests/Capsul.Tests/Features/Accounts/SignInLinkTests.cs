@@ -14,9 +14,9 @@ public sealed class SignInLinkTests
     public void Decides_by_use_and_age()
     {
         var now = new DateTime(2026, 3, 1, 12, 0, 0, DateTimeKind.Utc);
-        var live = new SignInSql.Token(Email, System.Net.IPAddress.Loopback, now, now.AddTicks(1), null);
+        var live = new SignInSql.Token(Email, now.AddTicks(1), null, "");
         SignInLink.Decide(live, now).OrThrow().Email.ShouldBe(Email);
-        SignInLink.Decide(live with { Expires = now }, now).Problem!.Message.ShouldContain("too old");
+        SignInLink.Decide(live with { Expires = now }, now).Problem!.Message.ShouldContain("has expired");
         SignInLink.Decide(live with { Used = now }, now).Problem!.Message.ShouldContain("already been used");
         SignInLink.Decide(null, now).Problem!.Kind.ShouldBe(ProblemKind.NotFound);
     }
@@ -31,7 +31,7 @@ public sealed class SignInLinkTests
         var again = await second.GetAsync(link, Cancel).ReadAsync(Cancel);
         again.Status.ShouldBe(409);
         again.Page.ShouldContain("already been used");
-        again.Page.ShouldContain("Ask for a new link");
+        again.Page.ShouldContain("Request a new link");
         (await hub.Db.FindAsync<long>("SELECT count(*) FROM sessions", null, Cancel)).ShouldBe(1);
     }
 
@@ -44,7 +44,7 @@ public sealed class SignInLinkTests
         hub.Time.Advance(TimeSpan.FromMinutes(20));
         var late = await visitor.GetAsync(await hub.NewestLinkAsync(Email, Cancel), Cancel).ReadAsync(Cancel);
         late.Status.ShouldBe(409);
-        late.Page.ShouldContain("too old");
+        late.Page.ShouldContain("has expired");
     }
 
     [Fact]
@@ -66,7 +66,7 @@ public sealed class SignInLinkTests
         using var scanner = hub.Visit();
         var seen = await scanner.GetAsync(link, Cancel).ReadAsync(Cancel);
         seen.Status.ShouldBe(200);
-        seen.Page.ShouldContain("One more click");
+        seen.Page.ShouldContain("Confirm sign-in");
         using (var head = new HttpRequestMessage(HttpMethod.Head, link))
         using (await visitor.SendAsync(head, Cancel)) { }
         (await hub.Db.FindAsync<long>("SELECT count(*) FROM sessions", null, Cancel)).ShouldBe(0);
@@ -113,7 +113,7 @@ public sealed class SignInLinkTests
         (await visitor.PostAsync("/sign-out", Cancel).ReadAsync(Cancel)).Page.ShouldContain("Sign in");
         using var thief = hub.Visit();
         thief.Cookies.Add(hub.Address, new System.Net.Cookie("capsul-session", stolen));
-        (await thief.ReadAsync("/keys", Cancel)).ShouldContain("Mail me a link");
+        (await thief.ReadAsync("/keys", Cancel)).ShouldContain("Email me a link");
         (await hub.Db.FindAsync<long>("SELECT count(*) FROM sessions", null, Cancel)).ShouldBe(0);
     }
 
@@ -128,7 +128,7 @@ public sealed class SignInLinkTests
             (await visitor.ReadAsync("/keys", Cancel)).ShouldContain("SSH keys");
         }
         hub.Time.Advance(TimeSpan.FromDays(30));
-        (await visitor.ReadAsync("/keys", Cancel)).ShouldContain("Mail me a link");
+        (await visitor.ReadAsync("/keys", Cancel)).ShouldContain("Email me a link");
     }
 
     [Fact]

@@ -11,14 +11,17 @@ public sealed class SignInTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Theory]
-    [InlineData(0, 0, 0, null)]
-    [InlineData(2, 9, 19, null)]
-    [InlineData(3, 3, 3, "already 3 mails")]
-    [InlineData(0, 10, 0, "to this address")]
-    [InlineData(0, 0, 20, "from your network")]
-    public void Mails_a_link_up_to_the_limits(long live, long forAddress, long forIp, string? refusal)
+    [InlineData(0, 0, 0, 0, 0, null)]
+    [InlineData(2, 9, 19, 59, 1999, null)]
+    [InlineData(3, 3, 3, 3, 3, "already sent 3 links")]
+    [InlineData(0, 10, 0, 0, 10, "to this address")]
+    [InlineData(0, 0, 20, 20, 20, "from your network")]
+    [InlineData(0, 0, 0, 60, 60, "from your provider")]
+    [InlineData(0, 0, 0, 0, 2000, "Too many people")]
+    public void Mails_a_link_up_to_the_limits(long live, long forAddress, long forIp, long forSite, long all, string? refusal)
     {
-        var outcome = SignIn.Decide(new SignIn.Facts(Now, new SignInSql.Counted(live, forAddress, forIp)), "a@example.org");
+        var counted = new SignInSql.Counted(live, forAddress, forIp, forSite, all);
+        var outcome = SignIn.Decide(new SignIn.Facts(Now, counted), "a@example.org");
         if (refusal is null)
         {
             outcome.OrThrow().ShouldBe(new SignIn.Plan("a@example.org", Now.AddMinutes(20)));
@@ -33,7 +36,7 @@ public sealed class SignInTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
-        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "  Ada@Example.ORG ")).ReadAsync(Cancel)).Page.ShouldContain("Look into your mail");
+        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "  Ada@Example.ORG ")).ReadAsync(Cancel)).Page.ShouldContain("Check your email");
         (await CountAsync(hub, "SELECT count(*) FROM accounts")).ShouldBe(0);
 
         var link = await hub.NewestLinkAsync("ada@example.org", Cancel);
@@ -53,7 +56,7 @@ public sealed class SignInTests
         var answers = (
             await first.PostAsync("/sign-in", Cancel, ("Email", "known@example.org")).ReadAsync(Cancel),
             await second.PostAsync("/sign-in", Cancel, ("Email", "unknown@example.org")).ReadAsync(Cancel));
-        answers.Item1.ShouldBe(answers.Item2);
+        answers.Item1.ShouldBe(answers.Item2 with { Page = answers.Item2.Page.Replace("unknown@", "known@", StringComparison.Ordinal) });
     }
 
     [Fact]
@@ -65,6 +68,9 @@ public sealed class SignInTests
         var stored = await hub.Db.FindAsync<byte[]>("SELECT id_hash FROM sessions", null, Cancel);
         stored.ShouldBe(Secret.Hash(cookie));
         System.Text.Encoding.UTF8.GetString(stored!).ShouldNotContain(cookie);
+        var token = (await hub.NewestLinkAsync("ada@example.org", Cancel))["/sign-in/".Length..];
+        var tables = await hub.Db.ListAsync<string>("SELECT mails::text FROM mails UNION ALL SELECT sign_in_tokens::text FROM sign_in_tokens", null, Cancel);
+        tables.ShouldAllBe(row => !row.Contains(token, StringComparison.Ordinal));
     }
 
     [Fact]
@@ -105,6 +111,57 @@ public sealed class SignInTests
     }
 
     [Fact]
+    public async Task A_provider_that_gives_out_networks_by_the_48_counts_as_one()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        for (var i = 0; i <= SignIn.MaxRecentForSite; i++)
+        {
+            using var visitor = hub.Visit($"2001:db8:1:{i:x}::1");
+            var status = (await visitor.PostAsync("/sign-in", Cancel, ("Email", $"a{i}@example.org")).ReadAsync(Cancel)).Status;
+            status.ShouldBe(i < SignIn.MaxRecentForSite ? 200 : 429);
+        }
+        using var neighbour = hub.Visit("2001:db8:2::1");
+        (await neighbour.PostAsync("/sign-in", Cancel, ("Email", "n@example.org")).ReadAsync(Cancel)).Status.ShouldBe(200);
+    }
+
+    [Fact]
+    public async Task Without_a_mail_server_the_page_says_that_nothing_can_be_sent_and_nothing_is()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel, WebHub.NoMail);
+        using var visitor = hub.Visit();
+        (await visitor.ReadAsync("/sign-in", Cancel)).ShouldContain("cannot send email yet");
+        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel)).Status.ShouldBe(503);
+        (await CountAsync(hub, "SELECT count(*) FROM mails")).ShouldBe(0);
+    }
+
+    [Theory]
+    [InlineData("/balance", "<h1>Balance</h1>")]
+    [InlineData("/vms/new?Size=f1-m", "<h1>Create a capsul</h1>")]
+    public async Task A_deep_link_survives_the_sign_in(string path, string heading)
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = hub.Visit();
+        using var asked = await visitor.GetAsync(path, Cancel);
+        var signIn = asked.RequestMessage!.RequestUri!.PathAndQuery;
+        signIn.ShouldStartWith("/sign-in?returnUrl=");
+        (await visitor.PostAsync(signIn, Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel)).Page.ShouldContain("ada@example.org");
+        using var landed = await visitor.GetAsync(await hub.NewestLinkAsync("ada@example.org", Cancel), Cancel);
+        landed.RequestMessage!.RequestUri!.PathAndQuery.ShouldBe(path);
+        (await landed.Content.ReadAsStringAsync(Cancel)).ShouldContain(heading);
+    }
+
+    [Theory]
+    [InlineData("https://evil.example"), InlineData("//evil.example"), InlineData("/\\evil.example"), InlineData("javascript:alert(1)")]
+    public async Task Nobody_is_led_elsewhere_by_a_link_to_the_sign_in(string to)
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = hub.Visit();
+        using (await visitor.PostAsync("/sign-in?returnUrl=" + Uri.EscapeDataString(to), Cancel, ("Email", "ada@example.org"))) { }
+        using var landed = await visitor.GetAsync(await hub.NewestLinkAsync("ada@example.org", Cancel), Cancel);
+        landed.RequestMessage!.RequestUri!.PathAndQuery.ShouldBe("/vms/new");
+    }
+
+    [Fact]
     public async Task A_wrong_address_is_explained_beside_the_field()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
@@ -113,6 +170,8 @@ public sealed class SignInTests
         answer.Status.ShouldBe(400);
         answer.Page.ShouldContain("looks like name@example.org");
         answer.Page.ShouldContain("value=\"not an address\"");
+        answer.Page.ShouldContain("<title>Error: Sign in · Capsul</title>");
+        answer.Page.ShouldContain("<a href=\"#Email\">");
     }
 
     [Fact]

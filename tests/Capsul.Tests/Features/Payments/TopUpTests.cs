@@ -47,7 +47,7 @@ public sealed class TopUpTests
         (await visitor.ReadAsync("/balance", Cancel)).ShouldNotContain("play money");
         var answer = await visitor.PostAsync("/keys", "/balance", Cancel, ("Dollars", "12")).ReadAsync(Cancel);
         answer.Status.ShouldBe(403);
-        answer.Page.ShouldContain("no play money here");
+        answer.Page.ShouldContain("no play money on this site");
         (await hub.Db.FindAsync<long>("SELECT count(*) FROM payments", null, Cancel)).ShouldBe(0);
     }
 

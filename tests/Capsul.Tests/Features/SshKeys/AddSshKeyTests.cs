@@ -21,7 +21,7 @@ public sealed class AddSshKeyTests
 
     [Fact]
     public void A_name_with_unseen_characters_is_refused() =>
-        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input("a\u202Eb", Sample.Ed25519())).Problem!.Message.ShouldContain("cannot be seen");
+        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input("a\u202Eb", Sample.Ed25519())).Problem!.Message.ShouldContain("invisible character");
 
     [Fact]
     public void There_is_a_bound() =>
@@ -38,7 +38,7 @@ public sealed class AddSshKeyTests
         page.ShouldContain(SshKey.Parse(text).OrThrow().Fingerprint);
 
         (await visitor.ReadAsync("/keys/1/remove", Cancel)).ShouldContain("Remove this key?");
-        (await visitor.PostAsync("/keys/1/remove", Cancel).ReadAsync(Cancel)).Page.ShouldContain("No key yet");
+        (await visitor.PostAsync("/keys/1/remove", Cancel).ReadAsync(Cancel)).Page.ShouldContain("No keys yet");
         (await visitor.PostAsync("/keys", "/keys/1/remove", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
     }
 

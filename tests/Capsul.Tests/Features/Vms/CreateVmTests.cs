@@ -33,7 +33,7 @@ public sealed class CreateVmTests
 
     [Fact]
     public void Refuses_somebody_elses_key() =>
-        CreateVm.Decide(Input with { KeyIds = [1, 2] }, Facts)!.Message.ShouldContain("does not exist");
+        CreateVm.Decide(Input with { KeyIds = [1, 2] }, Facts)!.Message.ShouldContain("no longer exists");
 
     [Fact]
     public void Refuses_an_unknown_size() => CreateVm.Decide(Input with { Size = "f9" }, Facts with { Size = null })!.Message.ShouldBe("There is no size called “f9”.");
@@ -47,8 +47,8 @@ public sealed class CreateVmTests
     [Fact]
     public void Refuses_an_image_that_does_not_fit_the_size()
     {
-        CreateVm.Decide(Input, Facts with { Image = Image with { MinDiskGb = 26 } })!.Message.ShouldContain("disk of 26 GB");
-        CreateVm.Decide(Input, Facts with { Image = Image with { MinMemoryMb = 2048 } })!.Message.ShouldContain("2048 MB of memory");
+        CreateVm.Decide(Input, Facts with { Image = Image with { MinDiskGb = 26 } })!.Message.ShouldContain("disk of 26 GiB");
+        CreateVm.Decide(Input, Facts with { Image = Image with { MinMemoryMb = 2048 } })!.Message.ShouldContain("2 GiB of memory");
     }
 
     [Fact]
@@ -57,7 +57,7 @@ public sealed class CreateVmTests
         // 30.44 dollars a month are exactly one a day.
         CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(0.99m, 0m, 0m) })!.Kind.ShouldBe(ProblemKind.InsufficientFunds);
         CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(1m, 0m, 0m) }).ShouldBeNull();
-        CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(1.5m, 0m, 30.44m) })!.Message.ShouldContain("all your capsuls for one day costs $2.00");
+        CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(1.5m, 0m, 30.44m) })!.Message.ShouldContain("one day of all your capsuls costs $2.00");
     }
 
     [Fact]

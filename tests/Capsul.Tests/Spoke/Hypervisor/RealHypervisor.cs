@@ -40,7 +40,7 @@ public sealed class RealHypervisor : IAsyncLifetime
         var watch = Stopwatch.StartNew();
         await Libvirt.PrepareAsync(CancellationToken.None);
         Say($"prepare, cold: {watch.ElapsedMilliseconds} ms");
-        Sandbox = await Sandbox.OpenAsync(Settings, _ => Task.FromResult(false), TimeProvider.System, NullLogger.Instance, CancellationToken.None);
+        Sandbox = await Sandbox.OpenAsync(Settings, kvm: false, TimeProvider.System, NullLogger.Instance, CancellationToken.None);
     }
 
     public async ValueTask DisposeAsync()

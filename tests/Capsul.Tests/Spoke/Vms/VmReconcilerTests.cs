@@ -40,7 +40,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
         await hypervisor.PrepareAsync(CancellationToken.None);
         records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), NullLogger.Instance);
         records.LoadAll();
-        relays = new Relays(settings, hypervisor, NullLogger.Instance);
+        relays = new Relays(settings, hypervisor.DialAsync, NullLogger.Instance);
     }
 
     public async ValueTask DisposeAsync()

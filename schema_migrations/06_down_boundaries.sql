@@ -1,6 +1,6 @@
 ALTER TABLE vms DROP COLUMN has_run;
 
--- Version 4 knows an image of a host only when it is in the catalogue.
+-- Version 5 knows an image of a host only when it is in the catalogue.
 DELETE FROM host_images hi WHERE NOT EXISTS (SELECT FROM images i WHERE i.id = hi.image);
 ALTER TABLE host_images DROP COLUMN min_memory_mb;
 ALTER TABLE host_images DROP COLUMN min_disk_gb;

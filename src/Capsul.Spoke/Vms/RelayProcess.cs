@@ -1,0 +1,105 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>One question to the process of the relays: a line of JSON on its Unix socket, answered with another.</summary>
+/// <param name="Open">The VM that is to have a relay; null when one is closed.</param>
+/// <param name="Close">The VM whose relay is to end.</param>
+/// <param name="Preferred">The port it had; 0: none.</param>
+/// <param name="Target">The VM's address.</param>
+sealed record RelayRequest(string? Open, string? Close, int Preferred = 0, string Target = "");
+
+/// <param name="Port">Where it listens.</param>
+/// <param name="Problem">Why it could not be done; null when it was.</param>
+sealed record RelayReply(int Port, string? Problem);
+
+/// <summary>
+/// Relays in a process of their own (<c>capsul spoke relay</c>), which outlives the Spoke: a restart or an upgrade of the Spoke does not
+/// cut anybody's SSH. It is started when it does not answer, holds nothing but the open ports, and ends with the sandbox.
+/// </summary>
+public sealed partial class RelayProcess(Settings settings, ILogger log) : IRelays
+{
+    static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(5), StartLimit = TimeSpan.FromSeconds(20), StartPoll = TimeSpan.FromMilliseconds(50);
+    readonly SemaphoreSlim starting = new(1, 1);
+
+    public string PublicName => settings.SshHost;
+
+    public async Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel)
+    {
+        var reply = await AskAsync(new RelayRequest(id, null, preferred, target.ToString()), cancel);
+        return reply.Problem is { } problem ? throw new HypervisorException(problem, final: false) : reply.Port;
+    }
+
+    public async Task CloseAsync(string id, CancellationToken cancel)
+    {
+        if (await TryAskAsync(new RelayRequest(null, id), cancel) is { Problem: { } problem }) throw new HypervisorException(problem, final: false);
+    }
+
+    /// <summary>The process goes on.</summary>
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+
+    async Task<RelayReply> AskAsync(RelayRequest request, CancellationToken cancel)
+    {
+        if (await TryAskAsync(request, cancel) is { } reply) return reply;
+        await StartAsync(cancel);
+        return await TryAskAsync(request, cancel) ?? throw new HypervisorException("The process of the SSH relays does not answer.", final: false);
+    }
+
+    /// <summary>Null when nobody answers.</summary>
+    async Task<RelayReply?> TryAskAsync(RelayRequest request, CancellationToken cancel)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        limit.CancelAfter(AnswerLimit);
+        try
+        {
+            using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(RelayServer.SocketFile(settings)), limit.Token);
+            await using var stream = new NetworkStream(socket);
+            await stream.WriteAsync(RelayServer.ToLine(request), limit.Token);
+            using var reader = new StreamReader(stream);
+            return await reader.ReadLineAsync(limit.Token) is { } line ? JsonSerializer.Deserialize<RelayReply>(line) : null;
+        }
+        catch (Exception error) when (error is SocketException or IOException or JsonException
+            || (error is OperationCanceledException && !cancel.IsCancellationRequested))
+        {
+            return null;
+        }
+    }
+
+    async Task StartAsync(CancellationToken cancel)
+    {
+        await starting.WaitAsync(cancel);
+        try
+        {
+            if (await TryAskAsync(new RelayRequest(null, null), cancel) is not null) return;
+            Log.Starting(log);
+            await RelayServer.StartDetachedAsync(settings, cancel);
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            limit.CancelAfter(StartLimit);
+            while (await TryAskAsync(new RelayRequest(null, null), limit.Token) is null) await Task.Delay(StartPoll, limit.Token);
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            throw new HypervisorException("The process of the SSH relays did not start.", final: false);
+        }
+        catch (ProblemException error)
+        {
+            throw new HypervisorException($"The process of the SSH relays did not start: {error.Message}", final: false, error);
+        }
+        finally
+        {
+            starting.Release();
+        }
+    }
+
+    static partial class Log
+    {
+        [LoggerMessage(402, LogLevel.Information, "Starting the process of the SSH relays")]
+        public static partial void Starting(ILogger log);
+    }
+}

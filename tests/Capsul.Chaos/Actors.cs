@@ -1,0 +1,188 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Vms;
+using Capsul.Spoke.Hypervisor;
+
+namespace Capsul.Chaos;
+
+/// <summary>What people, guests, machines and bad luck do: one action at a time, drawn from the seed.</summary>
+sealed class Actors(World world, Snapshot snapshot)
+{
+    public const string Email = "ada@example.org";
+
+    static readonly CancellationToken Never = CancellationToken.None;
+    static readonly Verb[] Verbs = Enum.GetValues<Verb>();
+    static readonly FaultKind[] Kinds = Enum.GetValues<FaultKind>();
+
+    Random Random => world.Random;
+
+    /// <summary>How often a guest shut itself down.</summary>
+    public int Poweroffs { get; private set; }
+
+    /// <summary>When each that was taken down comes back.</summary>
+    readonly Dictionary<Host, DateTime> spokesBack = [];
+
+    DateTime? hubBack;
+
+    public async Task ActAsync()
+    {
+        await BringBackAsync();
+        var host = world.Hosts[Random.Next(world.Hosts.Count)];
+        switch (Random.Next(100))
+        {
+            case < 6:
+                await KillSpokeAsync(host, "kill a Spoke");
+                break;
+            case < 11:
+                KillHub();
+                break;
+            case < 16 when host.Line is not null:
+                Count($"cut the line to {host.Name}", "cut a line");
+                host.CutLine();
+                host.NextDial = world.Time.Now + world.Milliseconds(200, 45_000);
+                break;
+            case < 20:
+                await RebootAsync(host);
+                break;
+            case < 27:
+                await GuestAsync(host);
+                break;
+            case < 45:
+                InjectFault(host);
+                break;
+            case < 47:
+                await BackUpAsync();
+                break;
+            case < 65:
+                await CreateAsync();
+                break;
+            default:
+                await ChangeAsync();
+                break;
+        }
+    }
+
+    /// <summary>The end of all faults: everything runs again.</summary>
+    public async Task CalmAsync()
+    {
+        (hubBack, var now) = (hubBack is null ? null : world.Time.Now, world.Time.Now);
+        foreach (var host in spokesBack.Keys.ToList()) spokesBack[host] = now;
+        foreach (var host in world.Hosts) host.Hypervisor.ClearFaults();
+        await BringBackAsync();
+    }
+
+    async Task BringBackAsync()
+    {
+        if (hubBack <= world.Time.Now)
+        {
+            hubBack = null;
+            world.Note("the Hub starts");
+            await world.StartHubAsync();
+        }
+        foreach (var (host, at) in spokesBack.Where(s => s.Value <= world.Time.Now).OrderBy(s => s.Key.Name, StringComparer.Ordinal).ToList())
+        {
+            spokesBack.Remove(host);
+            world.Note($"the Spoke of {host.Name} starts");
+            await host.StartSpokeAsync(Never);
+        }
+    }
+
+    Task KillSpokeAsync(Host host, string what)
+    {
+        if (host.Vms is null) return Task.CompletedTask;
+        Count($"{what}: {host.Name}", what);
+        host.KillSpoke();
+        spokesBack[host] = world.Time.Now + world.Milliseconds(0, 45_000);
+        return Task.CompletedTask;
+    }
+
+    void KillHub()
+    {
+        if (world.Epoch == 0) return;
+        Count("kill the Hub", "kill the Hub");
+        world.KillHub();
+        hubBack = world.Time.Now + world.Milliseconds(0, 20_000);
+    }
+
+    async Task RebootAsync(Host host)
+    {
+        await KillSpokeAsync(host, "reboot a host");
+        host.Hypervisor.Reboot();
+    }
+
+    async Task GuestAsync(Host host)
+    {
+        var on = (await world.Db.ListAsync<string>(
+            "SELECT id FROM vms WHERE host = @host AND observed = 'on' AND deleted IS NULL", new { host = host.Name }, Never))
+            .OrderBy(world.NumberOf).ToList();
+        if (on.Count == 0) return;
+        var vm = on[Random.Next(on.Count)];
+        if (Random.Next(2) == 0)
+        {
+            Count($"{world.NameOf(vm)} powers itself off", "a guest powers itself off");
+            Poweroffs++;
+            host.Hypervisor.PowerOffFromInside(vm);
+        }
+        else
+        {
+            Count($"{world.NameOf(vm)} crashes", "a guest crashes");
+            host.Hypervisor.Crash(vm);
+        }
+        host.Vms?.Look(vm);
+    }
+
+    void InjectFault(Host host)
+    {
+        var (verb, kind) = (Verbs[Random.Next(Verbs.Length)], Kinds[Random.Next(Kinds.Length)]);
+        Count($"{host.Name}: {verb} {kind}", $"fault {kind} of {verb}");
+        host.Hypervisor.Inject(verb, new Fault(kind, Random.Next(1, 4), By: world.Milliseconds(10, 20_000)));
+    }
+
+    /// <summary>First a backup; later the Hub is lost, and comes back with what the backup had.</summary>
+    async Task BackUpAsync()
+    {
+        if (!snapshot.IsTaken)
+        {
+            Count("a backup", "backup");
+            await snapshot.TakeAsync();
+            return;
+        }
+        if (world.Epoch == 0) return;
+        Count("the database is restored", "restore of a backup");
+        world.KillHub();
+        await snapshot.RestoreAsync();
+        hubBack = world.Time.Now + world.Milliseconds(0, 5_000);
+    }
+
+    async Task CreateAsync()
+    {
+        var key = await world.Db.FindAsync<long>("SELECT min(id) FROM ssh_keys", null, Never);
+        var outcome = await CreateVm.RunAsync(
+            world.Db, Email, new CreateVm.Input(null, "f1-xs", "tiny", [key]), world.Settings, world.Time, Never);
+        Count($"create {(outcome.Value is { } id ? world.NameOf(id) : outcome.Problem!.Kind)}", "create");
+        if (outcome.Problem is { Kind: not ProblemKind.NoCapacity } problem) world.Report.Violate($"a create was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    /// <summary>Any use case on any VM; a refusal because of its state is an answer, too.</summary>
+    async Task ChangeAsync()
+    {
+        var vms = await world.Db.ListAsync<string>("SELECT id FROM vms WHERE deleted IS NULL", null, Never);
+        if (vms.Count == 0) return;
+        var vm = vms.OrderBy(world.NumberOf).ElementAt(Random.Next(vms.Count));
+        var choice = Random.Next(VmActions.All.Count + 1);
+        var name = choice < VmActions.All.Count ? VmActions.All[choice].Name : "cancel";
+        var outcome = choice < VmActions.All.Count
+            ? await ChangeVm.RunAsync(VmActions.All[choice], world.Db, Email, vm, world.Settings, world.Time, Never)
+            : await CancelVm.RunAsync(world.Db, World.Kinds, Email, vm, world.Time, Never);
+        Count($"{name} {world.NameOf(vm)}{(outcome.Problem is null ? "" : ": refused")}", outcome.Problem is null ? name : $"{name}, refused");
+        if (outcome.Problem is { } problem && problem.Kind is not (ProblemKind.Conflict or ProblemKind.NotFound))
+            world.Report.Violate($"{name} was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    void Count(string what, string kind)
+    {
+        world.Note(what);
+        world.Report.Count(kind);
+    }
+}

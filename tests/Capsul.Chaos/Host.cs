@@ -1,0 +1,137 @@
+using System.Net;
+using Capsul.Foundation;
+using Capsul.Hub.Link;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
+using Capsul.Spoke.Vms;
+using Capsul.Wire;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Chaos;
+
+/// <summary>Ports that nobody listens on: what they lead to does not matter to any rule here.</summary>
+sealed class PretendedRelays : IRelays
+{
+    public string PublicName => "127.0.0.1";
+
+    public Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel) => Task.FromResult(preferred > 0 ? preferred : 22000);
+
+    public Task CloseAsync(string id, CancellationToken cancel) => Task.CompletedTask;
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+}
+
+/// <summary>
+/// A host of the world: the machine (<see cref="Simulated"/> and the data folder, which outlive everything), the Spoke on it while it
+/// runs, and its line to the Hub while there is one.
+/// </summary>
+sealed class Host
+{
+    readonly Settings settings;
+    readonly ImageStore images;
+    readonly VirtualTime time;
+
+    public Host(string name, string folder, Image image, ImageStore images, VirtualTime time)
+    {
+        (Name, Image, this.images, this.time) = (name, image, images, time);
+        settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = Directory.CreateDirectory(Path.Combine(folder, name)).FullName,
+            ["CAPSUL_HYPERVISOR"] = "simulated",
+        });
+        Hypervisor = new Simulated(settings, images, time) { BootTime = TimeSpan.FromSeconds(2), MemoryMb = 8 * 512 };
+    }
+
+    public string Name { get; }
+
+    public Image Image { get; }
+
+    public Simulated Hypervisor { get; private set; }
+
+    /// <summary>Null while the Spoke does not run.</summary>
+    public HostVms? Vms { get; private set; }
+
+    public AppliedState Applied { get; private set; } = null!;
+
+    /// <summary>The Hub's end; null while there is no line.</summary>
+    public SpokeLine? Line { get; set; }
+
+    public List<SpokeMessage> Up { get; } = [];
+
+    public List<HubMessage> Down { get; } = [];
+
+    public DateTime NextDial { get; set; }
+
+    public DateTime NextBeat { get; set; }
+
+    /// <summary>Something may have changed in the database that this host is to be told.</summary>
+    public bool Stale { get; set; }
+
+    /// <summary>The Spoke asks its hypervisor what there is, to say it to the Hub; that may take long.</summary>
+    public Task Asking { get; set; } = Task.CompletedTask;
+
+    /// <summary>When each reconciler is to look at the latest; a round that has not ended is in <see cref="Rounds"/>.</summary>
+    public Dictionary<VmReconciler, DateTime> Due { get; } = [];
+
+    public Dictionary<VmReconciler, Task<TimeSpan?>> Rounds { get; } = [];
+
+    public async Task StartSpokeAsync(CancellationToken cancel)
+    {
+        await Hypervisor.PrepareAsync(cancel);
+        var spoke = Path.Combine(settings.Data, "spoke");
+        Applied = new AppliedState(spoke);
+        Applied.Load();
+        var records = new VmRecords(Path.Combine(spoke, "vms"), NullLogger.Instance);
+        Vms = new HostVms(Hypervisor, records, new PretendedRelays(), Applied, time, NullLogger.Instance)
+        {
+            Told = report =>
+            {
+                if (Line is not null) Up.Add(new SpokeMessage { Vm = report.Clone() });
+            },
+        };
+        Vms.Load();
+        NextDial = NextBeat = time.Now;
+    }
+
+    /// <summary>As kill -9 does it: what it was in the middle of stays where it was, on the machine and on disk.</summary>
+    public void KillSpoke()
+    {
+        Vms = null;
+        Asking = Task.CompletedTask;
+        CutLine();
+        Due.Clear();
+        Rounds.Clear();
+    }
+
+    public void CutLine()
+    {
+        Line = null;
+        Up.Clear();
+        Down.Clear();
+    }
+
+    public Hello Hello() => new()
+    {
+        Protocol = Protocol.Version,
+        Version = "0.0.0",
+        Facts = new HostFacts
+        {
+            Hypervisor = "simulated",
+            Cpus = 4,
+            MemoryMb = Hypervisor.MemoryMb,
+            DiskMb = 1_000_000,
+            DiskFreeMb = 1_000_000,
+            Network = new NetworkFacts { Cidr = "10.77.0.0/28", Gateway = "10.77.0.1", First = "10.77.0.2", Last = "10.77.0.14" },
+            Images = { new ImageFacts { Id = Image.Id, Title = Image.Title, Sha256 = Image.Sha256, LoginUser = Image.LoginUser, MinDiskGb = 1 } },
+        },
+    };
+
+    public void Clear()
+    {
+        KillSpoke();
+        Hypervisor = new Simulated(settings, images, time) { BootTime = Hypervisor.BootTime, MemoryMb = Hypervisor.MemoryMb };
+        var spoke = Path.Combine(settings.Data, "spoke");
+        if (Directory.Exists(spoke)) Directory.Delete(spoke, recursive: true);
+        (Stale, NextDial, NextBeat) = (false, default, default);
+    }
+}

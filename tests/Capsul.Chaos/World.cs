@@ -1,0 +1,335 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Link;
+using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Vms;
+using Capsul.Wire;
+using Grpc.Core;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Chaos;
+
+/// <summary>
+/// A Hub and two hosts in one process, on one virtual clock, with the real database: the engine, the reconcilers of the Hub, both ends of
+/// the link and the reconcilers of the Spokes, each taken one step at a time. Which step comes next is drawn from the seed among all that
+/// are due; nothing else decides, so the same seed gives the same run. A message is a step, too: it can be lost, repeated, or late.
+/// </summary>
+sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualTime time, Random random, Report report)
+{
+    static readonly CancellationToken Never = CancellationToken.None;
+    static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5);
+
+    readonly Listener listener = new(db, time, NullLogger<Listener>.Instance);
+    readonly List<string> trace = [];
+    readonly Dictionary<string, int> numbers = new(StringComparer.Ordinal);
+    Runner? runner;
+    HostHealth? health;
+    DateTime nextHealth;
+    DateTime? nextOperation;
+
+    /// <summary>0 while no Hub acts.</summary>
+    public long Epoch { get; private set; }
+
+    public Db Db => db;
+
+    public Settings Settings => settings;
+
+    public VirtualTime Time => time;
+
+    public Random Random => random;
+
+    public IReadOnlyList<Host> Hosts => hosts;
+
+    public Report Report => report;
+
+    /// <summary>What happened, line by line; the same for the same seed.</summary>
+    public IReadOnlyList<string> Trace => trace;
+
+    public static IReadOnlyList<OperationKind> Kinds =>
+    [
+        new CreateVmOperation(), new StartVmOperation(), new StopVmOperation(), new RestartVmOperation(), new DeleteVmOperation(),
+    ];
+
+    /// <summary>VMs are named in the order of their making: their ids are random.</summary>
+    public string NameOf(string vm)
+    {
+        if (!numbers.TryGetValue(vm, out var number)) numbers[vm] = number = numbers.Count + 1;
+        return $"vm{number}";
+    }
+
+    public int NumberOf(string vm) => int.Parse(NameOf(vm)[2..], CultureInfo.InvariantCulture);
+
+    public void Note(string what) => trace.Add($"{(time.Now - DateTime.UnixEpoch).TotalSeconds % 86_400 % 10_000,9:0.000} {what}");
+
+    /// <summary>Takes the seat, as a process does that has just started; one before it may still believe that it acts.</summary>
+    public async Task StartHubAsync()
+    {
+        var before = (Runner: runner, Epoch);
+        Epoch = await db.FindAsync<long>(SeatSql.Take, new { holder = "chaos" }, Never);
+        runner = new Runner(db, listener, Kinds, time, NullLogger<Runner>.Instance);
+        health = new HostHealth(db, time);
+        (nextHealth, nextOperation) = (time.Now, time.Now);
+        if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
+        foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
+    }
+
+    /// <summary>Invariant 1: what a Hub of before still writes must be refused.</summary>
+    async Task TryLateWriteAsync(Runner old, long epoch)
+    {
+        try
+        {
+            await old.RunOneAsync(epoch, Never);
+            report.Violate("a Hub that lost the seat could write");
+        }
+        catch (SeatLostException)
+        {
+            report.LateWritesRefused++;
+        }
+    }
+
+    /// <summary>As kill -9 does it: between two steps, with its lines. The next one takes over from the database alone.</summary>
+    public void KillHub()
+    {
+        Epoch = 0;
+        foreach (var host in hosts) host.CutLine();
+    }
+
+    public TimeSpan Milliseconds(int least, int most) => TimeSpan.FromMilliseconds(random.Next(least, most + 1));
+
+    /// <summary>Everything up to a moment.</summary>
+    public async Task RunToAsync(DateTime until)
+    {
+        while (true)
+        {
+            var ready = Ready().ToList();
+            if (ready.Count > 0)
+            {
+                var (name, step) = ready[random.Next(ready.Count)];
+                report.Steps++;
+                Note(name);
+                await step();
+                PassOnEvents();
+                continue;
+            }
+            var next = NextDue();
+            if (next > until) break;
+            await AdvanceAsync(next);
+        }
+        await AdvanceAsync(until);
+    }
+
+    async Task AdvanceAsync(DateTime to)
+    {
+        time.AdvanceTo(to);
+        await CollectRoundsAsync();
+    }
+
+    /// <summary>Every step that could be taken now, in an order that does not depend on ids or hashes.</summary>
+    IEnumerable<(string Name, Func<Task> Step)> Ready()
+    {
+        if (Epoch != 0)
+        {
+            if (nextOperation <= time.Now) yield return ("the runner", RunOperationAsync);
+            if (nextHealth <= time.Now) yield return ("host health", LookAtHealthAsync);
+        }
+        foreach (var host in hosts)
+        {
+            foreach (var step in Ready(host)) yield return step;
+        }
+    }
+
+    IEnumerable<(string Name, Func<Task> Step)> Ready(Host host)
+    {
+        if (host.Vms is null) yield break;
+        var idle = host.Asking.IsCompleted;
+        if (host.Line is null && idle && Epoch != 0 && host.NextDial <= time.Now) yield return ($"{host.Name} dials", () => DialAsync(host));
+        if (host.Line is not null)
+        {
+            if (host.NextBeat <= time.Now && idle) yield return ($"{host.Name} beats", () => BeatAsync(host));
+            if (host.Stale) yield return ($"the Hub looks for news for {host.Name}", () => TellAsync(host));
+            if (host.Up.Count > 0) yield return ($"the Hub hears {host.Name}: {host.Up[0].BodyCase}", () => HearAsync(host));
+            if (host.Down.Count > 0) yield return ($"{host.Name} hears the Hub", () => ApplyAsync(host));
+        }
+        foreach (var reconciler in Reconcilers(host).Where(r => !host.Rounds.ContainsKey(r)))
+        {
+            if (!host.Due.TryGetValue(reconciler, out var due) || due <= time.Now || reconciler.TakeLook())
+                yield return ($"{host.Name} looks at {NameOf(reconciler.Id)}", () => LookAsync(host, reconciler));
+        }
+    }
+
+    IEnumerable<VmReconciler> Reconcilers(Host host) => host.Vms!.Reconcilers.OrderBy(r => NumberOf(r.Id));
+
+    DateTime NextDue()
+    {
+        var due = new List<DateTime?> { time.NextTimer };
+        if (Epoch != 0) due.AddRange([nextOperation, nextHealth]);
+        foreach (var host in hosts.Where(h => h.Vms is not null))
+        {
+            if (host.Asking.IsCompleted) due.Add(host.Line is not null ? host.NextBeat : Epoch != 0 ? host.NextDial : null);
+            due.AddRange(host.Due.Where(d => !host.Rounds.ContainsKey(d.Key)).Select(d => (DateTime?)d.Value));
+        }
+        return due.Min() ?? DateTime.MaxValue;
+    }
+
+    async Task RunOperationAsync()
+    {
+        await runner!.RunOneAsync(Epoch, Never);
+        await ChangedAsync();
+    }
+
+    async Task LookAtHealthAsync()
+    {
+        await health!.LookAsync(Epoch, Never);
+        nextHealth = time.Now + HealthEvery;
+        await ChangedAsync();
+    }
+
+    /// <summary>A line begins as a real one does: hello, then everything that is here.</summary>
+    async Task DialAsync(Host host)
+    {
+        host.Line = new SpokeLine(host.Name, Epoch, db, listener, settings, time, NullLogger.Instance);
+        try
+        {
+            await host.Line.GreetAsync(host.Hello(), Never);
+            host.Asking = SayAsync(host, async vms =>
+            {
+                var inventory = new Inventory();
+                inventory.Vms.AddRange((await vms.InventoryAsync(Never)).OrderBy(r => NumberOf(r.Id)));
+                return [new SpokeMessage { Inventory = inventory }];
+            });
+            host.Stale = true;
+            host.NextBeat = time.Now;
+        }
+        catch (RpcException error)
+        {
+            CutLine(host, error.Status.Detail);
+        }
+    }
+
+    Task BeatAsync(Host host)
+    {
+        host.NextBeat = time.Now + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
+        host.Asking = SayAsync(host, async vms =>
+        {
+            var strangers = (await vms.StrangersAsync(Never)).OrderBy(s => NumberOf(s.Id)).Select(s => new SpokeMessage { Vm = s });
+            return [new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 1_000_000 } }, .. strangers];
+        });
+        return Task.CompletedTask;
+    }
+
+    /// <summary>What the Spoke says when its hypervisor has answered, if the line and the Spoke are still the same.</summary>
+    async Task SayAsync(Host host, Func<HostVms, Task<IEnumerable<SpokeMessage>>> ask)
+    {
+        var (vms, line) = (host.Vms!, host.Line);
+        IEnumerable<SpokeMessage> messages;
+        try
+        {
+            messages = await ask(vms);
+        }
+        catch (HypervisorException error)
+        {
+            messages = [new SpokeMessage { Heartbeat = new Heartbeat { DiskFreeMb = 1_000_000, Problem = error.Message } }];
+            vms.LookAtAll();
+        }
+        if (host.Vms == vms && host.Line == line) host.Up.AddRange(messages);
+    }
+
+    async Task TellAsync(Host host)
+    {
+        host.Stale = false;
+        try
+        {
+            if (await host.Line!.ChangesAsync(Never) is { } wanted) host.Down.Add(new HubMessage { Wanted = wanted });
+        }
+        catch (RpcException error)
+        {
+            CutLine(host, error.Status.Detail);
+        }
+    }
+
+    async Task HearAsync(Host host)
+    {
+        var message = host.Up[0];
+        if (!Repeats()) host.Up.RemoveAt(0);
+        try
+        {
+            await host.Line!.TakeInAsync(message, Never);
+        }
+        catch (RpcException error)
+        {
+            CutLine(host, error.Status.Detail);
+        }
+        await ChangedAsync();
+    }
+
+    async Task ApplyAsync(Host host)
+    {
+        var message = host.Down[0].Clone();
+        if (!Repeats()) host.Down.RemoveAt(0);
+        var before = (host.Applied.Epoch, host.Applied.Generation);
+        if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) CutLine(host, "it was not obeyed");
+        if (before.CompareTo((host.Applied.Epoch, host.Applied.Generation)) > 0) report.Violate("a Spoke went backwards");
+    }
+
+    /// <summary>Either side may hear any message twice.</summary>
+    bool Repeats() => random.Next(20) == 0;
+
+    void CutLine(Host host, string why)
+    {
+        Note($"the line to {host.Name} ends: {why}");
+        host.CutLine();
+        host.NextDial = time.Now + Milliseconds(200, 5000);
+    }
+
+    async Task LookAsync(Host host, VmReconciler reconciler)
+    {
+        reconciler.TakeLook();
+        var round = reconciler.RoundAsync(Never);
+        host.Rounds[reconciler] = round;
+        if (round.IsCompleted) await EndRoundAsync(host, reconciler, round);
+    }
+
+    async Task CollectRoundsAsync()
+    {
+        foreach (var host in hosts)
+        {
+            foreach (var (reconciler, round) in host.Rounds.Where(r => r.Value.IsCompleted).OrderBy(r => NumberOf(r.Key.Id)).ToList())
+                await EndRoundAsync(host, reconciler, round);
+        }
+    }
+
+    async Task EndRoundAsync(Host host, VmReconciler reconciler, Task<TimeSpan?> round)
+    {
+        host.Rounds.Remove(reconciler);
+        if (await round is { } pause)
+        {
+            host.Due[reconciler] = time.Now + pause;
+            return;
+        }
+        host.Due.Remove(reconciler);
+        host.Vms!.Forget(reconciler);
+    }
+
+    /// <summary>Something was written: who is notified in a real Hub looks again.</summary>
+    public async Task ChangedAsync()
+    {
+        nextOperation = await db.FindAsync<DateTime?>(OperationSql.NextDue, null, Never);
+        foreach (var host in hosts) host.Stale = host.Line is not null;
+        if (random.Next(4) == 0) await Invariants.CheckAlwaysAsync(this);
+    }
+
+    /// <summary>What the hypervisors say has changed.</summary>
+    void PassOnEvents()
+    {
+        foreach (var host in hosts)
+        {
+            while (host.Hypervisor.Changes.TryRead(out var id)) host.Vms?.Look(id);
+        }
+    }
+}

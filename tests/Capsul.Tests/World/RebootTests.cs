@@ -1,0 +1,50 @@
+using Capsul.Spoke.Hypervisor;
+using Capsul.Tests.Spoke.Hypervisor;
+using Capsul.Tests.Support;
+
+namespace Capsul.Tests.World;
+
+/// <summary>
+/// A host that reboots, on real libvirt: the sandbox with all guests ends at once, as it does in a power cut. What was wanted on comes back;
+/// what its guest has shut down stays off.
+/// </summary>
+[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+public sealed class RebootTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("the host of the VMs", false)]
+    [InlineData("the one machine with everything", true)]
+    public async Task What_was_wanted_on_comes_back_and_what_its_guest_shut_down_stays_off(string what, bool everything)
+    {
+        await using var world = await RealWorld.StartAsync(ownDatabase: everything);
+        var (id, ssh) = await world.MakeVmAsync();
+        await world.Person.LoginAsync(ssh, "echo kept > note; sync", Cancel);
+
+        await RebootAsync(world, everything);
+        await Until.TrueAsync($"{id} is back after {what} rebooted", RealWorld.RunLimit, async () => RealWorld.Qemus(id).Count == 1
+            && await world.ColumnAsync(id, "state || ' ' || wanted || ' ' || observed || ' ' || phase") == "running on on 6");
+        (await world.Person.LoginAsync(ssh, "cat note", Cancel)).ShouldBe("kept");
+        (await world.IsChargedAsync(id)).ShouldBeTrue();
+
+        await world.Person.SshCommandFor(ssh, "su -c poweroff || sudo poweroff").TryRunAsync(Cancel);
+        await world.AwaitColumnAsync(id, "state || ' ' || wanted", "stopped off", RealWorld.EndLimit);
+        (await world.Db.FindAsync<string>("SELECT message FROM operation_events ORDER BY id DESC LIMIT 1", null, Cancel)).ShouldBe("The guest shut itself down");
+
+        await RebootAsync(world, everything);
+        await Until.TrueAsync("the Spoke has reported again", RealWorld.StartLimit, async () => await world.Db.FindAsync<bool>(
+            "SELECT h.online AND v.observed = 'off' AND v.observed_at > h.last_seen - interval '1 minute' FROM hosts h JOIN vms v ON v.host = h.id", null, Cancel));
+        RealWorld.Qemus(id).ShouldBeEmpty();
+        (await world.ColumnAsync(id, "state || ' ' || wanted")).ShouldBe("stopped off");
+    }
+
+    static async Task RebootAsync(RealWorld world, bool everything)
+    {
+        await world.Spoke!.KillAsync();
+        if (everything) await world.Hub!.KillAsync();
+        await Sandbox.StopAsync(world.SpokeSettings, TimeProvider.System, Cancel);
+        if (everything) await world.StartHubAsync();
+        world.StartSpoke();
+    }
+}
