@@ -154,7 +154,7 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     {
         var start = new byte[SectorBytes];
         await using (var content = File.OpenRead(file))
-            await content.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
+            _ = await content.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
         if (Packed.FirstOrDefault(p => start.AsSpan().StartsWith(p.Magic)) is { Name: { } packed, Tool: { } tool })
             throw new ProblemException(ProblemKind.Invalid, $"The file is compressed with {packed}. Unpack it first ({tool}), and give the checksum of what comes out.");
         var shown = await new Command("qemu-img", "info", "--output=json", file).TryRunAsync(cancel);
