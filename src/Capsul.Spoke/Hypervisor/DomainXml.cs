@@ -33,7 +33,6 @@ static class DomainXml
             xml.WriteElementString("title", vm.Name);
             Element(xml, "memory", vm.MemoryMb.ToString(), ("unit", "MiB"));
             xml.WriteElementString("vcpu", vm.Vcpus.ToString());
-            Limits(xml, vm);
             Os(xml, image, files);
             xml.WriteStartElement("features");
             Element(xml, "acpi", null);
@@ -48,26 +47,6 @@ static class DomainXml
             xml.WriteEndElement();
         }
         return text.ToString();
-    }
-
-    /// <summary>
-    /// What QEMU itself may take beside the guest's memory: devices, buffers, and with TCG the translated code (up to 1 GiB by default).
-    /// </summary>
-    const int MemoryOverheadMb = 1536;
-
-    /// <summary>
-    /// The VM's control group: processor time in proportion to its virtual processors when there is not enough for all, equal shares of the
-    /// disk, and memory beyond what it should need is taken back first. Not libvirt's hard limit: it also sets the limit of locked memory,
-    /// which a container may not.
-    /// </summary>
-    static void Limits(XmlWriter xml, VmSpec vm)
-    {
-        xml.WriteStartElement("cputune");
-        xml.WriteElementString("shares", (vm.Vcpus * 1024).ToString());
-        xml.WriteEndElement();
-        xml.WriteStartElement("memtune");
-        Element(xml, "soft_limit", (vm.MemoryMb + MemoryOverheadMb).ToString(), ("unit", "MiB"));
-        xml.WriteEndElement();
     }
 
     static void Os(XmlWriter xml, Image image, DomainFiles files)

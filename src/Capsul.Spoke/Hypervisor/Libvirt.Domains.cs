@@ -42,10 +42,30 @@ public sealed partial class Libvirt
             return true;
         }, cancel);
         var started = time.GetElapsedTime(began);
+        if (QemuOf(vm.Id) is { } process) groups.Put(vm, process);
         // After the start, not beside it: libvirt holds the network's lock for the 0.4 s that this takes, and the start would wait
         // for it. The guest needs longer than that until it asks for its address, and asks again if it does not.
         await ServeAddressAsync(vm, cancel);
         Log.Started(log, vm.Id, started.TotalMilliseconds, time.GetElapsedTime(began).TotalMilliseconds);
+    }
+
+    /// <summary>The VM's process as this machine numbers it; libvirt, in a process namespace of its own, knows another number.</summary>
+    static int? QemuOf(string id)
+    {
+        var marker = $"guest={id},";
+        foreach (var folder in Directory.EnumerateDirectories("/proc"))
+        {
+            if (!int.TryParse(Path.GetFileName(folder), out var pid)) continue;
+            try
+            {
+                if (File.ReadAllText(Path.Combine(folder, "cmdline")).Contains(marker, StringComparison.Ordinal)) return pid;
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                // It has ended while we looked.
+            }
+        }
+        return null;
     }
 
     public async Task ShutdownAsync(string id, CancellationToken cancel)
@@ -81,6 +101,7 @@ public sealed partial class Libvirt
         {
             await Task.WhenAll(RemoveDomainAsync(id, cancel), ForgetAddressAsync(id, cancel));
             DeleteFiles(id);
+            groups.Remove(id);
             await filter.ForbidAsync(DomainXml.Tap(id), cancel);
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)

@@ -29,6 +29,7 @@ public sealed partial class Libvirt : IHypervisor
     readonly TimeProvider time;
     readonly LibvirtConnection libvirt;
     readonly Filter filter;
+    readonly GuestGroups groups;
     readonly Channel<string> changes = Channel.CreateBounded<string>(new BoundedChannelOptions(1024) { FullMode = BoundedChannelFullMode.DropOldest });
     readonly VmNetwork network;
     readonly string disks, seeds, consoles;
@@ -42,6 +43,7 @@ public sealed partial class Libvirt : IHypervisor
         var spoke = Path.Combine(settings.Data, "spoke");
         (disks, seeds, consoles) = (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
         libvirt = new LibvirtConnection(DaemonAsync, changes.Writer, time, log);
+        groups = new GuestGroups("/sys/fs/cgroup", DataFolder.ShortName(settings.Data), log);
         filter = new Filter(arguments => Program("nft", arguments));
     }
 

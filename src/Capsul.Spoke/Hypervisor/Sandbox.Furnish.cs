@@ -80,8 +80,8 @@ public sealed partial class Sandbox
             host_uuid = "{File.ReadAllText(id).Trim()}"
 
             """);
-        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop. Mount namespaces
-        // of libvirt's would be a second sandbox in this one. A control group a VM keeps one guest from starving the others.
+        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop. Namespaces
+        // of libvirt's would be a second sandbox in this one; control groups are made by GuestGroups.
         File.WriteAllText(Path.Combine(etc, "qemu.conf"), """
             security_driver = "none"
             user = "libvirt-qemu"
@@ -89,7 +89,7 @@ public sealed partial class Sandbox
             dynamic_ownership = 0
             remember_owner = 0
             namespaces = []
-            cgroup_controllers = ["cpu", "memory", "blkio"]
+            cgroup_controllers = []
 
             """);
         File.WriteAllText(Path.Combine(etc, "virtlogd.conf"), "max_size = 2097152\nmax_backups = 1\n");

@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using Capsul.Foundation;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 
 namespace Capsul.Spoke.Hypervisor;
@@ -98,6 +99,7 @@ public sealed partial class Sandbox : IDisposable
                 await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
         }
         File.Delete(RecordFile(settings));
+        new GuestGroups("/sys/fs/cgroup", DataFolder.ShortName(settings.Data), NullLogger.Instance).RemoveAll();
         var run = RunFolder(settings);
         if (Directory.Exists(run)) Directory.Delete(run, recursive: true);
     }

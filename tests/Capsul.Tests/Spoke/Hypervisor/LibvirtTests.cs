@@ -27,6 +27,10 @@ public sealed class LibvirtTests(RealHypervisor real)
         Say($"disk {disk} ms, define {define - disk} ms, start {start - define} ms, start to SSH banner {watch.ElapsedMilliseconds - define} ms");
         (await real.SshAsync(vm, "hostname; df -k /disk | tail -1; echo kept >file; sync")).Output.ShouldStartWith("t10\n");
 
+        var qemu = Support.RealWorld.Qemus(vm.Id).ShouldHaveSingleItem();
+        (await File.ReadAllTextAsync($"/proc/{qemu}/cgroup")).ShouldContain($"/{vm.Id}", customMessage: "it is in a control group of its own");
+        int.Parse(await File.ReadAllTextAsync($"/proc/{qemu}/oom_score_adj")).ShouldBeGreaterThan(0, "it goes before the Hub does");
+
         var console = await real.Libvirt.ConsoleTailAsync(vm.Id, 4096, None);
         console.ShouldContain("-----BEGIN SSH HOST KEY KEYS-----");
         console.ShouldContain("ssh-ed25519 ");
