@@ -288,7 +288,8 @@ public sealed partial class EmbeddedPostgres
 
     Command PgCtl(string verb, params string[] arguments) =>
         AsUser(Path.Combine(bin, "pg_ctl"), [verb, "-D", Cluster, "-s", .. arguments])
-            with { Timeout = TimeSpan.FromSeconds(90) };
+            with
+        { Timeout = TimeSpan.FromSeconds(90) };
 
     /// <summary>
     /// As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.
