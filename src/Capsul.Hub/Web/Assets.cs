@@ -26,7 +26,7 @@ public static class Assets
     public static string Url(string name) => Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
 
     public static void MapAssets(this IEndpointRouteBuilder routes) => routes.MapGet("/assets/{hash}/{*name}", Serve)
-        .RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+        .RequireAuthorization(Policies.Public).WithMetadata(new NoSession());
 
     static IResult Serve(HttpContext context, string hash, string name)
     {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Capsul.Hub.Features.Billing;
 
 namespace Capsul.Hub.Web;
 
@@ -17,8 +16,8 @@ public static class Show
     }
 
     /// <summary>A price by the hour: small, so with four places, rounded up as a cost is.</summary>
-    public static string PerHour(decimal dollarsPerMonth) => "$" + decimal.Round(Prices.PerHour(dollarsPerMonth), 4, MidpointRounding.ToPositiveInfinity)
-        .ToString("0.0000", CultureInfo.InvariantCulture);
+    public static string Hourly(decimal dollarsPerHour) =>
+        "$" + decimal.Round(dollarsPerHour, 4, MidpointRounding.ToPositiveInfinity).ToString("0.0000", CultureInfo.InvariantCulture);
 
     /// <summary>How long money lasts, in words.</summary>
     public static string Days(decimal days) => days < 1 ? "less than a day" : "about " + Count((long)days, "day", "days");

@@ -32,5 +32,5 @@ public static class WellKnown
         + "Preferred-Languages: en\n");
 
     static void Map(IEndpointRouteBuilder routes, string path, Delegate serve) =>
-        routes.MapGet(path, serve).RequireAuthorization(Policies.Public).WithMetadata(new SessionCookie.NoSession());
+        routes.MapGet(path, serve).RequireAuthorization(Policies.Public).WithMetadata(new NoSession());
 }

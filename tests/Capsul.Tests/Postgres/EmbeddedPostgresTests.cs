@@ -9,7 +9,7 @@ namespace Capsul.Tests.Postgres;
 
 public sealed class EmbeddedPostgresTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Settings At(string folder) => Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder });
 

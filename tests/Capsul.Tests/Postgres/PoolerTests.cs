@@ -7,7 +7,7 @@ namespace Capsul.Tests.Postgres;
 
 public sealed class PoolerTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task A_direct_connection_is_no_pooler()

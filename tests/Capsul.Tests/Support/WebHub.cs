@@ -1,9 +1,9 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
+using Capsul.Hub;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Storage;
-using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting.Server.Features;

@@ -1,4 +1,7 @@
 using Capsul.Hub.Engine;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Capsul.Hub.Features.Vms;
@@ -10,4 +13,16 @@ static class VmFeature
         .AddSingleton<OperationKind, CreateVmOperation>().AddSingleton<OperationKind, StartVmOperation>()
         .AddSingleton<OperationKind, StopVmOperation>().AddSingleton<OperationKind, RestartVmOperation>()
         .AddSingleton<OperationKind, DeleteVmOperation>();
+
+    public static IServiceCollection AddVmPages(this IServiceCollection services) => services.AddSingleton<VmEvents>();
+
+    public static void MapVmEvents(this IEndpointRouteBuilder routes)
+    {
+        var events = routes.ServiceProvider.GetRequiredService<VmEvents>();
+        Map(routes, "/console/events", events.AllAsync);
+        Map(routes, "/vms/{id}/events", events.OneAsync);
+    }
+
+    static void Map(IEndpointRouteBuilder routes, string path, Delegate stream) =>
+        routes.MapGet(path, stream).RequireAuthorization(Policies.SignedIn).WithMetadata(new ForScripts());
 }

@@ -8,7 +8,7 @@ namespace Capsul.Tests.Postgres.Backups;
 
 public sealed class DumpTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task Is_plain_sql_behind_gzip()

@@ -8,7 +8,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>The built program, killed with -9 at every statement of the published scripts.</summary>
 public sealed class KillTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     /// <summary>

@@ -11,7 +11,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>What the migrator refuses, whom it waits for, and what it keeps.</summary>
 public sealed class MigratorCareTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static ScriptFolder Folder() => new ScriptFolder()
         .Add("01_up_a.sql", "-- First.\nCREATE TABLE a (id integer);\n").Add("01_down_a.sql", "DROP TABLE a;")

@@ -9,7 +9,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 
 public sealed class MigratorTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Migrator Make(Db db) => new(db, NullLogger.Instance);
 

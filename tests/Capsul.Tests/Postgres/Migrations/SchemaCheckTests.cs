@@ -8,7 +8,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 
 public sealed class SchemaCheckTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static async Task<List<string>> DriftAsync(TestDatabase database) =>
         [.. (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel))

@@ -9,7 +9,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>Scripts without a transaction: killed with -9 at every statement, they go on or back.</summary>
 public sealed class StepwiseTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     /// <summary>

@@ -9,7 +9,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>Databases that hold data.</summary>
 public sealed class UpgradeTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>
     /// A row in every table, whatever version made it; the foreign keys are not asked while it is filled in.

@@ -6,7 +6,7 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>Who changed what by hand stands in operator_statements, exactly when the change stands.</summary>
 public sealed class OperatorLogTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static async Task<string> LinesAsync(TestDatabase database) =>
         string.Join('\n',

@@ -8,7 +8,7 @@ namespace Capsul.Tests.Postgres.Statements;
 /// </summary>
 public sealed class TagTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     const string Statements = """
         CREATE TABLE a (id int PRIMARY KEY, b text); CREATE TEMP TABLE tt (x int); CREATE UNLOGGED TABLE ul (x int);

@@ -7,7 +7,7 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>All or nothing; transactions of the script's own; what failed, and where.</summary>
 public sealed class TransactionTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static async Task<TestDatabase> WithTableAsync()
     {

@@ -8,7 +8,7 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>How a value of each type is printed.</summary>
 public sealed class ValueTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>Expression, and what must be printed.</summary>
     static readonly (string Sql, string Printed)[] Values =

@@ -1,12 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Unicode;
 using Capsul.Foundation;
-using Capsul.Hub.Features.Accounts;
-using Capsul.Hub.Features.Mails;
-using Capsul.Hub.Features.Vms;
-using Capsul.Postgres;
 using Microsoft.AspNetCore.Antiforgery;
-using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.DataProtection.KeyManagement;
@@ -23,26 +18,22 @@ using Microsoft.Extensions.WebEncoders;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Puts the pages into a web application: <see cref="AddHubPages"/> the parts, <see cref="MapHubPages"/> the order in which a request
-/// meets them. Expects <see cref="Db"/>, <see cref="Storage.KeyRing"/>, <see cref="Settings"/> and
-/// <see cref="TimeProvider"/> among the services. Every route names its policy; without one it is for signed-in people only.
+/// The web application without its pages: <see cref="AddWeb"/> the parts, <see cref="MapWeb"/> the order in which a request meets them.
+/// Every route names its policy; without one it is for signed-in people only.
 /// </summary>
-public static partial class HubPages
+public static partial class WebParts
 {
-    public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings)
+    public static IServiceCollection AddWeb(this IServiceCollection services, Settings settings)
     {
-        services.AddRazorPages(pages => pages.RootDirectory = "/Features").AddApplicationPart(typeof(HubPages).Assembly)
+        services.AddRazorPages(pages => pages.RootDirectory = "/Features").AddApplicationPart(typeof(WebParts).Assembly)
             .AddMvcOptions(mvc => mvc.Filters.Add<NoHandler>())
             .AddViewOptions(views => views.HtmlHelperOptions.ClientValidationEnabled = false);
         services.AddRouting(routing => routing.LowercaseUrls = true);
         services.AddSingleton<Site>();
-        services.AddAccounts().AddMails().AddVmPages();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
         services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
 
-        services.AddAuthentication(SessionCookie.SchemeName)
-            .AddScheme<AuthenticationSchemeOptions, SessionCookie>(SessionCookie.SchemeName, configureOptions: null);
         var signedIn = new AuthorizationPolicyBuilder().RequireClaim(Actor.EmailClaim).Build();
         services.AddAuthorizationBuilder()
             .SetFallbackPolicy(signedIn)
@@ -125,7 +116,7 @@ public static partial class HubPages
         services.AddLogging(logs => logs.AddFilter("Microsoft.AspNetCore.DataProtection.KeyManagement.XmlKeyManager", LogLevel.Error));
     }
 
-    public static WebApplication MapHubPages(this WebApplication app)
+    public static WebApplication MapWeb(this WebApplication app)
     {
         var site = app.Services.GetRequiredService<Site>();
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Capsul.Hub.Web");
@@ -169,7 +160,6 @@ public static partial class HubPages
         app.UseAuthorization();
 
         app.MapRazorPages();
-        app.MapVmEvents();
         app.MapAssets();
         app.MapWellKnown();
         // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing error.

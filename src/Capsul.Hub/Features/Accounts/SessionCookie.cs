@@ -1,13 +1,13 @@
 using System.Security.Claims;
 using System.Text.Encodings.Web;
-using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
-namespace Capsul.Hub.Web;
+namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
 /// Signs a request in by its cookie. The cookie carries a random id, the table <c>sessions</c> its SHA-256; the row is looked at on
@@ -47,10 +47,4 @@ public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> o
         Response.StatusCode = StatusCodes.Status403Forbidden;
         return Task.CompletedTask;
     }
-
-    /// <summary>Marks a route that scripts read, not people.</summary>
-    public sealed class ForScripts;
-
-    /// <summary>Marks a route for which nobody needs to be known (assets), to save the look into the table.</summary>
-    public sealed class NoSession;
 }

@@ -1,0 +1,26 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Web;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Capsul.Hub;
+
+/// <summary>
+/// The pages of the Hub: the web application, and what each feature brings into it. Expects <see cref="Postgres.Db"/>,
+/// <see cref="Storage.KeyRing"/>, <see cref="Settings"/> and <see cref="TimeProvider"/> among the services.
+/// </summary>
+public static class HubPages
+{
+    public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings) =>
+        services.AddWeb(settings).AddAccounts().AddMails().AddVmPages();
+
+    public static WebApplication MapHubPages(this WebApplication app)
+    {
+        app.MapWeb();
+        app.MapVmEvents();
+        return app;
+    }
+}
