@@ -186,7 +186,9 @@ public sealed class Db : IAsyncDisposable
             new CommandDefinition(sql, parameters, cancellationToken: cancel));
     }
 
-    /// <summary>The one value of a statement that always gives a row; a missing row is an error, and never 0 or false.</summary>
+    /// <summary>
+    /// The one value of a statement that always gives a row; a missing row is an error, and never 0 or false.
+    /// </summary>
     /// <exception cref="InvalidOperationException">There was no row, or more than one.</exception>
     public async Task<T> AskAsync<T>(string sql, object? parameters, CancellationToken cancel)
     {

@@ -212,8 +212,10 @@ public sealed partial class EmbeddedPostgres
         if (made.ExitCode != 0)
         {
             var why = made.Error.Split('\n').FirstOrDefault(l =>
-                l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine;
-            throw new ProblemException(ProblemKind.Unavailable, $"No PostgreSQL cluster could be made in {folder}: {why}", made.Error);
+                l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal))
+                ?? made.LastLine;
+            throw new ProblemException(
+                ProblemKind.Unavailable, $"No PostgreSQL cluster could be made in {folder}: {why}", made.Error);
         }
         Directory.Move(temporary, Cluster);
     }
