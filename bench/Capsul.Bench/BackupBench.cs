@@ -118,8 +118,11 @@ static class BackupBench
     }
 
     static Task ShellAsync(DatabaseAddress address, string line, CancellationToken cancel) =>
-        new Command("bash", "-o", "pipefail", "-c", line) { Environment = address.ForPrograms("peer"),
-            Timeout = TimeSpan.FromHours(1) }.RunAsync(cancel);
+        new Command("bash", "-o", "pipefail", "-c", line)
+        {
+            Environment = address.ForPrograms("peer"),
+            Timeout = TimeSpan.FromHours(1)
+        }.RunAsync(cancel);
 }
 
 static class BackupBenchSql

@@ -26,8 +26,11 @@ static class SqlBench
     {
         var folder = Directory.CreateTempSubdirectory("capsul-bench-").FullName;
         File.SetUnixFileMode(folder, (UnixFileMode)0b111_101_101);
-        var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder,
-            ["CAPSUL_POSTGRES_FSYNC"] = "off" });
+        var settings = Settings.Load(new Dictionary<string, string>
+        {
+            ["CAPSUL_DATA"] = folder,
+            ["CAPSUL_POSTGRES_FSYNC"] = "off"
+        });
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
         try
         {
@@ -87,8 +90,11 @@ static class SqlBench
     static Task<Run> OursAsync(
         string connection, string folder, string output, string table, CancellationToken cancel) => MeasureAsync(
         Path.Combine(AppContext.BaseDirectory, "capsul"), ["sql", "-c", $"SELECT * FROM {table}"],
-            new Dictionary<string, string?>(StringComparer.Ordinal) { ["CAPSUL_DATABASE"] = connection,
-            ["CAPSUL_DATA"] = folder }, output, cancel);
+            new Dictionary<string, string?>(StringComparer.Ordinal)
+            {
+                ["CAPSUL_DATABASE"] = connection,
+                ["CAPSUL_DATA"] = folder
+            }, output, cancel);
 
     static Task<Run> PsqlAsync(DatabaseAddress address, string output, string[] more, CancellationToken cancel) =>
         MeasureAsync(

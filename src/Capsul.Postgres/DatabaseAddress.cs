@@ -207,7 +207,8 @@ public sealed record DatabaseAddress
             case "connect_timeout": parts.Timeout = Number(value); break;
             case "application_name": parts.ApplicationName = value; break;
             case "target_session_attrs": parts.TargetSessionAttributes = value; break;
-            default: throw new FormatException(
+            default:
+                throw new FormatException(
                 "it has an option that is not known here; known are host, port, user, password, dbname, sslmode, "
                 + "sslrootcert, connect_timeout, application_name and target_session_attrs");
         }

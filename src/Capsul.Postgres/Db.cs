@@ -83,8 +83,11 @@ public sealed class Db : IAsyncDisposable
     internal async Task<NpgsqlConnection> OpenBareAsync(
         string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
     {
-        var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString) { Pooling = false,
-            ApplicationName = applicationName };
+        var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString)
+        {
+            Pooling = false,
+            ApplicationName = applicationName
+        };
         if (IsMultiHost(parts))
         {
             parts.TargetSessionAttributes = Wanted(parts) == TargetSessionAttributes.ReadWrite
@@ -123,8 +126,11 @@ public sealed class Db : IAsyncDisposable
             when says.Contains("no encryption", StringComparison.Ordinal) =>
             $"PostgreSQL at {Address.Shown} wants TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or "
                 + "verify-full.",
-        PostgresException { SqlState: PostgresErrorCodes.InvalidPassword
-            or PostgresErrorCodes.InvalidAuthorizationSpecification } refused =>
+        PostgresException
+        {
+            SqlState: PostgresErrorCodes.InvalidPassword
+            or PostgresErrorCodes.InvalidAuthorizationSpecification
+        } refused =>
             $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check "
                 + "CAPSUL_DATABASE.",
         PostgresException other => $"PostgreSQL at {Address.Shown} answered: {other.MessageText}.",
@@ -180,7 +186,9 @@ public sealed class Db : IAsyncDisposable
             new CommandDefinition(sql, parameters, cancellationToken: cancel));
     }
 
-    /// <summary>The one value of a statement that always gives a row; a missing row is an error, and never 0 or false.</summary>
+    /// <summary>
+    /// The one value of a statement that always gives a row; a missing row is an error, and never 0 or false.
+    /// </summary>
     /// <exception cref="InvalidOperationException">There was no row, or more than one.</exception>
     public async Task<T> AskAsync<T>(string sql, object? parameters, CancellationToken cancel)
     {

@@ -21,12 +21,12 @@ public sealed partial class EmbeddedPostgres
 
     async Task<string> AddressAsync(string role, string passwordFile, string database, CancellationToken cancel) =>
         new NpgsqlConnectionStringBuilder
-    {
-        Host = SocketFolder,
-        Username = role,
-        Password = (await File.ReadAllTextAsync(passwordFile, cancel)).Trim(),
-        Database = database,
-    }.ConnectionString;
+        {
+            Host = SocketFolder,
+            Username = role,
+            Password = (await File.ReadAllTextAsync(passwordFile, cancel)).Trim(),
+            Database = database,
+        }.ConnectionString;
 
     async Task<string> WritePasswordAsync(string file, CancellationToken cancel)
     {

@@ -212,8 +212,10 @@ public sealed partial class EmbeddedPostgres
         if (made.ExitCode != 0)
         {
             var why = made.Error.Split('\n').FirstOrDefault(l =>
-                l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine;
-            throw new ProblemException(ProblemKind.Unavailable, $"No PostgreSQL cluster could be made in {folder}: {why}", made.Error);
+                l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal))
+                ?? made.LastLine;
+            throw new ProblemException(
+                ProblemKind.Unavailable, $"No PostgreSQL cluster could be made in {folder}: {why}", made.Error);
         }
         Directory.Move(temporary, Cluster);
     }
@@ -288,7 +290,8 @@ public sealed partial class EmbeddedPostgres
 
     Command PgCtl(string verb, params string[] arguments) =>
         AsUser(Path.Combine(bin, "pg_ctl"), [verb, "-D", Cluster, "-s", .. arguments])
-            with { Timeout = TimeSpan.FromSeconds(90) };
+            with
+        { Timeout = TimeSpan.FromSeconds(90) };
 
     /// <summary>
     /// As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.

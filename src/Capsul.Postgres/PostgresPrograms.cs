@@ -40,5 +40,6 @@ public static class PostgresPrograms
     public static Command Make(
         string? configured, DatabaseAddress address, string program, params IReadOnlyList<string> arguments) =>
         new(Path.Combine(Folder(configured, program), program),
-            arguments) { Environment = address.ForPrograms($"capsul {program}") };
+            arguments)
+        { Environment = address.ForPrograms($"capsul {program}") };
 }

@@ -17,8 +17,10 @@ static class LostDatabase
         var traces = Traces(settings, backup).ToList();
         if (traces.Count == 0) return;
         throw new ProblemException(ProblemKind.Conflict,
-            $"The database is empty, but a Hub has worked here before ({string.Join(", ", traces)}), so it seems to be lost. "
-            + $"Put a backup back: capsul db restore {backup ?? "FILE"}. Or begin with an empty one on purpose: capsul db migrate. "
+            $"The database is empty, but a Hub has worked here before ({string.Join(", ", traces)}), "
+            + "so it seems to be lost. "
+            + $"Put a backup back: capsul db restore {backup ?? "FILE"}. "
+            + "Or begin with an empty one on purpose: capsul db migrate. "
             + "Then start the Hub again; nothing was changed.");
     }
 

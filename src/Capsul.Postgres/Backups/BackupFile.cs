@@ -156,8 +156,13 @@ public sealed class BackupFile(string path, string? identity, string? configured
     async Task UnpackWithAsync(
         Command program, Stream packed, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
     {
-        var unpacked = await (program with { Timeout = Limit, WriteInput = (input, stop) =>
-            packed.CopyToAsync(input, stop), ReadOutput = read }).TryRunAsync(cancel);
+        var unpacked = await (program with
+        {
+            Timeout = Limit,
+            WriteInput = (input, stop) =>
+            packed.CopyToAsync(input, stop),
+            ReadOutput = read
+        }).TryRunAsync(cancel);
         if (unpacked.ExitCode != 0) throw Refuse($"is damaged or cut off ({unpacked.LastLine.TrimEnd('.')})");
     }
 
@@ -240,8 +245,11 @@ public sealed class BackupFile(string path, string? identity, string? configured
         public override bool CanSeek => false;
         public override bool CanWrite => false;
         public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set =>
-            throw new NotSupportedException(); }
+        public override long Position
+        {
+            get => throw new NotSupportedException(); set =>
+            throw new NotSupportedException();
+        }
         public override int Read(byte[] buffer, int offset, int count) =>
             throw new NotSupportedException("Read asynchronously.");
         public override void Flush() => throw new NotSupportedException();

@@ -76,7 +76,8 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
             await TakeBackup.RestoreAsync(file, settings, db.Address.For(made), cancel, then: fence.Afterwards);
             await using var restored =
                 new Db(new NpgsqlConnectionStringBuilder(
-                db.Address.For(made).ConnectionString) { Pooling = false }.ConnectionString);
+                db.Address.For(made).ConnectionString)
+                { Pooling = false }.ConnectionString);
             holds = await FinishAsync(restored, cancel);
             say($"renaming {name} to {old}, and {made} to {name}");
             await SwapAsync(maintenance, held, name, made, old, cancel);

@@ -153,7 +153,8 @@ public sealed class DatabaseChecks(
                 $"{t.Table}: {t.Dead} dead rows beside {t.Live}, last vacuumed {Time(t.Vacuumed)}; "
                 + $"run: capsul sql -c 'VACUUM {t.Table}'"));
 
-        static string Time(DateTime? at) => at?.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture) ?? "never";
+        static string Time(DateTime? at) =>
+            at?.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture) ?? "never";
     }
 
     static Finding Wraparound(CheckSql.ServerRow server) => server.OldestTransaction < WraparoundWarning

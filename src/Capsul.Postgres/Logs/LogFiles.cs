@@ -73,7 +73,8 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
                         + "(logging_collector is off, or it logs to syslog). On that machine, as root: journalctl -u "
                         + "postgresql, or tail /var/log/postgresql/*.log");
             var files = new RemoteLogFiles(connection, where.Folder,
-                TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone)) { NotesSlow = where.SlowAfter != "-1" };
+                TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone))
+            { NotesSlow = where.SlowAfter != "-1" };
             // Both rights are tried now, so that the sentence comes before the first line does.
             foreach (var newest in (await files.ListAsync(cancel)).TakeLast(1))
                 await files.ReadAsync(newest, 0, 1, cancel);

@@ -44,8 +44,11 @@ public sealed partial class ServerLog(ILogFiles files)
         var listed = await files.ListAsync(cancel);
         var at = since is { } from ? listed.Where(f => f.Modified >= from).ToList() : [.. listed.TakeLast(1)];
         var current = at.Count > 0 ? at[0] : null;
-        var lines = new Lines(files) { Offset = since is null && current is not null
-            ? Math.Max(0, current.Bytes - RecentBytes) : 0 };
+        var lines = new Lines(files)
+        {
+            Offset = since is null && current is not null
+            ? Math.Max(0, current.Bytes - RecentBytes) : 0
+        };
         // The first line of a part is not whole.
         var skip = lines.Offset > 0;
         var pending = new StringBuilder();

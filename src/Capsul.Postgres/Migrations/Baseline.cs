@@ -32,8 +32,10 @@ public sealed class Baseline(Db db, ILogger log)
             .Where(d => !IsRecord(d.Name)).ToList();
         if (drift.Count > 0 && !force)
             throw new ProblemException(ProblemKind.Conflict,
-                $"The schema is not that of version {version}: {drift.Count} difference{(drift.Count == 1 ? "" : "s")}, such as "
-                + $"{drift[0].What} {drift[0].Kind} {drift[0].Name}. Nothing was recorded; --force records it all the same.");
+                $"The schema is not that of version {version}: {drift.Count} "
+                + $"difference{(drift.Count == 1 ? "" : "s")}, such as "
+                + $"{drift[0].What} {drift[0].Kind} {drift[0].Name}. "
+                + "Nothing was recorded; --force records it all the same.");
         await RecordAsync(version, cancel);
         return drift;
     }

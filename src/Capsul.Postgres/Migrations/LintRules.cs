@@ -40,7 +40,8 @@ static partial class LintRules
         if (s.Starts("DROP", "TABLE") && !made.Contains(s.NameAfter("TABLE"))
             || s.Starts("DROP", "SCHEMA") || s.Starts("DROP", "MATERIALIZED"))
             yield return new("data-loss", true,
-                $"Drops {s.NameAfter(s.Has("TABLE") ? "TABLE" : s.Has("SCHEMA") ? "SCHEMA" : "VIEW")} with all its rows.",
+                $"Drops {s.NameAfter(s.Has("TABLE") ? "TABLE" : s.Has("SCHEMA") ? "SCHEMA" : "VIEW")} "
+                + "with all its rows.",
                 "Stop using it in this version and keep it; upgrades do not delete data.");
         if (s.Starts("TRUNCATE"))
             yield return new("data-loss", true, "Deletes all rows.", "Upgrades do not delete data.");

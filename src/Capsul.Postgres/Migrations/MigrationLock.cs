@@ -45,7 +45,8 @@ sealed partial class MigrationLock : IAsyncDisposable
                         new CommandDefinition(MigratorSql.Holder, new { key }, cancellationToken: cancel));
                     if (time.GetElapsedTime(began) >= wait)
                         throw new ProblemException(ProblemKind.Unavailable,
-                            $"Another process is migrating the database, and did not end within {wait.TotalSeconds:0} s: "
+                            "Another process is migrating the database, and did not end within "
+                            + $"{wait.TotalSeconds:0} s: "
                             + $"{holder ?? "it has just ended; try again"}.");
                     if (holder is not null && holder != told) Log.Waiting(log, told = holder);
                     await Task.Delay(TimeSpan.FromMilliseconds(

@@ -182,7 +182,8 @@ sealed partial class MigrationSession : IAsyncDisposable
     }
 
     public NpgsqlBatchCommand RecordOf(Migration script, string how, bool ran) =>
-        Make(MigratorSql.RecordScript, ("version", script.Version), ("name", script.Name), ("appliedBy", AppliedBy(how)), ("ran", ran),
+        Make(MigratorSql.RecordScript, ("version", script.Version), ("name", script.Name),
+            ("appliedBy", AppliedBy(how)), ("ran", ran),
             ("rawChecksum", script.RawChecksum()), ("checksum", script.Checksum()),
             ("downChecksum", Scripts.Down(script.Version)?.Checksum()));
 

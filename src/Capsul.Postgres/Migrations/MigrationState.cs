@@ -86,7 +86,8 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
         var edited = differing.Where(d => !d.SameTokens).Select(d => d.Script).ToList();
         if (edited.Count > 0)
             throw new ProblemException(ProblemKind.Conflict,
-                $"{string.Join(", ", edited.Select(s => s.Name))} {(edited.Count == 1 ? "is" : "are")} no longer what was "
+                $"{string.Join(", ", edited.Select(s => s.Name))} {(edited.Count == 1 ? "is" : "are")} "
+                + "no longer what was "
                 + "applied to this database. Scripts are never edited: put back what was there and add a new version. "
                 + "See capsul db status, and capsul db baseline if the database is right as it is.");
     }

@@ -128,7 +128,8 @@ public sealed partial class Migrator(Db db, ILogger log)
             if (script is null || script.Transactional
                 || !(begun.Up ? target > state.Version : target < state.Version && allowDowngrade))
                 throw new ProblemException(ProblemKind.Conflict,
-                    $"The way {(begun.Up ? "up to" : "down from")} schema version {begun.Version} was interrupted half way. "
+                    $"The way {(begun.Up ? "up to" : "down from")} schema version {begun.Version} "
+                    + "was interrupted half way. "
                     + "See what ran, and go on or back: capsul db repair.");
         }
         if (target >= state.Version)

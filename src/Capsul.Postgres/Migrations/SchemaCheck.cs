@@ -73,9 +73,13 @@ public static class SchemaCheck
         {
             await using var scratch =
                 new Db(new NpgsqlConnectionStringBuilder(
-                db.Address.For(name).ConnectionString) { Pooling = false }.ConnectionString);
-            await new Migrator(scratch, NullLogger.Instance) { Rules =
-                new MigrationRules { Scripts = scripts } }.MigrateAsync(version, allowDowngrade: false, cancel);
+                db.Address.For(name).ConnectionString)
+                { Pooling = false }.ConnectionString);
+            await new Migrator(scratch, NullLogger.Instance)
+            {
+                Rules =
+                new MigrationRules { Scripts = scripts }
+            }.MigrateAsync(version, allowDowngrade: false, cancel);
             return await ReadAsync(scratch, cancel);
         }
         finally

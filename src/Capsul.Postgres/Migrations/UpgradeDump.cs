@@ -26,7 +26,8 @@ static partial class UpgradeDump
         if (from == 0 || optional && !settings.DumpBeforeUpgrade
             || await HoldsDataAsync(connection, scripts, from, cancel) is not { } table) return;
         var way = to > from ? "upgrade" : "downgrade";
-        var file = Path.Combine(settings.BackupFolder, $"capsul-before-{way}-{from}-to-{to}-{time.GetUtcNow():yyyy-MM-dd-HHmmss}.gz");
+        var file = Path.Combine(settings.BackupFolder,
+            $"capsul-before-{way}-{from}-to-{to}-{time.GetUtcNow():yyyy-MM-dd-HHmmss}.gz");
         Log.Dumping(log, file, table);
         try
         {
@@ -37,7 +38,8 @@ static partial class UpgradeDump
         {
             throw new ProblemException(ProblemKind.Unavailable,
                 $"The dump before the change from schema version {from} to {to} failed, so nothing was changed: "
-                + $"{error.Problem.Message.TrimEnd('.')}.{(optional ? " CAPSUL_DUMP_BEFORE_UPGRADE=off goes on without one." : "")}",
+                + $"{error.Problem.Message.TrimEnd('.')}."
+                + $"{(optional ? " CAPSUL_DUMP_BEFORE_UPGRADE=off goes on without one." : "")}",
                 error.ToString(), error);
         }
     }

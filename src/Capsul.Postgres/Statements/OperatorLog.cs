@@ -53,8 +53,11 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
         {
             if (inTransaction)
             {
-                await using var back = new NpgsqlBatch(connection) { BatchCommands =
-                    { new NpgsqlBatchCommand("ROLLBACK TO SAVEPOINT capsul_operator_log") } };
+                await using var back = new NpgsqlBatch(connection)
+                {
+                    BatchCommands =
+                    { new NpgsqlBatchCommand("ROLLBACK TO SAVEPOINT capsul_operator_log") }
+                };
                 await back.ExecuteNonQueryAsync(cancel);
             }
             await ComplainAsync(error.MessageText);

@@ -51,8 +51,11 @@ public sealed partial class StatementRun
     /// </summary>
     async Task<string?> AskAsync(string sql, CancellationToken cancel)
     {
-        await using var batch = new NpgsqlBatch(connection) { Timeout = 0,
-            BatchCommands = { new NpgsqlBatchCommand(sql) } };
+        await using var batch = new NpgsqlBatch(connection)
+        {
+            Timeout = 0,
+            BatchCommands = { new NpgsqlBatchCommand(sql) }
+        };
         SetAllAsText(batch, true);
         await using var reader = await batch.ExecuteReaderAsync(System.Data.CommandBehavior.SequentialAccess, cancel);
         return await reader.ReadAsync(cancel) && !await reader.IsDBNullAsync(0, cancel)

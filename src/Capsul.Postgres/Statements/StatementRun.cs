@@ -73,7 +73,7 @@ public sealed partial class StatementRun : IAsyncDisposable
             var connection = await db.OpenBareAsync("capsul sql", cancel, parts =>
             {
                 // Every value comes as text, so that no type has to be known; and asking for them takes a while.
-// The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
+                // The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
 #pragma warning disable CS0618
                 parts.ServerCompatibilityMode = ServerCompatibilityMode.NoTypeLoading;
 #pragma warning restore CS0618
@@ -203,7 +203,8 @@ public sealed partial class StatementRun : IAsyncDisposable
             while (true)
             {
                 await using var command = new NpgsqlCommand(StatementsSql.CancelBackend,
-                    other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
+                    other)
+                { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
                 await command.ExecuteNonQueryAsync(ended);
                 await Task.Delay(CancelEvery, ended);
             }

@@ -67,8 +67,11 @@ public sealed class DatabaseAddressTests
     public void Hosts_may_be_addresses_of_either_kind(string host, string forPrograms, string ports, string shown)
     {
         var address = DatabaseAddress.From(
-            Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATABASE_HOST"] = host,
-            ["CAPSUL_DATABASE_PORT"] = "7" }))!;
+            Settings.Load(new Dictionary<string, string>
+            {
+                ["CAPSUL_DATABASE_HOST"] = host,
+                ["CAPSUL_DATABASE_PORT"] = "7"
+            }))!;
         var variables = address.ForPrograms("x");
         (variables["PGHOST"], variables["PGPORT"], address.Shown)
             .ShouldBe((forPrograms, ports, shown + ", database capsul"));

@@ -187,7 +187,8 @@ public sealed class EmbeddedPostgresTests
 
     static Command AsServer(string place, string program, params string[] arguments) =>
         new("setpriv", ["--reuid", "postgres", "--regid", "postgres",
-            "--clear-groups", "--", program, .. arguments]) { WorkingDirectory = place };
+            "--clear-groups", "--", program, .. arguments])
+        { WorkingDirectory = place };
 
     [Fact]
     public async Task A_cluster_of_another_version_is_left_alone()

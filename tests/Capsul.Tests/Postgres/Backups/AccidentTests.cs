@@ -19,8 +19,12 @@ public sealed class AccidentTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Dictionary<string, string> Environment(TestDatabase database) =>
-        new(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("accident"),
-            ["CAPSUL_DATABASE"] = database.ConnectionString, ["CAPSUL_HYPERVISOR"] = "simulated" };
+        new(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("accident"),
+            ["CAPSUL_DATABASE"] = database.ConnectionString,
+            ["CAPSUL_HYPERVISOR"] = "simulated"
+        };
 
     static string Name(TestDatabase database) => new NpgsqlConnectionStringBuilder(database.ConnectionString).Database!;
 
@@ -131,8 +135,11 @@ public sealed class AccidentTests
     public async Task A_server_that_is_away_is_a_sentence()
     {
         var environment = new Dictionary<string, string>(
-            StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("away"),
-            ["CAPSUL_DATABASE"] = "Host=127.0.0.1;Port=1;Username=u;Password=p;Database=d" };
+            StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("away"),
+            ["CAPSUL_DATABASE"] = "Host=127.0.0.1;Port=1;Username=u;Password=p;Database=d"
+        };
         var failed = await CapsulProgram.RunAsync(environment, Cancel, "db", "backup");
         failed.ExitCode.ShouldBe(69, failed.Error);
         failed.Error.Trim().ShouldStartWith("capsul: PostgreSQL at 127.0.0.1:1, database d cannot be reached: ");
@@ -150,8 +157,12 @@ public sealed class AccidentTests
         File.SetUnixFileMode(environment["GNUPGHOME"],
             UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         Command Gpg(string program, params string[] arguments) =>
-            new(program, arguments) { Environment = new Dictionary<string, string?>(
-            StringComparer.Ordinal) { ["GNUPGHOME"] = environment["GNUPGHOME"] } };
+            new(program, arguments)
+            {
+                Environment = new Dictionary<string, string?>(
+            StringComparer.Ordinal)
+                { ["GNUPGHOME"] = environment["GNUPGHOME"] }
+            };
         await Gpg("gpg", "--batch", "--passphrase", "", "--quick-generate-key",
             "ops@example.org", "default", "default", "never").RunAsync(Cancel);
         try
@@ -256,7 +267,8 @@ public sealed class AccidentTests
         await using (var theirs = await database.Db.OpenAloneAsync("somebody's psql", Cancel))
         {
             environment["CAPSUL_DATABASE"] = new NpgsqlConnectionStringBuilder(
-                database.ConnectionString) { Username = "plain_" + name, Password = "p" }.ConnectionString;
+                database.ConnectionString)
+            { Username = "plain_" + name, Password = "p" }.ConnectionString;
             var refused = await CapsulProgram.RunAsync(environment, Cancel, "db", "restore", "--beside", file);
             (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r =>
                 r.ExitCode.ShouldBe(73), r => r.Error.ShouldContain($"user postgres, pid {theirs.ProcessID})"));

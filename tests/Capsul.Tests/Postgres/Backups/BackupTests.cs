@@ -19,7 +19,8 @@ public sealed class BackupTests
 
     static Settings Where(params (string, string?)[] changes) =>
         Settings.Load(new Dictionary<string, string>(
-            StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("backup") }).With(changes);
+            StringComparer.Ordinal)
+        { ["CAPSUL_DATA"] = TestFolder.Make("backup") }).With(changes);
 
     TakeBackup Take(TestDatabase database, Settings settings) =>
         new(database.Db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time) };
@@ -83,7 +84,8 @@ public sealed class BackupTests
 
     static Task ShellAsync(TestDatabase database, string line) =>
         new Command("bash", "-o", "pipefail", "-c",
-            line) { Environment = database.Db.Address.ForPrograms("test") }.RunAsync(Cancel);
+            line)
+        { Environment = database.Db.Address.ForPrograms("test") }.RunAsync(Cancel);
 
     [Fact]
     public async Task Is_of_one_moment_while_money_comes_in()
@@ -220,7 +222,8 @@ public sealed class BackupTests
         await using var now =
             new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
         await using var old = new Db(new NpgsqlConnectionStringBuilder(
-            database.Db.Address.For(restored.Old!).ConnectionString) { Pooling = false }.ConnectionString);
+            database.Db.Address.For(restored.Old!).ConnectionString)
+        { Pooling = false }.ConnectionString);
         (await MoneyAsync(now), await MoneyAsync(old)).ShouldBe(("3 60.75", "4 61.75"));
         await using var maintenance = new Db(database.Db.Address.For("postgres").ConnectionString);
         await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = restored.Old }, Cancel);

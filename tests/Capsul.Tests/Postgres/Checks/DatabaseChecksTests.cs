@@ -95,7 +95,8 @@ public sealed class DatabaseChecksTests
         await using var database = await TestDatabase.CreateEmptyAsync();
         Line(await RunAsync(database.Db), "schema").ShouldStartWith("Warn the database is empty");
         await using var wrong = new Db(new NpgsqlConnectionStringBuilder(
-            database.ConnectionString) { Password = "wrong", Pooling = false }.ConnectionString);
+            database.ConnectionString)
+        { Password = "wrong", Pooling = false }.ConnectionString);
         (await RunAsync(wrong)).ShouldHaveSingleItem().Says.ShouldContain("refused the user or password");
     }
 }

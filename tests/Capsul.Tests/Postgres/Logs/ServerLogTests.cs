@@ -128,8 +128,12 @@ public sealed class ServerLogTests
         await database.Db.ExecuteAsync(
             "DROP ROLE IF EXISTS nobody_special; CREATE ROLE nobody_special LOGIN PASSWORD 'x'", null, Cancel);
         await using var db =
-            new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = "nobody_special",
-            Password = "x", Pooling = false }.ConnectionString);
+            new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString)
+            {
+                Username = "nobody_special",
+                Password = "x",
+                Pooling = false
+            }.ConnectionString);
         var error = await Should.ThrowAsync<ProblemException>(() => RemoteLogFiles.OpenAsync(db, Cancel));
         error.Problem.Kind.ShouldBe(ProblemKind.Forbidden);
         error.Problem.Message.ShouldContain(

@@ -33,8 +33,11 @@ public sealed class KillTests
     public async Task Killed_at_each_statement_the_next_start_goes_on_from_the_last_whole_script()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var environment = new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("killed"),
-            ["CAPSUL_DATABASE"] = database.ConnectionString };
+        var environment = new Dictionary<string, string>
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("killed"),
+            ["CAPSUL_DATABASE"] = database.ConnectionString
+        };
         var name = new NpgsqlConnectionStringBuilder(database.ConnectionString).Database;
         await database.Db.ExecuteAsync(Stop, null, Cancel);
         await using var holder = await database.Db.OpenAsync(Cancel);

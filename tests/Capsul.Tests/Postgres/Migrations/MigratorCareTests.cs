@@ -33,8 +33,11 @@ public sealed class MigratorCareTests
             .ShouldContain("01_up_a.sql is no longer what was applied");
         (await SchemaStatus.ReadAsync(database.Db, folder.Scripts, Cancel)).Lines.Select(l => l.State)
             .ShouldBe(["edited", "applied"]);
-        (await new Baseline(database.Db, NullLogger.Instance) { Rules =
-            new MigrationRules { Scripts = folder.Scripts } }.TakeAsync(2, force: true, Cancel)).ShouldHaveSingleItem();
+        (await new Baseline(database.Db, NullLogger.Instance)
+        {
+            Rules =
+            new MigrationRules { Scripts = folder.Scripts }
+        }.TakeAsync(2, force: true, Cancel)).ShouldHaveSingleItem();
         (await folder.Migrator(database.Db).MigrateAsync(Cancel)).ShouldBe(0);
     }
 
@@ -111,7 +114,8 @@ public sealed class MigratorCareTests
         await using (var command = new NpgsqlCommand("SELECT pg_advisory_lock(x'63617073756c'::bigint)",
             holder)) await command.ExecuteNonQueryAsync(Cancel);
         var migrator = new Migrator(database.Db,
-            NullLogger.Instance) { Rules = new MigrationRules { OthersMayTake = TimeSpan.Zero } };
+            NullLogger.Instance)
+        { Rules = new MigrationRules { OthersMayTake = TimeSpan.Zero } };
         (await RefusalAsync(() => migrator.MigrateAsync(Cancel)))
             .ShouldMatch(@"somebody else of user postgres.* \(pid \d+, since ");
         await holder.CloseAsync();
@@ -129,8 +133,14 @@ public sealed class MigratorCareTests
         await using var held = await holder.BeginTransactionAsync(Cancel);
         await held.ExecuteAsync("LOCK TABLE a IN ACCESS SHARE MODE", null, Cancel);
         var impatient = new Migrator(database.Db,
-            NullLogger.Instance) { Rules = new MigrationRules { Scripts = folder.Scripts,
-            LockPatience = TimeSpan.Zero } };
+            NullLogger.Instance)
+        {
+            Rules = new MigrationRules
+            {
+                Scripts = folder.Scripts,
+                LockPatience = TimeSpan.Zero
+            }
+        };
         (await RefusalAsync(() => impatient.MigrateAsync(Cancel)))
             .ShouldMatch("could not lock what it changes .*a long report of user postgres .*LOCK TABLE a");
         var said = new Lines();

@@ -61,8 +61,11 @@ public sealed class SchemaCheckTests
             $"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT ON schemaversion, schema_scripts, schema_statements "
             + $"TO {role}", null, Cancel);
         await using (var db = new Capsul.Postgres.Db(
-            new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = role,
-            Password = "x" }.ConnectionString))
+            new NpgsqlConnectionStringBuilder(database.ConnectionString)
+            {
+                Username = role,
+                Password = "x"
+            }.ConnectionString))
         {
             var error = await Should.ThrowAsync<ProblemException>(() =>
                 SchemaCheck.CompareAsync(db, MigrationScripts.Embedded, 1, Cancel));

@@ -187,8 +187,12 @@ public sealed class MigratorChild
 
     internal static CapsulProgram Start(TestDatabase database, ScriptFolder folder) =>
         CapsulProgram.StartFile(Environment.ProcessPath!,
-        new Dictionary<string, string> { [DatabaseVariable] = new NpgsqlConnectionStringBuilder(
-            database.ConnectionString).ConnectionString, [FolderVariable] = folder.Path },
+        new Dictionary<string, string>
+        {
+            [DatabaseVariable] = new NpgsqlConnectionStringBuilder(
+            database.ConnectionString).ConnectionString,
+            [FolderVariable] = folder.Path
+        },
         "-noLogo", "-noColor", "-explicit", "only", "-class", typeof(MigratorChild).FullName!);
 
     [Fact(Explicit = true)]
@@ -196,7 +200,10 @@ public sealed class MigratorChild
     {
         await using var db = new Db(Environment.GetEnvironmentVariable(DatabaseVariable)!);
         var scripts = MigrationScripts.FromFolder(Environment.GetEnvironmentVariable(FolderVariable)!);
-        await new Migrator(db, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance) { Rules =
-            new MigrationRules { Scripts = scripts } }.MigrateAsync(TestContext.Current.CancellationToken);
+        await new Migrator(db, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance)
+        {
+            Rules =
+            new MigrationRules { Scripts = scripts }
+        }.MigrateAsync(TestContext.Current.CancellationToken);
     }
 }

@@ -91,7 +91,8 @@ public sealed class TagTests
             .Select(s => s.Text).Where(s => !NotCompared.Any(n => s.StartsWith(n, StringComparison.Ordinal)))) + ";\n";
         // Roles belong to the cluster: psql's part is rolled back before ours begins.
         var psql = await (PostgresPrograms.Make(null, database.Db.Address, "psql", "-X", "-A", "-t",
-            "-F, ", "-v", "ON_ERROR_STOP=1", "-f", "-") with { Input = $"BEGIN;\n{text}ROLLBACK;\n" }).RunAsync(Cancel);
+            "-F, ", "-v", "ON_ERROR_STOP=1", "-f", "-") with
+        { Input = $"BEGIN;\n{text}ROLLBACK;\n" }).RunAsync(Cancel);
         var ours = await TypedSql.RunAsync(database, $"BEGIN;\n{text}ROLLBACK;\n");
         var counted = psql.Output.Split('\n').Select(l => l.Split(' ') switch
         {
@@ -111,7 +112,8 @@ public sealed class TagTests
             "BEGIN; SELECT 1; END; START TRANSACTION ISOLATION LEVEL SERIALIZABLE; COMMIT WORK; BEGIN WORK; ABORT; "
             + "BEGIN; COMMIT AND CHAIN; SELECT 2; ROLLBACK; VACUUM (ANALYZE) payments; DISCARD ALL;";
         var psql = await (PostgresPrograms.Make(null, database.Db.Address, "psql", "-X", "-A", "-t", "-f", "-")
-            with { Input = text }).RunAsync(Cancel);
+            with
+        { Input = text }).RunAsync(Cancel);
         (await TypedSql.RunAsync(database, text)).Output.ShouldBe(psql.Output);
     }
 

@@ -115,7 +115,8 @@ public sealed class ValueTests
         await using var connection = await database.Db.OpenAsync(Cancel);
         await using var make = new NpgsqlCommand(
             "CREATE TABLE times AS SELECT n, t FROM unnest($1::timestamptz[]) WITH ORDINALITY AS u (t, n)",
-            connection) { Parameters = { new() { Value = times } } };
+            connection)
+        { Parameters = { new() { Value = times } } };
         await make.ExecuteNonQueryAsync(Cancel);
         (await TypedSql.RunAsync(database, "SELECT t FROM times ORDER BY n")).Output
             .ShouldBe(string.Concat(times.Select(t =>
