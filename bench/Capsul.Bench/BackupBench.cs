@@ -9,8 +9,9 @@ using Npgsql;
 namespace Capsul.Bench;
 
 /// <summary>
-/// A backup with its proof, against the two lines that an operator would type for the same: <c>pg_dump | gzip -9</c>, and <c>zcat |
-/// psql</c> into a fresh database to see that it can be read back. On one gigabyte of lines as the audit trail has them.
+/// A backup with its proof, against the two lines that an operator would type for the same: <c>pg_dump | gzip -9</c>,
+/// and <c>zcat | psql</c> into a fresh database to see that it can be read back. On one gigabyte of lines as the audit
+/// trail has them.
 /// </summary>
 static class BackupBench
 {
@@ -22,35 +23,47 @@ static class BackupBench
     public static async Task<int> RunAsync(bool check, CancellationToken cancel)
     {
         var folder = Directory.CreateTempSubdirectory("capsul-bench-").FullName;
-        File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
-        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder });
+        File.SetUnixFileMode(folder,
+            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
+        var settings = Settings.Load(
+            new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder });
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
         try
         {
-            await using var db = new Db(new NpgsqlConnectionStringBuilder(connection) { Pooling = false }.ConnectionString);
+            await using var db =
+                new Db(new NpgsqlConnectionStringBuilder(connection) { Pooling = false }.ConnectionString);
             await new Migrator(db, NullLogger.Instance).MigrateAsync(cancel);
             var bytes = await FillAsync(db, cancel);
             Console.WriteLine($"database: {bytes / (double)Gigabyte:0.00} GiB");
-            // In turn; the peer comes second, with a warm page cache. Both flush their file to the disk; both restore without fsync.
+            // In turn; the peer comes second, with a warm page cache. Both flush their file to the disk; both restore
+            // without fsync.
             var peerFile = Path.Combine(folder, "peer.gz");
-            var (all, dumps, restores, ratios) = (new List<double>(), new List<double>(), new List<double>(), new List<double>());
+            var (all, dumps, restores, ratios) = (new List<double>(),
+                new List<double>(), new List<double>(), new List<double>());
             for (var n = 1; n <= Rounds; n++)
             {
-                all.Add(await TimeAsync(() => new TakeBackup(db, settings, TimeProvider.System, _ => { }).RunAsync(new(null, DumpFormat.Plain, null, "asked"), cancel)));
-                dumps.Add(await TimeAsync(() => ShellAsync(db.Address, $"pg_dump | gzip -9 > {peerFile} && sync {peerFile}", cancel)));
+                all.Add(await TimeAsync(() => new TakeBackup(db, settings, TimeProvider.System, _ => { })
+                    .RunAsync(new(null, DumpFormat.Plain, null, "asked"), cancel)));
+                dumps.Add(await TimeAsync(() =>
+                    ShellAsync(db.Address, $"pg_dump | gzip -9 > {peerFile} && sync {peerFile}", cancel)));
                 restores.Add(await RestorePeerAsync(folder, peerFile, cancel));
                 ratios.Add(all[^1] / (dumps[^1] + restores[^1]));
-                Console.WriteLine($"round {n}: capsul {Figures.Text(all[^1], "0.0")} s, peer {Figures.Text(dumps[^1] + restores[^1], "0.0")} s, ratio {Figures.Text(ratios[^1])}");
+                Console.WriteLine(
+                    $"round {n}: capsul {Figures.Text(all[^1], "0.0")} s, peer {Figures.Text(dumps[^1] + restores[^1], "0.0")} s, ratio {Figures.Text(ratios[^1])}");
             }
-            var (ours, dump, restore, ratio) = (Figures.Median(all), Figures.Median(dumps), Figures.Median(restores), Figures.Median(ratios));
+            var (ours, dump, restore, ratio) = (Figures.Median(all), Figures.Median(dumps),
+                Figures.Median(restores), Figures.Median(ratios));
             var size = new DirectoryInfo(settings.BackupFolder).GetFiles().Max(f => f.Length);
             Console.WriteLine($"{"",-34}{"seconds",10}{"file MB",10}");
-            Console.WriteLine($"{"capsul db backup, proved",-34}{Figures.Text(ours, "0.0"),10}{Figures.Text(size / 1e6, "0"),10}");
-            Console.WriteLine($"{"pg_dump | gzip -9",-34}{Figures.Text(dump, "0.0"),10}{Figures.Text(new FileInfo(peerFile).Length / 1e6, "0"),10}");
+            Console.WriteLine(
+                $"{"capsul db backup, proved",-34}{Figures.Text(ours, "0.0"),10}{Figures.Text(size / 1e6, "0"),10}");
+            Console.WriteLine(
+                $"{"pg_dump | gzip -9",-34}{Figures.Text(dump, "0.0"),10}{Figures.Text(new FileInfo(peerFile).Length / 1e6, "0"),10}");
             Console.WriteLine($"{"zcat | psql",-34}{Figures.Text(restore, "0.0"),10}");
             Console.WriteLine($"backup with proof / (dump + restore): {Figures.Text(ratio)} (bar {Figures.Text(Bar)})");
             if (!check) return 0;
-            Console.WriteLine($"backup ratio={Figures.Text(ratio)} bar={Figures.Text(Bar)} seconds={Figures.Text(ours, "0.0")} peer={Figures.Text(dump + restore, "0.0")} {Figures.Verdict(ratio <= Bar)}");
+            Console.WriteLine(
+                $"backup ratio={Figures.Text(ratio)} bar={Figures.Text(Bar)} seconds={Figures.Text(ours, "0.0")} peer={Figures.Text(dump + restore, "0.0")} {Figures.Verdict(ratio <= Bar)}");
             return ratio <= Bar ? 0 : 1;
         }
         finally
@@ -60,7 +73,9 @@ static class BackupBench
         }
     }
 
-    /// <summary>Into a cluster of its own that has fsync off, as that of the proof; making the cluster counts on both sides.</summary>
+    /// <summary>
+    /// Into a cluster of its own that has fsync off, as that of the proof; making the cluster counts on both sides.
+    /// </summary>
     static async Task<double> RestorePeerAsync(string folder, string file, CancellationToken cancel)
     {
         var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
@@ -72,8 +87,10 @@ static class BackupBench
         {
             return await TimeAsync(async () =>
             {
-                var (_, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel, ScratchDatabase.ForLoading);
-                await ShellAsync(DatabaseAddress.Of(connection), $"zcat {file} | psql -q -X -v ON_ERROR_STOP=1 > /dev/null", cancel);
+                var (_, connection) = await EmbeddedPostgres.StartAsync(settings,
+                    NullLogger.Instance, cancel, ScratchDatabase.ForLoading);
+                await ShellAsync(DatabaseAddress.Of(connection),
+                    $"zcat {file} | psql -q -X -v ON_ERROR_STOP=1 > /dev/null", cancel);
             });
         }
         finally
@@ -101,7 +118,8 @@ static class BackupBench
     }
 
     static Task ShellAsync(DatabaseAddress address, string line, CancellationToken cancel) =>
-        new Command("bash", "-o", "pipefail", "-c", line) { Environment = address.ForPrograms("peer"), Timeout = TimeSpan.FromHours(1) }.RunAsync(cancel);
+        new Command("bash", "-o", "pipefail", "-c", line) { Environment = address.ForPrograms("peer"),
+            Timeout = TimeSpan.FromHours(1) }.RunAsync(cancel);
 }
 
 static class BackupBenchSql
@@ -110,7 +128,10 @@ static class BackupBenchSql
 
     public const string Bytes = "SELECT pg_database_size(current_database())";
 
-    /// <summary>Lines of the trail as they are: times, names, hashes that do not compress, words that do. And payments, for their sums.</summary>
+    /// <summary>
+    /// Lines of the trail as they are: times, names, hashes that do not compress, words that do. And payments, for
+    /// their sums.
+    /// </summary>
     public const string Fill = """
         INSERT INTO audit_lines (at, actor, action, subject, detail)
         SELECT now() - n * interval '1 second', 'person' || n % 977 || '@example.org', (ARRAY['sign_in', 'create_vm', 'stop_vm', 'top_up'])[n % 4 + 1],

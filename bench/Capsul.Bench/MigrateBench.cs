@@ -16,8 +16,10 @@ using Npgsql;
 namespace Capsul.Bench;
 
 /// <summary>
-/// What migrations cost. A start with nothing to do, with 5,000 applied scripts inside an assembly, as both products have them, beyond what
-/// connecting costs, in turn with DbUp on the same assembly; beside it the first start of a new build, which compares all scripts. And 500 scripts applied, in turn with psql on the same files, each in a transaction. Private cluster, fsync on.
+/// What migrations cost. A start with nothing to do, with 5,000 applied scripts inside an assembly, as both products
+/// have them, beyond what connecting costs, in turn with DbUp on the same assembly; beside it the first start of a new
+/// build, which compares all scripts. And 500 scripts applied, in turn with psql on the same files, each in a
+/// transaction. Private cluster, fsync on.
 /// </summary>
 static class MigrateBench
 {
@@ -32,11 +34,14 @@ static class MigrateBench
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
         try
         {
-            var (beyond, faster) = await NothingToDoAsync(Write(Path.Combine(folder, "many"), Many), connection, cancel);
+            var (beyond, faster) = await NothingToDoAsync(Write(Path.Combine(folder, "many"), Many),
+                connection, cancel);
             var toPsql = await ApplyAsync(Write(Path.Combine(folder, "some"), Some), connection, cancel);
             var good = beyond <= MaxBeyondMs && faster >= MinFaster && toPsql <= MaxToPsql;
-            Console.WriteLine($"migrate: nothing to do with {Many} scripts takes at most {Figures.Text(beyond, "0")} ms beyond connecting (bar {Figures.Text(MaxBeyondMs, "0")} ms), {Figures.Text(faster, "0.0")} times faster than DbUp, connecting included on both sides (bar {Figures.Text(MinFaster, "0")}); "
-                + $"{Some} scripts take {Figures.Text(toPsql)} of one psql process (bar {Figures.Text(MaxToPsql)}): {Figures.Verdict(good)}");
+            Console.WriteLine(
+                $"migrate: nothing to do with {Many} scripts takes at most {Figures.Text(beyond, "0")} ms beyond connecting (bar {Figures.Text(MaxBeyondMs, "0")} ms), {Figures.Text(faster, "0.0")} times faster than DbUp, connecting included on both sides (bar {Figures.Text(MinFaster, "0")}); "
+                + $"{Some} scripts take {Figures.Text(toPsql)} of one psql process (bar {Figures.Text(MaxToPsql)}): "
+                    + $"{Figures.Verdict(good)}");
             return good || !check ? 0 : 1;
         }
         finally
@@ -53,7 +58,9 @@ static class MigrateBench
         Directory.CreateDirectory(folder);
         for (var n = 1; n <= count; n++)
         {
-            var text = new StringBuilder($"-- Version {n}: what the shop of part {n} keeps of its orders, who they are for, and when they left the house.\n");
+            var text = new StringBuilder(
+                $"-- Version {n}: what the shop of part {n} keeps of its orders, who they are for, and when they left "
+                + "the house.\n");
             text.Append(CultureInfo.InvariantCulture, $"""
                 CREATE TABLE orders_{n} (
                     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -77,20 +84,25 @@ static class MigrateBench
         return folder;
     }
 
-    static async Task<(double Beyond, double Faster)> NothingToDoAsync(string folder, string connection, CancellationToken cancel)
+    static async Task<(double Beyond, double Faster)> NothingToDoAsync(
+        string folder, string connection, CancellationToken cancel)
     {
         var scripts = Embed(folder);
-        var (ours, theirs) = (await MakeDatabaseAsync(connection, "ours", cancel), await MakeDatabaseAsync(connection, "theirs", cancel));
+        var (ours, theirs) = (await MakeDatabaseAsync(connection, "ours", cancel),
+            await MakeDatabaseAsync(connection, "theirs", cancel));
         await using var db = new Db(ours);
         var clock = Stopwatch.StartNew();
         await MigratorOf(db, MigrationScripts.FromAssembly(scripts)).MigrateAsync(cancel);
         Console.WriteLine($"{Many} scripts applied in {Figures.Text(clock.Elapsed.TotalSeconds, "0.0")} s");
         Must(DbUpOf(theirs, scripts).MarkAsExecuted());
-        Console.WriteLine("round   connecting   all compared   beyond it   nothing to do   beyond it     DbUp   beyond it");
-        var (connects, starts, compares, theirStarts) = (new List<double>(), new List<double>(), new List<double>(), new List<double>());
+        Console.WriteLine(
+            "round   connecting   all compared   beyond it   nothing to do   beyond it     DbUp   beyond it");
+        var (connects, starts, compares, theirStarts) = (new List<double>(),
+            new List<double>(), new List<double>(), new List<double>());
         for (var n = 1; n <= Rounds; n++)
         {
-            var connecting = await TimeAsync(async () => await (await db.OpenAloneAsync("capsul bench", cancel)).DisposeAsync());
+            var connecting = await TimeAsync(async () => await (await db.OpenAloneAsync("capsul bench", cancel))
+                .DisposeAsync());
             var compared = await NothingAsync(() => MigrationScripts.FromFolder(folder));
             var capsul = await NothingAsync(() => MigrationScripts.FromAssembly(scripts));
             // A start connects anew, whoever starts.
@@ -104,16 +116,21 @@ static class MigrateBench
             starts.Add(capsul);
             compares.Add(compared);
             theirStarts.Add(dbUp);
-            Console.WriteLine($"{n,5}   {Ms(connecting),10}   {Ms(compared),12}   {Ms(compared - connecting),9}   {Ms(capsul),13}   {Ms(capsul - connecting),9}   {Ms(dbUp),6}   {Ms(dbUp - connecting),9}");
+            Console.WriteLine(
+                $"{n,5}   {Ms(connecting),10}   {Ms(compared),12}   {Ms(compared - connecting),9}   {Ms(capsul),13}   "
+                + $"{Ms(capsul - connecting),9}   {Ms(dbUp),6}   {Ms(dbUp - connecting),9}");
         }
         // Both connect anew each time; what that costs is not what is compared.
         var connect = Figures.Median(connects);
-        Console.WriteLine($"medians beyond connecting: nothing to do {Ms(Figures.Median(starts) - connect)} ms, all compared {Ms(Figures.Median(compares) - connect)} ms, DbUp {Ms(Figures.Median(theirStarts) - connect)} ms; connecting included, DbUp takes {Figures.Text(Figures.Median(theirStarts) / Figures.Median(starts), "0.0")} times as long");
-        return (Math.Max(starts.Max(), Figures.Median(compares)) - connect, Figures.Median(theirStarts) / Figures.Median(starts));
+        Console.WriteLine(
+            $"medians beyond connecting: nothing to do {Ms(Figures.Median(starts) - connect)} ms, all compared {Ms(Figures.Median(compares) - connect)} ms, DbUp {Ms(Figures.Median(theirStarts) - connect)} ms; connecting included, DbUp takes {Figures.Text(Figures.Median(theirStarts) / Figures.Median(starts), "0.0")} times as long");
+        return (Math.Max(starts.Max(), Figures.Median(compares)) - connect,
+            Figures.Median(theirStarts) / Figures.Median(starts));
 
         Task<double> NothingAsync(Func<MigrationScripts> load) => TimeAsync(async () =>
         {
-            if (await MigratorOf(db, load()).MigrateAsync(cancel) != 0) throw new InvalidOperationException("There was something to do.");
+            if (await MigratorOf(db, load()).MigrateAsync(cancel) != 0)
+                throw new InvalidOperationException("There was something to do.");
         });
     }
 
@@ -128,14 +145,16 @@ static class MigrateBench
         var resources = new BlobBuilder();
         foreach (var file in Directory.GetFiles(folder).Order(StringComparer.Ordinal))
         {
-            metadata.AddManifestResource(ManifestResourceAttributes.Public, metadata.GetOrAddString($"migrations/{Path.GetFileName(file)}"), default, (uint)resources.Count);
+            metadata.AddManifestResource(ManifestResourceAttributes.Public,
+                metadata.GetOrAddString($"migrations/{Path.GetFileName(file)}"), default, (uint)resources.Count);
             var bytes = File.ReadAllBytes(file);
             resources.WriteInt32(bytes.Length);
             resources.WriteBytes(bytes);
             resources.Align(8);
         }
         var image = new BlobBuilder();
-        new ManagedPEBuilder(PEHeaderBuilder.CreateLibraryHeader(), new MetadataRootBuilder(metadata), code, managedResources: resources).Serialize(image);
+        new ManagedPEBuilder(PEHeaderBuilder.CreateLibraryHeader(), new MetadataRootBuilder(metadata),
+            code, managedResources: resources).Serialize(image);
         var assembly = Path.Combine(folder, "Scripts.dll");
         File.WriteAllBytes(assembly, image.ToArray());
         return Assembly.LoadFrom(assembly);
@@ -146,29 +165,38 @@ static class MigrateBench
         var files = Directory.GetFiles(folder).Order(StringComparer.Ordinal).ToList();
         var all = Path.Combine(folder, "all.psql");
         await File.WriteAllLinesAsync(all, files.Select(f => $"BEGIN;\n\\i {f}\nCOMMIT;"), cancel);
-        Console.WriteLine($"round   Capsul, {Some} scripts   psql, a process each   ratio   psql, one process for all   ratio");
+        Console.WriteLine(
+            $"round   Capsul, {Some} scripts   psql, a process each   ratio   psql, one process for all   ratio");
         var ratios = new List<double>();
         for (var n = 1; n <= ApplyRounds; n++)
         {
             await using var db = new Db(await MakeDatabaseAsync(connection, $"ours_{n}", cancel));
-            var capsul = await TimeAsync(() => MigratorOf(db, MigrationScripts.FromFolder(folder)).MigrateAsync(cancel));
+            var capsul = await TimeAsync(() => MigratorOf(db, MigrationScripts.FromFolder(folder))
+                .MigrateAsync(cancel));
             var each = DatabaseAddress.Of(await MakeDatabaseAsync(connection, $"each_{n}", cancel));
             var psql = await TimeAsync(async () =>
             {
-                foreach (var file in files) await PostgresPrograms.Make(null, each, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1", "-f", file).RunAsync(cancel);
+                foreach (var file in files)
+                    await PostgresPrograms.Make(null, each, "psql", "-X",
+                    "-q", "-v", "ON_ERROR_STOP=1", "-1", "-f", file).RunAsync(cancel);
             });
             var once = DatabaseAddress.Of(await MakeDatabaseAsync(connection, $"once_{n}", cancel));
-            var single = await TimeAsync(() => PostgresPrograms.Make(null, once, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", all).RunAsync(cancel));
+            var single = await TimeAsync(() =>
+                PostgresPrograms.Make(null, once, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", all)
+                .RunAsync(cancel));
             ratios.Add(capsul / single);
-            Console.WriteLine($"{n,5}   {Figures.Text(capsul, "0"),16} ms   {Figures.Text(psql, "0"),17} ms   {Figures.Text(capsul / psql),5}   {Figures.Text(single, "0"),22} ms   {Figures.Text(ratios[^1]),5}");
+            Console.WriteLine(
+                $"{n,5}   {Figures.Text(capsul, "0"),16} ms   {Figures.Text(psql, "0"),17} ms   {Figures.Text(capsul / psql),5}   {Figures.Text(single, "0"),22} ms   {Figures.Text(ratios[^1]),5}");
         }
         return Figures.Median(ratios);
     }
 
-    static Migrator MigratorOf(Db db, MigrationScripts scripts) => new(db, NullLogger.Instance) { Rules = new MigrationRules { Scripts = scripts } };
+    static Migrator MigratorOf(Db db, MigrationScripts scripts) =>
+        new(db, NullLogger.Instance) { Rules = new MigrationRules { Scripts = scripts } };
 
     static DbUp.Engine.UpgradeEngine DbUpOf(string connection, Assembly scripts) =>
-        DeployChanges.To.PostgresqlDatabase(connection).WithScriptsEmbeddedInAssembly(scripts).WithTransactionPerScript().LogToNowhere().Build();
+        DeployChanges.To.PostgresqlDatabase(connection).WithScriptsEmbeddedInAssembly(scripts)
+            .WithTransactionPerScript().LogToNowhere().Build();
 
     static void Must(DbUp.Engine.DatabaseUpgradeResult result)
     {

@@ -7,8 +7,9 @@ using Npgsql;
 namespace Capsul.Bench;
 
 /// <summary>
-/// <c>capsul sql</c> against psql: a table of mixed types to a file, in turn, from the start of the process to its end. psql in both its
-/// ways: all rows in memory (its default), and by a cursor (FETCH_COUNT). Then ten million rows, for the memory.
+/// <c>capsul sql</c> against psql: a table of mixed types to a file, in turn, from the start of the process to its end.
+/// psql in both its ways: all rows in memory (its default), and by a cursor (FETCH_COUNT). Then ten million rows, for
+/// the memory.
 /// </summary>
 static class SqlBench
 {
@@ -25,7 +26,8 @@ static class SqlBench
     {
         var folder = Directory.CreateTempSubdirectory("capsul-bench-").FullName;
         File.SetUnixFileMode(folder, (UnixFileMode)0b111_101_101);
-        var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder, ["CAPSUL_POSTGRES_FSYNC"] = "off" });
+        var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder,
+            ["CAPSUL_POSTGRES_FSYNC"] = "off" });
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
         try
         {
@@ -40,17 +42,23 @@ static class SqlBench
                 psql.Add(await PsqlAsync(address, output, [], cancel));
                 ours.Add(await OursAsync(connection, folder, output, "few", cancel));
                 cursor.Add(await PsqlAsync(address, output, ["-v", "FETCH_COUNT=10000"], cancel));
-                Console.WriteLine($"{n,5}   {Figures.Text(ours[^1].Seconds),9} s {Figures.Text(psql[^1].Seconds),9} s {Figures.Text(cursor[^1].Seconds),9} s   {Figures.Text(ours[^1].Seconds / psql[^1].Seconds),5}");
+                Console.WriteLine(
+                    $"{n,5}   {Figures.Text(ours[^1].Seconds),9} s {Figures.Text(psql[^1].Seconds),9} s "
+                    + $"{Figures.Text(cursor[^1].Seconds),9} s   "
+                    + $"{Figures.Text(ours[^1].Seconds / psql[^1].Seconds),5}");
             }
             var many = await OursAsync(connection, folder, output, "many", cancel);
             double Seconds(List<Run> runs) => Figures.Median([.. runs.Select(r => r.Seconds)]);
             double Mb(List<Run> runs) => Figures.Median([.. runs.Select(r => r.Mb)]);
-            Console.WriteLine($"memory  {Figures.Text(Mb(ours), "0"),7} MiB {Figures.Text(Mb(psql), "0"),7} MiB {Figures.Text(Mb(cursor), "0"),7} MiB");
-            Console.WriteLine($"10 million rows: {Figures.Text(many.Seconds)} s, {Figures.Text(many.Mb, "0")} MiB, file of {new FileInfo(output).Length >> 20} MiB");
+            Console.WriteLine(
+                $"memory  {Figures.Text(Mb(ours), "0"),7} MiB {Figures.Text(Mb(psql), "0"),7} MiB {Figures.Text(Mb(cursor), "0"),7} MiB");
+            Console.WriteLine(
+                $"10 million rows: {Figures.Text(many.Seconds)} s, {Figures.Text(many.Mb, "0")} MiB, file of {new FileInfo(output).Length >> 20} MiB");
             var ratio = Seconds(ours) / Math.Min(Seconds(psql), Seconds(cursor));
             var peak = Math.Max(many.Mb, Mb(ours));
             var good = ratio <= MaxRatio && peak <= MaxMb && many.Mb <= Mb(ours) * MaxGrowth;
-            Console.WriteLine($"sql: a million rows median {Figures.Text(Seconds(ours))} s, ratio to the quicker psql {Figures.Text(ratio)} (bar {Figures.Text(MaxRatio)}), peak {Figures.Text(peak, "0")} MiB (bar {MaxMb:0}), ten million take {Figures.Text(many.Mb / Mb(ours))} of that memory (bar {Figures.Text(MaxGrowth)}): {Figures.Verdict(good)}");
+            Console.WriteLine(
+                $"sql: a million rows median {Figures.Text(Seconds(ours))} s, ratio to the quicker psql {Figures.Text(ratio)} (bar {Figures.Text(MaxRatio)}), peak {Figures.Text(peak, "0")} MiB (bar {MaxMb:0}), ten million take {Figures.Text(many.Mb / Mb(ours))} of that memory (bar {Figures.Text(MaxGrowth)}): {Figures.Verdict(good)}");
             return good || !check ? 0 : 1;
         }
         finally
@@ -76,17 +84,26 @@ static class SqlBench
         await fill.ExecuteNonQueryAsync(cancel);
     }
 
-    static Task<Run> OursAsync(string connection, string folder, string output, string table, CancellationToken cancel) => MeasureAsync(
-        Path.Combine(AppContext.BaseDirectory, "capsul"), ["sql", "-c", $"SELECT * FROM {table}"], new Dictionary<string, string?>(StringComparer.Ordinal) { ["CAPSUL_DATABASE"] = connection, ["CAPSUL_DATA"] = folder }, output, cancel);
+    static Task<Run> OursAsync(
+        string connection, string folder, string output, string table, CancellationToken cancel) => MeasureAsync(
+        Path.Combine(AppContext.BaseDirectory, "capsul"), ["sql", "-c", $"SELECT * FROM {table}"],
+            new Dictionary<string, string?>(StringComparer.Ordinal) { ["CAPSUL_DATABASE"] = connection,
+            ["CAPSUL_DATA"] = folder }, output, cancel);
 
-    static Task<Run> PsqlAsync(DatabaseAddress address, string output, string[] more, CancellationToken cancel) => MeasureAsync(
-        Path.Combine(PostgresPrograms.Folder(null, "psql"), "psql"), ["-X", "-A", "-t", "-F", ", ", .. more, "-c", "SELECT * FROM few"], address.ForPrograms("bench"), output, cancel);
+    static Task<Run> PsqlAsync(DatabaseAddress address, string output, string[] more, CancellationToken cancel) =>
+        MeasureAsync(
+        Path.Combine(PostgresPrograms.Folder(null, "psql"), "psql"),
+            ["-X", "-A", "-t", "-F", ", ", .. more, "-c", "SELECT * FROM few"],
+            address.ForPrograms("bench"), output, cancel);
 
     /// <summary>Through a shell that becomes the program, so that its output is the file itself, for both.</summary>
-    static async Task<Run> MeasureAsync(string program, string[] arguments, IReadOnlyDictionary<string, string?> environment, string output, CancellationToken cancel)
+    static async Task<Run> MeasureAsync(
+        string program, string[] arguments, IReadOnlyDictionary<string, string?> environment,
+        string output, CancellationToken cancel)
     {
         var info = new ProcessStartInfo("/bin/sh") { UseShellExecute = false };
-        foreach (var argument in (string[])["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh", output, program, .. arguments]) info.ArgumentList.Add(argument);
+        foreach (var argument in (string[])["-c", "out=$1; shift; exec \"$@\" > \"$out\"",
+            "sh", output, program, .. arguments]) info.ArgumentList.Add(argument);
         foreach (var (name, value) in environment)
         {
             if (value is null) info.Environment.Remove(name);
@@ -101,15 +118,20 @@ static class SqlBench
             await Task.WhenAny(process.WaitForExitAsync(cancel), Task.Delay(LookEvery, cancel));
         }
         var took = clock.Elapsed.TotalSeconds;
-        return process.ExitCode == 0 ? new Run(took, peak) : throw new ProblemException(ProblemKind.Unavailable, $"{program} ended with exit code {process.ExitCode}.");
+        return process.ExitCode == 0 ? new Run(took, peak)
+            : throw new ProblemException(ProblemKind.Unavailable,
+            $"{program} ended with exit code {process.ExitCode}.");
     }
 
     static double PeakMb(int pid)
     {
         try
         {
-            return File.ReadLines($"/proc/{pid}/status").FirstOrDefault(l => l.StartsWith("VmHWM:", StringComparison.Ordinal)) is { } line
-                ? double.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)[^2], System.Globalization.CultureInfo.InvariantCulture) / 1024 : 0;
+            return File.ReadLines($"/proc/{pid}/status")
+                .FirstOrDefault(l => l.StartsWith("VmHWM:", StringComparison.Ordinal)) is { } line
+                ? double.Parse(
+                    line.Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)[^2],
+                    System.Globalization.CultureInfo.InvariantCulture) / 1024 : 0;
         }
         catch (IOException)
         {

@@ -1,11 +1,15 @@
 namespace Capsul.Postgres;
 
-/// <summary>The roles of a private cluster: one that everything works as, without rights over the server, and its administrator.</summary>
+/// <summary>
+/// The roles of a private cluster: one that everything works as, without rights over the server, and its administrator.
+/// </summary>
 static class ClusterSql
 {
     public const string Administrator = "postgres", Everyday = "capsul", Database = "capsul";
 
-    /// <summary>What an older program called the cluster's first role, which is always a superuser, has this name since.</summary>
+    /// <summary>
+    /// What an older program called the cluster's first role, which is always a superuser, has this name since.
+    /// </summary>
     const string First = "capsul_first";
 
     public const string RoleExists = """
@@ -33,7 +37,8 @@ static class ClusterSql
     public static string MakeAdministrator(string password) =>
         $"""
         DO $$ BEGIN
-            IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{Administrator}') THEN CREATE ROLE {Administrator}; END IF;
+            IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{Administrator}') THEN CREATE ROLE {Administrator};
+                END IF;
             ALTER ROLE {Administrator} SUPERUSER LOGIN PASSWORD '{password}';
         END $$
         """;
@@ -41,7 +46,8 @@ static class ClusterSql
     /// <summary>It makes and renames databases for restores, and sees what doctor shows.</summary>
     /// <param name="exists">It is there; only its password is set.</param>
     /// <param name="password">Hex digits.</param>
-    public static string MakeEveryday(bool exists, string password) => exists ? $"ALTER ROLE {Everyday} PASSWORD '{password}'"
+    public static string MakeEveryday(bool exists, string password) =>
+        exists ? $"ALTER ROLE {Everyday} PASSWORD '{password}'"
         : $"CREATE ROLE {Everyday} LOGIN CREATEDB PASSWORD '{password}'; GRANT pg_monitor TO {Everyday};";
 
     public const string MakeDatabase = $"""
@@ -53,30 +59,37 @@ static class ClusterSql
     public const string SetFirstAside = $"ALTER ROLE {Everyday} RENAME TO {First}; ALTER ROLE {First} NOLOGIN;";
 
     /// <summary>
-    /// What the first role owns in a database, and the database, becomes the everyday role's. What belongs to an extension stays.
+    /// What the first role owns in a database, and the database, becomes the everyday role's. What belongs to an
+    /// extension stays.
     /// </summary>
     public const string HandOver = $"""
         -- ClusterSql.HandOver
         DO $$ DECLARE made record; BEGIN
             FOR made IN
-                SELECT format('ALTER %s %s OWNER TO {Everyday}', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
-                    WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, c.oid::regclass) AS statement
+                SELECT format('ALTER %s %s OWNER TO {Everyday}', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm'
+                    THEN 'MATERIALIZED VIEW'
+                    WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END,
+                        c.oid::regclass) AS statement
                 FROM pg_class c
                 WHERE c.relowner = '{First}'::regrole AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
                     AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
                     AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                        AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refclassid = 'pg_class'::regclass))
+                        AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i')
+                            AND d.refclassid = 'pg_class'::regclass))
                 UNION ALL
                 SELECT format('ALTER ROUTINE %s OWNER TO {Everyday}', p.oid::regprocedure) FROM pg_proc p
-                WHERE p.proowner = '{First}'::regrole AND p.pronamespace::regnamespace::text !~ '^(pg_|information_schema)'
+                WHERE p.proowner = '{First}'::regrole
+                    AND p.pronamespace::regnamespace::text !~ '^(pg_|information_schema)'
                     AND NOT EXISTS (
-                        SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+                        SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                            AND d.deptype = 'e')
                 UNION ALL
                 SELECT format('ALTER TYPE %s OWNER TO {Everyday}', t.oid::regtype) FROM pg_type t
                 WHERE t.typowner = '{First}'::regrole AND t.typtype IN ('e', 'd', 'r')
                     AND t.typnamespace::regnamespace::text !~ '^(pg_|information_schema)'
                     AND NOT EXISTS (
-                        SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+                        SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid
+                            AND d.deptype = 'e')
                 UNION ALL
                 SELECT format('ALTER SCHEMA %I OWNER TO {Everyday}', n.nspname) FROM pg_namespace n
                 WHERE n.nspowner = '{First}'::regrole AND n.nspname !~ '^(pg_|information_schema)'

@@ -3,8 +3,9 @@ using Capsul.Foundation;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Who uses a private cluster: the Hub, and verbs that run beside it or without it. Two locks on files beside its folder, which end with
-/// their process however that ends: one that lets one process at a time make, start or stop it, and one that everybody shares who uses it.
+/// Who uses a private cluster: the Hub, and verbs that run beside it or without it. Two locks on files beside its
+/// folder, which end with their process however that ends: one that lets one process at a time make, start or stop it,
+/// and one that everybody shares who uses it.
 /// </summary>
 sealed class ClusterUse(string folder)
 {
@@ -33,7 +34,8 @@ sealed class ClusterUse(string folder)
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {
-                throw new ProblemException(ProblemKind.Unavailable, $"{file} cannot be locked: {error.Message}", null, error);
+                throw new ProblemException(ProblemKind.Unavailable, $"{file} cannot be locked: {error.Message}",
+                    null, error);
             }
         }
     }

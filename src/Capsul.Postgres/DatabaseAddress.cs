@@ -5,8 +5,9 @@ using Npgsql;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Where the database is: one connection string, whether it was configured by parts, as a URI or as Npgsql's own format; and the
-/// same for PostgreSQL's programs, which take it from the environment (libpq's variables), so that no password is ever an argument.
+/// Where the database is: one connection string, whether it was configured by parts, as a URI or as Npgsql's own
+/// format; and the same for PostgreSQL's programs, which take it from the environment (libpq's variables), so that no
+/// password is ever an argument.
 /// </summary>
 public sealed record DatabaseAddress
 {
@@ -35,11 +36,13 @@ public sealed record DatabaseAddress
         get
         {
             var parts = new NpgsqlConnectionStringBuilder(ConnectionString);
-            return $"{string.Join(", ", Hosts(parts).Select(h => Show(h, parts.Port)))}, database {parts.Database ?? parts.Username}";
+            var hosts = string.Join(", ", Hosts(parts).Select(h => Show(h, parts.Port)));
+            return $"{hosts}, database {parts.Database ?? parts.Username}";
         }
     }
 
-    static string[] Hosts(NpgsqlConnectionStringBuilder parts) => (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries);
+    static string[] Hosts(NpgsqlConnectionStringBuilder parts) =>
+        (parts.Host ?? "localhost").Split(',', StringSplitOptions.TrimEntries);
 
     static string Show(string host, int port)
     {
@@ -77,8 +80,8 @@ public sealed record DatabaseAddress
     }
 
     /// <summary>
-    /// As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without brackets has none.
-    /// libpq wants no brackets.
+    /// As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without
+    /// brackets has none. libpq wants no brackets.
     /// </summary>
     static (string Host, int Port) Split(string host, int port)
     {
@@ -107,7 +110,8 @@ public sealed record DatabaseAddress
 
     /// <summary>What is wrong is said without quoting: any piece of the text may be a piece of the password.</summary>
     const string MustBeEncoded =
-        "a user name or password in it has a character that must be percent-encoded (@ is %40, / is %2F, ? is %3F, # is %23, % is %25); "
+        "a user name or password in it has a character that must be percent-encoded (@ is %40, / is %2F, ? is %3F, # "
+            + "is %23, % is %25); "
         + "or leave the password out, and set CAPSUL_DATABASE_PASSWORD";
 
     static NpgsqlConnectionStringBuilder Parse(string text)
@@ -115,7 +119,8 @@ public sealed record DatabaseAddress
         try
         {
             text = text.Trim();
-            var isUri = text.StartsWith("postgres://", StringComparison.Ordinal) || text.StartsWith("postgresql://", StringComparison.Ordinal);
+            var isUri = text.StartsWith("postgres://", StringComparison.Ordinal)
+                || text.StartsWith("postgresql://", StringComparison.Ordinal);
             var parts = isUri ? ParseUri(text) : ParsePairs(text);
             if (string.IsNullOrWhiteSpace(parts.Host)) throw new FormatException("it names no host");
             foreach (var host in Hosts(parts)) CheckPort(host, isUri);
@@ -123,11 +128,14 @@ public sealed record DatabaseAddress
         }
         catch (FormatException error)
         {
-            throw new ProblemException(ProblemKind.Invalid, $"CAPSUL_DATABASE is not a connection string: {error.Message}.", null, error);
+            throw new ProblemException(ProblemKind.Invalid,
+                $"CAPSUL_DATABASE is not a connection string: {error.Message}.", null, error);
         }
     }
 
-    /// <summary>Npgsql's own format. Its complaints quote what they stumbled over, which may be the end of a password.</summary>
+    /// <summary>
+    /// Npgsql's own format. Its complaints quote what they stumbled over, which may be the end of a password.
+    /// </summary>
     static NpgsqlConnectionStringBuilder ParsePairs(string text) => TryParsePairs(text) ?? throw new FormatException(
         "it is neither postgres://user@host/database nor Host=…;Database=…;Username=… with names that Npgsql knows; "
         + "a value with a semicolon or quotes stands in double quotes");
@@ -148,7 +156,8 @@ public sealed record DatabaseAddress
     {
         if (PortColon(host) is not (var colon and > 0)) return;
         if (!ushort.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var port) || port == 0)
-            throw new FormatException(isUri ? $"what stands behind a host's colon is no port, or {MustBeEncoded}" : "what stands behind a host's colon is no port");
+            throw new FormatException(isUri ? $"what stands behind a host's colon is no port, or {MustBeEncoded}"
+                : "what stands behind a host's colon is no port");
     }
 
     /// <summary>libpq's URI. .NET's own <see cref="Uri"/> does not know several hosts.</summary>
@@ -156,12 +165,14 @@ public sealed record DatabaseAddress
     {
         var rest = text[(text.IndexOf("//", StringComparison.Ordinal) + 2)..];
         // The user ends at the first @, and what stands behind it has none.
-        if (rest.Count(c => c == '@') > 1 || rest.IndexOfAny(['/', '?', '#']) is var end and >= 0 && end < rest.IndexOf('@', StringComparison.Ordinal))
+        if (rest.Count(c => c == '@') > 1 || rest.IndexOfAny(['/', '?', '#']) is var end and >= 0
+            && end < rest.IndexOf('@', StringComparison.Ordinal))
             throw new FormatException(MustBeEncoded);
         var parts = new NpgsqlConnectionStringBuilder();
         if (rest.IndexOf('?', StringComparison.Ordinal) is var query and >= 0)
         {
-            foreach (var pair in rest[(query + 1)..].Split('&', StringSplitOptions.RemoveEmptyEntries)) SetOption(parts, pair);
+            foreach (var pair in rest[(query + 1)..].Split('&', StringSplitOptions.RemoveEmptyEntries))
+                SetOption(parts, pair);
             rest = rest[..query];
         }
         if (rest.IndexOf('/', StringComparison.Ordinal) is var slash and >= 0)
@@ -196,7 +207,8 @@ public sealed record DatabaseAddress
             case "connect_timeout": parts.Timeout = Number(value); break;
             case "application_name": parts.ApplicationName = value; break;
             case "target_session_attrs": parts.TargetSessionAttributes = value; break;
-            default: throw new FormatException("it has an option that is not known here; known are host, port, user, password, dbname, sslmode, "
+            default: throw new FormatException(
+                "it has an option that is not known here; known are host, port, user, password, dbname, sslmode, "
                 + "sslrootcert, connect_timeout, application_name and target_session_attrs");
         }
     }
@@ -212,7 +224,8 @@ public sealed record DatabaseAddress
         "require" => SslMode.Require,
         "verify-ca" => SslMode.VerifyCA,
         "verify-full" => SslMode.VerifyFull,
-        _ => throw new FormatException("its sslmode is none of disable, allow, prefer, require, verify-ca and verify-full"),
+        _ => throw new FormatException(
+            "its sslmode is none of disable, allow, prefer, require, verify-ca and verify-full"),
     };
 
     static string TlsName(SslMode mode) => mode switch

@@ -8,8 +8,8 @@ using Npgsql;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// The way to PostgreSQL: opens connections and runs transactions. SQL stands in the <c>*Sql.cs</c> files beside its rows.
-/// Times are <see cref="DateTime"/> in UTC (timestamptz), money is <see cref="decimal"/> dollars (numeric).
+/// The way to PostgreSQL: opens connections and runs transactions. SQL stands in the <c>*Sql.cs</c> files beside its
+/// rows. Times are <see cref="DateTime"/> in UTC (timestamptz), money is <see cref="decimal"/> dollars (numeric).
 /// </summary>
 public sealed class Db : IAsyncDisposable
 {
@@ -29,15 +29,19 @@ public sealed class Db : IAsyncDisposable
         source = new Lazy<NpgsqlDataSource>(() => Build(parts));
     }
 
-    static bool IsMultiHost(NpgsqlConnectionStringBuilder parts) => parts.Host?.Contains(',', StringComparison.Ordinal) == true;
+    static bool IsMultiHost(NpgsqlConnectionStringBuilder parts) =>
+        parts.Host?.Contains(',', StringComparison.Ordinal) == true;
 
-    /// <summary>Of several hosts the one that takes writes is used, and looked for again as soon as it does not.</summary>
+    /// <summary>
+    /// Of several hosts the one that takes writes is used, and looked for again as soon as it does not.
+    /// </summary>
     static NpgsqlDataSource Build(NpgsqlConnectionStringBuilder parts)
     {
         if (!IsMultiHost(parts)) return new NpgsqlDataSourceBuilder(parts.ConnectionString).Build();
         var wanted = Wanted(parts);
         parts.TargetSessionAttributes = null;
-        if (!parts.ContainsKey("Host Recheck Seconds") || parts.HostRecheckSeconds > RecheckSeconds) parts.HostRecheckSeconds = RecheckSeconds;
+        if (!parts.ContainsKey("Host Recheck Seconds") || parts.HostRecheckSeconds > RecheckSeconds)
+            parts.HostRecheckSeconds = RecheckSeconds;
         return new NpgsqlDataSourceBuilder(parts.ConnectionString).BuildMultiHost().WithTargetSession(wanted);
     }
 
@@ -55,15 +59,18 @@ public sealed class Db : IAsyncDisposable
     /// <summary>Prepared statements of one connection; there are about a hundred in the program.</summary>
     const int MaxPrepared = 200;
 
-    /// <summary>How long Npgsql trusts what it knows of each of several hosts, seconds: what a failover costs at most on top of the election.</summary>
+    /// <summary>
+    /// How long Npgsql trusts what it knows of each of several hosts, seconds: what a failover costs at most on top of
+    /// the election.
+    /// </summary>
     const int RecheckSeconds = 1;
 
     /// <summary>For child programs and connections that stand outside the pool.</summary>
     public DatabaseAddress Address { get; }
 
     /// <summary>
-    /// An open connection outside the pool, for what belongs to a session: locks, LISTEN, settings. The caller closes it. Fails as
-    /// Npgsql fails; <see cref="Explain"/> makes a sentence of that.
+    /// An open connection outside the pool, for what belongs to a session: locks, LISTEN, settings. The caller closes
+    /// it. Fails as Npgsql fails; <see cref="Explain"/> makes a sentence of that.
     /// </summary>
     public Task<NpgsqlConnection> OpenAloneAsync(
         string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
@@ -76,10 +83,12 @@ public sealed class Db : IAsyncDisposable
     internal async Task<NpgsqlConnection> OpenBareAsync(
         string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
     {
-        var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString) { Pooling = false, ApplicationName = applicationName };
+        var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString) { Pooling = false,
+            ApplicationName = applicationName };
         if (IsMultiHost(parts))
         {
-            parts.TargetSessionAttributes = Wanted(parts) == TargetSessionAttributes.ReadWrite ? "read-write" : "primary";
+            parts.TargetSessionAttributes = Wanted(parts) == TargetSessionAttributes.ReadWrite
+                ? "read-write" : "primary";
             parts.HostRecheckSeconds = RecheckSeconds;
         }
         configure?.Invoke(parts);
@@ -96,22 +105,31 @@ public sealed class Db : IAsyncDisposable
         }
     }
 
-    const string TlsAdvice = "Name the file of the authority that signed it in CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert), and for verify-full "
+    const string TlsAdvice =
+        "Name the file of the authority that signed it in CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert), and for "
+        + "verify-full "
         + "connect by the name that stands in the certificate.";
 
     /// <summary>What a person is told when the server cannot be reached, or refuses.</summary>
     public Problem Explain(Exception error) => new(ProblemKind.Unavailable, error switch
     {
         NpgsqlException { InnerException: AuthenticationException inner } =>
-            $"PostgreSQL at {Address.Shown} did not show a certificate that is trusted here: {inner.Message.TrimEnd('.')}. {TlsAdvice}",
-        NpgsqlException { Message: var says } when says.Contains("SSL connection requested", StringComparison.Ordinal) =>
+            $"PostgreSQL at {Address.Shown} did not show a certificate that is trusted here: "
+                + $"{inner.Message.TrimEnd('.')}. {TlsAdvice}",
+        NpgsqlException { Message: var says }
+            when says.Contains("SSL connection requested", StringComparison.Ordinal) =>
             $"PostgreSQL at {Address.Shown} does not offer TLS, which CAPSUL_DATABASE_TLS (or sslmode) asks for.",
-        PostgresException { SqlState: PostgresErrorCodes.InvalidAuthorizationSpecification, MessageText: var says } when says.Contains("no encryption", StringComparison.Ordinal) =>
-            $"PostgreSQL at {Address.Shown} wants TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or verify-full.",
-        PostgresException { SqlState: PostgresErrorCodes.InvalidPassword or PostgresErrorCodes.InvalidAuthorizationSpecification } refused =>
-            $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check CAPSUL_DATABASE.",
+        PostgresException { SqlState: PostgresErrorCodes.InvalidAuthorizationSpecification, MessageText: var says }
+            when says.Contains("no encryption", StringComparison.Ordinal) =>
+            $"PostgreSQL at {Address.Shown} wants TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or "
+                + "verify-full.",
+        PostgresException { SqlState: PostgresErrorCodes.InvalidPassword
+            or PostgresErrorCodes.InvalidAuthorizationSpecification } refused =>
+            $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check "
+                + "CAPSUL_DATABASE.",
         PostgresException other => $"PostgreSQL at {Address.Shown} answered: {other.MessageText}.",
-        _ => $"PostgreSQL at {Address.Shown} cannot be reached: {error.InnerException?.Message ?? error.Message}. Check CAPSUL_DATABASE and that the server runs.",
+        _ => $"PostgreSQL at {Address.Shown} cannot be reached: {error.InnerException?.Message ?? error.Message}. "
+            + "Check CAPSUL_DATABASE and that the server runs.",
     }, error.ToString());
 
     /// <summary>A pooled connection, open.</summary>
@@ -138,6 +156,15 @@ public sealed class Db : IAsyncDisposable
         return value;
     }
 
+    /// <summary>The same for work that has nothing to give back.</summary>
+    public async Task InTransactionAsync(Func<NpgsqlTransaction, Task> work, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(cancel);
+        await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.ReadCommitted, cancel);
+        await work(transaction);
+        await transaction.CommitAsync(cancel);
+    }
+
     /// <summary>Rows of one statement, outside any transaction.</summary>
     public async Task<IReadOnlyList<T>> ListAsync<T>(string sql, object? parameters, CancellationToken cancel)
     {
@@ -149,7 +176,16 @@ public sealed class Db : IAsyncDisposable
     public async Task<T?> FindAsync<T>(string sql, object? parameters, CancellationToken cancel)
     {
         await using var connection = await OpenAsync(cancel);
-        return await connection.QuerySingleOrDefaultAsync<T>(new CommandDefinition(sql, parameters, cancellationToken: cancel));
+        return await connection.QuerySingleOrDefaultAsync<T>(
+            new CommandDefinition(sql, parameters, cancellationToken: cancel));
+    }
+
+    /// <summary>The one value of a statement that always gives a row; a missing row is an error, and never 0 or false.</summary>
+    /// <exception cref="InvalidOperationException">There was no row, or more than one.</exception>
+    public async Task<T> AskAsync<T>(string sql, object? parameters, CancellationToken cancel)
+    {
+        await using var connection = await OpenAsync(cancel);
+        return await connection.QuerySingleAsync<T>(new CommandDefinition(sql, parameters, cancellationToken: cancel));
     }
 
     /// <summary>Runs one statement in a transaction of its own; gives the number of rows.</summary>
@@ -185,12 +221,23 @@ public sealed class Db : IAsyncDisposable
 /// <summary>The same three verbs inside a transaction.</summary>
 public static class TransactionVerbs
 {
-    public static async Task<IReadOnlyList<T>> ListAsync<T>(this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
-        [.. await transaction.Connection!.QueryAsync<T>(new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel))];
+    public static async Task<IReadOnlyList<T>> ListAsync<T>(
+        this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        [.. await transaction.Connection!.QueryAsync<T>(
+            new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel))];
 
-    public static Task<T?> FindAsync<T>(this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
-        transaction.Connection!.QuerySingleOrDefaultAsync<T>(new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+    public static Task<T?> FindAsync<T>(
+        this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        transaction.Connection!.QuerySingleOrDefaultAsync<T>(
+            new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
 
-    public static Task<int> ExecuteAsync(this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
-        transaction.Connection!.ExecuteAsync(new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+    public static Task<T> AskAsync<T>(
+        this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        transaction.Connection!.QuerySingleAsync<T>(
+            new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+
+    public static Task<int> ExecuteAsync(
+        this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        transaction.Connection!.ExecuteAsync(
+            new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
 }

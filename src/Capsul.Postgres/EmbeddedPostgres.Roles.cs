@@ -19,7 +19,8 @@ public sealed partial class EmbeddedPostgres
     Task<string> ConnectionStringAsync(CancellationToken cancel) =>
         AddressAsync(ClusterSql.Everyday, PasswordFile, ClusterSql.Database, cancel);
 
-    async Task<string> AddressAsync(string role, string passwordFile, string database, CancellationToken cancel) => new NpgsqlConnectionStringBuilder
+    async Task<string> AddressAsync(string role, string passwordFile, string database, CancellationToken cancel) =>
+        new NpgsqlConnectionStringBuilder
     {
         Host = SocketFolder,
         Username = role,
@@ -35,7 +36,9 @@ public sealed partial class EmbeddedPostgres
         return password;
     }
 
-    /// <summary>The everyday role and its database. Its password is written last: with it the cluster is complete.</summary>
+    /// <summary>
+    /// The everyday role and its database. Its password is written last: with it the cluster is complete.
+    /// </summary>
     async Task EnsureRolesAsync(CancellationToken cancel)
     {
         await using var connection = await OpenAsync(await AdministratorAsync(cancel), cancel);
@@ -43,29 +46,34 @@ public sealed partial class EmbeddedPostgres
         {
             var file = PasswordFile + ".made";
             var password = await WritePasswordAsync(file, cancel);
-            await ExecuteAsync(connection, ClusterSql.MakeEveryday(await AskAsync(connection, ClusterSql.RoleExists, cancel), password), cancel);
+            await ExecuteAsync(connection,
+                ClusterSql.MakeEveryday(await AskAsync(connection, ClusterSql.RoleExists, cancel), password), cancel);
             File.Move(file, PasswordFile, overwrite: true);
         }
-        if (!await AskAsync(connection, ClusterSql.DatabaseExists, cancel)) await ExecuteAsync(connection, ClusterSql.MakeDatabase, cancel);
+        if (!await AskAsync(connection, ClusterSql.DatabaseExists, cancel))
+            await ExecuteAsync(connection, ClusterSql.MakeDatabase, cancel);
     }
 
     /// <summary>
-    /// An older program worked as the cluster's first role, a superuser. Now it works as one that is none, of the same name and with the
-    /// same password. Each step may have been done by a start that was killed.
+    /// An older program worked as the cluster's first role, a superuser. Now it works as one that is none, of the same
+    /// name and with the same password. Each step may have been done by a start that was killed.
     /// </summary>
     async Task DemoteAsync(CancellationToken cancel)
     {
         var file = AdministratorFile + ".made";
         if (!File.Exists(file)) await WritePasswordAsync(file, cancel);
         var password = (await File.ReadAllTextAsync(file, cancel)).Trim();
-        await using (var first = await OpenAsync(await AddressAsync(ClusterSql.Everyday, PasswordFile, "postgres", cancel), cancel))
+        await using (var first = await OpenAsync(
+            await AddressAsync(ClusterSql.Everyday, PasswordFile, "postgres", cancel), cancel))
         {
-            if (await AskAsync(first, ClusterSql.EverydayIsSuperuser, cancel)) await ExecuteAsync(first, ClusterSql.MakeAdministrator(password), cancel);
+            if (await AskAsync(first, ClusterSql.EverydayIsSuperuser, cancel))
+                await ExecuteAsync(first, ClusterSql.MakeAdministrator(password), cancel);
         }
         var administrator = await AddressAsync(ClusterSql.Administrator, file, "postgres", cancel);
         foreach (var database in await ReplaceFirstRoleAsync(administrator, cancel))
         {
-            await using var connection = await OpenAsync(new NpgsqlConnectionStringBuilder(administrator) { Database = database }.ConnectionString, cancel);
+            await using var connection = await OpenAsync(
+                new NpgsqlConnectionStringBuilder(administrator) { Database = database }.ConnectionString, cancel);
             await ExecuteAsync(connection, ClusterSql.HandOver, cancel);
         }
         File.Move(file, AdministratorFile, overwrite: true);
@@ -80,7 +88,8 @@ public sealed partial class EmbeddedPostgres
         {
             var password = (await File.ReadAllTextAsync(PasswordFile, cancel)).Trim();
             // One transaction: the protocol makes that of several statements in one text.
-            await ExecuteAsync(connection, ClusterSql.SetFirstAside + ClusterSql.MakeEveryday(exists: false, password), cancel);
+            await ExecuteAsync(connection, ClusterSql.SetFirstAside + ClusterSql.MakeEveryday(exists: false, password),
+                cancel);
         }
         await using var list = new NpgsqlCommand(ClusterSql.Databases, connection);
         await using var reader = await list.ExecuteReaderAsync(cancel);
@@ -91,7 +100,8 @@ public sealed partial class EmbeddedPostgres
 
     static async Task<NpgsqlConnection> OpenAsync(string connectionString, CancellationToken cancel)
     {
-        var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString);
+        var connection = new NpgsqlConnection(
+            new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString);
         await connection.OpenAsync(cancel);
         return connection;
     }

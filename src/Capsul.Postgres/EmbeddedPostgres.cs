@@ -5,10 +5,10 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// A private PostgreSQL cluster in the data folder: found among the system's binaries, reachable over a Unix socket only, run as an
-/// unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub dies it lives on, and the next start finds it
-/// running. The last process that used it stops it. fsync stays on unless <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie
-/// in <c>postgres/log</c>, one a day.
+/// A private PostgreSQL cluster in the data folder: found among the system's binaries, reachable over a Unix socket
+/// only, run as an unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub dies it lives
+/// on, and the next start finds it running. The last process that used it stops it. fsync stays on unless
+/// <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie in <c>postgres/log</c>, one a day.
 /// </summary>
 public sealed partial class EmbeddedPostgres
 {
@@ -25,14 +25,18 @@ public sealed partial class EmbeddedPostgres
     readonly ILogger log;
 
     EmbeddedPostgres(string bin, string folder, string? user, bool fsync, IReadOnlyList<string> more, ILogger log) =>
-        (this.bin, this.folder, this.user, this.fsync, this.more, this.log, use) = (bin, folder, user, fsync, more, log, new ClusterUse(folder));
+        (this.bin, this.folder, this.user, this.fsync, this.more, this.log,
+            use) = (bin, folder, user, fsync, more, log, new ClusterUse(folder));
 
     string Cluster => Path.Combine(folder, "data");
     string LogFolder => Path.Combine(folder, "log");
     string PasswordFile => Path.Combine(folder, "password");
-    string SocketFolder => folder.Length <= MaxSocketFolder ? folder : Path.Combine("/tmp", "capsul-" + DataFolder.ShortName(folder));
+    string SocketFolder => folder.Length <= MaxSocketFolder ? folder
+        : Path.Combine("/tmp", "capsul-" + DataFolder.ShortName(folder));
 
-    /// <summary>Makes the cluster if there is none, starts it if it does not run, and gives a connection string.</summary>
+    /// <summary>
+    /// Makes the cluster if there is none, starts it if it does not run, and gives a connection string.
+    /// </summary>
     /// <exception cref="ProblemException">With one sentence on what is missing or in the way.</exception>
     /// <param name="settings">Where the data folder is.</param>
     /// <param name="log">What happens.</param>
@@ -54,7 +58,10 @@ public sealed partial class EmbeddedPostgres
         return (server, await server.ConnectionStringAsync(cancel));
     }
 
-    /// <summary>It runs, and nothing is missing: then nothing has to be looked at, which a verb on the command line has no time for.</summary>
+    /// <summary>
+    /// It runs, and nothing is missing: then nothing has to be looked at, which a verb on the command line has no time
+    /// for.
+    /// </summary>
     bool IsComplete() => File.Exists(PasswordFile) && IsReady();
 
     async Task MakeAndStartAsync(CancellationToken cancel)
@@ -69,21 +76,28 @@ public sealed partial class EmbeddedPostgres
         if (File.Exists(AdministratorFile)) await EnsureRolesAsync(cancel);
     }
 
-    /// <summary>Stops the cluster of a data folder, at once and without a checkpoint, and deletes it. Fine when there is none.</summary>
+    /// <summary>
+    /// Stops the cluster of a data folder, at once and without a checkpoint, and deletes it. Fine when there is none.
+    /// </summary>
     public static async Task DiscardAsync(Settings settings, CancellationToken cancel)
     {
         var server = Make(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, []);
         if (!Directory.Exists(server.folder)) return;
-        if (Directory.Exists(server.Cluster)) await server.PgCtl("stop", "-m", "immediate", "-w", "-t", "30").TryRunAsync(cancel);
+        if (Directory.Exists(server.Cluster))
+            await server.PgCtl("stop", "-m", "immediate", "-w", "-t", "30").TryRunAsync(cancel);
         Directory.Delete(server.folder, recursive: true);
-        if (server.SocketFolder != server.folder && Directory.Exists(server.SocketFolder)) Directory.Delete(server.SocketFolder, recursive: true);
+        if (server.SocketFolder != server.folder && Directory.Exists(server.SocketFolder))
+            Directory.Delete(server.SocketFolder, recursive: true);
     }
 
     static EmbeddedPostgres Make(Settings settings, ILogger log, IReadOnlyList<string> more) =>
-        new(FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"), System.Environment.IsPrivilegedProcess ? UnprivilegedUser() : null,
+        new(FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"),
+            System.Environment.IsPrivilegedProcess ? UnprivilegedUser() : null,
             settings.PostgresFsync, more, log);
 
-    /// <summary>Starts it again when it dies (killed, out of memory), until cancelled. What was committed is there.</summary>
+    /// <summary>
+    /// Starts it again when it dies (killed, out of memory), until cancelled. What was committed is there.
+    /// </summary>
     public async Task KeepRunningAsync(CancellationToken cancel)
     {
         while (true)
@@ -107,7 +121,8 @@ public sealed partial class EmbeddedPostgres
     {
         try
         {
-            return File.ReadLines(Path.Combine(Cluster, "postmaster.pid")).FirstOrDefault() is { } pid && Directory.Exists($"/proc/{pid.Trim()}");
+            return File.ReadLines(Path.Combine(Cluster, "postmaster.pid"))
+                .FirstOrDefault() is { } pid && Directory.Exists($"/proc/{pid.Trim()}");
         }
         catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -115,7 +130,10 @@ public sealed partial class EmbeddedPostgres
         }
     }
 
-    /// <summary>The eighth line of that file says so (pidfile.h), and the process is PostgreSQL's, not another that has got its number.</summary>
+    /// <summary>
+    /// The eighth line of that file says so (pidfile.h), and the process is PostgreSQL's, not another that has got its
+    /// number.
+    /// </summary>
     bool IsReady()
     {
         try
@@ -130,7 +148,10 @@ public sealed partial class EmbeddedPostgres
         }
     }
 
-    /// <summary>Leaves the cluster, and stops it when nobody else uses it; connections that are still open are ended then. Fine when it is already down.</summary>
+    /// <summary>
+    /// Leaves the cluster, and stops it when nobody else uses it; connections that are still open are ended then. Fine
+    /// when it is already down.
+    /// </summary>
     public async Task StopAsync(CancellationToken cancel)
     {
         using var only = await use.LockAsync(cancel);
@@ -158,7 +179,8 @@ public sealed partial class EmbeddedPostgres
         }
         catch (Exception error) when (error is UnauthorizedAccessException or IOException)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"The data folder {folder} cannot be written: {error.Message}", null, error);
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The data folder {folder} cannot be written: {error.Message}", null, error);
         }
         if (user is not null)
         {
@@ -166,7 +188,8 @@ public sealed partial class EmbeddedPostgres
                 await new Command("chown", $"{user}:", path).RunAsync(cancel);
             if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
                 throw new ProblemException(ProblemKind.Unavailable,
-                    $"PostgreSQL runs as user {user}, who cannot reach {folder}: a folder above it is closed to others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
+                    $"PostgreSQL runs as user {user}, who cannot reach {folder}: a folder above it is closed to "
+                        + "others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
         }
         File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
@@ -174,19 +197,24 @@ public sealed partial class EmbeddedPostgres
     async Task InitialiseAsync(CancellationToken cancel)
     {
         Log.Initialising(log, Cluster);
-        // A start that was killed inside initdb leaves a folder without PG_VERSION or half filled; nothing in it is worth keeping.
+        // A start that was killed inside initdb leaves a folder without PG_VERSION or half filled; nothing in it is
+        // worth keeping.
         if (Directory.Exists(Cluster)) Directory.Delete(Cluster, recursive: true);
         await WritePasswordAsync(AdministratorFile, cancel);
         File.Delete(PasswordFile);
         var temporary = Cluster + ".new";
         if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        var made = await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary, "-U", ClusterSql.Administrator, "--pwfile", AdministratorFile, "--auth=scram-sha-256",
+        var made = await (AsUser(Path.Combine(bin, "initdb"), "-D", temporary,
+            "-U", ClusterSql.Administrator, "--pwfile", AdministratorFile, "--auth=scram-sha-256",
             "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
         { Timeout = TimeSpan.FromMinutes(3) }).TryRunAsync(cancel);
         // Its last line is only that it cleans up.
         if (made.ExitCode != 0)
-            throw new ProblemException(ProblemKind.Unavailable,
-                $"No PostgreSQL cluster could be made in {folder}: {made.Error.Split('\n').FirstOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine}", made.Error);
+        {
+            var why = made.Error.Split('\n').FirstOrDefault(l =>
+                l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal)) ?? made.LastLine;
+            throw new ProblemException(ProblemKind.Unavailable, $"No PostgreSQL cluster could be made in {folder}: {why}", made.Error);
+        }
         Directory.Move(temporary, Cluster);
     }
 
@@ -196,7 +224,8 @@ public sealed partial class EmbeddedPostgres
         var runs = Path.GetFileName(Path.GetDirectoryName(bin)!);
         if (int.TryParse(runs, CultureInfo.InvariantCulture, out _) && runs != has)
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The database in {Cluster} was made by PostgreSQL {has}, but {bin} is version {runs}. Install postgresql-{has}, or upgrade the cluster with pg_upgradecluster or a dump.");
+                $"The database in {Cluster} was made by PostgreSQL {has}, but {bin} is version {runs}. Install "
+                    + $"postgresql-{has}, or upgrade the cluster with pg_upgradecluster or a dump.");
     }
 
     async Task WriteSettingsAsync(CancellationToken cancel)
@@ -244,25 +273,34 @@ public sealed partial class EmbeddedPostgres
     async Task<bool> StartIfDownAsync(CancellationToken cancel)
     {
         if (await IsRunningAsync(cancel)) return false;
-        var started = await PgCtl("start", "-w", "-t", "60", "-l", Path.Combine(LogFolder, "start.log")).TryRunAsync(cancel);
+        var started = await PgCtl("start", "-w", "-t", "60", "-l", Path.Combine(LogFolder, "start.log"))
+            .TryRunAsync(cancel);
         if (started.ExitCode == 0) return true;
         var tail = File.Exists(Path.Combine(LogFolder, "start.log"))
-            ? (await File.ReadAllLinesAsync(Path.Combine(LogFolder, "start.log"), cancel)).LastOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal)) : null;
-        throw new ProblemException(ProblemKind.Unavailable, $"PostgreSQL did not start: {tail ?? started.LastLine} Its log is in {LogFolder}.");
+            ? (await File.ReadAllLinesAsync(Path.Combine(LogFolder, "start.log"), cancel))
+                .LastOrDefault(l => l.Contains("FATAL", StringComparison.Ordinal)) : null;
+        throw new ProblemException(ProblemKind.Unavailable,
+            $"PostgreSQL did not start: {tail ?? started.LastLine} Its log is in {LogFolder}.");
     }
 
-    async Task<bool> IsRunningAsync(CancellationToken cancel) => (await PgCtl("status").TryRunAsync(cancel)).ExitCode == 0;
+    async Task<bool> IsRunningAsync(CancellationToken cancel) =>
+        (await PgCtl("status").TryRunAsync(cancel)).ExitCode == 0;
 
     Command PgCtl(string verb, params string[] arguments) =>
-        AsUser(Path.Combine(bin, "pg_ctl"), [verb, "-D", Cluster, "-s", .. arguments]) with { Timeout = TimeSpan.FromSeconds(90) };
+        AsUser(Path.Combine(bin, "pg_ctl"), [verb, "-D", Cluster, "-s", .. arguments])
+            with { Timeout = TimeSpan.FromSeconds(90) };
 
-    /// <summary>As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.</summary>
+    /// <summary>
+    /// As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.
+    /// </summary>
     Command AsUser(string program, params string[] arguments) => (user is null
         ? new Command(program, arguments)
-        : new Command("setpriv", ["--reuid", user, "--regid", PrimaryGroup(user), "--clear-groups", "--", program, .. arguments])) with
+        : new Command("setpriv", ["--reuid", user, "--regid", PrimaryGroup(user),
+            "--clear-groups", "--", program, .. arguments])) with
     { WorkingDirectory = folder };
 
-    static string PrimaryGroup(string user) => File.ReadLines("/etc/passwd").Select(l => l.Split(':')).First(p => p[0] == user)[3];
+    static string PrimaryGroup(string user) => File.ReadLines("/etc/passwd")
+        .Select(l => l.Split(':')).First(p => p[0] == user)[3];
 
     static partial class Log
     {

@@ -5,12 +5,15 @@ using Npgsql;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Finds out whether a pooler in transaction mode (PgBouncer's <c>pool_mode = transaction</c> or <c>statement</c>) stands between
-/// this process and PostgreSQL. Through one, session locks and LISTEN do not work: two Hubs would both believe to hold the seat.
+/// Finds out whether a pooler in transaction mode (PgBouncer's <c>pool_mode = transaction</c> or <c>statement</c>)
+/// stands between this process and PostgreSQL. Through one, session locks and LISTEN do not work: two Hubs would both
+/// believe to hold the seat.
 /// </summary>
 public static class Pooler
 {
-    /// <summary>A pooler with several idle servers may give the right one by chance; a direct connection never fails.</summary>
+    /// <summary>
+    /// A pooler with several idle servers may give the right one by chance; a direct connection never fails.
+    /// </summary>
     const int Probes = 5;
 
     /// <summary>The refusal, or null when sessions are sessions.</summary>
@@ -18,7 +21,8 @@ public static class Pooler
     {
         await using var first = await db.OpenAloneAsync("capsul probe", cancel);
         await using var second = await db.OpenAloneAsync("capsul probe", cancel);
-        // What the server itself calls the session, against what was said at the connection's start: they are one without a pooler.
+        // What the server itself calls the session, against what was said at the connection's start: they are one
+        // without a pooler.
         var own = await PidAsync(first, cancel);
         var probes = first.ProcessID == own ? 1 : Probes;
         for (var probe = 0; probe < probes; probe++)
@@ -33,7 +37,9 @@ public static class Pooler
     }
 
     static Problem InTransactionMode() => new(ProblemKind.Invalid,
-        "The database is reached through a pooler in transaction mode (such as PgBouncer with pool_mode = transaction), where session locks and notifications do not work: point CAPSUL_DATABASE at PostgreSQL itself, or set pool_mode = session.");
+        "The database is reached through a pooler in transaction mode (such as PgBouncer with pool_mode = "
+            + "transaction), where session locks and notifications do not work: point CAPSUL_DATABASE at PostgreSQL "
+            + "itself, or set pool_mode = session.");
 
     static Task<int> PidAsync(NpgsqlConnection connection, CancellationToken cancel) =>
         connection.ExecuteScalarAsync<int>(new CommandDefinition(PoolerSql.ServerPid, cancellationToken: cancel));

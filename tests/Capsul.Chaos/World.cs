@@ -158,7 +158,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         }
         foreach (var reconciler in Reconcilers(host).Where(r => !host.Rounds.ContainsKey(r)))
         {
-            if (!host.Due.TryGetValue(reconciler, out var due) || due <= time.Now || reconciler.TakeLook())
+            if (reconciler.TakeLook()) host.Due[reconciler] = time.Now;
+            if (!host.Due.TryGetValue(reconciler, out var due) || due <= time.Now)
                 yield return ($"{host.Name} looks at {NameOf(reconciler.Id)}", () => LookAsync(host, reconciler));
         }
     }
@@ -289,7 +290,6 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
 
     async Task LookAsync(Host host, VmReconciler reconciler)
     {
-        reconciler.TakeLook();
         var round = reconciler.RoundAsync(Never);
         host.Rounds[reconciler] = round;
         if (round.IsCompleted) await EndRoundAsync(host, reconciler, round);

@@ -3,7 +3,9 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Hub.Leadership;
 
-/// <summary>A part of what only the acting Hub does. It runs until cancelled; what it writes is fenced by the epoch.</summary>
+/// <summary>
+/// A part of what only the acting Hub does. It runs until cancelled; what it writes is fenced by the epoch.
+/// </summary>
 public interface IActingWork
 {
     /// <summary>For the log.</summary>
@@ -14,10 +16,11 @@ public interface IActingWork
 }
 
 /// <summary>
-/// Tries for the seat as long as the process runs, and does all acting work while it holds it. A part that fails is started again after a
-/// pause, alone; only a lost seat ends all of them.
+/// Tries for the seat as long as the process runs, and does all acting work while it holds it. A part that fails is
+/// started again after a pause, alone; only a lost seat ends all of them.
 /// </summary>
-public sealed partial class ActingHub(Seat seat, IEnumerable<IActingWork> work, TimeProvider time, ILogger<ActingHub> log) : BackgroundService
+public sealed partial class ActingHub(
+    Seat seat, IEnumerable<IActingWork> work, TimeProvider time, ILogger<ActingHub> log) : BackgroundService
 {
     static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(1), LongestPause = TimeSpan.FromMinutes(1);
 

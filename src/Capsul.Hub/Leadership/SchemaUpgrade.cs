@@ -8,18 +8,23 @@ using Npgsql;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// Migrations run under the seat: the schema never changes below a Hub that acts. A process that finds scripts to apply takes the
-/// seat's lock for as long as they run; while another Hub acts it waits, or is told to. When there is nothing to apply nobody waits.
+/// Migrations run under the seat: the schema never changes below a Hub that acts. A process that finds scripts to apply
+/// takes the seat's lock for as long as they run; while another Hub acts it waits, or is told to. When there is nothing
+/// to apply nobody waits.
 /// </summary>
 /// <param name="db">The database.</param>
 /// <param name="settings">Where the dump before an upgrade goes.</param>
-/// <param name="patient">A Hub that starts: waits while another Hub acts, and is listed as standby meanwhile. Else that is refused.</param>
+/// <param name="patient">A Hub that starts: waits while another Hub acts, and is listed as standby meanwhile. Else that
+/// is refused.</param>
 /// <param name="log">What happens.</param>
 public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient, ILogger log)
 {
     static readonly TimeSpan TryEvery = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>How long an impatient one waits for a Hub, which may just be upgrading the schema itself, and for a verb that does.</summary>
+    /// <summary>
+    /// How long an impatient one waits for a Hub, which may just be upgrading the schema itself, and for a verb that
+    /// does.
+    /// </summary>
     static readonly TimeSpan HubMayTake = TimeSpan.FromSeconds(5), VerbMayTake = TimeSpan.FromMinutes(2);
 
     /// <summary>What it waits for, for whoever asks meanwhile; null when it does not wait.</summary>
@@ -27,20 +32,28 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
 
     Migrator Migrator => new(db, log) { Settings = settings };
 
-    /// <summary>Applies what is missing; gives how many scripts ran. A lost database is not made anew (<see cref="LostDatabase"/>).</summary>
+    /// <summary>
+    /// Applies what is missing; gives how many scripts ran. A lost database is not made anew (<see
+    /// cref="LostDatabase"/>).
+    /// </summary>
     /// <param name="onWait">Called once, when it has to wait.</param>
     /// <param name="cancel">Gives up.</param>
-    /// <exception cref="ProblemException">Conflict: another Hub acts, or the database is newer. Else what <see cref="Migrator"/> says.</exception>
+    /// <exception cref="ProblemException">Conflict: another Hub acts, or the database is newer. Else what
+    /// <see cref="Migrator"/> says.</exception>
     public async Task<int> RunAsync(Func<Task> onWait, CancellationToken cancel)
     {
-        await using var seat = await AwaitSeatAsync(async () => await KnownVersionAsync(cancel) >= Migrator.DesiredVersion, onWait, cancel);
+        await using var seat = await AwaitSeatAsync(async () =>
+            await KnownVersionAsync(cancel) >= Migrator.DesiredVersion, onWait, cancel);
         return await Migrator.MigrateAsync(cancel);
     }
 
-    /// <summary>To any version, up or, if allowed, down; refused while a Hub acts, unless there is nothing to do.</summary>
+    /// <summary>
+    /// To any version, up or, if allowed, down; refused while a Hub acts, unless there is nothing to do.
+    /// </summary>
     public async Task<int> ToAsync(int target, bool allowDowngrade, CancellationToken cancel)
     {
-        await using var seat = await AwaitSeatAsync(async () => await VersionAsync(cancel) == target, () => Task.CompletedTask, cancel);
+        await using var seat = await AwaitSeatAsync(async () => await VersionAsync(cancel) == target, () =>
+            Task.CompletedTask, cancel);
         return await Migrator.MigrateAsync(target, allowDowngrade, cancel);
     }
 
@@ -62,7 +75,8 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
                 var hub = await SeatLock.FindHubAsync(seat, cancel);
                 if (!patient && clock.Elapsed > (hub is null ? VerbMayTake : HubMayTake))
                     throw new ProblemException(ProblemKind.Conflict,
-                        $"The schema must be changed, and {(hub is null ? "another process holds the migration lock" : $"a Hub acts on the present one ({hub})")}. "
+                        (hub is null ? "The schema must be changed, and another process holds the migration lock. "
+                            : $"The schema must be changed, and a Hub acts on the present one ({hub}). ")
                         + "Stop that first, or start the new Hub: it takes over when the old one stops.");
                 if (Waiting is null)
                 {
@@ -94,15 +108,18 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     async Task<int> VersionAsync(CancellationToken cancel)
     {
         await using var connection = await OpenAsync(cancel);
-        return await connection.ExecuteScalarAsync<bool>(new CommandDefinition(ServerSql.SchemaTable, cancellationToken: cancel))
-            ? await connection.QuerySingleOrDefaultAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel)) : 0;
+        return await connection.ExecuteScalarAsync<bool>(
+            new CommandDefinition(ServerSql.SchemaTable, cancellationToken: cancel))
+            ? await connection.QuerySingleOrDefaultAsync<int>(
+                new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel)) : 0;
     }
 
     async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel)
     {
         try
         {
-            return await db.OpenAloneAsync(patient ? SeatSql.ConnectionName + Seat.ProcessName : "capsul upgrade", cancel);
+            return await db.OpenAloneAsync(patient ? SeatSql.ConnectionName + Seat.ProcessName
+                : "capsul upgrade", cancel);
         }
         catch (Exception error) when (error is NpgsqlException or TimeoutException)
         {
@@ -113,7 +130,8 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     static partial class Log
     {
         [LoggerMessage(204, LogLevel.Warning,
-            "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops, or has upgraded it")]
+            "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops, or has "
+                + "upgraded it")]
         public static partial void Waits(ILogger log, string holder);
     }
 }

@@ -7,11 +7,11 @@ using Npgsql;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// The right to act as the Hub. Any number of Hub processes may run on one database; the one that holds a session advisory lock, on
-/// a connection of its own, is the acting Hub and has an epoch, which grows with every taking. The others stand by and try again
-/// each second. Losing that connection means losing the seat at once: the work is cancelled, and what it still tries to write is
-/// refused by its old epoch (<see cref="SeatSql.HoldSeatAsync"/>). A process whose program is older than the database's schema
-/// stands by for ever and says so.
+/// The right to act as the Hub. Any number of Hub processes may run on one database; the one that holds a session
+/// advisory lock, on a connection of its own, is the acting Hub and has an epoch, which grows with every taking. The
+/// others stand by and try again each second. Losing that connection means losing the seat at once: the work is
+/// cancelled, and what it still tries to write is refused by its old epoch (<see cref="SeatSql.HoldSeatAsync"/>). A
+/// process whose program is older than the database's schema stands by for ever and says so.
 /// </summary>
 public sealed partial class Seat(Db db, ILogger<Seat> log)
 {
@@ -29,10 +29,15 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     /// <summary>Why this process cannot take the seat even when it is free; null when it can.</summary>
     public string? Unfit { get; private set; }
 
-    /// <summary>How a process is known: by its machine and process id. In <c>seat.holder</c> and in the server's list of connections.</summary>
+    /// <summary>
+    /// How a process is known: by its machine and process id. In <c>seat.holder</c> and in the server's list of
+    /// connections.
+    /// </summary>
     public static string ProcessName => $"{Environment.MachineName} pid {Environment.ProcessId}";
 
-    /// <summary>Tries for the seat until cancelled, and runs <paramref name="act"/> with the epoch whenever it is held.</summary>
+    /// <summary>
+    /// Tries for the seat until cancelled, and runs <paramref name="act"/> with the epoch whenever it is held.
+    /// </summary>
     public async Task RunAsync(Func<long, CancellationToken, Task> act, CancellationToken cancel)
     {
         while (!cancel.IsCancellationRequested)
@@ -47,7 +52,8 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
             }
             catch (Exception error) when (!cancel.IsCancellationRequested)
             {
-                // A bug; a process that only looked like a standby from here on would be worse than one that tries again.
+                // A bug; a process that only looked like a standby from here on would be worse than one that tries
+                // again.
                 Log.Failed(log, error);
             }
             finally
@@ -58,13 +64,17 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
         }
     }
 
-    /// <summary>One connection for as long as it lasts: first as standby, then, if the seat becomes free, as the acting Hub.</summary>
+    /// <summary>
+    /// One connection for as long as it lasts: first as standby, then, if the seat becomes free, as the acting Hub.
+    /// </summary>
     async Task StandByAsync(Func<long, CancellationToken, Task> act, CancellationToken cancel)
     {
-        await using var connection = await db.OpenAloneAsync(SeatSql.ConnectionName + ProcessName, cancel, parts => parts.CommandTimeout = 3);
+        await using var connection = await db.OpenAloneAsync(SeatSql.ConnectionName + ProcessName, cancel, parts =>
+            parts.CommandTimeout = 3);
         while (!await TryAsync(connection, cancel))
             await Task.Delay(TryEvery, cancel);
-        var taken = await connection.ExecuteScalarAsync<long>(new CommandDefinition(SeatSql.Take, new { holder = ProcessName }, cancellationToken: cancel));
+        var taken = await connection.ExecuteScalarAsync<long>(
+            new CommandDefinition(SeatSql.Take, new { holder = ProcessName }, cancellationToken: cancel));
         Interlocked.Exchange(ref epoch, taken);
         Log.Taken(log, taken);
         using var held = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -84,24 +94,33 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
 
     async Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
-        var version = await connection.QuerySingleAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel));
-        var unfit = version == schema ? null : $"the database is at schema version {version}, and this program works with {schema}";
+        var version = await connection.QuerySingleAsync<int>(
+            new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel));
+        var unfit = version == schema ? null
+            : $"the database is at schema version {version}, and this program works with {schema}";
         if (unfit is not null && unfit != Unfit) Log.Unfit(log, unfit);
         Unfit = unfit;
-        return unfit is null && await connection.ExecuteScalarAsync<bool>(new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel));
+        return unfit is null
+            && await connection.ExecuteScalarAsync<bool>(
+            new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel));
     }
 
-    /// <summary>Returns or throws as soon as the seat is no longer ours, or the work has ended. A connection that breaks is noticed when it breaks.</summary>
+    /// <summary>
+    /// Returns or throws as soon as the seat is no longer ours, or the work has ended. A connection that breaks is
+    /// noticed when it breaks.
+    /// </summary>
     static async Task WatchAsync(NpgsqlConnection connection, long taken, Task acting, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        var ends = acting.ContinueWith(_ => ended.CancelAsync(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default).Unwrap();
+        var ends = acting.ContinueWith(_ => ended.CancelAsync(), CancellationToken.None,
+            TaskContinuationOptions.None, TaskScheduler.Default).Unwrap();
         try
         {
             while (!acting.IsCompleted)
             {
                 await connection.WaitAsync(TryEvery, ended.Token);
-                var now = await connection.ExecuteScalarAsync<long>(new CommandDefinition(SeatSql.Ping, cancellationToken: cancel)).WaitAsync(PingLimit, cancel);
+                var now = await connection.ExecuteScalarAsync<long>(
+                    new CommandDefinition(SeatSql.Ping, cancellationToken: cancel)).WaitAsync(PingLimit, cancel);
                 if (now != taken) return;
             }
         }

@@ -38,8 +38,9 @@ public static class SeatSql
         """;
 
     /// <summary>
-    /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its generations are,
-    /// so the epoch jumps further than any number of fail-overs could have brought it since the backup.
+    /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its
+    /// generations are, so the epoch jumps further than any number of fail-overs could have brought it since the
+    /// backup.
     /// </summary>
     public const string Lift = """
         -- SeatSql.Lift
@@ -49,9 +50,11 @@ public static class SeatSql
     /// <summary>Every Hub process that is connected, the acting one first.</summary>
     public const string Hubs = """
         -- SeatSql.Hubs
-        SELECT substr(a.application_name, length('capsul seat ') + 1) AS name, a.backend_start AS since, l.pid IS NOT NULL AS acting
+        SELECT substr(a.application_name, length('capsul seat ') + 1) AS name, a.backend_start AS since,
+            l.pid IS NOT NULL AS acting
         FROM pg_stat_activity a
-            LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' AND l.granted AND l.objid::bigint = @key AND l.classid = 0
+            LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' AND l.granted AND l.objid::bigint = @key
+                AND l.classid = 0
         WHERE a.application_name LIKE 'capsul seat %' AND a.datname = current_database()
         ORDER BY acting DESC, since
         """;
@@ -62,8 +65,8 @@ public static class SeatSql
         """;
 
     /// <summary>
-    /// First statement of every transaction of background work: when another process has taken the seat, nothing more is written.
-    /// The share lock makes a taker wait until this transaction ends.
+    /// First statement of every transaction of background work: when another process has taken the seat, nothing more
+    /// is written. The share lock makes a taker wait until this transaction ends.
     /// </summary>
     /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
     public static async Task HoldSeatAsync(this NpgsqlTransaction transaction, long epoch, CancellationToken cancel)
@@ -71,16 +74,20 @@ public static class SeatSql
         if (await transaction.FindAsync<long?>(Hold, new { epoch }, cancel) is null) throw new SeatLostException(epoch);
     }
 
-    /// <summary>One statement of background work, in a transaction of its own that holds the seat; gives the number of rows.</summary>
+    /// <summary>
+    /// One statement of background work, in a transaction of its own that holds the seat; gives the number of rows.
+    /// </summary>
     /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
-    public static Task<int> ActAsync(this Db db, long epoch, string sql, object parameters, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    public static Task<int> ActAsync(this Db db, long epoch, string sql, object parameters, CancellationToken cancel) =>
+        db.InTransactionAsync(async transaction =>
     {
         await transaction.HoldSeatAsync(epoch, cancel);
         return await transaction.ExecuteAsync(sql, parameters, cancel);
     }, cancel);
 
     /// <summary>Who holds the seat.</summary>
-    public static Task<SeatRow?> FindSeatAsync(this Db db, CancellationToken cancel) => db.FindAsync<SeatRow>(Find, null, cancel);
+    public static Task<SeatRow?> FindSeatAsync(this Db db, CancellationToken cancel) =>
+        db.FindAsync<SeatRow>(Find, null, cancel);
 }
 
 /// <summary>Another process has taken the seat; everything that was being written is rolled back.</summary>

@@ -1,4 +1,5 @@
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;

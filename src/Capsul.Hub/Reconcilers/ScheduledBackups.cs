@@ -82,7 +82,6 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         await transaction.HoldSeatAsync(epoch, cancel);
         await TakeBackup.FailAsync(transaction, BackupAlert.Watch(settings, time, epoch), last.Id, last.Started,
             "The Hub that took it died, or lost the seat.", cancel);
-        return true;
     }, cancel);
 
     /// <summary>

@@ -11,6 +11,8 @@ public static class AuditSql
         """;
 
     /// <summary>Who did what to what, in the transaction that does it.</summary>
-    public static Task AuditAsync(this NpgsqlTransaction transaction, string actor, string action, string subject, string detail, CancellationToken cancel) =>
+    public static Task AuditAsync(
+        this NpgsqlTransaction transaction, string actor, string action,
+        string subject, string detail, CancellationToken cancel) =>
         transaction.ExecuteAsync(Insert, new { actor, action, subject, detail }, cancel);
 }

@@ -8,8 +8,9 @@ namespace Capsul.Hub.Storage;
 public static class Decisions
 {
     /// <summary>
-    /// Runs <paramref name="work"/> in one transaction; commits when it returns, rolls back when it throws or returns a problem.
-    /// A serialization failure or deadlock is tried again, three times in all, so <paramref name="work"/> must touch PostgreSQL only.
+    /// Runs <paramref name="work"/> in one transaction; commits when it returns, rolls back when it throws or returns a
+    /// problem. A serialization failure or deadlock is tried again, three times in all, so <paramref name="work"/> must
+    /// touch PostgreSQL only.
     /// </summary>
     public static async Task<Outcome<T>> DecideAsync<T>(
         this Db db, Func<NpgsqlTransaction, Task<Outcome<T>>> work, CancellationToken cancel)
@@ -19,7 +20,8 @@ public static class Decisions
             try
             {
                 await using var connection = await db.OpenAsync(cancel);
-                await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.ReadCommitted, cancel);
+                await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.ReadCommitted,
+                    cancel);
                 var outcome = await work(transaction);
                 if (outcome.Problem is null)
                     await transaction.CommitAsync(cancel);

@@ -7,9 +7,10 @@ using Dapper;
 namespace Capsul.Hub.Storage;
 
 /// <summary>
-/// Secrets of the Hub that several Hubs share, kept in the table <c>key_ring</c>. Each is sealed with AES-256-GCM under the secret
-/// key, which is not in the database: a fresh random nonce a write, and the name as associated data, so that a row cannot be
-/// moved under another name. A row that does not open is refused with a sentence about the key, never skipped.
+/// Secrets of the Hub that several Hubs share, kept in the table <c>key_ring</c>. Each is sealed with AES-256-GCM under
+/// the secret key, which is not in the database: a fresh random nonce a write, and the name as associated data, so that
+/// a row cannot be moved under another name. A row that does not open is refused with a sentence about the key, never
+/// skipped.
 /// </summary>
 /// <param name="db">Where the rows lie.</param>
 /// <param name="key">The secret key, 32 bytes.</param>
@@ -27,7 +28,9 @@ public sealed class KeyRing(Db db, byte[] key)
     public Task WriteAsync(string name, byte[] bytes, CancellationToken cancel) =>
         db.ExecuteAsync(KeyRingSql.Write, new { name, content = Seal(name, bytes) }, cancel);
 
-    /// <summary>Writes only when there is none of that name yet: of several Hubs that start at once, one wins.</summary>
+    /// <summary>
+    /// Writes only when there is none of that name yet: of several Hubs that start at once, one wins.
+    /// </summary>
     public Task AddAsync(string name, byte[] bytes, CancellationToken cancel) =>
         db.ExecuteAsync(KeyRingSql.Add, new { name, content = Seal(name, bytes) }, cancel);
 
@@ -42,7 +45,8 @@ public sealed class KeyRing(Db db, byte[] key)
     public IReadOnlyList<(string Name, byte[] Content)> List(string prefix)
     {
         using var connection = db.Open();
-        return [.. connection.Query<KeyRingSql.Entry>(KeyRingSql.List, new { prefix }).Select(row => (row.Name, Open(row.Name, row.Content)))];
+        return [.. connection.Query<KeyRingSql.Entry>(KeyRingSql.List, new { prefix })
+            .Select(row => (row.Name, Open(row.Name, row.Content)))];
     }
 
     /// <summary>As <see cref="WriteAsync"/>, for ASP.NET's data protection, which knows no async.</summary>
@@ -59,7 +63,8 @@ public sealed class KeyRing(Db db, byte[] key)
         var nonce = sealedBytes.AsSpan(1, NonceBytes);
         RandomNumberGenerator.Fill(nonce);
         using var aes = new AesGcm(key, TagBytes);
-        aes.Encrypt(nonce, bytes, sealedBytes.AsSpan(1 + NonceBytes, bytes.Length), sealedBytes.AsSpan(^TagBytes..), Encoding.UTF8.GetBytes(name));
+        aes.Encrypt(nonce, bytes, sealedBytes.AsSpan(1 + NonceBytes, bytes.Length),
+            sealedBytes.AsSpan(^TagBytes..), Encoding.UTF8.GetBytes(name));
         return sealedBytes;
     }
 
@@ -72,7 +77,8 @@ public sealed class KeyRing(Db db, byte[] key)
         try
         {
             using var aes = new AesGcm(key, TagBytes);
-            aes.Decrypt(content.AsSpan(1, NonceBytes), content.AsSpan(1 + NonceBytes, length), content.AsSpan(^TagBytes..), bytes,
+            aes.Decrypt(content.AsSpan(1, NonceBytes), content.AsSpan(1 + NonceBytes, length),
+                content.AsSpan(^TagBytes..), bytes,
                 Encoding.UTF8.GetBytes(name));
         }
         catch (AuthenticationTagMismatchException error)
@@ -83,6 +89,8 @@ public sealed class KeyRing(Db db, byte[] key)
     }
 
     static ProblemException Unreadable(string name, string why, Exception? inner) =>
-        new(ProblemKind.Unavailable, "The secrets in the database do not open with this Hub's secret key. Give it the same CAPSUL_SECRET_KEY as before.",
+        new(ProblemKind.Unavailable,
+            "The secrets in the database do not open with this Hub's secret key. Give it the same CAPSUL_SECRET_KEY "
+            + "as before.",
             $"key_ring entry {name}: {why}", inner);
 }

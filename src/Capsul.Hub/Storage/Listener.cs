@@ -8,13 +8,15 @@ using Npgsql;
 namespace Capsul.Hub.Storage;
 
 /// <summary>
-/// One connection that LISTENs, shared by everything in this process that waits for a change in the database. A notification is a
-/// hint to look again, never the news itself; after a lost connection every waiter is woken, because hints may have been missed.
+/// One connection that LISTENs, shared by everything in this process that waits for a change in the database. A
+/// notification is a hint to look again, never the news itself; after a lost connection every waiter is woken, because
+/// hints may have been missed.
 /// </summary>
 public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener> log) : BackgroundService
 {
     /// <summary>Channels that the schema's triggers notify.</summary>
-    public const string Operations = "capsul_operations", Hosts = "capsul_hosts", Vms = "capsul_vms", Mails = "capsul_mails";
+    public const string Operations = "capsul_operations", Hosts = "capsul_hosts",
+        Vms = "capsul_vms", Mails = "capsul_mails";
 
     static readonly TimeSpan RetryAfter = TimeSpan.FromSeconds(1);
     readonly ConcurrentDictionary<Subscription, byte> subscriptions = new();
@@ -38,7 +40,8 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
             {
                 await ListenAsync(cancel);
             }
-            catch (Exception error) when (error is NpgsqlException or IOException or TimeoutException && !cancel.IsCancellationRequested)
+            catch (Exception error)
+                when (error is NpgsqlException or IOException or TimeoutException && !cancel.IsCancellationRequested)
             {
                 Log.Lost(log, error.Message);
                 await Task.Delay(RetryAfter, time, cancel);
@@ -75,7 +78,8 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
 }
 
 /// <summary>A place to wait. Wakes that come while nobody waits are remembered as one.</summary>
-public sealed class Subscription(string channel, string? payload, TimeProvider time, Action<Subscription> end) : IDisposable
+public sealed class Subscription(
+    string channel, string? payload, TimeProvider time, Action<Subscription> end) : IDisposable
 {
     readonly Signal signal = new();
 

@@ -9,15 +9,16 @@ namespace Capsul.Postgres.Backups;
 public sealed record BackupContent(int SchemaVersion);
 
 /// <summary>
-/// A backup as a file: plain SQL, SQL behind gzip, pg_dump's custom format, or any of these encrypted with age or gpg. Whatever it
-/// is, it is read as a stream of SQL. What is cut off, damaged, half written or something else is refused with a sentence that says
-/// which, before anything is changed.
+/// A backup as a file: plain SQL, SQL behind gzip, pg_dump's custom format, or any of these encrypted with age or gpg.
+/// Whatever it is, it is read as a stream of SQL. What is cut off, damaged, half written or something else is refused
+/// with a sentence that says which, before anything is changed.
 /// </summary>
 public sealed class BackupFile(string path, string? identity, string? configuredPrograms)
 {
     static readonly TimeSpan Limit = TimeSpan.FromHours(24);
     const string Head = "-- PostgreSQL database dump\n", Tail = "-- PostgreSQL database dump complete\n";
-    const string AgeMark = "age-encryption.org/v1", AgeArmor = "-----BEGIN AGE ENCRYPTED FILE-----", GpgArmor = "-----BEGIN PGP MESSAGE-----", CustomMark = "PGDMP";
+    const string AgeMark = "age-encryption.org/v1", AgeArmor = "-----BEGIN AGE ENCRYPTED FILE-----",
+        GpgArmor = "-----BEGIN PGP MESSAGE-----", CustomMark = "PGDMP";
 
     /// <summary>What the name of a file ends in that is still being written.</summary>
     public const string Unfinished = ".part";
@@ -25,7 +26,10 @@ public sealed class BackupFile(string path, string? identity, string? configured
     /// <summary>For the one who is just proving it.</summary>
     public bool MayBeUnproved { get; init; }
 
-    /// <summary>Gives a backup the time of the moment it shows, to the second: by that, its name and its size the row of it is known to be its own.</summary>
+    /// <summary>
+    /// Gives a backup the time of the moment it shows, to the second: by that, its name and its size the row of it is
+    /// known to be its own.
+    /// </summary>
     public static void Stamp(string file, DateTime started)
     {
         try
@@ -34,27 +38,33 @@ public sealed class BackupFile(string path, string? identity, string? configured
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // Some network folders keep their own time. It is as good a backup, only that retention will leave it alone.
+            // Some network folders keep their own time. It is as good a backup, only that retention will leave it
+            // alone.
         }
     }
 
     /// <summary>
-    /// Whether the file of a row lies on this machine. Several Hubs write into one table, each on its own disk, where another's path may
-    /// not be there, or may be some other file.
+    /// Whether the file of a row lies on this machine. Several Hubs write into one table, each on its own disk, where
+    /// another's path may not be there, or may be some other file.
     /// </summary>
     public static bool IsHere(BackupRow row) =>
-        new FileInfo(row.File) is { Exists: true } file && file.Length == row.Bytes && (file.LastWriteTimeUtc - row.Started).Duration() < StampPrecision;
+        new FileInfo(row.File) is { Exists: true } file && file.Length == row.Bytes
+            && (file.LastWriteTimeUtc - row.Started).Duration() < StampPrecision;
 
     /// <summary>FAT, which USB sticks have, counts two seconds.</summary>
     static readonly TimeSpan StampPrecision = TimeSpan.FromSeconds(3);
 
-    /// <summary>Deletes what a backup that was killed has left in the folder of a backup. What somebody is writing is let be.</summary>
+    /// <summary>
+    /// Deletes what a backup that was killed has left in the folder of a backup. What somebody is writing is let be.
+    /// </summary>
     public static void ClearLeftovers(string file)
     {
         var (folder, name) = (Path.GetDirectoryName(file)!, Path.GetFileName(file));
         if (!Directory.Exists(folder)) return;
-        foreach (var left in Directory.EnumerateFiles(folder, "*" + Unfinished).Where(f => Path.GetFileName(f) is var leaf
-            && (leaf.StartsWith("capsul-backup-", StringComparison.Ordinal) || leaf.StartsWith(name + ".", StringComparison.Ordinal))).ToList())
+        foreach (var left in Directory.EnumerateFiles(folder, "*" + Unfinished)
+            .Where(f => Path.GetFileName(f) is var leaf
+            && (leaf.StartsWith("capsul-backup-", StringComparison.Ordinal)
+                || leaf.StartsWith(name + ".", StringComparison.Ordinal))).ToList())
         {
             try
             {
@@ -78,28 +88,38 @@ public sealed class BackupFile(string path, string? identity, string? configured
         var scan = new DumpScan();
         await ReadAsync((sql, stop) => scan.ReadAsync(sql, stop), cancel);
         if (!scan.Start.Contains(Head, StringComparison.Ordinal)) throw Refuse("is no dump of a PostgreSQL database");
-        if (!scan.End.Contains(Tail, StringComparison.Ordinal)) throw Refuse("is cut off: its last line, which says that it is complete, is missing");
-        if (!EndsThere(scan.End)) throw Refuse("goes on behind the end of the dump; what stands there is not part of the backup");
-        return new BackupContent(scan.SchemaVersion ?? throw Refuse("is a dump of some other database: it has no table schemaversion"));
+        if (!scan.End.Contains(Tail, StringComparison.Ordinal))
+            throw Refuse("is cut off: its last line, which says that it is complete, is missing");
+        if (!EndsThere(scan.End))
+            throw Refuse("goes on behind the end of the dump; what stands there is not part of the backup");
+        return new BackupContent(scan.SchemaVersion
+            ?? throw Refuse("is a dump of some other database: it has no table schemaversion"));
     }
 
-    /// <summary>Behind the last line pg_dump writes the rest of a comment, and since August 2025 a word for psql.</summary>
-    static bool EndsThere(string end) => end[(end.LastIndexOf(Tail, StringComparison.Ordinal) + Tail.Length)..].Split('\n')
+    /// <summary>
+    /// Behind the last line pg_dump writes the rest of a comment, and since August 2025 a word for psql.
+    /// </summary>
+    static bool EndsThere(string end) => end[(end.LastIndexOf(Tail, StringComparison.Ordinal) + Tail.Length)..]
+        .Split('\n')
         .All(line => line.Trim() is "" or "--" || line.StartsWith(@"\unrestrict ", StringComparison.Ordinal));
 
     /// <summary>The backup as SQL for psql, decrypted and unpacked on the way.</summary>
     /// <exception cref="ProblemException">Invalid, with what is wrong with it.</exception>
     public async Task ReadAsync(Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
     {
-        if (path.EndsWith(Unfinished, StringComparison.Ordinal) && !MayBeUnproved) throw Refuse("was never finished; it is not a backup");
+        if (path.EndsWith(Unfinished, StringComparison.Ordinal) && !MayBeUnproved)
+            throw Refuse("was never finished; it is not a backup");
         try
         {
             await using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
             var start = await PeekAsync(file, cancel);
             file.Position = 0;
-            var age = start.StartsWith(AgeMark, StringComparison.Ordinal) || start.StartsWith(AgeArmor, StringComparison.Ordinal);
-            if (age || start.StartsWith(GpgArmor, StringComparison.Ordinal) || path.EndsWith(".gpg", StringComparison.Ordinal))
-                await Encryption.ReadAsync(path, age, identity, (inner, stop) => UnpackAsync(inner, read, stop), cancel);
+            var age = start.StartsWith(AgeMark, StringComparison.Ordinal)
+                || start.StartsWith(AgeArmor, StringComparison.Ordinal);
+            if (age || start.StartsWith(GpgArmor, StringComparison.Ordinal)
+                || path.EndsWith(".gpg", StringComparison.Ordinal))
+                await Encryption.ReadAsync(path, age, identity, (inner, stop) =>
+                    UnpackAsync(inner, read, stop), cancel);
             else
                 await UnpackAsync(file, read, cancel);
         }
@@ -126,21 +146,26 @@ public sealed class BackupFile(string path, string? identity, string? configured
         if (count >= 2 && start[0] == 0x1f && start[1] == 0x8b)
             await UnpackWithAsync(new Command("gzip", "--decompress", "--stdout"), whole, read, cancel);
         else if (Encoding.ASCII.GetString(start) == CustomMark)
-            await UnpackWithAsync(new Command(Path.Combine(PostgresPrograms.Folder(configuredPrograms, "pg_restore"), "pg_restore"), "--no-owner", "--no-privileges", "--file=-"), whole, read, cancel);
+            await UnpackWithAsync(
+                new Command(Path.Combine(PostgresPrograms.Folder(configuredPrograms, "pg_restore"), "pg_restore"),
+                "--no-owner", "--no-privileges", "--file=-"), whole, read, cancel);
         else
             await read(whole, cancel);
     }
 
-    async Task UnpackWithAsync(Command program, Stream packed, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
+    async Task UnpackWithAsync(
+        Command program, Stream packed, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
     {
-        var unpacked = await (program with { Timeout = Limit, WriteInput = (input, stop) => packed.CopyToAsync(input, stop), ReadOutput = read }).TryRunAsync(cancel);
+        var unpacked = await (program with { Timeout = Limit, WriteInput = (input, stop) =>
+            packed.CopyToAsync(input, stop), ReadOutput = read }).TryRunAsync(cancel);
         if (unpacked.ExitCode != 0) throw Refuse($"is damaged or cut off ({unpacked.LastLine.TrimEnd('.')})");
     }
 
     static async Task<string> PeekAsync(FileStream file, CancellationToken cancel)
     {
         var start = new byte[64];
-        return Encoding.ASCII.GetString(start, 0, await file.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel));
+        return Encoding.ASCII.GetString(start, 0,
+            await file.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel));
     }
 
     ProblemException Refuse(string what) => new(ProblemKind.Invalid, $"{path} {what}. Nothing was changed.");
@@ -148,7 +173,10 @@ public sealed class BackupFile(string path, string? identity, string? configured
     /// <summary>Looks at a dump as it goes by: its first and last lines, and the row of schemaversion.</summary>
     sealed class DumpScan
     {
-        static readonly byte[][] Marks = [.. new[] { "COPY public.schemaversion (version) FROM stdin;\n", "INSERT INTO public.schemaversion VALUES (", "INSERT INTO public.schemaversion (version) VALUES (" }.Select(Encoding.ASCII.GetBytes)];
+        static readonly byte[][] Marks =
+            [.. new[] { "COPY public.schemaversion (version) FROM stdin;",
+            "INSERT INTO public.schemaversion VALUES (", "INSERT INTO public.schemaversion (version) VALUES (" }.Select(
+            Encoding.ASCII.GetBytes)];
 
         public string Start { get; private set; } = "";
         public string End { get; private set; } = "";
@@ -159,25 +187,31 @@ public sealed class BackupFile(string path, string? identity, string? configured
         {
             var buffer = new byte[1 << 20];
             var kept = 0;
-            while (await sql.ReadAtLeastAsync(buffer.AsMemory(kept), buffer.Length - kept, throwOnEndOfStream: false, cancel) is var count and > 0)
+            while (await sql.ReadAtLeastAsync(buffer.AsMemory(kept), buffer.Length - kept,
+                throwOnEndOfStream: false, cancel) is var count and > 0)
             {
                 var block = buffer.AsMemory(0, kept + count);
-                if (Start.Length == 0) Start = Encoding.UTF8.GetString(block.Span[..Math.Min(block.Length, TailBytes)]);
+                if (Start.Length == 0) Start = Text(block.Span[..Math.Min(block.Length, TailBytes)]);
                 SchemaVersion ??= FindVersion(block.Span);
                 kept = Math.Min(block.Length, TailBytes);
-                End = Encoding.UTF8.GetString(block.Span[^kept..]);
+                End = Text(block.Span[^kept..]);
                 block.Span[^kept..].CopyTo(buffer);
             }
         }
+
+        /// <summary>A file that went through Windows has its line ends.</summary>
+        static string Text(ReadOnlySpan<byte> bytes) => Encoding.UTF8.GetString(bytes)
+            .Replace("\r\n", "\n", StringComparison.Ordinal);
 
         static int? FindVersion(ReadOnlySpan<byte> block)
         {
             foreach (var mark in Marks)
             {
                 if (block.IndexOf(mark) is not (var at and >= 0)) continue;
-                var digits = block[(at + mark.Length)..];
+                var digits = block[(at + mark.Length)..].TrimStart("\r\n"u8);
                 var length = digits.IndexOfAnyExceptInRange((byte)'0', (byte)'9');
-                if (length > 0 && int.TryParse(digits[..length], CultureInfo.InvariantCulture, out var version)) return version;
+                if (length > 0 && int.TryParse(digits[..length], CultureInfo.InvariantCulture, out var version))
+                    return version;
             }
             return null;
         }
@@ -188,7 +222,8 @@ public sealed class BackupFile(string path, string? identity, string? configured
     {
         ReadOnlyMemory<byte> left = prefix;
 
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        public override async ValueTask<int> ReadAsync(
+            Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
             if (left.IsEmpty) return await rest.ReadAsync(buffer, cancellationToken);
             var count = Math.Min(left.Length, buffer.Length);
@@ -197,14 +232,18 @@ public sealed class BackupFile(string path, string? identity, string? configured
             return count;
         }
 
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+        public override Task<int> ReadAsync(
+            byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
         public override bool CanRead => true;
         public override bool CanSeek => false;
         public override bool CanWrite => false;
         public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Read asynchronously.");
+        public override long Position { get => throw new NotSupportedException(); set =>
+            throw new NotSupportedException(); }
+        public override int Read(byte[] buffer, int offset, int count) =>
+            throw new NotSupportedException("Read asynchronously.");
         public override void Flush() => throw new NotSupportedException();
         public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
         public override void SetLength(long value) => throw new NotSupportedException();

@@ -2,21 +2,28 @@ namespace Capsul.Postgres.Backups;
 
 /// <summary>A backup as the database remembers it. Null sizes and times: it has not come to that.</summary>
 public sealed record BackupRow(
-    long Id, string Reason, DateTime Started, DateTime? Finished, string File, string Format, string EncryptedTo, int SchemaVersion, long? Bytes, DateTime? Proved, string Proof,
+    long Id, string Reason, DateTime Started, DateTime? Finished, string File,
+        string Format, string EncryptedTo, int SchemaVersion, long? Bytes, DateTime? Proved, string Proof,
     string Problem);
 
 public static class BackupSql
 {
-    /// <summary>One statement for each table of ours, made by the server: <c>SELECT count(*) AS rows, … AS sums FROM schema.table</c>.</summary>
+    /// <summary>
+    /// One statement for each table of ours, made by the server: <c>SELECT count(*) AS rows, … AS sums FROM
+    /// schema.table</c>.
+    /// </summary>
     public const string CountStatements = """
         -- BackupSql.CountStatements
         SELECT n.nspname || '.' || c.relname AS name,
             format('SELECT count(*) AS rows, concat_ws('', ''%s) AS sums FROM %I.%I',
-                coalesce((SELECT string_agg(format(', %L || coalesce(sum(%I), 0)', a.attname || '=', a.attname), '' ORDER BY a.attnum)
-                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'numeric'::regtype), ', NULL'),
+                coalesce((SELECT string_agg(format(', %L || coalesce(sum(%I), 0)', a.attname || '=', a.attname), ''
+                    ORDER BY a.attnum)
+                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                        AND a.atttypid = 'numeric'::regtype), ', NULL'),
                 n.nspname, c.relname) AS statement
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
+        WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            AND n.nspname NOT LIKE 'pg\_%'
         ORDER BY name
         """;
 
@@ -72,7 +79,8 @@ public static class BackupSql
         UPDATE backups SET problem = @problem WHERE id = @id
         """;
 
-    const string Columns = "id, reason, started, finished, file, format, encrypted_to, schema_version, bytes, proved, proof, problem";
+    const string Columns =
+        "id, reason, started, finished, file, format, encrypted_to, schema_version, bytes, proved, proof, problem";
 
     /// <summary>The newest that was proved, whatever asked for it.</summary>
     public const string LastProved = $"""
@@ -91,11 +99,15 @@ public static class BackupSql
         SELECT {Columns} FROM backups WHERE finished IS NOT NULL AND removed IS NULL ORDER BY id DESC
         """;
 
-    /// <summary>Those that have neither ended nor failed, nor were followed by one that was proved: they run, or were killed. The newest first.</summary>
+    /// <summary>
+    /// Those that have neither ended nor failed, nor were followed by one that was proved: they run, or were killed.
+    /// The newest first.
+    /// </summary>
     public const string Endless = $"""
         -- BackupSql.Endless
         SELECT {Columns} FROM backups
-        WHERE finished IS NULL AND problem = '' AND id > coalesce((SELECT max(id) FROM backups WHERE proved IS NOT NULL), 0)
+        WHERE finished IS NULL AND problem = '' AND id > coalesce((SELECT max(id) FROM backups
+            WHERE proved IS NOT NULL), 0)
         ORDER BY id DESC
         """;
 
@@ -110,12 +122,16 @@ public static class BackupSql
         UPDATE backups SET removed = @now WHERE id = @id
         """;
 
-    /// <summary>How many tables hold anything of ours or anybody's. What came with an extension is the server's.</summary>
+    /// <summary>
+    /// How many tables hold anything of ours or anybody's. What came with an extension is the server's.
+    /// </summary>
     public const string TableCount = """
         -- BackupSql.TableCount
         SELECT count(*)::integer FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
-            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+        WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            AND n.nspname NOT LIKE 'pg\_%'
+            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                AND d.deptype = 'e')
         """;
 
     /// <summary>By the server, which quotes the names: what is to be run, as text.</summary>
@@ -146,7 +162,8 @@ public static class BackupSql
     /// <summary>Who is in, for people.</summary>
     public const string Sessions = """
         -- BackupSql.Sessions
-        SELECT coalesce(nullif(application_name, ''), backend_type) || ' (user ' || coalesce(usename, '-') || ', pid ' || pid || ')'
+        SELECT coalesce(nullif(application_name, ''), backend_type) || ' (user ' || coalesce(usename,
+            '-') || ', pid ' || pid || ')'
         FROM pg_stat_activity WHERE datname = @name AND pid <> pg_backend_pid() ORDER BY pid
         """;
 }

@@ -3,8 +3,8 @@ using Npgsql;
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// What the owner of a database does in the transactions in which a backup writes its row: make sure that it may still write, and
-/// tell people how it went. By default nothing.
+/// What the owner of a database does in the transactions in which a backup writes its row: make sure that it may still
+/// write, and tell people how it went. By default nothing.
 /// </summary>
 public sealed record BackupWatch
 {
@@ -13,7 +13,8 @@ public sealed record BackupWatch
     public Func<NpgsqlTransaction, CancellationToken, Task> Fence { get; init; } = (_, _) => Task.CompletedTask;
 
     /// <summary>It failed; the sentence says why.</summary>
-    public Func<NpgsqlTransaction, string, CancellationToken, Task> Failed { get; init; } = (_, _, _) => Task.CompletedTask;
+    public Func<NpgsqlTransaction, string, CancellationToken, Task> Failed { get; init; } = (_, _, _) =>
+        Task.CompletedTask;
 
     /// <summary>It is there, and proved.</summary>
     public Func<NpgsqlTransaction, CancellationToken, Task> Succeeded { get; init; } = (_, _) => Task.CompletedTask;

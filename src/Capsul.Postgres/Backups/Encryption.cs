@@ -3,8 +3,8 @@ using Capsul.Foundation;
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// Backups that only their recipient can read, by age (age-encryption.org) or gpg, whichever the recipient's key belongs to. Only
-/// public keys are needed here; reading one back needs the private key, which Capsul never keeps.
+/// Backups that only their recipient can read, by age (age-encryption.org) or gpg, whichever the recipient's key
+/// belongs to. Only public keys are needed here; reading one back needs the private key, which Capsul never keeps.
 /// </summary>
 public static class Encryption
 {
@@ -14,13 +14,15 @@ public static class Encryption
     public static string Extension(string recipient) => IsAge(recipient) ? ".age" : ".gpg";
 
     /// <summary>Whole or not there; gives the size in bytes.</summary>
-    /// <exception cref="ProblemException">Unavailable: the program is missing, or does not know the recipient.</exception>
+    /// <exception cref="ProblemException">Unavailable: the program is missing, or does not know the
+    /// recipient.</exception>
     public static Task<long> WriteAsync(string plain, string file, string recipient, CancellationToken cancel)
     {
         var command = IsAge(recipient)
             ? new Command("age", "--encrypt", "--recipient", recipient)
-            : new Command("gpg", "--batch", "--yes", "--trust-model", "always", "--recipient", recipient, "--encrypt", "--output", "-");
-        return Dump.WriteWholeAsync(file, (disk, stop) => (command with
+            : new Command("gpg", "--batch", "--yes", "--trust-model",
+                "always", "--recipient", recipient, "--encrypt", "--output", "-");
+        return Dump.WriteWholeAsync(file, (disk, stop) => RunAsync(command with
         {
             Timeout = Limit,
             WriteInput = async (input, token) =>
@@ -29,17 +31,35 @@ public static class Encryption
                 await source.CopyToAsync(input, token);
             },
             ReadOutput = (output, token) => output.CopyToAsync(disk, token),
-        }).RunAsync(stop), cancel);
+        }, stop), cancel);
     }
 
-    /// <summary>Reads a file back. <paramref name="identity"/> is the file of an age private key; gpg asks its own agent.</summary>
-    /// <exception cref="ProblemException">Invalid: age needs an identity. Unavailable: wrong key, or the file is damaged.</exception>
-    public static Task ReadAsync(string file, bool age, string? identity, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
+    /// <summary>What is wrong is said in age's first line; its last one is where to report bugs of age.</summary>
+    static async Task RunAsync(Command command, CancellationToken cancel)
     {
-        if (age && identity is null) throw new ProblemException(ProblemKind.Invalid, $"{file} is encrypted with age; name the file of its private key with --identity.");
-        var command = age ? new Command("age", "--decrypt", "--identity", identity!, file) : new Command("gpg", "--batch", "--decrypt", file);
-        return (command with { Timeout = Limit, ReadOutput = read }).RunAsync(cancel);
+        var result = await command.TryRunAsync(cancel);
+        if (result.ExitCode == 0) return;
+        var says = result.Error.Split('\n').FirstOrDefault(l => l.Contains("error", StringComparison.Ordinal))
+            ?? result.LastLine;
+        throw new ProblemException(ProblemKind.Unavailable, $"{command.Program}: {says.Trim()}", result.Error);
     }
 
-    static bool IsAge(string recipient) => recipient.StartsWith("age1", StringComparison.Ordinal) || recipient.StartsWith("ssh-", StringComparison.Ordinal);
+    /// <summary>
+    /// Reads a file back. <paramref name="identity"/> is the file of an age private key; gpg asks its own agent.
+    /// </summary>
+    /// <exception cref="ProblemException">Invalid: age needs an identity. Unavailable: wrong key, or the file is
+    /// damaged.</exception>
+    public static Task ReadAsync(
+        string file, bool age, string? identity, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
+    {
+        if (age && identity is null)
+            throw new ProblemException(ProblemKind.Invalid,
+            $"{file} is encrypted with age; name the file of its private key with --identity.");
+        var command = age ? new Command("age", "--decrypt", "--identity", identity!, file)
+            : new Command("gpg", "--batch", "--decrypt", file);
+        return RunAsync(command with { Timeout = Limit, ReadOutput = read }, cancel);
+    }
+
+    static bool IsAge(string recipient) => recipient.StartsWith("age1", StringComparison.Ordinal)
+        || recipient.StartsWith("ssh-", StringComparison.Ordinal);
 }

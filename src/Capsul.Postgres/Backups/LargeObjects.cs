@@ -1,9 +1,9 @@
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// pg_dump writes BEGIN and COMMIT around the large objects of a plain dump, which would end the one transaction of a restore. This
-/// copies a dump and leaves the two lines out. It knows them by the heading of the section, which pg_dump writes, and by what stands
-/// between them (pg_backup_archiver.c, StartRestoreLOs); rows of a COPY are never looked at.
+/// pg_dump writes BEGIN and COMMIT around the large objects of a plain dump, which would end the one transaction of a
+/// restore. This copies a dump and leaves the two lines out. It knows them by the heading of the section, which pg_dump
+/// writes, and by what stands between them (pg_backup_archiver.c, StartRestoreLOs); rows of a COPY are never looked at.
 /// </summary>
 static class LargeObjects
 {
@@ -45,7 +45,7 @@ static class LargeObjects
             var from = 0;
             while (buffer.AsSpan(from, count - from).IndexOf((byte)'\n') is var length and >= 0)
             {
-                var line = buffer.AsSpan(from, length);
+                var line = buffer.AsSpan(from, length).TrimEnd((byte)'\r');
                 if (within || IsKept(line)) passed.Write(buffer, from, length + 1);
                 within = false;
                 from += length + 1;
@@ -69,7 +69,8 @@ static class LargeObjects
             }
             if (line.StartsWith("COPY "u8) && line.EndsWith(" FROM stdin;"u8)) place = Place.Copy;
             else if (place == Place.Section) return InSection(line);
-            else if (line.StartsWith("-- Data for Name: "u8) && line.IndexOf("; Type: BLOBS; "u8) > 0) place = Place.Heading;
+            else if (line.StartsWith("-- Data for Name: "u8) && line.IndexOf("; Type: BLOBS; "u8) > 0)
+                place = Place.Heading;
             else if (place == Place.Heading && line.SequenceEqual("BEGIN;"u8))
             {
                 place = Place.Section;

@@ -13,8 +13,8 @@ namespace Capsul.Postgres.Backups;
 public sealed record Restored(int SchemaVersion, string Holds, string? Old);
 
 /// <summary>
-/// Puts a backup back: into an empty database, or, when asked, beside the one that is there, which is renamed and kept. The file is
-/// read to its end before anything is touched; what cannot be restored whole leaves everything as it was.
+/// Puts a backup back: into an empty database, or, when asked, beside the one that is there, which is renamed and kept.
+/// The file is read to its end before anything is touched; what cannot be restored whole leaves everything as it was.
 /// </summary>
 public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, RestoreFence fence, Action<string> say)
 {
@@ -35,11 +35,12 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         var content = await file.CheckAsync(cancel);
         if (content.SchemaVersion > Migrator.DesiredVersion)
             throw new ProblemException(ProblemKind.Conflict,
-                $"{path} is of schema version {content.SchemaVersion}, and this program knows up to {Migrator.DesiredVersion}. Use the newer program; nothing was changed.");
+                $"{path} is of schema version {content.SchemaVersion}, and this program knows up to "
+                    + $"{Migrator.DesiredVersion}. Use the newer program; nothing was changed.");
         try
         {
             await using var held = await fence.TakeAsync(db, cancel);
-            if (await db.FindAsync<int>(BackupSql.TableCount, null, cancel) == 0)
+            if (await db.AskAsync<int>(BackupSql.TableCount, null, cancel) == 0)
             {
                 say("restoring");
                 await TakeBackup.RestoreAsync(file, settings, db.Address, cancel, then: fence.Afterwards);
@@ -48,17 +49,20 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
             }
             if (!beside)
                 throw new ProblemException(ProblemKind.Conflict,
-                    "The database is not empty. With --beside the backup is restored beside it, and the present one is renamed and kept; nothing was changed.");
+                    "The database is not empty. With --beside the backup is restored beside it, and the present one "
+                        + "is renamed and kept; nothing was changed.");
             return await BesideAsync(file, content, held, cancel);
         }
         catch (Exception error) when (error is NpgsqlException or ProblemException)
         {
-            if (await TakeBackup.WasInterruptedAsync(cancel)) throw new OperationCanceledException(error.Message, error, cancel);
+            if (await TakeBackup.WasInterruptedAsync(cancel))
+                throw new OperationCanceledException(error.Message, error, cancel);
             throw error is ProblemException ? error : new ProblemException(db.Explain(error), error);
         }
     }
 
-    async Task<Restored> BesideAsync(BackupFile file, BackupContent content, NpgsqlConnection held, CancellationToken cancel)
+    async Task<Restored> BesideAsync(
+        BackupFile file, BackupContent content, NpgsqlConnection held, CancellationToken cancel)
     {
         var name = new NpgsqlConnectionStringBuilder(db.Address.ConnectionString).Database!;
         var stamp = time.GetUtcNow().ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture);
@@ -70,7 +74,9 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         {
             say($"restoring into {made}");
             await TakeBackup.RestoreAsync(file, settings, db.Address.For(made), cancel, then: fence.Afterwards);
-            await using var restored = new Db(new NpgsqlConnectionStringBuilder(db.Address.For(made).ConnectionString) { Pooling = false }.ConnectionString);
+            await using var restored =
+                new Db(new NpgsqlConnectionStringBuilder(
+                db.Address.For(made).ConnectionString) { Pooling = false }.ConnectionString);
             holds = await FinishAsync(restored, cancel);
             say($"renaming {name} to {old}, and {made} to {name}");
             await SwapAsync(maintenance, held, name, made, old, cancel);
@@ -92,17 +98,19 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
         {
             throw new ProblemException(ProblemKind.Forbidden,
-                "The database user may not make databases. Let an administrator run ALTER ROLE … CREATEDB, or make an empty database and name that in CAPSUL_DATABASE; nothing was changed.", null, error);
+                "The database user may not make databases. Let an administrator run ALTER ROLE … CREATEDB, or make an "
+                    + "empty database and name that in CAPSUL_DATABASE; nothing was changed.", null, error);
         }
     }
 
     /// <summary>
-    /// Both renames are one transaction, so that at every moment, also when this process or the server is killed, the name leads to the
-    /// old database or to the new one. A rename wants the database without sessions: it keeps new ones waiting at the door, and
-    /// meanwhile those that are in are ended, from another connection.
+    /// Both renames are one transaction, so that at every moment, also when this process or the server is killed, the
+    /// name leads to the old database or to the new one. A rename wants the database without sessions: it keeps new
+    /// ones waiting at the door, and meanwhile those that are in are ended, from another connection.
     /// </summary>
     /// <exception cref="ProblemException">Conflict: somebody is in who may not be sent out.</exception>
-    static async Task SwapAsync(Db maintenance, NpgsqlConnection held, string name, string made, string old, CancellationToken cancel)
+    static async Task SwapAsync(
+        Db maintenance, NpgsqlConnection held, string name, string made, string old, CancellationToken cancel)
     {
         cancel.ThrowIfCancellationRequested();
         await held.CloseAsync();
@@ -112,16 +120,20 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         {
             await maintenance.InTransactionAsync(async transaction =>
             {
-                await transaction.RunMadeAsync(BackupSql.RenameStatement, new { from = name, to = old }, CancellationToken.None);
-                await transaction.RunMadeAsync(BackupSql.RenameStatement, new { from = made, to = name }, CancellationToken.None);
-                return true;
+                await transaction.RunMadeAsync(BackupSql.RenameStatement,
+                    new { from = name, to = old }, CancellationToken.None);
+                await transaction.RunMadeAsync(BackupSql.RenameStatement,
+                    new { from = made, to = name }, CancellationToken.None);
             }, CancellationToken.None);
         }
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.ObjectInUse)
         {
             var inside = await maintenance.ListAsync<string>(BackupSql.Sessions, new { name }, CancellationToken.None);
+            var who = inside.Count == 0 ? "somebody" : string.Join(", ", inside);
             throw new ProblemException(ProblemKind.Conflict,
-                $"The database is in use by {(inside.Count == 0 ? "somebody" : string.Join(", ", inside))}, whom this database user may not send out. End that first; nothing was changed.", null, error);
+                $"The database is in use by {who}, whom this database user may not send out. End that first; nothing "
+                    + "was changed.",
+                null, error);
         }
         finally
         {
@@ -144,7 +156,8 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
     {
         await using var connection = await restored.OpenAloneAsync("capsul restore", cancel);
         var facts = await DatabaseFacts.ReadAsync(connection, cancel);
-        if (await connection.ExecuteScalarAsync<bool>(new CommandDefinition(BackupSql.CanRemember, cancellationToken: cancel)))
+        if (await connection.ExecuteScalarAsync<bool>(
+            new CommandDefinition(BackupSql.CanRemember, cancellationToken: cancel)))
             await connection.ExecuteAsync(new CommandDefinition(BackupSql.ForgetEndless, cancellationToken: cancel));
         return facts.Summary;
     }

@@ -6,16 +6,18 @@ using Npgsql;
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// An empty database to restore into and throw away. It lies in a private cluster made for the purpose, so that the server that
-/// people wait for is not burdened and needs grant nothing; only where PostgreSQL's server programs are missing here, or too old,
-/// it is made beside the real one. One at a time on a machine; what a killed one left is cleared away by the next.
+/// An empty database to restore into and throw away. It lies in a private cluster made for the purpose, so that the
+/// server that people wait for is not burdened and needs grant nothing; only where PostgreSQL's server programs are
+/// missing here, or too old, it is made beside the real one. One at a time on a machine; what a killed one left is
+/// cleared away by the next.
 /// </summary>
 public sealed class ScratchDatabase : IAsyncDisposable
 {
     /// <summary>It is thrown away: nothing of it need survive a crash, and loading goes without a log.</summary>
     public static IReadOnlyList<string> ForLoading { get; } =
     [
-        "wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'", "shared_buffers = '256MB'", "autovacuum = off",
+        "wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'",
+            "shared_buffers = '256MB'", "autovacuum = off",
         "max_wal_size = '4GB'",
     ];
 
@@ -32,16 +34,19 @@ public sealed class ScratchDatabase : IAsyncDisposable
     public DatabaseAddress Address { get; }
 
     /// <summary>Makes one.</summary>
-    /// <exception cref="ProblemException">Conflict: another backup or restore is at it. Unavailable: there is no way to make one.</exception>
+    /// <exception cref="ProblemException">Conflict: another backup or restore is at it. Unavailable: there is no way to
+    /// make one.</exception>
     public static async Task<ScratchDatabase> MakeAsync(Settings settings, Db db, CancellationToken cancel)
     {
         var path = Path.Combine(settings.Data, "scratch");
         var folder = TakeFolder(path);
         try
         {
-            var server = await db.FindAsync<int>(ServerSql.ServerVersion, null, cancel) / 10_000;
-            if (LocalMajor(settings) is not { } local || local < server) return await MakeBesideAsync(folder, settings, db, cancel);
-            return await MakeClusterAsync(folder, settings.With(("CAPSUL_DATA", path), ("CAPSUL_POSTGRES_FSYNC", "off")), cancel);
+            var server = await db.AskAsync<int>(ServerSql.ServerVersion, null, cancel) / 10_000;
+            if (LocalMajor(settings) is not { } local || local < server)
+                return await MakeBesideAsync(folder, settings, db, cancel);
+            return await MakeClusterAsync(folder,
+                settings.With(("CAPSUL_DATA", path), ("CAPSUL_POSTGRES_FSYNC", "off")), cancel);
         }
         catch
         {
@@ -75,7 +80,8 @@ public sealed class ScratchDatabase : IAsyncDisposable
         }
         catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
         {
-            throw new ProblemException(ProblemKind.Conflict, "Another backup or restore is running on this machine; try again when it has ended.", null, error);
+            throw new ProblemException(ProblemKind.Conflict,
+                "Another backup or restore is running on this machine; try again when it has ended.", null, error);
         }
     }
 
@@ -92,8 +98,12 @@ public sealed class ScratchDatabase : IAsyncDisposable
         }
     }
 
-    /// <summary>This data folder has one name for it, under the folder's lock: so one that a killed backup left is known, and goes first.</summary>
-    static async Task<ScratchDatabase> MakeBesideAsync(DataFolder folder, Settings settings, Db db, CancellationToken cancel)
+    /// <summary>
+    /// This data folder has one name for it, under the folder's lock: so one that a killed backup left is known, and
+    /// goes first.
+    /// </summary>
+    static async Task<ScratchDatabase> MakeBesideAsync(
+        DataFolder folder, Settings settings, Db db, CancellationToken cancel)
     {
         var name = NamePrefix + DataFolder.ShortName(Path.Combine(settings.Data, Environment.MachineName));
         try
@@ -104,7 +114,9 @@ public sealed class ScratchDatabase : IAsyncDisposable
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                "A backup is proved by restoring it, for which there is no place: install PostgreSQL's server programs here (package postgresql, at least the server's version), or let the database user make databases (ALTER ROLE … CREATEDB).",
+                "A backup is proved by restoring it, for which there is no place: install PostgreSQL's server "
+                    + "programs here (package postgresql, at least the server's version), or let the database user "
+                    + "make databases (ALTER ROLE … CREATEDB).",
                 null, error);
         }
         return new ScratchDatabase(folder, db.Address.For(name), null, db);
@@ -114,21 +126,30 @@ public sealed class ScratchDatabase : IAsyncDisposable
     {
         using var held = folder;
         if (cluster is not null) await EmbeddedPostgres.DiscardAsync(cluster, CancellationToken.None);
-        if (beside is not null) await beside.RunMadeAsync(BackupSql.DropStatement, new { name = new NpgsqlConnectionStringBuilder(Address.ConnectionString).Database }, CancellationToken.None);
+        if (beside is not null)
+            await beside.RunMadeAsync(BackupSql.DropStatement,
+            new { name = new NpgsqlConnectionStringBuilder(Address.ConnectionString).Database },
+            CancellationToken.None);
     }
 }
 
 public static class MadeStatements
 {
     /// <summary>The same inside a transaction, for what may be.</summary>
-    public static async Task RunMadeAsync(this NpgsqlTransaction transaction, string statement, object parameters, CancellationToken cancel) =>
-        await transaction.Connection!.ExecuteAsync(new CommandDefinition((await transaction.FindAsync<string>(statement, parameters, cancel))!, transaction: transaction, commandTimeout: 0, cancellationToken: cancel));
+    public static async Task RunMadeAsync(
+        this NpgsqlTransaction transaction, string statement, object parameters, CancellationToken cancel) =>
+        await transaction.Connection!.ExecuteAsync(
+            new CommandDefinition((await transaction.FindAsync<string>(statement, parameters, cancel))!,
+            transaction: transaction, commandTimeout: 0, cancellationToken: cancel));
 
-    /// <summary>Lets the server make a statement (with its own quoting of names) and runs it, outside any transaction.</summary>
+    /// <summary>
+    /// Lets the server make a statement (with its own quoting of names) and runs it, outside any transaction.
+    /// </summary>
     public static async Task RunMadeAsync(this Db db, string statement, object parameters, CancellationToken cancel)
     {
         await using var connection = await db.OpenAsync(cancel);
-        var made = await connection.ExecuteScalarAsync<string>(new CommandDefinition(statement, parameters, cancellationToken: cancel));
+        var made = await connection.ExecuteScalarAsync<string>(
+            new CommandDefinition(statement, parameters, cancellationToken: cancel));
         await connection.ExecuteAsync(new CommandDefinition(made!, commandTimeout: 0, cancellationToken: cancel));
     }
 }

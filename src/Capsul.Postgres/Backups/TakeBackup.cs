@@ -10,9 +10,9 @@ namespace Capsul.Postgres.Backups;
 public sealed record Backup(string File, long Bytes, string Proof);
 
 /// <summary>
-/// One backup: a dump of one moment, proved by restoring it into a scratch database and comparing the rows of every table and the
-/// sums of every numeric column with those of that same moment. Only then it gets its name. It is remembered in the database,
-/// whichever way it went; <see cref="Watch"/> hears of it.
+/// One backup: a dump of one moment, proved by restoring it into a scratch database and comparing the rows of every
+/// table and the sums of every numeric column with those of that same moment. Only then it gets its name. It is
+/// remembered in the database, whichever way it went; <see cref="Watch"/> hears of it.
 /// </summary>
 /// <param name="db">What is backed up.</param>
 /// <param name="settings">Where backups go and where the programs are.</param>
@@ -30,12 +30,17 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
 
     public BackupWatch Watch { get; init; } = new();
 
-    /// <exception cref="ProblemException">With what went wrong; nothing is left behind then but the note of it.</exception>
+    /// <exception cref="ProblemException">With what went wrong; nothing is left behind then but the note of
+    /// it.</exception>
     public async Task<Backup> RunAsync(Wish wish, CancellationToken cancel)
     {
         using var turn = TakeTurn();
         var file = FileFor(wish);
-        if (File.Exists(file)) throw new ProblemException(ProblemKind.Conflict, $"{file} exists already; nothing was written.");
+        if (wish.Target is not null && Path.GetDirectoryName(file) is { } folder && !Directory.Exists(folder))
+            throw new ProblemException(ProblemKind.NotFound,
+                $"There is no folder {folder}. Make it, or mount what should be there; nothing was written.");
+        if (File.Exists(file))
+            throw new ProblemException(ProblemKind.Conflict, $"{file} exists already; nothing was written.");
         long? id = null;
         try
         {
@@ -50,14 +55,18 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         catch (Exception error) when (error is not FencedException)
         {
             var interrupted = await WasInterruptedAsync(cancel);
-            var problem = error is ProblemException known ? known.Problem : error is NpgsqlException or TimeoutException ? db.Explain(error) : null;
+            var problem = error is ProblemException known ? known.Problem
+                : error is NpgsqlException or TimeoutException ? db.Explain(error) : null;
             await FailAsync(id, interrupted ? "It was interrupted." : problem?.Message ?? error.Message);
             if (interrupted) throw new OperationCanceledException(error.Message, error, cancel);
             throw error is ProblemException || problem is null ? error : new ProblemException(problem, error);
         }
     }
 
-    /// <summary>Ctrl-C goes to the programs that were started too, and their complaint may come before the word that we are to stop.</summary>
+    /// <summary>
+    /// Ctrl-C goes to the programs that were started too, and their complaint may come before the word that we are to
+    /// stop.
+    /// </summary>
     public static async Task<bool> WasInterruptedAsync(CancellationToken cancel)
     {
         await Task.Delay(TimeSpan.FromMilliseconds(200), cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -73,31 +82,39 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
         catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
         {
-            throw new ProblemException(ProblemKind.Conflict, "Another backup is running on this machine; try again when it has ended.", null, error);
+            throw new ProblemException(ProblemKind.Conflict,
+                "Another backup is running on this machine; try again when it has ended.", null, error);
         }
     }
 
     /// <summary><c>capsul-backup-YYYY-MM-DD.gz</c>, with the time of day when that is taken.</summary>
     string FileFor(Wish wish)
     {
-        if (wish.Target is not null && !Directory.Exists(wish.Target) && !Path.EndsInDirectorySeparator(wish.Target)) return Path.GetFullPath(wish.Target);
+        if (wish.Target is not null && !Directory.Exists(wish.Target) && !Path.EndsInDirectorySeparator(wish.Target))
+            return Path.GetFullPath(wish.Target);
         var now = time.GetUtcNow();
-        var ending = (wish.Format == DumpFormat.Custom ? ".dump" : ".gz") + (wish.EncryptTo is null ? "" : Encryption.Extension(wish.EncryptTo));
+        var ending = (wish.Format == DumpFormat.Custom ? ".dump" : ".gz")
+            + (wish.EncryptTo is null ? "" : Encryption.Extension(wish.EncryptTo));
         var folder = Path.GetFullPath(wish.Target ?? settings.BackupFolder);
-        var file = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"capsul-backup-{now:yyyy-MM-dd}{ending}"));
-        return File.Exists(file) ? Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"capsul-backup-{now:yyyy-MM-dd-HHmmss}{ending}")) : file;
+        var file = Path.Combine(folder,
+            string.Create(CultureInfo.InvariantCulture, $"capsul-backup-{now:yyyy-MM-dd}{ending}"));
+        return File.Exists(file)
+            ? Path.Combine(folder,
+            string.Create(CultureInfo.InvariantCulture, $"capsul-backup-{now:yyyy-MM-dd-HHmmss}{ending}")) : file;
     }
 
     async Task<Backup> WriteAsync(string file, Wish wish, CancellationToken cancel)
     {
-        // What is not proved yet has a name that nobody takes for a backup, and that restore refuses. What is to be encrypted never lies
-        // open where backups go, also when this process is killed.
-        var unproved = (wish.EncryptTo is null ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file))) + ".unproved" + BackupFile.Unfinished;
+        // What is not proved yet has a name that nobody takes for a backup, and that restore refuses. What is to be
+        // encrypted never lies open where backups go, also when this process is killed.
+        var unproved = (wish.EncryptTo is null ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file)))
+            + ".unproved" + BackupFile.Unfinished;
         FileStream? held = null;
         try
         {
             foreach (var mine in (string[])[file, unproved]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
-            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved)) BackupFile.ClearLeftovers(name);
+            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved))
+                BackupFile.ClearLeftovers(name);
             var facts = await DumpAsync(unproved, wish.Format, cancel);
             held = new FileStream(unproved, FileMode.Open, FileAccess.Read, FileShare.Read);
             await ProveAsync(unproved, facts, cancel);
@@ -108,11 +125,13 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
                 bytes = await Encryption.WriteAsync(unproved, file, recipient, cancel);
             }
             else File.Move(unproved, file);
-            return new Backup(file, bytes, facts.Summary + (wish.EncryptTo is null ? "" : "; proved before it was encrypted"));
+            return new Backup(file, bytes, facts.Summary
+                + (wish.EncryptTo is null ? "" : "; proved before it was encrypted"));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"{file} cannot be written: {error.Message}", null, error);
+            throw new ProblemException(ProblemKind.Unavailable, $"{file} cannot be written: {error.Message}",
+                null, error);
         }
         finally
         {
@@ -122,15 +141,18 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     }
 
     /// <summary>Files of those that were killed, wherever those were to go.</summary>
-    async Task<IEnumerable<string>> EndlessAsync(CancellationToken cancel) => !await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel) ? []
+    async Task<IEnumerable<string>> EndlessAsync(CancellationToken cancel) =>
+        !await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel) ? []
         : (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).Select(b => b.File);
 
     /// <summary>Dump and figures of the same moment: both read the snapshot of one transaction.</summary>
     async Task<DatabaseFacts> DumpAsync(string file, DumpFormat format, CancellationToken cancel)
     {
         await using var connection = await db.OpenAloneAsync("capsul backup", cancel);
-        await using var moment = await connection.BeginTransactionAsync(System.Data.IsolationLevel.RepeatableRead, cancel);
-        var snapshot = await connection.ExecuteScalarAsync<string>(new CommandDefinition(BackupSql.ExportSnapshot, cancellationToken: cancel));
+        await using var moment = await connection.BeginTransactionAsync(System.Data.IsolationLevel.RepeatableRead,
+            cancel);
+        var snapshot = await connection.ExecuteScalarAsync<string>(
+            new CommandDefinition(BackupSql.ExportSnapshot, cancellationToken: cancel));
         say("dumping");
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var dump = Dump.WriteAsync(settings.PostgresBin, db.Address, file, format, snapshot, both.Token);
@@ -158,50 +180,62 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
         catch (ProblemException error)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"It could not be proved, and was thrown away. {error.Problem.Message}", error.Problem.Detail, error);
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"It could not be proved, and was thrown away. {error.Problem.Message}", error.Problem.Detail, error);
         }
     }
 
     async Task CompareAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
         await using var scratch = await ScratchDatabase.MakeAsync(settings, db, cancel);
-        await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { MayBeUnproved = true }, settings, scratch.Address, cancel);
+        await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { MayBeUnproved = true },
+            settings, scratch.Address, cancel);
         await using var copy = new Db(scratch.Address.ConnectionString);
         await using var connection = await copy.OpenAloneAsync("capsul backup", cancel);
         var restored = await DatabaseFacts.ReadAsync(connection, cancel);
         if (facts.Differences(restored) is { Count: > 0 } differences)
-            throw new ProblemException(ProblemKind.Conflict, $"It does not hold what the database held: {string.Join("; ", differences)}.");
+            throw new ProblemException(ProblemKind.Conflict,
+                $"It does not hold what the database held: {string.Join("; ", differences)}.");
     }
 
     /// <summary>All of a backup into an empty database, in one transaction.</summary>
-    /// <exception cref="ProblemException">Invalid: psql refused a statement, or the file is damaged; the database is as empty as before.</exception>
+    /// <exception cref="ProblemException">Invalid: psql refused a statement, or the file is damaged; the database is as
+    /// empty as before.</exception>
     /// <param name="file">What.</param>
     /// <param name="settings">Where the programs are.</param>
     /// <param name="into">An empty database.</param>
     /// <param name="cancel">Gives up; it is as empty as before then.</param>
     /// <param name="then">A statement that belongs to it, in the same transaction.</param>
-    public static async Task RestoreAsync(BackupFile file, Settings settings, DatabaseAddress into, CancellationToken cancel, string? then = null)
+    public static async Task RestoreAsync(
+        BackupFile file, Settings settings, DatabaseAddress into, CancellationToken cancel, string? then = null)
     {
         var psql = PostgresPrograms.Make(settings.PostgresBin, into, "psql", [
-            "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", $"--command={BackupSql.MarkTransaction}",
-            "--file=-", $"--command={BackupSql.SearchPath}", $"--command={BackupSql.CheckTransaction}", .. then is null ? [] : new[] { $"--command={then}" }]);
+            "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction",
+                "--output=/dev/null", $"--command={BackupSql.MarkTransaction}",
+            "--file=-", $"--command={BackupSql.SearchPath}", $"--command={BackupSql.CheckTransaction}", .. then is null
+                ? [] : new[] { $"--command={then}" }]);
         var result = await (psql with
         {
             Timeout = RestoreLimit,
-            WriteInput = (input, stop) => file.ReadAsync((sql, token) => LargeObjects.CopyAsync(sql, input, token), stop),
+            WriteInput = (input, stop) =>
+                file.ReadAsync((sql, token) => LargeObjects.CopyAsync(sql, input, token), stop),
         }).TryRunAsync(cancel);
         if (result.ExitCode != 0 && result.Error.Contains(BackupSql.Mark, StringComparison.Ordinal))
             throw new ProblemException(ProblemKind.Invalid,
-                "The backup could not be restored: it ends the transaction in which it is restored. Part of it may have been kept: make the database anew.", result.Error);
+                "The backup could not be restored: it ends the transaction in which it is restored. Part of it may "
+                    + "have been kept: make the database anew.", result.Error);
         if (result.ExitCode != 0)
-            throw new ProblemException(ProblemKind.Invalid, $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
+            throw new ProblemException(ProblemKind.Invalid,
+                $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
     }
 
     /// <summary>psql's own first complaint. A dump with owners needs their roles.</summary>
     static string Explain(CommandResult psql)
     {
-        var says = (psql.Error.Split('\n').FirstOrDefault(l => l.Contains("ERROR: ", StringComparison.Ordinal)) ?? psql.LastLine).TrimEnd('.');
-        return MissingRole().Match(says) is { Success: true } match ? $"{says}. Make that role first: CREATE ROLE {match.Groups["role"].Value};" : $"{says}.";
+        var says = (psql.Error.Split('\n').FirstOrDefault(l => l.Contains("ERROR: ", StringComparison.Ordinal))
+            ?? psql.LastLine).TrimEnd('.');
+        return MissingRole().Match(says) is { Success: true } match
+            ? $"{says}. Make that role first: CREATE ROLE {match.Groups["role"].Value};" : $"{says}.";
     }
 
     [GeneratedRegex("role (?<role>\".+\") does not exist", RegexOptions.ExplicitCapture, 1000)]
@@ -210,29 +244,30 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     /// <summary>A row for it, unless the schema is too old to have the table; then null.</summary>
     async Task<long?> RememberAsync(Wish wish, string file, DateTime started, CancellationToken cancel)
     {
-        if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return null;
+        if (!await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel)) return null;
         return await db.InTransactionAsync(async transaction =>
         {
             await Watch.Fence(transaction, cancel);
-            return await transaction.FindAsync<long>(BackupSql.Begin, new
+            return await transaction.AskAsync<long>(BackupSql.Begin, new
             {
                 reason = wish.Reason,
                 now = started,
                 file,
                 format = wish.Format == DumpFormat.Custom ? "custom" : "plain",
                 encryptedTo = wish.EncryptTo ?? "",
-                schemaVersion = await transaction.FindAsync<int>(ServerSql.SchemaVersion, null, cancel),
+                schemaVersion = await transaction.AskAsync<int>(ServerSql.SchemaVersion, null, cancel),
             }, cancel);
         }, cancel);
     }
 
-    Task FinishAsync(long? id, Backup backup, CancellationToken cancel) => id is null ? Task.CompletedTask : db.InTransactionAsync(async transaction =>
+    Task FinishAsync(long? id, Backup backup, CancellationToken cancel) =>
+        id is null ? Task.CompletedTask : db.InTransactionAsync(async transaction =>
     {
         await Watch.Fence(transaction, cancel);
         await transaction.ExecuteAsync(
-            BackupSql.Finish, new { id, now = Now(), bytes = backup.Bytes, proved = Now(), proof = backup.Proof }, cancel);
+            BackupSql.Finish, new { id, now = Now(), bytes = backup.Bytes, proved = Now(), proof = backup.Proof },
+                cancel);
         await Watch.Succeeded(transaction, cancel);
-        return true;
     }, cancel);
 
     /// <summary>Also when it was interrupted; a database that is away cannot be told.</summary>
@@ -245,7 +280,6 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             {
                 await Watch.Fence(transaction, CancellationToken.None);
                 await FailAsync(transaction, Watch, id.Value, Now(), problem, CancellationToken.None);
-                return true;
             }, CancellationToken.None);
         }
         catch (Exception error) when (error is NpgsqlException or TimeoutException or FencedException)
@@ -256,7 +290,8 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
 
     /// <summary>Notes that a backup failed, and says so.</summary>
     public static async Task FailAsync(
-        NpgsqlTransaction transaction, BackupWatch watch, long id, DateTime at, string problem, CancellationToken cancel)
+        NpgsqlTransaction transaction, BackupWatch watch, long id, DateTime at,
+            string problem, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(BackupSql.Fail, new { id, problem }, cancel);
         await watch.Failed(transaction, $"The backup of {at:yyyy-MM-ddTHH:mm:ssZ} failed: {problem}", cancel);

@@ -6,16 +6,22 @@ using Npgsql;
 
 namespace Capsul.Postgres.Checks;
 
-/// <summary>What an operator wants to know of a database in trouble, or before there is any: one line each, with what to do. Changes nothing.</summary>
+/// <summary>
+/// What an operator wants to know of a database in trouble, or before there is any: one line each, with what to do.
+/// Changes nothing.
+/// </summary>
 /// <param name="db">The database.</param>
 /// <param name="time">The clock.</param>
 /// <param name="alerts">What its owner has to say of it, last; null: nothing.</param>
-public sealed class DatabaseChecks(Db db, TimeProvider time, Func<Db, CancellationToken, Task<IReadOnlyList<Finding>>>? alerts = null)
+public sealed class DatabaseChecks(
+    Db db, TimeProvider time, Func<Db, CancellationToken, Task<IReadOnlyList<Finding>>>? alerts = null)
 {
     /// <summary>A proved backup older than this is worth a word.</summary>
     static readonly TimeSpan BackupAge = TimeSpan.FromDays(2);
 
-    /// <summary>PostgreSQL stops at about two thousand million (documentation, "Preventing Transaction ID Wraparound Failures").</summary>
+    /// <summary>
+    /// PostgreSQL stops at about two thousand million (documentation, "Preventing Transaction ID Wraparound Failures").
+    /// </summary>
     const long WraparoundWarning = 1_000_000_000;
 
     /// <summary>Of a replica: how far behind is worth a word.</summary>
@@ -27,7 +33,8 @@ public sealed class DatabaseChecks(Db db, TimeProvider time, Func<Db, Cancellati
         try
         {
             var server = (await db.FindAsync<CheckSql.ServerRow>(CheckSql.Server, null, cancel))!;
-            if (Migrator.TooOld(await db.FindAsync<int>(ServerSql.ServerVersion, null, cancel)) is { } problem) return [new(Verdict.Fail, "database", problem.Message)];
+            if (Migrator.TooOld(await db.AskAsync<int>(ServerSql.ServerVersion, null, cancel)) is { } problem)
+                return [new(Verdict.Fail, "database", problem.Message)];
             return
             [
                 new(Verdict.Ok, "database", $"PostgreSQL {server.Version} at {db.Address.Shown}, {Size(server.Bytes)}"),
@@ -55,50 +62,81 @@ public sealed class DatabaseChecks(Db db, TimeProvider time, Func<Db, Cancellati
 
     async Task<Finding> SchemaAsync(CancellationToken cancel)
     {
-        if (!await db.FindAsync<bool>(ServerSql.SchemaTable, null, cancel)) return new(Verdict.Warn, "schema", "the database is empty; the first capsul up fills it");
-        var version = await db.FindAsync<int>(ServerSql.SchemaVersion, null, cancel);
+        if (!await db.AskAsync<bool>(ServerSql.SchemaTable, null, cancel))
+            return new(Verdict.Warn, "schema", "the database is empty; the first capsul up fills it");
+        var version = await db.AskAsync<int>(ServerSql.SchemaVersion, null, cancel);
         return version == Migrator.DesiredVersion ? new(Verdict.Ok, "schema", $"version {version}")
-            : version < Migrator.DesiredVersion ? new(Verdict.Warn, "schema", $"version {version}; this program brings it to {Migrator.DesiredVersion} at the Hub's next start (capsul db migrate --dry-run shows how)")
-            : new(Verdict.Fail, "schema", $"version {version}, newer than this program, which knows up to {Migrator.DesiredVersion}: use the newer program");
+            : version < Migrator.DesiredVersion
+                ? new(Verdict.Warn, "schema",
+                $"version {version}; this program brings it to {Migrator.DesiredVersion} at the Hub's next start "
+                + "(capsul db migrate --dry-run shows how)")
+            : new(Verdict.Fail, "schema",
+                $"version {version}, newer than this program, which knows up to {Migrator.DesiredVersion}: use the "
+                + "newer program");
     }
 
     static IEnumerable<Finding> Settings(CheckSql.ServerRow server)
     {
-        yield return server is { Fsync: "on", FullPageWrites: "on" } ? new(Verdict.Ok, "durability", "fsync and full_page_writes are on")
-            : new(Verdict.Fail, "durability", "fsync or full_page_writes is off: a power cut can lose the whole database. Set both to on (private cluster: CAPSUL_POSTGRES_FSYNC=on)");
-        yield return server.SynchronousCommit != "off" ? new(Verdict.Ok, "commits", $"synchronous_commit is {server.SynchronousCommit}")
-            : new(Verdict.Fail, "commits", "synchronous_commit is off: a crash can lose payments that were already acknowledged. Set it to on");
+        yield return server is { Fsync: "on", FullPageWrites: "on" }
+            ? new(Verdict.Ok, "durability", "fsync and full_page_writes are on")
+            : new(Verdict.Fail, "durability",
+                "fsync or full_page_writes is off: a power cut can lose the whole database. Set both to on (private "
+                + "cluster: CAPSUL_POSTGRES_FSYNC=on)");
+        yield return server.SynchronousCommit != "off"
+            ? new(Verdict.Ok, "commits", $"synchronous_commit is {server.SynchronousCommit}")
+            : new(Verdict.Fail, "commits",
+                "synchronous_commit is off: a crash can lose payments that were already acknowledged. Set it to on");
         var room = server.MaxConnections - server.Reserved - server.Connections;
-        yield return room >= Db.MaxConnections ? new(Verdict.Ok, "connections", $"{server.Connections} of {server.MaxConnections} in use")
-            : new(Verdict.Warn, "connections", $"{server.Connections} of {server.MaxConnections} in use; a Hub wants up to {Db.MaxConnections}: raise max_connections, or look who holds them in pg_stat_activity");
+        yield return room >= Db.MaxConnections
+            ? new(Verdict.Ok, "connections", $"{server.Connections} of {server.MaxConnections} in use")
+            : new(Verdict.Warn, "connections",
+                $"{server.Connections} of {server.MaxConnections} in use; a Hub wants up to {Db.MaxConnections}: "
+                + "raise max_connections, or look who holds them in pg_stat_activity");
         yield return server.TimeZone is "UTC" or "Etc/UTC" or "GMT" ? new(Verdict.Ok, "time zone", "UTC")
-            : new(Verdict.Warn, "time zone", $"{server.TimeZone}; Capsul counts in UTC whatever it is, but the server's log does not: set timezone and log_timezone to UTC");
-        yield return server.Encoding == "UTF8" ? new(Verdict.Ok, "encoding", "UTF8") : new(Verdict.Warn, "encoding", $"{server.Encoding}; make the database anew with encoding UTF8, and restore a backup into it");
-        if (server.InRecovery) yield return new(Verdict.Fail, "role", "this server is a standby and takes no writes: point CAPSUL_DATABASE at the primary, or name all hosts");
+            : new(Verdict.Warn, "time zone",
+                $"{server.TimeZone}; Capsul counts in UTC whatever it is, but the server's log does not: set timezone "
+                + "and log_timezone to UTC");
+        yield return server.Encoding == "UTF8" ? new(Verdict.Ok, "encoding", "UTF8")
+            : new(Verdict.Warn, "encoding",
+            $"{server.Encoding}; make the database anew with encoding UTF8, and restore a backup into it");
+        if (server.InRecovery)
+            yield return new(Verdict.Fail, "role",
+            "this server is a standby and takes no writes: point CAPSUL_DATABASE at the primary, or name all hosts");
     }
 
     async Task<IReadOnlyList<Finding>> BackupsAsync(CancellationToken cancel)
     {
-        if (!await db.FindAsync<bool>(BackupSql.CanRemember, null, cancel)) return [new(Verdict.Warn, "backup", "this schema is too old to remember backups")];
+        if (!await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel))
+            return [new(Verdict.Warn, "backup", "this schema is too old to remember backups")];
         var last = await LastBackupAsync(cancel);
-        return (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).FirstOrDefault() is not { } endless ? [last] : [last, new(Verdict.Warn, "backup",
-            $"{endless.File}, begun {endless.Started:yyyy-MM-ddTHH:mm:ssZ}, has no end: it still runs, or was killed; the next backup clears away what it left")];
+        return (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel))
+            .FirstOrDefault() is not { } endless ? [last] : [last, new(Verdict.Warn, "backup",
+            $"{endless.File}, begun {endless.Started:yyyy-MM-ddTHH:mm:ssZ}, has no end: it still runs, or was killed; "
+                + "the next backup clears away what it left")];
     }
 
     async Task<Finding> LastBackupAsync(CancellationToken cancel)
     {
         const string what = "backup";
         if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
-            return new(Verdict.Warn, what, "none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup at once");
+            return new(Verdict.Warn, what,
+                "none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup at once");
         var age = time.GetUtcNow().UtcDateTime - proved;
         var says = $"{last.File}, {Size(last.Bytes ?? 0)}, proved {proved:yyyy-MM-ddTHH:mm:ssZ} ({last.Proof})";
-        if (!File.Exists(last.File)) return new(Verdict.Warn, what, $"{says}: that file is not on this machine; look on the one whose Hub took it, or take a new one: capsul db backup");
-        return age > BackupAge ? new(Verdict.Warn, what, $"{says}: that is {age.TotalDays:0} days ago; capsul db backup takes a new one") : new(Verdict.Ok, what, says);
+        if (!File.Exists(last.File))
+            return new(Verdict.Warn, what,
+            $"{says}: that file is not on this machine; look on the one whose Hub took it, or take a new one: capsul "
+            + "db backup");
+        return age > BackupAge
+            ? new(Verdict.Warn, what, $"{says}: that is {age.TotalDays:0} days ago; capsul db backup takes a new one")
+            : new(Verdict.Ok, what, says);
     }
 
     async Task<IEnumerable<Finding>> LeftoversAsync(CancellationToken cancel) =>
-        (await db.ListAsync<string>(CheckSql.Leftovers, new { scratch = ScratchDatabase.NamePrefix }, cancel)).Select(name => new Finding(Verdict.Warn, "leftover",
-            $"database {name} was left by a backup or restore that was killed, and nobody needs it: {DropCommand(name)}"));
+        (await db.ListAsync<string>(CheckSql.Leftovers, new { scratch = ScratchDatabase.NamePrefix }, cancel))
+            .Select(name => new Finding(Verdict.Warn, "leftover",
+            $"database {name} was left by a backup or restore that was killed, and nobody needs it: "
+                + $"{DropCommand(name)}"));
 
     /// <summary>As a person types it into a shell.</summary>
     public static string DropCommand(string database)
@@ -112,27 +150,36 @@ public sealed class DatabaseChecks(Db db, TimeProvider time, Func<Db, Cancellati
         var tables = await db.ListAsync<CheckSql.BloatRow>(CheckSql.Bloat, null, cancel);
         return tables.Count == 0 ? [new(Verdict.Ok, "bloat", "no table has many dead rows")]
             : tables.Select(t => new Finding(Verdict.Warn, "bloat",
-                $"{t.Table}: {t.Dead} dead rows beside {t.Live}, last vacuumed {t.Vacuumed?.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture) ?? "never"}; run: capsul sql -c 'VACUUM {t.Table}'"));
+                $"{t.Table}: {t.Dead} dead rows beside {t.Live}, last vacuumed {Time(t.Vacuumed)}; "
+                + $"run: capsul sql -c 'VACUUM {t.Table}'"));
+
+        static string Time(DateTime? at) => at?.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture) ?? "never";
     }
 
     static Finding Wraparound(CheckSql.ServerRow server) => server.OldestTransaction < WraparoundWarning
         ? new(Verdict.Ok, "wraparound", $"oldest transaction id is {server.OldestTransaction} back")
-        : new(Verdict.Fail, "wraparound", $"oldest transaction id is {server.OldestTransaction} back, and the server stops near 2,000,000,000: end long transactions and run vacuumdb --all --freeze");
+        : new(Verdict.Fail, "wraparound",
+            $"oldest transaction id is {server.OldestTransaction} back, and the server stops near 2,000,000,000: end "
+            + "long transactions and run vacuumdb --all --freeze");
 
     async Task<IEnumerable<Finding>> LongTransactionsAsync(CancellationToken cancel)
     {
         var open = await db.ListAsync<CheckSql.LongTransactionRow>(CheckSql.LongTransactions, null, cancel);
         return open.Count == 0 ? [new(Verdict.Ok, "transactions", "none is open for more than 5 minutes")]
             : open.Select(t => new Finding(Verdict.Warn, "transactions",
-                $"{t.Application} (pid {t.Pid}, user {t.User}) has one open for {TimeSpan.FromSeconds(t.Seconds):d\\.hh\\:mm\\:ss}, {t.State}: {t.Query}; end it with: capsul sql -c 'SELECT pg_terminate_backend({t.Pid})'"));
+                $"{t.Application} (pid {t.Pid}, user {t.User}) has one open for "
+                    + $"{TimeSpan.FromSeconds(t.Seconds):d\\.hh\\:mm\\:ss}, {t.State}: {t.Query}; end it with: capsul "
+                    + $"sql -c 'SELECT pg_terminate_backend({t.Pid})'"));
     }
 
     async Task<IEnumerable<Finding>> ReplicasAsync(CancellationToken cancel)
     {
         var replicas = await db.ListAsync<CheckSql.ReplicaRow>(CheckSql.Replicas, null, cancel);
         return replicas.Select(r => r.LagBytes is { } lag && lag > LagBytes
-            ? new Finding(Verdict.Warn, "replica", $"{r.Name} is {Size(lag)} behind ({r.State}, {r.SyncState}): look at its log and its disk")
-            : new Finding(Verdict.Ok, "replica", $"{r.Name}, {r.State}, {r.SyncState}{(r.LagBytes is { } bytes ? $", {Size(bytes)} behind" : "")}"));
+            ? new Finding(Verdict.Warn, "replica",
+                $"{r.Name} is {Size(lag)} behind ({r.State}, {r.SyncState}): look at its log and its disk")
+            : new Finding(Verdict.Ok, "replica",
+                $"{r.Name}, {r.State}, {r.SyncState}{(r.LagBytes is { } bytes ? $", {Size(bytes)} behind" : "")}"));
     }
 
     /// <summary>Bytes for people.</summary>

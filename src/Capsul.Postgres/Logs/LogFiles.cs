@@ -27,25 +27,32 @@ public sealed class LocalLogFiles(string folder) : ILogFiles
 
     public TimeZoneInfo Zone => TimeZoneInfo.Utc;
 
-    public Task<IReadOnlyList<LogFile>> ListAsync(CancellationToken cancel) => Task.FromResult<IReadOnlyList<LogFile>>(!Directory.Exists(folder) ? [] :
-        [.. from file in new DirectoryInfo(folder).EnumerateFiles("postgresql-*.log") orderby file.Name select new LogFile(file.Name, file.Length, file.LastWriteTimeUtc)]);
+    public Task<IReadOnlyList<LogFile>> ListAsync(CancellationToken cancel) =>
+        Task.FromResult<IReadOnlyList<LogFile>>(!Directory.Exists(folder) ? [] :
+        [.. from file in new DirectoryInfo(folder)
+            .EnumerateFiles("postgresql-*.log") orderby file.Name select new LogFile(file.Name,
+            file.Length, file.LastWriteTimeUtc)]);
 
     public async Task<byte[]> ReadAsync(LogFile file, long offset, int count, CancellationToken cancel)
     {
-        await using var stream = new FileStream(Path.Combine(folder, file.Name), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        await using var stream = new FileStream(Path.Combine(folder, file.Name),
+            FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         stream.Position = offset;
         var buffer = new byte[count];
         return buffer[..await stream.ReadAtLeastAsync(buffer, count, throwOnEndOfStream: false, cancel)];
     }
 }
 
-/// <summary>Of a server elsewhere, read through its own functions, for which the user needs rights that few have.</summary>
+/// <summary>
+/// Of a server elsewhere, read through its own functions, for which the user needs rights that few have.
+/// </summary>
 public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
 {
     readonly NpgsqlConnection connection;
     readonly string folder;
 
-    RemoteLogFiles(NpgsqlConnection connection, string folder, TimeZoneInfo zone) => (this.connection, this.folder, Zone) = (connection, folder, zone);
+    RemoteLogFiles(NpgsqlConnection connection, string folder, TimeZoneInfo zone) =>
+        (this.connection, this.folder, Zone) = (connection, folder, zone);
 
     /// <summary>Whether the server writes down statements that take long.</summary>
     public bool NotesSlow { get; private init; }
@@ -58,13 +65,18 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
         var connection = await db.OpenAloneAsync("capsul logs", cancel);
         try
         {
-            var where = await connection.QuerySingleAsync<ServerLogSql.WhereRow>(new CommandDefinition(ServerLogSql.Where, cancellationToken: cancel));
+            var where = await connection.QuerySingleAsync<ServerLogSql.WhereRow>(
+                new CommandDefinition(ServerLogSql.Where, cancellationToken: cancel));
             if (!where.Collects)
                 throw new ProblemException(ProblemKind.Unavailable,
-                    $"The server at {db.Address.Shown} writes no log file that can be read through it (logging_collector is off, or it logs to syslog). On that machine, as root: journalctl -u postgresql, or tail /var/log/postgresql/*.log");
-            var files = new RemoteLogFiles(connection, where.Folder, TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone)) { NotesSlow = where.SlowAfter != "-1" };
+                    $"The server at {db.Address.Shown} writes no log file that can be read through it "
+                        + "(logging_collector is off, or it logs to syslog). On that machine, as root: journalctl -u "
+                        + "postgresql, or tail /var/log/postgresql/*.log");
+            var files = new RemoteLogFiles(connection, where.Folder,
+                TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone)) { NotesSlow = where.SlowAfter != "-1" };
             // Both rights are tried now, so that the sentence comes before the first line does.
-            foreach (var newest in (await files.ListAsync(cancel)).TakeLast(1)) await files.ReadAsync(newest, 0, 1, cancel);
+            foreach (var newest in (await files.ListAsync(cancel)).TakeLast(1))
+                await files.ReadAsync(newest, 0, 1, cancel);
             return files;
         }
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
@@ -72,7 +84,10 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
             var user = new NpgsqlConnectionStringBuilder(db.Address.ConnectionString).Username;
             await connection.DisposeAsync();
             throw new ProblemException(ProblemKind.Forbidden,
-                $"User {user} may not read the log of the server at {db.Address.Shown}. On that machine, as root: tail -f /var/log/postgresql/*.log; or let an administrator run, as postgres: GRANT pg_monitor, pg_read_server_files TO \"{user}\"; GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint) TO \"{user}\";",
+                $"User {user} may not read the log of the server at {db.Address.Shown}. On that machine, as root: "
+                    + "tail -f /var/log/postgresql/*.log; or let an administrator run, as postgres: GRANT "
+                    + $"pg_monitor, pg_read_server_files TO \"{user}\"; GRANT EXECUTE ON FUNCTION "
+                    + $"pg_read_binary_file(text, bigint, bigint) TO \"{user}\";",
                 null, error);
         }
         catch
@@ -83,11 +98,14 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
     }
 
     public async Task<IReadOnlyList<LogFile>> ListAsync(CancellationToken cancel) =>
-        [.. (await connection.QueryAsync<ServerLogSql.FileRow>(new CommandDefinition(ServerLogSql.Files, cancellationToken: cancel))).Select(f => new LogFile(f.Name, f.Bytes, f.Modified))];
+        [.. (await connection.QueryAsync<ServerLogSql.FileRow>(
+            new CommandDefinition(ServerLogSql.Files, cancellationToken: cancel)))
+            .Select(f => new LogFile(f.Name, f.Bytes, f.Modified))];
 
     public async Task<byte[]> ReadAsync(LogFile file, long offset, int count, CancellationToken cancel) =>
         await connection.ExecuteScalarAsync<byte[]>(new CommandDefinition(ServerLogSql.Read,
-            new { file = Path.Combine(folder, file.Name), offset, count = (long)count }, cancellationToken: cancel)) ?? [];
+            new { file = Path.Combine(folder, file.Name), offset, count = (long)count }, cancellationToken: cancel))
+                ?? [];
 
     public ValueTask DisposeAsync() => connection.DisposeAsync();
 }

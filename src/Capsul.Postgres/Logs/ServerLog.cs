@@ -6,8 +6,8 @@ using System.Text.RegularExpressions;
 namespace Capsul.Postgres.Logs;
 
 /// <summary>
-/// The database server's own log, entry by entry. An entry begins with its time and goes on over the lines that do not. Statements
-/// of ours carry their name in their first line, so that a slow one points at its place in the source.
+/// The database server's own log, entry by entry. An entry begins with its time and goes on over the lines that do not.
+/// Statements of ours carry their name in their first line, so that a slow one points at its place in the source.
 /// </summary>
 public sealed partial class ServerLog(ILogFiles files)
 {
@@ -16,7 +16,9 @@ public sealed partial class ServerLog(ILogFiles files)
     /// <summary>A longer line comes in pieces of this, bytes.</summary>
     const int MaxLineBytes = 1 << 20;
 
-    /// <summary>How much of an entry is looked at for a slow statement, characters: it is only shown how it begins.</summary>
+    /// <summary>
+    /// How much of an entry is looked at for a slow statement, characters: it is only shown how it begins.
+    /// </summary>
     const int SlowChars = 4096;
 
     /// <summary>Without a time to begin at: this much of the newest file.</summary>
@@ -24,7 +26,9 @@ public sealed partial class ServerLog(ILogFiles files)
 
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(300);
 
-    /// <summary>One entry: when (UTC; null for lines that tell no time), and its text without the last line end.</summary>
+    /// <summary>
+    /// One entry: when (UTC; null for lines that tell no time), and its text without the last line end.
+    /// </summary>
     public sealed record Entry(DateTime? At, string Text);
 
     /// <summary>What a slow statement is shown as: time, how long, its name, and how it begins.</summary>
@@ -34,12 +38,14 @@ public sealed partial class ServerLog(ILogFiles files)
     /// <param name="since">UTC; null: the newest part.</param>
     /// <param name="follow">Goes on until cancelled, into files that come later too.</param>
     /// <param name="cancel">Ends it.</param>
-    public async IAsyncEnumerable<Entry> ReadAsync(DateTime? since, bool follow, [EnumeratorCancellation] CancellationToken cancel)
+    public async IAsyncEnumerable<Entry> ReadAsync(
+        DateTime? since, bool follow, [EnumeratorCancellation] CancellationToken cancel)
     {
         var listed = await files.ListAsync(cancel);
         var at = since is { } from ? listed.Where(f => f.Modified >= from).ToList() : [.. listed.TakeLast(1)];
         var current = at.Count > 0 ? at[0] : null;
-        var lines = new Lines(files) { Offset = since is null && current is not null ? Math.Max(0, current.Bytes - RecentBytes) : 0 };
+        var lines = new Lines(files) { Offset = since is null && current is not null
+            ? Math.Max(0, current.Bytes - RecentBytes) : 0 };
         // The first line of a part is not whole.
         var skip = lines.Offset > 0;
         var pending = new StringBuilder();
@@ -47,7 +53,8 @@ public sealed partial class ServerLog(ILogFiles files)
         var begun = false;
         while (true)
         {
-            // Listed before it is read: when there is a next file already, this one grows no more, and reading it now reads all of it.
+            // Listed before it is read: when there is a next file already, this one grows no more, and reading it now
+            // reads all of it.
             var now = await files.ListAsync(cancel);
             if (current is not null)
             {
@@ -67,13 +74,15 @@ public sealed partial class ServerLog(ILogFiles files)
                 }
             }
             // In the order of the listing: names need not sort by time, and the file that grows is the last.
-            var next = current is null ? (now.Count > 0 ? now[^1] : null) : now.SkipWhile(f => f.Name != current.Name).Skip(1).FirstOrDefault();
+            var next = current is null ? (now.Count > 0 ? now[^1] : null)
+                : now.SkipWhile(f => f.Name != current.Name).Skip(1).FirstOrDefault();
             if (next is not null)
             {
                 (current, lines.Offset) = (next, 0);
                 continue;
             }
-            if (begun && pending.Length > 0 && (since is null || time is null || time >= since)) yield return new Entry(time, pending.ToString());
+            if (begun && pending.Length > 0 && (since is null || time is null || time >= since))
+                yield return new Entry(time, pending.ToString());
             pending.Clear();
             begun = false;
             if (!follow) yield break;
@@ -90,13 +99,15 @@ public sealed partial class ServerLog(ILogFiles files)
         var statement = begin[(match.Index + match.Length)..];
         var name = StatementName().Match(statement);
         var text = Blank().Replace(name.Success ? statement[(name.Index + name.Length)..] : statement, " ").Trim();
-        return new Slow(entry.At, double.Parse(match.Groups["ms"].Value, CultureInfo.InvariantCulture), name.Success ? name.Groups["name"].Value : "-", text);
+        return new Slow(entry.At, double.Parse(match.Groups["ms"].Value, CultureInfo.InvariantCulture), name.Success
+            ? name.Groups["name"].Value : "-", text);
     }
 
     DateTime? TimeOf(string line)
     {
         if (Stamp().Match(line) is not { Success: true } match
-            || !DateTime.TryParse(match.Groups["time"].Value, CultureInfo.InvariantCulture, DateTimeStyles.None, out var local)) return null;
+            || !DateTime.TryParse(match.Groups["time"].Value, CultureInfo.InvariantCulture,
+                DateTimeStyles.None, out var local)) return null;
         return TimeZoneInfo.ConvertTimeToUtc(DateTime.SpecifyKind(local, DateTimeKind.Unspecified), files.Zone);
     }
 
@@ -132,7 +143,8 @@ public sealed partial class ServerLog(ILogFiles files)
     [GeneratedRegex(@"^(?<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?) ", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Stamp();
 
-    [GeneratedRegex(@"duration: (?<ms>[\d.]+) ms  (statement|execute [^:]*|parse [^:]*|bind [^:]*): ", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"duration: (?<ms>[\d.]+) ms  (statement|execute [^:]*|parse [^:]*|bind [^:]*): ",
+        RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Duration();
 
     [GeneratedRegex(@"^\s*-- (?<name>\w+Sql\.\w+)\s", RegexOptions.ExplicitCapture, 1000)]

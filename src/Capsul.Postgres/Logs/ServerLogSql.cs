@@ -2,12 +2,16 @@ namespace Capsul.Postgres.Logs;
 
 static class ServerLogSql
 {
-    /// <summary>Whether the server writes files of its own (not to syslog), and where; a folder that is not absolute lies in its data folder.</summary>
+    /// <summary>
+    /// Whether the server writes files of its own (not to syslog), and where; a folder that is not absolute lies in its
+    /// data folder.
+    /// </summary>
     public sealed record WhereRow(bool Collects, string Folder, string TimeZone, string SlowAfter);
 
     public const string Where = """
         -- ServerLogSql.Where
-        SELECT current_setting('logging_collector') = 'on' AS collects, current_setting('log_directory') AS folder, current_setting('log_timezone') AS time_zone,
+        SELECT current_setting('logging_collector') = 'on' AS collects, current_setting('log_directory') AS folder,
+            current_setting('log_timezone') AS time_zone,
             current_setting('log_min_duration_statement') AS slow_after
         """;
 
@@ -15,7 +19,8 @@ static class ServerLogSql
 
     public const string Files = """
         -- ServerLogSql.Files
-        SELECT name, size AS bytes, modification AS modified FROM pg_ls_logdir() WHERE name NOT LIKE '%.csv' AND name NOT LIKE '%.json' ORDER BY modification, name
+        SELECT name, size AS bytes, modification AS modified FROM pg_ls_logdir() WHERE name NOT LIKE '%.csv'
+            AND name NOT LIKE '%.json' ORDER BY modification, name
         """;
 
     public const string Read = """

@@ -20,21 +20,26 @@ public enum Effect
 /// <summary>Statements that cannot be in a transaction, and how to find out what became of one.</summary>
 static class Effects
 {
-    /// <summary>Whether a statement is known to refuse a transaction. Others that do are found out when they are run.</summary>
+    /// <summary>
+    /// Whether a statement is known to refuse a transaction. Others that do are found out when they are run.
+    /// </summary>
     public static bool RunsAlone(string statement)
     {
         var words = Words(statement);
-        return words[0] is "VACUUM" || (words[0] is not "REFRESH" && words.Contains("CONCURRENTLY", StringComparer.Ordinal));
+        return words[0] is "VACUUM"
+            || (words[0] is not "REFRESH" && words.Contains("CONCURRENTLY", StringComparer.Ordinal));
     }
 
     /// <summary>What became of a recorded statement that is not done.</summary>
-    public static async Task<Effect> OfAsync(NpgsqlConnection connection, RecordedStatement statement, CancellationToken cancel)
+    public static async Task<Effect> OfAsync(
+        NpgsqlConnection connection, RecordedStatement statement, CancellationToken cancel)
     {
         // In one transaction with the word "done": without that word there is nothing of it.
         if (!statement.Alone) return Effect.Absent;
         if (IndexOf(statement.Statement) is { } index)
         {
-            var whole = await connection.ExecuteScalarAsync<bool?>(new CommandDefinition(MigratorSql.IndexIsWhole, new { name = index }, cancellationToken: cancel));
+            var whole = await connection.ExecuteScalarAsync<bool?>(
+                new CommandDefinition(MigratorSql.IndexIsWhole, new { name = index }, cancellationToken: cancel));
             if (Words(statement.Statement)[0] == "DROP") return whole is null ? Effect.There : Effect.Absent;
             return whole switch { null => Effect.Absent, true => Effect.There, false => Effect.Half };
         }
@@ -43,7 +48,10 @@ static class Effects
         return statement.Outcome == "failed" ? Effect.Absent : Effect.Unknown;
     }
 
-    /// <summary>The name in CREATE [UNIQUE] INDEX CONCURRENTLY [IF NOT EXISTS] name, and in DROP INDEX CONCURRENTLY [IF EXISTS] name; null for other statements.</summary>
+    /// <summary>
+    /// The name in CREATE [UNIQUE] INDEX CONCURRENTLY [IF NOT EXISTS] name, and in DROP INDEX CONCURRENTLY [IF EXISTS]
+    /// name; null for other statements.
+    /// </summary>
     public static string? IndexOf(string statement)
     {
         var lexer = new SqlLexer(statement);
@@ -52,8 +60,10 @@ static class Effects
         {
             var text = statement.Substring(token.Start, token.Length);
             var word = token.Kind == SqlTokenKind.Word ? text.ToUpperInvariant() : "";
-            if (word is "CREATE" or "UNIQUE" or "INDEX" or "CONCURRENTLY" or "DROP" or "IF" or "NOT" or "EXISTS") words.Add(word);
-            else if (words is not (["CREATE", "UNIQUE" or "INDEX", ..] or ["DROP", "INDEX", ..]) || !words.Contains("CONCURRENTLY", StringComparer.Ordinal) || word == "ON") return null;
+            if (word is "CREATE" or "UNIQUE" or "INDEX" or "CONCURRENTLY" or "DROP" or "IF" or "NOT" or "EXISTS")
+                words.Add(word);
+            else if (words is not (["CREATE", "UNIQUE" or "INDEX", ..] or ["DROP", "INDEX", ..])
+                || !words.Contains("CONCURRENTLY", StringComparer.Ordinal) || word == "ON") return null;
             else return QualifiedName(statement, lexer, text);
         }
         return null;
@@ -61,7 +71,8 @@ static class Effects
 
     static string QualifiedName(string statement, SqlLexer lexer, string name)
     {
-        while (lexer.Next() is { Kind: SqlTokenKind.Symbol } dot && statement[dot.Start] == '.' && lexer.Next() is { } part)
+        while (lexer.Next() is { Kind: SqlTokenKind.Symbol } dot && statement[dot.Start] == '.'
+            && lexer.Next() is { } part)
             name += "." + statement.Substring(part.Start, part.Length);
         return name;
     }
@@ -76,7 +87,8 @@ static class Effects
         {
             if (token.Kind == SqlTokenKind.Open) depth++;
             else if (token.Kind == SqlTokenKind.Close) depth--;
-            else if (token.Kind == SqlTokenKind.Word && depth == 0) words.Add(statement.Substring(token.Start, token.Length).ToUpperInvariant());
+            else if (token.Kind == SqlTokenKind.Word && depth == 0)
+                words.Add(statement.Substring(token.Start, token.Length).ToUpperInvariant());
         }
         return words.Count > 0 ? words : [""];
     }

@@ -8,12 +8,14 @@ namespace Capsul.Postgres.Migrations;
 public sealed record LintFinding(string File, int Line, string Rule, bool Error, string Says, string Instead);
 
 /// <summary>
-/// Reads scripts as the server would and says what they do to a database that is in use. A finding is accepted by a comment between
-/// the statement before and the end of the statement itself: <c>-- lint: accept RULE because …</c>; the reason is required.
+/// Reads scripts as the server would and says what they do to a database that is in use. A finding is accepted by a
+/// comment between the statement before and the end of the statement itself: <c>-- lint: accept RULE because …</c>; the
+/// reason is required.
 /// </summary>
 public static partial class Lint
 {
-    /// <param name="wholeSet">Also whether numbers are without gap and double and every script has its way down.</param>
+    /// <param name="wholeSet">Also whether numbers are without gap and double and every script has its way
+    /// down.</param>
     public static IReadOnlyList<LintFinding> Check(IReadOnlyList<Migration> scripts, bool wholeSet)
     {
         var findings = scripts.SelectMany(CheckScript);
@@ -24,15 +26,21 @@ public static partial class Lint
     static IEnumerable<LintFinding> CheckSet(IReadOnlyList<Migration> scripts)
     {
         foreach (var twice in scripts.GroupBy(s => (s.Version, s.Up)).Where(g => g.Count() > 1))
-            yield return new(twice.Last().Name, 1, "number-twice", true, $"Has the number of {twice.First().Name}.", "Take the next free number.");
+            yield return new(twice.Last().Name, 1, "number-twice", true,
+                $"Has the number of {twice.First().Name}.", "Take the next free number.");
         var ups = scripts.Where(s => s.Up).Select(s => s.Version).ToHashSet();
         foreach (var script in scripts.Where(s => s.Version > 1 && !ups.Contains(s.Version - 1) && s.Up))
-            yield return new(script.Name, 1, "number-gap", true, $"There is no script that leads to version {script.Version - 1}.", "Take the next number, without a gap.");
+            yield return new(script.Name, 1, "number-gap", true,
+                $"There is no script that leads to version {script.Version - 1}.",
+                "Take the next number, without a gap.");
         foreach (var script in scripts.Where(s => s.Version < 1 || !s.Up && !ups.Contains(s.Version)))
-            yield return new(script.Name, 1, "number-gap", true, "There is no script up with its number.", "Numbers begin with 1, and go up and down in pairs.");
+            yield return new(script.Name, 1, "number-gap", true, "There is no script up with its number.",
+                "Numbers begin with 1, and go up and down in pairs.");
         var downs = scripts.Where(s => !s.Up).Select(s => s.Version).ToHashSet();
-        foreach (var script in scripts.Where(s => s.Up && !downs.Contains(s.Version) && !Accepts(s.Sql, "missing-down")))
-            yield return new(script.Name, 1, "missing-down", true, "Has no script that leads back.", $"Write {script.Version:00}_down_….sql.");
+        foreach (var script in scripts.Where(s => s.Up && !downs.Contains(s.Version)
+            && !Accepts(s.Sql, "missing-down")))
+            yield return new(script.Name, 1, "missing-down", true, "Has no script that leads back.",
+                $"Write {script.Version:00}_down_….sql.");
     }
 
     static IEnumerable<LintFinding> CheckScript(Migration script)
@@ -56,7 +64,9 @@ public static partial class Lint
     static IEnumerable<LintBreach> Breaches(Migration script, LintText text, HashSet<string> made)
     {
         if (script.TransactionStatement is { } ends && ends.Start == text.Statement.Start)
-            yield return new("transaction-statement", true, $"{ends.Words(1)[0]} is the migrator's to say: a script and its version are one transaction.", "Leave it out.");
+            yield return new("transaction-statement", true,
+                $"{ends.Words(1)[0]} is the migrator's to say: a script and its version are one transaction.",
+                "Leave it out.");
         foreach (var breach in LintRules.OfAny(text, script.Transactional)) yield return breach;
         if (!script.Up) yield break;
         foreach (var breach in LintRules.Of(text, made)) yield return breach;
@@ -65,15 +75,24 @@ public static partial class Lint
     static IEnumerable<LintFinding> CheckText(Migration script, string? unclosed, int statements)
     {
         if (unclosed is not null)
-            yield return new(script.Name, script.Sql.Count(c => c == '\n') + 1, "unclosed", true, $"A {unclosed} is never closed.", "Close it.");
+            yield return new(script.Name, script.Sql.Count(c => c == '\n')
+                + 1, "unclosed", true, $"A {unclosed} is never closed.", "Close it.");
         if (statements == 0)
-            yield return new(script.Name, 1, "empty", false, "Does nothing.", "Leave the number for a script that does.");
+            yield return new(script.Name, 1, "empty", false, "Does nothing.",
+                "Leave the number for a script that does.");
         if (script.Transactional && Marker().Match(script.Sql) is { Success: true } marker)
-            yield return new(script.Name, SqlText.Place(script.Sql, marker.Index).Line, "marker", true, "The mark of a script without a transaction counts only as its first line, and only as it is written in the README.", $"First line: {Migration.NoTransaction}");
-        if (!script.Transactional && !script.Statements.Any(s => Effects.RunsAlone(s.Text)) && !Accepts(script.Sql, "needless-no-transaction"))
-            yield return new(script.Name, 1, "needless-no-transaction", false, "Nothing in it needs to be outside a transaction.", "Take the first line away; in a transaction it is all or nothing.");
+            yield return new(script.Name, SqlText.Place(script.Sql, marker.Index).Line,
+                "marker", true,
+                "The mark of a script without a transaction counts only as its first line, and only as it is written "
+                + "in the README.", $"First line: {Migration.NoTransaction}");
+        if (!script.Transactional && !script.Statements.Any(s => Effects.RunsAlone(s.Text))
+            && !Accepts(script.Sql, "needless-no-transaction"))
+            yield return new(script.Name, 1, "needless-no-transaction",
+                false, "Nothing in it needs to be outside a transaction.",
+                "Take the first line away; in a transaction it is all or nothing.");
         foreach (Match accept in WithoutReason().Matches(script.Sql))
-            yield return new(script.Name, SqlText.Place(script.Sql, accept.Index).Line, "accept-without-reason", true, "Says that a finding is accepted, and not why.", "-- lint: accept RULE because …");
+            yield return new(script.Name, SqlText.Place(script.Sql, accept.Index).Line, "accept-without-reason",
+                true, "Says that a finding is accepted, and not why.", "-- lint: accept RULE because …");
     }
 
     static bool Accepts(string text, string rule) => Accept().Matches(text).Any(m => m.Groups["rule"].Value == rule);

@@ -50,7 +50,9 @@ sealed class LintText
         return true;
     }
 
-    /// <summary>The name that follows <paramref name="word"/>, without schema and in lower case; "" when there is none.</summary>
+    /// <summary>
+    /// The name that follows <paramref name="word"/>, without schema and in lower case; "" when there is none.
+    /// </summary>
     public string NameAfter(string word)
     {
         var at = tokens.IndexOf(word) + 1;

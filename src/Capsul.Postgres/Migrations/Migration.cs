@@ -8,14 +8,21 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>One numbered script: up from <c>Version - 1</c> to <c>Version</c>, or down again. Its text is read when it is asked for.</summary>
+/// <summary>
+/// One numbered script: up from <c>Version - 1</c> to <c>Version</c>, or down again. Its text is read when it is asked
+/// for.
+/// </summary>
 public sealed class Migration(int version, bool up, string name, Func<byte[]> read)
 {
-    /// <summary>First line of a script whose statements run one by one, each on its own, because one of them cannot be in a transaction.</summary>
+    /// <summary>
+    /// First line of a script whose statements run one by one, each on its own, because one of them cannot be in a
+    /// transaction.
+    /// </summary>
     public const string NoTransaction = "-- capsul: no transaction";
 
     /// <summary>Statements that would end or nest the migrator's transaction.</summary>
-    static readonly string[] TransactionWords = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"];
+    static readonly string[] TransactionWords = ["BEGIN", "START", "COMMIT",
+        "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"];
 
     /// <summary>More would not fit into an integer.</summary>
     const int MaxDigits = 8;
@@ -49,10 +56,14 @@ public sealed class Migration(int version, bool up, string name, Func<byte[]> re
     public string Checksum() => SqlText.Checksum(Sql);
 
     /// <summary>The first statement that would end or nest the transaction that the migrator holds.</summary>
-    public SqlStatement? TransactionStatement => Statements.FirstOrDefault(s => s.Words(2) is [var first, ..] && TransactionWords.Contains(first, StringComparer.Ordinal)
+    public SqlStatement? TransactionStatement =>
+        Statements.FirstOrDefault(s => s.Words(2) is [var first, ..]
+        && TransactionWords.Contains(first, StringComparer.Ordinal)
         || s.Words(2) is ["PREPARE", "TRANSACTION"]);
 
-    /// <summary>By the file's name <c>NN_up_what.sql</c> or <c>NN_down_what.sql</c>, or null when it is no script's.</summary>
+    /// <summary>
+    /// By the file's name <c>NN_up_what.sql</c> or <c>NN_down_what.sql</c>, or null when it is no script's.
+    /// </summary>
     public static Migration? Named(string name, Func<byte[]> read)
     {
         // By hand: thousands of names are read at each start.
@@ -62,7 +73,8 @@ public sealed class Migration(int version, bool up, string name, Func<byte[]> re
         var up = rest.StartsWith("_up_", StringComparison.Ordinal);
         if (!up && !rest.StartsWith("_down_", StringComparison.Ordinal)) return null;
         var what = rest[(up ? "_up_" : "_down_").Length..];
-        return what.Length == 0 || what.ContainsAnyExcept(NameCharacters) ? null : new Migration(int.Parse(name.AsSpan(0, digits), CultureInfo.InvariantCulture), up, name, read);
+        return what.Length == 0 || what.ContainsAnyExcept(NameCharacters)
+            ? null : new Migration(int.Parse(name.AsSpan(0, digits), CultureInfo.InvariantCulture), up, name, read);
     }
 }
 
@@ -79,29 +91,37 @@ public sealed class MigrationScripts
         All = all;
         Newest = all.LastOrDefault(s => s.Up)?.Version ?? 0;
         // A number far out of line is a gap, and must not cost its size.
-        if (Newest > all.Length) throw Gap(Enumerable.Range(1, Newest).Except(all.Where(s => s.Up).Select(s => s.Version)).First());
+        if (Newest > all.Length)
+            throw Gap(Enumerable.Range(1, Newest).Except(all.Where(s => s.Up).Select(s => s.Version)).First());
         (ups, downs) = (new Migration?[Newest + 1], new Migration?[Newest + 1]);
         foreach (var script in all.Where(s => s.Version <= Newest))
         {
             ref var place = ref (script.Up ? ups : downs)[script.Version];
-            if (place is not null) throw new ProblemException(ProblemKind.Invalid, $"Two scripts have the same number: {place.Name} and {script.Name}.");
+            if (place is not null)
+                throw new ProblemException(ProblemKind.Invalid,
+                $"Two scripts have the same number: {place.Name} and {script.Name}.");
             place = script;
         }
         if (Array.IndexOf(ups, null, 1) is var gap and > 0) throw Gap(gap);
     }
 
-    ProblemException Gap(int version) => new(ProblemKind.Invalid, $"There is no script {version:00}_up_….sql, but there is one for version {Newest}.");
+    ProblemException Gap(int version) =>
+        new(ProblemKind.Invalid, $"There is no script {version:00}_up_….sql, but there is one for version {Newest}.");
 
     /// <summary>The scripts inside this program.</summary>
     public static MigrationScripts Embedded { get; } = FromAssembly(typeof(Migration).Assembly);
 
     /// <summary>Those that are embedded as resources <c>migrations/NN_up_what.sql</c>.</summary>
-    public static MigrationScripts FromAssembly(Assembly assembly) => new(Find(assembly), assembly.ManifestModule.ModuleVersionId.ToString());
+    public static MigrationScripts FromAssembly(Assembly assembly) =>
+        new(Find(assembly), assembly.ManifestModule.ModuleVersionId.ToString());
 
     /// <summary>Those of a folder; other files in it are left alone.</summary>
     public static MigrationScripts FromFolder(string folder) => new(Find(folder), null);
 
-    /// <summary>The same for the same scripts: the id that the compiler gives to each build. Null for files, which may change at any time.</summary>
+    /// <summary>
+    /// The same for the same scripts: the id that the compiler gives to each build. Null for files, which may change at
+    /// any time.
+    /// </summary>
     public string? Identity { get; }
 
     /// <summary>All scripts of a folder, whether or not they make a whole set.</summary>

@@ -7,10 +7,11 @@ using Npgsql;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// The right to migrate: a session advisory lock on a connection of its own, which is idle and in no transaction, because
-/// <c>CREATE INDEX CONCURRENTLY</c> waits for everybody's transactions. It is tried for, never waited for inside the server, for the
-/// same reason. It frees itself when the process dies. A second lock is on the connection that does the work: the server may go on
-/// with a statement for a moment after its client was killed, and until then nobody else may begin.
+/// The right to migrate: a session advisory lock on a connection of its own, which is idle and in no transaction,
+/// because <c>CREATE INDEX CONCURRENTLY</c> waits for everybody's transactions. It is tried for, never waited for
+/// inside the server, for the same reason. It frees itself when the process dies. A second lock is on the connection
+/// that does the work: the server may go on with a statement for a moment after its client was killed, and until then
+/// nobody else may begin.
 /// </summary>
 sealed partial class MigrationLock : IAsyncDisposable
 {
@@ -23,7 +24,8 @@ sealed partial class MigrationLock : IAsyncDisposable
     /// <param name="work">The connection that is to do the work.</param>
     /// <param name="wait">How long another may have it.</param>
     /// <exception cref="ProblemException">Unavailable: somebody holds it for longer; the sentence says who.</exception>
-    public static async Task<MigrationLock> TakeAsync(Db db, NpgsqlConnection work, TimeSpan wait, ILogger log, TimeProvider time, CancellationToken cancel)
+    public static async Task<MigrationLock> TakeAsync(
+        Db db, NpgsqlConnection work, TimeSpan wait, ILogger log, TimeProvider time, CancellationToken cancel)
     {
         var connection = await db.OpenAloneAsync("capsul migrations lock", cancel);
         try
@@ -36,14 +38,18 @@ sealed partial class MigrationLock : IAsyncDisposable
             async Task TryAsync(NpgsqlConnection on, long key, NpgsqlConnection asks)
             {
                 string? told = null;
-                while (!await on.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TryLock, new { key }, cancellationToken: cancel)))
+                while (!await on.ExecuteScalarAsync<bool>(
+                    new CommandDefinition(MigratorSql.TryLock, new { key }, cancellationToken: cancel)))
                 {
-                    var holder = await asks.ExecuteScalarAsync<string?>(new CommandDefinition(MigratorSql.Holder, new { key }, cancellationToken: cancel));
+                    var holder = await asks.ExecuteScalarAsync<string?>(
+                        new CommandDefinition(MigratorSql.Holder, new { key }, cancellationToken: cancel));
                     if (time.GetElapsedTime(began) >= wait)
                         throw new ProblemException(ProblemKind.Unavailable,
-                            $"Another process is migrating the database, and did not end within {wait.TotalSeconds:0} s: {holder ?? "it has just ended; try again"}.");
+                            $"Another process is migrating the database, and did not end within {wait.TotalSeconds:0} s: "
+                            + $"{holder ?? "it has just ended; try again"}.");
                     if (holder is not null && holder != told) Log.Waiting(log, told = holder);
-                    await Task.Delay(TimeSpan.FromMilliseconds(RandomNumberGenerator.GetInt32(TryEveryMs / 2, TryEveryMs * 2)), time, cancel);
+                    await Task.Delay(TimeSpan.FromMilliseconds(
+                        RandomNumberGenerator.GetInt32(TryEveryMs / 2, TryEveryMs * 2)), time, cancel);
                 }
             }
         }
@@ -54,9 +60,13 @@ sealed partial class MigrationLock : IAsyncDisposable
         }
     }
 
-    /// <summary>Those that the session <paramref name="pid"/> waits for. Fails when the lock's connection is gone, and with it the lock.</summary>
+    /// <summary>
+    /// Those that the session <paramref name="pid"/> waits for. Fails when the lock's connection is gone, and with it
+    /// the lock.
+    /// </summary>
     public async Task<IReadOnlyList<BlockingSession>> BlockingAsync(int pid, CancellationToken cancel) =>
-        [.. await connection.QueryAsync<BlockingSession>(new CommandDefinition(MigratorSql.Blocking, new { pid }, cancellationToken: cancel))];
+        [.. await connection.QueryAsync<BlockingSession>(
+            new CommandDefinition(MigratorSql.Blocking, new { pid }, cancellationToken: cancel))];
 
     public ValueTask DisposeAsync() => connection.DisposeAsync();
 

@@ -23,16 +23,17 @@ public sealed record MigrationRules
 }
 
 /// <summary>
-/// One connection that migrates: it runs a script in one transaction with its version, and is patient about locks. A statement waits
-/// for a lock for two seconds only, because everybody else waits behind it; then it is rolled back and tried again after a pause that
-/// grows, and the log says who is in the way.
+/// One connection that migrates: it runs a script in one transaction with its version, and is patient about locks. A
+/// statement waits for a lock for two seconds only, because everybody else waits behind it; then it is rolled back and
+/// tried again after a pause that grows, and the log says who is in the way.
 /// </summary>
 sealed partial class MigrationSession : IAsyncDisposable
 {
     const string LockTimeout = "2s";
     /// <summary>A statement with CONCURRENTLY waits for others without being in their way.</summary>
     const string PatientLockTimeout = "10min";
-    static readonly TimeSpan LookAfter = TimeSpan.FromMilliseconds(250), FirstPause = TimeSpan.FromMilliseconds(250), LongestPause = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan LookAfter = TimeSpan.FromMilliseconds(250),
+        FirstPause = TimeSpan.FromMilliseconds(250), LongestPause = TimeSpan.FromSeconds(10);
 
     readonly Db db;
     readonly MigrationRules rules;
@@ -40,18 +41,21 @@ sealed partial class MigrationSession : IAsyncDisposable
     int pid;
     MigrationLock? held;
 
-    MigrationSession(Db db, NpgsqlConnection work, MigrationRules rules, ILogger log) => (this.db, Work, this.rules, this.log) = (db, work, rules, log);
+    MigrationSession(Db db, NpgsqlConnection work, MigrationRules rules, ILogger log) =>
+        (this.db, Work, this.rules, this.log) = (db, work, rules, log);
 
     public NpgsqlConnection Work { get; }
 
     public MigrationScripts Scripts => rules.Scripts;
 
     /// <exception cref="ProblemException">Unavailable: no server, or one too old.</exception>
-    public static async Task<MigrationSession> OpenAsync(Db db, MigrationRules rules, ILogger log, CancellationToken cancel)
+    public static async Task<MigrationSession> OpenAsync(
+        Db db, MigrationRules rules, ILogger log, CancellationToken cancel)
     {
         var work = await Migrator.ConnectAsync(db, cancel);
         var version = work.PostgreSqlVersion;
-        if (Migrator.TooOld((version.Major * 10_000) + version.Minor) is not { } problem) return new MigrationSession(db, work, rules, log);
+        if (Migrator.TooOld((version.Major * 10_000) + version.Minor) is not { } problem)
+            return new MigrationSession(db, work, rules, log);
         await work.DisposeAsync();
         throw new ProblemException(problem);
     }
@@ -59,11 +63,15 @@ sealed partial class MigrationSession : IAsyncDisposable
     /// <summary>From here on nobody else migrates.</summary>
     public async Task LockAsync(CancellationToken cancel)
     {
-        pid = await Work.ExecuteScalarAsync<int>(new CommandDefinition(MigratorSql.PrepareSession, cancellationToken: cancel));
+        pid = await Work.ExecuteScalarAsync<int>(
+            new CommandDefinition(MigratorSql.PrepareSession, cancellationToken: cancel));
         held = await MigrationLock.TakeAsync(db, Work, rules.OthersMayTake, log, rules.Time, cancel);
     }
 
-    /// <summary>The state; the tables that hold it are made first where they are missing. Scripts that ran before there was a record are taken as they are now.</summary>
+    /// <summary>
+    /// The state; the tables that hold it are made first where they are missing. Scripts that ran before there was a
+    /// record are taken as they are now.
+    /// </summary>
     public async Task<MigrationState> StateAsync(CancellationToken cancel)
     {
         var state = await MigrationState.ReadAsync(Work, cancel);
@@ -72,32 +80,41 @@ sealed partial class MigrationSession : IAsyncDisposable
             await InTransactionAsync(MakeAsync, cancel);
             state = (await MigrationState.ReadAsync(Work, cancel))!;
         }
-        var missing = Enumerable.Range(1, Math.Min(state.Version, Scripts.Newest)).Except(state.Seals.Select(s => s.Version)).ToList();
+        var missing = Enumerable.Range(1, Math.Min(state.Version, Scripts.Newest))
+            .Except(state.Seals.Select(s => s.Version)).ToList();
         if (missing.Count == 0) return state;
         await InTransactionAsync(async _ =>
         {
-            foreach (var version in missing) await ExecuteAsync(RecordOf(Scripts.Up(version), "found applied", ran: false), cancel);
+            foreach (var version in missing)
+                await ExecuteAsync(RecordOf(Scripts.Up(version), "found applied", ran: false), cancel);
         }, cancel);
         return (await MigrationState.ReadAsync(Work, cancel))!;
     }
 
     async Task MakeAsync(NpgsqlTransaction transaction)
     {
-        if (!await HasVersionAsync(CancellationToken.None)) await transaction.ExecuteAsync(MigratorSql.MakeVersion, null, CancellationToken.None);
+        if (!await HasVersionAsync(CancellationToken.None))
+            await transaction.ExecuteAsync(MigratorSql.MakeVersion, null, CancellationToken.None);
         await transaction.ExecuteAsync(MigratorSql.MakeRecords, null, CancellationToken.None);
     }
 
     Task<bool> HasVersionAsync(CancellationToken cancel) =>
-        Work.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TableExists, new { name = "schemaversion" }, cancellationToken: cancel));
+        Work.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TableExists,
+            new { name = "schemaversion" }, cancellationToken: cancel));
 
     /// <summary>The state without making anything; a database that was never migrated is at version 0.</summary>
-    public async Task<MigrationState> PeekAsync(CancellationToken cancel) => await MigrationState.ReadAsync(Work, cancel)
+    public async Task<MigrationState> PeekAsync(CancellationToken cancel) =>
+        await MigrationState.ReadAsync(Work, cancel)
         ?? new MigrationState(await HasVersionAsync(cancel)
-            ? MigrationState.One((await Work.QueryAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel))).AsList()) : 0, [], []);
+            ? MigrationState.One(
+                (await Work.QueryAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel)))
+                .AsList()) : 0, [], []);
 
     /// <summary>A script in one transaction with its version.</summary>
-    /// <exception cref="ProblemException">Conflict: it failed; nothing of it is there. Unavailable: others hold what it must lock.</exception>
-    public Task RunWholeAsync(Migration script, CancellationToken cancel) => PatientlyAsync($"Migration {script.Name}", async () =>
+    /// <exception cref="ProblemException">Conflict: it failed; nothing of it is there. Unavailable: others hold what it
+    /// must lock.</exception>
+    public Task RunWholeAsync(Migration script, CancellationToken cancel) =>
+        PatientlyAsync($"Migration {script.Name}", async () =>
     {
         await using var transaction = await Work.BeginTransactionAsync(cancel);
         await RunInAsync(transaction, script, cancel);
@@ -105,7 +122,8 @@ sealed partial class MigrationSession : IAsyncDisposable
     }, cancel);
 
     /// <summary>Several scripts in one transaction that is rolled back.</summary>
-    public Task TryAsync(IReadOnlyList<Migration> scripts, CancellationToken cancel) => PatientlyAsync("The dry run", async () =>
+    public Task TryAsync(IReadOnlyList<Migration> scripts, CancellationToken cancel) =>
+        PatientlyAsync("The dry run", async () =>
     {
         await using var transaction = await Work.BeginTransactionAsync(cancel);
         await MakeAsync(transaction);
@@ -127,7 +145,9 @@ sealed partial class MigrationSession : IAsyncDisposable
         {
             var at = error.BatchCommand is NpgsqlBatchCommand command ? batch.BatchCommands.IndexOf(command) - 1 : -1;
             var line = at >= 0 && at < script.Statements.Count ? $" at line {script.Statements[at].Line}" : "";
-            throw new ProblemException(ProblemKind.Conflict, $"Migration {script.Name} failed{line} and was rolled back: {error.MessageText.TrimEnd('.')}.", error.ToString(), error);
+            throw new ProblemException(ProblemKind.Conflict,
+                $"Migration {script.Name} failed{line} and was rolled back: {error.MessageText.TrimEnd('.')}.",
+                error.ToString(), error);
         }
         CheckVersion(batch, script);
     }
@@ -136,35 +156,50 @@ sealed partial class MigrationSession : IAsyncDisposable
     public static void RefuseTransactionStatements(Migration script)
     {
         if (script.TransactionStatement is { } statement)
-            throw new ProblemException(ProblemKind.Invalid, $"{script.Name} has {statement.Words(1)[0]} at line {statement.Line}; transactions are the migrator's. Nothing was changed.");
+            throw new ProblemException(ProblemKind.Invalid,
+                $"{script.Name} has {statement.Words(1)[0]} at line {statement.Line}; transactions are the "
+                + "migrator's. Nothing was changed.");
     }
 
     public NpgsqlBatch Batch(NpgsqlTransaction transaction) => new(Work, transaction) { Timeout = 0 };
 
-    /// <summary>What makes a script one that ran: the version, the record, and nothing begun in the other direction.</summary>
+    /// <summary>
+    /// What makes a script one that ran: the version, the record, and nothing begun in the other direction.
+    /// </summary>
     public void AddEnd(NpgsqlBatch batch, Migration script)
     {
         batch.BatchCommands.Add(Make(MigratorSql.SetVersion, ("version", script.To), ("from", script.From)));
-        batch.BatchCommands.Add(script.Up ? RecordOf(script, "", ran: true) : Make(MigratorSql.ForgetScriptsAbove, ("version", script.To)));
+        batch.BatchCommands.Add(script.Up ? RecordOf(script, "", ran: true)
+            : Make(MigratorSql.ForgetScriptsAbove, ("version", script.To)));
         batch.BatchCommands.Add(Make(MigratorSql.ForgetStatements, ("version", script.Version), ("up", !script.Up)));
     }
 
     public static void CheckVersion(NpgsqlBatch batch, Migration script)
     {
         if (batch.BatchCommands[^3].RecordsAffected is var rows and not 1)
-            throw new ProblemException(ProblemKind.Conflict, $"Table schemaversion must have exactly one row with version {script.From}; found {rows} such rows.");
+            throw new ProblemException(ProblemKind.Conflict,
+                $"Table schemaversion must have exactly one row with version {script.From}; found {rows} such rows.");
     }
 
-    public NpgsqlBatchCommand RecordOf(Migration script, string how, bool ran) => Make(MigratorSql.RecordScript, ("version", script.Version), ("name", script.Name),
-        ("appliedBy", $"{(how.Length > 0 ? how + " by " : "")}capsul {typeof(Migration).Assembly.GetName().Version?.ToString(3)} on {Environment.MachineName}"), ("ran", ran),
-        ("rawChecksum", script.RawChecksum()), ("checksum", script.Checksum()), ("downChecksum", Scripts.Down(script.Version)?.Checksum()));
+    public NpgsqlBatchCommand RecordOf(Migration script, string how, bool ran) =>
+        Make(MigratorSql.RecordScript, ("version", script.Version), ("name", script.Name), ("appliedBy", AppliedBy(how)), ("ran", ran),
+            ("rawChecksum", script.RawChecksum()), ("checksum", script.Checksum()),
+            ("downChecksum", Scripts.Down(script.Version)?.Checksum()));
 
-    public static NpgsqlBatchCommand LockTimeoutOf(string limit, bool local) => Make(MigratorSql.SetLockTimeout, ("limit", limit), ("local", local));
+    static string AppliedBy(string how)
+    {
+        var version = typeof(Migration).Assembly.GetName().Version?.ToString(3);
+        return $"{(how.Length > 0 ? how + " by " : "")}capsul {version} on {Environment.MachineName}";
+    }
+
+    public static NpgsqlBatchCommand LockTimeoutOf(string limit, bool local) =>
+        Make(MigratorSql.SetLockTimeout, ("limit", limit), ("local", local));
 
     public static NpgsqlBatchCommand Make(string sql, params ReadOnlySpan<(string Name, object? Value)> parameters)
     {
         var command = new NpgsqlBatchCommand(sql);
-        foreach (var (name, value) in parameters) command.Parameters.Add(new NpgsqlParameter(name, value ?? DBNull.Value));
+        foreach (var (name, value) in parameters)
+            command.Parameters.Add(new NpgsqlParameter(name, value ?? DBNull.Value));
         return command;
     }
 
@@ -177,7 +212,8 @@ sealed partial class MigrationSession : IAsyncDisposable
     }
 
     /// <summary>One statement of a script in a transaction with what records it.</summary>
-    public Task RunWithAsync(string what, string statement, NpgsqlBatchCommand? record, CancellationToken cancel) => PatientlyAsync(what, async () =>
+    public Task RunWithAsync(string what, string statement, NpgsqlBatchCommand? record, CancellationToken cancel) =>
+        PatientlyAsync(what, async () =>
     {
         await using var transaction = await Work.BeginTransactionAsync(cancel);
         await using var batch = Batch(transaction);
@@ -188,8 +224,11 @@ sealed partial class MigrationSession : IAsyncDisposable
         await transaction.CommitAsync(cancel);
     }, cancel);
 
-    /// <summary>One statement outside any transaction; <paramref name="before"/> clears away what an earlier attempt left.</summary>
-    public Task RunAloneAsync(string what, string statement, Func<Task> before, CancellationToken cancel) => PatientlyAsync(what, async () =>
+    /// <summary>
+    /// One statement outside any transaction; <paramref name="before"/> clears away what an earlier attempt left.
+    /// </summary>
+    public Task RunAloneAsync(string what, string statement, Func<Task> before, CancellationToken cancel) =>
+        PatientlyAsync(what, async () =>
     {
         await ExecuteAsync(LockTimeoutOf(PatientLockTimeout, local: false), cancel);
         await before();
@@ -203,7 +242,8 @@ sealed partial class MigrationSession : IAsyncDisposable
         await transaction.CommitAsync(cancel);
     }
 
-    static bool IsAboutLocks(PostgresException error) => error.SqlState is PostgresErrorCodes.LockNotAvailable or PostgresErrorCodes.DeadlockDetected;
+    static bool IsAboutLocks(PostgresException error) =>
+        error.SqlState is PostgresErrorCodes.LockNotAvailable or PostgresErrorCodes.DeadlockDetected;
 
     /// <summary>Runs <paramref name="work"/>, which rolls back when it throws, until it has its locks.</summary>
     async Task PatientlyAsync(string what, Func<Task> work, CancellationToken cancel)
@@ -221,7 +261,8 @@ sealed partial class MigrationSession : IAsyncDisposable
             {
                 if (rules.Time.GetElapsedTime(began) + pause > rules.LockPatience)
                     throw new ProblemException(ProblemKind.Unavailable,
-                        $"{what} could not lock what it changes within {rules.LockPatience.TotalSeconds:0} s; in the way: {inTheWay}. Nothing of it was changed; end that session, or try again later.",
+                        $"{what} could not lock what it changes within {rules.LockPatience.TotalSeconds:0} s; in the "
+                            + $"way: {inTheWay}. Nothing of it was changed; end that session, or try again later.",
                         error.ToString(), error);
                 Log.Blocked(log, what, inTheWay);
                 await Task.Delay(pause * (0.5 + (RandomNumberGenerator.GetInt32(1000) / 1000.0)), rules.Time, cancel);
@@ -238,7 +279,9 @@ sealed partial class MigrationSession : IAsyncDisposable
             if (held is null) continue;
             var sessions = await held.BlockingAsync(pid, cancel);
             if (sessions.Count == 0) continue;
-            var who = string.Join("; ", sessions.Select(s => $"{(s.Application.Length > 0 ? s.Application : "a session")} of user {s.Person} (pid {s.Pid}, since {s.Since:yyyy-MM-dd HH:mm:ss} UTC): {s.Query}"));
+            var who = string.Join("; ", sessions.Select(s =>
+                $"{(s.Application.Length > 0 ? s.Application : "a session")} of user {s.Person} "
+                + $"(pid {s.Pid}, since {s.Since:yyyy-MM-dd HH:mm:ss} UTC): {s.Query}"));
             found(who);
             if (who != told) Log.Waiting(log, what, told = who);
         }
@@ -254,7 +297,8 @@ sealed partial class MigrationSession : IAsyncDisposable
 
     static partial class Log
     {
-        [LoggerMessage(112, LogLevel.Warning, "{What} did not get its locks and was rolled back; in the way: {Who}. Trying again")]
+        [LoggerMessage(112, LogLevel.Warning,
+            "{What} did not get its locks and was rolled back; in the way: {Who}. Trying again")]
         public static partial void Blocked(ILogger log, string what, string who);
 
         [LoggerMessage(113, LogLevel.Information, "{What} waits for {Who}")]

@@ -14,7 +14,9 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
     {
         try
         {
-            var command = new CommandDefinition($"{ServerSql.SchemaVersion};\n{MigratorSql.Seals};\n{MigratorSql.Unfinished}", cancellationToken: cancel);
+            var command = new CommandDefinition(
+                $"{ServerSql.SchemaVersion};\n{MigratorSql.Seals};\n{MigratorSql.Unfinished}",
+                cancellationToken: cancel);
             await using var rows = await connection.QueryMultipleAsync(command);
             var versions = (await rows.ReadAsync<int>()).AsList();
             var seals = (await rows.ReadAsync<ScriptSeal>()).AsList();
@@ -27,13 +29,17 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
         }
     }
 
-    /// <summary>Whether the database is at <paramref name="target"/> by these very scripts: the one question of most starts.</summary>
-    public static async Task<bool> IsSettledAsync(NpgsqlConnection connection, MigrationScripts scripts, int target, CancellationToken cancel)
+    /// <summary>
+    /// Whether the database is at <paramref name="target"/> by these very scripts: the one question of most starts.
+    /// </summary>
+    public static async Task<bool> IsSettledAsync(
+        NpgsqlConnection connection, MigrationScripts scripts, int target, CancellationToken cancel)
     {
         if (scripts.Identity is null) return false;
         try
         {
-            return (await connection.QueryAsync<SchemaGlance>(new CommandDefinition(MigratorSql.Glance, cancellationToken: cancel))).AsList() is [var glance]
+            return (await connection.QueryAsync<SchemaGlance>(
+                new CommandDefinition(MigratorSql.Glance, cancellationToken: cancel))).AsList() is [var glance]
                 && glance.Version == target && glance.ComparedWith == scripts.Identity && !glance.Unfinished;
         }
         catch (PostgresException error) when (error.SqlState is PostgresErrorCodes.UndefinedTable)
@@ -43,23 +49,27 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
     }
 
     /// <exception cref="ProblemException">Conflict: no row, or several.</exception>
-    public static int One(IReadOnlyList<int> versions) => versions is [var version] ? version : throw new ProblemException(ProblemKind.Conflict,
+    public static int One(IReadOnlyList<int> versions) => versions is [var version]
+        ? version : throw new ProblemException(ProblemKind.Conflict,
         $"Table schemaversion must have exactly one row; it has {versions.Count}. Nothing was changed.");
 
-    /// <exception cref="ProblemException">Conflict: newer than <paramref name="scripts"/>, or begun by a newer program.</exception>
+    /// <exception cref="ProblemException">Conflict: newer than <paramref name="scripts"/>, or begun by a newer
+    /// program.</exception>
     public void RefuseNewer(MigrationScripts scripts)
     {
         if (Version > scripts.Newest)
             throw new ProblemException(ProblemKind.Conflict,
-                $"The database is at schema version {Version}, newer than this program, which knows up to {scripts.Newest}. Use the newer program; nothing was changed.");
+                $"The database is at schema version {Version}, newer than this program, which knows up to "
+                    + $"{scripts.Newest}. Use the newer program; nothing was changed.");
         if (Unfinished.FirstOrDefault(s => s.Version > scripts.Newest) is { } newer)
             throw new ProblemException(ProblemKind.Conflict,
-                $"A newer program was interrupted on the way to schema version {newer.Version}; this one knows up to {scripts.Newest}. Use the newer program; nothing was changed.");
+                $"A newer program was interrupted on the way to schema version {newer.Version}; this one knows up to "
+                    + $"{scripts.Newest}. Use the newer program; nothing was changed.");
     }
 
     /// <summary>
-    /// Scripts whose bytes differ from those that were applied, with whether only comments, blanks or line ends do. Cheap when
-    /// none differs: the tokens are looked at only then.
+    /// Scripts whose bytes differ from those that were applied, with whether only comments, blanks or line ends do.
+    /// Cheap when none differs: the tokens are looked at only then.
     /// </summary>
     public IReadOnlyList<(Migration Script, bool SameTokens)> Differing(MigrationScripts scripts) =>
     [
@@ -76,7 +86,8 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
         var edited = differing.Where(d => !d.SameTokens).Select(d => d.Script).ToList();
         if (edited.Count > 0)
             throw new ProblemException(ProblemKind.Conflict,
-                $"{string.Join(", ", edited.Select(s => s.Name))} {(edited.Count == 1 ? "is" : "are")} no longer what was applied to this database. Scripts are never edited: "
-                + "put back what was there and add a new version. See capsul db status, and capsul db baseline if the database is right as it is.");
+                $"{string.Join(", ", edited.Select(s => s.Name))} {(edited.Count == 1 ? "is" : "are")} no longer what was "
+                + "applied to this database. Scripts are never edited: put back what was there and add a new version. "
+                + "See capsul db status, and capsul db baseline if the database is right as it is.");
     }
 }

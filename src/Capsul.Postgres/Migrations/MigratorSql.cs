@@ -8,15 +8,20 @@ sealed record ScriptSeal(int Version, string RawChecksum, string Checksum, strin
 
 /// <summary>The same for people.</summary>
 /// <param name="TookMs">Milliseconds; null for a script that ran before there was a record.</param>
-public sealed record AppliedScript(int Version, string Name, DateTime Applied, string AppliedBy, int? TookMs, string RawChecksum, string Checksum, string? DownChecksum);
+public sealed record AppliedScript(
+    int Version, string Name, DateTime Applied, string AppliedBy, int? TookMs,
+    string RawChecksum, string Checksum, string? DownChecksum);
 
 /// <summary>A statement of a script that runs without a transaction.</summary>
 /// <param name="Ordinal">From 1.</param>
 /// <param name="Alone">It runs outside any transaction, so that its outcome can be unknown.</param>
 /// <param name="Outcome">running, done or failed. Running with nobody at work means: interrupted.</param>
-public sealed record RecordedStatement(int Version, bool Up, int Ordinal, string Statement, bool Alone, string Outcome, DateTime Started, DateTime? Finished, string Problem);
+public sealed record RecordedStatement(
+    int Version, bool Up, int Ordinal, string Statement, bool Alone, string Outcome,
+    DateTime Started, DateTime? Finished, string Problem);
 
-/// <param name="ComparedWith">The build whose scripts were found to be those that were applied; "" when there was none.</param>
+/// <param name="ComparedWith">The build whose scripts were found to be those that were applied; "" when there was
+/// none.</param>
 sealed record SchemaGlance(int Version, string ComparedWith, bool Unfinished);
 
 /// <summary>A session that is in the way.</summary>
@@ -29,8 +34,8 @@ static class MigratorSql
     public const long LockKey = 0x63617073756c;
 
     /// <summary>
-    /// Held by the connection that does the work. The server goes on with a statement for a moment after its client was killed, and
-    /// until then nobody else may begin.
+    /// Held by the connection that does the work. The server goes on with a statement for a moment after its client was
+    /// killed, and until then nobody else may begin.
     /// </summary>
     public const long WorkKey = LockKey + 1;
 
@@ -42,8 +47,10 @@ static class MigratorSql
     /// <summary>Who holds the lock, as far as the server tells.</summary>
     public const string Holder = """
         -- MigratorSql.Holder
-        SELECT format('%s of user %s%s (pid %s, since %s)', coalesce(nullif(a.application_name, ''), 'a session'), a.usename,
-            coalesce(' at ' || host(a.client_addr), ''), a.pid, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'))
+        SELECT format('%s of user %s%s (pid %s, since %s)', coalesce(nullif(a.application_name, ''), 'a session'),
+            a.usename,
+            coalesce(' at ' || host(a.client_addr), ''), a.pid, to_char(a.backend_start AT TIME ZONE 'UTC',
+                'YYYY-MM-DD HH24:MI:SS "UTC"'))
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
         WHERE l.locktype = 'advisory' AND l.granted AND ((l.classid::bigint << 32) | l.objid::bigint) = @key
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -53,7 +60,8 @@ static class MigratorSql
     /// <summary>The server gives up a statement within a second when its client is gone.</summary>
     public const string PrepareSession = """
         -- MigratorSql.PrepareSession
-        SELECT pg_backend_pid() FROM (SELECT set_config('client_connection_check_interval', '1s', FALSE), set_config('statement_timeout', '0', FALSE)) AS set
+        SELECT pg_backend_pid() FROM (SELECT set_config('client_connection_check_interval', '1s', FALSE),
+            set_config('statement_timeout', '0', FALSE)) AS set
         """;
 
     public const string SetLockTimeout = """
@@ -64,8 +72,10 @@ static class MigratorSql
     /// <summary>Sessions that hold what the session @pid waits for.</summary>
     public const string Blocking = """
         -- MigratorSql.Blocking
-        SELECT a.pid, coalesce(a.application_name, '') AS application, coalesce(a.usename::text, 'the server') AS person,
-            coalesce(a.xact_start, a.backend_start, now()) AS since, left(regexp_replace(coalesce(a.query, ''), '\s+', ' ', 'g'), 80) AS query
+        SELECT a.pid, coalesce(a.application_name, '') AS application, coalesce(a.usename::text,
+            'the server') AS person,
+            coalesce(a.xact_start, a.backend_start, now()) AS since, left(regexp_replace(coalesce(a.query, ''), '\s+',
+                ' ', 'g'), 80) AS query
         FROM unnest(pg_blocking_pids(@pid)) AS b JOIN pg_stat_activity a ON a.pid = b
         ORDER BY since
         """;
@@ -114,7 +124,8 @@ static class MigratorSql
     /// <summary>All that a start with nothing to do needs to know.</summary>
     public const string Glance = """
         -- MigratorSql.Glance
-        SELECT v.version, coalesce(s.compared_with, '') AS compared_with, EXISTS (SELECT 1 FROM schema_statements t WHERE t.up = (t.version > v.version)) AS unfinished
+        SELECT v.version, coalesce(s.compared_with, '') AS compared_with, EXISTS (SELECT 1 FROM schema_statements t
+            WHERE t.up = (t.version > v.version)) AS unfinished
         FROM schemaversion v LEFT JOIN schema_scripts s ON s.version = v.version
         """;
 
@@ -135,10 +146,14 @@ static class MigratorSql
 
     public const string ListApplied = """
         -- MigratorSql.ListApplied
-        SELECT version, name, applied, applied_by, took_ms, raw_checksum, checksum, down_checksum FROM schema_scripts ORDER BY version
+        SELECT version, name, applied, applied_by, took_ms, raw_checksum, checksum, down_checksum FROM schema_scripts
+            ORDER BY version
         """;
 
-    /// <summary>Statements of a script that was begun and not ended: an up script above the version, a down script at or below it.</summary>
+    /// <summary>
+    /// Statements of a script that was begun and not ended: an up script above the version, a down script at or below
+    /// it.
+    /// </summary>
     public const string Unfinished = """
         -- MigratorSql.Unfinished
         SELECT s.version, s.up, s.ordinal, s.statement, s.alone, s.outcome, s.started, s.finished, s.problem
@@ -150,9 +165,12 @@ static class MigratorSql
     public const string RecordScript = """
         -- MigratorSql.RecordScript
         INSERT INTO schema_scripts (version, name, applied_by, took_ms, raw_checksum, checksum, down_checksum)
-        VALUES (@version, @name, @appliedBy, CASE WHEN @ran THEN round(extract(epoch FROM clock_timestamp() - least(now(),
-            (SELECT min(started) FROM schema_statements WHERE version = @version AND up))) * 1000)::integer END, @rawChecksum, @checksum, @downChecksum)
-        ON CONFLICT (version) DO UPDATE SET name = excluded.name, applied = now(), applied_by = excluded.applied_by, took_ms = excluded.took_ms,
+        VALUES (@version, @name, @appliedBy, CASE WHEN @ran THEN round(extract(epoch
+            FROM clock_timestamp() - least(now(),
+            (SELECT min(started) FROM schema_statements WHERE version = @version AND up))) * 1000)::integer END,
+                @rawChecksum, @checksum, @downChecksum)
+        ON CONFLICT (version) DO UPDATE SET name = excluded.name, applied = now(), applied_by = excluded.applied_by,
+            took_ms = excluded.took_ms,
             raw_checksum = excluded.raw_checksum, checksum = excluded.checksum, down_checksum = excluded.down_checksum
         """;
 
@@ -175,8 +193,10 @@ static class MigratorSql
 
     public const string StatementBegins = """
         -- MigratorSql.StatementBegins
-        INSERT INTO schema_statements (version, up, ordinal, statement, alone, outcome) VALUES (@version, @up, @ordinal, @statement, @alone, 'running')
-        ON CONFLICT (version, up, ordinal) DO UPDATE SET statement = excluded.statement, alone = excluded.alone, outcome = 'running',
+        INSERT INTO schema_statements (version, up, ordinal, statement, alone, outcome) VALUES (@version, @up, @ordinal,
+            @statement, @alone, 'running')
+        ON CONFLICT (version, up, ordinal) DO UPDATE SET statement = excluded.statement, alone = excluded.alone,
+            outcome = 'running',
             started = clock_timestamp(), finished = NULL, problem = ''
         """;
 
@@ -191,7 +211,10 @@ static class MigratorSql
         DELETE FROM schema_statements WHERE version = @version AND up = @up AND ordinal = @ordinal
         """;
 
-    /// <summary>Whether the index of that name is there, and whole; no row when it is not there. An interrupted concurrent build leaves one that is not.</summary>
+    /// <summary>
+    /// Whether the index of that name is there, and whole; no row when it is not there. An interrupted concurrent build
+    /// leaves one that is not.
+    /// </summary>
     public const string IndexIsWhole = """
         -- MigratorSql.IndexIsWhole
         SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass(@name)

@@ -8,7 +8,8 @@ namespace Capsul.Postgres.Migrations;
 /// <param name="Line">In the script, from 1.</param>
 /// <param name="Outcome">not run, running, done or failed.</param>
 /// <param name="Effect">Of one that is running or failed.</param>
-public sealed record RepairLine(int Ordinal, int Line, string Statement, string Outcome, Effect? Effect, DateTime? Started, string Problem);
+public sealed record RepairLine(
+    int Ordinal, int Line, string Statement, string Outcome, Effect? Effect, DateTime? Started, string Problem);
 
 /// <summary>A script that was begun and not ended.</summary>
 public sealed record Interrupted(Migration Script, IReadOnlyList<RepairLine> Lines);
@@ -18,16 +19,21 @@ public sealed record Interrupted(Migration Script, IReadOnlyList<RepairLine> Lin
 public sealed record UndoLine(int Line, string Statement, string Said, bool Good);
 
 /// <summary>
-/// The ways out of a script without a transaction that was interrupted: on, back, or saying what became of the statement that nobody
-/// can tell about.
+/// The ways out of a script without a transaction that was interrupted: on, back, or saying what became of the
+/// statement that nobody can tell about.
 /// </summary>
 public sealed class Repair(Db db, ILogger log)
 {
-    /// <summary>What a script that undoes another may meet where the other never came: no such table, column, object, function, schema; already there.</summary>
+    /// <summary>
+    /// What a script that undoes another may meet where the other never came: no such table, column, object, function,
+    /// schema; already there.
+    /// </summary>
     static readonly string[] NothingToUndo =
     [
-        PostgresErrorCodes.UndefinedTable, PostgresErrorCodes.UndefinedColumn, PostgresErrorCodes.UndefinedObject, PostgresErrorCodes.UndefinedFunction,
-        PostgresErrorCodes.InvalidSchemaName, PostgresErrorCodes.DuplicateTable, PostgresErrorCodes.DuplicateColumn, PostgresErrorCodes.DuplicateObject,
+        PostgresErrorCodes.UndefinedTable, PostgresErrorCodes.UndefinedColumn,
+            PostgresErrorCodes.UndefinedObject, PostgresErrorCodes.UndefinedFunction,
+        PostgresErrorCodes.InvalidSchemaName, PostgresErrorCodes.DuplicateTable,
+            PostgresErrorCodes.DuplicateColumn, PostgresErrorCodes.DuplicateObject,
         PostgresErrorCodes.DuplicateFunction, PostgresErrorCodes.DuplicateSchema,
     ];
 
@@ -41,33 +47,42 @@ public sealed class Repair(Db db, ILogger log)
     });
 
     /// <summary>Runs what is left of it, in its own direction; gives the script.</summary>
-    /// <exception cref="ProblemException">NotFound: nothing is interrupted. Conflict: see <see cref="Stepwise.RunAsync"/>.</exception>
+    /// <exception cref="ProblemException">NotFound: nothing is interrupted. Conflict: see
+    /// <see cref="Stepwise.RunAsync"/>.</exception>
     public Task<Migration> ResumeAsync(CancellationToken cancel) => WithAsync(async (session, state, interrupted) =>
     {
         if (interrupted.Script.Transactional)
-            throw new ProblemException(ProblemKind.Conflict, $"{interrupted.Script.Name} was begun without a transaction and now has one; take back what ran: capsul db repair --roll-back.");
+            throw new ProblemException(ProblemKind.Conflict,
+                $"{interrupted.Script.Name} was begun without a transaction and now has one; take back what ran: "
+                + "capsul db repair --roll-back.");
         await Migrator.RunAsync(session, interrupted.Script, state.Unfinished, log, cancel);
         return interrupted.Script;
     }, cancel);
 
     /// <summary>Says what became of the statement that is neither done nor not run; gives it.</summary>
-    public Task<RepairLine> MarkAsync(bool done, CancellationToken cancel) => WithAsync(async (session, _, interrupted) =>
+    public Task<RepairLine> MarkAsync(bool done, CancellationToken cancel) =>
+        WithAsync(async (session, _, interrupted) =>
     {
         var open = interrupted.Lines.FirstOrDefault(l => l.Outcome is "running" or "failed")
-            ?? throw new ProblemException(ProblemKind.NotFound, $"No statement of {interrupted.Script.Name} is in doubt; go on with capsul db repair --resume.");
-        await session.ExecuteAsync(done ? Stepwise.Ended(interrupted.Script, open.Ordinal, "done", "marked by an operator") : Forget(interrupted.Script, open.Ordinal), cancel);
+            ?? throw new ProblemException(ProblemKind.NotFound,
+                $"No statement of {interrupted.Script.Name} is in doubt; go on with capsul db repair --resume.");
+        await session.ExecuteAsync(done
+            ? Stepwise.Ended(interrupted.Script, open.Ordinal, "done", "marked by an operator")
+            : Forget(interrupted.Script, open.Ordinal), cancel);
         return open;
     }, cancel);
 
     /// <summary>
-    /// Runs the script of the other direction statement by statement, all of it, and goes over what is not there. With every line good
-    /// nothing is interrupted any more; else it can be run again.
+    /// Runs the script of the other direction statement by statement, all of it, and goes over what is not there. With
+    /// every line good nothing is interrupted any more; else it can be run again.
     /// </summary>
-    public Task<IReadOnlyList<UndoLine>> RollBackAsync(CancellationToken cancel) => WithAsync<IReadOnlyList<UndoLine>>(async (session, _, interrupted) =>
+    public Task<IReadOnlyList<UndoLine>> RollBackAsync(CancellationToken cancel) =>
+        WithAsync<IReadOnlyList<UndoLine>>(async (session, _, interrupted) =>
     {
         var script = interrupted.Script;
         var undo = (script.Up ? Rules.Scripts.Down(script.Version) : Rules.Scripts.Up(script.Version))
-            ?? throw new ProblemException(ProblemKind.Conflict, $"{script.Name} has no script that leads back. Resume it, or undo by hand what ran and mark it.");
+            ?? throw new ProblemException(ProblemKind.Conflict,
+                $"{script.Name} has no script that leads back. Resume it, or undo by hand what ran and mark it.");
         MigrationSession.RefuseTransactionStatements(undo);
         var lines = new List<UndoLine>();
         foreach (var statement in undo.Statements)
@@ -75,16 +90,20 @@ public sealed class Repair(Db db, ILogger log)
             var (said, good) = await UndoAsync(session, undo, statement, cancel);
             lines.Add(new UndoLine(statement.Line, statement.Text, said, good));
         }
-        if (lines.TrueForAll(l => l.Good)) await session.ExecuteAsync(MigrationSession.Make(MigratorSql.ForgetStatements, ("version", script.Version), ("up", script.Up)), cancel);
+        if (lines.TrueForAll(l => l.Good))
+            await session.ExecuteAsync(MigrationSession.Make(MigratorSql.ForgetStatements,
+            ("version", script.Version), ("up", script.Up)), cancel);
         return lines;
     }, cancel);
 
-    static async Task<(string Said, bool Good)> UndoAsync(MigrationSession session, Migration undo, Text.SqlStatement statement, CancellationToken cancel)
+    static async Task<(string Said, bool Good)> UndoAsync(
+        MigrationSession session, Migration undo, Text.SqlStatement statement, CancellationToken cancel)
     {
         try
         {
             var what = $"Line {statement.Line} of {undo.Name}";
-            if (Effects.RunsAlone(statement.Text)) await session.RunAloneAsync(what, statement.Text, () => Task.CompletedTask, cancel);
+            if (Effects.RunsAlone(statement.Text))
+                await session.RunAloneAsync(what, statement.Text, () => Task.CompletedTask, cancel);
             else await session.RunWithAsync(what, statement.Text, null, cancel);
             return ("undone", true);
         }
@@ -99,14 +118,18 @@ public sealed class Repair(Db db, ILogger log)
     }
 
     static NpgsqlBatchCommand Forget(Migration script, int ordinal) =>
-        MigrationSession.Make(MigratorSql.ForgetStatement, ("version", script.Version), ("up", script.Up), ("ordinal", ordinal));
+        MigrationSession.Make(MigratorSql.ForgetStatement, ("version", script.Version),
+            ("up", script.Up), ("ordinal", ordinal));
 
-    Task<T> WithAsync<T>(Func<MigrationSession, MigrationState, Interrupted, Task<T>> work, CancellationToken cancel) => Migrator.ExplainedAsync(db, async () =>
+    Task<T> WithAsync<T>(Func<MigrationSession, MigrationState, Interrupted, Task<T>> work, CancellationToken cancel) =>
+        Migrator.ExplainedAsync(db, async () =>
     {
         await using var session = await MigrationSession.OpenAsync(db, Rules, log, cancel);
         await session.LockAsync(cancel);
         var state = await session.StateAsync(cancel);
-        var interrupted = await LookAsync(session, state, cancel) ?? throw new ProblemException(ProblemKind.NotFound, "No script is interrupted; there is nothing to repair.");
+        var interrupted = await LookAsync(session, state, cancel)
+            ?? throw new ProblemException(ProblemKind.NotFound,
+            "No script is interrupted; there is nothing to repair.");
         return await work(session, state, interrupted);
     });
 
@@ -115,14 +138,18 @@ public sealed class Repair(Db db, ILogger log)
         state.RefuseNewer(Rules.Scripts);
         if (state.Unfinished is not [var first, ..]) return null;
         var script = (first.Up ? Rules.Scripts.Up(first.Version) : Rules.Scripts.Down(first.Version))
-            ?? throw new ProblemException(ProblemKind.Conflict, $"The way down from schema version {first.Version} was interrupted, and this program has no script for it.");
+            ?? throw new ProblemException(ProblemKind.Conflict,
+                $"The way down from schema version {first.Version} was interrupted, and this program has no script "
+                + "for it.");
         var lines = new List<RepairLine>();
         for (var n = 1; n <= Math.Max(script.Statements.Count, state.Unfinished.Max(s => s.Ordinal)); n++)
         {
             var statement = script.Statements.ElementAtOrDefault(n - 1);
             var known = state.Unfinished.FirstOrDefault(s => s.Ordinal == n);
-            Effect? effect = known is null or { Outcome: "done" } ? null : await Effects.OfAsync(session.Work, known, cancel);
-            lines.Add(new RepairLine(n, statement?.Line ?? 0, known?.Statement ?? statement!.Text, known?.Outcome ?? "not run", effect, known?.Started, known?.Problem ?? ""));
+            Effect? effect = known is null or { Outcome: "done" } ? null
+                : await Effects.OfAsync(session.Work, known, cancel);
+            lines.Add(new RepairLine(n, statement?.Line ?? 0, known?.Statement
+                ?? statement!.Text, known?.Outcome ?? "not run", effect, known?.Started, known?.Problem ?? ""));
         }
         return new Interrupted(script, lines);
     }

@@ -13,57 +13,75 @@ namespace Capsul.Postgres.Migrations;
 public sealed record Drift(string What, string Kind, string Name, string? Golden, string? Live);
 
 /// <summary>
-/// Whether the live schema is the one that the scripts make. The scripts are run into a scratch database on the same server, so that
-/// both sides are described by the same server in the same words; then the two catalogues are compared object by object. The scratch
-/// database is always dropped.
+/// Whether the live schema is the one that the scripts make. The scripts are run into a scratch database on the same
+/// server, so that both sides are described by the same server in the same words; then the two catalogues are compared
+/// object by object. The scratch database is always dropped.
 /// </summary>
 public static class SchemaCheck
 {
     const string Prefix = "capsul_verify_";
 
-    /// <summary>The differences between the live schema and that of <paramref name="version"/>; empty when there are none.</summary>
-    /// <exception cref="ProblemException">Forbidden: the user may not create databases. Unavailable: no server.</exception>
-    public static Task<IReadOnlyList<Drift>> CompareAsync(Db db, MigrationScripts scripts, int version, CancellationToken cancel) => Migrator.ExplainedAsync(db, async () =>
+    /// <summary>
+    /// The differences between the live schema and that of <paramref name="version"/>; empty when there are none.
+    /// </summary>
+    /// <exception cref="ProblemException">Forbidden: the user may not create databases. Unavailable: no
+    /// server.</exception>
+    public static Task<IReadOnlyList<Drift>> CompareAsync(
+        Db db, MigrationScripts scripts, int version, CancellationToken cancel) =>
+        Migrator.ExplainedAsync(db, async () =>
     {
         var live = await ReadAsync(db, cancel);
         var golden = await MakeAsync(db, scripts, version, cancel);
         return Compare(golden, live);
     });
 
-    /// <summary>The version that schemaversion says, without changing anything; null when there is no such table.</summary>
+    /// <summary>
+    /// The version that schemaversion says, without changing anything; null when there is no such table.
+    /// </summary>
     public static Task<int?> VersionAsync(Db db, CancellationToken cancel) => Migrator.ExplainedAsync(db, async () =>
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
-        if (!await connection.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TableExists, new { name = "schemaversion" }, cancellationToken: cancel))) return (int?)null;
-        return MigrationState.One((await connection.QueryAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel))).AsList());
+        if (!await connection.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TableExists,
+            new { name = "schemaversion" }, cancellationToken: cancel))) return (int?)null;
+        return MigrationState.One(
+            (await connection.QueryAsync<int>(
+            new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel))).AsList());
     });
 
-    public static IReadOnlyList<Drift> Compare(IReadOnlyList<CatalogueObject> golden, IReadOnlyList<CatalogueObject> live)
+    public static IReadOnlyList<Drift> Compare(
+        IReadOnlyList<CatalogueObject> golden, IReadOnlyList<CatalogueObject> live)
     {
         var wanted = golden.ToDictionary(o => (o.Kind, o.Name));
         var real = live.ToDictionary(o => (o.Kind, o.Name));
-        var drift = wanted.Values.Where(o => !real.ContainsKey((o.Kind, o.Name))).Select(o => new Drift("missing", o.Kind, o.Name, o.Definition, null))
-            .Concat(real.Values.Where(o => !wanted.ContainsKey((o.Kind, o.Name))).Select(o => new Drift("extra", o.Kind, o.Name, null, o.Definition)))
+        var drift = wanted.Values.Where(o => !real.ContainsKey((o.Kind, o.Name)))
+            .Select(o => new Drift("missing", o.Kind, o.Name, o.Definition, null))
+            .Concat(real.Values.Where(o => !wanted.ContainsKey((o.Kind, o.Name)))
+                .Select(o => new Drift("extra", o.Kind, o.Name, null, o.Definition)))
             .Concat(from o in wanted.Values
                     where real.TryGetValue((o.Kind, o.Name), out var other) && other.Definition != o.Definition
                     select new Drift("changed", o.Kind, o.Name, o.Definition, real[(o.Kind, o.Name)].Definition));
         return [.. drift.OrderBy(d => d.Name, StringComparer.Ordinal).ThenBy(d => d.Kind, StringComparer.Ordinal)];
     }
 
-    static async Task<IReadOnlyList<CatalogueObject>> MakeAsync(Db db, MigrationScripts scripts, int version, CancellationToken cancel)
+    static async Task<IReadOnlyList<CatalogueObject>> MakeAsync(
+        Db db, MigrationScripts scripts, int version, CancellationToken cancel)
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
         var name = $"{Prefix}{RandomNumberGenerator.GetHexString(12, lowercase: true)}";
         await CreateAsync(connection, name, cancel);
         try
         {
-            await using var scratch = new Db(new NpgsqlConnectionStringBuilder(db.Address.For(name).ConnectionString) { Pooling = false }.ConnectionString);
-            await new Migrator(scratch, NullLogger.Instance) { Rules = new MigrationRules { Scripts = scripts } }.MigrateAsync(version, allowDowngrade: false, cancel);
+            await using var scratch =
+                new Db(new NpgsqlConnectionStringBuilder(
+                db.Address.For(name).ConnectionString) { Pooling = false }.ConnectionString);
+            await new Migrator(scratch, NullLogger.Instance) { Rules =
+                new MigrationRules { Scripts = scripts } }.MigrateAsync(version, allowDowngrade: false, cancel);
             return await ReadAsync(scratch, cancel);
         }
         finally
         {
-            await connection.ExecuteAsync(new CommandDefinition(ScratchSql.DropDatabase(name), cancellationToken: CancellationToken.None));
+            await connection.ExecuteAsync(new CommandDefinition(ScratchSql.DropDatabase(name),
+                cancellationToken: CancellationToken.None));
         }
     }
 
@@ -71,12 +89,15 @@ public static class SchemaCheck
     {
         try
         {
-            await connection.ExecuteAsync(new CommandDefinition(ScratchSql.CreateDatabase(name), commandTimeout: 120, cancellationToken: cancel));
+            await connection.ExecuteAsync(new CommandDefinition(ScratchSql.CreateDatabase(name),
+                commandTimeout: 120, cancellationToken: cancel));
         }
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
         {
             throw new ProblemException(ProblemKind.Forbidden,
-                "The schema is compared with one that the scripts make in a scratch database, and this user may not create databases. Let it: ALTER ROLE … CREATEDB, or name another user for this run.", error.ToString(), error);
+                "The schema is compared with one that the scripts make in a scratch database, and this user may not "
+                    + "create databases. Let it: ALTER ROLE … CREATEDB, or name another user for this run.",
+                    error.ToString(), error);
         }
     }
 
@@ -84,6 +105,7 @@ public static class SchemaCheck
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
         await connection.ExecuteAsync(new CommandDefinition(CatalogueSql.EmptySearchPath, cancellationToken: cancel));
-        return [.. await connection.QueryAsync<CatalogueObject>(new CommandDefinition(CatalogueSql.All, cancellationToken: cancel))];
+        return [.. await connection.QueryAsync<CatalogueObject>(
+            new CommandDefinition(CatalogueSql.All, cancellationToken: cancel))];
     }
 }

@@ -4,18 +4,24 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>A version, and how the database and the program stand to it.</summary>
-/// <param name="State">applied, pending, interrupted, edited (its script is not what was applied), unknown (the program has no script).</param>
+/// <param name="State">applied, pending, interrupted, edited (its script is not what was applied), unknown (the program
+/// has no script).</param>
 public sealed record StatusLine(int Version, string Script, string State, AppliedScript? Applied);
 
 /// <summary>Where the database stands. Reads only.</summary>
 public sealed record SchemaStatus(int Version, int Wanted, IReadOnlyList<StatusLine> Lines)
 {
-    public static Task<SchemaStatus> ReadAsync(Db db, MigrationScripts scripts, CancellationToken cancel) => Migrator.ExplainedAsync(db, async () =>
+    public static Task<SchemaStatus> ReadAsync(Db db, MigrationScripts scripts, CancellationToken cancel) =>
+        Migrator.ExplainedAsync(db, async () =>
     {
-        await using var session = await MigrationSession.OpenAsync(db, new MigrationRules { Scripts = scripts }, NullLogger.Instance, cancel);
+        await using var session = await MigrationSession.OpenAsync(db,
+            new MigrationRules { Scripts = scripts }, NullLogger.Instance, cancel);
         var state = await session.PeekAsync(cancel);
-        var applied = state.Seals.Count == 0 ? [] : (await session.Work.QueryAsync<AppliedScript>(new CommandDefinition(MigratorSql.ListApplied, cancellationToken: cancel))).AsList();
-        var lines = Enumerable.Range(1, Math.Max(scripts.Newest, Math.Max(state.Version, state.Unfinished.Select(s => s.Version).DefaultIfEmpty(0).Max())))
+        var applied = state.Seals.Count == 0 ? []
+            : (await session.Work.QueryAsync<AppliedScript>(
+            new CommandDefinition(MigratorSql.ListApplied, cancellationToken: cancel))).AsList();
+        var lines = Enumerable.Range(1, Math.Max(scripts.Newest,
+            Math.Max(state.Version, state.Unfinished.Select(s => s.Version).DefaultIfEmpty(0).Max())))
             .Select(version => Line(scripts, state, version, applied.Find(a => a.Version == version)));
         return new SchemaStatus(state.Version, scripts.Newest, [.. lines]);
     });
@@ -27,10 +33,12 @@ public sealed record SchemaStatus(int Version, int Wanted, IReadOnlyList<StatusL
             : version > state.Version ? "pending"
             : script is null ? "unknown"
             : applied is null || IsSame(scripts, script, applied) ? "applied" : "edited";
-        return new StatusLine(version, script?.Name ?? applied?.Name ?? "", how, version <= state.Version ? applied : null);
+        return new StatusLine(version, script?.Name ?? applied?.Name ?? "", how, version <= state.Version
+            ? applied : null);
     }
 
     static bool IsSame(MigrationScripts scripts, Migration script, AppliedScript applied) =>
         (script.RawChecksum() == applied.RawChecksum || script.Checksum() == applied.Checksum)
-        && (applied.DownChecksum is null || scripts.Down(script.Version) is { } down && down.Checksum() == applied.DownChecksum);
+        && (applied.DownChecksum is null || scripts.Down(script.Version) is { } down
+            && down.Checksum() == applied.DownChecksum);
 }

@@ -5,15 +5,16 @@ using Npgsql;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// A script whose first line says that it has no transaction. Each statement's outcome is recorded, so that whoever comes after a
-/// crash knows where to go on. A statement that can be in a transaction is in one with the word "done", and so leaves no doubt; of the
-/// others (an index built concurrently) the catalogue tells what there is.
+/// A script whose first line says that it has no transaction. Each statement's outcome is recorded, so that whoever
+/// comes after a crash knows where to go on. A statement that can be in a transaction is in one with the word "done",
+/// and so leaves no doubt; of the others (an index built concurrently) the catalogue tells what there is.
 /// </summary>
 sealed partial class Stepwise(MigrationSession session, ILogger log)
 {
     /// <summary>Runs what is not recorded as done, then sets the version.</summary>
     /// <param name="recorded">What an interrupted run left; empty for a new one.</param>
-    /// <exception cref="ProblemException">Conflict: a statement failed, or it cannot be told what became of one; those before it are in force.</exception>
+    /// <exception cref="ProblemException">Conflict: a statement failed, or it cannot be told what became of one; those
+    /// before it are in force.</exception>
     public async Task RunAsync(Migration script, IReadOnlyList<RecordedStatement> recorded, CancellationToken cancel)
     {
         MigrationSession.RefuseTransactionStatements(script);
@@ -36,14 +37,19 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
         }, cancel);
     }
 
-    /// <summary>A statement that is in force must be the one that the script has; what did not succeed may have been corrected.</summary>
+    /// <summary>
+    /// A statement that is in force must be the one that the script has; what did not succeed may have been corrected.
+    /// </summary>
     static void RefuseOther(Migration script, IReadOnlyList<RecordedStatement> recorded)
     {
         foreach (var known in recorded.Where(r => r.Outcome == "done"))
         {
-            if (known.Ordinal > script.Statements.Count || Text.SqlText.Checksum(script.Statements[known.Ordinal - 1].Text) != Text.SqlText.Checksum(known.Statement))
+            if (known.Ordinal > script.Statements.Count
+                || Text.SqlText.Checksum(script.Statements[known.Ordinal - 1].Text) != Text.SqlText.Checksum(
+                known.Statement))
                 throw new ProblemException(ProblemKind.Conflict,
-                    $"{script.Name} was interrupted, and statement {known.Ordinal}, which ran, is no longer in it. Put it back, or take back what ran: capsul db repair --roll-back.");
+                    $"{script.Name} was interrupted, and statement {known.Ordinal}, which ran, is no longer in it. "
+                        + "Put it back, or take back what ran: capsul db repair --roll-back.");
         }
     }
 
@@ -55,7 +61,8 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
                 return true;
             case Effect.Unknown:
                 throw new ProblemException(ProblemKind.Conflict,
-                    $"{script.Name} was interrupted in statement {known.Ordinal}, and it cannot be told whether that one took effect. Look, and say so: capsul db repair --mark done, or --mark not-run.");
+                    $"{script.Name} was interrupted in statement {known.Ordinal}, and it cannot be told whether that "
+                        + "one took effect. Look, and say so: capsul db repair --mark done, or --mark not-run.");
             default:
                 await DropHalfAsync(known, cancel);
                 return false;
@@ -73,7 +80,8 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
         {
             try
             {
-                if (!alone) await session.RunWithAsync(what, statement.Text, Ended(script, ordinal, "done", ""), cancel);
+                if (!alone)
+                    await session.RunWithAsync(what, statement.Text, Ended(script, ordinal, "done", ""), cancel);
             }
             catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.ActiveSqlTransaction)
             {
@@ -81,14 +89,16 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
                 await BeginAsync(script, ordinal, statement.Text, alone, cancel);
             }
             if (!alone) return;
-            await session.RunAloneAsync(what, statement.Text, () => DropHalfAsync(Begun(script, ordinal, statement.Text), cancel), cancel);
+            await session.RunAloneAsync(what, statement.Text, () =>
+                DropHalfAsync(Begun(script, ordinal, statement.Text), cancel), cancel);
             await session.ExecuteAsync(Ended(script, ordinal, "done", ""), cancel);
         }
         catch (PostgresException error) when (session.Work.FullState.HasFlag(System.Data.ConnectionState.Open))
         {
             await session.ExecuteAsync(Ended(script, ordinal, "failed", error.MessageText), cancel);
             throw new ProblemException(ProblemKind.Conflict,
-                $"{what} failed: {error.MessageText.TrimEnd('.')}. What stands before it is in force; see capsul db repair.", error.ToString(), error);
+                $"{what} failed: {error.MessageText.TrimEnd('.')}. What stands before it is in force; see capsul db "
+                    + "repair.", error.ToString(), error);
         }
     }
 
@@ -102,12 +112,15 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
     }
 
     Task BeginAsync(Migration script, int ordinal, string statement, bool alone, CancellationToken cancel) =>
-        session.ExecuteAsync(MigrationSession.Make(MigratorSql.StatementBegins, ("version", script.Version), ("up", script.Up), ("ordinal", ordinal), ("statement", statement), ("alone", alone)), cancel);
+        session.ExecuteAsync(MigrationSession.Make(MigratorSql.StatementBegins, ("version", script.Version),
+            ("up", script.Up), ("ordinal", ordinal), ("statement", statement), ("alone", alone)), cancel);
 
-    static RecordedStatement Begun(Migration script, int ordinal, string statement) => new(script.Version, script.Up, ordinal, statement, true, "running", default, null, "");
+    static RecordedStatement Begun(Migration script, int ordinal, string statement) =>
+        new(script.Version, script.Up, ordinal, statement, true, "running", default, null, "");
 
     public static NpgsqlBatchCommand Ended(Migration script, int ordinal, string outcome, string problem) =>
-        MigrationSession.Make(MigratorSql.StatementEnds, ("version", script.Version), ("up", script.Up), ("ordinal", ordinal), ("outcome", outcome), ("problem", problem));
+        MigrationSession.Make(MigratorSql.StatementEnds, ("version", script.Version),
+            ("up", script.Up), ("ordinal", ordinal), ("outcome", outcome), ("problem", problem));
 
     static partial class Log
     {

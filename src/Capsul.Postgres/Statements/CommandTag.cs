@@ -1,8 +1,9 @@
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// The command tag that PostgreSQL answers with, from the words of the statement: Npgsql keeps the tag of the statements that count
-/// rows and drops the others. The list is that of src/include/tcop/cmdtaglist.h; tests compare with what psql prints.
+/// The command tag that PostgreSQL answers with, from the words of the statement: Npgsql keeps the tag of the
+/// statements that count rows and drops the others. The list is that of src/include/tcop/cmdtaglist.h; tests compare
+/// with what psql prints.
 /// </summary>
 public static class CommandTag
 {
@@ -12,14 +13,17 @@ public static class CommandTag
     /// <summary>Words that stand between the verb and the kind of thing.</summary>
     static readonly HashSet<string> Between = new(StringComparer.Ordinal)
     {
-        "OR", "REPLACE", "TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED", "UNIQUE", "RECURSIVE", "CONSTRAINT", "TRUSTED", "PROCEDURAL", "DEFAULT",
+        "OR", "REPLACE", "TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED",
+            "UNIQUE", "RECURSIVE", "CONSTRAINT", "TRUSTED", "PROCEDURAL", "DEFAULT",
     };
 
     /// <summary>Things whose names are more than one word.</summary>
     static readonly string[][] LongNames =
     [
-        ["ACCESS", "METHOD"], ["DEFAULT", "PRIVILEGES"], ["EVENT", "TRIGGER"], ["FOREIGN", "DATA", "WRAPPER"], ["FOREIGN", "TABLE"], ["LARGE", "OBJECT"],
-        ["MATERIALIZED", "VIEW"], ["OPERATOR", "CLASS"], ["OPERATOR", "FAMILY"], ["TEXT", "SEARCH", "CONFIGURATION"], ["TEXT", "SEARCH", "DICTIONARY"],
+        ["ACCESS", "METHOD"], ["DEFAULT", "PRIVILEGES"], ["EVENT", "TRIGGER"],
+            ["FOREIGN", "DATA", "WRAPPER"], ["FOREIGN", "TABLE"], ["LARGE", "OBJECT"],
+        ["MATERIALIZED", "VIEW"], ["OPERATOR", "CLASS"], ["OPERATOR", "FAMILY"],
+            ["TEXT", "SEARCH", "CONFIGURATION"], ["TEXT", "SEARCH", "DICTIONARY"],
         ["TEXT", "SEARCH", "PARSER"], ["TEXT", "SEARCH", "TEMPLATE"], ["USER", "MAPPING"],
     ];
 
@@ -54,14 +58,17 @@ public static class CommandTag
 
     /// <summary>Of a privilege it stands ON something or is ALL; else it is a role.</summary>
     static string Grant(IReadOnlyList<string> words) =>
-        words.Contains("ON", StringComparer.Ordinal) || words.Skip(1).Any(w => w is "SELECT" or "INSERT" or "UPDATE" or "DELETE" or "ALL" or "EXECUTE" or "USAGE" or "REFERENCES")
+        words.Contains("ON", StringComparer.Ordinal) || words.Skip(1)
+            .Any(w => w is "SELECT" or "INSERT" or "UPDATE" or "DELETE"
+            or "ALL" or "EXECUTE" or "USAGE" or "REFERENCES")
             ? words[0] : $"{words[0]} ROLE";
 
     static string Thing(IReadOnlyList<string> words)
     {
         for (var i = 1; i < words.Count; i++)
         {
-            if (LongNames.FirstOrDefault(n => words.Skip(i).Take(n.Length).SequenceEqual(n, StringComparer.Ordinal)) is { } name)
+            if (LongNames.FirstOrDefault(n => words.Skip(i).Take(n.Length)
+                .SequenceEqual(n, StringComparer.Ordinal)) is { } name)
                 return $"{words[0]} {string.Join(' ', name)}";
             if (Between.Contains(words[i])) continue;
             var thing = words[i] switch
@@ -69,7 +76,8 @@ public static class CommandTag
                 "USER" or "GROUP" => "ROLE",
                 var other => other,
             };
-            return words[0] == "ALTER" && thing == "TABLE" && words.Contains("RENAME", StringComparer.Ordinal) ? "ALTER TABLE" : $"{words[0]} {thing}";
+            return words[0] == "ALTER" && thing == "TABLE" && words.Contains("RENAME", StringComparer.Ordinal)
+                ? "ALTER TABLE" : $"{words[0]} {thing}";
         }
         return words[0];
     }

@@ -4,8 +4,8 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// RFC 4180 with the line ends of Unix, as COPY and psql write it: null is nothing, an empty text is "". Command tags go to the notes,
-/// so that the output stays a table.
+/// RFC 4180 with the line ends of Unix, as COPY and psql write it: null is nothing, an empty text is "". Command tags
+/// go to the notes, so that the output stays a table.
 /// </summary>
 public sealed class CsvOutput(ByteSink sink, bool header, TextWriter notes) : RowOutput(sink)
 {

@@ -1,9 +1,9 @@
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Timestamps as ISO 8601 with a T, as the documented examples have them: <c>2020-05-05T00:00:00</c>, six digits of a second when they
-/// are not all zero, no zone when it is UTC. What is no such time (infinity, years before 1, another DateStyle) stays as PostgreSQL
-/// prints it.
+/// Timestamps as ISO 8601 with a T, as the documented examples have them: <c>2020-05-05T00:00:00</c>, six digits of a
+/// second when they are not all zero, no zone when it is UTC. What is no such time (infinity, years before 1, another
+/// DateStyle) stays as PostgreSQL prints it.
 /// </summary>
 public static class IsoTime
 {
@@ -19,7 +19,8 @@ public static class IsoTime
     public static int Rewrite(Span<byte> text, int length)
     {
         var blank = text[..length].IndexOf((byte)' ');
-        if (blank < ShortestDay || text[blank - 3] != '-' || blank + 1 + TimeLength > length || text[blank + 3] != ':') return length;
+        if (blank < ShortestDay || text[blank - 3] != '-' || blank + 1 + TimeLength > length || text[blank + 3] != ':')
+            return length;
         if (text[length - 1] == 'C') return length;
         text[blank] = (byte)'T';
         if (text[..length].EndsWith("+00"u8)) length -= 3;

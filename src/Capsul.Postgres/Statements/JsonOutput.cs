@@ -5,12 +5,14 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// One array of objects for each statement that gives rows, an object a line. Numbers keep every digit that PostgreSQL gives; NaN and
-/// infinity, which JSON has no numbers for, are strings; json columns are what they are. Two columns of one name become a and a_2.
+/// One array of objects for each statement that gives rows, an object a line. Numbers keep every digit that PostgreSQL
+/// gives; NaN and infinity, which JSON has no numbers for, are strings; json columns are what they are. Two columns of
+/// one name become a and a_2.
 /// </summary>
 public sealed class JsonOutput(ByteSink sink, TextWriter notes) : RowOutput(sink)
 {
-    readonly Utf8JsonWriter writer = new(sink, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true });
+    readonly Utf8JsonWriter writer = new(sink,
+        new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true });
     JsonEncodedText[] names = [];
     bool first;
 
@@ -18,7 +20,8 @@ public sealed class JsonOutput(ByteSink sink, TextWriter notes) : RowOutput(sink
 
     protected override void Begin(IReadOnlyList<ResultColumn> columns)
     {
-        names = [.. Distinct(columns).Select(n => JsonEncodedText.Encode(n, JavaScriptEncoder.UnsafeRelaxedJsonEscaping))];
+        names = [.. Distinct(columns)
+            .Select(n => JsonEncodedText.Encode(n, JavaScriptEncoder.UnsafeRelaxedJsonEscaping))];
         first = true;
         Sink.Write("["u8);
     }
@@ -45,7 +48,8 @@ public sealed class JsonOutput(ByteSink sink, TextWriter notes) : RowOutput(sink
     {
         if (kind == ColumnKind.Boolean) writer.WriteBooleanValue(value[0] == 'T');
         // NaN, Infinity, -Infinity: all end with a letter.
-        else if (kind == ColumnKind.Json || kind == ColumnKind.Number && char.IsAsciiDigit((char)value[^1])) writer.WriteRawValue(value, skipInputValidation: true);
+        else if (kind == ColumnKind.Json || kind == ColumnKind.Number && char.IsAsciiDigit((char)value[^1]))
+            writer.WriteRawValue(value, skipInputValidation: true);
         else writer.WriteStringValue(value);
     }
 

@@ -5,15 +5,17 @@ using Capsul.Postgres.Text;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// A statement as the operator log keeps it: without passwords and without comments, which could push what it does out of what is
-/// kept; when it is still too long, long literals are shortened first, and then the middle is left out.
+/// A statement as the operator log keeps it: without passwords and without comments, which could push what it does out
+/// of what is kept; when it is still too long, long literals are shortened first, and then the middle is left out.
 /// </summary>
 public static class KeptText
 {
     /// <summary>Most characters of a statement that are kept.</summary>
     public const int Most = 100_000;
 
-    /// <summary>Of a statement that is too long: literals beyond the first are shortened to the second number of characters.</summary>
+    /// <summary>
+    /// Of a statement that is too long: literals beyond the first are shortened to the second number of characters.
+    /// </summary>
     const int LongLiteral = 1_000, ShownOfLiteral = 200;
 
     public static string Of(string statement)
@@ -32,8 +34,10 @@ public static class KeptText
         var isBody = new SqlStatement(statement, 0, 1).Words(1) is ["DO"];
         return Rewrite(statement, (kind, token) => token.Length <= LongLiteral ? token : kind switch
         {
-            SqlTokenKind.DollarText when isBody && Inner(token) is var (tag, body) => $"{tag}{ShortenLiterals(WithoutComments(body))}{tag}",
-            SqlTokenKind.Text or SqlTokenKind.DollarText or SqlTokenKind.QuotedName => $"{token[..ShownOfLiteral]}{Left(token.Length - ShownOfLiteral)}",
+            SqlTokenKind.DollarText when isBody && Inner(token) is var (tag, body) =>
+                $"{tag}{ShortenLiterals(WithoutComments(body))}{tag}",
+            SqlTokenKind.Text or SqlTokenKind.DollarText or SqlTokenKind.QuotedName =>
+                $"{token[..ShownOfLiteral]}{Left(token.Length - ShownOfLiteral)}",
             _ => token,
         });
     }

@@ -3,7 +3,8 @@ using System.Text;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// What PREPARE and DECLARE have given a name: EXECUTE and FETCH say only that, and the operator log is to say what was done.
+/// What PREPARE and DECLARE have given a name: EXECUTE and FETCH say only that, and the operator log is to say what was
+/// done.
 /// </summary>
 sealed class NamedStatements
 {
@@ -14,7 +15,8 @@ sealed class NamedStatements
     {
         if (statement.AsSpan(0, Math.Min(statement.Length, 7)) is not (['P' or 'p', ..] or ['D' or 'd', ..])) return;
         var pieces = Pieces.Of(statement);
-        if (pieces.Is(0, "PREPARE") && !pieces.Is(1, "TRANSACTION") || pieces.Is(0, "DECLARE")) statements[Fold(pieces.Name(1))] = statement;
+        if (pieces.Is(0, "PREPARE") && !pieces.Is(1, "TRANSACTION") || pieces.Is(0, "DECLARE"))
+            statements[Fold(pieces.Name(1))] = statement;
     }
 
     /// <summary>The statement, and before it those that it names.</summary>
@@ -26,14 +28,16 @@ sealed class NamedStatements
         for (var i = 0; i < pieces.Count; i++)
         {
             if (!pieces.Is(i, "EXECUTE") && !IsCursor(pieces, i)) continue;
-            if (statements.TryGetValue(Fold(pieces.Name(pieces.Is(i, "EXECUTE") ? i + 1 : i)), out var named)) text.Append(named).Append("; ");
+            if (statements.TryGetValue(Fold(pieces.Name(pieces.Is(i, "EXECUTE") ? i + 1 : i)), out var named))
+                text.Append(named).Append("; ");
         }
         return text.Append(statement).ToString();
     }
 
     /// <summary>FETCH and MOVE end with the name; UPDATE and DELETE may be WHERE CURRENT OF one.</summary>
     static bool IsCursor(Pieces pieces, int i) =>
-        i > 0 && (i == pieces.Count - 1 && (pieces.Is(0, "FETCH") || pieces.Is(0, "MOVE")) || pieces.Is(i - 1, "OF") && pieces.Is(i - 2, "CURRENT"));
+        i > 0 && (i == pieces.Count - 1 && (pieces.Is(0, "FETCH") || pieces.Is(0, "MOVE"))
+            || pieces.Is(i - 1, "OF") && pieces.Is(i - 2, "CURRENT"));
 
     static string Fold(string name) => name.StartsWith('"') ? name.Trim('"') : name.ToLowerInvariant();
 }

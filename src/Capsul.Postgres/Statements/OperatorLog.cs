@@ -4,12 +4,16 @@ using NpgsqlTypes;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Table <c>operator_statements</c>: who changed what by hand. A line is written in the transaction of the change, right after it, so
-/// that it is there exactly when the change is. A line that cannot be written does not undo the change; it is said on standard error.
+/// Table <c>operator_statements</c>: who changed what by hand. A line is written in the transaction of the change,
+/// right after it, so that it is there exactly when the change is. A line that cannot be written does not undo the
+/// change; it is said on standard error.
 /// </summary>
 sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter notes)
 {
-    /// <summary>The table's number when the call began; null: there is none, as in a database that is still empty, and nothing is written or said.</summary>
+    /// <summary>
+    /// The table's number when the call began; null: there is none, as in a database that is still empty, and nothing
+    /// is written or said.
+    /// </summary>
     long? table;
 
     /// <summary>That it cannot be written is said once.</summary>
@@ -36,7 +40,8 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
                 Parameters =
                 {
                     new() { Value = person }, new() { Value = KeptText.Of(names.WithWhatItNames(statement)) },
-                    new() { Value = (object?)rows ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Bigint }, new() { Value = table },
+                    new() { Value = (object?)rows ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Bigint },
+                        new() { Value = table },
                 },
             };
             batch.BatchCommands.Add(line);
@@ -48,7 +53,8 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
         {
             if (inTransaction)
             {
-                await using var back = new NpgsqlBatch(connection) { BatchCommands = { new NpgsqlBatchCommand("ROLLBACK TO SAVEPOINT capsul_operator_log") } };
+                await using var back = new NpgsqlBatch(connection) { BatchCommands =
+                    { new NpgsqlBatchCommand("ROLLBACK TO SAVEPOINT capsul_operator_log") } };
                 await back.ExecuteNonQueryAsync(cancel);
             }
             await ComplainAsync(error.MessageText);

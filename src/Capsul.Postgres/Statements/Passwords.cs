@@ -3,14 +3,17 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>Takes passwords out of statements before they are kept, and nothing else: what the statement does stays readable.</summary>
+/// <summary>
+/// Takes passwords out of statements before they are kept, and nothing else: what the statement does stays readable.
+/// </summary>
 public static class Passwords
 {
     const string Hidden = "'(hidden)'";
 
     /// <summary>
-    /// Every literal behind PASSWORD or CONNECTION becomes '(hidden)', also inside strings and dollar quotes that are SQL themselves,
-    /// and where the statement is put together from pieces: <c>'… PASSWORD ' || 'x'</c>, <c>format('… PASSWORD %L', 'x')</c>.
+    /// Every literal behind PASSWORD or CONNECTION becomes '(hidden)', also inside strings and dollar quotes that are
+    /// SQL themselves, and where the statement is put together from pieces: <c>'… PASSWORD ' || 'x'</c>, <c>format('…
+    /// PASSWORD %L', 'x')</c>.
     /// </summary>
     public static string Hide(string statement)
     {
@@ -24,7 +27,8 @@ public static class Passwords
             if (pieces.Kind(i) == SqlTokenKind.Semicolon) pending = false;
             if (pieces.Kind(i) is not (SqlTokenKind.Text or SqlTokenKind.DollarText)) continue;
             var literal = pieces.Text(i).ToString();
-            var instead = pending || IsPassword(pieces, i) ? Hidden : Mentions(literal) ? HideInside(literal, out pending) : literal;
+            var instead = pending || IsPassword(pieces, i) ? Hidden : Mentions(literal)
+                ? HideInside(literal, out pending) : literal;
             kept.Append(statement, copied, pieces[i].Start - copied).Append(instead);
             copied = pieces[i].End;
         }
@@ -32,19 +36,25 @@ public static class Passwords
     }
 
     static bool Mentions(string text) =>
-        text.Contains("PASSWORD", StringComparison.OrdinalIgnoreCase) || text.Contains("CONNECTION", StringComparison.OrdinalIgnoreCase);
+        text.Contains("PASSWORD", StringComparison.OrdinalIgnoreCase)
+            || text.Contains("CONNECTION", StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>PASSWORD 'x', password = 'x', PASSWORD := 'x', CONNECTION 'x', and a column or option called password_….</summary>
+    /// <summary>
+    /// PASSWORD 'x', password = 'x', PASSWORD := 'x', CONNECTION 'x', and a column or option called password_….
+    /// </summary>
     static bool IsPassword(Pieces pieces, int i)
     {
         var before = i - 1;
-        if (before >= 0 && pieces.Kind(before) == SqlTokenKind.Symbol && pieces.Text(before) is "=" or ":=" or "=>") before--;
+        if (before >= 0 && pieces.Kind(before) == SqlTokenKind.Symbol && pieces.Text(before) is "=" or ":=" or "=>")
+            before--;
         return before >= 0 && pieces.Kind(before) is SqlTokenKind.Word or SqlTokenKind.QuotedName
-            && (pieces.Text(before).Contains("password", StringComparison.OrdinalIgnoreCase) || pieces.Is(before, "CONNECTION"));
+            && (pieces.Text(before).Contains("password", StringComparison.OrdinalIgnoreCase)
+                || pieces.Is(before, "CONNECTION"));
     }
 
     /// <param name="literal">With its quotes.</param>
-    /// <param name="awaits">Its text ends where the password would begin: the next literals of the statement are that.</param>
+    /// <param name="awaits">Its text ends where the password would begin: the next literals of the statement are
+    /// that.</param>
     static string HideInside(string literal, out bool awaits)
     {
         var quoted = Literal.Open(literal);
@@ -72,12 +82,15 @@ public static class Passwords
             if (literal[0] == '$')
             {
                 var tag = literal.IndexOf('$', 1) + 1;
-                return literal.Length < 2 * tag ? new(literal, t => t) : new(literal[tag..^tag], t => $"{literal[..tag]}{t}{literal[^tag..]}");
+                return literal.Length < 2 * tag ? new(literal, t => t)
+                    : new(literal[tag..^tag], t => $"{literal[..tag]}{t}{literal[^tag..]}");
             }
             var quote = literal.IndexOf('\'', StringComparison.Ordinal);
             if (quote < 0 || literal.Length < quote + 2) return new(literal, t => t);
             var inner = literal[(quote + 1)..^1];
-            if (literal[0] is not ('e' or 'E')) return new(inner.Replace("''", "'", StringComparison.Ordinal), t => literal[..(quote + 1)] + Double(t) + "'");
+            if (literal[0] is not ('e' or 'E'))
+                return new(inner.Replace("''", "'", StringComparison.Ordinal), t =>
+                literal[..(quote + 1)] + Double(t) + "'");
             return new(Unescape(inner), t => "E'" + Double(t.Replace(@"\", @"\\", StringComparison.Ordinal)) + "'");
         }
 

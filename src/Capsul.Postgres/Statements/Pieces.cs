@@ -41,7 +41,8 @@ public sealed class Pieces
 
     /// <summary>It is this word, in whatever case.</summary>
     public bool Is(int index, string word) =>
-        index >= 0 && index < tokens.Count && tokens[index].Token.Kind == SqlTokenKind.Word && Text(index).Equals(word, StringComparison.OrdinalIgnoreCase);
+        index >= 0 && index < tokens.Count && tokens[index].Token.Kind == SqlTokenKind.Word
+            && Text(index).Equals(word, StringComparison.OrdinalIgnoreCase);
 
     /// <summary>These words stand one behind the other from <paramref name="index"/> on.</summary>
     public bool Has(int index, params ReadOnlySpan<string> words)

@@ -31,8 +31,9 @@ public enum ColumnKind
 public sealed record ResultColumn(string Name, ColumnKind Kind);
 
 /// <summary>
-/// Writes results. The values come as PostgreSQL's own text, for every type there is; only boolean and timestamp columns look different
-/// here. Rows are read without await and without strings: that is what makes a million of them quick.
+/// Writes results. The values come as PostgreSQL's own text, for every type there is; only boolean and timestamp
+/// columns look different here. Rows are read without await and without strings: that is what makes a million of them
+/// quick.
 /// </summary>
 public abstract class RowOutput(ByteSink sink)
 {
@@ -71,7 +72,8 @@ public abstract class RowOutput(ByteSink sink)
         for (; reader.Read(); rows++)
         {
             Row(reader, columns);
-            // Reading leaves a few bytes of garbage a row; else the runtime lets tens of megabytes of it gather before it looks.
+            // Reading leaves a few bytes of garbage a row; else the runtime lets tens of megabytes of it gather before
+            // it looks.
             if (rows % RowsBetweenSweeps == RowsBetweenSweeps - 1) GC.Collect(0);
         }
         End(rows);
@@ -99,7 +101,8 @@ public abstract class RowOutput(ByteSink sink)
     protected abstract void End(long rows);
 
     static List<ResultColumn> Columns(NpgsqlDataReader reader) =>
-        [.. Enumerable.Range(0, reader.FieldCount).Select(i => new ResultColumn(reader.GetName(i), Kind(reader.GetDataTypeOID(i))))];
+        [.. Enumerable.Range(0, reader.FieldCount)
+            .Select(i => new ResultColumn(reader.GetName(i), Kind(reader.GetDataTypeOID(i))))];
 
     /// <summary>By the type's number in pg_type.dat; those of the built-in types never change.</summary>
     static ColumnKind Kind(uint type) => type switch

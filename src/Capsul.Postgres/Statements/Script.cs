@@ -6,7 +6,8 @@ namespace Capsul.Postgres.Statements;
 /// <summary>One piece of SQL text as it was handed over.</summary>
 /// <param name="Name">What an error names it by: <c>-c 2</c>, the file's name; "" when there is only one.</param>
 /// <param name="Text">The SQL.</param>
-/// <param name="Inline">The data of a COPY … FROM STDIN follows it in the text, as in a dump. Else it comes from standard input.</param>
+/// <param name="Inline">The data of a COPY … FROM STDIN follows it in the text, as in a dump. Else it comes from
+/// standard input.</param>
 public sealed record ScriptPart(string Name, string Text, bool Inline);
 
 /// <summary>One statement of a script.</summary>
@@ -14,11 +15,13 @@ public sealed record ScriptPart(string Name, string Text, bool Inline);
 /// <param name="Number">Which statement of its part, from 1.</param>
 /// <param name="Sql">Its text and line.</param>
 /// <param name="Shape">What can be said of it without the server.</param>
-/// <param name="Data">Of a COPY … FROM STDIN: where its data stands in the text of its part; null: it comes from standard input.</param>
+/// <param name="Data">Of a COPY … FROM STDIN: where its data stands in the text of its part; null: it comes from
+/// standard input.</param>
 public sealed record ScriptStatement(ScriptPart Part, int Number, SqlStatement Sql, StatementShape Shape, Range? Data)
 {
     /// <summary>For a person: <c>fix.sql, statement 2, line 3</c>.</summary>
-    public string Place(int line) => $"{(Part.Name.Length == 0 ? "" : $"{Part.Name}, ")}statement {Number}, line {line}";
+    public string Place(int line) =>
+        $"{(Part.Name.Length == 0 ? "" : $"{Part.Name}, ")}statement {Number}, line {line}";
 }
 
 /// <summary>The statements of one call, in order.</summary>
@@ -27,7 +30,8 @@ public static class Script
     /// <summary>pg_dump writes these around a dump since August 2025; they only mean something to psql.</summary>
     static readonly string[] Passed = [@"\restrict", @"\unrestrict"];
 
-    /// <exception cref="ProblemException">Invalid: a command of psql, a zero character, or data that never ends.</exception>
+    /// <exception cref="ProblemException">Invalid: a command of psql, a zero character, or data that never
+    /// ends.</exception>
     public static IReadOnlyList<ScriptStatement> Read(IEnumerable<ScriptPart> parts)
     {
         var all = new List<ScriptStatement>();
@@ -42,7 +46,9 @@ public static class Script
                 if (sql.Text[0] == '\\')
                 {
                     if (Passed.Contains(sql.Text.Split(' ', 2)[0], StringComparer.Ordinal)) continue;
-                    throw Refusal(part, $"Line {sql.Line}: {sql.Text.Split([' ', '\t'], 2)[0]} is a command of psql, not SQL. It works in the interactive mode: capsul sql without -c and -f.");
+                    throw Refusal(part,
+                        $"Line {sql.Line}: {sql.Text.Split([' ', '\t'], 2)[0]} is a command of psql, not SQL. It "
+                        + "works in the interactive mode: capsul sql without -c and -f.");
                 }
                 var shape = StatementShape.Of(sql);
                 Range? data = shape.Kind == StatementKind.CopyIn && part.Inline ? ReadData(reader, part, sql) : null;
@@ -59,10 +65,12 @@ public static class Script
         while (true)
         {
             var end = reader.Position;
-            if (reader.NextLine() is not { } line) throw Refusal(part, $"The data of the COPY in line {sql.Line} has no end: a line with \\. alone.");
+            if (reader.NextLine() is not { } line)
+                throw Refusal(part, $"The data of the COPY in line {sql.Line} has no end: a line with \\. alone.");
             if (line == @"\.") return start..end;
         }
     }
 
-    static ProblemException Refusal(ScriptPart part, string says) => new(ProblemKind.Invalid, part.Name.Length == 0 ? says : $"{part.Name}: {says}");
+    static ProblemException Refusal(ScriptPart part, string says) =>
+        new(ProblemKind.Invalid, part.Name.Length == 0 ? says : $"{part.Name}: {says}");
 }

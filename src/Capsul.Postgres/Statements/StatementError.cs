@@ -4,7 +4,10 @@ using Npgsql;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>A statement was refused by the server, or its transaction was; the message is for the person who typed it, in several lines.</summary>
+/// <summary>
+/// A statement was refused by the server, or its transaction was; the message is for the person who typed it, in
+/// several lines.
+/// </summary>
 public sealed class StatementException(string message, Exception? inner = null) : Exception(message, inner);
 
 /// <summary>What the server said of a statement, with the line and a caret under the place.</summary>
@@ -37,7 +40,8 @@ public static class StatementError
     static (int Line, string Caret) Place(SqlStatement sql, int position)
     {
         var offset = 0;
-        for (var n = 1; n < position && offset < sql.Text.Length; n++) offset += char.IsHighSurrogate(sql.Text[offset]) ? 2 : 1;
+        for (var n = 1; n < position && offset < sql.Text.Length; n++) offset += char.IsHighSurrogate(sql.Text[offset])
+            ? 2 : 1;
         offset = Math.Min(offset, sql.Text.Length);
         var (line, column) = SqlText.Place(sql.Text, offset);
         var start = offset - (column - 1);
@@ -59,7 +63,8 @@ public static class StatementError
             (line, at) = (line[from..to], at - from);
         }
         var blanks = new StringBuilder(before.Length > 0 ? " " : "");
-        foreach (var rune in line[..at].EnumerateRunes()) blanks.Append(rune.Value == '\t' ? "\t" : new string(' ', TextWidth.Of(rune)));
+        foreach (var rune in line[..at].EnumerateRunes())
+            blanks.Append(rune.Value == '\t' ? "\t" : new string(' ', TextWidth.Of(rune)));
         return $"{before}{line}{after}\n{blanks}^";
     }
 

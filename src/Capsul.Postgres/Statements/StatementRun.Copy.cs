@@ -12,7 +12,8 @@ public sealed partial class StatementRun
     async Task<long?> CopyOutAsync(ScriptStatement statement, CancellationToken cancel)
     {
         var from = statement.Shape.Binary ? null : await connection.BeginTextExportAsync(statement.Sql.Text, cancel);
-        var stream = from is null ? await connection.BeginRawBinaryCopyAsync(statement.Sql.Text, cancel) : (NpgsqlRawCopyStream)((StreamReader)from).BaseStream;
+        var stream = from is null ? await connection.BeginRawBinaryCopyAsync(statement.Sql.Text, cancel)
+            : (NpgsqlRawCopyStream)((StreamReader)from).BaseStream;
         try
         {
             var block = new byte[BlockSize];
@@ -35,15 +36,18 @@ public sealed partial class StatementRun
 
     async Task<long?> CopyInAsync(ScriptStatement statement, CancellationToken cancel)
     {
-        await using var data = statement.Data is { } range ? new MemoryStream(Encoding.UTF8.GetBytes(statement.Part.Text[range])) : null;
+        await using var data = statement.Data is { } range
+            ? new MemoryStream(Encoding.UTF8.GetBytes(statement.Part.Text[range])) : null;
         var before = await InsertedAsync(statement, cancel);
         var to = statement.Shape.Binary ? null : await connection.BeginTextImportAsync(statement.Sql.Text, cancel);
-        await using var stream = to is null ? await connection.BeginRawBinaryCopyAsync(statement.Sql.Text, cancel) : (NpgsqlRawCopyStream)((StreamWriter)to).BaseStream;
+        await using var stream = to is null ? await connection.BeginRawBinaryCopyAsync(statement.Sql.Text, cancel)
+            : (NpgsqlRawCopyStream)((StreamWriter)to).BaseStream;
         try
         {
             var block = new byte[BlockSize];
             int count;
-            while ((count = await ((Stream?)data ?? input).ReadAsync(block, cancel).AsTask().WaitAsync(giveUp.Token)) > 0)
+            while ((count = await ((Stream?)data ?? input).ReadAsync(block, cancel)
+                .AsTask().WaitAsync(giveUp.Token)) > 0)
             {
                 await stream.WriteAsync(block.AsMemory(0, count), cancel);
             }

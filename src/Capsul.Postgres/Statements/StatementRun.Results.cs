@@ -8,8 +8,8 @@ namespace Capsul.Postgres.Statements;
 public sealed partial class StatementRun
 {
     /// <summary>
-    /// A list of columns made from the information schema without ORDER BY stands in the order of the table only when the server walks
-    /// through the columns by their number; the documented way to a header counts on that.
+    /// A list of columns made from the information schema without ORDER BY stands in the order of the table only when
+    /// the server walks through the columns by their number; the documented way to a header counts on that.
     /// </summary>
     async Task<long?> ExecuteInOrderAsync(ScriptStatement statement, CancellationToken cancel)
     {
@@ -45,13 +45,18 @@ public sealed partial class StatementRun
         }
     }
 
-    /// <summary>The first value of a row, as text: in the way in which all results are read, because each other way takes time to load.</summary>
+    /// <summary>
+    /// The first value of a row, as text: in the way in which all results are read, because each other way takes time
+    /// to load.
+    /// </summary>
     async Task<string?> AskAsync(string sql, CancellationToken cancel)
     {
-        await using var batch = new NpgsqlBatch(connection) { Timeout = 0, BatchCommands = { new NpgsqlBatchCommand(sql) } };
+        await using var batch = new NpgsqlBatch(connection) { Timeout = 0,
+            BatchCommands = { new NpgsqlBatchCommand(sql) } };
         SetAllAsText(batch, true);
         await using var reader = await batch.ExecuteReaderAsync(System.Data.CommandBehavior.SequentialAccess, cancel);
-        return await reader.ReadAsync(cancel) && !await reader.IsDBNullAsync(0, cancel) ? RowOutput.Text(reader, 0) : null;
+        return await reader.ReadAsync(cancel) && !await reader.IsDBNullAsync(0, cancel)
+            ? RowOutput.Text(reader, 0) : null;
     }
 
     /// <summary>SELECT without columns has rows too; each is an empty line.</summary>
@@ -63,7 +68,10 @@ public sealed partial class StatementRun
         return rows;
     }
 
-    /// <summary>Prints what is said behind the rows, or instead of them; gives the number for the log, null where it has no meaning.</summary>
+    /// <summary>
+    /// Prints what is said behind the rows, or instead of them; gives the number for the log, null where it has no
+    /// meaning.
+    /// </summary>
     long? Report(ScriptStatement statement, NpgsqlBatchCommand command, bool fields, long rows)
     {
         var count = (long)command.Rows;
@@ -98,8 +106,8 @@ public sealed partial class StatementRun
     }
 
     /// <summary>
-    /// All columns in text format. A batch is the only way to send a statement untouched (<see cref="NpgsqlCommand"/> looks for parameters in
-    /// it), and there Npgsql has the switch but does not show it.
+    /// All columns in text format. A batch is the only way to send a statement untouched (<see cref="NpgsqlCommand"/>
+    /// looks for parameters in it), and there Npgsql has the switch but does not show it.
     /// </summary>
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_AllResultTypesAreUnknown")]
     static extern void SetAllAsText(NpgsqlBatch batch, bool value);

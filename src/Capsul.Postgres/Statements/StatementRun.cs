@@ -11,10 +11,11 @@ namespace Capsul.Postgres.Statements;
 public sealed record RunOptions(string Operator, bool ReadOnly, TimeSpan Timeout);
 
 /// <summary>
-/// Runs the statements of one call, one by one and each as it was typed, and prints each result before the next statement begins.
-/// They are one transaction: all or nothing. When the script has transaction commands of its own these are honoured: what stands
-/// between BEGIN and COMMIT is a transaction, and what stands outside is one up to the next BEGIN or the end. VACUUM and its kind, which
-/// PostgreSQL refuses inside a transaction, run when they are alone or when the script has transaction commands of its own.
+/// Runs the statements of one call, one by one and each as it was typed, and prints each result before the next
+/// statement begins. They are one transaction: all or nothing. When the script has transaction commands of its own
+/// these are honoured: what stands between BEGIN and COMMIT is a transaction, and what stands outside is one up to the
+/// next BEGIN or the end. VACUUM and its kind, which PostgreSQL refuses inside a transaction, run when they are alone
+/// or when the script has transaction commands of its own.
 /// </summary>
 public sealed partial class StatementRun : IAsyncDisposable
 {
@@ -46,12 +47,16 @@ public sealed partial class StatementRun : IAsyncDisposable
     /// <summary>An earlier transaction of this call stays, whatever comes.</summary>
     bool committed;
 
-    StatementRun(Db db, NpgsqlConnection connection, RowOutput output, TextWriter notes, Stream input, RunOptions options)
+    StatementRun(Db db, NpgsqlConnection connection, RowOutput output,
+        TextWriter notes, Stream input, RunOptions options)
     {
         this.db = db;
-        (this.connection, this.output, this.notes, this.input, this.options) = (connection, output, notes, input, options);
+        (this.connection, this.output, this.notes, this.input, this.options) =
+            (connection, output, notes, input, options);
         log = new OperatorLog(connection, options.Operator, notes);
         connection.Notice += (_, heard) => Hear(heard.Notice);
+        connection.Notification += (_, heard) => notes.WriteLine(
+            $"NOTIFY:  {heard.Channel}{(heard.Payload.Length > 0 ? $", {heard.Payload}" : "")} (from pid {heard.PID})");
     }
 
     /// <summary>Opens a connection of its own.</summary>
@@ -60,14 +65,16 @@ public sealed partial class StatementRun : IAsyncDisposable
     /// <param name="notes">For what the server says beside results.</param>
     /// <param name="input">Data of a COPY … FROM STDIN that is not in the script.</param>
     /// <exception cref="ProblemException">Unavailable: the server cannot be reached, or refuses.</exception>
-    public static async Task<StatementRun> OpenAsync(Db db, RowOutput output, TextWriter notes, Stream input, RunOptions options, CancellationToken cancel)
+    public static async Task<StatementRun> OpenAsync(
+        Db db, RowOutput output, TextWriter notes, Stream input, RunOptions options, CancellationToken cancel)
     {
         try
         {
             var connection = await db.OpenBareAsync("capsul sql", cancel, parts =>
             {
                 // Every value comes as text, so that no type has to be known; and asking for them takes a while.
-#pragma warning disable CS0618 // The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
+// The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
+#pragma warning disable CS0618
                 parts.ServerCompatibilityMode = ServerCompatibilityMode.NoTypeLoading;
 #pragma warning restore CS0618
                 parts.MaxAutoPrepare = 0;
@@ -89,7 +96,8 @@ public sealed partial class StatementRun : IAsyncDisposable
     async Task PrepareAsync(CancellationToken cancel)
     {
         await RefusePoolerAsync(cancel);
-        var table = await AskAsync(StatementsSql.PrepareSession((long)options.Timeout.TotalMilliseconds, options.ReadOnly), cancel);
+        var table = await AskAsync(StatementsSql.PrepareSession((long)options.Timeout.TotalMilliseconds,
+            options.ReadOnly), cancel);
         if (!options.ReadOnly && table is not null) log.Begin(long.Parse(table, CultureInfo.InvariantCulture));
     }
 
@@ -97,7 +105,8 @@ public sealed partial class StatementRun : IAsyncDisposable
     async Task RefusePoolerAsync(CancellationToken cancel)
     {
         // Without a pooler the session has the number that was said when the connection began.
-        if (await AskAsync(PoolerSql.ServerPid, cancel) == connection.ProcessID.ToString(CultureInfo.InvariantCulture)) return;
+        if (await AskAsync(PoolerSql.ServerPid, cancel) == connection.ProcessID.ToString(CultureInfo.InvariantCulture))
+            return;
         if (await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
     }
 
@@ -117,8 +126,10 @@ public sealed partial class StatementRun : IAsyncDisposable
 
     /// <summary>Runs all of them.</summary>
     /// <exception cref="StatementException">The server refused one.</exception>
-    /// <exception cref="ProblemException">Invalid: they cannot be run together. Unavailable: the connection broke.</exception>
-    /// <exception cref="ClosedOutputException">The reader of the output has gone; everything was rolled back.</exception>
+    /// <exception cref="ProblemException">Invalid: they cannot be run together. Unavailable: the connection
+    /// broke.</exception>
+    /// <exception cref="ClosedOutputException">The reader of the output has gone; everything was rolled
+    /// back.</exception>
     public async Task RunAsync(IReadOnlyList<ScriptStatement> statements, CancellationToken cancel)
     {
         Check(statements);
@@ -149,7 +160,8 @@ public sealed partial class StatementRun : IAsyncDisposable
             // Being cancelled is heard from the server, as the end of the statement.
             await RunOneAsync(statement, CancellationToken.None);
         }
-        catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
+        catch (PostgresException error)
+            when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
         {
             throw new OperationCanceledException("Cancelled on the server.", error, cancel);
         }
@@ -157,12 +169,14 @@ public sealed partial class StatementRun : IAsyncDisposable
         {
             // Only the server knows that a procedure commits, or that a table has partitions.
             await RollbackAsync();
-            await TryOneAsync(statement with { Shape = statement.Shape with { Kind = StatementKind.Outside } }, alone: false, cancel);
+            await TryOneAsync(statement with { Shape = statement.Shape with { Kind = StatementKind.Outside } },
+                alone: false, cancel);
         }
         catch (PostgresException error)
         {
             await RollbackAsync();
-            throw new StatementException(StatementError.Explain(statement, error, await AdviceAsync(error), Remains()), error);
+            throw new StatementException(StatementError.Explain(statement, error, await AdviceAsync(error), Remains()),
+                error);
         }
         catch (NpgsqlException error)
         {
@@ -174,8 +188,9 @@ public sealed partial class StatementRun : IAsyncDisposable
         error.SqlState is PostgresErrorCodes.ActiveSqlTransaction or PostgresErrorCodes.InvalidTransactionTermination;
 
     /// <summary>
-    /// Waits until the statement is wanted no more, and then tells the server so again and again until it has ended: a request that
-    /// comes between two statements is lost. It goes over a connection of its own, because rows are read without await on the first.
+    /// Waits until the statement is wanted no more, and then tells the server so again and again until it has ended: a
+    /// request that comes between two statements is lost. It goes over a connection of its own, because rows are read
+    /// without await on the first.
     /// </summary>
     async Task CancelOnServerAsync(CancellationToken wanted, CancellationToken ended)
     {
@@ -187,7 +202,8 @@ public sealed partial class StatementRun : IAsyncDisposable
             await using var other = await db.OpenBareAsync("capsul sql, cancelling", ended);
             while (true)
             {
-                await using var command = new NpgsqlCommand(StatementsSql.CancelBackend, other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
+                await using var command = new NpgsqlCommand(StatementsSql.CancelBackend,
+                    other) { Parameters = { new NpgsqlParameter<int> { TypedValue = connection.ProcessID } } };
                 await command.ExecuteNonQueryAsync(ended);
                 await Task.Delay(CancelEvery, ended);
             }
@@ -208,20 +224,25 @@ public sealed partial class StatementRun : IAsyncDisposable
     {
         if (options.ReadOnly && statements.FirstOrDefault(s => s.Shape.LeavesTransaction) is { } leaves)
             throw new ProblemException(ProblemKind.Invalid, $"{leaves.Shape.Tag} does not go with --read-only.");
-        var scripted = statements.Any(s => s.Shape.Kind is StatementKind.Begin or StatementKind.EndTransaction or StatementKind.Chain);
+        var scripted = statements.Any(s => s.Shape.Kind is StatementKind.Begin
+            or StatementKind.EndTransaction or StatementKind.Chain);
         if (statements.FirstOrDefault(s => s.Shape.Kind == StatementKind.Outside) is not { } outside) return;
         if (statements.Count > 1 && !scripted)
             throw new ProblemException(ProblemKind.Invalid,
-                $"{outside.Place(outside.Sql.Line)}: {outside.Shape.Tag} cannot be part of a transaction, and all statements of one call are one. Run it in a call of its own, or write BEGIN and COMMIT around the others.");
+                $"{outside.Place(outside.Sql.Line)}: {outside.Shape.Tag} cannot be part of a transaction, and all "
+                    + "statements of one call are one. Run it in a call of its own, or write BEGIN and COMMIT around "
+                    + "the others.");
     }
 
     async Task RunOneAsync(ScriptStatement statement, CancellationToken cancel)
     {
         var kind = statement.Shape.Kind;
         if (open && !own && (kind is StatementKind.Begin or StatementKind.Outside)) await EndOwnAsync(cancel);
-        if (!open && (kind is StatementKind.Plain or StatementKind.CopyIn or StatementKind.CopyOut)) await BeginAsync(cancel);
+        if (!open && (kind is StatementKind.Plain or StatementKind.CopyIn or StatementKind.CopyOut))
+            await BeginAsync(cancel);
         if (options.ReadOnly && open && !locked && !statement.Shape.IsSetting) await LockReadOnlyAsync(cancel);
-        if (options.ReadOnly && kind is StatementKind.EndTransaction or StatementKind.Chain) statement = UndoInstead(statement);
+        if (options.ReadOnly && kind is StatementKind.EndTransaction or StatementKind.Chain)
+            statement = UndoInstead(statement);
         await CountWrittenAsync(statement, cancel);
         long? rows = kind switch
         {
@@ -278,7 +299,8 @@ public sealed partial class StatementRun : IAsyncDisposable
         if (own)
         {
             await RollbackAsync();
-            throw new StatementException("The script begins a transaction and does not commit it, so it was rolled back.");
+            throw new StatementException(
+                "The script begins a transaction and does not commit it, so it was rolled back.");
         }
         try
         {
@@ -288,60 +310,27 @@ public sealed partial class StatementRun : IAsyncDisposable
         {
             // Constraints that are checked at the end only.
             open = false;
-            throw new StatementException($"At the end of the transaction: {StatementError.Explain(statements[^1], error, Remains())}", error);
+            throw new StatementException(
+                $"At the end of the transaction: {StatementError.Explain(statements[^1], error, Remains())}", error);
         }
         catch (NpgsqlException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The connection to PostgreSQL broke while the transaction was being committed ({error.Message}); look whether the change is there.", error.ToString(), error);
+                $"The connection to PostgreSQL broke while the transaction was being committed ({error.Message}); "
+                    + "look whether the change is there.", error.ToString(), error);
         }
-    }
-
-    /// <summary>A line for each statement that wrote. What a SELECT does inside a function is known from the transaction having become a writing one.</summary>
-    async Task LogAsync(ScriptStatement statement, long? rows, CancellationToken cancel)
-    {
-        if (options.ReadOnly) return;
-        log.Hear(statement.Sql.Text);
-        if (statement.Shape.Kind == StatementKind.Outside)
-        {
-            await log.WriteAsync(statement.Sql.Text, rows, inTransaction: false, cancel);
-            return;
-        }
-        if (!open || statement.Shape.IsSetting) return;
-        var counts = rows is not null && statement.Shape.Tag is not ("MOVE" or "FETCH");
-        if (!counts && !await WroteAsync(statement, cancel)) return;
-        await log.WriteAsync(statement.Sql.Text, rows, inTransaction: true, cancel);
-        written = true;
-    }
-
-    /// <summary>Before a statement of which only the number of written rows will say whether it wrote.</summary>
-    async Task CountWrittenAsync(ScriptStatement statement, CancellationToken cancel)
-    {
-        if (open && written && !options.ReadOnly && !statement.Shape.MayChange && !statement.Shape.IsSetting
-            && statement.Shape.Kind is StatementKind.Plain or StatementKind.CopyOut) rowsWritten = await RowsWrittenAsync(cancel);
-    }
-
-    async Task<long> RowsWrittenAsync(CancellationToken cancel)
-    {
-        await using var command = Command(StatementsSql.RowsWritten);
-        return (long)(await command.ExecuteScalarAsync(cancel))!;
-    }
-
-    async Task<bool> WroteAsync(ScriptStatement statement, CancellationToken cancel)
-    {
-        // Of a transaction that had written before it is not known by its number; then rows are counted, where the text promises nothing.
-        if (written) return statement.Shape.MayChange || await RowsWrittenAsync(cancel) != rowsWritten;
-        await using var command = Command(StatementsSql.HasWritten);
-        return await command.ExecuteScalarAsync(cancel) is true;
     }
 
     async Task<string?> AdviceAsync(PostgresException error)
     {
         if (WantsNoTransaction(error) && !options.ReadOnly)
-            return "All statements of one call are one transaction, and this one cannot be part of one. Run it in a call of its own.";
-        if (error.SqlState is not (PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn)) return null;
+            return "All statements of one call are one transaction, and this one cannot be part of one. Run it in a "
+                + "call of its own.";
+        if (error.SqlState is not (PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn))
+            return null;
         await using var command = Command(StatementsSql.HasSchema);
-        return await command.ExecuteScalarAsync(CancellationToken.None) is false ? "This database has no tables of Capsul yet; the first start of the Hub (capsul up) makes them." : null;
+        return await command.ExecuteScalarAsync(CancellationToken.None) is false
+            ? "This database has no tables of Capsul yet; the first start of the Hub (capsul up) makes them." : null;
     }
 
     string Remains() => committed ? "What was committed before stays." : "Nothing was changed.";
@@ -349,12 +338,14 @@ public sealed partial class StatementRun : IAsyncDisposable
     async Task RollbackAsync()
     {
         // A server that shuts down ends the connection with its last word.
-        if (open && connection.FullState == System.Data.ConnectionState.Open) await ExecuteQuietlyAsync("ROLLBACK", CancellationToken.None);
+        if (open && connection.FullState == System.Data.ConnectionState.Open)
+            await ExecuteQuietlyAsync("ROLLBACK", CancellationToken.None);
         open = false;
     }
 
     ProblemException Broken(ScriptStatement statement, NpgsqlException error) => new(ProblemKind.Unavailable,
-        $"{statement.Place(statement.Sql.Line)}: the connection to PostgreSQL broke: {error.InnerException?.Message ?? error.Message} {Remains()}", error.ToString(), error);
+        $"{statement.Place(statement.Sql.Line)}: the connection to PostgreSQL broke: "
+            + $"{error.InnerException?.Message ?? error.Message} {Remains()}", error.ToString(), error);
 
     void Hear(PostgresNotice notice)
     {

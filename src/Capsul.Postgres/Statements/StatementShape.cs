@@ -30,9 +30,11 @@ public enum StatementKind
 /// <param name="Binary">Of a COPY: its data is no text.</param>
 /// <param name="ReadsCatalog">It names the information schema.</param>
 /// <param name="IsSetting">SET, SHOW, SAVEPOINT and their kind: it may stand before SET TRANSACTION.</param>
-/// <param name="LeavesTransaction">What it does is not undone by a rollback: VACUUM and its kind, PREPARE TRANSACTION, COPY to a file of the server.</param>
+/// <param name="LeavesTransaction">What it does is not undone by a rollback: VACUUM and its kind, PREPARE TRANSACTION,
+/// COPY to a file of the server.</param>
 public sealed record StatementShape(
-    StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables, bool MayChange, string CopyTable, bool Binary,
+    StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables,
+        bool MayChange, string CopyTable, bool Binary,
     bool ReadsCatalog, bool IsSetting, bool LeavesTransaction)
 {
     /// <summary>The longest beginning of a statement that names its kind.</summary>
@@ -47,7 +49,8 @@ public sealed record StatementShape(
         var kind = KindOf(words, pieces);
         return new StatementShape(kind, CommandTag.Of(words), WholeTable.Find(pieces), CanChange(words, pieces),
             copy ? pieces.Name(1) : "", copy && pieces.Any("BINARY"), pieces.Any("information_schema"), OnlySets(words),
-            kind == StatementKind.Outside || words is ["PREPARE", "TRANSACTION", ..] || copy && kind == StatementKind.Plain && WritesFile(pieces));
+            kind == StatementKind.Outside || words is ["PREPARE", "TRANSACTION", ..]
+                || copy && kind == StatementKind.Plain && WritesFile(pieces));
     }
 
     static StatementKind KindOf(IReadOnlyList<string> words, Pieces pieces) => words switch
@@ -56,7 +59,8 @@ public sealed record StatementShape(
         ["COMMIT" or "ROLLBACK", "PREPARED"] => StatementKind.Outside,
         ["ROLLBACK", "TO", ..] or ["ROLLBACK", "WORK" or "TRANSACTION", "TO", ..] => StatementKind.Plain,
         ["COMMIT" or "END" or "ROLLBACK" or "ABORT", .., "AND", "CHAIN"] => StatementKind.Chain,
-        ["COMMIT" or "END" or "ROLLBACK" or "ABORT", ..] or ["PREPARE", "TRANSACTION", ..] => StatementKind.EndTransaction,
+        ["COMMIT" or "END" or "ROLLBACK" or "ABORT", ..] or ["PREPARE", "TRANSACTION", ..] =>
+            StatementKind.EndTransaction,
         ["COPY", ..] => Copy(pieces),
         _ => IsOutside(words, pieces) ? StatementKind.Outside : StatementKind.Plain,
     };
@@ -69,13 +73,18 @@ public sealed record StatementShape(
         ["CLUSTER"] or ["CLUSTER", "VERBOSE"] => pieces.Count == words.Count,
         ["CREATE" or "DROP", "DATABASE" or "TABLESPACE" or "SUBSCRIPTION", ..] => true,
         ["ALTER", "DATABASE", ..] => pieces.Has(3, "SET", "TABLESPACE"),
-        ["CREATE", "INDEX", "CONCURRENTLY", ..] or ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", ..] or ["DROP", "INDEX", "CONCURRENTLY", ..] => true,
-        ["REINDEX", ..] => pieces.Any("CONCURRENTLY") || pieces.Any("DATABASE") || pieces.Any("SCHEMA") || pieces.Any("SYSTEM"),
+        ["CREATE", "INDEX", "CONCURRENTLY", ..] or ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", ..]
+            or ["DROP", "INDEX", "CONCURRENTLY", ..] => true,
+        ["REINDEX", ..] => pieces.Any("CONCURRENTLY") || pieces.Any("DATABASE")
+            || pieces.Any("SCHEMA") || pieces.Any("SYSTEM"),
         ["ALTER", "TABLE", ..] => pieces.Any("DETACH") && pieces.Any("CONCURRENTLY"),
         _ => false,
     };
 
-    /// <summary>The first TO or FROM outside parentheses decides; STDIN and STDOUT go over the connection, and mean the same (gram.y).</summary>
+    /// <summary>
+    /// The first TO or FROM outside parentheses decides; STDIN and STDOUT go over the connection, and mean the same
+    /// (gram.y).
+    /// </summary>
     static StatementKind Copy(Pieces pieces)
     {
         for (var i = 1; i + 1 < pieces.Count; i++)
@@ -87,20 +96,25 @@ public sealed record StatementShape(
         return StatementKind.Plain;
     }
 
-    static bool WritesFile(Pieces pieces) => Enumerable.Range(1, pieces.Count - 1).Any(i => pieces.Depth(i) == 0 && pieces.Is(i, "TO"));
+    static bool WritesFile(Pieces pieces) => Enumerable.Range(1, pieces.Count - 1)
+        .Any(i => pieces.Depth(i) == 0 && pieces.Is(i, "TO"));
 
     static bool IsConnection(Pieces pieces, int i) => pieces.Is(i, "STDIN") || pieces.Is(i, "STDOUT");
 
-    /// <summary>It asks for nothing and writes nothing, so that the transaction has no snapshot yet when it has ended.</summary>
+    /// <summary>
+    /// It asks for nothing and writes nothing, so that the transaction has no snapshot yet when it has ended.
+    /// </summary>
     static bool OnlySets(IReadOnlyList<string> words) =>
         words is ["SET" or "RESET" or "SHOW" or "SAVEPOINT" or "RELEASE", ..] or ["ROLLBACK", ..];
 
     static bool CanChange(IReadOnlyList<string> words, Pieces pieces) => words switch
     {
-        ["SET" or "RESET" or "SHOW" or "SAVEPOINT" or "RELEASE" or "ROLLBACK" or "LISTEN" or "UNLISTEN" or "NOTIFY" or "DECLARE" or "CLOSE" or "DEALLOCATE"
+        ["SET" or "RESET" or "SHOW" or "SAVEPOINT" or "RELEASE" or "ROLLBACK"
+            or "LISTEN" or "UNLISTEN" or "NOTIFY" or "DECLARE" or "CLOSE" or "DEALLOCATE"
             or "LOCK" or "CHECKPOINT" or "LOAD" or "PREPARE" or "ANALYZE" or "DISCARD", ..] => false,
         [] or ["SELECT" or "VALUES" or "TABLE" or "WITH" or "EXPLAIN" or "FETCH" or "MOVE" or "COPY", ..] =>
-            Calls(pieces) || pieces.Any("INSERT") || pieces.Any("UPDATE") || pieces.Any("DELETE") || pieces.Any("MERGE"),
+            Calls(pieces) || pieces.Any("INSERT") || pieces.Any("UPDATE")
+                || pieces.Any("DELETE") || pieces.Any("MERGE"),
         _ => true,
     };
 
@@ -109,7 +123,8 @@ public sealed record StatementShape(
     {
         for (var i = 0; i + 1 < pieces.Count; i++)
         {
-            if (pieces.Kind(i) is SqlTokenKind.Word or SqlTokenKind.QuotedName && pieces.Kind(i + 1) == SqlTokenKind.Open) return true;
+            if (pieces.Kind(i) is SqlTokenKind.Word or SqlTokenKind.QuotedName
+                && pieces.Kind(i + 1) == SqlTokenKind.Open) return true;
         }
         return false;
     }

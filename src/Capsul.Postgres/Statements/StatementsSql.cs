@@ -6,15 +6,20 @@ static class StatementsSql
 {
     /// <summary>How values are printed does not depend on what the server or the role has set.</summary>
     /// <remarks>
-    /// The first column is the number of the operator log's table, or null when there is none. Scripts set search_path as they like,
-    /// dumps to nothing; so the schema is named. Without parameters, because to prepare for those takes a fifth of a short call's time.
+    /// The first column is the number of the operator log's table, or null when there is none. Scripts set search_path
+    /// as they like, dumps to nothing; so the schema is named. Without parameters, because to prepare for those takes a
+    /// fifth of a short call's time.
     /// </remarks>
-    public static string PrepareSession(long timeoutMs, bool readOnly) => string.Create(CultureInfo.InvariantCulture, $"""
+    public static string PrepareSession(long timeoutMs, bool readOnly) =>
+        string.Create(CultureInfo.InvariantCulture, $"""
         SELECT to_regclass('public.operator_statements')::oid::bigint,
             set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),
             set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
             set_config('extra_float_digits', '1', false), set_config('standard_conforming_strings', 'on', false),
-            set_config('statement_timeout', '{timeoutMs}', false), set_config('default_transaction_read_only', '{(readOnly ? "on" : "off")}', false)
+            -- A client that was killed leaves no statement running.
+            set_config('client_connection_check_interval', '1s', false),
+            set_config('statement_timeout', '{timeoutMs}', false), set_config('default_transaction_read_only',
+                '{(readOnly ? "on" : "off")}', false)
         """);
 
     public const string HasWritten = """
@@ -22,25 +27,33 @@ static class StatementsSql
         SELECT pg_current_xact_id_if_assigned() IS NOT NULL
         """;
 
-    /// <summary>Rows that this transaction has written so far, in whatever table, temporary ones and the catalogs too.</summary>
+    /// <summary>
+    /// Rows that this transaction has written so far, in whatever table, temporary ones and the catalogs too.
+    /// </summary>
     public const string RowsWritten = """
         -- StatementsSql.RowsWritten
         SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_xact_all_tables
         """;
 
-    /// <summary>Only into the table that was there when the call began: one that a dump has just made is not whole yet.</summary>
+    /// <summary>
+    /// Only into the table that was there when the call began: one that a dump has just made is not whole yet.
+    /// </summary>
     public const string LogStatement = """
         -- StatementsSql.LogStatement
         INSERT INTO public.operator_statements (at, operator, statement, rows)
         SELECT clock_timestamp(), $1, $2, $3::bigint WHERE to_regclass('public.operator_statements')::oid::bigint = $4
         """;
 
-    /// <summary>Rows of a table: counted when that is quick (64 MB or less), else as estimated by the last ANALYZE; null when there is no such table.</summary>
+    /// <summary>
+    /// Rows of a table: counted when that is quick (64 MB or less), else as estimated by the last ANALYZE; null when
+    /// there is no such table.
+    /// </summary>
     public const string TableRows = """
         -- StatementsSql.TableRows
         SELECT CASE
             WHEN c.relkind = 'r' AND pg_relation_size(c.oid) <= 67108864
-                THEN (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass), false, true, '')))[1]::text::bigint
+                THEN (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass),
+                    false, true, '')))[1]::text::bigint
             WHEN c.reltuples >= 0 THEN c.reltuples::bigint
         END
         FROM pg_class c WHERE c.oid = to_regclass($1)
@@ -51,7 +64,9 @@ static class StatementsSql
         SELECT to_regclass('public.schemaversion') IS NOT NULL OR to_regclass('schemaversion') IS NOT NULL
         """;
 
-    /// <summary>Rows that this transaction has put into a table and its partitions; the server counts them for its statistics.</summary>
+    /// <summary>
+    /// Rows that this transaction has put into a table and its partitions; the server counts them for its statistics.
+    /// </summary>
     public const string Inserted = """
         -- StatementsSql.Inserted
         SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t.id)), 0)::bigint

@@ -4,8 +4,9 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Columns one below the other, for people. The widths are those of the first thousand rows, so that memory stays small; a later
-/// value that is wider pushes its line to the right. Line ends and tabs inside a value are shown as \n and \t.
+/// Columns one below the other, for people. The widths are those of the first thousand rows, so that memory stays
+/// small; a later value that is wider pushes its line to the right. Line ends and tabs inside a value are shown as \n
+/// and \t.
 /// </summary>
 public sealed class TableOutput(ByteSink sink) : RowOutput(sink)
 {
@@ -29,7 +30,8 @@ public sealed class TableOutput(ByteSink sink) : RowOutput(sink)
     protected override void Row(NpgsqlDataReader reader, IReadOnlyList<ResultColumn> columns)
     {
         var cells = new string[columns.Count];
-        for (var i = 0; i < cells.Length; i++) cells[i] = reader.IsDBNull(i) ? "NULL" : Visible(Encoding.UTF8.GetString(Value(reader, i, columns[i].Kind)));
+        for (var i = 0; i < cells.Length; i++) cells[i] = reader.IsDBNull(i)
+            ? "NULL" : Visible(Encoding.UTF8.GetString(Value(reader, i, columns[i].Kind)));
         if (widths is not null)
         {
             Line(cells);
@@ -48,7 +50,8 @@ public sealed class TableOutput(ByteSink sink) : RowOutput(sink)
     void WriteWaiting()
     {
         var names = columns.Select(c => Visible(c.Name)).ToArray();
-        widths = [.. names.Select((n, i) => Math.Min(WidestColumn, waiting.Select(c => TextWidth.Of(c[i])).Append(TextWidth.Of(n)).Max()))];
+        widths = [.. names.Select((n, i) =>
+            Math.Min(WidestColumn, waiting.Select(c => TextWidth.Of(c[i])).Append(TextWidth.Of(n)).Max()))];
         Line(names);
         Sink.Write(string.Join("-+-", widths.Select(w => new string('-', w))));
         Sink.Write("\n"u8);
@@ -69,5 +72,6 @@ public sealed class TableOutput(ByteSink sink) : RowOutput(sink)
         Sink.Write(line.Append('\n').ToString());
     }
 
-    static string Visible(string text) => text.Replace("\r", "\\r", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal).Replace("\t", "\\t", StringComparison.Ordinal);
+    static string Visible(string text) => text.Replace("\r", "\\r", StringComparison.Ordinal)
+        .Replace("\n", "\\n", StringComparison.Ordinal).Replace("\t", "\\t", StringComparison.Ordinal);
 }

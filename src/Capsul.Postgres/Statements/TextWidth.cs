@@ -13,8 +13,14 @@ static class TextWidth
         return width;
     }
 
-    /// <summary>0 for what is put over the letter before it, 2 for East Asian wide letters and pictures (Unicode TR 11, by blocks), else 1.</summary>
-    public static int Of(Rune rune) => Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.EnclosingMark or UnicodeCategory.Format ? 0
-        : rune.Value is >= 0x1100 and <= 0x115F or >= 0x2E80 and <= 0xA4CF or >= 0xAC00 and <= 0xD7A3 or >= 0xF900 and <= 0xFAFF or >= 0xFE30 and <= 0xFE6F
-            or >= 0xFF00 and <= 0xFF60 or >= 0xFFE0 and <= 0xFFE6 or >= 0x1F300 and <= 0x1F64F or >= 0x1F900 and <= 0x1F9FF or >= 0x20000 and <= 0x3FFFD ? 2 : 1;
+    /// <summary>
+    /// 0 for what is put over the letter before it, 2 for East Asian wide letters and pictures (Unicode TR 11, by
+    /// blocks), else 1.
+    /// </summary>
+    public static int Of(Rune rune) => Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark
+        or UnicodeCategory.EnclosingMark or UnicodeCategory.Format ? 0
+        : rune.Value is >= 0x1100 and <= 0x115F or >= 0x2E80 and <= 0xA4CF
+            or >= 0xAC00 and <= 0xD7A3 or >= 0xF900 and <= 0xFAFF or >= 0xFE30 and <= 0xFE6F
+            or >= 0xFF00 and <= 0xFF60 or >= 0xFFE0 and <= 0xFFE6 or >= 0x1F300
+                and <= 0x1F64F or >= 0x1F900 and <= 0x1F9FF or >= 0x20000 and <= 0x3FFFD ? 2 : 1;
 }

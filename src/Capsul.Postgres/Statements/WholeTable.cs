@@ -2,14 +2,21 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>An UPDATE or DELETE that has no WHERE: it means every row.</summary>
-/// <param name="Verb">UPDATE or DELETE.</param>
+/// <summary>An UPDATE or DELETE that has no WHERE, or a TRUNCATE: it means every row.</summary>
+/// <param name="Verb">UPDATE, DELETE or TRUNCATE.</param>
 /// <param name="Table">As it was written, without ONLY.</param>
 public sealed record WholeTable(string Verb, string Table)
 {
-    /// <summary>Those of one statement: its own, and those of its WITH, of EXPLAIN, PREPARE and COPY. What a function's body does is not seen.</summary>
+    /// <summary>How a question about it begins.</summary>
+    public string Says => Verb == "TRUNCATE" ? "TRUNCATE deletes" : $"{Verb} without WHERE changes";
+
+    /// <summary>
+    /// Those of one statement: its own, and those of its WITH, of EXPLAIN, PREPARE and COPY. What a function's body
+    /// does is not seen.
+    /// </summary>
     public static IReadOnlyList<WholeTable> Find(Pieces pieces)
     {
+        if (pieces.Is(0, "TRUNCATE")) return [new WholeTable("TRUNCATE", Name(pieces, pieces.Is(1, "TABLE") ? 2 : 1))];
         if (pieces.Count == 0 || !Begins(pieces)) return [];
         var found = new List<WholeTable>();
         for (var i = 0; i < pieces.Count; i++)
@@ -21,16 +28,23 @@ public sealed record WholeTable(string Verb, string Table)
     }
 
     static bool Begins(Pieces pieces) =>
-        pieces.Is(0, "UPDATE") || pieces.Is(0, "DELETE") || pieces.Is(0, "WITH") || pieces.Is(0, "EXPLAIN") || pieces.Is(0, "PREPARE") || pieces.Is(0, "COPY");
+        pieces.Is(0, "UPDATE") || pieces.Is(0, "DELETE") || pieces.Is(0, "WITH")
+            || pieces.Is(0, "EXPLAIN") || pieces.Is(0, "PREPARE") || pieces.Is(0, "COPY");
 
-    /// <summary>Not FOR UPDATE, ON DELETE, DO UPDATE, THEN DELETE: it begins the statement, or stands where a WITH lets one begin.</summary>
+    /// <summary>
+    /// Not FOR UPDATE, ON DELETE, DO UPDATE, THEN DELETE: it begins the statement, or stands where a WITH lets one
+    /// begin.
+    /// </summary>
     static bool IsVerb(Pieces pieces, int i)
     {
         if (i == 0) return true;
         // WITH x AS (…) UPDATE; PREPARE p (int) UPDATE is PREPARE p (int) AS UPDATE; EXPLAIN (ANALYZE) UPDATE
-        if (pieces.Kind(i - 1) == SqlTokenKind.Close) return pieces.Is(0, "WITH") || pieces.Is(0, "EXPLAIN") || pieces.Is(0, "PREPARE");
-        if (pieces.Kind(i - 1) == SqlTokenKind.Open) return i >= 2 && (pieces.Is(i - 2, "AS") || pieces.Is(i - 2, "MATERIALIZED") || pieces.Is(i - 2, "COPY"));
-        return pieces.Is(0, "EXPLAIN") && i <= 3 && (pieces.Is(i - 1, "EXPLAIN") || pieces.Is(i - 1, "ANALYZE") || pieces.Is(i - 1, "VERBOSE"))
+        if (pieces.Kind(i - 1) == SqlTokenKind.Close)
+            return pieces.Is(0, "WITH") || pieces.Is(0, "EXPLAIN") || pieces.Is(0, "PREPARE");
+        if (pieces.Kind(i - 1) == SqlTokenKind.Open)
+            return i >= 2 && (pieces.Is(i - 2, "AS") || pieces.Is(i - 2, "MATERIALIZED") || pieces.Is(i - 2, "COPY"));
+        return pieces.Is(0, "EXPLAIN") && i <= 3
+            && (pieces.Is(i - 1, "EXPLAIN") || pieces.Is(i - 1, "ANALYZE") || pieces.Is(i - 1, "VERBOSE"))
             || pieces.Is(0, "PREPARE") && pieces.Is(i - 1, "AS");
     }
 

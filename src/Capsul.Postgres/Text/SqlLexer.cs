@@ -31,10 +31,10 @@ public readonly record struct SqlToken(SqlTokenKind Kind, int Start, int Length)
 }
 
 /// <summary>
-/// Reads PostgreSQL's SQL as its own scanner does (src/backend/parser/scan.l, documented in "Lexical Structure"): nested comments,
-/// dollar quotes, escapes in E'' only, strings that go on after a line end, operators that end where a comment begins.
-/// <c>standard_conforming_strings</c> is taken to be on, its default since 9.1. A quote or comment that is never closed goes to the
-/// end of the text, and <see cref="Unclosed"/> says which.
+/// Reads PostgreSQL's SQL as its own scanner does (src/backend/parser/scan.l, documented in "Lexical Structure"):
+/// nested comments, dollar quotes, escapes in E'' only, strings that go on after a line end, operators that end where a
+/// comment begins. <c>standard_conforming_strings</c> is taken to be on, its default since 9.1. A quote or comment that
+/// is never closed goes to the end of the text, and <see cref="Unclosed"/> says which.
 /// </summary>
 public sealed class SqlLexer(string text, int position = 0)
 {
@@ -46,7 +46,9 @@ public sealed class SqlLexer(string text, int position = 0)
     /// <summary>Where the next token is looked for.</summary>
     public int Position { get; set; } = position;
 
-    /// <summary>What is open at the end of the text: "comment", "string", "quoted name", "dollar quote"; null when nothing is.</summary>
+    /// <summary>
+    /// What is open at the end of the text: "comment", "string", "quoted name", "dollar quote"; null when nothing is.
+    /// </summary>
     public string? Unclosed { get; private set; }
 
     /// <summary>The next token, or null at the end.</summary>
@@ -141,7 +143,9 @@ public sealed class SqlLexer(string text, int position = 0)
         Unclosed = "comment";
     }
 
-    /// <summary>From the opening quote on. A string goes on in the next quote when only blanks with a line end stand between.</summary>
+    /// <summary>
+    /// From the opening quote on. A string goes on in the next quote when only blanks with a line end stand between.
+    /// </summary>
     SqlTokenKind ReadString(bool escapes)
     {
         do
@@ -203,7 +207,8 @@ public sealed class SqlLexer(string text, int position = 0)
             return SqlTokenKind.Parameter;
         }
         var end = Position + 1;
-        while (end < Text.Length && Text[end] != '$' && (end == Position + 1 ? IsNameStart(Text[end]) : IsNamePart(Text[end]))) end++;
+        while (end < Text.Length && Text[end] != '$'
+            && (end == Position + 1 ? IsNameStart(Text[end]) : IsNamePart(Text[end]))) end++;
         if (end >= Text.Length || Text[end] != '$') return One(SqlTokenKind.Symbol);
         var tag = Text[Position..(end + 1)];
         var close = Text.IndexOf(tag, end + 1, StringComparison.Ordinal);
@@ -220,7 +225,8 @@ public sealed class SqlLexer(string text, int position = 0)
     }
 
     /// <summary>A sign belongs to a number only behind the e of a decimal one.</summary>
-    bool IsExponent() => Text[Position - 1] is 'e' or 'E' && char.IsAsciiDigit(At(1)) && char.IsAsciiDigit(Text[Math.Max(0, Position - 2)]);
+    bool IsExponent() => Text[Position - 1] is 'e' or 'E' && char.IsAsciiDigit(At(1))
+        && char.IsAsciiDigit(Text[Math.Max(0, Position - 2)]);
 
     SqlTokenKind ReadWord()
     {
@@ -245,7 +251,10 @@ public sealed class SqlLexer(string text, int position = 0)
         return SqlTokenKind.Word;
     }
 
-    /// <summary>As long as it can be, but a comment ends it, and "-" or "+" at the end belongs to what follows (as in <c>*-1</c>).</summary>
+    /// <summary>
+    /// As long as it can be, but a comment ends it, and "-" or "+" at the end belongs to what follows (as in
+    /// <c>*-1</c>).
+    /// </summary>
     SqlTokenKind ReadOperator()
     {
         var start = Position;

@@ -1,8 +1,8 @@
 namespace Capsul.Postgres.Text;
 
 /// <summary>
-/// Takes statements off a text one by one. Between two of them the reader can be asked for raw lines, which is how the data that
-/// follows a <c>COPY … FROM STDIN</c> in a dump is read.
+/// Takes statements off a text one by one. Between two of them the reader can be asked for raw lines, which is how the
+/// data that follows a <c>COPY … FROM STDIN</c> in a dump is read.
 /// </summary>
 public sealed class SqlReader(string text)
 {
@@ -13,10 +13,15 @@ public sealed class SqlReader(string text)
     int line = 1;
     int counted;
 
-    /// <summary>What is open at the end of the text, as <see cref="SqlLexer.Unclosed"/>; also "parenthesis" or "BEGIN".</summary>
+    /// <summary>
+    /// What is open at the end of the text, as <see cref="SqlLexer.Unclosed"/>; also "parenthesis" or "BEGIN".
+    /// </summary>
     public string? Unclosed { get; private set; }
 
-    /// <summary>The next statement, or null at the end. A last one without a semicolon counts. A line that begins with a backslash is one too.</summary>
+    /// <summary>
+    /// The next statement, or null at the end. A last one without a semicolon counts. A line that begins with a
+    /// backslash is one too.
+    /// </summary>
     public SqlStatement? Next()
     {
         int start = -1, end = 0, parentheses = 0, blocks = 0;
@@ -36,13 +41,16 @@ public sealed class SqlReader(string text)
             end = token.End;
             if (token.Kind == SqlTokenKind.Open) parentheses++;
             else if (token.Kind == SqlTokenKind.Close && parentheses > 0) parentheses--;
-            else if (token.Kind == SqlTokenKind.Word) blocks = Blocks(words, text.AsSpan(token.Start, token.Length), parentheses, blocks);
+            else if (token.Kind == SqlTokenKind.Word)
+                blocks = Blocks(words, text.AsSpan(token.Start, token.Length), parentheses, blocks);
         }
         Unclosed ??= lexer.Unclosed ?? (parentheses > 0 ? "parenthesis" : blocks > 0 ? "BEGIN" : null);
         return start < 0 ? null : Statement(start, end);
     }
 
-    /// <summary>Where the next statement is looked for, or where the next line begins after <see cref="SkipLine"/>.</summary>
+    /// <summary>
+    /// Where the next statement is looked for, or where the next line begins after <see cref="SkipLine"/>.
+    /// </summary>
     public int Position => lexer.Position;
 
     /// <summary>Drops the rest of the current line; nothing when the position is at a line's begin.</summary>
@@ -83,7 +91,8 @@ public sealed class SqlReader(string text)
         return Statement(start, start + text.AsSpan(start, lexer.Position - start).TrimEnd().Length);
     }
 
-    static bool IsFunction(List<string> words) => words is ["CREATE", "FUNCTION" or "PROCEDURE", ..] or ["CREATE", "OR", "REPLACE", "FUNCTION" or "PROCEDURE", ..];
+    static bool IsFunction(List<string> words) => words is ["CREATE", "FUNCTION" or "PROCEDURE", ..]
+        or ["CREATE", "OR", "REPLACE", "FUNCTION" or "PROCEDURE", ..];
 
     SqlStatement Statement(int start, int end)
     {

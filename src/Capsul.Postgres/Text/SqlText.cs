@@ -12,7 +12,10 @@ public sealed record SqlStatement(string Text, int Start, int Line)
     /// <summary>Offset behind the last token, in the whole text.</summary>
     public int End => Start + Text.Length;
 
-    /// <summary>The first words in upper case, at most <paramref name="count"/>: <c>CREATE INDEX CONCURRENTLY</c>. Stops at anything that is no word.</summary>
+    /// <summary>
+    /// The first words in upper case, at most <paramref name="count"/>: <c>CREATE INDEX CONCURRENTLY</c>. Stops at
+    /// anything that is no word.
+    /// </summary>
     public IReadOnlyList<string> Words(int count)
     {
         var lexer = new SqlLexer(Text);
@@ -23,12 +26,14 @@ public sealed record SqlStatement(string Text, int Start, int Line)
     }
 }
 
-/// <summary>What can be said of SQL text without a server: its statements, and whether two texts mean the same.</summary>
+/// <summary>
+/// What can be said of SQL text without a server: its statements, and whether two texts mean the same.
+/// </summary>
 public static class SqlText
 {
     /// <summary>
-    /// The statements of a text, lazily. They end at semicolons outside parentheses and outside the <c>BEGIN ATOMIC … END</c> body
-    /// of a function, by the rule that psql goes by (psqlscan.l). Empty statements are left out.
+    /// The statements of a text, lazily. They end at semicolons outside parentheses and outside the <c>BEGIN ATOMIC …
+    /// END</c> body of a function, by the rule that psql goes by (psqlscan.l). Empty statements are left out.
     /// </summary>
     public static IEnumerable<SqlStatement> Split(string text)
     {
@@ -38,7 +43,8 @@ public static class SqlText
     }
 
     /// <summary>
-    /// SHA-256 over the tokens, as hex. Comments, blanks, line ends and the case of unquoted words do not count; everything else does.
+    /// SHA-256 over the tokens, as hex. Comments, blanks, line ends and the case of unquoted words do not count;
+    /// everything else does.
     /// </summary>
     public static string Checksum(string text)
     {

@@ -56,8 +56,9 @@ static class DomainXml
     const int MemoryOverheadMb = 1536;
 
     /// <summary>
-    /// The VM's control group: processor time in proportion to its virtual processors when there is not enough for all, a bound on memory so
-    /// that a QEMU gone wrong ends itself and nothing else, and equal shares of the disk.
+    /// The VM's control group: processor time in proportion to its virtual processors when there is not enough for all, equal shares of the
+    /// disk, and memory beyond what it should need is taken back first. Not libvirt's hard limit: it also sets the limit of locked memory,
+    /// which a container may not.
     /// </summary>
     static void Limits(XmlWriter xml, VmSpec vm)
     {
@@ -65,7 +66,7 @@ static class DomainXml
         xml.WriteElementString("shares", (vm.Vcpus * 1024).ToString());
         xml.WriteEndElement();
         xml.WriteStartElement("memtune");
-        Element(xml, "hard_limit", (vm.MemoryMb + MemoryOverheadMb).ToString(), ("unit", "MiB"));
+        Element(xml, "soft_limit", (vm.MemoryMb + MemoryOverheadMb).ToString(), ("unit", "MiB"));
         xml.WriteEndElement();
     }
 

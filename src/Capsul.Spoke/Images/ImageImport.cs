@@ -13,10 +13,22 @@ public sealed record ImageSource(string Source, string Sha256, string Id, string
 /// Takes a cloud image from elsewhere into the store: only with its checksum, only qcow2 or raw, and only one that stands alone.
 /// A qcow2 may name other files as its base, and a VM's disk made on it would then read any file of this host.
 /// </summary>
-/// <param name="client">For addresses.</param>
+/// <param name="client">For addresses; must not follow redirects by itself.</param>
 /// <param name="maxBytes">Largest file that is taken; default 16 GiB.</param>
 public sealed class ImageImport(ImageStore store, HttpClient client, long maxBytes = 16L << 30)
 {
+    const int MaxRedirects = 5;
+    /// <summary>Largest disk that an image may pretend to have; a thin one says any size in a few kilobytes.</summary>
+    const long MaxVirtualBytes = 1L << 40;
+    const int SectorBytes = 512;
+
+    /// <summary>How files begin that people take for disk images and that are none yet.</summary>
+    static readonly (string Name, byte[] Magic, string Tool)[] Packed =
+    [
+        ("gzip", [0x1f, 0x8b], "gunzip"), ("xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a], "unxz"), ("bzip2", [0x42, 0x5a, 0x68], "bunzip2"),
+        ("zstd", [0x28, 0xb5, 0x2f, 0xfd], "unzstd"), ("zip", [0x50, 0x4b, 0x03, 0x04], "unzip"),
+    ];
+
     static readonly TimeSpan DownloadLimit = TimeSpan.FromHours(2), ConvertLimit = TimeSpan.FromMinutes(30), StallLimit = TimeSpan.FromMinutes(1);
 
     /// <summary>Imports and makes it the current version of its id.</summary>
@@ -67,7 +79,7 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(DownloadLimit);
-            using var response = isAddress ? await client.GetAsync(address, HttpCompletionOption.ResponseHeadersRead, limit.Token) : null;
+            using var response = isAddress ? await GetAsync(address!, limit.Token) : null;
             response?.EnsureSuccessStatusCode();
             await using var from = response is null ? File.OpenRead(source.Source) : await response.Content.ReadAsStreamAsync(limit.Token);
             var length = response is null ? from.Length : response.Content.Headers.ContentLength;
@@ -83,6 +95,33 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         {
             throw new ProblemException(ProblemKind.Unavailable, $"{source.Source} could not be read: {error.Message}", null, error);
         }
+    }
+
+    /// <summary>
+    /// Follows redirects itself: to other machines, but never from one of them back to this machine, where it would read what only this
+    /// machine may.
+    /// </summary>
+    async Task<HttpResponseMessage> GetAsync(Uri address, CancellationToken cancel)
+    {
+        var from = address;
+        for (var redirects = 0; redirects <= MaxRedirects; redirects++)
+        {
+            var response = await client.GetAsync(address, HttpCompletionOption.ResponseHeadersRead, cancel);
+            if ((int)response.StatusCode is not (301 or 302 or 303 or 307 or 308) || response.Headers.Location is not { } location)
+                return response.EnsureSuccessStatusCode();
+            response.Dispose();
+            address = new Uri(address, location);
+            if (address.Scheme is not ("http" or "https") || (!from.IsLoopback && await IsThisMachineAsync(address, cancel)))
+                throw new ProblemException(ProblemKind.Invalid, $"{from} redirects to {address}, which is not followed.");
+        }
+        throw new ProblemException(ProblemKind.Unavailable, $"{from} redirects more than {MaxRedirects} times.");
+    }
+
+    static async Task<bool> IsThisMachineAsync(Uri address, CancellationToken cancel)
+    {
+        if (address.IsLoopback) return true;
+        var all = await System.Net.Dns.GetHostAddressesAsync(address.DnsSafeHost, cancel);
+        return all.Any(a => System.Net.IPAddress.IsLoopback(a) || a.IsIPv6LinkLocal || a.Equals(System.Net.IPAddress.Any));
     }
 
     /// <summary>Copies with the size limit, and gives the checksum of what was copied.</summary>
@@ -113,6 +152,11 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     /// <summary>qcow2 or raw, and nothing in it that points elsewhere.</summary>
     static async Task<string> FormatAsync(string file, CancellationToken cancel)
     {
+        var start = new byte[SectorBytes];
+        await using (var content = File.OpenRead(file))
+            _ = await content.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
+        if (Packed.FirstOrDefault(p => start.AsSpan().StartsWith(p.Magic)) is { Name: { } packed, Tool: { } tool })
+            throw new ProblemException(ProblemKind.Invalid, $"The file is compressed with {packed}. Unpack it first ({tool}), and give the checksum of what comes out.");
         var shown = await new Command("qemu-img", "info", "--output=json", file).TryRunAsync(cancel);
         if (shown.ExitCode != 0)
             throw new ProblemException(ProblemKind.Invalid, "The file is no disk image that QEMU can read.", shown.LastLine);
@@ -125,6 +169,11 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
             throw new ProblemException(ProblemKind.Invalid, "The image is not complete: it lies on top of another file (a backing file).");
         if (root.TryGetProperty("format-specific", out var specific) && specific.TryGetProperty("data", out var data) && data.TryGetProperty("data-file", out _))
             throw new ProblemException(ProblemKind.Invalid, "The image is not complete: its content lies in another file (an external data file).");
+        if (root.GetProperty("virtual-size").GetInt64() is var size && size > MaxVirtualBytes)
+            throw new ProblemException(ProblemKind.Invalid, $"The image's disk is {size >> 30} GiB; at most {MaxVirtualBytes >> 30} GiB are taken.");
+        // QEMU takes any bytes for raw. A disk that a BIOS boots has 55 AA at the end of its first sector.
+        if (format == "raw" && (new FileInfo(file).Length % SectorBytes != 0 || start is not [.., 0x55, 0xaa]))
+            throw new ProblemException(ProblemKind.Invalid, "The file is neither qcow2 nor a raw disk: it has no boot sector.");
         return format;
     }
 }

@@ -114,7 +114,7 @@ public sealed partial class HostVms(
 
     public void LookAtAll()
     {
-        foreach (var reconciler in reconcilers.Values) reconciler.Look();
+        foreach (var reconciler in reconcilers.Values) reconciler.LookNow();
     }
 
     /// <summary>The VM is gone and so is its reconciler; a newer one for the same VM stays.</summary>

@@ -26,7 +26,8 @@ public sealed partial class VmReconciler(
     /// <param name="Failures">Failed rounds in a row.</param>
     sealed record Progress(bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0);
 
-    readonly Signal wake = new();
+    /// <summary>Something may be different; and something is, so that also what just failed is worth another try now.</summary>
+    readonly Signal wake = new(), urgent = new();
     readonly Lock gate = new();
     readonly RecordWriter writer = new(record, records, log);
     readonly SshReadiness ssh = new(hypervisor, time);
@@ -55,24 +56,33 @@ public sealed partial class VmReconciler(
             if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (known.Wanted.Address, known.Wanted.Mac);
             writer.Change(r => r.Answering(epoch, wanted));
         }
-        Look();
+        LookNow();
         return true;
     }
 
     /// <summary>Writes the record for the first time.</summary>
     public void WriteDown() => writer.Flush();
 
-    /// <summary>Something may have changed: look.</summary>
+    /// <summary>Something may have changed: look. What failed keeps its pause: a start that fails causes events of its own.</summary>
     public void Look() => wake.Set();
 
-    /// <summary>Whether something asked for a look since the last round; for whoever runs the rounds.</summary>
-    public bool TakeLook() => wake.Take();
+    /// <summary>Look now, also if the last round failed.</summary>
+    public void LookNow()
+    {
+        urgent.Set();
+        wake.Set();
+    }
+
+    /// <summary>Whether something asked for a round since the last one; for whoever runs the rounds.</summary>
+    public bool TakeLook() => Awaited.Take();
+
+    Signal Awaited => progress.Failures > 0 ? urgent : wake;
 
     /// <summary>Runs until cancelled, or until the VM is wanted gone and is.</summary>
     public async Task RunAsync(CancellationToken cancel)
     {
         while (await RoundAsync(cancel) is { } pause)
-            await wake.WaitAsync(pause, time, cancel);
+            await Awaited.WaitAsync(pause, time, cancel);
         await relays.CloseAsync(Id, cancel);
     }
 
@@ -90,7 +100,8 @@ public sealed partial class VmReconciler(
         {
             Log.Failed(log, Id, error.Message);
             await ReportProblemAsync(current, error, cancel);
-            return error.Final ? FinalPause : NextPause();
+            var pause = NextPause();
+            return error.Final ? FinalPause : pause;
         }
         catch (Exception error) when (!cancel.IsCancellationRequested)
         {

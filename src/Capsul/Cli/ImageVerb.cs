@@ -78,7 +78,7 @@ public static class ImageVerb
             ?? throw new ProblemException(ProblemKind.Invalid, $"Which user of {id} gets the SSH keys? Say so with --user.");
         var source = new ImageSource(file, parsed.GetValue(Sha256)!, id, parsed.GetValue(Title) ?? id, user,
             parsed.GetValue(MinDisk), parsed.GetValue(MinMemory));
-        using var client = new HttpClient();
+        using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false });
         var image = await WithBarAsync($"image {id}", progress => new ImageImport(store, client).ImportAsync(source, progress, cancel));
         Console.WriteLine($"{image.Id} {image.Version}: {image.Title}, user {image.LoginUser}");
         return 0;

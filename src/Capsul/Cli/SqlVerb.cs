@@ -26,7 +26,7 @@ static class SqlVerb
     static readonly Option<string> Format = new("--format") { Description = "text, csv, json, markdown or table.", DefaultValueFactory = _ => "text", HelpName = "FORMAT" };
     static readonly Option<bool> ReadOnly = new("--read-only") { Description = "The server refuses every change." };
     static readonly Option<double> Timeout = new("--timeout") { Description = "Longest time for one statement, in seconds. 0: no limit.", HelpName = "SECONDS" };
-    static readonly Option<bool> Yes = new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE without asking." };
+    static readonly Option<bool> Yes = new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE, or a TRUNCATE, without asking." };
 
     public static Command Make() => CommandLine.Verb("sql", """
         Runs SQL by hand: on the database of the settings, whether the Hub runs or not. Without -c and -f it is an interactive psql, or
@@ -160,7 +160,7 @@ static class SqlVerb
         {
             foreach (var whole in statement.Shape.WholeTables)
             {
-                var says = $"{whole.Verb} without WHERE changes";
+                var says = whole.Says;
                 if (Console.IsInputRedirected || Console.IsErrorRedirected)
                     throw new ProblemException(ProblemKind.Invalid, $"{statement.Place(statement.Sql.Line)}: {says} every row of {whole.Table}. If that is meant, add --yes; nothing was changed.");
                 var rows = await run.RowsOfAsync(whole.Table, cancel);

@@ -7,7 +7,7 @@ namespace Capsul.Tests.Cli;
 /// <summary><c>capsul db</c>, as a person runs it.</summary>
 public sealed class DbVerbTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Task<CommandResult> RunAsync(TestDatabase database, params string[] arguments) => CapsulProgram.RunAsync(
         new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("db"), ["CAPSUL_DATABASE"] = database.ConnectionString }, Cancel, ["db", .. arguments]);

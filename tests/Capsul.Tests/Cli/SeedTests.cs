@@ -11,7 +11,7 @@ namespace Capsul.Tests.Cli;
 /// </summary>
 public sealed class SeedTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     const string SelectPayments = "SELECT id, created, email, dollars, invalidated from payments";
     const string VmsWithHeader = "SELECT string_agg(column_name::text, ', ') from information_schema.columns WHERE table_name='vms'; SELECT * from vms";

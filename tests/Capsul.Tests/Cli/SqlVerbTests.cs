@@ -7,7 +7,7 @@ namespace Capsul.Tests.Cli;
 /// <summary>What only the real program can show: streams, exit codes, signals, the terminal, the private cluster.</summary>
 public sealed class SqlVerbTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
     readonly Dictionary<string, string> environment = new(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("sql") };

@@ -14,7 +14,7 @@ namespace Capsul.Tests.House;
 /// <summary>References that are written from the program itself.</summary>
 public sealed class GoldenTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
     public Task The_configuration_reference_is_true()

@@ -10,7 +10,7 @@ public sealed class ScriptTests
 {
     const string List = "schema_migrations/checksums";
 
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>The list is only added to: not even UPDATE_GOLDEN changes a line. It holds where there is no history, too.</summary>
     [Fact]

@@ -11,7 +11,7 @@ namespace Capsul.Tests.House;
 /// <summary>Every statement is valid against the migrated schema, carries its name, and stands where statements belong.</summary>
 public sealed partial class SqlTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static IEnumerable<(string Name, string Sql)> Statements() =>
         from type in typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())

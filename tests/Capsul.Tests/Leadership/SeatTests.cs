@@ -37,24 +37,32 @@ public sealed class SeatTests
         await first.KillAsync();
         await second.AwaitSaidAsync("acting Hub (epoch 2)", TimeSpan.FromSeconds(5));
         (await PageAsync(environments[1], "/")).ShouldNotContain("on standby");
-        Lines((await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status")).Output).ShouldBe([$"pid {second.Id} acting 2"]);
+        Lines((await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status")).Output)
+            .ShouldBe([$"pid {second.Id} acting 2"]);
         await second.KillAsync();
         var none = await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status");
         (none.ExitCode, none.Output).ShouldSatisfyAllConditions(
-            n => n.ExitCode.ShouldBe(1), n => n.Output.ShouldContain($"No Hub acts. The last was {System.Environment.MachineName} pid {second.Id}, epoch 2"));
+            n => n.ExitCode.ShouldBe(1), n =>
+                n.Output.ShouldContain(
+                $"No Hub acts. The last was {System.Environment.MachineName} pid {second.Id}, epoch 2"));
     }
 
     [Fact]
     public async Task Ten_processes_at_once_on_an_empty_database_all_come_up_and_one_acts()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var programs = Enumerable.Range(0, 10).Select(_ => CapsulProgram.Start(Environment(database), "up", "--hub")).ToList();
+        var programs = Enumerable.Range(0, 10).Select(_ => CapsulProgram.Start(Environment(database), "up", "--hub"))
+            .ToList();
         try
         {
-            foreach (var program in programs) await program.AwaitSaidAsync("Capsul answers at", TimeSpan.FromMinutes(2));
-            await Until.TrueAsync("one acts", Limit, () => Task.FromResult(programs.Exists(p => p.Said.Contains("acting Hub (epoch 1)", StringComparison.Ordinal))));
+            foreach (var program in programs)
+                await program.AwaitSaidAsync("Capsul answers at", TimeSpan.FromMinutes(2));
+            await Until.TrueAsync("one acts", Limit, () =>
+                Task.FromResult(programs.Exists(p =>
+                p.Said.Contains("acting Hub (epoch 1)", StringComparison.Ordinal))));
             programs.Count(p => p.Said.Contains("acting Hub", StringComparison.Ordinal)).ShouldBe(1);
-            programs.Sum(p => p.Said.Split("Applying schema migration").Length - 1).ShouldBe(Migrator.DesiredVersion, "each script ran once");
+            programs.Sum(p => p.Said.Split("Applying schema migration").Length - 1)
+                .ShouldBe(Migrator.DesiredVersion, "each script ran once");
         }
         finally
         {
@@ -81,8 +89,11 @@ public sealed class SeatTests
             }
         }, stop.Token);
         await Until.TrueAsync("it acts", Limit, () => Task.FromResult(seat.Epoch == 1));
-        await database.Db.FindAsync<bool>("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND datname = current_database()", null, Cancel);
-        await Until.TrueAsync("its work was cancelled, and it has the seat anew", Limit, () => Task.FromResult(seat.Epoch == 2 && ended is [1]));
+        await database.Db.FindAsync<bool>(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND "
+            + "datname = current_database()", null, Cancel);
+        await Until.TrueAsync("its work was cancelled, and it has the seat anew", Limit, () =>
+            Task.FromResult(seat.Epoch == 2 && ended is [1]));
         await stop.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(() => running);
     }
@@ -100,7 +111,9 @@ public sealed class SeatTests
             await Task.Delay(Timeout.Infinite, cancel);
         }, stop.Token);
         await Until.TrueAsync("it acts", Limit, () => Task.FromResult(seat.Held));
-        var pid = await database.Db.FindAsync<int>("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND datname = current_database()", null, Cancel);
+        var pid = await database.Db.FindAsync<int>(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND datname = "
+            + "current_database()", null, Cancel);
         await CapsulProgram.SignalAsync("STOP", pid);
         try
         {
@@ -139,9 +152,14 @@ public sealed class SeatTests
         await Until.TrueAsync("it has noticed", Limit, () => Task.FromResult(standby.Seat.Unfit is not null));
         await link.StopAsync();
         var health = await HealthAsync(standby.Port);
-        (health.GetProperty("status").GetString(), health.GetProperty("why").GetString()).ShouldBe(("standby", $"the database is at schema version 999, and this program works with {Migrator.DesiredVersion}"));
-        (await PageAsync(standby.Port, "/")).ShouldContain("It cannot take over: the database is at schema version 999");
-        await link.Db.ExecuteAsync("UPDATE schemaversion SET version = @version", new { version = Migrator.DesiredVersion }, Cancel);
+        (health.GetProperty("status").GetString(), health.GetProperty("why").GetString())
+            .ShouldBe(
+            ("standby",
+            $"the database is at schema version 999, and this program works with {Migrator.DesiredVersion}"));
+        (await PageAsync(standby.Port, "/"))
+            .ShouldContain("It cannot take over: the database is at schema version 999");
+        await link.Db.ExecuteAsync("UPDATE schemaversion SET version = @version",
+            new { version = Migrator.DesiredVersion }, Cancel);
         await Until.TrueAsync("it acts, now that it can", Limit, () => Task.FromResult(standby.Seat.Held));
     }
 
@@ -149,19 +167,23 @@ public sealed class SeatTests
     public async Task A_newer_hub_waits_as_standby_until_the_older_one_stops_and_only_then_changes_the_schema()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(Migrator.DesiredVersion - 1, allowDowngrade: false, Cancel);
+        await new Migrator(database.Db, NullLogger.Instance)
+            .MigrateAsync(Migrator.DesiredVersion - 1, allowDowngrade: false, Cancel);
         var older = await database.Db.OpenAloneAsync(SeatSql.ConnectionName + "older pid 1", Cancel);
-        (await older.ExecuteScalarAsync<bool>("SELECT pg_try_advisory_lock(@key)", new { key = SeatSql.LockKey })).ShouldBeTrue();
+        (await older.ExecuteScalarAsync<bool>("SELECT pg_try_advisory_lock(@key)", new { key = SeatSql.LockKey }))
+            .ShouldBeTrue();
 
         var environment = Environment(database);
         await using var newer = CapsulProgram.Start(environment, "up", "--hub");
         await newer.AwaitSaidAsync("older pid 1 acts on the present one", Limit);
         await Until.TrueAsync("it answers", Limit, () => Until.AnswersAsync(int.Parse(environment["CAPSUL_PORT"])));
         var health = await HealthAsync(environment);
-        (health.GetProperty("status").GetString(), health.GetProperty("why").GetString()).ShouldBe(("standby", "waits for the seat, to upgrade the schema"));
+        (health.GetProperty("status").GetString(), health.GetProperty("why").GetString())
+            .ShouldBe(("standby", "waits for the seat, to upgrade the schema"));
         (await PageAsync(environment, "/console")).ShouldStartWith("This Hub is on standby");
         var verb = await CapsulProgram.RunAsync(environment, Cancel, "payment", "record", "ada@example.org", "20");
-        (verb.ExitCode, verb.Error).ShouldSatisfyAllConditions(v => v.ExitCode.ShouldBe(73), v => v.Error.ShouldContain("a Hub acts on the present one (older pid 1)"));
+        (verb.ExitCode, verb.Error).ShouldSatisfyAllConditions(v => v.ExitCode.ShouldBe(73), v =>
+            v.Error.ShouldContain("a Hub acts on the present one (older pid 1)"));
         (await VersionAsync(database)).ShouldBe(Migrator.DesiredVersion - 1);
 
         await older.DisposeAsync();
@@ -173,10 +195,14 @@ public sealed class SeatTests
     public async Task Background_work_of_an_older_epoch_writes_nothing()
     {
         await using var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("INSERT INTO hosts (id, state, online, last_seen) VALUES ('rack1', 'joined', TRUE, '2020-01-01')", null, Cancel);
+        await database.Db.ExecuteAsync(
+            "INSERT INTO hosts (id, state, online, last_seen) VALUES ('rack1', 'joined', TRUE, '2020-01-01')",
+            null, Cancel);
         await database.Db.ExecuteAsync("UPDATE seat SET epoch = 8", null, Cancel);
-        await Should.ThrowAsync<SeatLostException>(() => new HostHealth(database.Db, TimeProvider.System).LookAsync(7, Cancel));
-        await Should.ThrowAsync<SeatLostException>(() => database.Db.ActAsync(7, "UPDATE hosts SET online = FALSE", new { }, Cancel));
+        await Should.ThrowAsync<SeatLostException>(() => new HostHealth(database.Db, TimeProvider.System)
+            .LookAsync(7, Cancel));
+        await Should.ThrowAsync<SeatLostException>(() =>
+            database.Db.ActAsync(7, "UPDATE hosts SET online = FALSE", new { }, Cancel));
         (await database.Db.FindAsync<bool>("SELECT online FROM hosts", null, Cancel)).ShouldBeTrue();
         (await database.Db.ActAsync(8, "UPDATE hosts SET online = FALSE", new { }, Cancel)).ShouldBe(1);
     }
@@ -191,11 +217,14 @@ public sealed class SeatTests
         ["CAPSUL_DUMP_BEFORE_UPGRADE"] = "off",
     };
 
-    static async Task<JsonElement> HealthAsync(int port) => JsonDocument.Parse(await PageAsync(port, "/healthz")).RootElement;
+    static async Task<JsonElement> HealthAsync(int port) =>
+        JsonDocument.Parse(await PageAsync(port, "/healthz")).RootElement;
 
-    static Task<JsonElement> HealthAsync(Dictionary<string, string> environment) => HealthAsync(int.Parse(environment["CAPSUL_PORT"]));
+    static Task<JsonElement> HealthAsync(Dictionary<string, string> environment) =>
+        HealthAsync(int.Parse(environment["CAPSUL_PORT"]));
 
-    static Task<string> PageAsync(Dictionary<string, string> environment, string path) => PageAsync(int.Parse(environment["CAPSUL_PORT"]), path);
+    static Task<string> PageAsync(Dictionary<string, string> environment, string path) =>
+        PageAsync(int.Parse(environment["CAPSUL_PORT"]), path);
 
     static async Task<string> PageAsync(int port, string path)
     {
@@ -204,11 +233,13 @@ public sealed class SeatTests
         return await answer.Content.ReadAsStringAsync(Cancel);
     }
 
-    static Task<int> VersionAsync(TestDatabase database) => database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel);
+    static Task<int> VersionAsync(TestDatabase database) =>
+        database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel);
 
     /// <summary>The rows of the table: process, status and epoch.</summary>
     static IEnumerable<string> Lines(string output) =>
         from line in output.Split('\n')
         where line.Contains(" pid ", StringComparison.Ordinal)
-        select string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries).SkipWhile(w => w != "pid").SkipLast(1));
+        select string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .SkipWhile(w => w != "pid").SkipLast(1));
 }

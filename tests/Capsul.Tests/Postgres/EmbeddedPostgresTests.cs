@@ -9,7 +9,7 @@ namespace Capsul.Tests.Postgres;
 
 public sealed class EmbeddedPostgresTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Settings At(string folder) => Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder });
 
@@ -18,7 +18,8 @@ public sealed class EmbeddedPostgresTests
 
     static async Task<T> AskAsync<T>(string connectionString, string sql)
     {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString);
+        await using var connection = new NpgsqlConnection(
+            new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ConnectionString);
         await connection.OpenAsync(Cancel);
         await using var command = new NpgsqlCommand(sql, connection);
         return (T)(await command.ExecuteScalarAsync(Cancel))!;
@@ -33,7 +34,8 @@ public sealed class EmbeddedPostgresTests
         {
             await AskAsync<int>(connection, "CREATE TABLE kept (n integer); INSERT INTO kept VALUES (42); SELECT 1");
             (await AskAsync<string>(connection, "SHOW fsync")).ShouldBe("on");
-            var postmaster = int.Parse((await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0]);
+            var postmaster = int.Parse(
+                (await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0]);
             using (var process = Process.GetProcessById(postmaster))
             {
                 process.Kill();
@@ -60,7 +62,8 @@ public sealed class EmbeddedPostgresTests
             (_, connection) = await StartAsync(folder);
             (await AskAsync<DateTime>(connection, "SELECT pg_postmaster_start_time()")).ShouldBe(before);
             var pid = (await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0];
-            (await File.ReadAllLinesAsync($"/proc/{pid}/status", Cancel)).Single(l => l.StartsWith("Uid:", StringComparison.Ordinal)).ShouldNotStartWith("Uid:\t0\t");
+            (await File.ReadAllLinesAsync($"/proc/{pid}/status", Cancel))
+                .Single(l => l.StartsWith("Uid:", StringComparison.Ordinal)).ShouldNotStartWith("Uid:\t0\t");
         }
         finally
         {
@@ -77,7 +80,8 @@ public sealed class EmbeddedPostgresTests
         foreach (var (server, connection) in users)
         {
             (await AskAsync<int>(connection, "SELECT 1")).ShouldBe(1);
-            (await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0].ShouldBe(pid);
+            (await File.ReadAllLinesAsync(Path.Combine(folder, "postgres/data/postmaster.pid"), Cancel))[0]
+                .ShouldBe(pid);
             await server.StopAsync(Cancel);
         }
         File.Exists(Path.Combine(folder, "postgres/data/postmaster.pid")).ShouldBeFalse();
@@ -103,10 +107,12 @@ public sealed class EmbeddedPostgresTests
         {
             (await AskAsync<bool>(connection, IsSuperuser)).ShouldBeFalse();
             (await AskAsync<bool>(await server.AdministratorAsync(Cancel), IsSuperuser)).ShouldBeTrue();
-            (await Should.ThrowAsync<PostgresException>(() => AskAsync<int>(connection, "COPY (SELECT 1) TO PROGRAM 'cat'")))
+            (await Should.ThrowAsync<PostgresException>(() =>
+                AskAsync<int>(connection, "COPY (SELECT 1) TO PROGRAM 'cat'")))
                 .SqlState.ShouldBe(PostgresErrorCodes.InsufficientPrivilege);
             (await AskAsync<string>(connection, DatabaseOwner)).ShouldBe("capsul");
-            (await AskAsync<bool>(connection, "SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user")).ShouldBeTrue("restores make databases");
+            (await AskAsync<bool>(connection, "SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user"))
+                .ShouldBeTrue("restores make databases");
             (await AskAsync<string>(connection, "SHOW log_parameter_max_length")).ShouldBe("0");
             (await AskAsync<string>(connection, "SHOW log_parameter_max_length_on_error")).ShouldBe("0");
         }
@@ -117,7 +123,8 @@ public sealed class EmbeddedPostgresTests
     }
 
     const string IsSuperuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
-    const string DatabaseOwner = "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()";
+    const string DatabaseOwner =
+        "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()";
 
     [Fact]
     public async Task A_cluster_of_an_older_program_is_taken_over_with_all_that_it_holds()
@@ -130,9 +137,11 @@ public sealed class EmbeddedPostgresTests
             try
             {
                 (await AskAsync<bool>(connection, IsSuperuser)).ShouldBeFalse();
-                (await AskAsync<string>(connection, "UPDATE kept SET n = n + 1 RETURNING n || f()")).ShouldBe($"{43 + start}seven");
+                (await AskAsync<string>(connection, "UPDATE kept SET n = n + 1 RETURNING n || f()"))
+                    .ShouldBe($"{43 + start}seven");
                 (await AskAsync<int>(connection, $"""
-                    ALTER TABLE kept ADD COLUMN c{start} mood; ALTER TYPE mood ADD VALUE 'm{start}'; CREATE OR REPLACE VIEW v AS SELECT 1 AS one;
+                    ALTER TABLE kept ADD COLUMN c{start} mood; ALTER TYPE mood ADD VALUE 'm{start}';
+                    CREATE OR REPLACE VIEW v AS SELECT 1 AS one;
                     ALTER TABLE s.t ADD COLUMN c{start} integer; ALTER TABLE part1 ADD CHECK (a <> {start}); SELECT 1
                     """)).ShouldBe(1);
                 (await AskAsync<string>(connection, DatabaseOwner)).ShouldBe("capsul");
@@ -152,10 +161,12 @@ public sealed class EmbeddedPostgresTests
         await File.WriteAllTextAsync(Path.Combine(place, "password"), "0123456789abcdef", Cancel);
         await new Command("chown", "-R", "postgres:", place).RunAsync(Cancel);
         var (bin, data) = (EmbeddedPostgres.FindBinaries(null), Path.Combine(place, "data"));
-        await AsServer(place, Path.Combine(bin, "initdb"), "-D", data, "-U", "capsul", "--pwfile", Path.Combine(place, "password"),
+        await AsServer(place, Path.Combine(bin, "initdb"), "-D", data,
+            "-U", "capsul", "--pwfile", Path.Combine(place, "password"),
             "--auth=scram-sha-256", "--no-sync").RunAsync(Cancel);
         var single = Path.Combine(bin, "postgres");
-        await (AsServer(place, single, "--single", "-D", data, "postgres") with { Input = "CREATE DATABASE capsul;\n" }).RunAsync(Cancel);
+        await (AsServer(place, single, "--single", "-D", data, "postgres") with { Input = "CREATE DATABASE capsul;\n" })
+            .RunAsync(Cancel);
         await (AsServer(place, single, "--single", "-D", data, "capsul") with
         {
             Input = """
@@ -175,7 +186,8 @@ public sealed class EmbeddedPostgresTests
     }
 
     static Command AsServer(string place, string program, params string[] arguments) =>
-        new("setpriv", ["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--", program, .. arguments]) { WorkingDirectory = place };
+        new("setpriv", ["--reuid", "postgres", "--regid", "postgres",
+            "--clear-groups", "--", program, .. arguments]) { WorkingDirectory = place };
 
     [Fact]
     public async Task A_cluster_of_another_version_is_left_alone()
@@ -183,10 +195,12 @@ public sealed class EmbeddedPostgresTests
         var folder = TestFolder.Make("pg-other");
         Directory.CreateDirectory(Path.Combine(folder, "postgres/data"));
         await File.WriteAllTextAsync(Path.Combine(folder, "postgres/data/PG_VERSION"), "9\n", Cancel);
-        (await Should.ThrowAsync<ProblemException>(() => StartAsync(folder))).Problem.Message.ShouldContain("was made by PostgreSQL 9");
+        (await Should.ThrowAsync<ProblemException>(() => StartAsync(folder))).Problem.Message.ShouldContain(
+            "was made by PostgreSQL 9");
     }
 
     [Fact]
     public void Missing_programs_are_said_in_a_sentence() =>
-        Should.Throw<ProblemException>(() => EmbeddedPostgres.FindBinaries("/nowhere")).Problem.Message.ShouldContain("CAPSUL_POSTGRES_BIN names /nowhere");
+        Should.Throw<ProblemException>(() => EmbeddedPostgres.FindBinaries("/nowhere")).Problem.Message.ShouldContain(
+            "CAPSUL_POSTGRES_BIN names /nowhere");
 }

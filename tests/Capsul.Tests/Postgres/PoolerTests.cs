@@ -7,7 +7,7 @@ namespace Capsul.Tests.Postgres;
 
 public sealed class PoolerTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task A_direct_connection_is_no_pooler()
@@ -33,10 +33,12 @@ public sealed class PoolerTests
         await using var database = await TestDatabase.CreateAsync();
         await using var bouncer = await Bouncer.StartAsync(database, mode);
         await using var db = new Db(bouncer.ConnectionString);
-        var open = StatementRun.OpenAsync(db, RowOutput.Make(RowFormat.Text, header: false, Stream.Null, TextWriter.Null), TextWriter.Null, Stream.Null,
+        var open = StatementRun.OpenAsync(db,
+            RowOutput.Make(RowFormat.Text, header: false, Stream.Null, TextWriter.Null), TextWriter.Null, Stream.Null,
             new RunOptions("me", ReadOnly: true, TimeSpan.FromSeconds(5)), Cancel);
         if (mode == "session") await (await open).DisposeAsync();
-        else (await Should.ThrowAsync<ProblemException>(() => open)).Message.ShouldContain("a pooler in transaction mode");
+        else (await Should.ThrowAsync<ProblemException>(() => open)).Message.ShouldContain(
+            "a pooler in transaction mode");
         await using var next = await db.OpenAloneAsync("next", Cancel);
         foreach (var (setting, value) in new[] { ("statement_timeout", "0"), ("default_transaction_read_only", "off") })
         {

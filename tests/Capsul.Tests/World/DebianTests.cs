@@ -12,7 +12,7 @@ public sealed class DebianTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    [Fact]
+    [Fact, Trait(TestLimitAttribute.Minutes, "30")]
     public async Task Debian_boots_lets_its_user_in_as_root_and_has_its_name_and_its_whole_disk()
     {
         var clock = Stopwatch.StartNew();

@@ -9,7 +9,7 @@ namespace Capsul.Tests.Features.Vms;
 
 public sealed class CreateVmTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly SizeRow Size = new("f1-s", 30.44m, 1, 1024, 25);
     static readonly ImageRow Image = new("tiny", "Tiny", "capsul", 1, 128, false);
     static readonly CreateVm.Input Input = new("web", "f1-s", "tiny", [1]);

@@ -8,7 +8,10 @@ using Npgsql;
 
 namespace Capsul.Tests.Postgres.Backups;
 
-/// <summary>Backups and restores that are killed, get in each other's way, or meet a world that is not as they wish; mostly with the real program.</summary>
+/// <summary>
+/// Backups and restores that are killed, get in each other's way, or meet a world that is not as they wish; mostly with
+/// the real program.
+/// </summary>
 public sealed class AccidentTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -16,7 +19,8 @@ public sealed class AccidentTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Dictionary<string, string> Environment(TestDatabase database) =>
-        new(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("accident"), ["CAPSUL_DATABASE"] = database.ConnectionString, ["CAPSUL_HYPERVISOR"] = "simulated" };
+        new(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("accident"),
+            ["CAPSUL_DATABASE"] = database.ConnectionString, ["CAPSUL_HYPERVISOR"] = "simulated" };
 
     static string Name(TestDatabase database) => new NpgsqlConnectionStringBuilder(database.ConnectionString).Database!;
 
@@ -24,7 +28,9 @@ public sealed class AccidentTests
     static async Task<TestDatabase> LargeAsync(int rows = 200_000)
     {
         var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("CREATE TABLE large AS SELECT g, md5(g::text) AS text FROM generate_series(1, @rows) g", new { rows }, Cancel);
+        await database.Db.ExecuteAsync(
+            "CREATE TABLE large AS SELECT g, md5(g::text) AS text FROM generate_series(1, @rows) g",
+            new { rows }, Cancel);
         return database;
     }
 
@@ -36,7 +42,8 @@ public sealed class AccidentTests
     }
 
     static Task<IReadOnlyList<string>> DatabasesAsync(TestDatabase database, string like) =>
-        database.Db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname LIKE @like ORDER BY 1", new { like }, Cancel);
+        database.Db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname LIKE @like ORDER BY 1",
+            new { like }, Cancel);
 
     [Fact]
     public async Task What_a_backup_that_was_killed_has_left_is_told_and_the_next_one_clears_it_away()
@@ -51,7 +58,8 @@ public sealed class AccidentTests
         }
         File.Exists(Path.Combine(folder, "by hand.gz")).ShouldBeFalse();
         File.Exists(Path.Combine(folder, "by hand.gz.unproved.part")).ShouldBeTrue();
-        (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain("has no end: it still runs, or was killed");
+        (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain(
+            "has no end: it still runs, or was killed");
 
         await RunAsync(environment, "db", "backup");
         Directory.GetFiles(folder, "*.part", SearchOption.AllDirectories).ShouldBeEmpty();
@@ -64,19 +72,26 @@ public sealed class AccidentTests
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
-        environment["CAPSUL_POSTGRES_BIN"] = Directory.CreateDirectory(Path.Combine(TestFolder.Make("clients"), "bin")).FullName;
+        environment["CAPSUL_POSTGRES_BIN"] = Directory.CreateDirectory(
+            Path.Combine(TestFolder.Make("clients"), "bin")).FullName;
         foreach (var program in (string[])["pg_dump", "psql", "pg_restore"])
-            File.CreateSymbolicLink(Path.Combine(environment["CAPSUL_POSTGRES_BIN"], program), Path.Combine(PostgresPrograms.Folder(null, program), program));
+            File.CreateSymbolicLink(Path.Combine(environment["CAPSUL_POSTGRES_BIN"], program),
+                Path.Combine(PostgresPrograms.Folder(null, program), program));
         string left;
         await using (var killed = CapsulProgram.Start(environment, "db", "backup"))
         {
             // Those of other tests come and go.
             left = await Until.SomeAsync("it is there", Limit, () =>
-                database.Db.FindAsync<string>("SELECT max(datname)::text FROM pg_stat_activity WHERE datname LIKE 'capsul_scratch_%'", null, Cancel));
+                database.Db.FindAsync<string>(
+                    "SELECT max(datname)::text FROM pg_stat_activity WHERE datname LIKE 'capsul_scratch_%'",
+                    null, Cancel));
             await killed.KillAsync();
         }
-        await Until.TrueAsync("its session has ended", Limit, () => database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = @left)", new { left }, Cancel));
-        (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain($"database {left} was left by a backup or restore that was killed");
+        await Until.TrueAsync("its session has ended", Limit, () =>
+            database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = @left)",
+            new { left }, Cancel));
+        (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain(
+            $"database {left} was left by a backup or restore that was killed");
         await RunAsync(environment, "db", "backup");
         (await DatabasesAsync(database, left)).ShouldBeEmpty();
     }
@@ -89,11 +104,13 @@ public sealed class AccidentTests
         using (DataFolder.Take(environment["CAPSUL_DATA"], "backup"))
         {
             var second = await CapsulProgram.RunAsync(environment, Cancel, "db", "backup");
-            (second.ExitCode, second.Error.Trim()).ShouldBe((73, "capsul: Another backup is running on this machine; try again when it has ended."));
+            (second.ExitCode, second.Error.Trim())
+                .ShouldBe((73, "capsul: Another backup is running on this machine; try again when it has ended."));
         }
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
         // A folder that is not there yet is known by its slash.
-        (await RunAsync(environment, "db", "backup", Path.Combine(environment["CAPSUL_DATA"], "new") + "/")).ShouldContain("/new/capsul-backup-");
+        (await RunAsync(environment, "db", "backup", Path.Combine(environment["CAPSUL_DATA"], "new") + "/"))
+            .ShouldContain("/new/capsul-backup-");
     }
 
     [Fact]
@@ -106,13 +123,16 @@ public sealed class AccidentTests
         var failed = await CapsulProgram.RunAsync(environment, Cancel, "db", "backup");
         failed.ExitCode.ShouldBe(69, failed.Error);
         failed.Error.ShouldContain(" cannot be written: ");
-        (await CapsulProgram.RunAsync(environment, Cancel, "hub", "status")).Output.ShouldContain("failed: " + environment["CAPSUL_BACKUP_FOLDER"]);
+        (await CapsulProgram.RunAsync(environment, Cancel, "hub", "status")).Output.ShouldContain("failed: "
+            + environment["CAPSUL_BACKUP_FOLDER"]);
     }
 
     [Fact]
     public async Task A_server_that_is_away_is_a_sentence()
     {
-        var environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("away"), ["CAPSUL_DATABASE"] = "Host=127.0.0.1;Port=1;Username=u;Password=p;Database=d" };
+        var environment = new Dictionary<string, string>(
+            StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("away"),
+            ["CAPSUL_DATABASE"] = "Host=127.0.0.1;Port=1;Username=u;Password=p;Database=d" };
         var failed = await CapsulProgram.RunAsync(environment, Cancel, "db", "backup");
         failed.ExitCode.ShouldBe(69, failed.Error);
         failed.Error.Trim().ShouldStartWith("capsul: PostgreSQL at 127.0.0.1:1, database d cannot be reached: ");
@@ -122,12 +142,18 @@ public sealed class AccidentTests
     public async Task To_a_gpg_recipient_and_back()
     {
         await using var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("INSERT INTO accounts (email) VALUES ('jo@example.org'); INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 20.25, 'cash')", null, Cancel);
+        await database.Db.ExecuteAsync(
+            "INSERT INTO accounts (email) VALUES ('jo@example.org'); INSERT INTO payments (email, dollars, method) "
+            + "VALUES ('jo@example.org', 20.25, 'cash')", null, Cancel);
         var environment = Environment(database);
         environment["GNUPGHOME"] = TestFolder.Make("gpg");
-        File.SetUnixFileMode(environment["GNUPGHOME"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        Command Gpg(string program, params string[] arguments) => new(program, arguments) { Environment = new Dictionary<string, string?>(StringComparer.Ordinal) { ["GNUPGHOME"] = environment["GNUPGHOME"] } };
-        await Gpg("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "ops@example.org", "default", "default", "never").RunAsync(Cancel);
+        File.SetUnixFileMode(environment["GNUPGHOME"],
+            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        Command Gpg(string program, params string[] arguments) =>
+            new(program, arguments) { Environment = new Dictionary<string, string?>(
+            StringComparer.Ordinal) { ["GNUPGHOME"] = environment["GNUPGHOME"] } };
+        await Gpg("gpg", "--batch", "--passphrase", "", "--quick-generate-key",
+            "ops@example.org", "default", "default", "never").RunAsync(Cancel);
         try
         {
             var file = (await RunAsync(environment, "db", "backup", "--encrypt-to", "ops@example.org")).Split("  (")[0];
@@ -141,8 +167,10 @@ public sealed class AccidentTests
             (await CapsulProgram.RunAsync(environment, Cancel, "db", "restore", file)).ExitCode.ShouldNotBe(0);
             (await other.Db.FindAsync<int>(BackupSql.TableCount, null, Cancel)).ShouldBe(0);
             environment["CAPSUL_DATABASE"] = database.ConnectionString;
-            var unknown = await CapsulProgram.RunAsync(environment, Cancel, "db", "backup", "--encrypt-to", "stranger@example.org");
-            (unknown.ExitCode, unknown.Error).ShouldSatisfyAllConditions(u => u.ExitCode.ShouldBe(69), u => u.Error.ShouldContain("stranger@example.org"));
+            var unknown = await CapsulProgram.RunAsync(environment, Cancel,
+                "db", "backup", "--encrypt-to", "stranger@example.org");
+            (unknown.ExitCode, unknown.Error).ShouldSatisfyAllConditions(u =>
+                u.ExitCode.ShouldBe(69), u => u.Error.ShouldContain("stranger@example.org"));
             Directory.GetFiles(environment["CAPSUL_DATA"], "*unproved*", SearchOption.AllDirectories).ShouldBeEmpty();
         }
         finally
@@ -164,7 +192,9 @@ public sealed class AccidentTests
         }
         (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM large", null, Cancel)).ShouldBe(200_000);
         var left = (await DatabasesAsync(database, Name(database) + "_restored_%")).ShouldHaveSingleItem();
-        await Until.TrueAsync("doctor tells of it", Limit, async () => (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.Contains($"capsul sql -c 'DROP DATABASE \"{left}\"'", StringComparison.Ordinal));
+        await Until.TrueAsync("doctor tells of it", Limit, async () =>
+            (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.Contains(
+            $"capsul sql -c 'DROP DATABASE \"{left}\"'", StringComparison.Ordinal));
         await RunAsync(environment, "sql", "-c", $"DROP DATABASE \"{left}\"");
     }
 
@@ -181,7 +211,8 @@ public sealed class AccidentTests
         foreach (var (name, value) in environment) ((Dictionary<string, string?>)backup.Environment)[name] = value;
         var ended = await backup.TryRunAsync(Cancel);
         ended.ExitCode.ShouldBe(130, ended.Error);
-        (await database.Db.ListAsync<string>("SELECT problem FROM backups", null, Cancel)).ShouldBe(["It was interrupted."]);
+        (await database.Db.ListAsync<string>("SELECT problem FROM backups", null, Cancel))
+            .ShouldBe(["It was interrupted."]);
         Directory.GetFiles(environment["CAPSUL_DATA"], "*.part", SearchOption.AllDirectories).ShouldBeEmpty();
     }
 
@@ -196,15 +227,20 @@ public sealed class AccidentTests
             ReadOutput = async (output, cancel) =>
         {
             using var text = new StreamReader(output);
-            await using var broken = new StreamWriter(new GZipStream(File.Create(Path.Combine(environment["CAPSUL_DATA"], "broken.gz")), CompressionLevel.Fastest));
-            await broken.WriteAsync((await text.ReadToEndAsync(cancel)).Replace("CREATE TABLE public.alerts ", "CREATE TABEL public.alerts ", StringComparison.Ordinal));
+            await using var broken = new StreamWriter(
+                new GZipStream(File.Create(Path.Combine(environment["CAPSUL_DATA"], "broken.gz")),
+                CompressionLevel.Fastest));
+            await broken.WriteAsync((await text.ReadToEndAsync(cancel))
+                .Replace("CREATE TABLE public.alerts ", "CREATE TABEL public.alerts ", StringComparison.Ordinal));
         }
         }.RunAsync(Cancel)).ExitCode;
         sql.ShouldBe(0);
         await using var empty = await TestDatabase.CreateEmptyAsync();
         environment["CAPSUL_DATABASE"] = empty.ConnectionString;
-        var refused = await CapsulProgram.RunAsync(environment, Cancel, "db", "restore", Path.Combine(environment["CAPSUL_DATA"], "broken.gz"));
-        (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r => r.ExitCode.ShouldBe(64), r => r.Error.ShouldContain("at or near \"TABEL\". Nothing of it was kept."));
+        var refused = await CapsulProgram.RunAsync(environment, Cancel,
+            "db", "restore", Path.Combine(environment["CAPSUL_DATA"], "broken.gz"));
+        (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r =>
+            r.ExitCode.ShouldBe(64), r => r.Error.ShouldContain("at or near \"TABEL\". Nothing of it was kept."));
     }
 
     [Fact]
@@ -214,22 +250,30 @@ public sealed class AccidentTests
         var environment = Environment(database);
         var file = (await RunAsync(environment, "db", "backup")).Split("  (")[0];
         var name = Name(database);
-        await database.Db.ExecuteAsync($"CREATE ROLE plain_{name} LOGIN CREATEDB PASSWORD 'p'; ALTER DATABASE {name} OWNER TO plain_{name};", null, Cancel);
+        await database.Db.ExecuteAsync(
+            $"CREATE ROLE plain_{name} LOGIN CREATEDB PASSWORD 'p'; ALTER DATABASE {name} OWNER TO plain_{name};",
+            null, Cancel);
         await using (var theirs = await database.Db.OpenAloneAsync("somebody's psql", Cancel))
         {
-            environment["CAPSUL_DATABASE"] = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = "plain_" + name, Password = "p" }.ConnectionString;
+            environment["CAPSUL_DATABASE"] = new NpgsqlConnectionStringBuilder(
+                database.ConnectionString) { Username = "plain_" + name, Password = "p" }.ConnectionString;
             var refused = await CapsulProgram.RunAsync(environment, Cancel, "db", "restore", "--beside", file);
-            (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r => r.ExitCode.ShouldBe(73), r => r.Error.ShouldContain($"user postgres, pid {theirs.ProcessID})"));
+            (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r =>
+                r.ExitCode.ShouldBe(73), r => r.Error.ShouldContain($"user postgres, pid {theirs.ProcessID})"));
             (await DatabasesAsync(database, name + "\\_%")).ShouldBeEmpty();
 
             environment["CAPSUL_DATABASE"] = database.ConnectionString;
-            (await RunAsync(environment, "db", "restore", "--beside", file)).ShouldContain("The database that was there is called");
+            (await RunAsync(environment, "db", "restore", "--beside", file))
+                .ShouldContain("The database that was there is called");
         }
         NpgsqlConnection.ClearAllPools();
-        await using var now = new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
-        (await now.FindAsync<int>("SELECT count(*)::integer FROM backups WHERE finished IS NULL", null, Cancel)).ShouldBe(0, "the backup holds its own row, without an end");
+        await using var now =
+            new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
+        (await now.FindAsync<int>("SELECT count(*)::integer FROM backups WHERE finished IS NULL", null, Cancel))
+            .ShouldBe(0, "the backup holds its own row, without an end");
         (await now.FindAsync<long>("SELECT epoch FROM seat", null, Cancel)).ShouldBe(1_000_000);
-        foreach (var old in await DatabasesAsync(database, name + "\\_before\\_%")) await RunAsync(environment, "sql", "-c", $"DROP DATABASE {old}");
+        foreach (var old in await DatabasesAsync(database, name + "\\_before\\_%"))
+            await RunAsync(environment, "sql", "-c", $"DROP DATABASE {old}");
         await now.ExecuteAsync($"DROP OWNED BY plain_{name}; DROP ROLE plain_{name}", null, Cancel);
     }
 

@@ -18,12 +18,15 @@ public sealed class BackupTests
     readonly FakeTimeProvider time = new(new DateTimeOffset(2021, 2, 15, 3, 4, 5, TimeSpan.Zero));
 
     static Settings Where(params (string, string?)[] changes) =>
-        Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("backup") }).With(changes);
+        Settings.Load(new Dictionary<string, string>(
+            StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("backup") }).With(changes);
 
     TakeBackup Take(TestDatabase database, Settings settings) =>
         new(database.Db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time) };
 
-    static TakeBackup.Wish Wish(string? target = null, DumpFormat format = DumpFormat.Plain, string? encryptTo = null) => new(target, format, encryptTo, "asked");
+    static TakeBackup.Wish Wish(
+        string? target = null, DumpFormat format = DumpFormat.Plain, string? encryptTo = null) =>
+        new(target, format, encryptTo, "asked");
 
     RestoreBackup Restore(TestDatabase database, Settings settings) =>
         new(database.Db, settings, time, SeatLock.ForRestore, _ => { });
@@ -32,11 +35,14 @@ public sealed class BackupTests
     {
         var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("INSERT INTO accounts (email) VALUES ('jo@example.org')", null, Cancel);
-        await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method) SELECT 'jo@example.org', 20.25, 'cash' FROM generate_series(1, @payments)", new { payments }, Cancel);
+        await database.Db.ExecuteAsync(
+            "INSERT INTO payments (email, dollars, method) SELECT 'jo@example.org', 20.25, 'cash' FROM "
+            + "generate_series(1, @payments)", new { payments }, Cancel);
         return database;
     }
 
-    static Task<string?> MoneyAsync(Db db) => db.FindAsync<string>("SELECT count(*) || ' ' || coalesce(sum(dollars), 0) FROM payments", null, Cancel);
+    static Task<string?> MoneyAsync(Db db) =>
+        db.FindAsync<string>("SELECT count(*) || ' ' || coalesce(sum(dollars), 0) FROM payments", null, Cancel);
 
     [Fact]
     public async Task Is_named_by_the_day_proved_and_remembered()
@@ -51,7 +57,8 @@ public sealed class BackupTests
         Directory.GetFiles(settings.BackupFolder).Length.ShouldBe(2, "nothing else is left there");
         Directory.Exists(Path.Combine(settings.Data, "scratch", "postgres")).ShouldBeFalse();
         var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastProved, null, Cancel))!;
-        (row.File, row.Bytes, row.SchemaVersion, row.Problem).ShouldBe((second.File, new FileInfo(second.File).Length, Migrator.DesiredVersion, ""));
+        (row.File, row.Bytes, row.SchemaVersion, row.Problem)
+            .ShouldBe((second.File, new FileInfo(second.File).Length, Migrator.DesiredVersion, ""));
     }
 
     [Fact]
@@ -68,12 +75,15 @@ public sealed class BackupTests
         await ShellAsync(database, $"pg_dump | gzip -9 > {dumped}");
         await using var empty = await TestDatabase.CreateEmptyAsync();
         var restored = await Restore(empty, settings).RunAsync(dumped, null, beside: false, Cancel);
-        (restored.SchemaVersion, restored.Old, await MoneyAsync(empty.Db)).ShouldBe((Migrator.DesiredVersion, null, "3 60.75"));
-        (await empty.Db.FindAsync<long>("SELECT epoch FROM seat", null, Cancel)).ShouldBe(1_000_000, "Spokes must obey it, whatever they were told since the backup");
+        (restored.SchemaVersion, restored.Old, await MoneyAsync(empty.Db))
+            .ShouldBe((Migrator.DesiredVersion, null, "3 60.75"));
+        (await empty.Db.FindAsync<long>("SELECT epoch FROM seat", null, Cancel))
+            .ShouldBe(1_000_000, "Spokes must obey it, whatever they were told since the backup");
     }
 
     static Task ShellAsync(TestDatabase database, string line) =>
-        new Command("bash", "-o", "pipefail", "-c", line) { Environment = database.Db.Address.ForPrograms("test") }.RunAsync(Cancel);
+        new Command("bash", "-o", "pipefail", "-c",
+            line) { Environment = database.Db.Address.ForPrograms("test") }.RunAsync(Cancel);
 
     [Fact]
     public async Task Is_of_one_moment_while_money_comes_in()
@@ -83,7 +93,8 @@ public sealed class BackupTests
         var paying = Task.Run(async () =>
         {
             while (!enough.IsCancellationRequested)
-                await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 1, 'cash')", null, Cancel);
+                await database.Db.ExecuteAsync(
+                    "INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 1, 'cash')", null, Cancel);
         }, Cancel);
         var before = (await MoneyAsync(database.Db))!;
         var backup = await Take(database, Where()).RunAsync(Wish(), Cancel);
@@ -105,7 +116,8 @@ public sealed class BackupTests
         {
             var plain = await Take(database, settings).RunAsync(Wish(format: format), Cancel);
             var sealedUp = await Take(database, settings).RunAsync(Wish(format: format, encryptTo: recipient), Cancel);
-            sealedUp.File.ShouldEndWith(format == DumpFormat.Plain ? "capsul-backup-2021-02-15.gz.age" : "capsul-backup-2021-02-15.dump.age", Case.Sensitive);
+            sealedUp.File.ShouldEndWith(format == DumpFormat.Plain ? "capsul-backup-2021-02-15.gz.age"
+                : "capsul-backup-2021-02-15.dump.age", Case.Sensitive);
             foreach (var file in (string[])[plain.File, sealedUp.File])
             {
                 await using var empty = await TestDatabase.CreateEmptyAsync();
@@ -113,7 +125,8 @@ public sealed class BackupTests
                 (await MoneyAsync(empty.Db)).ShouldBe("3 60.75", file);
             }
             await using var none = await TestDatabase.CreateEmptyAsync();
-            (await RefusalAsync(() => Restore(none, settings).RunAsync(sealedUp.File, null, beside: false, Cancel))).Message.ShouldContain("with --identity");
+            (await RefusalAsync(() => Restore(none, settings)
+                .RunAsync(sealedUp.File, null, beside: false, Cancel))).Message.ShouldContain("with --identity");
         }
     }
 
@@ -138,24 +151,39 @@ public sealed class BackupTests
             ("cut.sql", Text(sql[..(sql.Length / 2)]), "is cut off: its last line"),
             ("notes.txt", Text("dear diary"), "is no dump of a PostgreSQL database"),
             ("empty.gz", [], "is no dump of a PostgreSQL database"),
-            ("foreign.sql", Text("--\n-- PostgreSQL database dump\n--\nCREATE TABLE other (id int);\n--\n-- PostgreSQL database dump complete\n--\n"), "is a dump of some other database"),
-            ("newer.sql", Text(sql.Replace($"FROM stdin;\n{Migrator.DesiredVersion}\n", "FROM stdin;\n999\n", StringComparison.Ordinal)), "is of schema version 999"),
+            ("foreign.sql",
+                Text(
+                "--\n-- PostgreSQL database dump\n--\nCREATE TABLE other (id int);\n--\n-- PostgreSQL database dump "
+                + "complete\n--\n"), "is a dump of some other database"),
+            ("newer.sql",
+                Text(sql.Replace($"FROM stdin;\n{Migrator.DesiredVersion}\n",
+                "FROM stdin;\n999\n", StringComparison.Ordinal)), "is of schema version 999"),
             ("half.gz.part", bytes, "was never finished"),
-            ("owned.sql", Text(sql.Replace("CREATE TABLE public.alerts ", "ALTER SCHEMA public OWNER TO \"capsul-flask\"; CREATE TABLE public.alerts ", StringComparison.Ordinal)), "Make that role first: CREATE ROLE \"capsul-flask\";"),
-            ("broken.sql", Text(sql.Replace("CREATE TABLE public.vms ", "CREATE TABEL public.vms ", StringComparison.Ordinal)), "could not be restored: psql:<stdin>:"),
+            ("owned.sql",
+                Text(sql.Replace("CREATE TABLE public.alerts ",
+                "ALTER SCHEMA public OWNER TO \"capsul-flask\"; CREATE TABLE public.alerts ",
+                StringComparison.Ordinal)), "Make that role first: CREATE ROLE \"capsul-flask\";"),
+            ("broken.sql",
+                Text(sql.Replace("CREATE TABLE public.vms ", "CREATE TABEL public.vms ", StringComparison.Ordinal)),
+                "could not be restored: psql:<stdin>:"),
         ];
         foreach (var (name, content, says) in files)
         {
             var file = Path.Combine(settings.Data, name);
             await File.WriteAllBytesAsync(file, content, Cancel);
-            (await RefusalAsync(() => Restore(empty, settings).RunAsync(file, null, beside: false, Cancel))).Message.ShouldContain(says, customMessage: name);
+            (await RefusalAsync(() => Restore(empty, settings)
+                .RunAsync(file, null, beside: false, Cancel))).Message.ShouldContain(says, customMessage: name);
             (await empty.Db.FindAsync<int>(BackupSql.TableCount, null, Cancel)).ShouldBe(0, name);
-            var databases = await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database ORDER BY 1", null, Cancel);
-            (await RefusalAsync(() => Restore(database, settings).RunAsync(file, null, beside: true, Cancel))).Message.ShouldContain(says, customMessage: name);
-            (await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database ORDER BY 1", null, Cancel)).Where(d => d.StartsWith(Name(database) + "_", StringComparison.Ordinal)).ShouldBeEmpty(name);
+            var databases = await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database ORDER BY 1",
+                null, Cancel);
+            (await RefusalAsync(() => Restore(database, settings)
+                .RunAsync(file, null, beside: true, Cancel))).Message.ShouldContain(says, customMessage: name);
+            (await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database ORDER BY 1", null, Cancel))
+                .Where(d => d.StartsWith(Name(database) + "_", StringComparison.Ordinal)).ShouldBeEmpty(name);
         }
         (await MoneyAsync(database.Db)).ShouldBe("3 60.75");
-        (await RefusalAsync(() => Restore(empty, settings).RunAsync("/nowhere/at.gz", null, beside: false, Cancel))).Kind.ShouldBe(ProblemKind.NotFound);
+        (await RefusalAsync(() => Restore(empty, settings)
+            .RunAsync("/nowhere/at.gz", null, beside: false, Cancel))).Kind.ShouldBe(ProblemKind.NotFound);
     }
 
     static byte[] Text(string text) => System.Text.Encoding.UTF8.GetBytes(text);
@@ -170,37 +198,55 @@ public sealed class BackupTests
         await using var database = await PaidAsync();
         var settings = Where();
         var backup = await Take(database, settings).RunAsync(Wish(), Cancel);
-        await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 1, 'cash')", null, Cancel);
-        (await RefusalAsync(() => Restore(database, settings).RunAsync(backup.File, null, beside: false, Cancel))).Message.ShouldContain("is not empty. With --beside");
+        await database.Db.ExecuteAsync(
+            "INSERT INTO payments (email, dollars, method) VALUES ('jo@example.org', 1, 'cash')", null, Cancel);
+        (await RefusalAsync(() => Restore(database, settings)
+            .RunAsync(backup.File, null, beside: false, Cancel))).Message.ShouldContain("is not empty. With --beside");
 
         await using (var hub = await database.Db.OpenAloneAsync(SeatSql.ConnectionName + "rack pid 7", Cancel))
         {
             await hub.ExecuteScalarAsync("SELECT pg_advisory_lock(@key)", new { key = SeatSql.LockKey });
-            (await RefusalAsync(() => Restore(database, settings).RunAsync(backup.File, null, beside: true, Cancel))).Message.ShouldContain("A Hub acts on this database (rack pid 7)");
+            (await RefusalAsync(() => Restore(database, settings)
+                .RunAsync(backup.File, null, beside: true, Cancel))).Message.ShouldContain(
+                "A Hub acts on this database (rack pid 7)");
         }
-        await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () => database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = @key::oid AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))", new { key = SeatSql.LockKey }, Cancel));
+        await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () =>
+            database.Db.FindAsync<bool>(
+            "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = @key::oid AND database "
+            + "= (SELECT oid FROM pg_database WHERE datname = current_database()))",
+            new { key = SeatSql.LockKey }, Cancel));
         var restored = await Restore(database, settings).RunAsync(backup.File, null, beside: true, Cancel);
         restored.Old.ShouldBe($"{Name(database)}_before_20210215030405");
-        await using var now = new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
-        await using var old = new Db(new NpgsqlConnectionStringBuilder(database.Db.Address.For(restored.Old!).ConnectionString) { Pooling = false }.ConnectionString);
+        await using var now =
+            new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
+        await using var old = new Db(new NpgsqlConnectionStringBuilder(
+            database.Db.Address.For(restored.Old!).ConnectionString) { Pooling = false }.ConnectionString);
         (await MoneyAsync(now), await MoneyAsync(old)).ShouldBe(("3 60.75", "4 61.75"));
         await using var maintenance = new Db(database.Db.Address.For("postgres").ConnectionString);
         await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = restored.Old }, Cancel);
     }
 
-    [Theory, InlineData(DumpFormat.Plain, false), InlineData(DumpFormat.Custom, false), InlineData(DumpFormat.Plain, true)]
-    public async Task Large_objects_are_proved_and_come_back_in_the_one_transaction_of_a_restore(DumpFormat format, bool beside)
+    [Theory, InlineData(DumpFormat.Plain, false), InlineData(DumpFormat.Custom, false),
+        InlineData(DumpFormat.Plain, true)]
+    public async Task Large_objects_are_proved_and_come_back_in_the_one_transaction_of_a_restore(
+        DumpFormat format, bool beside)
     {
         await using var database = await PaidAsync();
         var settings = Where();
-        await database.Db.FindAsync<uint>("SELECT lo_from_bytea(4711, decode(repeat('00ff', 40000), 'hex'))", null, Cancel);
-        await database.Db.ExecuteAsync("INSERT INTO payments (email, dollars, method, note) VALUES ('jo@example.org', 1, 'cash', E'BEGIN;\nCOMMIT;')", null, Cancel);
+        await database.Db.FindAsync<uint>("SELECT lo_from_bytea(4711, decode(repeat('00ff', 40000), 'hex'))",
+            null, Cancel);
+        await database.Db.ExecuteAsync(
+            "INSERT INTO payments (email, dollars, method, note) VALUES ('jo@example.org', 1, 'cash', "
+            + "E'BEGIN;\nCOMMIT;')", null, Cancel);
         var backup = await Take(database, settings).RunAsync(Wish(format: format), Cancel);
         await using var other = beside ? await TestDatabase.CreateAsync() : await TestDatabase.CreateEmptyAsync();
         var restored = await Restore(other, settings).RunAsync(backup.File, null, beside, Cancel);
         (await MoneyAsync(other.Db)).ShouldBe("4 61.75");
-        (await other.Db.FindAsync<string>("SELECT md5(lo_get(4711)) || ' ' || (SELECT epoch >= 1000000 FROM seat)", null, Cancel))
-            .ShouldBe(Convert.ToHexStringLower(System.Security.Cryptography.MD5.HashData([.. Enumerable.Range(0, 80_000).Select(i => (byte)(i % 2 * 255))])) + " true");
+        (await other.Db.FindAsync<string>("SELECT md5(lo_get(4711)) || ' ' || (SELECT epoch >= 1000000 FROM seat)",
+            null, Cancel))
+            .ShouldBe(
+                Convert.ToHexStringLower(System.Security.Cryptography.MD5.HashData(
+                [.. Enumerable.Range(0, 80_000).Select(i => (byte)(i % 2 * 255))])) + " true");
         if (restored.Old is not { } old) return;
         await using var maintenance = new Db(database.Db.Address.For("postgres").ConnectionString);
         await maintenance.RunMadeAsync(BackupSql.DropStatement, new { name = old }, Cancel);
@@ -214,9 +260,44 @@ public sealed class BackupTests
         var file = (await Take(database, settings).RunAsync(Wish(), Cancel)).File;
         var sql = (await new Command("zcat", file).RunAsync(Cancel)).Output;
         var ended = Path.Combine(settings.Data, "ended.sql");
-        await File.WriteAllTextAsync(ended, sql.Replace("CREATE TABLE public.alerts ", "COMMIT; CREATE TABLE public.alerts ", StringComparison.Ordinal), Cancel);
+        await File.WriteAllTextAsync(ended, sql.Replace("CREATE TABLE public.alerts ",
+            "COMMIT; CREATE TABLE public.alerts ", StringComparison.Ordinal), Cancel);
         await using var empty = await TestDatabase.CreateEmptyAsync();
-        (await RefusalAsync(() => Restore(empty, settings).RunAsync(ended, null, false, Cancel))).Message.ShouldContain("Part of it may have been kept");
+        (await RefusalAsync(() => Restore(empty, settings).RunAsync(ended, null, false, Cancel))).Message.ShouldContain(
+            "Part of it may have been kept");
+    }
+
+    [Fact]
+    public async Task A_dump_with_the_line_ends_of_windows_is_one()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var file = (await Take(database, settings).RunAsync(Wish(), Cancel)).File;
+        var windows = Path.Combine(settings.Data, "windows.sql");
+        var sql = (await new Command("zcat", file).RunAsync(Cancel)).Output;
+        await File.WriteAllTextAsync(windows, sql.Replace("\n", "\r\n", StringComparison.Ordinal), Cancel);
+        await using var empty = await TestDatabase.CreateEmptyAsync();
+        await Restore(empty, settings).RunAsync(windows, null, false, Cancel);
+        (await MoneyAsync(empty.Db)).ShouldBe("3 60.75");
+    }
+
+    [Fact]
+    public async Task A_folder_that_was_named_and_is_not_there_is_not_made_in_silence()
+    {
+        await using var database = await PaidAsync();
+        var settings = Where();
+        var missing = Path.Combine(settings.Data, "not-mounted", "b.gz");
+        (await RefusalAsync(() => Take(database, settings).RunAsync(Wish(missing), Cancel))).Message.ShouldContain(
+            "There is no folder");
+        Directory.Exists(Path.GetDirectoryName(missing)).ShouldBeFalse();
+    }
+
+    [Fact]
+    public async Task A_recipient_that_is_none_is_said_in_age_s_own_words()
+    {
+        await using var database = await PaidAsync();
+        (await RefusalAsync(() => Take(database, Where())
+            .RunAsync(Wish(encryptTo: "age1nonsense"), Cancel))).Message.ShouldContain("age1nonsense");
     }
 
     [Fact]
@@ -225,10 +306,12 @@ public sealed class BackupTests
         await using var database = await PaidAsync();
         var settings = Where();
         var file = (await Take(database, settings).RunAsync(Wish(), Cancel)).File;
-        await using (var member = new System.IO.Compression.GZipStream(new FileStream(file, FileMode.Append), System.IO.Compression.CompressionLevel.Fastest))
+        await using (var member = new System.IO.Compression.GZipStream(new FileStream(file, FileMode.Append),
+            System.IO.Compression.CompressionLevel.Fastest))
             await member.WriteAsync("DROP TABLE payments;\n"u8.ToArray(), Cancel);
         await using var empty = await TestDatabase.CreateEmptyAsync();
-        (await RefusalAsync(() => Restore(empty, settings).RunAsync(file, null, false, Cancel))).Message.ShouldContain("goes on behind the end of the dump");
+        (await RefusalAsync(() => Restore(empty, settings).RunAsync(file, null, false, Cancel))).Message.ShouldContain(
+            "goes on behind the end of the dump");
     }
 
     [Fact]
@@ -238,10 +321,14 @@ public sealed class BackupTests
         var settings = Where(("CAPSUL_OPERATOR_EMAIL", "ops@example.org"));
         var broken = settings.With(("CAPSUL_POSTGRES_BIN", "/nowhere"));
         for (var attempt = 0; attempt < 2; attempt++)
-            (await RefusalAsync(() => Take(database, broken).RunAsync(Wish(), Cancel))).Message.ShouldContain("CAPSUL_POSTGRES_BIN names /nowhere");
+            (await RefusalAsync(() => Take(database, broken).RunAsync(Wish(), Cancel))).Message.ShouldContain(
+                "CAPSUL_POSTGRES_BIN names /nowhere");
         Directory.GetFiles(settings.BackupFolder).ShouldBeEmpty();
-        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldContain("The backup of 2021-02-15T03:04:05Z failed: CAPSUL_POSTGRES_BIN");
-        (await database.Db.ListAsync<string>("SELECT subject FROM mails WHERE recipient = 'ops@example.org'", null, Cancel)).ShouldBe(["Capsul: backup failed"]);
+        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel))
+            .ShouldHaveSingleItem().Message.ShouldContain(
+            "The backup of 2021-02-15T03:04:05Z failed: CAPSUL_POSTGRES_BIN");
+        (await database.Db.ListAsync<string>("SELECT subject FROM mails WHERE recipient = 'ops@example.org'",
+            null, Cancel)).ShouldBe(["Capsul: backup failed"]);
         await Take(database, settings).RunAsync(Wish(), Cancel);
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
     }
@@ -253,9 +340,12 @@ public sealed class BackupTests
         await using var connection = await database.Db.OpenAsync(Cancel);
         var before = await DatabaseFacts.ReadAsync(connection, Cancel);
         before.Differences(before).ShouldBeEmpty();
-        await database.Db.ExecuteAsync("UPDATE payments SET dollars = dollars + 0.01 WHERE id = 1; DROP TABLE alerts", null, Cancel);
+        await database.Db.ExecuteAsync("UPDATE payments SET dollars = dollars + 0.01 WHERE id = 1; DROP TABLE alerts",
+            null, Cancel);
         var after = await DatabaseFacts.ReadAsync(connection, Cancel);
-        before.Differences(after).ShouldBe(["public.alerts: 0 rows; restored: not there", "public.payments: 3 rows, dollars=60.75; restored: 3 rows, dollars=60.76"]);
+        before.Differences(after)
+            .ShouldBe(["public.alerts: 0 rows; restored: not there",
+            "public.payments: 3 rows, dollars=60.75; restored: 3 rows, dollars=60.76"]);
     }
 
     [Fact]
@@ -264,8 +354,12 @@ public sealed class BackupTests
         await using var database = await PaidAsync();
         var clients = Directory.CreateDirectory(Path.Combine(TestFolder.Make("clients"), "bin")).FullName;
         foreach (var program in (string[])["pg_dump", "psql", "pg_restore"])
-            File.CreateSymbolicLink(Path.Combine(clients, program), Path.Combine(PostgresPrograms.Folder(null, program), program));
-        (await Take(database, Where(("CAPSUL_POSTGRES_BIN", clients))).RunAsync(Wish(), Cancel)).Proof.ShouldContain("payments dollars=60.75");
-        (await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname LIKE 'capsul_scratch_%'", null, Cancel)).ShouldBeEmpty();
+            File.CreateSymbolicLink(Path.Combine(clients, program),
+                Path.Combine(PostgresPrograms.Folder(null, program), program));
+        (await Take(database, Where(("CAPSUL_POSTGRES_BIN", clients)))
+            .RunAsync(Wish(), Cancel)).Proof.ShouldContain("payments dollars=60.75");
+        (await database.Db.ListAsync<string>(
+            "SELECT datname::text FROM pg_database WHERE datname LIKE 'capsul_scratch_%'", null, Cancel))
+            .ShouldBeEmpty();
     }
 }

@@ -8,7 +8,7 @@ namespace Capsul.Tests.Postgres.Backups;
 
 public sealed class DumpTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task Is_plain_sql_behind_gzip()
@@ -26,7 +26,8 @@ public sealed class DumpTests
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var file = Path.Combine(TestFolder.Make("dump"), "a.gz");
-        var error = await Should.ThrowAsync<ProblemException>(() => Dump.WritePlainAsync(null, database.Db.Address.For("is_not_there"), file, Cancel));
+        var error = await Should.ThrowAsync<ProblemException>(() =>
+            Dump.WritePlainAsync(null, database.Db.Address.For("is_not_there"), file, Cancel));
         error.Problem.Message.ShouldContain("is_not_there");
         Directory.EnumerateFiles(Path.GetDirectoryName(file)!).ShouldBeEmpty();
     }
@@ -39,7 +40,9 @@ public sealed class DumpTests
         {
             await disk.WriteAsync("first"u8.ToArray(), cancel);
             await disk.FlushAsync(cancel);
-            await Should.ThrowAsync<ProblemException>(() => Dump.WriteWholeAsync(file, (other, stop) => other.WriteAsync("second"u8.ToArray(), stop).AsTask(), cancel));
+            await Should.ThrowAsync<ProblemException>(() =>
+                Dump.WriteWholeAsync(file, (other, stop) => other.WriteAsync("second"u8.ToArray(), stop)
+                .AsTask(), cancel));
         }, Cancel);
         (await File.ReadAllTextAsync(file, Cancel)).ShouldBe("first");
     }
@@ -49,7 +52,8 @@ public sealed class DumpTests
     {
         var file = Path.Combine(TestFolder.Make("dump"), "a.gz");
         await File.WriteAllTextAsync(file, "mine", Cancel);
-        await Should.ThrowAsync<ProblemException>(() => Dump.WritePlainAsync(null, DatabaseAddress.Of("Host=x"), file, Cancel));
+        await Should.ThrowAsync<ProblemException>(() =>
+            Dump.WritePlainAsync(null, DatabaseAddress.Of("Host=x"), file, Cancel));
         (await File.ReadAllTextAsync(file, Cancel)).ShouldBe("mine");
     }
 }

@@ -17,7 +17,8 @@ public sealed class DatabaseChecksTests
     static Task<IReadOnlyList<Finding>> RunAsync(Db db, TimeProvider? time = null) =>
         new DatabaseChecks(db, time ?? TimeProvider.System, ListAlerts.FindingsAsync).RunAsync(Cancel);
 
-    static string Line(IEnumerable<Finding> findings, string what) => string.Join('\n', findings.Where(f => f.What == what).Select(f => $"{f.Verdict} {f.Says}"));
+    static string Line(IEnumerable<Finding> findings, string what) =>
+        string.Join('\n', findings.Where(f => f.What == what).Select(f => $"{f.Verdict} {f.Says}"));
 
     [Fact]
     public async Task Each_line_says_what_is_and_what_to_do()
@@ -26,11 +27,14 @@ public sealed class DatabaseChecksTests
         var lines = await RunAsync(database.Db);
         Line(lines, "database").ShouldStartWith("Ok PostgreSQL 1");
         Line(lines, "schema").ShouldBe($"Ok version {Migrator.DesiredVersion}");
-        Line(lines, "durability").ShouldStartWith("Fail fsync or full_page_writes is off", customMessage: "the tests' cluster has it off");
+        Line(lines, "durability")
+            .ShouldStartWith("Fail fsync or full_page_writes is off", customMessage: "the tests' cluster has it off");
         Line(lines, "commits").ShouldStartWith("Fail synchronous_commit is off");
         Line(lines, "time zone").ShouldBe("Ok UTC");
         Line(lines, "connections").ShouldContain(" of 200 in use");
-        Line(lines, "backup").ShouldStartWith("Warn none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup");
+        Line(lines, "backup")
+            .ShouldStartWith(
+            "Warn none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup");
         Line(lines, "bloat").ShouldStartWith("Ok");
         Line(lines, "transactions").ShouldStartWith("Ok");
     }
@@ -40,11 +44,16 @@ public sealed class DatabaseChecksTests
     {
         await using var database = await TestDatabase.CreateAsync();
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
-        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("checks") });
-        await new TakeBackup(database.Db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
-        Line(await RunAsync(database.Db, time), "backup").ShouldMatch(@"^Ok .*capsul-backup-2026-03-01\.gz, [\d.]+ KiB, proved 2026-03-01T12:00:00Z \(\d+ tables, \d+ rows; ");
+        var settings = Settings.Load(
+            new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("checks") });
+        await new TakeBackup(database.Db, settings, time, _ => { })
+            .RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
+        Line(await RunAsync(database.Db, time), "backup")
+            .ShouldMatch(
+            @"^Ok .*capsul-backup-2026-03-01\.gz, [\d.]+ KiB, proved 2026-03-01T12:00:00Z \(\d+ tables, \d+ rows; ");
         time.Advance(TimeSpan.FromDays(5));
-        Line(await RunAsync(database.Db, time), "backup").ShouldContain("that is 5 days ago; capsul db backup takes a new one");
+        Line(await RunAsync(database.Db, time), "backup")
+            .ShouldContain("that is 5 days ago; capsul db backup takes a new one");
     }
 
     [Fact]
@@ -53,7 +62,9 @@ public sealed class DatabaseChecksTests
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.InTransactionAsync(async transaction =>
         {
-            await RaiseAlert.InAsync(transaction, Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)), RaiseAlert.BackupFailed, "", "It failed.", TimeProvider.System, Cancel);
+            await RaiseAlert.InAsync(transaction,
+                Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)),
+                RaiseAlert.BackupFailed, "", "It failed.", TimeProvider.System, Cancel);
             return true;
         }, Cancel);
         await database.Db.ExecuteAsync("UPDATE schemaversion SET version = 999", null, Cancel);
@@ -68,8 +79,12 @@ public sealed class DatabaseChecksTests
     public async Task Dead_rows_and_few_connections_are_worth_a_word()
     {
         await using var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("CREATE TABLE heap (n int) WITH (autovacuum_enabled = off); INSERT INTO heap SELECT generate_series(1, 30000); DELETE FROM heap WHERE n > 1000", null, Cancel);
-        await Until.TrueAsync("the server has counted them", TimeSpan.FromSeconds(20), async () => Line(await RunAsync(database.Db), "bloat").StartsWith("Warn heap: 29000 dead rows beside 1000", StringComparison.Ordinal));
+        await database.Db.ExecuteAsync(
+            "CREATE TABLE heap (n int) WITH (autovacuum_enabled = off); INSERT INTO heap SELECT generate_series(1, "
+            + "30000); DELETE FROM heap WHERE n > 1000", null, Cancel);
+        await Until.TrueAsync("the server has counted them", TimeSpan.FromSeconds(20), async () =>
+            Line(await RunAsync(database.Db), "bloat")
+            .StartsWith("Warn heap: 29000 dead rows beside 1000", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -79,7 +94,8 @@ public sealed class DatabaseChecksTests
         (await RunAsync(away)).ShouldHaveSingleItem().Says.ShouldContain("127.0.0.1:1, database x cannot be reached");
         await using var database = await TestDatabase.CreateEmptyAsync();
         Line(await RunAsync(database.Db), "schema").ShouldStartWith("Warn the database is empty");
-        await using var wrong = new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong", Pooling = false }.ConnectionString);
+        await using var wrong = new Db(new NpgsqlConnectionStringBuilder(
+            database.ConnectionString) { Password = "wrong", Pooling = false }.ConnectionString);
         (await RunAsync(wrong)).ShouldHaveSingleItem().Says.ShouldContain("refused the user or password");
     }
 }

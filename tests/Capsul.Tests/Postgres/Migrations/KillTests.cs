@@ -8,12 +8,13 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>The built program, killed with -9 at every statement of the published scripts.</summary>
 public sealed class KillTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// The database itself stops the migrator: an event trigger counts the statements of a session and waits, at the one that the test
-    /// names, for a lock that the test holds. The extension is there beforehand: making it runs hundreds of statements of its own.
+    /// The database itself stops the migrator: an event trigger counts the statements of a session and waits, at the
+    /// one that the test names, for a lock that the test holds. The extension is there beforehand: making it runs
+    /// hundreds of statements of its own.
     /// </summary>
     const string Stop = """
         CREATE EXTENSION btree_gist;
@@ -32,7 +33,8 @@ public sealed class KillTests
     public async Task Killed_at_each_statement_the_next_start_goes_on_from_the_last_whole_script()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var environment = new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("killed"), ["CAPSUL_DATABASE"] = database.ConnectionString };
+        var environment = new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("killed"),
+            ["CAPSUL_DATABASE"] = database.ConnectionString };
         var name = new NpgsqlConnectionStringBuilder(database.ConnectionString).Database;
         await database.Db.ExecuteAsync(Stop, null, Cancel);
         await using var holder = await database.Db.OpenAsync(Cancel);
@@ -45,7 +47,9 @@ public sealed class KillTests
             await using var program = CapsulProgram.Start(environment, "db", "migrate");
             if (!await StopsAsync(program, database.Db)) break;
             await program.KillAsync();
-            await database.Db.ExecuteAsync("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'capsul migrations' AND datname = current_database()", null, Cancel);
+            await database.Db.ExecuteAsync(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'capsul "
+                + "migrations' AND datname = current_database()", null, Cancel);
             kills++;
             var reached = await ReachedAsync(database.Db);
             // In a new script its first statement is the one that was just killed.
@@ -53,8 +57,10 @@ public sealed class KillTests
         }
         kills.ShouldBeGreaterThan(50, "each statement that makes something was stopped at");
         await database.Db.ExecuteAsync("DROP EVENT TRIGGER stop; DROP SCHEMA stops CASCADE;", null, Cancel);
-        (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel)).ShouldBeEmpty();
-        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(Migrator.DesiredVersion);
+        (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel))
+            .ShouldBeEmpty();
+        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel))
+            .ShouldBe(Migrator.DesiredVersion);
     }
 
     /// <summary>False: it ended well instead.</summary>
@@ -64,7 +70,9 @@ public sealed class KillTests
         await Until.TrueAsync("it stops or ends", Limit, async () =>
         {
             if (program.HasExited) return true;
-            return stops = await db.FindAsync<bool>("SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'capsul migrations' AND wait_event = 'advisory')", null, Cancel);
+            return stops = await db.FindAsync<bool>(
+                "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND "
+                + "application_name = 'capsul migrations' AND wait_event = 'advisory')", null, Cancel);
         });
         if (!stops) (await program.EndAsync()).ShouldBe(0, program.Said);
         return stops;
@@ -74,8 +82,11 @@ public sealed class KillTests
     static async Task<string> ReachedAsync(Db db)
     {
         if (await SchemaCheck.VersionAsync(db, Cancel) is not { } version) return "nothing";
-        var names = await db.ListAsync<string>("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname !~ '^schema'", null, Cancel);
-        foreach (var (table, since) in (ReadOnlySpan<(string, int)>)[("seat", 1), ("audit_lines", 1), ("accounts", 2), ("mails", 2), ("hosts", 3), ("operation_events", 3), ("operator_statements", 4), ("alerts", 4)])
+        var names = await db.ListAsync<string>(
+            "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND "
+            + "relname !~ '^schema'", null, Cancel);
+        foreach (var (table, since) in (ReadOnlySpan<(string, int)>)[("seat", 1), ("audit_lines", 1), ("accounts", 2),
+            ("mails", 2), ("hosts", 3), ("operation_events", 3), ("operator_statements", 4), ("alerts", 4)])
             names.Contains(table).ShouldBe(version >= since, $"{table} at version {version}");
         return $"version {version}";
     }

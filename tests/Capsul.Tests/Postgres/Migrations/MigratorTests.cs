@@ -9,7 +9,7 @@ namespace Capsul.Tests.Postgres.Migrations;
 
 public sealed class MigratorTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Migrator Make(Db db) => new(db, NullLogger.Instance);
 
@@ -18,7 +18,8 @@ public sealed class MigratorTests
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         (await Make(database.Db).MigrateAsync(Cancel)).ShouldBe(Migrator.DesiredVersion);
-        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(Migrator.DesiredVersion);
+        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel))
+            .ShouldBe(Migrator.DesiredVersion);
         (await Make(database.Db).MigrateAsync(Cancel)).ShouldBe(0);
     }
 
@@ -42,8 +43,10 @@ public sealed class MigratorTests
             await migrator.MigrateAsync(version, allowDowngrade: false, Cancel);
         }
         await migrator.MigrateAsync(0, allowDowngrade: true, Cancel);
-        (await database.Db.ListAsync<string>("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1", null, Cancel))
-            .ShouldBe(["schema_scripts", "schema_statements", "schemaversion"], "only what the migrator itself needs is left");
+        (await database.Db.ListAsync<string>(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1", null, Cancel))
+            .ShouldBe(["schema_scripts", "schema_statements", "schemaversion"],
+                "only what the migrator itself needs is left");
         (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM schema_scripts", null, Cancel)).ShouldBe(0);
         (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(0);
     }
@@ -70,7 +73,8 @@ public sealed class MigratorTests
     public async Task A_wrong_password_is_said_in_a_sentence()
     {
         await using var database = await TestDatabase.CreateAsync();
-        await using var db = new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong" }.ConnectionString);
+        await using var db = new Db(
+            new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong" }.ConnectionString);
         var error = await Should.ThrowAsync<ProblemException>(() => Make(db).MigrateAsync(Cancel));
         error.Problem.Message.ShouldContain("refused the user or password");
         error.Problem.ExitCode.ShouldBe(69);
@@ -80,7 +84,8 @@ public sealed class MigratorTests
     public async Task A_server_that_is_not_there_is_said_in_a_sentence()
     {
         await using var db = new Db("Host=127.0.0.1;Port=1;Username=x;Database=x;Timeout=3");
-        (await Should.ThrowAsync<ProblemException>(() => Make(db).MigrateAsync(Cancel))).Problem.Message.ShouldContain("127.0.0.1:1, database x cannot be reached");
+        (await Should.ThrowAsync<ProblemException>(() => Make(db).MigrateAsync(Cancel))).Problem.Message.ShouldContain(
+            "127.0.0.1:1, database x cannot be reached");
     }
 
     [Theory, InlineData(130_014, true), InlineData(140_000, false), InlineData(170_002, false)]
@@ -89,5 +94,6 @@ public sealed class MigratorTests
 
     [Fact]
     public void A_broken_connection_string_is_said_in_a_sentence() =>
-        Should.Throw<ProblemException>(() => new Db("Host=x;Nonsense=1")).Problem.Message.ShouldStartWith("CAPSUL_DATABASE is not a connection string");
+        Should.Throw<ProblemException>(() =>
+            new Db("Host=x;Nonsense=1")).Problem.Message.ShouldStartWith("CAPSUL_DATABASE is not a connection string");
 }

@@ -8,10 +8,11 @@ namespace Capsul.Tests.Postgres.Migrations;
 
 public sealed class SchemaCheckTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static async Task<List<string>> DriftAsync(TestDatabase database) =>
-        [.. (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel)).Select(d => $"{d.What} {d.Kind} {d.Name}")];
+        [.. (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel))
+            .Select(d => $"{d.What} {d.Kind} {d.Name}")];
 
     [Theory]
     [InlineData("ALTER TABLE vms DROP COLUMN problem", "missing column public.vms.problem")]
@@ -22,9 +23,11 @@ public sealed class SchemaCheckTests
     [InlineData("DROP INDEX vms_email", "missing index public.vms_email")]
     [InlineData("CREATE INDEX mine ON vms (phase)", "extra index public.mine")]
     [InlineData("DROP INDEX vms_email; CREATE INDEX vms_email ON vms (email, id)", "changed index public.vms_email")]
-    [InlineData("ALTER TABLE vms DROP CONSTRAINT vms_deleted_is_gone", "missing constraint public.vms.vms_deleted_is_gone")]
+    [InlineData("ALTER TABLE vms DROP CONSTRAINT vms_deleted_is_gone",
+        "missing constraint public.vms.vms_deleted_is_gone")]
     [InlineData("ALTER TABLE vms DISABLE TRIGGER vms_told", "changed trigger public.vms.vms_told")]
-    [InlineData("CREATE OR REPLACE FUNCTION tell_vm() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'", "changed function public.tell_vm()")]
+    [InlineData("CREATE OR REPLACE FUNCTION tell_vm() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "changed function public.tell_vm()")]
     [InlineData("CREATE VIEW mine AS SELECT 1 AS one", "extra view public.mine")]
     [InlineData("CREATE SEQUENCE mine", "extra sequence public.mine")]
     [InlineData("CREATE TYPE mine AS ENUM ('a')", "extra enum public.mine")]
@@ -45,7 +48,8 @@ public sealed class SchemaCheckTests
         (await DriftAsync(database)).ShouldBeEmpty();
         // Other tests make some, too: none may stay.
         await Until.TrueAsync("all scratch databases are dropped", TimeSpan.FromSeconds(60), () =>
-            database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_database WHERE datname LIKE 'capsul_verify_%')", null, Cancel));
+            database.Db.FindAsync<bool>(
+                "SELECT NOT EXISTS (SELECT 1 FROM pg_database WHERE datname LIKE 'capsul_verify_%')", null, Cancel));
     }
 
     [Fact]
@@ -53,10 +57,15 @@ public sealed class SchemaCheckTests
     {
         await using var database = await TestDatabase.CreateAsync();
         var role = new NpgsqlConnectionStringBuilder(database.ConnectionString).Database + "_reader";
-        await database.Db.ExecuteAsync($"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT ON schemaversion, schema_scripts, schema_statements TO {role}", null, Cancel);
-        await using (var db = new Capsul.Postgres.Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = role, Password = "x" }.ConnectionString))
+        await database.Db.ExecuteAsync(
+            $"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT ON schemaversion, schema_scripts, schema_statements "
+            + $"TO {role}", null, Cancel);
+        await using (var db = new Capsul.Postgres.Db(
+            new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = role,
+            Password = "x" }.ConnectionString))
         {
-            var error = await Should.ThrowAsync<ProblemException>(() => SchemaCheck.CompareAsync(db, MigrationScripts.Embedded, 1, Cancel));
+            var error = await Should.ThrowAsync<ProblemException>(() =>
+                SchemaCheck.CompareAsync(db, MigrationScripts.Embedded, 1, Cancel));
             error.Problem.Message.ShouldContain("CREATEDB");
         }
         await database.Db.ExecuteAsync($"DROP OWNED BY {role}; DROP ROLE {role}", null, Cancel);
@@ -68,7 +77,8 @@ public sealed class SchemaCheckTests
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("DROP TABLE schemaversion, schema_scripts, schema_statements", null, Cancel);
         var baseline = new Baseline(database.Db, NullLogger.Instance);
-        (await Should.ThrowAsync<ProblemException>(() => baseline.TakeAsync(3, force: false, Cancel))).Problem.Message.ShouldContain("not that of version 3");
+        (await Should.ThrowAsync<ProblemException>(() =>
+            baseline.TakeAsync(3, force: false, Cancel))).Problem.Message.ShouldContain("not that of version 3");
         (await SchemaCheck.VersionAsync(database.Db, Cancel)).ShouldBeNull("nothing was recorded");
         (await baseline.TakeAsync(Migrator.DesiredVersion, force: false, Cancel)).ShouldBeEmpty();
         (await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(Cancel)).ShouldBe(0);
@@ -83,7 +93,9 @@ public sealed class SchemaCheckTests
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("DROP INDEX vms_email; DROP TABLE schemaversion", null, Cancel);
         var baseline = new Baseline(database.Db, NullLogger.Instance);
-        await Should.ThrowAsync<ProblemException>(() => baseline.TakeAsync(Migrator.DesiredVersion, force: false, Cancel));
-        (await baseline.TakeAsync(Migrator.DesiredVersion, force: true, Cancel)).ShouldHaveSingleItem().Name.ShouldBe("public.vms_email");
+        await Should.ThrowAsync<ProblemException>(() =>
+            baseline.TakeAsync(Migrator.DesiredVersion, force: false, Cancel));
+        (await baseline.TakeAsync(Migrator.DesiredVersion, force: true, Cancel))
+            .ShouldHaveSingleItem().Name.ShouldBe("public.vms_email");
     }
 }

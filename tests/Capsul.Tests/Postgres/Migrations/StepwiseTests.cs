@@ -9,12 +9,15 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>Scripts without a transaction: killed with -9 at every statement, they go on or back.</summary>
 public sealed class StepwiseTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
-    /// <summary>Each statement of version 2 stops at a lock of its own that a test can hold without stopping those before it.</summary>
+    /// <summary>
+    /// Each statement of version 2 stops at a lock of its own that a test can hold without stopping those before it.
+    /// </summary>
     static readonly (string Table, string Mode)[] Stops =
-        [("first", "ACCESS SHARE"), ("things", "ROW EXCLUSIVE"), ("more", "ACCESS EXCLUSIVE"), ("more", "ROW EXCLUSIVE"), ("things", "ACCESS SHARE"), ("last", "SHARE UPDATE EXCLUSIVE")];
+        [("first", "ACCESS SHARE"), ("things", "ROW EXCLUSIVE"), ("more", "ACCESS EXCLUSIVE"),
+            ("more", "ROW EXCLUSIVE"), ("things", "ACCESS SHARE"), ("last", "SHARE UPDATE EXCLUSIVE")];
 
     static ScriptFolder Folder() => new ScriptFolder()
         .Add("01_up_tables.sql", """
@@ -40,7 +43,8 @@ public sealed class StepwiseTests
             ALTER TABLE first DROP COLUMN a;
             """);
 
-    public static TheoryData<int, bool> EveryStatement() => new(Enumerable.Range(1, Stops.Length).SelectMany(n => (IEnumerable<(int, bool)>)[(n, false), (n, true)]));
+    public static TheoryData<int, bool> EveryStatement() =>
+        new(Enumerable.Range(1, Stops.Length).SelectMany(n => (IEnumerable<(int, bool)>)[(n, false), (n, true)]));
 
     [Theory, MemberData(nameof(EveryStatement))]
     public async Task Killed_at_a_statement_it_goes_on_or_back(int ordinal, bool back)
@@ -57,7 +61,8 @@ public sealed class StepwiseTests
         }
         await folder.Migrator(database.Db).MigrateAsync(Cancel);
         await AssertSchemaAsync(database.Db, folder, 2);
-        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM more", null, Cancel)).ShouldBe(1, "each statement took effect once");
+        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM more", null, Cancel))
+            .ShouldBe(1, "each statement took effect once");
         (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM things", null, Cancel)).ShouldBe(100);
         await folder.Migrator(database.Db).MigrateAsync(0, allowDowngrade: true, Cancel);
     }
@@ -67,7 +72,8 @@ public sealed class StepwiseTests
     {
         await using var holder = await database.Db.OpenAsync(Cancel);
         await using var held = await holder.BeginTransactionAsync(Cancel);
-        await held.ExecuteAsync($"LOCK TABLE {Stops[ordinal - 1].Table} IN {Stops[ordinal - 1].Mode} MODE", null, Cancel);
+        await held.ExecuteAsync($"LOCK TABLE {Stops[ordinal - 1].Table} IN {Stops[ordinal - 1].Mode} MODE",
+            null, Cancel);
         await using (var child = MigratorChild.Start(database, folder))
         {
             await Until.TrueAsync($"statement {ordinal} waits", Limit, async () => child.HasExited
@@ -79,7 +85,9 @@ public sealed class StepwiseTests
             await child.KillAsync();
         }
         await Until.TrueAsync("the server has noticed that its client is gone", Limit, () =>
-            database.Db.FindAsync<bool>("SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'capsul migrations%')", null, Cancel));
+            database.Db.FindAsync<bool>(
+                "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND "
+                + "application_name LIKE 'capsul migrations%')", null, Cancel));
         await held.RollbackAsync(Cancel);
     }
 
@@ -93,25 +101,35 @@ public sealed class StepwiseTests
     public async Task A_statement_that_fails_is_recorded_and_can_be_corrected()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var folder = new ScriptFolder().Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id integer);\nINSERT INTO a VALUES (1), (1);\nCREATE UNIQUE INDEX CONCURRENTLY a_once ON a (id);");
+        var folder = new ScriptFolder()
+            .Add("01_up_x.sql",
+            "-- capsul: no transaction\nCREATE TABLE a (id integer);\nINSERT INTO a VALUES (1), (1);\nCREATE UNIQUE "
+            + "INDEX CONCURRENTLY a_once ON a (id);");
         var error = await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel));
-        error.Problem.Message.ShouldContain("Statement 3 (line 4) of 01_up_x.sql failed: could not create unique index");
+        error.Problem.Message.ShouldContain(
+            "Statement 3 (line 4) of 01_up_x.sql failed: could not create unique index");
         var lines = (await folder.Repair(database.Db).LookAsync(Cancel))!.Lines;
         lines.Select(l => l.Outcome).ShouldBe(["done", "done", "failed"]);
         lines[2].Effect.ShouldBe(Effect.Half, "the server leaves an invalid index");
         await database.Db.ExecuteAsync("DELETE FROM a WHERE ctid = (SELECT min(ctid) FROM a)", null, Cancel);
         (await folder.Repair(database.Db).ResumeAsync(Cancel)).Version.ShouldBe(1);
-        (await database.Db.FindAsync<bool>("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_once'::regclass", null, Cancel)).ShouldBeTrue();
+        (await database.Db.FindAsync<bool>("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_once'::regclass",
+            null, Cancel)).ShouldBeTrue();
     }
 
     [Fact]
     public async Task What_nobody_can_tell_about_needs_a_word()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var folder = new ScriptFolder().Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id integer);\nALTER TABLE a DETACH PARTITION a_1 CONCURRENTLY;\nCREATE TABLE b (id integer);");
+        var folder = new ScriptFolder()
+            .Add("01_up_x.sql",
+            "-- capsul: no transaction\nCREATE TABLE a (id integer);\nALTER TABLE a DETACH PARTITION a_1 "
+            + "CONCURRENTLY;\nCREATE TABLE b (id integer);");
         await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel));
-        await database.Db.ExecuteAsync("UPDATE schema_statements SET outcome = 'running', finished = NULL WHERE ordinal = 2", null, Cancel);
-        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel))).Problem.Message.ShouldContain("capsul db repair --mark");
+        await database.Db.ExecuteAsync(
+            "UPDATE schema_statements SET outcome = 'running', finished = NULL WHERE ordinal = 2", null, Cancel);
+        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
+            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("capsul db repair --mark");
         (await folder.Repair(database.Db).MarkAsync(done: true, Cancel)).Ordinal.ShouldBe(2);
         await folder.Migrator(database.Db).MigrateAsync(Cancel);
         (await database.Db.FindAsync<bool>("SELECT to_regclass('b') IS NOT NULL", null, Cancel)).ShouldBeTrue();
@@ -124,9 +142,12 @@ public sealed class StepwiseTests
         var folder = new ScriptFolder().Add("01_up_x.sql", "CREATE TABLE a (id integer); CREATE TABLE b (id integer);")
             .Add("01_down_x.sql", "-- capsul: no transaction\nDROP TABLE a;\nDROP TABLE missing;\nDROP TABLE b;");
         await folder.Migrator(database.Db).MigrateAsync(Cancel);
-        await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(0, allowDowngrade: true, Cancel));
-        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel))).Problem.Message.ShouldContain("down from schema version 1 was interrupted");
-        (await folder.Repair(database.Db).RollBackAsync(Cancel)).Select(l => l.Said).ShouldBe(["undone", "was not there"]);
+        await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
+            .MigrateAsync(0, allowDowngrade: true, Cancel));
+        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
+            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("down from schema version 1 was interrupted");
+        (await folder.Repair(database.Db).RollBackAsync(Cancel)).Select(l => l.Said)
+            .ShouldBe(["undone", "was not there"]);
         (await folder.Migrator(database.Db).MigrateAsync(Cancel)).ShouldBe(0);
         (await database.Db.FindAsync<bool>("SELECT to_regclass('a') IS NOT NULL", null, Cancel)).ShouldBeTrue();
     }
@@ -136,7 +157,8 @@ public sealed class StepwiseTests
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
-        var counts = await Task.WhenAll(Enumerable.Range(0, 6).Select(_ => folder.Migrator(database.Db).MigrateAsync(Cancel)));
+        var counts = await Task.WhenAll(Enumerable.Range(0, 6)
+            .Select(_ => folder.Migrator(database.Db).MigrateAsync(Cancel)));
         counts.Sum().ShouldBe(2);
         await AssertSchemaAsync(database.Db, folder, 2);
     }
@@ -145,22 +167,28 @@ public sealed class StepwiseTests
     public async Task A_script_changed_after_part_of_it_ran_is_refused()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var folder = new ScriptFolder().Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id integer);\nVACUUM missing;");
+        var folder = new ScriptFolder()
+            .Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id integer);\nVACUUM missing;");
         await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel));
         folder.Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id bigint);\nVACUUM a;");
-        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel))).Problem.Message.ShouldContain("statement 1, which ran, is no longer in it");
+        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
+            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("statement 1, which ran, is no longer in it");
         folder.Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id integer);\nVACUUM a;");
         (await folder.Migrator(database.Db).MigrateAsync(Cancel)).ShouldBe(1);
     }
 }
 
-/// <summary>A process that migrates a test's folder, so that it can be killed. Not a test: it is started by tests with its name.</summary>
+/// <summary>
+/// A process that migrates a test's folder, so that it can be killed. Not a test: it is started by tests with its name.
+/// </summary>
 public sealed class MigratorChild
 {
     const string DatabaseVariable = "MIGRATOR_CHILD_DATABASE", FolderVariable = "MIGRATOR_CHILD_FOLDER";
 
-    internal static CapsulProgram Start(TestDatabase database, ScriptFolder folder) => CapsulProgram.StartFile(Environment.ProcessPath!,
-        new Dictionary<string, string> { [DatabaseVariable] = new NpgsqlConnectionStringBuilder(database.ConnectionString).ConnectionString, [FolderVariable] = folder.Path },
+    internal static CapsulProgram Start(TestDatabase database, ScriptFolder folder) =>
+        CapsulProgram.StartFile(Environment.ProcessPath!,
+        new Dictionary<string, string> { [DatabaseVariable] = new NpgsqlConnectionStringBuilder(
+            database.ConnectionString).ConnectionString, [FolderVariable] = folder.Path },
         "-noLogo", "-noColor", "-explicit", "only", "-class", typeof(MigratorChild).FullName!);
 
     [Fact(Explicit = true)]
@@ -168,6 +196,7 @@ public sealed class MigratorChild
     {
         await using var db = new Db(Environment.GetEnvironmentVariable(DatabaseVariable)!);
         var scripts = MigrationScripts.FromFolder(Environment.GetEnvironmentVariable(FolderVariable)!);
-        await new Migrator(db, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance) { Rules = new MigrationRules { Scripts = scripts } }.MigrateAsync(TestContext.Current.CancellationToken);
+        await new Migrator(db, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance) { Rules =
+            new MigrationRules { Scripts = scripts } }.MigrateAsync(TestContext.Current.CancellationToken);
     }
 }

@@ -9,9 +9,11 @@ namespace Capsul.Tests.Postgres.Migrations;
 /// <summary>Databases that hold data.</summary>
 public sealed class UpgradeTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>A row in every table, whatever version made it; the foreign keys are not asked while it is filled in.</summary>
+    /// <summary>
+    /// A row in every table, whatever version made it; the foreign keys are not asked while it is filled in.
+    /// </summary>
     const string Fill = """
         DO $$
         DECLARE t regclass; columns text; made text;
@@ -52,15 +54,19 @@ public sealed class UpgradeTests
         before.Except(await database.Db.ListAsync<string>(Count, null, Cancel), StringComparer.Ordinal).ShouldBeEmpty();
     }
 
-    static async Task<(TestDatabase Database, Settings Settings)> AtVersion3Async(bool data, params (string, string?)[] more)
+    static async Task<(TestDatabase Database, Settings Settings)> AtVersion3Async(
+        bool data, params (string, string?)[] more)
     {
         var database = await TestDatabase.CreateEmptyAsync();
         await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(3, allowDowngrade: false, Cancel);
-        if (data) await database.Db.ExecuteAsync("INSERT INTO accounts (email) VALUES ('ada@example.org')", null, Cancel);
-        return (database, Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("upgrade") }).With(more));
+        if (data)
+            await database.Db.ExecuteAsync("INSERT INTO accounts (email) VALUES ('ada@example.org')", null, Cancel);
+        return (database, Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("upgrade") })
+            .With(more));
     }
 
-    static string[] Dumps(Settings settings) => Directory.Exists(settings.BackupFolder) ? Directory.GetFiles(settings.BackupFolder) : [];
+    static string[] Dumps(Settings settings) => Directory.Exists(settings.BackupFolder)
+        ? Directory.GetFiles(settings.BackupFolder) : [];
 
     [Fact]
     public async Task A_database_that_holds_data_is_dumped_before_it_is_changed()
@@ -70,7 +76,8 @@ public sealed class UpgradeTests
         var migrator = new Migrator(database.Db, NullLogger.Instance) { Settings = settings };
         await migrator.MigrateAsync(Cancel);
         var file = Dumps(settings).ShouldHaveSingleItem();
-        Path.GetFileName(file).ShouldMatch(@"^capsul-before-upgrade-3-to-4-\d{4}-\d\d-\d\d-\d{6}\.gz$");
+        Path.GetFileName(file).ShouldMatch(
+            $"^capsul-before-upgrade-3-to-{Migrator.DesiredVersion}-" + @"\d{4}-\d\d-\d\d-\d{6}\.gz$");
         using var text = new StreamReader(new GZipStream(File.OpenRead(file), CompressionMode.Decompress));
         var dump = await text.ReadToEndAsync(Cancel);
         dump.ShouldContain("ada@example.org");
@@ -78,7 +85,7 @@ public sealed class UpgradeTests
         await migrator.MigrateAsync(Cancel);
         Dumps(settings).Length.ShouldBe(1, "a start with nothing to do dumps nothing");
         await migrator.MigrateAsync(3, allowDowngrade: true, Cancel);
-        Dumps(settings).Count(f => f.Contains("before-downgrade-4-to-3", StringComparison.Ordinal)).ShouldBe(1);
+        Dumps(settings).Count(f => f.Contains($"before-downgrade-{Migrator.DesiredVersion}-to-3", StringComparison.Ordinal)).ShouldBe(1);
     }
 
     [Theory, InlineData(false, "on"), InlineData(true, "off")]
@@ -86,11 +93,13 @@ public sealed class UpgradeTests
     {
         var (database, settings) = await AtVersion3Async(data, ("CAPSUL_DUMP_BEFORE_UPGRADE", dump));
         await using var _ = database;
-        (await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(Cancel)).ShouldBe(1);
+        (await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(Cancel))
+            .ShouldBe(Migrator.DesiredVersion - 3);
         Dumps(settings).ShouldBeEmpty();
         if (!data) return;
-        await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(3, allowDowngrade: true, Cancel);
-        Dumps(settings).ShouldHaveSingleItem("the way down is always dumped").ShouldContain("before-downgrade-4-to-3");
+        await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(3,
+            allowDowngrade: true, Cancel);
+        Dumps(settings).ShouldHaveSingleItem("the way down is always dumped").ShouldContain($"before-downgrade-{Migrator.DesiredVersion}-to-3");
     }
 
     [Fact]
@@ -98,7 +107,8 @@ public sealed class UpgradeTests
     {
         var (database, settings) = await AtVersion3Async(data: true, ("CAPSUL_BACKUP_FOLDER", "/proc/capsul"));
         await using var _ = database;
-        var error = await Should.ThrowAsync<ProblemException>(() => new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(Cancel));
+        var error = await Should.ThrowAsync<ProblemException>(() =>
+            new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(Cancel));
         error.Problem.Message.ShouldContain("/proc/capsul");
         error.Problem.Message.ShouldContain("CAPSUL_DUMP_BEFORE_UPGRADE=off");
         (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(3);

@@ -6,15 +6,20 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>Who changed what by hand stands in operator_statements, exactly when the change stands.</summary>
 public sealed class OperatorLogTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static async Task<string> LinesAsync(TestDatabase database) =>
-        string.Join('\n', await database.Db.ListAsync<string>("SELECT operator || ': ' || statement || ': ' || coalesce(rows::text, 'NULL') FROM operator_statements ORDER BY id", null, Cancel));
+        string.Join('\n',
+            await database.Db.ListAsync<string>(
+            "SELECT operator || ': ' || statement || ': ' || coalesce(rows::text, 'NULL') FROM operator_statements "
+            + "ORDER BY id", null, Cancel));
 
     static async Task<TestDatabase> WithTableAsync()
     {
         var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("CREATE TABLE t (a int); CREATE FUNCTION hidden() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (9) RETURNING a'", null, Cancel);
+        await database.Db.ExecuteAsync(
+            "CREATE TABLE t (a int); CREATE FUNCTION hidden() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (9) "
+            + "RETURNING a'", null, Cancel);
         return database;
     }
 
@@ -34,13 +39,15 @@ public sealed class OperatorLogTests
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, sql);
         (await LinesAsync(database)).ShouldBe($"test@here: {sql}: {rows}");
-        await TypedSql.RunAsync(database, $"CREATE TABLE v (a int); {(sql.StartsWith("VACUUM", StringComparison.Ordinal) ? "DROP TABLE t" : sql.Replace(" u ", " w ", StringComparison.Ordinal).Replace("b int", "c int", StringComparison.Ordinal))}");
+        await TypedSql.RunAsync(database,
+            $"CREATE TABLE v (a int); {(sql.StartsWith("VACUUM", StringComparison.Ordinal) ? "DROP TABLE t" : sql.Replace(" u ", " w ", StringComparison.Ordinal).Replace("b int", "c int", StringComparison.Ordinal))}");
         (await LinesAsync(database)).Split('\n').Length.ShouldBe(3, "also behind another one that wrote");
     }
 
     [Theory]
     [InlineData("SELECT * FROM t")]
-    [InlineData("SELECT count(*) FROM t; SHOW work_mem; SET work_mem = '1MB'; EXPLAIN DELETE FROM t WHERE a = 1; VALUES (1)")]
+    [InlineData(
+        "SELECT count(*) FROM t; SHOW work_mem; SET work_mem = '1MB'; EXPLAIN DELETE FROM t WHERE a = 1; VALUES (1)")]
     [InlineData("BEGIN; INSERT INTO t VALUES (1); ROLLBACK")]
     [InlineData("BEGIN; SAVEPOINT s; INSERT INTO t VALUES (1); ROLLBACK TO s; COMMIT")]
     public async Task What_changes_nothing_leaves_none(string sql)
@@ -62,16 +69,20 @@ public sealed class OperatorLogTests
     public async Task A_log_that_has_gone_undoes_nothing_and_that_is_said_once()
     {
         await using var database = await WithTableAsync();
-        var all = await TypedSql.RunAsync(database, "DROP TABLE operator_statements; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)");
-        all.Notes.ShouldBe("capsul: not in the operator log from here on: relation \"public.operator_statements\" does not exist\n");
-        (await TypedSql.RunAsync(database, "SELECT count(*) FROM t; INSERT INTO t VALUES (3)")).ShouldBe(new TypedSql("2\n1 rows affected.\n", ""));
+        var all = await TypedSql.RunAsync(database,
+            "DROP TABLE operator_statements; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)");
+        all.Notes.ShouldBe(
+            "capsul: not in the operator log from here on: relation \"public.operator_statements\" does not exist\n");
+        (await TypedSql.RunAsync(database, "SELECT count(*) FROM t; INSERT INTO t VALUES (3)"))
+            .ShouldBe(new TypedSql("2\n1 rows affected.\n", ""));
     }
 
     [Fact]
     public async Task A_script_may_leave_the_search_path_as_it_likes()
     {
         await using var database = await WithTableAsync();
-        await TypedSql.RunAsync(database, "SELECT set_config('search_path', '', false); INSERT INTO public.t VALUES (1)");
+        await TypedSql.RunAsync(database,
+            "SELECT set_config('search_path', '', false); INSERT INTO public.t VALUES (1)");
         (await LinesAsync(database)).ShouldBe("test@here: INSERT INTO public.t VALUES (1): 1");
     }
 
@@ -88,7 +99,8 @@ public sealed class OperatorLogTests
 
     [Theory]
     [InlineData("/* long */ UPDATE t SET a = 2 WHERE a = 1 -- long", "UPDATE t SET a = 2 WHERE a = 1")]
-    [InlineData("WITH x AS (SELECT 'long') UPDATE t SET a = 2 FROM x WHERE a = 1", "UPDATE t SET a = 2 FROM x WHERE a = 1")]
+    [InlineData("WITH x AS (SELECT 'long') UPDATE t SET a = 2 FROM x WHERE a = 1",
+        "UPDATE t SET a = 2 FROM x WHERE a = 1")]
     [InlineData("DO $$ BEGIN /* long */ UPDATE t SET a = 2; END $$", "UPDATE t SET a = 2;")]
     [InlineData("DO $$ BEGIN PERFORM 'long'; UPDATE t SET a = 2; PERFORM 'long'; END $$", "UPDATE t SET a = 2;")]
     public async Task Nothing_long_pushes_the_change_out_of_what_is_kept(string sql, string kept)
@@ -100,9 +112,12 @@ public sealed class OperatorLogTests
     }
 
     [Theory]
-    [InlineData("PREPARE p AS UPDATE t SET a = 2 WHERE a = $1; EXECUTE p(1)", "PREPARE p AS UPDATE t SET a = 2 WHERE a = $1; EXECUTE p(1)")]
-    [InlineData("PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"", "PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"")]
-    [InlineData("BEGIN; DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C; COMMIT", "DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C")]
+    [InlineData("PREPARE p AS UPDATE t SET a = 2 WHERE a = $1; EXECUTE p(1)",
+        "PREPARE p AS UPDATE t SET a = 2 WHERE a = $1; EXECUTE p(1)")]
+    [InlineData("PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"",
+        "PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"")]
+    [InlineData("BEGIN; DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C; COMMIT",
+        "DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C")]
     public async Task What_has_only_a_name_is_kept_with_what_the_name_means(string sql, string kept)
     {
         await using var database = await WithTableAsync();
@@ -121,16 +136,27 @@ public sealed class OperatorLogTests
 
     [Theory]
     [InlineData("ALTER ROLE jo PASSWORD 'hush'", "ALTER ROLE jo PASSWORD '(hidden)'")]
-    [InlineData("CREATE USER jo WITH ENCRYPTED PASSWORD E'hu\\'sh' VALID UNTIL 'infinity'", "CREATE USER jo WITH ENCRYPTED PASSWORD '(hidden)' VALID UNTIL 'infinity'")]
+    [InlineData("CREATE USER jo WITH ENCRYPTED PASSWORD E'hu\\'sh' VALID UNTIL 'infinity'",
+        "CREATE USER jo WITH ENCRYPTED PASSWORD '(hidden)' VALID UNTIL 'infinity'")]
     [InlineData("ALTER ROLE jo PASSWORD $x$hush$x$", "ALTER ROLE jo PASSWORD '(hidden)'")]
-    [InlineData("DO $$ BEGIN ALTER ROLE jo PASSWORD 'hush'; END $$", "DO $$ BEGIN ALTER ROLE jo PASSWORD '(hidden)'; END $$")]
-    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''hush'''; END $$", "DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''(hidden)'''; END $$")]
-    [InlineData("DO 'BEGIN UPDATE t SET a = 1; ALTER ROLE jo PASSWORD ''hush''; END'", "DO 'BEGIN UPDATE t SET a = 1; ALTER ROLE jo PASSWORD ''(hidden)''; END'")]
-    [InlineData("DO E'BEGIN\\nALTER ROLE jo PASSWORD \\'hush\\'; END'", "DO E'BEGIN\nALTER ROLE jo PASSWORD ''(hidden)''; END'")]
-    [InlineData("DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'jo', 'hush'); UPDATE t SET b = 'kept'; END $$", "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', '(hidden)', '(hidden)'); UPDATE t SET b = 'kept'; END $$")]
-    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ' || quote_literal('hush'); END $$", "DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ' || quote_literal('(hidden)'); END $$")]
-    [InlineData("UPDATE people SET smtp_password = 'hush', note = 'kept'", "UPDATE people SET smtp_password = '(hidden)', note = 'kept'")]
-    [InlineData("CREATE SUBSCRIPTION s CONNECTION 'password=hush' PUBLICATION p", "CREATE SUBSCRIPTION s CONNECTION '(hidden)' PUBLICATION p")]
+    [InlineData("DO $$ BEGIN ALTER ROLE jo PASSWORD 'hush'; END $$",
+        "DO $$ BEGIN ALTER ROLE jo PASSWORD '(hidden)'; END $$")]
+    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''hush'''; END $$",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ''(hidden)'''; END $$")]
+    [InlineData("DO 'BEGIN UPDATE t SET a = 1; ALTER ROLE jo PASSWORD ''hush''; END'",
+        "DO 'BEGIN UPDATE t SET a = 1; ALTER ROLE jo PASSWORD ''(hidden)''; END'")]
+    [InlineData("DO E'BEGIN\\nALTER ROLE jo PASSWORD \\'hush\\'; END'",
+        "DO E'BEGIN\nALTER ROLE jo PASSWORD ''(hidden)''; END'")]
+    [InlineData(
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'jo', 'hush'); UPDATE t SET b = 'kept'; END $$",
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', '(hidden)', '(hidden)'); UPDATE t SET b = 'kept'; "
+        + "END $$")]
+    [InlineData("DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ' || quote_literal('hush'); END $$",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE jo PASSWORD ' || quote_literal('(hidden)'); END $$")]
+    [InlineData("UPDATE people SET smtp_password = 'hush', note = 'kept'",
+        "UPDATE people SET smtp_password = '(hidden)', note = 'kept'")]
+    [InlineData("CREATE SUBSCRIPTION s CONNECTION 'password=hush' PUBLICATION p",
+        "CREATE SUBSCRIPTION s CONNECTION '(hidden)' PUBLICATION p")]
     [InlineData("SELECT 'no PASSWORD here', $$PASSWORD$$", "SELECT 'no PASSWORD here', $$PASSWORD$$")]
     public void Passwords_are_not_kept(string sql, string kept) => Passwords.Hide(sql).ShouldBe(kept);
 }

@@ -8,7 +8,9 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>What is known of a statement from its text alone.</summary>
 public sealed class ShapeTests
 {
-    static string Whole(string sql) => string.Join(", ", StatementShape.Of(SqlText.Split(sql).Single()).WholeTables.Select(w => $"{w.Verb} {w.Table}"));
+    static string Whole(string sql) =>
+        string.Join(", ", StatementShape.Of(SqlText.Split(sql).Single()).WholeTables.Select(w =>
+        $"{w.Verb} {w.Table}"));
 
     [Theory]
     [InlineData("UPDATE payments SET note = ''", "UPDATE payments")]
@@ -16,12 +18,16 @@ public sealed class ShapeTests
     [InlineData("DELETE FROM t USING u", "DELETE t")]
     [InlineData("UPDATE t SET a = (SELECT b FROM u WHERE u.id = t.id)", "UPDATE t")]
     [InlineData("WITH x AS (DELETE FROM t) SELECT 1", "DELETE t")]
-    [InlineData("WITH x AS MATERIALIZED (UPDATE t SET a = 1 RETURNING a), y AS (DELETE FROM u WHERE a = 1) DELETE FROM v", "UPDATE t, DELETE v")]
+    [InlineData(
+        "WITH x AS MATERIALIZED (UPDATE t SET a = 1 RETURNING a), y AS (DELETE FROM u WHERE a = 1) DELETE FROM v",
+        "UPDATE t, DELETE v")]
     [InlineData("EXPLAIN ANALYZE DELETE FROM t", "DELETE t")]
     [InlineData("EXPLAIN (ANALYZE, COSTS OFF) UPDATE t SET a = 1", "UPDATE t")]
     [InlineData("PREPARE p (int) AS DELETE FROM t", "DELETE t")]
     [InlineData("COPY (DELETE FROM t RETURNING *) TO STDOUT", "DELETE t")]
     [InlineData("UPDATE t SET a = 'WHERE' -- WHERE a = 1", "UPDATE t")]
+    [InlineData("TRUNCATE TABLE ONLY payments CASCADE", "TRUNCATE payments")]
+    [InlineData("truncate a, b", "TRUNCATE a")]
     [InlineData("UPDATE payments SET invalidated = True WHERE id = 1", "")]
     [InlineData("DELETE FROM t WHERE CURRENT OF c", "")]
     [InlineData("DELETE FROM t USING u WHERE t.a = u.a RETURNING (SELECT 1)", "")]
@@ -51,21 +57,31 @@ public sealed class ShapeTests
     [InlineData("CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)", StatementKind.Outside)]
     [InlineData("REINDEX TABLE t", StatementKind.Plain)]
     [InlineData("CLUSTER t", StatementKind.Plain)]
-    public void What_it_means_for_the_transaction_is_known(string sql, StatementKind kind) => StatementShape.Of(SqlText.Split(sql).Single()).Kind.ShouldBe(kind);
+    public void What_it_means_for_the_transaction_is_known(string sql, StatementKind kind) =>
+        StatementShape.Of(SqlText.Split(sql).Single()).Kind.ShouldBe(kind);
 
     [Fact]
     public void A_zero_would_cut_a_statement_short_and_is_refused() =>
-        Should.Throw<ProblemException>(() => Script.Read([new ScriptPart("", "DELETE FROM t \0 WHERE a = 1", Inline: false)])).Problem.Kind.ShouldBe(ProblemKind.Invalid);
+        Should.Throw<ProblemException>(() =>
+            Script.Read([new ScriptPart("", "DELETE FROM t \0 WHERE a = 1", Inline: false)])).Problem.Kind.ShouldBe(
+            ProblemKind.Invalid);
 
     [Fact]
     public void Data_without_an_end_is_refused() =>
-        Should.Throw<ProblemException>(() => Script.Read([new ScriptPart("x.sql", "SELECT 1;\nCOPY t FROM STDIN;\n1\n2\n", Inline: true)])).Message.ShouldBe("x.sql: The data of the COPY in line 2 has no end: a line with \\. alone.");
+        Should.Throw<ProblemException>(() =>
+            Script.Read(
+            [new ScriptPart("x.sql", "SELECT 1;\nCOPY t FROM STDIN;\n1\n2\n", Inline: true)])).Message.ShouldBe(
+            "x.sql: The data of the COPY in line 2 has no end: a line with \\. alone.");
 
-    /// <summary>Statements made of everything that may hide a semicolon, put together with everything that may stand between two.</summary>
+    /// <summary>
+    /// Statements made of everything that may hide a semicolon, put together with everything that may stand between
+    /// two.
+    /// </summary>
     [Fact]
     public void Statements_that_were_joined_come_apart_again()
     {
-        var piece = OneOf("a", "\"b;\"\"\"", "'c;'''", "E'd\\';'", "$$e;'$$", "$x$f;$$;$x$", "(g;h)", "/* i; /* ; */ ' */", "-- j;'\n", "1.5", "::int", "\n", "é", "$1", "U&'\\0041;'", "->>", "[k]");
+        var piece = OneOf("a", "\"b;\"\"\"", "'c;'''", "E'd\\';'", "$$e;'$$", "$x$f;$$;$x$",
+            "(g;h)", "/* i; /* ; */ ' */", "-- j;'\n", "1.5", "::int", "\n", "é", "$1", "U&'\\0041;'", "->>", "[k]");
         var statement = piece.Array[1, 8].Select(p => "s " + string.Join(' ', p) + " t");
         var between = OneOf(";", " ; ", ";\n-- n;'\n", ";/* ;' */", ";;\n;");
         Gen.Select(statement, between).Array[1, 6].Sample(all =>

@@ -7,23 +7,28 @@ namespace Capsul.Tests.Postgres.Statements;
 /// <summary>All or nothing; transactions of the script's own; what failed, and where.</summary>
 public sealed class TransactionTests
 {
-    static readonly CancellationToken Cancel = TestContext.Current.CancellationToken;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static async Task<TestDatabase> WithTableAsync()
     {
         var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED CHECK (a > 0))", null, Cancel);
+        await database.Db.ExecuteAsync("CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED CHECK (a > 0))",
+            null, Cancel);
         return database;
     }
 
-    static Task<int> RowsAsync(TestDatabase database) => database.Db.FindAsync<int>("SELECT count(*)::integer FROM t", null, Cancel);
+    static Task<int> RowsAsync(TestDatabase database) =>
+        database.Db.FindAsync<int>("SELECT count(*)::integer FROM t", null, Cancel);
 
     [Fact]
     public async Task One_failing_statement_undoes_all_parts_of_the_call()
     {
         await using var database = await WithTableAsync();
-        (await TypedSql.RefusalAsync(database, "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (3);\n INSERT INTO t VALUES (0)"))
-            .ShouldStartWith("part 2, statement 2, line 2: new row for relation \"t\" violates check constraint \"t_a_check\"\nDETAIL:  Failing row contains (0).");
+        (await TypedSql.RefusalAsync(database, "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
+            "INSERT INTO t VALUES (3);\n INSERT INTO t VALUES (0)"))
+            .ShouldStartWith(
+                "part 2, statement 2, line 2: new row for relation \"t\" violates check constraint "
+                + "\"t_a_check\"\nDETAIL:  Failing row contains (0).");
         (await RowsAsync(database)).ShouldBe(0);
     }
 
@@ -41,7 +46,10 @@ public sealed class TransactionTests
     public async Task Transactions_of_the_script_are_honoured_and_nothing_is_said_of_them()
     {
         await using var database = await WithTableAsync();
-        var all = await TypedSql.RunAsync(database, "INSERT INTO t VALUES (1); BEGIN; INSERT INTO t VALUES (2); ROLLBACK; INSERT INTO t VALUES (3); BEGIN; INSERT INTO t VALUES (4); SAVEPOINT s; INSERT INTO t VALUES (5); ROLLBACK TO s; COMMIT; SELECT a FROM t ORDER BY a");
+        var all = await TypedSql.RunAsync(database,
+            "INSERT INTO t VALUES (1); BEGIN; INSERT INTO t VALUES (2); ROLLBACK; INSERT INTO t VALUES (3); BEGIN; "
+            + "INSERT INTO t VALUES (4); SAVEPOINT s; INSERT INTO t VALUES (5); ROLLBACK TO s; COMMIT; SELECT a FROM "
+            + "t ORDER BY a");
         all.Output.ShouldEndWith("COMMIT\n1\n3\n4\n");
         all.Notes.ShouldBeEmpty();
     }
@@ -50,7 +58,9 @@ public sealed class TransactionTests
     public async Task What_was_committed_before_a_failure_stays_and_that_is_said()
     {
         await using var database = await WithTableAsync();
-        (await TypedSql.RefusalAsync(database, "BEGIN; INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); SELECT nope")).ShouldEndWith("What was committed before stays.");
+        (await TypedSql.RefusalAsync(database,
+            "BEGIN; INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); SELECT nope"))
+            .ShouldEndWith("What was committed before stays.");
         (await RowsAsync(database)).ShouldBe(1);
     }
 
@@ -69,26 +79,35 @@ public sealed class TransactionTests
     [InlineData("ALTER SYSTEM RESET work_mem", "ALTER SYSTEM")]
     [InlineData("DISCARD ALL", "DISCARD ALL")]
     [InlineData("CLUSTER", "CLUSTER")]
-    public async Task What_cannot_be_in_a_transaction_runs_alone_or_beside_one_and_is_refused_among_others(string statement, string tag)
+    public async Task What_cannot_be_in_a_transaction_runs_alone_or_beside_one_and_is_refused_among_others(
+        string statement, string tag)
     {
         await using var database = await WithTableAsync();
         (await TypedSql.RunAsync(database, statement)).Output.ShouldBe(tag + "\n");
-        var refused = await Should.ThrowAsync<ProblemException>(() => TypedSql.RunAsync(database, $"INSERT INTO t VALUES (1); {statement}"));
+        var refused = await Should.ThrowAsync<ProblemException>(() =>
+            TypedSql.RunAsync(database, $"INSERT INTO t VALUES (1); {statement}"));
         refused.Problem.Kind.ShouldBe(ProblemKind.Invalid);
         refused.Message.ShouldContain($"statement 2, line 1: {tag} cannot be part of a transaction");
         (await RowsAsync(database)).ShouldBe(0);
-        if (tag != "CREATE INDEX") (await TypedSql.RunAsync(database, $"BEGIN; INSERT INTO t VALUES (1); COMMIT; {statement}")).Output.ShouldEndWith($"COMMIT\n{tag}\n");
+        if (tag != "CREATE INDEX")
+            (await TypedSql.RunAsync(database,
+            $"BEGIN; INSERT INTO t VALUES (1); COMMIT; {statement}")).Output.ShouldEndWith($"COMMIT\n{tag}\n");
     }
 
     [Theory]
-    [InlineData("SELECT 1;\n\nSELECT a,\n\tnope FROM t", "statement 2, line 4: column \"nope\" does not exist\n\tnope FROM t\n\t^")]
-    [InlineData("SELECT '🐎é', nope", "statement 1, line 1: column \"nope\" does not exist\nSELECT '🐎é', nope\n              ^")]
+    [InlineData("SELECT 1;\n\nSELECT a,\n\tnope FROM t",
+        "statement 2, line 4: column \"nope\" does not exist\n\tnope FROM t\n\t^")]
+    [InlineData("SELECT '🐎é', nope",
+        "statement 1, line 1: column \"nope\" does not exist\nSELECT '🐎é', nope\n              ^")]
     [InlineData("SELEC 1", "statement 1, line 1: syntax error at or near \"SELEC\"\nSELEC 1\n^")]
     [InlineData("SELECT 1 +", "statement 1, line 1: syntax error at end of input\nSELECT 1 +\n          ^")]
     [InlineData("SELECT (1;\nSELECT 2", "statement 1, line 1: syntax error at or near \";\"\nSELECT (1;\n         ^")]
-    [InlineData("SELECT 'open", "statement 1, line 1: unterminated quoted string at or near \"'open\"\nSELECT 'open\n       ^")]
+    [InlineData("SELECT 'open",
+        "statement 1, line 1: unterminated quoted string at or near \"'open\"\nSELECT 'open\n       ^")]
     [InlineData("SELECT 1;\n-- note\nSELECT 1/0", "statement 2, line 3: division by zero\nNothing")]
-    [InlineData("DO $$ BEGIN PERFORM nope; END $$", "statement 1, line 1: column \"nope\" does not exist\nQUERY:  SELECT nope\nCONTEXT:  PL/pgSQL function inline_code_block line 1 at PERFORM")]
+    [InlineData("DO $$ BEGIN PERFORM nope; END $$",
+        "statement 1, line 1: column \"nope\" does not exist\nQUERY:  SELECT nope\nCONTEXT:  PL/pgSQL function "
+        + "inline_code_block line 1 at PERFORM")]
     public async Task A_failing_statement_is_named_with_line_and_place(string sql, string says)
     {
         await using var database = await WithTableAsync();
@@ -99,7 +118,8 @@ public sealed class TransactionTests
     public async Task Of_a_long_line_the_part_around_the_place_is_shown()
     {
         await using var database = await WithTableAsync();
-        var lines = (await TypedSql.RefusalAsync(database, $"SELECT {string.Join(", ", Enumerable.Range(1000, 500))}, nope, {string.Join(", ", Enumerable.Range(1000, 500))}")).Split('\n');
+        var lines = (await TypedSql.RefusalAsync(database,
+            $"SELECT {string.Join(", ", Enumerable.Range(1000, 500))}, nope, {string.Join(", ", Enumerable.Range(1000, 500))}")).Split('\n');
         lines[1].Length.ShouldBeLessThan(130);
         lines[1][lines[2].IndexOf('^')..].ShouldStartWith("nope");
     }
@@ -115,7 +135,9 @@ public sealed class TransactionTests
     public async Task Read_only_holds_whatever_the_script_says(string sql)
     {
         await using var database = await WithTableAsync();
-        await Should.ThrowAsync<StatementException>(() => TypedSql.RunAsync(database, RowFormat.Text, header: false, new RunOptions("me", ReadOnly: true, TimeSpan.Zero), "", sql));
+        await Should.ThrowAsync<StatementException>(() =>
+            TypedSql.RunAsync(database, RowFormat.Text, header: false,
+            new RunOptions("me", ReadOnly: true, TimeSpan.Zero), "", sql));
         (await RowsAsync(database)).ShouldBe(0);
     }
 
@@ -124,35 +146,47 @@ public sealed class TransactionTests
     {
         await using var database = await WithTableAsync();
         var options = new RunOptions("me", ReadOnly: true, TimeSpan.Zero);
-        (await TypedSql.RunAsync(database, RowFormat.Text, header: false, options, "", "SELECT count(*) FROM t; BEGIN; SELECT 2; COMMIT")).Output.ShouldBe("0\nBEGIN\n2\nROLLBACK\n");
-        (await Should.ThrowAsync<ProblemException>(() => TypedSql.RunAsync(database, RowFormat.Text, header: false, options, "", "VACUUM"))).Message.ShouldContain("--read-only");
+        (await TypedSql.RunAsync(database, RowFormat.Text, header: false,
+            options, "", "SELECT count(*) FROM t; BEGIN; SELECT 2; COMMIT")).Output.ShouldBe("0\nBEGIN\n2\nROLLBACK\n");
+        (await Should.ThrowAsync<ProblemException>(() =>
+            TypedSql.RunAsync(database, RowFormat.Text, header: false, options, "", "VACUUM"))).Message.ShouldContain(
+            "--read-only");
     }
 
-    [Theory, InlineData("SELECT lo_create(4711)"), InlineData("BEGIN; SELECT lo_create(4711); COMMIT"), InlineData("BEGIN; SELECT lo_create(4711); COMMIT AND CHAIN; COMMIT")]
+    [Theory, InlineData("SELECT lo_create(4711)"), InlineData("BEGIN; SELECT lo_create(4711); COMMIT"),
+        InlineData("BEGIN; SELECT lo_create(4711); COMMIT AND CHAIN; COMMIT")]
     public async Task Read_only_keeps_nothing_of_what_the_server_lets_pass(string sql)
     {
         await using var database = await TestDatabase.CreateAsync();
         await ReadAsync(database, sql);
-        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_largeobject_metadata", null, Cancel)).ShouldBe(0);
+        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_largeobject_metadata", null, Cancel))
+            .ShouldBe(0);
     }
 
     static Task<TypedSql> ReadAsync(TestDatabase database, string sql) =>
-        TypedSql.RunAsync(database, RowFormat.Text, header: false, new RunOptions("me", ReadOnly: true, TimeSpan.Zero), "", sql);
+        TypedSql.RunAsync(database, RowFormat.Text, header: false, new RunOptions("me", ReadOnly: true, TimeSpan.Zero),
+            "", sql);
 
-    [Theory, InlineData("COPY payments TO PROGRAM 'cat'"), InlineData("COPY (SELECT 1) TO '/tmp/x'"), InlineData("BEGIN; SELECT 1; PREPARE TRANSACTION 'x'")]
+    [Theory, InlineData("COPY payments TO PROGRAM 'cat'"), InlineData("COPY (SELECT 1) TO '/tmp/x'"),
+        InlineData("BEGIN; SELECT 1; PREPARE TRANSACTION 'x'")]
     public async Task Read_only_refuses_what_no_rollback_undoes(string sql)
     {
         await using var database = await TestDatabase.CreateAsync();
-        (await Should.ThrowAsync<ProblemException>(() => ReadAsync(database, sql))).Message.ShouldContain("does not go with --read-only");
+        (await Should.ThrowAsync<ProblemException>(() => ReadAsync(database, sql))).Message.ShouldContain(
+            "does not go with --read-only");
     }
 
     [Fact]
     public async Task The_isolation_level_may_be_set_behind_other_settings()
     {
         await using var database = await TestDatabase.CreateAsync();
-        const string sql = "BEGIN; SET LOCAL work_mem = '1MB'; SHOW work_mem; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SHOW transaction_isolation; {0}";
-        (await TypedSql.RunAsync(database, sql.Replace("{0}", "COMMIT", StringComparison.Ordinal))).Output.ShouldContain("serializable\n");
-        (await ReadAsync(database, sql.Replace("{0}", "SELECT 1; COMMIT", StringComparison.Ordinal))).Output.ShouldContain("serializable\n1\n");
+        const string sql =
+            "BEGIN; SET LOCAL work_mem = '1MB'; SHOW work_mem; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SHOW "
+            + "transaction_isolation; {0}";
+        (await TypedSql.RunAsync(database,
+            sql.Replace("{0}", "COMMIT", StringComparison.Ordinal))).Output.ShouldContain("serializable\n");
+        (await ReadAsync(database, sql.Replace("{0}", "SELECT 1; COMMIT",
+            StringComparison.Ordinal))).Output.ShouldContain("serializable\n1\n");
     }
 
     [Fact]
@@ -160,8 +194,10 @@ public sealed class TransactionTests
     {
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, """
-            CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); ROLLBACK; END $$;
-            CREATE TABLE parts (a int PRIMARY KEY) PARTITION BY RANGE (a); CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (9)
+            CREATE PROCEDURE p() LANGUAGE plpgsql AS $$
+                BEGIN INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); ROLLBACK; END $$;
+            CREATE TABLE parts (a int PRIMARY KEY) PARTITION BY RANGE (a);
+            CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (9)
             """);
         (await TypedSql.RunAsync(database, "CALL p()")).Output.ShouldBe("CALL\n");
         (await RowsAsync(database)).ShouldBe(1);
@@ -170,17 +206,28 @@ public sealed class TransactionTests
     }
 
     [Fact]
+    public async Task What_is_notified_is_said()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        (await TypedSql.RunAsync(database, "LISTEN ch; BEGIN; NOTIFY ch, 'x'; COMMIT; SELECT 1")).Notes.ShouldStartWith(
+            "NOTIFY:  ch, x (from pid ");
+    }
+
+    [Fact]
     public async Task Copy_takes_either_word_for_the_connection()
     {
         await using var database = await WithTableAsync();
-        (await TypedSql.RunAsync(database, "COPY t FROM STDOUT;\n1\n2\n\\.\nCOPY t TO STDIN;")).Output.ShouldBe("COPY 2\n1\n2\n");
+        (await TypedSql.RunAsync(database, "COPY t FROM STDOUT;\n1\n2\n\\.\nCOPY t TO STDIN;")).Output.ShouldBe(
+            "COPY 2\n1\n2\n");
     }
 
     [Fact]
     public async Task A_statement_over_its_time_is_ended()
     {
         await using var database = await WithTableAsync();
-        (await Should.ThrowAsync<StatementException>(() => TypedSql.RunAsync(database, RowFormat.Text, header: false, new RunOptions("me", ReadOnly: false, TimeSpan.FromMilliseconds(50)), "", "SELECT pg_sleep(60)")))
+        (await Should.ThrowAsync<StatementException>(() =>
+            TypedSql.RunAsync(database, RowFormat.Text, header: false,
+            new RunOptions("me", ReadOnly: false, TimeSpan.FromMilliseconds(50)), "", "SELECT pg_sleep(60)")))
             .Message.ShouldContain("statement timeout");
     }
 }

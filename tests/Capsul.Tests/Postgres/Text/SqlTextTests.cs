@@ -7,21 +7,31 @@ public sealed class SqlTextTests
     [Theory]
     [InlineData("SELECT 1; SELECT 2", new[] { "SELECT 1", "SELECT 2" })]
     [InlineData(";;\n ; -- nothing\n/* ; */", new string[0])]
-    [InlineData("SELECT ';', \"a;b\" /* ; /* ; */ ; */ FROM t -- ;\n; SELECT 2", new[] { "SELECT ';', \"a;b\" /* ; /* ; */ ; */ FROM t", "SELECT 2" })]
-    [InlineData("SELECT 'it''s;', E'it\\'s;', 'back\\'; SELECT 2", new[] { "SELECT 'it''s;', E'it\\'s;', 'back\\'", "SELECT 2" })]
+    [InlineData("SELECT ';', \"a;b\" /* ; /* ; */ ; */ FROM t -- ;\n; SELECT 2",
+        new[] { "SELECT ';', \"a;b\" /* ; /* ; */ ; */ FROM t", "SELECT 2" })]
+    [InlineData("SELECT 'it''s;', E'it\\'s;', 'back\\'; SELECT 2",
+        new[] { "SELECT 'it''s;', E'it\\'s;', 'back\\'", "SELECT 2" })]
     [InlineData("SELECT E'a'\n  'b\\';c'; SELECT 2", new[] { "SELECT E'a'\n  'b\\';c'", "SELECT 2" })]
-    [InlineData("SELECT $$;$$, $a$;$$;$b$;$a$, a$b$c; SELECT $1", new[] { "SELECT $$;$$, $a$;$$;$b$;$a$, a$b$c", "SELECT $1" })]
-    [InlineData("CREATE RULE r AS ON INSERT TO t DO (DELETE FROM t; SELECT 1); SELECT 2", new[] { "CREATE RULE r AS ON INSERT TO t DO (DELETE FROM t; SELECT 1)", "SELECT 2" })]
-    [InlineData("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END; SELECT 2",
-        new[] { "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END", "SELECT 2" })]
-    [InlineData("create or replace procedure p() begin atomic select 1; end; select 2", new[] { "create or replace procedure p() begin atomic select 1; end", "select 2" })]
+    [InlineData("SELECT $$;$$, $a$;$$;$b$;$a$, a$b$c; SELECT $1",
+        new[] { "SELECT $$;$$, $a$;$$;$b$;$a$, a$b$c", "SELECT $1" })]
+    [InlineData("CREATE RULE r AS ON INSERT TO t DO (DELETE FROM t; SELECT 1); SELECT 2",
+        new[] { "CREATE RULE r AS ON INSERT TO t DO (DELETE FROM t; SELECT 1)", "SELECT 2" })]
+    [InlineData(
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END; SELECT 2",
+        new[] { "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 1 END; END",
+            "SELECT 2" })]
+    [InlineData("create or replace procedure p() begin atomic select 1; end; select 2",
+        new[] { "create or replace procedure p() begin atomic select 1; end", "select 2" })]
     [InlineData("BEGIN; SELECT 1; COMMIT;", new[] { "BEGIN", "SELECT 1", "COMMIT" })]
-    [InlineData("SELECT 1+--one\n1; SELECT 2*/*two*/2; SELECT U&'\\0041;', u&\"d\\0061t;\", B'1;', X'1;'", new[] { "SELECT 1+--one\n1", "SELECT 2*/*two*/2", "SELECT U&'\\0041;', u&\"d\\0061t;\", B'1;', X'1;'" })]
+    [InlineData("SELECT 1+--one\n1; SELECT 2*/*two*/2; SELECT U&'\\0041;', u&\"d\\0061t;\", B'1;', X'1;'",
+        new[] { "SELECT 1+--one\n1", "SELECT 2*/*two*/2", "SELECT U&'\\0041;', u&\"d\\0061t;\", B'1;', X'1;'" })]
     public void Statements_end_where_postgres_ends_them(string text, string[] statements) =>
         SqlText.Split(text).Select(s => s.Text).ShouldBe(statements);
 
-    [Theory, InlineData("SELECT 'a", "string"), InlineData("SELECT /* a /* b */", "comment"), InlineData("SELECT $x$ $$", "dollar quote"),
-     InlineData("SELECT \"a", "quoted name"), InlineData("SELECT (1;", "parenthesis"), InlineData("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1;", "BEGIN"), InlineData("SELECT 1", null)]
+    [Theory, InlineData("SELECT 'a", "string"), InlineData("SELECT /* a /* b */", "comment"),
+        InlineData("SELECT $x$ $$", "dollar quote"),
+     InlineData("SELECT \"a", "quoted name"), InlineData("SELECT (1;", "parenthesis"),
+         InlineData("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1;", "BEGIN"), InlineData("SELECT 1", null)]
     public void What_is_open_at_the_end_is_named(string text, string? open)
     {
         var reader = new SqlReader(text);
@@ -30,7 +40,8 @@ public sealed class SqlTextTests
     }
 
     [Theory]
-    [InlineData("SELECT a-1.5e-3::int[] FROM t WHERE x>=-1 AND y<>$1", "SELECT|a|-|1.5e-3|::|int|[|]|FROM|t|WHERE|x|>=|-|1|AND|y|<>|$1")]
+    [InlineData("SELECT a-1.5e-3::int[] FROM t WHERE x>=-1 AND y<>$1",
+        "SELECT|a|-|1.5e-3|::|int|[|]|FROM|t|WHERE|x|>=|-|1|AND|y|<>|$1")]
     [InlineData("a@>-1 1..10 x:=y .5 é$1 'a'\r\n'b' 'a' 'b'", "a|@>-|1|1|..|10|x|:=|y|.5|é$1|'a'\r\n'b'|'a'|'b'")]
     public void Tokens_are_those_of_postgres(string text, string expected)
     {

@@ -237,12 +237,14 @@ public sealed class LibvirtTests(RealHypervisor real)
                 counter forged_ip { }
                 counter forged_arp { }
                 counter forged_mac { }
+                counter forged_dhcp { }
                 chain arrived {
                     type filter hook input priority 0;
                     ip saddr 10.77.0.20 counter name own
                     ip saddr 10.77.0.99 counter name forged_ip
                     arp saddr ip 10.77.0.99 counter name forged_arp
                     ether saddr 52:54:00:99:99:99 counter name forged_mac
+                    ether type ip udp dport 67 @th,288,48 0x525400999999 counter name forged_dhcp
                 }
             }
             """;
@@ -254,7 +256,8 @@ public sealed class LibvirtTests(RealHypervisor real)
             ping -q -c 2 -W 1 10.77.0.1
             ip link set eth0 address 52:54:00:12:34:14
             ip addr del 10.77.0.99/24 dev eth0
-            ping -q -c 2 -W 1 10.77.0.1'
+            ping -q -c 2 -W 1 10.77.0.1
+            printf "\001\001\006%25s\122\124\000\231\231\231" "" | tr " " "\000" | nc -u -w 1 -p 68 10.77.0.1 67'
             """;
         var vm = real.Spec("kkkkkkkkkk", 20);
         await real.CreateAsync(vm);

@@ -9,7 +9,7 @@ public sealed class ImageImportTests : IDisposable
     static readonly CancellationToken None = CancellationToken.None;
 
     readonly string folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
-    readonly HttpClient client = new();
+    readonly HttpClient client = new(new SocketsHttpHandler { AllowAutoRedirect = false });
     readonly ImageStore store;
 
     public ImageImportTests() => store = new ImageStore(Path.Combine(folder, "images"));
@@ -64,6 +64,23 @@ public sealed class ImageImportTests : IDisposable
         (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("vmdk");
     }
 
+    [Theory]
+    [InlineData("gzip", "1f8b0800"), InlineData("xz", "fd377a585a00"), InlineData("zip", "504b0304"), InlineData("boot sector", "48656c6c6f")]
+    public async Task What_is_no_disk_yet_is_refused_with_what_it_is(string what, string begins)
+    {
+        var file = Path.Combine(folder, "other");
+        await File.WriteAllBytesAsync(file, [.. Convert.FromHexString(begins), .. new byte[2000]], None);
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain(what);
+    }
+
+    [Fact]
+    public async Task A_disk_that_pretends_to_be_huge_is_refused()
+    {
+        var file = Path.Combine(folder, "huge");
+        await new Command("qemu-img", "create", "-q", "-f", "qcow2", file, "60T").RunAsync(None);
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("at most 1024 GiB");
+    }
+
     [Fact]
     public async Task A_file_over_the_limit_is_refused()
     {
@@ -83,6 +100,12 @@ public sealed class ImageImportTests : IDisposable
     {
         var file = Path.Combine(folder, name + ".img");
         await new Command("qemu-img", ["create", "-q", .. options, file, .. options.Contains("-b") ? (string[])[] : ["8M"]]).RunAsync(None);
+        if (options.Contains("raw") && !options.Contains("-b"))
+        {
+            await using var disk = File.OpenWrite(file);
+            disk.Position = 510;
+            await disk.WriteAsync(new byte[] { 0x55, 0xaa });
+        }
         return file;
     }
 

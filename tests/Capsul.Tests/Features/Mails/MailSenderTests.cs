@@ -1,13 +1,12 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Mails;
-using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Storage;
 using Capsul.Tests.Support;
 using Microsoft.AspNetCore.DataProtection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
-namespace Capsul.Tests.Reconcilers;
+namespace Capsul.Tests.Features.Mails;
 
 public sealed class MailSenderTests : IAsyncLifetime
 {

@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using Capsul.Foundation;
-using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
@@ -11,7 +10,7 @@ using Microsoft.Extensions.Logging;
 using MimeKit;
 using Npgsql;
 
-namespace Capsul.Hub.Reconcilers;
+namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
 /// Sends what is in the outbox. A mail is claimed before it is sent: the claim counts the attempt and moves the next one away
