@@ -126,7 +126,16 @@ CREATE TABLE public.host_images (
     host text NOT NULL,
     image text NOT NULL,
     sha256 text NOT NULL,
-    CONSTRAINT host_images_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text))
+    title text DEFAULT ''::text NOT NULL,
+    login_user text DEFAULT 'root'::text NOT NULL,
+    min_disk_gb integer DEFAULT 0 NOT NULL,
+    min_memory_mb integer DEFAULT 0 NOT NULL,
+    CONSTRAINT host_images_image_check CHECK ((image ~ '^[a-z0-9][a-z0-9.-]{0,62}$'::text)),
+    CONSTRAINT host_images_login_user_check CHECK ((login_user ~ '^[a-z_][a-z0-9_-]{0,31}$'::text)),
+    CONSTRAINT host_images_min_disk_gb_check CHECK ((min_disk_gb >= 0)),
+    CONSTRAINT host_images_min_memory_mb_check CHECK ((min_memory_mb >= 0)),
+    CONSTRAINT host_images_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT host_images_title_check CHECK ((length(title) <= 200))
 );
 CREATE TABLE public.hosts (
     id text NOT NULL,
@@ -144,9 +153,14 @@ CREATE TABLE public.hosts (
     cpus integer DEFAULT 0 NOT NULL,
     memory_mb integer DEFAULT 0 NOT NULL,
     disk_free_mb bigint DEFAULT 0 NOT NULL,
+    local boolean DEFAULT false NOT NULL,
+    disk_mb bigint DEFAULT 0 NOT NULL,
+    max_vms integer DEFAULT 0 NOT NULL,
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
+    CONSTRAINT hosts_disk_mb_check CHECK ((disk_mb >= 0)),
     CONSTRAINT hosts_id_check CHECK ((id ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text)),
+    CONSTRAINT hosts_max_vms_check CHECK ((max_vms >= 0)),
     CONSTRAINT hosts_memory_mb_check CHECK ((memory_mb >= 0)),
     CONSTRAINT hosts_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'joined'::text, 'revoked'::text])))
 );
@@ -419,6 +433,7 @@ CREATE TABLE public.vms (
     console_tail text DEFAULT ''::text NOT NULL,
     problem text DEFAULT ''::text NOT NULL,
     problem_final boolean DEFAULT false NOT NULL,
+    has_run boolean DEFAULT false NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
@@ -520,8 +535,6 @@ ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
-ALTER TABLE ONLY public.host_images
-    ADD CONSTRAINT host_images_image_fkey FOREIGN KEY (image) REFERENCES public.images(id);
 ALTER TABLE ONLY public.join_tokens
     ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
 ALTER TABLE ONLY public.operation_events

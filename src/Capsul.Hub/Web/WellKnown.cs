@@ -9,13 +9,11 @@ namespace Capsul.Hub.Web;
 /// <summary>Files that browsers, crawlers and finders of holes ask every site for.</summary>
 public static class WellKnown
 {
+    /// <summary>Pages of an account lead a crawler to the sign-in anyhow.</summary>
     const string Robots = """
         User-agent: *
-        Disallow: /console
-        Disallow: /vms
-        Disallow: /keys
-        Disallow: /balance
         Disallow: /sign-in/
+        Disallow: /development/
         """;
 
     public static void MapWellKnown(this IEndpointRouteBuilder routes)
