@@ -9,8 +9,8 @@ using Capsul.Spoke.Images;
 namespace Capsul.Demo;
 
 /// <summary>
-/// A whole Capsul on one machine, in a folder of its own, with one VM that was made through the front door and logged into with a real
-/// ssh. Everything it made but the image is gone when it ends.
+/// A whole Capsul on one machine, in a folder of its own, with one VM that was made through the front door and logged
+/// into with a real ssh. Everything it made but the image is gone when it ends.
 /// </summary>
 public sealed class DemoRun(string image, bool simulated, bool exit)
 {
