@@ -23,9 +23,11 @@ public sealed class RebootTests
         await world.Person.LoginAsync(ssh, "echo kept > note; sync", Cancel);
 
         await RebootAsync(world, everything);
-        await Until.TrueAsync($"{id} is back after {what} rebooted", RealWorld.RunLimit, async () => RealWorld.Qemus(id).Count == 1
-            && await world.ColumnAsync(id, "state || ' ' || wanted || ' ' || observed || ' ' || phase") == "running on on 6");
-        (await world.Person.LoginAsync(ssh, "cat note", Cancel)).ShouldBe("kept");
+        var note = await Until.SomeAsync($"ssh lets in again after {what} rebooted", RealWorld.RunLimit, async () =>
+            (await world.Person.SshCommandFor(ssh, "cat note").TryRunAsync(Cancel)) is { ExitCode: 0 } result ? result.Output.Trim() : null);
+        note.ShouldBe("kept");
+        RealWorld.Qemus(id).Count.ShouldBe(1);
+        await world.AwaitColumnAsync(id, "state || ' ' || wanted || ' ' || observed || ' ' || phase", "running on on 6", RealWorld.RunLimit);
         (await world.IsChargedAsync(id)).ShouldBeTrue();
 
         await world.Person.SshCommandFor(ssh, "su -c poweroff || sudo poweroff").TryRunAsync(Cancel);
