@@ -9,5 +9,5 @@ ALTER TABLE mails ADD COLUMN expires timestamptz;
 ALTER TABLE sign_in_tokens ADD COLUMN return_path text NOT NULL DEFAULT '';
 
 -- For the limit over all addresses, and for the sweep.
--- lint: accept index-blocks-writes because the table holds a week of requests.
+-- lint: accept index-locks because the table holds a week of requests.
 CREATE INDEX sign_in_tokens_created ON sign_in_tokens (created);

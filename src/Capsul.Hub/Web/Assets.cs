@@ -8,10 +8,10 @@ using Microsoft.Net.Http.Headers;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Style sheet, scripts and pictures, carried inside the program. The address holds a hash over all of them, so that a browser
-/// may keep a file for ever and modules find each other by plain relative names. Under another hash (a page of an older or newer
-/// Hub) the file is still given, but not to keep. ASP.NET's own MapStaticAssets wants its files and two manifests beside the program,
-/// which is one file set that may be started from anywhere, and knows no second hash.
+/// Style sheet, scripts and pictures, carried inside the program. The address holds a hash over all of them, so that a
+/// browser may keep a file for ever and modules find each other by plain relative names. Under another hash (a page of
+/// an older or newer Hub) the file is still given, but not to keep. ASP.NET's own MapStaticAssets wants its files and
+/// two manifests beside the program, which is one file set that may be started from anywhere, and knows no second hash.
 /// </summary>
 public static class Assets
 {

@@ -5,7 +5,9 @@ using Microsoft.AspNetCore.Razor.TagHelpers;
 
 namespace Capsul.Hub.Web;
 
-/// <summary>Tells a screen reader that a field was refused, and where the sentence stands: what <c>asp-for</c> leaves out.</summary>
+/// <summary>
+/// Tells a screen reader that a field was refused, and where the sentence stands: what <c>asp-for</c> leaves out.
+/// </summary>
 [HtmlTargetElement("input", Attributes = ForName, TagStructure = TagStructure.WithoutEndTag)]
 [HtmlTargetElement("textarea", Attributes = ForName)]
 public sealed class FieldErrors : TagHelper

@@ -23,7 +23,9 @@ public static class Forms
         return page.Page();
     }
 
-    /// <summary>What the page before wants said, once. Only who has the cookie is looked at: looking alone would set it.</summary>
+    /// <summary>
+    /// What the page before wants said, once. Only who has the cookie is looked at: looking alone would set it.
+    /// </summary>
     public static string? Told(HttpContext context, ITempDataDictionary tempData) =>
         context.Request.Cookies.ContainsKey(context.RequestServices.GetRequiredService<Site>().Cookie(CookieName))
             ? tempData[DoneKey] as string : null;

@@ -3,10 +3,15 @@ using Microsoft.Net.Http.Headers;
 
 namespace Capsul.Hub.Web;
 
-/// <summary>Headers on every answer. Set as the answer starts, so that an error page, which clears what came before, has them too.</summary>
+/// <summary>
+/// Headers on every answer. Set as the answer starts, so that an error page, which clears what came before, has them
+/// too.
+/// </summary>
 public static class Headers
 {
-    /// <summary>Nothing but files of this site, no inline script or style, no frames, forms to this site only.</summary>
+    /// <summary>
+    /// Nothing but files of this site, no inline script or style, no frames, forms to this site only.
+    /// </summary>
     public const string ContentSecurityPolicy =
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; form-action 'self'; "
         + "frame-ancestors 'none'; base-uri 'none'";

@@ -6,7 +6,9 @@ using Microsoft.AspNetCore.DataProtection.Repositories;
 
 namespace Capsul.Hub.Web;
 
-/// <summary>Keeps ASP.NET's data protection keys (form tokens) in the key ring, so that every Hub on the database can read them.</summary>
+/// <summary>
+/// Keeps ASP.NET's data protection keys (form tokens) in the key ring, so that every Hub on the database can read them.
+/// </summary>
 public sealed class KeyRingXml(KeyRing ring, TimeProvider time) : IXmlRepository
 {
     const string Prefix = "data-protection/";

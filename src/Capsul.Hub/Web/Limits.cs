@@ -6,8 +6,8 @@ using Microsoft.AspNetCore.Http;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// General bounds on what one address may ask of the pages; what an account may do is decided from rows. An IPv6 neighbourhood
-/// (/64) counts as one address, because one person usually has all of it.
+/// General bounds on what one address may ask of the pages; what an account may do is decided from rows. An IPv6
+/// neighbourhood (/64) counts as one address, because one person usually has all of it.
 /// </summary>
 public static class Limits
 {
@@ -32,7 +32,9 @@ public static class Limits
                 QueueLimit = 0,
             }));
 
-    /// <summary>The /48 around an IPv6 address, which one customer of a provider may have; of IPv4 the address itself.</summary>
+    /// <summary>
+    /// The /48 around an IPv6 address, which one customer of a provider may have; of IPv4 the address itself.
+    /// </summary>
     public static IPAddress Site(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6
         ? new IPAddress([.. address.GetAddressBytes().AsSpan(0, 6), .. new byte[10]]) : address;
 

@@ -4,7 +4,8 @@ using Microsoft.AspNetCore.Mvc.Filters;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Refuses a method, or a named handler, that a page does not have. Razor would show the page without having loaded what is on it.
+/// Refuses a method, or a named handler, that a page does not have. Razor would show the page without having loaded
+/// what is on it.
 /// </summary>
 public sealed class NoHandler : IPageFilter
 {

@@ -1,6 +1,8 @@
 namespace Capsul.Hub.Web;
 
-/// <summary>Who may open a route. Each route names one; a route that names none is for people who are signed in.</summary>
+/// <summary>
+/// Who may open a route. Each route names one; a route that names none is for people who are signed in.
+/// </summary>
 public static class Policies
 {
     /// <summary>Everybody.</summary>

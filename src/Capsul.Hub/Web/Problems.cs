@@ -10,8 +10,9 @@ using Npgsql;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// The one place where a refusal becomes a page. A handler answers with <see cref="Page"/>; whatever is thrown comes through
-/// <see cref="Of"/>. Both leave the problem on the request, and the page at <see cref="Path"/> shows its sentence, never its detail.
+/// The one place where a refusal becomes a page. A handler answers with <see cref="Page"/>; whatever is thrown comes
+/// through <see cref="Of"/>. Both leave the problem on the request, and the page at <see cref="Path"/> shows its
+/// sentence, never its detail.
 /// </summary>
 public static partial class Problems
 {
@@ -21,7 +22,9 @@ public static partial class Problems
     /// <summary>The answer to a request that is refused.</summary>
     public static IActionResult Page(Problem problem) => new Refusal(problem);
 
-    /// <summary>The answer to a request that is refused for what it is; the sentence is the one of its status.</summary>
+    /// <summary>
+    /// The answer to a request that is refused for what it is; the sentence is the one of its status.
+    /// </summary>
     public static IActionResult Status(int status) => new StatusCodeResult(status);
 
     /// <summary>The same for an endpoint that is not a page.</summary>

@@ -3,8 +3,8 @@ using System.Globalization;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Values as people read them. Times are UTC. Sums are kept exact and only the sight of them is rounded: what somebody has down to the
-/// cent, what something costs up to it, so that the two always add up to what was paid.
+/// Values as people read them. Times are UTC. Sums are kept exact and only the sight of them is rounded: what somebody
+/// has down to the cent, what something costs up to it, so that the two always add up to what was paid.
 /// </summary>
 public static class Show
 {

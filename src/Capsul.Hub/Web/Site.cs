@@ -9,10 +9,14 @@ namespace Capsul.Hub.Web;
 /// <summary>The address under which people reach the Hub, and what follows from it for cookies and headers.</summary>
 public sealed class Site(Settings settings, IServer server)
 {
-    /// <summary>For links in mails. With no address set it is the one the server listens on, as seen from this machine.</summary>
+    /// <summary>
+    /// For links in mails. With no address set it is the one the server listens on, as seen from this machine.
+    /// </summary>
     public Uri Base => settings.BaseUrl ?? Listening() ?? new Uri($"http://127.0.0.1:{settings.Port}");
 
-    /// <summary>Whether cookies are sent over TLS only: always, unless the pages are plain http on this machine alone.</summary>
+    /// <summary>
+    /// Whether cookies are sent over TLS only: always, unless the pages are plain http on this machine alone.
+    /// </summary>
     public bool Secure => settings.BaseUrl is { } url && !(url.Scheme == Uri.UriSchemeHttp && url.IsLoopback);
 
     /// <summary>Whether people come over TLS.</summary>

@@ -7,8 +7,9 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// What answers on the pages' port while this Hub cannot serve them yet, because another Hub acts on an older schema: <c>/healthz</c>
-/// with "standby" and the reason, and a plain sentence with status 503 everywhere else, so that a proxy goes to the other Hub.
+/// What answers on the pages' port while this Hub cannot serve them yet, because another Hub acts on an older schema:
+/// <c>/healthz</c> with "standby" and the reason, and a plain sentence with status 503 everywhere else, so that a proxy
+/// goes to the other Hub.
 /// </summary>
 sealed class WaitingRoom : IAsyncDisposable
 {

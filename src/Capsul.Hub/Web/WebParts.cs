@@ -18,8 +18,8 @@ using Microsoft.Extensions.WebEncoders;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// The web application without its pages: <see cref="AddWeb"/> the parts, <see cref="MapWeb"/> the order in which a request meets them.
-/// Every route names its policy; without one it is for signed-in people only.
+/// The web application without its pages: <see cref="AddWeb"/> the parts, <see cref="MapWeb"/> the order in which a
+/// request meets them. Every route names its policy; without one it is for signed-in people only.
 /// </summary>
 public static partial class WebParts
 {
@@ -31,7 +31,8 @@ public static partial class WebParts
         services.AddRouting(routing => routing.LowercaseUrls = true);
         services.AddSingleton<Site>();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
-        // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an entity.
+        // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an
+        // entity.
         services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
 
         var signedIn = new AuthorizationPolicyBuilder().RequireClaim(Actor.EmailClaim).Build();
@@ -78,7 +79,8 @@ public static partial class WebParts
             compression.EnableForHttps = true;
             compression.MimeTypes = ["text/html", "text/css", "text/javascript", "image/svg+xml", "text/plain"];
         });
-        // Whoever can make a browser on this machine ask for a name of theirs (DNS rebinding) could read the mails otherwise.
+        // Whoever can make a browser on this machine ask for a name of theirs (DNS rebinding) could read the mails
+        // otherwise.
         services.AddHostFiltering(hosts => hosts.AllowedHosts = settings.Development
             ? ["localhost", "127.0.0.1", "[::1]", .. settings.BaseUrl is { } url ? [url.Host] : Array.Empty<string>()]
             : ["*"]);
@@ -130,7 +132,8 @@ public static partial class WebParts
         app.Use((context, next) =>
         {
             Headers.Set(context, site.Tls);
-            // People come over TLS, whatever the last hop is: the form tokens insist on it before they give a cookie that is.
+            // People come over TLS, whatever the last hop is: the form tokens insist on it before they give a cookie
+            // that is.
             if (site.Secure)
                 context.Request.Scheme = Uri.UriSchemeHttps;
             // The line for Spokes bounds its messages itself.
@@ -162,7 +165,8 @@ public static partial class WebParts
         app.MapRazorPages();
         app.MapAssets();
         app.MapWellKnown();
-        // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing error.
+        // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing
+        // error.
         app.MapFallback("{*path}", () => Results.NotFound()).RequireAuthorization(Policies.Public);
         return app;
     }

@@ -13,7 +13,6 @@ public static class WellKnown
     const string Robots = """
         User-agent: *
         Disallow: /sign-in/
-        Disallow: /development/
         """;
 
     public static void MapWellKnown(this IEndpointRouteBuilder routes)
@@ -23,7 +22,9 @@ public static class WellKnown
         Map(routes, "/.well-known/security.txt", Security);
     }
 
-    /// <summary>RFC 9116. It must say until when it holds; it is written anew each time, so that is a year from now.</summary>
+    /// <summary>
+    /// RFC 9116. It must say until when it holds; it is written anew each time, so that is a year from now.
+    /// </summary>
     static IResult Security(Settings settings, TimeProvider time) => !Site.HasSupport(settings) ? Results.NotFound() : Results.Text(
         $"Contact: mailto:{settings.SupportEmail}\n"
         + string.Create(CultureInfo.InvariantCulture, $"Expires: {time.GetUtcNow().AddYears(1):yyyy-MM-dd'T'00:00:00'Z'}\n")

@@ -100,6 +100,7 @@ public sealed partial class Sandbox : IDisposable
             for (var i = 0; Ticks(found.Pid) == found.Ticks && i < 500; i++)
                 await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
         }
+        await Vms.RelayServer.StopAsync(settings, time, cancel);
         File.Delete(RecordFile(settings));
         new GuestGroups("/sys/fs/cgroup", DataFolder.ShortName(settings.Data), NullLogger.Instance).RemoveAll();
         var run = RunFolder(settings);

@@ -19,6 +19,8 @@ public sealed class RelayServer(Settings settings, ILogger log)
 
     internal static string SocketFile(Settings settings) => Path.Combine(Sandbox.RunFolder(settings), "relay.sock");
 
+    static string PidFile(Settings settings) => SocketFile(settings) + ".pid";
+
     internal static byte[] ToLine<T>(T value) => [.. JsonSerializer.SerializeToUtf8Bytes(value), (byte)'\n'];
 
     /// <summary>Starts this program as the relay process, detached, in its own session.</summary>
@@ -32,11 +34,33 @@ public sealed class RelayServer(Settings settings, ILogger log)
         environment["CAPSUL_RELAY_PORTS"] = $"{settings.RelayPorts.First}-{settings.RelayPorts.Last}";
         environment["CAPSUL_SSH_HOST"] = settings.SshHost;
         // A number that was left there may be anybody's process by now.
-        File.Delete(SocketFile(settings) + ".pid");
+        File.Delete(PidFile(settings));
         var program = Path.Combine(AppContext.BaseDirectory, "capsul");
-        await new Command("start-stop-daemon", "--start", "--background", "--pidfile", SocketFile(settings) + ".pid", "--make-pidfile",
+        await new Command("start-stop-daemon", "--start", "--background", "--pidfile", PidFile(settings), "--make-pidfile",
             "--startas", program, "--", "spoke", "relay")
         { Environment = environment, Timeout = RequestLimit }.RunAsync(cancel);
+    }
+
+    /// <summary>Ends the process of the relays, so that its ports are free for the next one; quick when there is none.</summary>
+    internal static async Task StopAsync(Settings settings, TimeProvider time, CancellationToken cancel)
+    {
+        if (!File.Exists(PidFile(settings)) || !int.TryParse(await File.ReadAllTextAsync(PidFile(settings), cancel), out var pid)) return;
+        if (!IsRelay(pid)) return;
+        await new Command("kill", "-KILL", pid.ToString()) { Timeout = RequestLimit }.TryRunAsync(cancel);
+        for (var i = 0; IsRelay(pid) && i < 250; i++) await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
+    }
+
+    /// <summary>The number may be another process's by now.</summary>
+    static bool IsRelay(int pid)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{pid}/cmdline").Contains("spoke\0relay", StringComparison.Ordinal);
+        }
+        catch (IOException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Until the sandbox ends or the caller cancels.</summary>

@@ -8,8 +8,8 @@ using Capsul.Foundation;
 namespace Capsul.Demo;
 
 /// <summary>
-/// Uses a Hub as a person with a browser does: loads pages, fills in their forms, follows redirects, keeps cookies. The demo, the
-/// benches and the tests of the whole system come in through here and know no other way.
+/// Uses a Hub as a person with a browser does: loads pages, fills in their forms, follows redirects, keeps cookies. The
+/// demo, the benches and the tests of the whole system come in through here and know no other way.
 /// </summary>
 public sealed partial class FrontDoor : IDisposable
 {
@@ -18,7 +18,8 @@ public sealed partial class FrontDoor : IDisposable
     readonly HttpClient client;
 
     /// <param name="hub">Where the pages are.</param>
-    /// <param name="from">The address that the Hub takes the person to come from, as a proxy on this machine would tell it; null: this machine.</param>
+    /// <param name="from">The address that the Hub takes the person to come from, as a proxy on this machine would tell
+    /// it; null: this machine.</param>
     public FrontDoor(Uri hub, string? from = null)
     {
         client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false, AllowAutoRedirect = false })
@@ -49,7 +50,10 @@ public sealed partial class FrontDoor : IDisposable
     /// <summary>A form as a page shows it: where it posts to, its element, and the page around it.</summary>
     public sealed record Form(string Action, IElement Element, IHtmlDocument Page);
 
-    /// <summary>Loads a page and finds the form on it that posts to <paramref name="action"/>; one without an action posts to its own page.</summary>
+    /// <summary>
+    /// Loads a page and finds the form on it that posts to <paramref name="action"/>; one without an action posts to
+    /// its own page.
+    /// </summary>
     public async Task<Form> OpenFormAsync(string page, string action, CancellationToken cancel)
     {
         var html = await ReadAsync(page, cancel);
@@ -59,8 +63,8 @@ public sealed partial class FrontDoor : IDisposable
     }
 
     /// <summary>
-    /// Sends a form. Hidden fields that are not named keep what the page put into them. Gives the path that the Hub leads to, without
-    /// going there; without one, the answer was the page with what is wrong.
+    /// Sends a form. Hidden fields that are not named keep what the page put into them. Gives the path that the Hub
+    /// leads to, without going there; without one, the answer was the page with what is wrong.
     /// </summary>
     public async Task<string> PostAsync(Form form, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
     {

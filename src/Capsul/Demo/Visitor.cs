@@ -11,7 +11,10 @@ public sealed record SshAddress(string User, string Host, int Port)
     public string Text => $"ssh -p {Port} {User}@{Host}";
 }
 
-/// <summary>What a newcomer does: signs in, adds a key, tops up, creates a capsul, waits for it, logs in. Through the front door only.</summary>
+/// <summary>
+/// What a newcomer does: signs in, adds a key, tops up, creates a capsul, waits for it, logs in. Through the front door
+/// only.
+/// </summary>
 public sealed partial class Visitor(FrontDoor door, string folder)
 {
     static readonly TimeSpan LoginLimit = TimeSpan.FromSeconds(20);
@@ -35,7 +38,10 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     public async Task<string> CreateAsync(string size, string image, string name, CancellationToken cancel) =>
         (await PostCreateAsync(size, image, name, cancel)).Id;
 
-    /// <summary>The same, with how long the Hub took to answer the POST, and when it was sent (a timestamp of <see cref="Stopwatch"/>).</summary>
+    /// <summary>
+    /// The same, with how long the Hub took to answer the POST, and when it was sent (a timestamp of <see
+    /// cref="Stopwatch"/>).
+    /// </summary>
     public async Task<(string Id, TimeSpan Took, long PostedAt)> PostCreateAsync(string size, string image, string name, CancellationToken cancel)
     {
         var form = await door.OpenFormAsync("/vms/new", "/vms/new", cancel);
@@ -50,7 +56,9 @@ public sealed partial class Visitor(FrontDoor door, string folder)
             : throw new ProblemException(ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
     }
 
-    /// <summary>Waits on the VM's page until it runs; gives how to log in, and tells each step once as it appears.</summary>
+    /// <summary>
+    /// Waits on the VM's page until it runs; gives how to log in, and tells each step once as it appears.
+    /// </summary>
     public async Task<SshAddress> AwaitRunningAsync(string id, Action<string> onStep, CancellationToken cancel)
     {
         var told = 0;
@@ -100,7 +108,9 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         return Fingerprint().Match(list.Output).Value;
     }
 
-    /// <summary>Without a known_hosts file: ports are used again by other VMs, and the host key is compared with the page's.</summary>
+    /// <summary>
+    /// Without a known_hosts file: ports are used again by other VMs, and the host key is compared with the page's.
+    /// </summary>
     public Command SshCommandFor(SshAddress address, string command) => new("ssh", "-i", KeyFile, "-p", address.Port.ToString(),
         "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=/dev/null",
         "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=15", $"{address.User}@{address.Host}", command);

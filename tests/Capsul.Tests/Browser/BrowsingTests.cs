@@ -3,7 +3,9 @@ using Microsoft.Playwright;
 
 namespace Capsul.Tests.Browser;
 
-/// <summary>What a person does, in a real browser. Things are found by role and label, as a screen reader finds them.</summary>
+/// <summary>
+/// What a person does, in a real browser. Things are found by role and label, as a screen reader finds them.
+/// </summary>
 public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

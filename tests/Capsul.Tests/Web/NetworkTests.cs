@@ -6,7 +6,9 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Web;
 
-/// <summary>Who is believed about where a request comes from, which names are answered to, and how an answer is packed.</summary>
+/// <summary>
+/// Who is believed about where a request comes from, which names are answered to, and how an answer is packed.
+/// </summary>
 public sealed class NetworkTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

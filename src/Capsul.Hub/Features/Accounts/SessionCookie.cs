@@ -10,8 +10,8 @@ using Microsoft.Extensions.Options;
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
-/// Signs a request in by its cookie. The cookie carries a random id, the table <c>sessions</c> its SHA-256; the row is looked at on
-/// each request, so that a sign-out holds at once and everywhere. A stranger is sent to the sign-in page.
+/// Signs a request in by its cookie. The cookie carries a random id, the table <c>sessions</c> its SHA-256; the row is
+/// looked at on each request, so that a sign-out holds at once and everywhere. A stranger is sent to the sign-in page.
 /// </summary>
 public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logs, UrlEncoder encoder, Sessions sessions)
     : AuthenticationHandler<AuthenticationSchemeOptions>(options, logs, encoder)
@@ -29,7 +29,9 @@ public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> o
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
     }
 
-    /// <summary>To the sign-in page, and back here afterwards. A script that waits for news gets a status it can understand.</summary>
+    /// <summary>
+    /// To the sign-in page, and back here afterwards. A script that waits for news gets a status it can understand.
+    /// </summary>
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)
     {
         if (Context.GetEndpoint()?.Metadata.GetMetadata<ForScripts>() is not null)
@@ -39,7 +41,9 @@ public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> o
         return Task.CompletedTask;
     }
 
-    /// <summary>What was asked for; of a form only the page, because what it would have done is not done by looking at it.</summary>
+    /// <summary>
+    /// What was asked for; of a form only the page, because what it would have done is not done by looking at it.
+    /// </summary>
     string ReturnTo() => Request.Path + (HttpMethods.IsGet(Request.Method) ? Request.QueryString.Value : "");
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties)

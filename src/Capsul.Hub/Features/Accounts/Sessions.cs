@@ -5,7 +5,10 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>Signed-in browsers: rows in <c>sessions</c>, found by the cookie. Thirty days from the last use, looked at on each request.</summary>
+/// <summary>
+/// Signed-in browsers: rows in <c>sessions</c>, found by the cookie. Thirty days from the last use, looked at on each
+/// request.
+/// </summary>
 public sealed class Sessions(Db db, TimeProvider time, Site site)
 {
     public static readonly TimeSpan Lifetime = TimeSpan.FromDays(30);
@@ -17,7 +20,10 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
 
     DateTime Now => time.GetUtcNow().UtcDateTime;
 
-    /// <summary>Makes a session in the caller's transaction. Its id goes into the cookie after the commit: <see cref="SetCookie"/>.</summary>
+    /// <summary>
+    /// Makes a session in the caller's transaction. Its id goes into the cookie after the commit: <see
+    /// cref="SetCookie"/>.
+    /// </summary>
     public async Task<string> CreateAsync(NpgsqlTransaction transaction, string email, CancellationToken cancel)
     {
         var id = Secret.Make();

@@ -16,12 +16,17 @@ public static class SignIn
     /// <summary>For everybody together: what a flood may make of our mail server's good name.</summary>
     public const int MaxRecent = 2000;
 
-    /// <summary>What the rows say about an address and an IP: links that could still be used, and links asked for within <see cref="Window"/>.</summary>
+    /// <summary>
+    /// What the rows say about an address and an IP: links that could still be used, and links asked for within <see
+    /// cref="Window"/>.
+    /// </summary>
     public sealed record Facts(DateTime Now, SignInSql.Counted Links);
 
     public sealed record Plan(string Email, DateTime Expires);
 
-    /// <summary>Whether to mail a link. The answer is the same whether the account exists or not; it is made at first use.</summary>
+    /// <summary>
+    /// Whether to mail a link. The answer is the same whether the account exists or not; it is made at first use.
+    /// </summary>
     public static Outcome<Plan> Decide(Facts facts, string email) => facts switch
     {
         { Links.LiveForAddress: >= MaxLiveForAddress } => new Problem(ProblemKind.RateLimited,

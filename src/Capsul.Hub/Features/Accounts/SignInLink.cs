@@ -21,8 +21,9 @@ public static class SignInLink
     };
 
     /// <summary>
-    /// Whether opening the link is enough. Mail scanners open links to look at them; so opening signs in only the browser that asked
-    /// for the link (it holds a cookie that says so), or anybody while developing. Others get a page with a button.
+    /// Whether opening the link is enough. Mail scanners open links to look at them; so opening signs in only the
+    /// browser that asked for the link (it holds a cookie that says so), or anybody while developing. Others get a page
+    /// with a button.
     /// </summary>
     public static bool OpensAtOnce(bool browserAsked, bool development) => browserAsked || development;
 }

@@ -39,7 +39,8 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         return LocalRedirect(signedIn.To);
     }
 
-    /// <param name="To">The page that asked for the sign-in; for somebody who has no capsul yet, the one that creates the first.</param>
+    /// <param name="To">The page that asked for the sign-in; for somebody who has no capsul yet, the one that creates
+    /// the first.</param>
     sealed record SignedIn(string Session, string To);
 
     Task<Outcome<SignedIn>> UseAsync(CancellationToken cancel) => db.DecideAsync<SignedIn>(async transaction =>

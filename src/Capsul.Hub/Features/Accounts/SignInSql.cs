@@ -3,14 +3,18 @@ namespace Capsul.Hub.Features.Accounts;
 /// <summary>Statements over <c>sign_in_tokens</c>.</summary>
 public static class SignInSql
 {
-    /// <summary>Holds off other requests for the same address or from the same IP until the transaction ends, so that counts are true.</summary>
+    /// <summary>
+    /// Holds off other requests for the same address or from the same IP until the transaction ends, so that counts are
+    /// true.
+    /// </summary>
     public const string Lock = """
         -- SignInSql.Lock
         SELECT count(pg_advisory_xact_lock(hashtextextended('capsul sign-in ' || word, 0)))
         FROM (SELECT word FROM unnest(CAST(@words AS text[])) AS given (word) ORDER BY word) AS ordered
         """;
 
-    /// <param name="RecentForSite">For the /48 around an IPv6 address, which one customer of a provider may have.</param>
+    /// <param name="RecentForSite">For the /48 around an IPv6 address, which one customer of a provider may
+    /// have.</param>
     /// <param name="Recent">For all addresses together.</param>
     public sealed record Counted(long LiveForAddress, long RecentForAddress, long RecentForIp, long RecentForSite, long Recent);
 
@@ -37,7 +41,9 @@ public static class SignInSql
         SELECT email, expires, used, return_path FROM sign_in_tokens WHERE token_hash = @hash
         """;
 
-    /// <summary>The row stays locked until the transaction ends: of two uses at once the second sees the first.</summary>
+    /// <summary>
+    /// The row stays locked until the transaction ends: of two uses at once the second sees the first.
+    /// </summary>
     public const string FindForUse = """
         -- SignInSql.FindForUse
         SELECT email, expires, used, return_path FROM sign_in_tokens WHERE token_hash = @hash FOR UPDATE

@@ -9,7 +9,8 @@ public static class BackupAlert
 {
     /// <param name="settings">Who is mailed.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="epoch">Of the acting Hub, when it is the Hub's own work: without the seat nothing is written. Null: a person's.</param>
+    /// <param name="epoch">Of the acting Hub, when it is the Hub's own work: without the seat nothing is written. Null:
+    /// a person's.</param>
     public static BackupWatch Watch(Settings settings, TimeProvider time, long? epoch = null) => new()
     {
         Fence = (transaction, cancel) => epoch is { } held ? transaction.HoldSeatAsync(held, cancel) : Task.CompletedTask,

@@ -6,8 +6,8 @@ using Npgsql;
 namespace Capsul.Hub.Features.Alerts;
 
 /// <summary>
-/// Alerts are rows, open until what they are about is well again. One thing has one open alert, however often it is raised; the
-/// operator gets a mail when it opens, if there is an address.
+/// Alerts are rows, open until what they are about is well again. One thing has one open alert, however often it is
+/// raised; the operator gets a mail when it opens, if there is an address.
 /// </summary>
 public static class RaiseAlert
 {

@@ -15,8 +15,8 @@ public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMo
 public static class BillingSql
 {
     /// <summary>
-    /// A month is 30.44 days (365.25 / 12, rounded), as in the price list of the original. Usage is counted by the second at the
-    /// price that was copied into each span.
+    /// A month is 30.44 days (365.25 / 12, rounded), as in the price list of the original. Usage is counted by the
+    /// second at the price that was copied into each span.
     /// </summary>
     public const string Balance = """
         -- BillingSql.Balance
@@ -30,8 +30,8 @@ public static class BillingSql
     public sealed record VmCost(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
 
     /// <summary>
-    /// What each VM of an account has cost to date, the newest first, those whose name or id holds @search. A page begins after (older
-    /// than) the VM @after, or with the newest when that is blank.
+    /// What each VM of an account has cost to date, the newest first, those whose name or id holds @search. A page
+    /// begins after (older than) the VM @after, or with the newest when that is blank.
     /// </summary>
     public const string CostOfVms = """
         -- BillingSql.CostOfVms

@@ -1,6 +1,8 @@
 namespace Capsul.Hub.Features.Billing;
 
-/// <summary>Sums with prices. Dollars throughout; rounding is for showing only, and never in the payer's disfavour by surprise.</summary>
+/// <summary>
+/// Sums with prices. Dollars throughout; rounding is for showing only, and never in the payer's disfavour by surprise.
+/// </summary>
 public static class Prices
 {
     /// <summary>365.25 days / 12, rounded to two places as the price list says.</summary>

@@ -13,7 +13,9 @@ public static class AddressSql
         ON CONFLICT DO NOTHING
         """;
 
-    /// <summary>Free addresses that are no longer in the host's network. Taken ones stay until their VM is gone.</summary>
+    /// <summary>
+    /// Free addresses that are no longer in the host's network. Taken ones stay until their VM is gone.
+    /// </summary>
     public const string Drop = """
         -- AddressSql.Drop
         DELETE FROM addresses WHERE host = @host AND vm IS NULL AND NOT (host(address) = ANY(@addresses))

@@ -85,13 +85,17 @@ public static class HostSql
         UPDATE hosts SET state = 'revoked', certificate = NULL, old_certificate = NULL, online = FALSE WHERE id = @id AND state <> 'revoked'
         """;
 
-    /// <summary>The host is the Hub's own machine: its images are the operator's, and go into the catalogue by themselves.</summary>
+    /// <summary>
+    /// The host is the Hub's own machine: its images are the operator's, and go into the catalogue by themselves.
+    /// </summary>
     public const string MarkLocal = """
         -- HostSql.MarkLocal
         UPDATE hosts SET local = TRUE WHERE id = @id
         """;
 
-    /// <summary>The facts of the hello; gives whether the host is the Hub's own machine, no row when it is revoked.</summary>
+    /// <summary>
+    /// The facts of the hello; gives whether the host is the Hub's own machine, no row when it is revoked.
+    /// </summary>
     public const string SaveFacts = """
         -- HostSql.SaveFacts
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor, cpus = @cpus,
@@ -112,7 +116,9 @@ public static class HostSql
         UPDATE hosts SET online = FALSE WHERE id = @id AND online
         """;
 
-    /// <summary>Hosts that may have to be given up as silent: they are online, or hold VMs whose state is still taken for known.</summary>
+    /// <summary>
+    /// Hosts that may have to be given up as silent: they are online, or hold VMs whose state is still taken for known.
+    /// </summary>
     public const string Silent = """
         -- HostSql.Silent
         SELECT h.id FROM hosts h
@@ -133,8 +139,8 @@ public static class HostSql
         """;
 
     /// <summary>
-    /// What should be on a host, as far as it changed after @since. A VM that is gone and was reported so is left out: the Spoke has
-    /// nothing of it.
+    /// What should be on a host, as far as it changed after @since. A VM that is gone and was reported so is left out:
+    /// the Spoke has nothing of it.
     /// </summary>
     public const string Wanted = """
         -- HostSql.Wanted

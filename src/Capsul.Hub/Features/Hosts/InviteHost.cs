@@ -6,7 +6,9 @@ using Capsul.Wire;
 
 namespace Capsul.Hub.Features.Hosts;
 
-/// <summary>Makes a one-time token with which a machine joins as a host. A host that has joined before gets its place back.</summary>
+/// <summary>
+/// Makes a one-time token with which a machine joins as a host. A host that has joined before gets its place back.
+/// </summary>
 public static partial class InviteHost
 {
     static readonly TimeSpan Lifetime = TimeSpan.FromHours(1);

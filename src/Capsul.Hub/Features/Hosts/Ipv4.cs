@@ -24,7 +24,10 @@ public static class Ipv4
         }
     }
 
-    /// <summary>One network card for one address: 52:54 (QEMU's locally administered prefix begins so) and the four bytes of the address.</summary>
+    /// <summary>
+    /// One network card for one address: 52:54 (QEMU's locally administered prefix begins so) and the four bytes of the
+    /// address.
+    /// </summary>
     public static string Mac(IPAddress address) =>
         string.Join(':', new PhysicalAddress([0x52, 0x54, .. address.GetAddressBytes()]).GetAddressBytes().Select(b => b.ToString("x2")));
 }

@@ -10,12 +10,14 @@ public sealed record HostImageRow(string Id, string Sha256, string Title, string
 public sealed record ProposedImageRow(string Id, string Host, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
 /// <summary>
-/// Statements on images and on which host has which version. The catalogue (<c>images</c>) is the operator's: what a Spoke says of an image
-/// stays in its own rows of <c>host_images</c> until an operator offers it.
+/// Statements on images and on which host has which version. The catalogue (<c>images</c>) is the operator's: what a
+/// Spoke says of an image stays in its own rows of <c>host_images</c> until an operator offers it.
 /// </summary>
 public static class ImageSql
 {
-    /// <summary>Into the catalogue, or anew, with what one host says of it. No row: that host does not have it.</summary>
+    /// <summary>
+    /// Into the catalogue, or anew, with what one host says of it. No row: that host does not have it.
+    /// </summary>
     public const string Offer = """
         -- ImageSql.Offer
         INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)

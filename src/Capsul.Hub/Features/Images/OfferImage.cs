@@ -4,7 +4,9 @@ using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Images;
 
-/// <summary>An operator puts an image that a host has into the catalogue, or brings its description up to date.</summary>
+/// <summary>
+/// An operator puts an image that a host has into the catalogue, or brings its description up to date.
+/// </summary>
 public static class OfferImage
 {
     public static Task<Outcome<ImageRow>> RunAsync(Db db, string actor, string id, string? host, CancellationToken cancel) =>

@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.DataProtection;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// Seals what a mail tells its reader alone, such as a link that signs in, so that a read of the outbox or of a backup lets nobody in.
-/// Its key is one of the key ring, which the secret key protects.
+/// Seals what a mail tells its reader alone, such as a link that signs in, so that a read of the outbox or of a backup
+/// lets nobody in. Its key is one of the key ring, which the secret key protects.
 /// </summary>
 public sealed class MailSeal(IDataProtectionProvider protection)
 {
@@ -13,7 +13,9 @@ public sealed class MailSeal(IDataProtectionProvider protection)
 
     public string Seal(string secret) => protector.Protect(secret);
 
-    /// <summary>The text of a mail with its secret in place; null when it was sealed with a key that is no longer there.</summary>
+    /// <summary>
+    /// The text of a mail with its secret in place; null when it was sealed with a key that is no longer there.
+    /// </summary>
     public string? Open(string body, string secret)
     {
         if (secret.Length == 0) return body;

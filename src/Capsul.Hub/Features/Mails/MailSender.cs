@@ -13,11 +13,11 @@ using Npgsql;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// Sends what is in the outbox. A mail is claimed before it is sent: the claim counts the attempt and moves the next one away
-/// (a minute, doubling to four hours), so a Hub that dies in the middle loses nothing and two Hubs do not send the same. After
-/// three days, or when the server says for good that the recipient does not exist, it is given up; the reason stays in the row.
-/// A mail may go out twice only if the Hub dies between the server's last word and the note of it; both copies then carry the same
-/// Message-Id. Without an SMTP server set, mails stay where they are.
+/// Sends what is in the outbox. A mail is claimed before it is sent: the claim counts the attempt and moves the next
+/// one away (a minute, doubling to four hours), so a Hub that dies in the middle loses nothing and two Hubs do not send
+/// the same. After three days, or when the server says for good that the recipient does not exist, it is given up; the
+/// reason stays in the row. A mail may go out twice only if the Hub dies between the server's last word and the note of
+/// it; both copies then carry the same Message-Id. Without an SMTP server set, mails stay where they are.
 /// </summary>
 public sealed partial class MailSender(
     Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log) : IActingWork
@@ -26,10 +26,14 @@ public sealed partial class MailSender(
 
     static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1), LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
 
-    /// <summary>For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.</summary>
+    /// <summary>
+    /// For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.
+    /// </summary>
     static readonly TimeSpan MailTimeout = TimeSpan.FromSeconds(40);
 
-    /// <summary>After a server that does not answer, all mails wait this long, so that a pile of them does not hammer it.</summary>
+    /// <summary>
+    /// After a server that does not answer, all mails wait this long, so that a pile of them does not hammer it.
+    /// </summary>
     static readonly TimeSpan PauseAfterNoServer = TimeSpan.FromSeconds(20);
 
     /// <summary>Longest sleep; a lost wake-up costs no more than this.</summary>
@@ -60,7 +64,9 @@ public sealed partial class MailSender(
         }
     }
 
-    /// <summary>Sends what is due now, one after the other over one connection; gives how many were accepted by the server.</summary>
+    /// <summary>
+    /// Sends what is due now, one after the other over one connection; gives how many were accepted by the server.
+    /// </summary>
     public async Task<int> SendDueAsync(long epoch, CancellationToken cancel)
     {
         serverAnswered = true;
@@ -68,7 +74,8 @@ public sealed partial class MailSender(
         if (settings.SmtpHost is not { } host)
             return 0;
         var count = 0;
-        // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have to wait for.
+        // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have
+        // to wait for.
         using var smtp = new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
         while (serverAnswered && await ClaimAsync(epoch, cancel) is { } mail)
         {
@@ -80,7 +87,10 @@ public sealed partial class MailSender(
         return count;
     }
 
-    /// <summary>Only the seat holder claims. What became of a mail is noted by whoever claimed it, under the number of its attempt, even if the seat has gone since.</summary>
+    /// <summary>
+    /// Only the seat holder claims. What became of a mail is noted by whoever claimed it, under the number of its
+    /// attempt, even if the seat has gone since.
+    /// </summary>
     Task<MailSql.Due?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
         await transaction.HoldSeatAsync(epoch, cancel);
@@ -165,7 +175,10 @@ public sealed partial class MailSender(
         or ServiceNotConnectedException or ServiceNotAuthenticatedException or NotSupportedException or SocketException or IOException
         or TimeoutException or OperationCanceledException or ParseException;
 
-    /// <summary>The server knows for good that there is no such recipient. Any other refusal may be a matter of settings, and is tried again.</summary>
+    /// <summary>
+    /// The server knows for good that there is no such recipient. Any other refusal may be a matter of settings, and is
+    /// tried again.
+    /// </summary>
     static bool IsFinal(Exception error) =>
         error is SmtpCommandException { ErrorCode: SmtpErrorCode.RecipientNotAccepted, StatusCode: >= (SmtpStatusCode)500 };
 

@@ -11,7 +11,9 @@ public static class MailSql
 
     public sealed record Due(long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, int Attempt);
 
-    /// <summary>Takes one mail: counts the attempt and puts the next one far enough away that nobody else takes it meanwhile.</summary>
+    /// <summary>
+    /// Takes one mail: counts the attempt and puts the next one far enough away that nobody else takes it meanwhile.
+    /// </summary>
     public const string Claim = """
         -- MailSql.Claim
         UPDATE mails SET

@@ -17,8 +17,8 @@ public sealed record Mail(string Recipient, string Subject, string Body)
 }
 
 /// <summary>
-/// The outbox. A mail is a row, written in the transaction of what it speaks of: it goes out if and only if that is committed.
-/// The acting Hub sends it (<c>MailSender</c>).
+/// The outbox. A mail is a row, written in the transaction of what it speaks of: it goes out if and only if that is
+/// committed. The acting Hub sends it (<c>MailSender</c>).
 /// </summary>
 public sealed class Outbox(TimeProvider time)
 {

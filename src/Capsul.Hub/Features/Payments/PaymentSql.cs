@@ -11,7 +11,9 @@ public static class PaymentSql
 
     public sealed record Row(int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
 
-    /// <summary>The newest first; a page begins after (older than) the payment @after, or with the newest when that is 0.</summary>
+    /// <summary>
+    /// The newest first; a page begins after (older than) the payment @after, or with the newest when that is 0.
+    /// </summary>
     public const string List = """
         -- PaymentSql.List
         SELECT id, created, dollars, method, invalidated, note FROM payments

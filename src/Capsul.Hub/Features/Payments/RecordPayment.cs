@@ -7,7 +7,9 @@ namespace Capsul.Hub.Features.Payments;
 /// <summary>Money that came in.</summary>
 public static class RecordPayment
 {
-    /// <summary>Writes a payment and the audit line that goes with it, in the caller's transaction; gives the payment's id.</summary>
+    /// <summary>
+    /// Writes a payment and the audit line that goes with it, in the caller's transaction; gives the payment's id.
+    /// </summary>
     /// <param name="actor">Who says so: an email address, or the name of a verb.</param>
     public static async Task<int> InAsync(
         NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor, DateTime now,

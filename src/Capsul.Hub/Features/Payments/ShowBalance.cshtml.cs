@@ -8,7 +8,9 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Payments;
 
-/// <summary>What an account has, what came in, what it went to; and the form for play money where there is any.</summary>
+/// <summary>
+/// What an account has, what came in, what it went to; and the form for play money where there is any.
+/// </summary>
 [Authorize(Policies.SignedIn)]
 public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time) : PageModel
 {

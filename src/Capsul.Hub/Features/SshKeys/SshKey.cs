@@ -8,8 +8,9 @@ using Capsul.Foundation;
 namespace Capsul.Hub.Features.SshKeys;
 
 /// <summary>
-/// A public key, read from one line of an authorized_keys file and checked down to the last byte of its wire format (RFC 4251,
-/// 4253, 5656, 8709; OpenSSH's PROTOCOL.u2f). What gets through is a key that sshd takes; every refusal says its own reason.
+/// A public key, read from one line of an authorized_keys file and checked down to the last byte of its wire format
+/// (RFC 4251, 4253, 5656, 8709; OpenSSH's PROTOCOL.u2f). What gets through is a key that sshd takes; every refusal says
+/// its own reason.
 /// </summary>
 /// <param name="Type">Such as <c>ssh-ed25519</c>.</param>
 /// <param name="Key">The base64 part.</param>

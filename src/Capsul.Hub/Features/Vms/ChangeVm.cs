@@ -5,7 +5,9 @@ using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>Asks for an action of the table: a locked load, its decision, the wanted state, an operation, an audit line.</summary>
+/// <summary>
+/// Asks for an action of the table: a locked load, its decision, the wanted state, an operation, an audit line.
+/// </summary>
 public static class ChangeVm
 {
     public static Task<Outcome<string>> RunAsync(

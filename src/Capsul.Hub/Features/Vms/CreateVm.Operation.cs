@@ -6,8 +6,8 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Waits until the Spoke has made the VM and its SSH answers; then it runs, and only then it is charged. Undo asks for it to be
-/// gone, waits until it is, and frees the address.
+/// Waits until the Spoke has made the VM and its SSH answers; then it runs, and only then it is charged. Undo asks for
+/// it to be gone, waits until it is, and frees the address.
 /// </summary>
 public sealed class CreateVmOperation : VmOperation
 {
@@ -63,7 +63,9 @@ public sealed class CreateVmOperation : VmOperation
         return new Next.Done("Rolled back: disk and address are free again, and you were not charged");
     }
 
-    /// <summary>The address stays taken until the Spoke says that the VM is gone: it may still be answering there.</summary>
+    /// <summary>
+    /// The address stays taken until the Spoke says that the VM is gone: it may still be answering there.
+    /// </summary>
     protected override async Task ForceAsync(VmStep step, CancellationToken cancel)
     {
         if (step.Vm.Wanted != "gone")

@@ -96,8 +96,8 @@ public static partial class CreateVm
     }
 
     /// <summary>
-    /// Where guests are emulated, everything takes several times as long (a Debian that needs 40 s on KVM was seen to need 300). What an
-    /// operator has set counts as it is.
+    /// Where guests are emulated, everything takes several times as long (a Debian that needs 40 s on KVM was seen to
+    /// need 300). What an operator has set counts as it is.
     /// </summary>
     static TimeSpan Deadline(Settings settings, PlaceRow place) =>
         place.Emulated && !settings.CreateDeadlineIsSet ? settings.CreateDeadline * EmulatedFactor : settings.CreateDeadline;

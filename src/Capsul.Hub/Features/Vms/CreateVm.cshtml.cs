@@ -17,8 +17,8 @@ using Npgsql;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// The form for a new VM, with all that a newcomer needs first: a key is pasted and play money added here. All of it is one
-/// transaction: when the VM is refused, nothing was added, and what was typed is still in the form.
+/// The form for a new VM, with all that a newcomer needs first: a key is pasted and play money added here. All of it is
+/// one transaction: when the VM is refused, nothing was added, and what was typed is still in the form.
 /// </summary>
 [Authorize(Policies.SignedIn)]
 public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Settings settings, TimeProvider time) : PageModel

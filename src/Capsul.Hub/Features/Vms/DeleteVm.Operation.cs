@@ -4,7 +4,10 @@ using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>Waits until the Spoke reports that nothing is left. There is no way back, so there is no undo; an operator may force it.</summary>
+/// <summary>
+/// Waits until the Spoke reports that nothing is left. There is no way back, so there is no undo; an operator may force
+/// it.
+/// </summary>
 public sealed class DeleteVmOperation : VmOperation
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10);
@@ -31,7 +34,9 @@ public sealed class DeleteVmOperation : VmOperation
     /// <summary>Nothing is charged any more, so there is no harm in going on.</summary>
     protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) => Task.FromResult<Next?>(new Next.Wait(LookAgain));
 
-    /// <summary>The wanted state stays "gone": when the host comes back it removes the VM and the address is freed then.</summary>
+    /// <summary>
+    /// The wanted state stays "gone": when the host comes back it removes the VM and the address is freed then.
+    /// </summary>
     protected override Task ForceAsync(VmStep step, CancellationToken cancel) => EndAsync(step, cancel);
 
     static Task EndAsync(VmStep step, CancellationToken cancel) => step.Transaction.ExecuteAsync(

@@ -16,9 +16,9 @@ public sealed record VmObservation(
     string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself, bool DiskLost);
 
 /// <summary>
-/// Takes in what a Spoke reports of a VM: what is observed, what the waiting person sees, and whether time is charged. A report about
-/// a VM of another host, older than one taken in, answering another epoch, or answering what was never asked changes nothing.
-/// Locks in the order of all (ARCHITECTURE.md, "Locks"): operation, VM, host.
+/// Takes in what a Spoke reports of a VM: what is observed, what the waiting person sees, and whether time is charged.
+/// A report about a VM of another host, older than one taken in, answering another epoch, or answering what was never
+/// asked changes nothing. Locks in the order of all (ARCHITECTURE.md, "Locks"): operation, VM, host.
 /// </summary>
 public static class ObserveVm
 {
@@ -60,8 +60,8 @@ public static class ObserveVm
     }
 
     /// <summary>
-    /// It was reported gone, and its address may be somebody else's by now; yet it is there (a hypervisor that lied, a folder that was
-    /// copied back). It is told to go once more, and an operator hears of it.
+    /// It was reported gone, and its address may be somebody else's by now; yet it is there (a hypervisor that lied, a
+    /// folder that was copied back). It is told to go once more, and an operator hears of it.
     /// </summary>
     static async Task<bool> RemoveAgainAsync(NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
     {
@@ -72,7 +72,9 @@ public static class ObserveVm
         return true;
     }
 
-    /// <summary>A wanted state of its own, and a line in the VM's history: nobody clicked, so the page must say why it is off.</summary>
+    /// <summary>
+    /// A wanted state of its own, and a line in the VM's history: nobody clicked, so the page must say why it is off.
+    /// </summary>
     static async Task StoppedItselfAsync(NpgsqlTransaction transaction, VmRow vm, DateTime now, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(
@@ -109,8 +111,8 @@ public static class ObserveVm
     }
 
     /// <summary>
-    /// Unknown is free, and so is a VM whose disk is lost. A VM that was made is charged again once it is known to be there; one that is
-    /// being made not yet.
+    /// Unknown is free, and so is a VM whose disk is lost. A VM that was made is charged again once it is known to be
+    /// there; one that is being made not yet.
     /// </summary>
     static async Task ChargeAsync(NpgsqlTransaction transaction, VmRow vm, VmObservation report, DateTime now, CancellationToken cancel)
     {

@@ -5,8 +5,8 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Start, stop and restart: one step that waits for the power that was asked for. When it does not come, the order is taken back, so
-/// that the VM is again what it was, and its owner can ask again.
+/// Start, stop and restart: one step that waits for the power that was asked for. When it does not come, the order is
+/// taken back, so that the VM is again what it was, and its owner can ask again.
 /// </summary>
 public abstract class PowerOperation(VmAction action) : VmOperation
 {
@@ -32,7 +32,9 @@ public abstract class PowerOperation(VmAction action) : VmOperation
     /// <summary>The Spoke has answered, and says that it is done.</summary>
     bool IsPowered(VmRow vm) => vm.Answered && vm.Observed == action.Wanted && vm.ObservedRestarts >= vm.Restarts;
 
-    /// <summary>A restart that the Spoke has not carried out is no longer wanted: it must not come when the host is back.</summary>
+    /// <summary>
+    /// A restart that the Spoke has not carried out is no longer wanted: it must not come when the host is back.
+    /// </summary>
     protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
         var before = action.From[0];

@@ -9,7 +9,9 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>One VM: how to connect to it, what is being done to it, what it costs, and what its owner may do now.</summary>
+/// <summary>
+/// One VM: how to connect to it, what is being done to it, what it costs, and what its owner may do now.
+/// </summary>
 [Authorize(Policies.SignedIn)]
 public sealed class ShowVmPage(
     Db db, IEnumerable<OperationKind> kinds, Settings settings, TimeProvider time) : PageModel

@@ -3,7 +3,8 @@ using Capsul.Foundation;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// One thing that an owner may ask of a VM that is there. Decision, operation, page, buttons, routes and tests read it from here.
+/// One thing that an owner may ask of a VM that is there. Decision, operation, page, buttons, routes and tests read it
+/// from here.
 /// </summary>
 /// <param name="Name">The handler on the VM's page, and, with <c>_vm</c>, the operation and its audit line.</param>
 /// <param name="From">The states in which it may be asked for. Undo goes back to the first.</param>

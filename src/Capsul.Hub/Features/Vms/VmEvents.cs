@@ -14,10 +14,11 @@ using Microsoft.Extensions.Hosting;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Server-sent events for a page that shows a VM, or the list of them. An event only says "look again": the page then fetches itself,
-/// so what is shown has one source. The page says which version it shows, so that nothing is missed between its rendering and its first
-/// word here. Woken by the database's notifications; looks by itself now and then in case one was lost. A stream ends with the
-/// session, and at the latest after a few minutes; the browser opens the next one, which asks anew who is there.
+/// Server-sent events for a page that shows a VM, or the list of them. An event only says "look again": the page then
+/// fetches itself, so what is shown has one source. The page says which version it shows, so that nothing is missed
+/// between its rendering and its first word here. Woken by the database's notifications; looks by itself now and then
+/// in case one was lost. A stream ends with the session, and at the latest after a few minutes; the browser opens the
+/// next one, which asks anew who is there.
 /// </summary>
 public sealed class VmEvents(Db db, Listener listener, Sessions sessions, TimeProvider time, IHostApplicationLifetime lifetime)
 {

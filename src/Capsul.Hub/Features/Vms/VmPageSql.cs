@@ -6,7 +6,10 @@ public sealed record VmCountRow(long All, long Matching);
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
 {
-    /// <summary>Something that is different after every change a person would see on the page of a VM; null when it is not theirs.</summary>
+    /// <summary>
+    /// Something that is different after every change a person would see on the page of a VM; null when it is not
+    /// theirs.
+    /// </summary>
     public const string Version = """
         -- VmPageSql.Version
         SELECT concat_ws('|', v.state, v.wanted, v.observed, v.phase, v.problem, v.ssh_host, v.ssh_port, v.deleted, o.id, o.status, o.step, o.asked,
@@ -23,7 +26,9 @@ public static class VmPageSql
         FROM vms WHERE email = @email
         """;
 
-    /// <summary>Living VMs, and those that failed within the last day: what the list shows. Then what is looked for in it.</summary>
+    /// <summary>
+    /// Living VMs, and those that failed within the last day: what the list shows. Then what is looked for in it.
+    /// </summary>
     const string Shown = """
         v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
         """;

@@ -4,7 +4,9 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>A VM as its owner and the operations see it. Money in dollars a month, memory in MiB, disk in GiB.</summary>
+/// <summary>
+/// A VM as its owner and the operations see it. Money in dollars a month, memory in MiB, disk in GiB.
+/// </summary>
 public sealed record VmRow(
     string Id, string Email, string Name, string Size, string Image, string LoginUser, string Host, DateTime Created, DateTime? Deleted,
     decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted, long WantedGeneration, int Restarts,
@@ -75,8 +77,8 @@ public static class VmSql
     const string MemoryUsed = "(SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)";
 
     /// <summary>
-    /// Whether a host is online, takes VMs, has the image, an address, a port for its relay, the memory, and the disk. Disks are thin: of
-    /// the file system @diskFactor times its size may be promised, and 4 GiB must be free.
+    /// Whether a host is online, takes VMs, has the image, an address, a port for its relay, the memory, and the disk.
+    /// Disks are thin: of the file system @diskFactor times its size may be promised, and 4 GiB must be free.
     /// </summary>
     const string HasRoom = $"""
         h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
@@ -87,7 +89,10 @@ public static class VmSql
             AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
         """;
 
-    /// <summary>Hosts that seem to have room, the one with the most free memory first. Nothing is locked, so it must be asked again.</summary>
+    /// <summary>
+    /// Hosts that seem to have room, the one with the most free memory first. Nothing is locked, so it must be asked
+    /// again.
+    /// </summary>
     public const string Candidates = $"""
         -- VmSql.Candidates
         SELECT h.id FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
@@ -101,8 +106,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// Whether a host that is locked has room. A statement of its own after the lock: one that waits for a lock rechecks the locked row
-    /// only, and would add up the VMs as they were before the wait.
+    /// Whether a host that is locked has room. A statement of its own after the lock: one that waits for a lock
+    /// rechecks the locked row only, and would add up the VMs as they were before the wait.
     /// </summary>
     public const string Place = $"""
         -- VmSql.Place
@@ -136,8 +141,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// What its owner wants from now on. Problems of before no longer count. An order to restart has a number that was never used:
-    /// a Spoke that could not say so may have carried out one that was taken back.
+    /// What its owner wants from now on. Problems of before no longer count. An order to restart has a number that was
+    /// never used: a Spoke that could not say so may have carried out one that was taken back.
     /// </summary>
     public const string Order = """
         -- VmSql.Order
@@ -149,8 +154,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// What should be from now on by itself: an order that is taken back, a guest that shut itself down. A restart that was not
-    /// carried out is no longer wanted; the time that a guest has to shut down stays.
+    /// What should be from now on by itself: an order that is taken back, a guest that shut itself down. A restart that
+    /// was not carried out is no longer wanted; the time that a guest has to shut down stays.
     /// </summary>
     public const string Want = """
         -- VmSql.Want
@@ -179,7 +184,9 @@ public static class VmSql
         UPDATE usage_spans SET span = tstzrange(lower(span), @now) WHERE vm = @id AND upper_inf(span) AND lower(span) < @now
         """;
 
-    /// <summary>Raises the host's generation and orders what the owner asked for. Before the operation is started.</summary>
+    /// <summary>
+    /// Raises the host's generation and orders what the owner asked for. Before the operation is started.
+    /// </summary>
     public static async Task OrderAsync(
         this NpgsqlTransaction transaction, VmRow vm, VmAction action, TimeSpan stopGrace, CancellationToken cancel)
     {
