@@ -50,7 +50,7 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         using var process = Start();
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(Timeout);
-        // Whoever reads the output may fail (a full disk); the program would then wait for ever for its pipe to be emptied.
+        // The reader of the output may fail (a full disk); the program would then block forever on its pipe.
         using var unread = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
         var output = ReadOutput is null ? ReadAsync(process.StandardOutput, limit.Token) : ReadBytesAsync(process.StandardOutput.BaseStream, ReadOutput, limit.Token);
         var error = ReadAsync(process.StandardError, limit.Token);

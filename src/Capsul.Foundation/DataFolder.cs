@@ -26,7 +26,9 @@ public sealed class DataFolder : IDisposable
         }
         catch (IOException) when (File.Exists(file))
         {
-            throw new ProblemException(ProblemKind.Conflict, $"Capsul ({role}) is already running on the data folder {path}. Stop it first, or choose another with CAPSUL_DATA.");
+            throw new ProblemException(ProblemKind.Conflict,
+                $"Capsul ({role}) is already running on the data folder {path}. Stop it first, or choose another "
+                + "data folder with CAPSUL_DATA.");
         }
         catch (Exception error) when (error is UnauthorizedAccessException or IOException)
         {
@@ -34,7 +36,7 @@ public sealed class DataFolder : IDisposable
         }
     }
 
-    /// <summary>Leaves the process id in the lock, for whoever looks; on a full disk it is a lock without.</summary>
+    /// <summary>Writes the process ID into the lock file, for information; on a full disk it is left out.</summary>
     static FileStream Sign(FileStream held)
     {
         try
@@ -95,7 +97,9 @@ public sealed class DataFolder : IDisposable
         }
     }
 
-    /// <summary>A name of its own beside the file: two writers at once leave one whole file, whoever comes last.</summary>
+    /// <summary>
+    /// A name of its own beside the file: of two concurrent writers the last one wins, with a complete file.
+    /// </summary>
     static (FileStream Stream, string Name) OpenNew(string file, UnixFileMode mode)
     {
         var temporary = $"{file}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.new";

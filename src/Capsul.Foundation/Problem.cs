@@ -5,7 +5,7 @@ public enum ProblemKind
 {
     /// <summary>The input is wrong; the sentence says what is.</summary>
     Invalid,
-    /// <summary>There is no such thing, or it is somebody else's.</summary>
+    /// <summary>It does not exist, or belongs to somebody else.</summary>
     NotFound,
     /// <summary>Known, but not allowed.</summary>
     Forbidden,
@@ -60,7 +60,10 @@ public sealed record Problem(ProblemKind Kind, string Message, string? Detail = 
     public override string ToString() => Detail is null ? $"{Kind}: {Message}" : $"{Kind}: {Message} ({Detail})";
 }
 
-/// <summary>Carries a <see cref="Foundation.Problem"/> out of code that cannot go on; caught at the edges (request, step, CLI verb).</summary>
+/// <summary>
+/// Carries a <see cref="Foundation.Problem"/> out of code that cannot continue; caught at the edges (request, step, CLI
+/// verb).
+/// </summary>
 public sealed class ProblemException : Exception
 {
     public ProblemException(Problem problem, Exception? inner = null) : base(problem.Message, inner) => Problem = problem;

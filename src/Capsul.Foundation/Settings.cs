@@ -19,52 +19,86 @@ public sealed class Settings
 {
     public static readonly IReadOnlyList<Setting> All =
     [
-        new("CAPSUL_DATA", null, "Folder for everything that Capsul keeps. Default: /var/lib/capsul for root, else ~/.local/share/capsul."),
-        new("CAPSUL_ENVIRONMENT", "production", "production or development. Development shows mails on a page when no SMTP server is set, and offers play money."),
-        new("CAPSUL_LISTEN", "127.0.0.1", "Address that the web pages listen on. Put a reverse proxy with TLS in front, or set 0.0.0.0."),
-        new("CAPSUL_PORT", "8080", "Port of the web pages; 0 takes a free one."),
+        new("CAPSUL_DATA", null,
+            "Folder for all of Capsul's data. Default: /var/lib/capsul for root, else ~/.local/share/capsul."),
+        new("CAPSUL_ENVIRONMENT", "production",
+            "production or development. Development shows emails on a page when no SMTP server is set, and offers "
+            + "play money."),
+        new("CAPSUL_LISTEN", "127.0.0.1",
+            "Address on which the web pages listen. Put a reverse proxy with TLS in front, or set 0.0.0.0."),
+        new("CAPSUL_PORT", "8080", "Port of the web pages; 0 picks a free one."),
         new("CAPSUL_TRUSTED_PROXIES", "127.0.0.0/8, ::1/128", "Networks of the reverse proxies in front of the pages, separated by commas; none for no proxy. "
-            + "Only they are believed about the visitor's address (X-Forwarded-For) and TLS (X-Forwarded-Proto)."),
-        new("CAPSUL_BASE_URL", null, "Address under which people reach the pages, for links in mails. Default: http://127.0.0.1:PORT. With https, cookies are sent over TLS only."),
-        new("CAPSUL_LINK_LISTEN", "127.0.0.1", "Address on which the Hub waits for Spokes. Set 0.0.0.0 to let other machines join."),
-        new("CAPSUL_LINK_PORT", "8443", "Port on which the Hub waits for Spokes (gRPC over TLS); 0 takes a free one."),
-        new("CAPSUL_LINK_ADDRESS", null, "host:port that join tokens carry. Default: 127.0.0.1 and the link port."),
+            + "Only they are trusted for the client's address (X-Forwarded-For) and TLS (X-Forwarded-Proto)."),
+        new("CAPSUL_BASE_URL", null,
+            "Public address of the pages, used for links in emails. Default: http://127.0.0.1:PORT. With https, "
+            + "cookies are sent over TLS only."),
+        new("CAPSUL_LINK_LISTEN", "127.0.0.1",
+            "Address on which the Hub listens for Spokes. Set 0.0.0.0 to let other machines join."),
+        new("CAPSUL_LINK_PORT", "8443",
+            "Port on which the Hub listens for Spokes (gRPC over TLS); 0 picks a free one."),
+        new("CAPSUL_LINK_ADDRESS", null, "host:port included in join tokens. Default: 127.0.0.1 and the link port."),
         new("CAPSUL_DATABASE", null, "An external PostgreSQL (14 or newer), as one string: postgres://user:password@host:port/database?sslmode=require, or Npgsql's Host=…;Database=…. Several hosts, separated by commas, fail over. Without it and without CAPSUL_DATABASE_HOST, Capsul runs a private cluster in the data folder.", Secret: true),
-        new("CAPSUL_DATABASE_HOST", null, "The same by parts: host name, address or socket folder. Several, separated by commas and each with :port if it needs one, fail over."),
-        new("CAPSUL_DATABASE_PORT", "5432", "Port, for hosts that do not carry their own."),
+        new("CAPSUL_DATABASE_HOST", null,
+            "In parts instead: host name, address or socket folder. Several, separated by commas and each with "
+            + ":port if it needs one, fail over."),
+        new("CAPSUL_DATABASE_PORT", "5432", "Port, for hosts that do not include one."),
         new("CAPSUL_DATABASE_NAME", "capsul", "Name of the database."),
         new("CAPSUL_DATABASE_USER", "capsul", "User."),
-        new("CAPSUL_DATABASE_PASSWORD", null, "Password. It also replaces the one in CAPSUL_DATABASE, so that the string can be shown and the password not.", Secret: true),
+        new("CAPSUL_DATABASE_PASSWORD", null,
+            "Password. Overrides the one in CAPSUL_DATABASE, so that the string itself need not be "
+            + "secret.", Secret: true),
         new("CAPSUL_DATABASE_TLS", "prefer", "disable, prefer, require, verify-ca or verify-full, as libpq's sslmode."),
-        new("CAPSUL_DATABASE_ROOT_CERTIFICATE", null, "File of the certificate authority that the server's certificate is checked against, for verify-ca and verify-full. Unset: those that this machine trusts."),
+        new("CAPSUL_DATABASE_ROOT_CERTIFICATE", null,
+            "CA certificate file for verifying the server's certificate, for verify-ca and verify-full. Unset: the "
+            + "system's trusted CAs."),
         new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
-        new("CAPSUL_POSTGRES_FSYNC", "on", "on or off. Off only where losing everything in a power cut does not matter (tests)."),
-        new("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "on or off. On: a compressed dump is written into the backup folder before the schema of a database that holds data is upgraded. Before a downgrade it always is."),
+        new("CAPSUL_POSTGRES_FSYNC", "on",
+            "on or off. Turn off only where losing all data in a power failure is acceptable (tests)."),
+        new("CAPSUL_DUMP_BEFORE_UPGRADE", "on",
+            "on or off. On: before upgrading the schema of a database that holds data, a compressed dump is "
+            + "written to the backup folder. Before a downgrade it is always written."),
         new("CAPSUL_BACKUP_FOLDER", null, "Where backups go. Default: backups in the data folder."),
-        new("CAPSUL_BACKUP_SCHEDULE", "30 3 * * *", "When the acting Hub takes a backup: a cron expression of five fields in UTC. off: only when asked."),
-        new("CAPSUL_BACKUP_KEEP_DAYS", "30", "Scheduled backups older than this are deleted after the next one succeeded; at least two proved ones stay. 0: never deleted."),
+        new("CAPSUL_BACKUP_SCHEDULE", "30 3 * * *",
+            "When the active Hub takes a backup: a five-field cron expression in UTC. off: manual backups only."),
+        new("CAPSUL_BACKUP_KEEP_DAYS", "30",
+            "Scheduled backups older than this are deleted after the next one succeeded; at least two verified "
+            + "ones are kept. 0: never deleted."),
         new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public key, or a gpg key id or address. Unset: not encrypted."),
-        new("CAPSUL_OPERATOR_EMAIL", null, "Who gets a mail when an alert is raised. Unset: nobody; alerts show in capsul doctor and capsul hub status."),
-        new("CAPSUL_SECRET_KEY", null, "Key that protects secrets in the database (32 bytes, base64). Default: made at first start and kept in the data folder. Several Hubs on one database need the same.", Secret: true),
-        new("CAPSUL_SMTP_HOST", null, "SMTP server for mails. Unset: mails are shown on a page (development) or kept in the outbox (production)."),
+        new("CAPSUL_OPERATOR_EMAIL", null,
+            "Who is emailed when an alert is raised. Unset: nobody; alerts are shown by capsul doctor and capsul "
+            + "hub status."),
+        new("CAPSUL_SECRET_KEY", null,
+            "Key that protects secrets in the database (32 bytes, base64). Default: generated at "
+            + "first start and kept in the data folder. All Hubs on one database need the same key.", Secret: true),
+        new("CAPSUL_SMTP_HOST", null,
+            "SMTP server for outgoing email. Unset: emails are shown on a page (development) or kept in the "
+            + "outbox (production)."),
         new("CAPSUL_SMTP_PORT", "587", "Port of the SMTP server."),
         new("CAPSUL_SMTP_TLS", "starttls", "starttls, tls or none."),
         new("CAPSUL_SMTP_USER", null, "User for the SMTP server."),
         new("CAPSUL_SMTP_PASSWORD", null, "Password for the SMTP server.", Secret: true),
-        new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender of mails."),
+        new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender address of emails."),
         new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
-        new("CAPSUL_MAX_VMS", "10", "How many VMs one account may have at a time."),
-        new("CAPSUL_DISK_OVERCOMMIT", "2", "How much disk VMs may be promised on a host, as a multiple of its file system's size: their disks are thin and grow as they are filled. 1: never more than there is."),
-        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300", "How long a new VM may take until SSH answers; after that it is undone and nothing is charged. Unless it is set, hosts without KVM get four times as long."),
-        new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is turned off."),
-        new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no VMs at all; for trying the pages)."),
-        new("CAPSUL_LIBVIRT", "private", "private: Capsul starts a libvirtd of its own in its own network namespace. Or a libvirt URI such as qemu:///system."),
+        new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
+        new("CAPSUL_DISK_OVERCOMMIT", "2",
+            "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "
+            + "Disks are thinly provisioned and grow as they fill. 1: no overcommit."),
+        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300",
+            "How long a new VM may take until SSH responds; after that it is rolled back and nothing is charged. "
+            + "Unless it is set, hosts without KVM get four times as long."),
+        new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is powered off."),
+        new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no real VMs; for trying out the pages)."),
+        new("CAPSUL_LIBVIRT", "private",
+            "private: Capsul runs its own libvirtd in its own network namespace. Or a libvirt URI such as "
+            + "qemu:///system."),
         new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
         new("CAPSUL_RELAY_ADDRESS", "127.0.0.1", "Address on which the Spoke relays a port to each VM's SSH."),
-        new("CAPSUL_SSH_HOST", null, "Name or address under which people reach those ports; it is part of the ssh command that they copy. Default: CAPSUL_RELAY_ADDRESS. Required when that is 0.0.0.0 or ::."),
-        new("CAPSUL_RELAY_PORTS", "22000-22999", "Ports for that relay, first-last."),
+        new("CAPSUL_SSH_HOST", null,
+            "Public name or address of those ports, shown in the ssh command. Default: CAPSUL_RELAY_ADDRESS. "
+            + "Required when that is 0.0.0.0 or ::."),
+        new("CAPSUL_RELAY_PORTS", "22000-22999", "Port range for that relay, first-last."),
         new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
-        new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Memory of the host that VMs never get, MiB."),
+        new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Host memory reserved from VMs, MiB."),
         new("CAPSUL_KVM", "auto", "auto: KVM only if a probe boot succeeds, else TCG. on or off: no probe."),
     ];
 
@@ -127,7 +161,7 @@ public sealed class Settings
     public string? DatabaseRootCertificate => Optional("CAPSUL_DATABASE_ROOT_CERTIFICATE");
     public string DatabaseTls => Text("CAPSUL_DATABASE_TLS");
 
-    /// <summary>The database is somebody else's to run; else it is the private cluster.</summary>
+    /// <summary>The database is an external server; otherwise it is the private cluster.</summary>
     public bool ExternalDatabase => Database is not null || DatabaseHost is not null;
 
     public bool DumpBeforeUpgrade => Text("CAPSUL_DUMP_BEFORE_UPGRADE") == "on";
@@ -201,7 +235,8 @@ public sealed class Settings
             else if (name.EndsWith("_FILE", StringComparison.Ordinal) && All.Any(s => s.Secret && s.Name == name[..^5]))
                 known.TryAdd(name[..^5], ReadSecret(name, value.Trim()));
             else
-                throw new ProblemException(ProblemKind.Invalid, $"{name} in {where} is not a setting of Capsul. Did you mean {Nearest(name)}?");
+                throw new ProblemException(ProblemKind.Invalid,
+                    $"{name} in {where} is not a Capsul setting. Did you mean {Nearest(name)}?");
         }
         return known;
     }
@@ -244,13 +279,14 @@ public sealed class Settings
         OneOf("CAPSUL_POSTGRES_FSYNC", "on", "off");
         OneOf("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "off");
         OneOf("CAPSUL_DATABASE_TLS", "disable", "prefer", "require", "verify-ca", "verify-full");
-        Must("CAPSUL_DATABASE", Database is null || DatabaseHost is null, "the whole address, or unset when CAPSUL_DATABASE_HOST gives it by parts");
+        Must("CAPSUL_DATABASE", Database is null || DatabaseHost is null,
+            "the complete address, or unset when CAPSUL_DATABASE_HOST gives it in parts");
         OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
         foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
             Must(name, IPAddress.TryParse(Text(name), out _), "an IP address");
-        // Development shows every mail, with its sign-in link, to whoever asks.
+        // Development shows every email, with its sign-in link, to everyone.
         Must("CAPSUL_LISTEN", !Development || IPAddress.IsLoopback(Listen),
             "127.0.0.1 or ::1 while CAPSUL_ENVIRONMENT is development, which signs in anybody who can open its pages");
         Must("CAPSUL_TRUSTED_PROXIES", ParseNetworks(Text("CAPSUL_TRUSTED_PROXIES")) is not null,

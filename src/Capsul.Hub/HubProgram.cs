@@ -149,7 +149,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
         services.AddSingleton<LinkEndpoint>();
         services.AddBackgroundWork().AddVmOperations();
-        if (postgres is not null) services.AddHostedService(_ => new ClusterKeeper(postgres));
+        if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
         services.AddHubPages(settings);
         var app = builder.Build();

@@ -27,7 +27,7 @@ static class ClusterSql
         SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = 'capsul')
         """;
 
-    /// <summary>Those that people and programs have made.</summary>
+    /// <summary>Those created by people and programs.</summary>
     public const string Databases = """
         -- ClusterSql.Databases
         SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datallowconn AND datname <> 'postgres'
@@ -44,7 +44,7 @@ static class ClusterSql
         """;
 
     /// <summary>It makes and renames databases for restores, and sees what doctor shows.</summary>
-    /// <param name="exists">It is there; only its password is set.</param>
+    /// <param name="exists">It exists; only its password is set.</param>
     /// <param name="password">Hex digits.</param>
     public static string MakeEveryday(bool exists, string password) =>
         exists ? $"ALTER ROLE {Everyday} PASSWORD '{password}'"

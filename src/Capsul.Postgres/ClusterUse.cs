@@ -16,7 +16,7 @@ sealed class ClusterUse(string folder)
     string Users => folder + ".users";
 
     /// <summary>For making, starting and stopping; released by disposing.</summary>
-    /// <exception cref="ProblemException">Unavailable: another process is at it for minutes.</exception>
+    /// <exception cref="ProblemException">Unavailable: another process has held the lock for minutes.</exception>
     public async Task<IDisposable> LockAsync(CancellationToken cancel)
     {
         var file = folder + ".lock";
@@ -43,7 +43,7 @@ sealed class ClusterUse(string folder)
     /// <summary>From now on the cluster is used by this process. Only under the lock.</summary>
     public void Join() => shared ??= new FileStream(Users, FileMode.OpenOrCreate, FileAccess.Read, FileShare.Read, 1);
 
-    /// <summary>No longer; true when nobody else uses it either. Only under the lock.</summary>
+    /// <summary>Stops using it; true when no other process uses it either. Only under the lock.</summary>
     public bool Leave()
     {
         shared?.Dispose();

@@ -138,7 +138,7 @@ public sealed record DatabaseAddress
     /// </summary>
     static NpgsqlConnectionStringBuilder ParsePairs(string text) => TryParsePairs(text) ?? throw new FormatException(
         "it is neither postgres://user@host/database nor Host=…;Database=…;Username=… with names that Npgsql knows; "
-        + "a value with a semicolon or quotes stands in double quotes");
+        + "put a value with a semicolon or quotes in double quotes");
 
     static NpgsqlConnectionStringBuilder? TryParsePairs(string text)
     {
@@ -156,15 +156,15 @@ public sealed record DatabaseAddress
     {
         if (PortColon(host) is not (var colon and > 0)) return;
         if (!ushort.TryParse(host[(colon + 1)..], CultureInfo.InvariantCulture, out var port) || port == 0)
-            throw new FormatException(isUri ? $"what stands behind a host's colon is no port, or {MustBeEncoded}"
-                : "what stands behind a host's colon is no port");
+            throw new FormatException(isUri ? $"the text after a host's colon is not a port number, or {MustBeEncoded}"
+                : "the text after a host's colon is not a port number");
     }
 
     /// <summary>libpq's URI. .NET's own <see cref="Uri"/> does not know several hosts.</summary>
     static NpgsqlConnectionStringBuilder ParseUri(string text)
     {
         var rest = text[(text.IndexOf("//", StringComparison.Ordinal) + 2)..];
-        // The user ends at the first @, and what stands behind it has none.
+        // The user ends at the first @; there is none after it.
         if (rest.Count(c => c == '@') > 1 || rest.IndexOfAny(['/', '?', '#']) is var end and >= 0
             && end < rest.IndexOf('@', StringComparison.Ordinal))
             throw new FormatException(MustBeEncoded);
@@ -194,7 +194,7 @@ public sealed record DatabaseAddress
     static void SetOption(NpgsqlConnectionStringBuilder parts, string pair)
     {
         var (name, value) = pair.Split('=', 2) is [var n, var v] ? (n, Uri.UnescapeDataString(v))
-            : throw new FormatException("one of its options is no option=value");
+            : throw new FormatException("one of its options is not option=value");
         switch (name)
         {
             case "host": parts.Host = value; break;
@@ -209,13 +209,13 @@ public sealed record DatabaseAddress
             case "target_session_attrs": parts.TargetSessionAttributes = value; break;
             default:
                 throw new FormatException(
-                "it has an option that is not known here; known are host, port, user, password, dbname, sslmode, "
+                "it has an unknown option; supported are host, port, user, password, dbname, sslmode, "
                 + "sslrootcert, connect_timeout, application_name and target_session_attrs");
         }
     }
 
     static int Number(string value) => ushort.TryParse(value, CultureInfo.InvariantCulture, out var number) ? number
-        : throw new FormatException("the value of port or connect_timeout is no number");
+        : throw new FormatException("the value of port or connect_timeout is not a number");
 
     static SslMode Tls(string name) => name switch
     {

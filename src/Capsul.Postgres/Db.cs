@@ -8,7 +8,7 @@ using Npgsql;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// The way to PostgreSQL: opens connections and runs transactions. SQL stands in the <c>*Sql.cs</c> files beside its
+/// Access to PostgreSQL: opens connections and runs transactions. SQL is in the <c>*Sql.cs</c> files beside its
 /// rows. Times are <see cref="DateTime"/> in UTC (timestamptz), money is <see cref="decimal"/> dollars (numeric).
 /// </summary>
 public sealed class Db : IAsyncDisposable
@@ -111,20 +111,20 @@ public sealed class Db : IAsyncDisposable
     const string TlsAdvice =
         "Name the file of the authority that signed it in CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert), and for "
         + "verify-full "
-        + "connect by the name that stands in the certificate.";
+        + "connect by the name in the certificate.";
 
     /// <summary>What a person is told when the server cannot be reached, or refuses.</summary>
     public Problem Explain(Exception error) => new(ProblemKind.Unavailable, error switch
     {
         NpgsqlException { InnerException: AuthenticationException inner } =>
-            $"PostgreSQL at {Address.Shown} did not show a certificate that is trusted here: "
+            $"PostgreSQL at {Address.Shown} did not present a trusted certificate: "
                 + $"{inner.Message.TrimEnd('.')}. {TlsAdvice}",
         NpgsqlException { Message: var says }
             when says.Contains("SSL connection requested", StringComparison.Ordinal) =>
-            $"PostgreSQL at {Address.Shown} does not offer TLS, which CAPSUL_DATABASE_TLS (or sslmode) asks for.",
+            $"PostgreSQL at {Address.Shown} does not offer TLS, which CAPSUL_DATABASE_TLS (or sslmode) requires.",
         PostgresException { SqlState: PostgresErrorCodes.InvalidAuthorizationSpecification, MessageText: var says }
             when says.Contains("no encryption", StringComparison.Ordinal) =>
-            $"PostgreSQL at {Address.Shown} wants TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or "
+            $"PostgreSQL at {Address.Shown} requires TLS: {says}. Set CAPSUL_DATABASE_TLS (or sslmode) to require or "
                 + "verify-full.",
         PostgresException
         {

@@ -6,7 +6,7 @@ namespace Capsul.Postgres;
 
 /// <summary>
 /// A private PostgreSQL cluster in the data folder: found among the system's binaries, reachable over a Unix socket
-/// only, run as an unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub dies it lives
+/// only, run as an unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub crashes it keeps
 /// on, and the next start finds it running. The last process that used it stops it. fsync stays on unless
 /// <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie in <c>postgres/log</c>, one a day.
 /// </summary>
@@ -71,7 +71,7 @@ public sealed partial class EmbeddedPostgres
         CheckVersion();
         await WriteSettingsAsync(cancel);
         var started = await StartIfDownAsync(cancel);
-        // Whoever works on a cluster of an older program that runs may go on; the next start finds it alone.
+        // Processes using a running cluster of an older program may continue; the next start finds it unused.
         if (started && !File.Exists(AdministratorFile)) await DemoteAsync(cancel);
         if (File.Exists(AdministratorFile)) await EnsureRolesAsync(cancel);
     }
@@ -96,7 +96,7 @@ public sealed partial class EmbeddedPostgres
             settings.PostgresFsync, more, log);
 
     /// <summary>
-    /// Starts it again when it dies (killed, out of memory), until cancelled. What was committed is there.
+    /// Restarts it when it exits (killed, out of memory), until canceled. Committed data is kept.
     /// </summary>
     public async Task KeepRunningAsync(CancellationToken cancel)
     {
@@ -188,7 +188,7 @@ public sealed partial class EmbeddedPostgres
                 await new Command("chown", $"{user}:", path).RunAsync(cancel);
             if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
                 throw new ProblemException(ProblemKind.Unavailable,
-                    $"PostgreSQL runs as user {user}, who cannot reach {folder}: a folder above it is closed to "
+                    $"PostgreSQL runs as user {user}, who cannot reach {folder}: a parent folder is not accessible to "
                         + "others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
         }
         File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -215,7 +215,7 @@ public sealed partial class EmbeddedPostgres
                 l.Contains("FATAL", StringComparison.Ordinal) || l.Contains("error:", StringComparison.Ordinal))
                 ?? made.LastLine;
             throw new ProblemException(
-                ProblemKind.Unavailable, $"No PostgreSQL cluster could be made in {folder}: {why}", made.Error);
+                ProblemKind.Unavailable, $"Could not create a PostgreSQL cluster in {folder}: {why}", made.Error);
         }
         Directory.Move(temporary, Cluster);
     }
@@ -226,7 +226,7 @@ public sealed partial class EmbeddedPostgres
         var runs = Path.GetFileName(Path.GetDirectoryName(bin)!);
         if (int.TryParse(runs, CultureInfo.InvariantCulture, out _) && runs != has)
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The database in {Cluster} was made by PostgreSQL {has}, but {bin} is version {runs}. Install "
+                $"The database in {Cluster} was created by PostgreSQL {has}, but {bin} is version {runs}. Install "
                     + $"postgresql-{has}, or upgrade the cluster with pg_upgradecluster or a dump.");
     }
 
@@ -307,16 +307,16 @@ public sealed partial class EmbeddedPostgres
 
     static partial class Log
     {
-        [LoggerMessage(100, LogLevel.Information, "Making a PostgreSQL cluster in {Folder}")]
+        [LoggerMessage(100, LogLevel.Information, "Creating a PostgreSQL cluster in {Folder}")]
         public static partial void Initialising(ILogger log, string folder);
 
-        [LoggerMessage(104, LogLevel.Information, "The private cluster's everyday role is no superuser any more")]
+        [LoggerMessage(104, LogLevel.Information, "The private cluster's regular role is no longer a superuser")]
         public static partial void Demoted(ILogger log);
 
-        [LoggerMessage(102, LogLevel.Error, "PostgreSQL has died; starting it again")]
+        [LoggerMessage(102, LogLevel.Error, "PostgreSQL exited unexpectedly; restarting it")]
         public static partial void Died(ILogger log);
 
-        [LoggerMessage(103, LogLevel.Error, "PostgreSQL is not back: {Why}")]
+        [LoggerMessage(103, LogLevel.Error, "PostgreSQL could not be restarted: {Why}")]
         public static partial void NotBack(ILogger log, string why);
 
         [LoggerMessage(101, LogLevel.Warning, "PostgreSQL did not stop: {Why}")]

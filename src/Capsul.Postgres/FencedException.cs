@@ -1,6 +1,6 @@
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Somebody else has taken over what this process was doing; everything that was being written is rolled back.
+/// Another process has taken over this one's work; everything that was being written is rolled back.
 /// </summary>
 public class FencedException(string message) : Exception(message);

@@ -31,7 +31,7 @@ public static class PostgresPrograms
                     + $"{(programs.Length > 1 ? "are" : "is")} not there."
                 : programs.Contains("initdb", StringComparer.Ordinal)
                     ? "PostgreSQL 14 or newer is not installed. Install the package postgresql, or set "
-                        + "CAPSUL_DATABASE to a server elsewhere."
+                        + "CAPSUL_DATABASE to an external server."
                     : $"{names} is not installed. Install the package postgresql-client, or name its folder in "
                         + "CAPSUL_POSTGRES_BIN.");
     }

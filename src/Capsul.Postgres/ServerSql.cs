@@ -9,7 +9,7 @@ public static class ServerSql
         SELECT current_setting('server_version_num')::integer
         """;
 
-    /// <summary>Whether it was ever migrated.</summary>
+    /// <summary>Whether it has ever been migrated.</summary>
     public const string SchemaTable = """
         -- ServerSql.SchemaTable
         SELECT to_regclass('schemaversion') IS NOT NULL

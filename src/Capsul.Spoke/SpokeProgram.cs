@@ -8,8 +8,9 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke;
 
 /// <summary>
-/// The Spoke: one reconciler a VM, one line to the Hub. What it was told last is on disk, so that VMs are looked after also while the Hub
-/// is away and right after a crash. What there is of VMs is in <see cref="HostVms"/>, what the line does in <see cref="Line"/>.
+/// The Spoke: one reconciler a VM, one line to the Hub. The last wanted states are on disk, so that VMs are managed
+/// even while the Hub is away and right after a crash. What there is of VMs is in <see cref="HostVms"/>, what the line
+/// does in <see cref="Line"/>.
 /// </summary>
 public sealed class SpokeProgram(
     Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, TimeProvider time, ILoggerFactory logs)
@@ -20,7 +21,9 @@ public sealed class SpokeProgram(
     /// <summary>Version of this program, as it tells the Hub.</summary>
     public static string Version => typeof(SpokeProgram).Assembly.GetName().Version!.ToString(3);
 
-    /// <summary>Prepares the hypervisor, takes up every VM that is on record, and keeps the line to the Hub until cancelled.</summary>
+    /// <summary>
+    /// Prepares the hypervisor, resumes every recorded VM, and stays connected to the Hub until canceled.
+    /// </summary>
     public async Task RunAsync(CancellationToken cancel)
     {
         applied.Load();

@@ -218,8 +218,9 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         host.NextBeat = time.Now + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
         host.Asking = SayAsync(host, async vms =>
         {
-            var strangers = (await vms.StrangersAsync(Never)).OrderBy(s => NumberOf(s.Id)).Select(s => new SpokeMessage { Vm = s });
-            return [new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 1_000_000 } }, .. strangers];
+            var unknown = (await vms.UnknownVmsAsync(Never))
+                .OrderBy(s => NumberOf(s.Id)).Select(s => new SpokeMessage { Vm = s });
+            return [new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 1_000_000 } }, .. unknown];
         });
         return Task.CompletedTask;
     }
@@ -274,7 +275,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         var message = host.Down[0].Clone();
         if (!Repeats()) host.Down.RemoveAt(0);
         var before = (host.Applied.Epoch, host.Applied.Generation);
-        if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) CutLine(host, "it was not obeyed");
+        if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) CutLine(host, "it was refused");
         if (before.CompareTo((host.Applied.Epoch, host.Applied.Generation)) > 0) report.Violate("a Spoke went backwards");
     }
 

@@ -50,6 +50,6 @@ public abstract class OperationKind
     /// <summary>Whether its owner may cancel it.</summary>
     public virtual bool Cancellable => false;
 
-    /// <summary>There is no way back, so it goes on past its deadline; an operator may force it.</summary>
+    /// <summary>It cannot be rolled back, so it continues past its deadline; an operator may force it.</summary>
     public virtual bool GoesOn => false;
 }

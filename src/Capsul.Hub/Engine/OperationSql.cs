@@ -84,7 +84,7 @@ public static class OperationSql
         WHERE NOT EXISTS (SELECT FROM operation_events WHERE operation = @id AND step = @step AND message = @message)
         """;
 
-    /// <summary>Something that happened by itself, for the history: an operation that is done when it is written.</summary>
+    /// <summary>An event for the history: an operation that is done when it is written.</summary>
     public const string Record = """
         -- OperationSql.Record
         WITH done AS (

@@ -21,10 +21,10 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
     const int Workers = 4;
     static readonly TimeSpan LongestSleep = TimeSpan.FromSeconds(30);
     static readonly TimeSpan LongestPause = TimeSpan.FromMinutes(1);
-    const string InternalError = "An internal error kept this from finishing in time.";
+    const string InternalError = "An internal error prevented this from finishing in time.";
     readonly Dictionary<string, OperationKind> byName = kinds.ToDictionary(k => k.Name, StringComparer.Ordinal);
 
-    public string Name => "The runner of operations";
+    public string Name => "The operation runner";
 
     public IReadOnlyCollection<OperationKind> Kinds => byName.Values;
 

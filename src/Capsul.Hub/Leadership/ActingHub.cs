@@ -60,7 +60,7 @@ public sealed partial class ActingHub(
 
     static partial class Log
     {
-        [LoggerMessage(205, LogLevel.Error, "{Part} failed; it starts again in {Seconds} s")]
+        [LoggerMessage(205, LogLevel.Error, "{Part} failed; restarting it in {Seconds} s")]
         public static partial void Failed(ILogger log, string part, double seconds, Exception error);
     }
 }

@@ -4,23 +4,23 @@ namespace Capsul.Hub.Leadership;
 
 /// <summary>
 /// An empty database beside the traces of a Hub that has worked before means that the database is lost: the VMs of
-/// living Spokes would run on in no row, and nobody would be told. So it is refused, and an empty one has to be asked
+/// running Spokes would have no row, and nobody would notice. So it is refused, and an empty one has to be asked
 /// for.
 /// </summary>
 static class LostDatabase
 {
     /// <summary>Called when the database is empty.</summary>
-    /// <exception cref="ProblemException">Conflict, with how to restore and how to begin anew.</exception>
+    /// <exception cref="ProblemException">Conflict, with how to restore and how to start with an empty one.</exception>
     public static void Refuse(Settings settings)
     {
         var backup = NewestBackup(settings);
         var traces = Traces(settings, backup).ToList();
         if (traces.Count == 0) return;
         throw new ProblemException(ProblemKind.Conflict,
-            $"The database is empty, but a Hub has worked here before ({string.Join(", ", traces)}), "
-            + "so it seems to be lost. "
-            + $"Put a backup back: capsul db restore {backup ?? "FILE"}. "
-            + "Or begin with an empty one on purpose: capsul db migrate. "
+            $"The database is empty, but a Hub has run here before ({string.Join(", ", traces)}), "
+            + "so the database seems to be lost. "
+            + $"Restore a backup: capsul db restore {backup ?? "FILE"}. "
+            + "Or start with an empty one: capsul db migrate. "
             + "Then start the Hub again; nothing was changed.");
     }
 

@@ -27,13 +27,13 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     /// </summary>
     static readonly TimeSpan HubMayTake = TimeSpan.FromSeconds(5), VerbMayTake = TimeSpan.FromMinutes(2);
 
-    /// <summary>What it waits for, for whoever asks meanwhile; null when it does not wait.</summary>
+    /// <summary>What it is waiting for, for status pages; null when it is not waiting.</summary>
     public string? Waiting { get; private set; }
 
     Migrator Migrator => new(db, log) { Settings = settings };
 
     /// <summary>
-    /// Applies what is missing; gives how many scripts ran. A lost database is not made anew (<see
+    /// Applies what is missing; gives how many scripts ran. A lost database is not recreated (<see
     /// cref="LostDatabase"/>).
     /// </summary>
     /// <param name="onWait">Called once, when it has to wait.</param>
@@ -76,12 +76,12 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
                 if (!patient && clock.Elapsed > (hub is null ? VerbMayTake : HubMayTake))
                     throw new ProblemException(ProblemKind.Conflict,
                         (hub is null ? "The schema must be changed, and another process holds the migration lock. "
-                            : $"The schema must be changed, and a Hub acts on the present one ({hub}). ")
-                        + "Stop that first, or start the new Hub: it takes over when the old one stops.");
+                            : $"The schema must be changed, and a Hub is active on the current one ({hub}). ")
+                        + "Stop it first, or start the new Hub: it takes over when the old one stops.");
                 if (Waiting is null)
                 {
                     Log.Waits(log, hub ?? "another process");
-                    Waiting = "waits for the seat, to upgrade the schema";
+                    Waiting = "waiting for leadership, to upgrade the schema";
                     await onWait();
                 }
                 await Task.Delay(TryEvery, cancel);
@@ -130,7 +130,7 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     static partial class Log
     {
         [LoggerMessage(204, LogLevel.Warning,
-            "The schema must be upgraded, and {Holder} acts on the present one; waiting until it stops, or has "
+            "The schema must be upgraded, and {Holder} is active on the current one; waiting until it stops, or has "
                 + "upgraded it")]
         public static partial void Waits(ILogger log, string holder);
     }

@@ -97,7 +97,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
         var version = await connection.QuerySingleAsync<int>(
             new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel));
         var unfit = version == schema ? null
-            : $"the database is at schema version {version}, and this program works with {schema}";
+            : $"the database is at schema version {version}, and this program needs {schema}";
         if (unfit is not null && unfit != Unfit) Log.Unfit(log, unfit);
         Unfit = unfit;
         return unfit is null
@@ -135,13 +135,13 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
         [LoggerMessage(200, LogLevel.Information, "This process is the acting Hub (epoch {Epoch})")]
         public static partial void Taken(ILogger log, long epoch);
 
-        [LoggerMessage(201, LogLevel.Warning, "The seat was lost: {Why}")]
+        [LoggerMessage(201, LogLevel.Warning, "Leadership was lost: {Why}")]
         public static partial void Lost(ILogger log, string why);
 
-        [LoggerMessage(202, LogLevel.Error, "Work of the acting Hub ended with an error")]
+        [LoggerMessage(202, LogLevel.Error, "Background work of the active Hub failed")]
         public static partial void Failed(ILogger log, Exception error);
 
-        [LoggerMessage(203, LogLevel.Error, "This process stays on standby: {Why}")]
+        [LoggerMessage(203, LogLevel.Error, "This process remains on standby: {Why}")]
         public static partial void Unfit(ILogger log, string why);
     }
 }

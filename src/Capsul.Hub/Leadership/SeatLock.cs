@@ -28,7 +28,7 @@ public static class SeatLock
         await connection.DisposeAsync();
         throw new ProblemException(ProblemKind.Conflict, hub is null
             ? "Another process is changing the schema or restoring a backup; nothing was changed."
-            : $"A Hub acts on this database ({hub}). Stop it first; nothing was changed.");
+            : $"A Hub is active on this database ({hub}). Stop it first; nothing was changed.");
     }
 
     public static Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel) =>

@@ -26,7 +26,10 @@ public sealed class Authority : IDisposable
     /// <summary>SHA-256 of the certificate, lower-case hex; what a join token carries.</summary>
     public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(certificate.RawData));
 
-    /// <summary>From the key ring; made at first use. When two Hubs make one at the same time, the first written counts for both.</summary>
+    /// <summary>
+    /// From the key ring; created at first use. If two Hubs create one at the same time, the first written is used by
+    /// both.
+    /// </summary>
     public static async Task<Authority> OpenAsync(KeyRing ring, TimeProvider time, CancellationToken cancel)
     {
         if (await ring.ReadAsync(RingName, cancel) is not { } stored)

@@ -32,15 +32,16 @@ public static class Intake
 
     public static void CheckRenew(RenewRequest request) => CheckCertificateRequest(request.CertificateRequest.Length);
 
-    static void CheckCertificateRequest(int bytes) => Must(bytes is > 0 and <= MaxRequestBytes, "the certificate request has no sensible size");
+    static void CheckCertificateRequest(int bytes) => Must(bytes is > 0 and <= MaxRequestBytes,
+        "the certificate request has an invalid size");
 
     /// <exception cref="RpcException">The Spoke's version of the link is more than one away.</exception>
     public static void CheckProtocol(uint version)
     {
         if (Math.Abs((long)version - Protocol.Version) > 1)
             throw new RpcException(new Status(StatusCode.FailedPrecondition,
-                $"This Spoke speaks version {version} of the link and the Hub version {Protocol.Version}; they may be one apart. "
-                + "Upgrade the older of the two."));
+                $"This Spoke speaks version {version} of the link and the Hub version {Protocol.Version}; they may "
+                + "differ by one. Upgrade the older of the two."));
     }
 
     /// <exception cref="RpcException">With the sentence for the Spoke's log.</exception>
@@ -91,7 +92,7 @@ public static class Intake
         return [.. inventory.Vms.Select(Check)];
     }
 
-    /// <summary>Whether it answers something that was really asked is for whoever has the VM's row: see ObserveVm.</summary>
+    /// <summary>Whether it matches a request is checked with the VM's row: see ObserveVm.</summary>
     public static VmObservation Check(VmReport report)
     {
         Must(Formats.IsVmId(report.Id), "a VM's id is malformed");

@@ -15,7 +15,7 @@ namespace Capsul.Hub.Link;
 
 /// <summary>
 /// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one that the
-/// database has for its host: a certificate that was replaced or revoked is nobody's, whoever signed it.
+/// database has for its host: a certificate that was replaced or revoked is invalid, whoever signed it.
 /// </summary>
 public sealed partial class LinkEndpoint(
     Db db, Listener listener, Seat seat, Authority authority, Settings settings, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
@@ -44,7 +44,7 @@ public sealed partial class LinkEndpoint(
             }
             catch (ObjectDisposedException)
             {
-                // It ended by itself a moment ago.
+                // It has just ended.
             }
         }
 
@@ -63,7 +63,8 @@ public sealed partial class LinkEndpoint(
             var now = time.GetUtcNow().UtcDateTime;
             var host = await transaction.FindAsync<string>(HostSql.UseToken, new { hash = JoinToken.Hash(request.Token), now }, context.CancellationToken);
             if (host is null)
-                return new Problem(ProblemKind.Forbidden, "This join token is unknown, expired or used. Make a new one on the Hub.");
+                return new Problem(ProblemKind.Forbidden,
+                    "This join token is unknown, expired or already used. Create a new one on the Hub.");
             return await SignAsync(transaction, HostSql.Join, host, request.CertificateRequest, context.CancellationToken);
         }, context.CancellationToken);
         return joined.Refused(out var problem, out var reply) ? throw Refusal(problem) : reply;
@@ -93,7 +94,7 @@ public sealed partial class LinkEndpoint(
         var epoch = seat.Epoch;
         if (epoch == 0) throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
         using var line = new OpenLine(context.CancellationToken);
-        // A second line for a host means that the first is dead and nobody noticed.
+        // A second connection for a host means that the first is dead.
         if (lines.TryGetValue(host, out var old)) await old.EndAsync();
         lines[host] = line;
         try
@@ -167,13 +168,14 @@ public sealed partial class LinkEndpoint(
     async Task<string> AuthenticateAsync(ServerCallContext context)
     {
         if (context.GetHttpContext().Connection.ClientCertificate is not { } certificate)
-            throw new RpcException(new Status(StatusCode.Unauthenticated, "A client certificate is needed."));
+            throw new RpcException(new Status(StatusCode.Unauthenticated, "A client certificate is required."));
         var hash = SHA256.HashData(certificate.RawData);
         var now = time.GetUtcNow().UtcDateTime;
         if (now > certificate.NotAfter.ToUniversalTime() || now < certificate.NotBefore.ToUniversalTime())
             throw new RpcException(new Status(StatusCode.Unauthenticated, "The client certificate has expired; join again with a new token."));
         var host = await db.FindAsync<string>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
-            ?? throw new RpcException(new Status(StatusCode.Unauthenticated, "This client certificate is not, or no longer, one of this Hub's hosts."));
+            ?? throw new RpcException(new Status(StatusCode.Unauthenticated,
+                "This client certificate does not belong to a current host of this Hub."));
         await db.ExecuteAsync(HostSql.ForgetOldCertificate, new { id = host, hash }, context.CancellationToken);
         return host;
     }

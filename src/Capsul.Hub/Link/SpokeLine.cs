@@ -91,7 +91,8 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     }
 
     /// <summary>Takes in one message.</summary>
-    /// <exception cref="RpcException">The line must end: the message is malformed, or the host was revoked or must begin anew.</exception>
+    /// <exception cref="RpcException">The line must end: the message is malformed, or the host was revoked or must
+    /// reconnect.</exception>
     public async Task TakeInAsync(SpokeMessage message, CancellationToken cancel)
     {
         switch (message.BodyCase)
@@ -111,7 +112,8 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
             case SpokeMessage.BodyOneofCase.None:
                 break;
             default:
-                throw new RpcException(new Status(StatusCode.InvalidArgument, "The Hub does not know this message."));
+                throw new RpcException(new Status(StatusCode.InvalidArgument,
+                    "The Hub does not recognize this message."));
         }
     }
 
@@ -124,7 +126,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
             await transaction.HoldSeatAsync(epoch, cancel);
             return await ObserveVm.RunAsync(transaction, host, report, epoch, settings, time, cancel);
         }, cancel);
-        if (known is null && report.Power != Power.Gone) Log.Stranger(log, host, report.Id);
+        if (known is null && report.Power != Power.Gone) Log.UnknownVm(log, host, report.Id);
     }
 
     async Task TakeInAsync(HeartbeatRow heartbeat, CancellationToken cancel)
@@ -195,7 +197,7 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
 
     static partial class Log
     {
-        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports a VM that this Hub does not know there: {Vm}; leaving it alone")]
-        public static partial void Stranger(ILogger log, string host, string vm);
+        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports an unknown VM: {Vm}; leaving it alone")]
+        public static partial void UnknownVm(ILogger log, string host, string vm);
     }
 }

@@ -9,12 +9,12 @@ using Microsoft.Extensions.Hosting;
 namespace Capsul.Hub.Reconcilers;
 
 /// <summary>Keeps the private cluster running while the Hub does.</summary>
-sealed class ClusterKeeper(EmbeddedPostgres postgres) : BackgroundService
+sealed class ClusterSupervisor(EmbeddedPostgres postgres) : BackgroundService
 {
     protected override Task ExecuteAsync(CancellationToken stoppingToken) => postgres.KeepRunningAsync(stoppingToken);
 }
 
-/// <summary>All that goes on without a request.</summary>
+/// <summary>Everything that runs without a request.</summary>
 static class BackgroundWork
 {
     public static IServiceCollection AddBackgroundWork(this IServiceCollection services)

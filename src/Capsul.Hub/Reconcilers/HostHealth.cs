@@ -8,8 +8,8 @@ namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
 /// Takes no input and may run as often as it likes: hosts that have been silent too long are offline, and what they hold is unknown
-/// from the moment of their last word, so that nobody pays for time in which nobody knows. A host at a time, each in a transaction of
-/// its own: one host's thousand VMs do not hold up another's.
+/// from the moment of their last report, so that nobody pays for unobserved time. A host at a time, each in a
+/// transaction of its own: one host's thousand VMs do not hold up another's.
 /// </summary>
 public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
 {

@@ -18,7 +18,7 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
 
     static readonly TimeSpan RetryAfter = TimeSpan.FromHours(1);
 
-    /// <summary>Longest sleep: clocks are set, and backups are asked for by hand.</summary>
+    /// <summary>Longest sleep: clocks change, and backups are also taken manually.</summary>
     static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1);
 
     const int AlwaysKept = 2;
@@ -31,7 +31,8 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     {
         if (settings.BackupSchedule is not { } text) return null;
         return CronExpression.TryParse(text, out var schedule) ? schedule : throw new ProblemException(ProblemKind.Invalid,
-            $"CAPSUL_BACKUP_SCHEDULE is \"{text}\", which is no cron expression of five fields, such as 30 3 * * * for every night at 03:30 UTC.");
+            $"CAPSUL_BACKUP_SCHEDULE is \"{text}\", which is not a five-field cron expression, "
+            + "such as 30 3 * * * for every night at 03:30 UTC.");
     }
 
     public async Task RunAsync(long epoch, CancellationToken cancel)
@@ -76,17 +77,20 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         return last is { Finished: null } && last.Started + RetryAfter is var again && !(next < again) ? again : next;
     }
 
-    /// <summary>Only the acting Hub takes these, one after the other: one without an end was that of a Hub that died over it.</summary>
+    /// <summary>
+    /// Only the acting Hub takes these, one after the other: an unfinished one belongs to a Hub that crashed during it.
+    /// </summary>
     Task GiveUpAsync(BackupRow last, long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
         await transaction.HoldSeatAsync(epoch, cancel);
         await TakeBackup.FailAsync(transaction, BackupAlert.Watch(settings, time, epoch), last.Id, last.Started,
-            "The Hub that took it died, or lost the seat.", cancel);
+            "The Hub that was taking it exited or lost leadership.", cancel);
     }, cancel);
 
     /// <summary>
-    /// Those beyond their days go, but for the newest two that are proved. Only files of this machine count and go: what is on another
-    /// Hub's disk is left to that one, and is no comfort when this disk is all there is.
+    /// Those beyond their days go, except the newest two that are verified. Only files on this machine count and are
+    /// deleted: what is on another Hub's disk is left to that one, and does not count if this disk is the only one
+    /// left.
     /// </summary>
     async Task ExpireAsync(long epoch, CancellationToken cancel)
     {
@@ -106,7 +110,7 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
 
     static partial class Log
     {
-        [LoggerMessage(220, LogLevel.Information, "Backup {File}, {Bytes} bytes, proved: {Proof}")]
+        [LoggerMessage(220, LogLevel.Information, "Backup {File}, {Bytes} bytes, verified: {Proof}")]
         public static partial void Taken(ILogger log, string file, long bytes, string proof);
 
         [LoggerMessage(221, LogLevel.Error, "The scheduled backup failed: {Why}")]

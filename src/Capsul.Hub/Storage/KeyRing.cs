@@ -90,7 +90,8 @@ public sealed class KeyRing(Db db, byte[] key)
 
     static ProblemException Unreadable(string name, string why, Exception? inner) =>
         new(ProblemKind.Unavailable,
-            "The secrets in the database do not open with this Hub's secret key. Give it the same CAPSUL_SECRET_KEY "
+            "The secrets in the database cannot be decrypted with this Hub's secret key. Set the same "
+            + "CAPSUL_SECRET_KEY "
             + "as before.",
             $"key_ring entry {name}: {why}", inner);
 }

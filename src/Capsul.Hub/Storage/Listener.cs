@@ -31,7 +31,7 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) => RunAsync(stoppingToken);
 
-    /// <summary>Listens until cancelled; reconnects by itself.</summary>
+    /// <summary>Listens until canceled; reconnects automatically.</summary>
     public async Task RunAsync(CancellationToken cancel)
     {
         while (!cancel.IsCancellationRequested)
@@ -77,7 +77,7 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
     }
 }
 
-/// <summary>A place to wait. Wakes that come while nobody waits are remembered as one.</summary>
+/// <summary>A wake-up signal. Wakes without a waiter are coalesced into one.</summary>
 public sealed class Subscription(
     string channel, string? payload, TimeProvider time, Action<Subscription> end) : IDisposable
 {

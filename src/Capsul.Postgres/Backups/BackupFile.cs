@@ -55,7 +55,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
     static readonly TimeSpan StampPrecision = TimeSpan.FromSeconds(3);
 
     /// <summary>
-    /// Deletes what a backup that was killed has left in the folder of a backup. What somebody is writing is let be.
+    /// Deletes what a backup that was killed has left in the folder of a backup. Files being written are left alone.
     /// </summary>
     public static void ClearLeftovers(string file)
     {
@@ -87,13 +87,14 @@ public sealed class BackupFile(string path, string? identity, string? configured
     {
         var scan = new DumpScan();
         await ReadAsync((sql, stop) => scan.ReadAsync(sql, stop), cancel);
-        if (!scan.Start.Contains(Head, StringComparison.Ordinal)) throw Refuse("is no dump of a PostgreSQL database");
+        if (!scan.Start.Contains(Head, StringComparison.Ordinal)) throw Refuse(
+            "is not a dump of a PostgreSQL database");
         if (!scan.End.Contains(Tail, StringComparison.Ordinal))
-            throw Refuse("is cut off: its last line, which says that it is complete, is missing");
+            throw Refuse("is truncated: its closing line is missing");
         if (!EndsThere(scan.End))
-            throw Refuse("goes on behind the end of the dump; what stands there is not part of the backup");
+            throw Refuse("continues after the end of the dump; the extra content is not part of the backup");
         return new BackupContent(scan.SchemaVersion
-            ?? throw Refuse("is a dump of some other database: it has no table schemaversion"));
+            ?? throw Refuse("is a dump of another database: it has no table schemaversion"));
     }
 
     /// <summary>
@@ -163,7 +164,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
             packed.CopyToAsync(input, stop),
             ReadOutput = read
         }).TryRunAsync(cancel);
-        if (unpacked.ExitCode != 0) throw Refuse($"is damaged or cut off ({unpacked.LastLine.TrimEnd('.')})");
+        if (unpacked.ExitCode != 0) throw Refuse($"is damaged or truncated ({unpacked.LastLine.TrimEnd('.')})");
     }
 
     static async Task<string> PeekAsync(FileStream file, CancellationToken cancel)

@@ -82,7 +82,7 @@ public static class BackupSql
     const string Columns =
         "id, reason, started, finished, file, format, encrypted_to, schema_version, bytes, proved, proof, problem";
 
-    /// <summary>The newest that was proved, whatever asked for it.</summary>
+    /// <summary>The newest verified one, whoever requested it.</summary>
     public const string LastProved = $"""
         -- BackupSql.LastProved
         SELECT {Columns} FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY proved DESC, id DESC LIMIT 1
@@ -100,7 +100,7 @@ public static class BackupSql
         """;
 
     /// <summary>
-    /// Those that have neither ended nor failed, nor were followed by one that was proved: they run, or were killed.
+    /// Those that have neither ended nor failed, nor were followed by a verified one: they are running, or were killed.
     /// The newest first.
     /// </summary>
     public const string Endless = $"""
@@ -111,7 +111,7 @@ public static class BackupSql
         ORDER BY id DESC
         """;
 
-    /// <summary>A backup holds its own row, and that has no end yet.</summary>
+    /// <summary>A backup contains its own row, which is not finished yet.</summary>
     public const string ForgetEndless = """
         -- BackupSql.ForgetEndless
         DELETE FROM backups WHERE finished IS NULL AND problem = ''
@@ -150,7 +150,7 @@ public static class BackupSql
         SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', @name::text)
         """;
 
-    /// <summary>Everybody out whom this user may send out: a superuser anybody, others nobody that is one.</summary>
+    /// <summary>Ends all sessions that this user may end: a superuser all, others not those of superusers.</summary>
     public const string EndSessions = """
         -- BackupSql.EndSessions
         SELECT count(pg_terminate_backend(a.pid))::integer FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid

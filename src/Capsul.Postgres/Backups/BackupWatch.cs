@@ -9,13 +9,13 @@ namespace Capsul.Postgres.Backups;
 public sealed record BackupWatch
 {
     /// <summary>First in every such transaction.</summary>
-    /// <exception cref="FencedException">Somebody else has taken over: nothing more is written.</exception>
+    /// <exception cref="FencedException">Another process has taken over: nothing more is written.</exception>
     public Func<NpgsqlTransaction, CancellationToken, Task> Fence { get; init; } = (_, _) => Task.CompletedTask;
 
     /// <summary>It failed; the sentence says why.</summary>
     public Func<NpgsqlTransaction, string, CancellationToken, Task> Failed { get; init; } = (_, _, _) =>
         Task.CompletedTask;
 
-    /// <summary>It is there, and proved.</summary>
+    /// <summary>It is complete and verified.</summary>
     public Func<NpgsqlTransaction, CancellationToken, Task> Succeeded { get; init; } = (_, _) => Task.CompletedTask;
 }

@@ -11,7 +11,7 @@ public enum DumpFormat { Plain, Custom }
 /// <summary>
 /// The whole database in one file: what <c>pg_dump</c> writes, compressed. It is a consistent picture of one moment
 /// while everybody works on. The file gets its name only when it is whole and on the disk; a dump that fails leaves
-/// nothing behind. Owners and grants are not in it: what it is restored into belongs to whoever restores.
+/// nothing behind. Owners and grants are not in it: the restored objects belong to the user who restores.
 /// </summary>
 public static class Dump
 {
@@ -54,7 +54,7 @@ public static class Dump
         string file, Func<Stream, CancellationToken, Task> write, CancellationToken cancel)
     {
         if (File.Exists(file))
-            throw new ProblemException(ProblemKind.Conflict, $"{file} exists already; nothing was written.");
+            throw new ProblemException(ProblemKind.Conflict, $"{file} already exists; nothing was written.");
         var part = file + BackupFile.Unfinished;
         var ours = false;
         try

@@ -32,7 +32,7 @@ static class LargeObjects
         readonly MemoryStream passed = new(2 * BufferSize);
         Place place;
 
-        /// <summary>The next bytes go on with a line that was longer than the buffer.</summary>
+        /// <summary>The next bytes continue a line that was longer than the buffer.</summary>
         bool within;
 
         public ReadOnlyMemory<byte> Passed => passed.GetBuffer().AsMemory(0, (int)passed.Length);

@@ -13,12 +13,12 @@ namespace Capsul.Postgres.Backups;
 public sealed record Restored(int SchemaVersion, string Holds, string? Old);
 
 /// <summary>
-/// Puts a backup back: into an empty database, or, when asked, beside the one that is there, which is renamed and kept.
+/// Restores a backup: into an empty database, or, if requested, beside the current one, which is renamed and kept.
 /// The file is read to its end before anything is touched; what cannot be restored whole leaves everything as it was.
 /// </summary>
 public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, RestoreFence fence, Action<string> say)
 {
-    /// <summary>Where databases are made and renamed from.</summary>
+    /// <summary>The database from which others are created and renamed.</summary>
     const string Maintenance = "postgres";
 
     static readonly TimeSpan EndEvery = TimeSpan.FromMilliseconds(100);
@@ -44,12 +44,12 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
             {
                 say("restoring");
                 await TakeBackup.RestoreAsync(file, settings, db.Address, cancel, then: fence.Afterwards);
-                // It is restored, whoever loses patience now.
+                // It is restored, even if the caller cancels now.
                 return new Restored(content.SchemaVersion, await FinishAsync(db, CancellationToken.None), null);
             }
             if (!beside)
                 throw new ProblemException(ProblemKind.Conflict,
-                    "The database is not empty. With --beside the backup is restored beside it, and the present one "
+                    "The database is not empty. With --beside the backup is restored beside it, and the current one "
                         + "is renamed and kept; nothing was changed.");
             return await BesideAsync(file, content, held, cancel);
         }
@@ -99,7 +99,8 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
         {
             throw new ProblemException(ProblemKind.Forbidden,
-                "The database user may not make databases. Let an administrator run ALTER ROLE … CREATEDB, or make an "
+                "The database user may not create databases. Ask an administrator to run ALTER ROLE … CREATEDB, "
+                + "or create an "
                     + "empty database and name that in CAPSUL_DATABASE; nothing was changed.", null, error);
         }
     }
@@ -109,7 +110,7 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
     /// name leads to the old database or to the new one. A rename wants the database without sessions: it keeps new
     /// ones waiting at the door, and meanwhile those that are in are ended, from another connection.
     /// </summary>
-    /// <exception cref="ProblemException">Conflict: somebody is in who may not be sent out.</exception>
+    /// <exception cref="ProblemException">Conflict: there are sessions that this user may not end.</exception>
     static async Task SwapAsync(
         Db maintenance, NpgsqlConnection held, string name, string made, string old, CancellationToken cancel)
     {
@@ -132,7 +133,7 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
             var inside = await maintenance.ListAsync<string>(BackupSql.Sessions, new { name }, CancellationToken.None);
             var who = inside.Count == 0 ? "somebody" : string.Join(", ", inside);
             throw new ProblemException(ProblemKind.Conflict,
-                $"The database is in use by {who}, whom this database user may not send out. End that first; nothing "
+                $"The database is in use by {who}, which this database user may not disconnect. End it first; nothing "
                     + "was changed.",
                 null, error);
         }

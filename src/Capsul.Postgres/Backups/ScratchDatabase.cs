@@ -6,10 +6,10 @@ using Npgsql;
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// An empty database to restore into and throw away. It lies in a private cluster made for the purpose, so that the
+/// An empty database to restore into and drop. It is in a private cluster created for the purpose, so that the
 /// server that people wait for is not burdened and needs grant nothing; only where PostgreSQL's server programs are
-/// missing here, or too old, it is made beside the real one. One at a time on a machine; what a killed one left is
-/// cleared away by the next.
+/// missing here, or too old, it is created beside the real one. One at a time per machine; leftovers of a killed one
+/// are cleared away by the next.
 /// </summary>
 public sealed class ScratchDatabase : IAsyncDisposable
 {
@@ -21,7 +21,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
         "max_wal_size = '4GB'",
     ];
 
-    /// <summary>How one that is made beside the real one is called.</summary>
+    /// <summary>The name of one that is created beside the real one.</summary>
     public const string NamePrefix = "capsul_scratch_";
 
     readonly DataFolder folder;
@@ -34,8 +34,8 @@ public sealed class ScratchDatabase : IAsyncDisposable
     public DatabaseAddress Address { get; }
 
     /// <summary>Makes one.</summary>
-    /// <exception cref="ProblemException">Conflict: another backup or restore is at it. Unavailable: there is no way to
-    /// make one.</exception>
+    /// <exception cref="ProblemException">Conflict: another backup or restore is running. Unavailable: there is no way
+    /// to make one.</exception>
     public static async Task<ScratchDatabase> MakeAsync(Settings settings, Db db, CancellationToken cancel)
     {
         var path = Path.Combine(settings.Data, "scratch");
@@ -81,7 +81,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
         catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
         {
             throw new ProblemException(ProblemKind.Conflict,
-                "Another backup or restore is running on this machine; try again when it has ended.", null, error);
+                "Another backup or restore is running on this machine; try again when it has finished.", null, error);
         }
     }
 
@@ -114,9 +114,9 @@ public sealed class ScratchDatabase : IAsyncDisposable
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                "A backup is proved by restoring it, for which there is no place: install PostgreSQL's server "
+                "A backup is verified by a test restore, but there is nowhere to run it: install PostgreSQL's server "
                     + "programs here (package postgresql, at least the server's version), or let the database user "
-                    + "make databases (ALTER ROLE … CREATEDB).",
+                    + "create databases (ALTER ROLE … CREATEDB).",
                 null, error);
         }
         return new ScratchDatabase(folder, db.Address.For(name), null, db);

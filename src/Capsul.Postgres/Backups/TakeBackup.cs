@@ -10,14 +10,14 @@ namespace Capsul.Postgres.Backups;
 public sealed record Backup(string File, long Bytes, string Proof);
 
 /// <summary>
-/// One backup: a dump of one moment, proved by restoring it into a scratch database and comparing the rows of every
+/// One backup: a dump of one moment, verified by restoring it into a scratch database and comparing the rows of every
 /// table and the sums of every numeric column with those of that same moment. Only then it gets its name. It is
 /// remembered in the database, whichever way it went; <see cref="Watch"/> hears of it.
 /// </summary>
 /// <param name="db">What is backed up.</param>
 /// <param name="settings">Where backups go and where the programs are.</param>
 /// <param name="time">The clock.</param>
-/// <param name="say">Told what is being done, for whoever waits.</param>
+/// <param name="say">Progress messages.</param>
 public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider time, Action<string> say)
 {
     static readonly TimeSpan RestoreLimit = TimeSpan.FromHours(24);
@@ -26,29 +26,29 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     /// <param name="Format">Plain or custom.</param>
     /// <param name="EncryptTo">An age or ssh public key, or a gpg recipient; null: not encrypted.</param>
     /// <param name="Reason">asked or scheduled.</param>
-    public sealed record Wish(string? Target, DumpFormat Format, string? EncryptTo, string Reason);
+    public sealed record Request(string? Target, DumpFormat Format, string? EncryptTo, string Reason);
 
     public BackupWatch Watch { get; init; } = new();
 
     /// <exception cref="ProblemException">With what went wrong; nothing is left behind then but the note of
     /// it.</exception>
-    public async Task<Backup> RunAsync(Wish wish, CancellationToken cancel)
+    public async Task<Backup> RunAsync(Request request, CancellationToken cancel)
     {
         using var turn = TakeTurn();
-        var file = FileFor(wish);
-        if (wish.Target is not null && Path.GetDirectoryName(file) is { } folder && !Directory.Exists(folder))
+        var file = FileFor(request);
+        if (request.Target is not null && Path.GetDirectoryName(file) is { } folder && !Directory.Exists(folder))
             throw new ProblemException(ProblemKind.NotFound,
-                $"There is no folder {folder}. Make it, or mount what should be there; nothing was written.");
+                $"There is no folder {folder}. Create it or mount it; nothing was written.");
         if (File.Exists(file))
-            throw new ProblemException(ProblemKind.Conflict, $"{file} exists already; nothing was written.");
+            throw new ProblemException(ProblemKind.Conflict, $"{file} already exists; nothing was written.");
         long? id = null;
         try
         {
             var started = Now();
-            id = await RememberAsync(wish, file, started, cancel);
-            var backup = await WriteAsync(file, wish, cancel);
+            id = await RememberAsync(request, file, started, cancel);
+            var backup = await WriteAsync(file, request, cancel);
             BackupFile.Stamp(file, started);
-            // It is there and proved: from here on nobody's haste makes it a failure.
+            // It is complete and verified: from here on, cancellation must not turn it into a failure.
             await FinishAsync(id, backup, CancellationToken.None);
             return backup;
         }
@@ -83,19 +83,20 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Conflict)
         {
             throw new ProblemException(ProblemKind.Conflict,
-                "Another backup is running on this machine; try again when it has ended.", null, error);
+                "Another backup is running on this machine; try again when it has finished.", null, error);
         }
     }
 
     /// <summary><c>capsul-backup-YYYY-MM-DD.gz</c>, with the time of day when that is taken.</summary>
-    string FileFor(Wish wish)
+    string FileFor(Request request)
     {
-        if (wish.Target is not null && !Directory.Exists(wish.Target) && !Path.EndsInDirectorySeparator(wish.Target))
-            return Path.GetFullPath(wish.Target);
+        if (request.Target is not null && !Directory.Exists(request.Target)
+            && !Path.EndsInDirectorySeparator(request.Target))
+            return Path.GetFullPath(request.Target);
         var now = time.GetUtcNow();
-        var ending = (wish.Format == DumpFormat.Custom ? ".dump" : ".gz")
-            + (wish.EncryptTo is null ? "" : Encryption.Extension(wish.EncryptTo));
-        var folder = Path.GetFullPath(wish.Target ?? settings.BackupFolder);
+        var ending = (request.Format == DumpFormat.Custom ? ".dump" : ".gz")
+            + (request.EncryptTo is null ? "" : Encryption.Extension(request.EncryptTo));
+        var folder = Path.GetFullPath(request.Target ?? settings.BackupFolder);
         var file = Path.Combine(folder,
             string.Create(CultureInfo.InvariantCulture, $"capsul-backup-{now:yyyy-MM-dd}{ending}"));
         return File.Exists(file)
@@ -103,11 +104,12 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             string.Create(CultureInfo.InvariantCulture, $"capsul-backup-{now:yyyy-MM-dd-HHmmss}{ending}")) : file;
     }
 
-    async Task<Backup> WriteAsync(string file, Wish wish, CancellationToken cancel)
+    async Task<Backup> WriteAsync(string file, Request request, CancellationToken cancel)
     {
-        // What is not proved yet has a name that nobody takes for a backup, and that restore refuses. What is to be
+        // An unverified file has a name that nobody takes for a backup, and that restore refuses. What is to be
         // encrypted never lies open where backups go, also when this process is killed.
-        var unproved = (wish.EncryptTo is null ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file)))
+        var unproved = (request.EncryptTo is null
+            ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file)))
             + ".unproved" + BackupFile.Unfinished;
         FileStream? held = null;
         try
@@ -115,18 +117,18 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             foreach (var mine in (string[])[file, unproved]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
             foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved))
                 BackupFile.ClearLeftovers(name);
-            var facts = await DumpAsync(unproved, wish.Format, cancel);
+            var facts = await DumpAsync(unproved, request.Format, cancel);
             held = new FileStream(unproved, FileMode.Open, FileAccess.Read, FileShare.Read);
             await ProveAsync(unproved, facts, cancel);
             var bytes = new FileInfo(unproved).Length;
-            if (wish.EncryptTo is { } recipient)
+            if (request.EncryptTo is { } recipient)
             {
                 say($"encrypting to {recipient}");
                 bytes = await Encryption.WriteAsync(unproved, file, recipient, cancel);
             }
             else File.Move(unproved, file);
             return new Backup(file, bytes, facts.Summary
-                + (wish.EncryptTo is null ? "" : "; proved before it was encrypted"));
+                + (request.EncryptTo is null ? "" : "; verified before it was encrypted"));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -173,7 +175,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
 
     async Task ProveAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
-        say("proving it: restoring into a scratch database");
+        say("verifying: restoring into a scratch database");
         try
         {
             await CompareAsync(file, facts, cancel);
@@ -181,7 +183,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         catch (ProblemException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"It could not be proved, and was thrown away. {error.Problem.Message}", error.Problem.Detail, error);
+                $"It could not be verified, and was deleted. {error.Problem.Message}", error.Problem.Detail, error);
         }
     }
 
@@ -195,7 +197,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         var restored = await DatabaseFacts.ReadAsync(connection, cancel);
         if (facts.Differences(restored) is { Count: > 0 } differences)
             throw new ProblemException(ProblemKind.Conflict,
-                $"It does not hold what the database held: {string.Join("; ", differences)}.");
+                $"It does not match the database: {string.Join("; ", differences)}.");
     }
 
     /// <summary>All of a backup into an empty database, in one transaction.</summary>
@@ -223,7 +225,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         if (result.ExitCode != 0 && result.Error.Contains(BackupSql.Mark, StringComparison.Ordinal))
             throw new ProblemException(ProblemKind.Invalid,
                 "The backup could not be restored: it ends the transaction in which it is restored. Part of it may "
-                    + "have been kept: make the database anew.", result.Error);
+                    + "have been kept: recreate the database.", result.Error);
         if (result.ExitCode != 0)
             throw new ProblemException(ProblemKind.Invalid,
                 $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
@@ -235,14 +237,14 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         var says = (psql.Error.Split('\n').FirstOrDefault(l => l.Contains("ERROR: ", StringComparison.Ordinal))
             ?? psql.LastLine).TrimEnd('.');
         return MissingRole().Match(says) is { Success: true } match
-            ? $"{says}. Make that role first: CREATE ROLE {match.Groups["role"].Value};" : $"{says}.";
+            ? $"{says}. Create that role first: CREATE ROLE {match.Groups["role"].Value};" : $"{says}.";
     }
 
     [GeneratedRegex("role (?<role>\".+\") does not exist", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex MissingRole();
 
     /// <summary>A row for it, unless the schema is too old to have the table; then null.</summary>
-    async Task<long?> RememberAsync(Wish wish, string file, DateTime started, CancellationToken cancel)
+    async Task<long?> RememberAsync(Request request, string file, DateTime started, CancellationToken cancel)
     {
         if (!await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel)) return null;
         return await db.InTransactionAsync(async transaction =>
@@ -250,11 +252,11 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             await Watch.Fence(transaction, cancel);
             return await transaction.AskAsync<long>(BackupSql.Begin, new
             {
-                reason = wish.Reason,
+                reason = request.Reason,
                 now = started,
                 file,
-                format = wish.Format == DumpFormat.Custom ? "custom" : "plain",
-                encryptedTo = wish.EncryptTo ?? "",
+                format = request.Format == DumpFormat.Custom ? "custom" : "plain",
+                encryptedTo = request.EncryptTo ?? "",
                 schemaVersion = await transaction.AskAsync<int>(ServerSql.SchemaVersion, null, cancel),
             }, cancel);
         }, cancel);

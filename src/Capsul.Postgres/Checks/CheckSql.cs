@@ -61,7 +61,7 @@ public static class CheckSql
         """;
 
     /// <summary>
-    /// What a backup or restore that was killed has left beside this database; one in which somebody is works still.
+    /// What a backup or restore that was killed has left beside this database; one with sessions is still in use.
     /// </summary>
     public const string Leftovers = """
         -- CheckSql.Leftovers

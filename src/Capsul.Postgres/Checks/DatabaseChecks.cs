@@ -16,7 +16,7 @@ namespace Capsul.Postgres.Checks;
 public sealed class DatabaseChecks(
     Db db, TimeProvider time, Func<Db, CancellationToken, Task<IReadOnlyList<Finding>>>? alerts = null)
 {
-    /// <summary>A proved backup older than this is worth a word.</summary>
+    /// <summary>A verified backup older than this is reported.</summary>
     static readonly TimeSpan BackupAge = TimeSpan.FromDays(2);
 
     /// <summary>
@@ -63,12 +63,12 @@ public sealed class DatabaseChecks(
     async Task<Finding> SchemaAsync(CancellationToken cancel)
     {
         if (!await db.AskAsync<bool>(ServerSql.SchemaTable, null, cancel))
-            return new(Verdict.Warn, "schema", "the database is empty; the first capsul up fills it");
+            return new(Verdict.Warn, "schema", "the database is empty; the first capsul up creates the schema");
         var version = await db.AskAsync<int>(ServerSql.SchemaVersion, null, cancel);
         return version == Migrator.DesiredVersion ? new(Verdict.Ok, "schema", $"version {version}")
             : version < Migrator.DesiredVersion
                 ? new(Verdict.Warn, "schema",
-                $"version {version}; this program brings it to {Migrator.DesiredVersion} at the Hub's next start "
+                $"version {version}; this program upgrades it to {Migrator.DesiredVersion} when the Hub next starts "
                 + "(capsul db migrate --dry-run shows how)")
             : new(Verdict.Fail, "schema",
                 $"version {version}, newer than this program, which knows up to {Migrator.DesiredVersion}: use the "
@@ -80,7 +80,8 @@ public sealed class DatabaseChecks(
         yield return server is { Fsync: "on", FullPageWrites: "on" }
             ? new(Verdict.Ok, "durability", "fsync and full_page_writes are on")
             : new(Verdict.Fail, "durability",
-                "fsync or full_page_writes is off: a power cut can lose the whole database. Set both to on (private "
+                "fsync or full_page_writes is off: a power failure can lose the whole database. Set both to on "
+                + "(private "
                 + "cluster: CAPSUL_POSTGRES_FSYNC=on)");
         yield return server.SynchronousCommit != "off"
             ? new(Verdict.Ok, "commits", $"synchronous_commit is {server.SynchronousCommit}")
@@ -90,15 +91,15 @@ public sealed class DatabaseChecks(
         yield return room >= Db.MaxConnections
             ? new(Verdict.Ok, "connections", $"{server.Connections} of {server.MaxConnections} in use")
             : new(Verdict.Warn, "connections",
-                $"{server.Connections} of {server.MaxConnections} in use; a Hub wants up to {Db.MaxConnections}: "
-                + "raise max_connections, or look who holds them in pg_stat_activity");
+                $"{server.Connections} of {server.MaxConnections} in use; a Hub needs up to {Db.MaxConnections}: "
+                + "raise max_connections, or check pg_stat_activity for who holds them");
         yield return server.TimeZone is "UTC" or "Etc/UTC" or "GMT" ? new(Verdict.Ok, "time zone", "UTC")
             : new(Verdict.Warn, "time zone",
-                $"{server.TimeZone}; Capsul counts in UTC whatever it is, but the server's log does not: set timezone "
+                $"{server.TimeZone}; Capsul always uses UTC, but the server's log does not: set timezone "
                 + "and log_timezone to UTC");
         yield return server.Encoding == "UTF8" ? new(Verdict.Ok, "encoding", "UTF8")
             : new(Verdict.Warn, "encoding",
-            $"{server.Encoding}; make the database anew with encoding UTF8, and restore a backup into it");
+            $"{server.Encoding}; recreate the database with encoding UTF8, and restore a backup into it");
         if (server.InRecovery)
             yield return new(Verdict.Fail, "role",
             "this server is a standby and takes no writes: point CAPSUL_DATABASE at the primary, or name all hosts");
@@ -107,12 +108,13 @@ public sealed class DatabaseChecks(
     async Task<IReadOnlyList<Finding>> BackupsAsync(CancellationToken cancel)
     {
         if (!await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel))
-            return [new(Verdict.Warn, "backup", "this schema is too old to remember backups")];
+            return [new(Verdict.Warn, "backup", "this schema version does not record backups")];
         var last = await LastBackupAsync(cancel);
         return (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel))
             .FirstOrDefault() is not { } endless ? [last] : [last, new(Verdict.Warn, "backup",
-            $"{endless.File}, begun {endless.Started:yyyy-MM-ddTHH:mm:ssZ}, has no end: it still runs, or was killed; "
-                + "the next backup clears away what it left")];
+            $"{endless.File}, started {endless.Started:yyyy-MM-ddTHH:mm:ssZ}, never finished: it is still running "
+            + "or was killed; "
+                + "the next backup cleans up after it")];
     }
 
     async Task<Finding> LastBackupAsync(CancellationToken cancel)
@@ -120,12 +122,12 @@ public sealed class DatabaseChecks(
         const string what = "backup";
         if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
             return new(Verdict.Warn, what,
-                "none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup at once");
+                "no backup taken yet: the Hub takes one on CAPSUL_BACKUP_SCHEDULE; capsul db backup takes one now");
         var age = time.GetUtcNow().UtcDateTime - proved;
-        var says = $"{last.File}, {Size(last.Bytes ?? 0)}, proved {proved:yyyy-MM-ddTHH:mm:ssZ} ({last.Proof})";
+        var says = $"{last.File}, {Size(last.Bytes ?? 0)}, verified {proved:yyyy-MM-ddTHH:mm:ssZ} ({last.Proof})";
         if (!File.Exists(last.File))
             return new(Verdict.Warn, what,
-            $"{says}: that file is not on this machine; look on the one whose Hub took it, or take a new one: capsul "
+            $"{says}: that file is not on this machine; check the machine whose Hub took it, or take a new one: capsul "
             + "db backup");
         return age > BackupAge
             ? new(Verdict.Warn, what, $"{says}: that is {age.TotalDays:0} days ago; capsul db backup takes a new one")
@@ -135,7 +137,7 @@ public sealed class DatabaseChecks(
     async Task<IEnumerable<Finding>> LeftoversAsync(CancellationToken cancel) =>
         (await db.ListAsync<string>(CheckSql.Leftovers, new { scratch = ScratchDatabase.NamePrefix }, cancel))
             .Select(name => new Finding(Verdict.Warn, "leftover",
-            $"database {name} was left by a backup or restore that was killed, and nobody needs it: "
+            $"database {name} was left by a backup or restore that was killed, and is no longer needed: "
                 + $"{DropCommand(name)}"));
 
     /// <summary>As a person types it into a shell.</summary>
@@ -178,7 +180,7 @@ public sealed class DatabaseChecks(
         var replicas = await db.ListAsync<CheckSql.ReplicaRow>(CheckSql.Replicas, null, cancel);
         return replicas.Select(r => r.LagBytes is { } lag && lag > LagBytes
             ? new Finding(Verdict.Warn, "replica",
-                $"{r.Name} is {Size(lag)} behind ({r.State}, {r.SyncState}): look at its log and its disk")
+                $"{r.Name} is {Size(lag)} behind ({r.State}, {r.SyncState}): check its log and its disk")
             : new Finding(Verdict.Ok, "replica",
                 $"{r.Name}, {r.State}, {r.SyncState}{(r.LagBytes is { } bytes ? $", {Size(bytes)} behind" : "")}"));
     }

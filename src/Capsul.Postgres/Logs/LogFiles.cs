@@ -86,7 +86,7 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
             await connection.DisposeAsync();
             throw new ProblemException(ProblemKind.Forbidden,
                 $"User {user} may not read the log of the server at {db.Address.Shown}. On that machine, as root: "
-                    + "tail -f /var/log/postgresql/*.log; or let an administrator run, as postgres: GRANT "
+                    + "tail -f /var/log/postgresql/*.log; or ask an administrator to run, as postgres: GRANT "
                     + $"pg_monitor, pg_read_server_files TO \"{user}\"; GRANT EXECUTE ON FUNCTION "
                     + $"pg_read_binary_file(text, bigint, bigint) TO \"{user}\";",
                 null, error);

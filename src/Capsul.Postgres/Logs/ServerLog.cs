@@ -6,8 +6,8 @@ using System.Text.RegularExpressions;
 namespace Capsul.Postgres.Logs;
 
 /// <summary>
-/// The database server's own log, entry by entry. An entry begins with its time and goes on over the lines that do not.
-/// Statements of ours carry their name in their first line, so that a slow one points at its place in the source.
+/// The database server's own log, entry by entry. An entry begins with its time and continues over the lines that do
+/// not. Statements of ours carry their name in their first line, so that a slow one points at its place in the source.
 /// </summary>
 public sealed partial class ServerLog(ILogFiles files)
 {
@@ -35,8 +35,8 @@ public sealed partial class ServerLog(ILogFiles files)
     public sealed record Slow(DateTime? At, double Milliseconds, string Name, string Statement);
 
     /// <summary>Entries in order.</summary>
-    /// <param name="since">UTC; null: the newest part.</param>
-    /// <param name="follow">Goes on until cancelled, into files that come later too.</param>
+    /// <param name="since">UTC; null: the most recent part.</param>
+    /// <param name="follow">Continues until canceled, including files created later.</param>
     /// <param name="cancel">Ends it.</param>
     public async IAsyncEnumerable<Entry> ReadAsync(
         DateTime? since, bool follow, [EnumeratorCancellation] CancellationToken cancel)
@@ -89,7 +89,7 @@ public sealed partial class ServerLog(ILogFiles files)
             pending.Clear();
             begun = false;
             if (!follow) yield break;
-            // Files tell nobody that they grow; two looks a second is what tail does, too.
+            // Files are polled twice a second, as tail does.
             await Task.Delay(LookEvery, cancel);
         }
     }

@@ -25,9 +25,9 @@ public sealed class Baseline(Db db, ILogger log)
         var has = await SchemaCheck.VersionAsync(db, cancel);
         if (has is > 0 && has != version && !force)
             throw new ProblemException(ProblemKind.Conflict,
-                $"The database says that it is at schema version {has}. Migrate it with capsul db migrate, or insist "
-                + $"on {version} with --force.");
-        // The record itself may be missing; it is made below.
+                $"The database says that it is at schema version {has}. Migrate it with capsul db migrate, or set "
+                + $"it to {version} with --force.");
+        // The record itself may be missing; it is created below.
         var drift = (await SchemaCheck.CompareAsync(db, Rules.Scripts, version, cancel))
             .Where(d => !IsRecord(d.Name)).ToList();
         if (drift.Count > 0 && !force)
@@ -35,7 +35,7 @@ public sealed class Baseline(Db db, ILogger log)
                 $"The schema is not that of version {version}: {drift.Count} "
                 + $"difference{(drift.Count == 1 ? "" : "s")}, such as "
                 + $"{drift[0].What} {drift[0].Kind} {drift[0].Name}. "
-                + "Nothing was recorded; --force records it all the same.");
+                + "Nothing was recorded; --force records it anyway.");
         await RecordAsync(version, cancel);
         return drift;
     }

@@ -65,7 +65,7 @@ public static partial class Lint
     {
         if (script.TransactionStatement is { } ends && ends.Start == text.Statement.Start)
             yield return new("transaction-statement", true,
-                $"{ends.Words(1)[0]} is the migrator's to say: a script and its version are one transaction.",
+                $"{ends.Words(1)[0]} is not allowed: the migrator runs a script and its version in one transaction.",
                 "Leave it out.");
         foreach (var breach in LintRules.OfAny(text, script.Transactional)) yield return breach;
         if (!script.Up) yield break;
@@ -92,7 +92,7 @@ public static partial class Lint
                 "Take the first line away; in a transaction it is all or nothing.");
         foreach (Match accept in WithoutReason().Matches(script.Sql))
             yield return new(script.Name, SqlText.Place(script.Sql, accept.Index).Line, "accept-without-reason",
-                true, "Says that a finding is accepted, and not why.", "-- lint: accept RULE because …");
+                true, "Accepts a finding without a reason.", "-- lint: accept RULE because …");
     }
 
     static bool Accepts(string text, string rule) => Accept().Matches(text).Any(m => m.Groups["rule"].Value == rule);

@@ -32,7 +32,7 @@ static partial class LintRules
         if (Effects.RunsAlone(s.Statement.Text) && s.HasRow("INDEX", "CONCURRENTLY")
             && Effects.IndexOf(s.Statement.Text) is null)
             yield return new("index-without-name", true,
-                "An index without a name cannot be found again after an interruption.", "Give it one.");
+                "An unnamed index cannot be found again after an interruption.", "Name it.");
     }
 
     static IEnumerable<LintBreach> Loss(LintText s, IReadOnlySet<string> made)
@@ -50,7 +50,7 @@ static partial class LintRules
                 "Upgrades do not delete data; name the rows in WHERE if some must go.");
         if (s.Starts("UPDATE") && !s.Has("WHERE"))
             yield return new("update-all", false,
-                $"Writes every row of {s.NameAfter("UPDATE")} anew and locks it until the end of the script.",
+                $"Rewrites every row of {s.NameAfter("UPDATE")} and locks it until the end of the script.",
                 "Let the program fill it in, or name in WHERE the rows that need it.");
     }
 
@@ -81,7 +81,8 @@ static partial class LintRules
     }
 
     static LintBreach Renames =>
-        new("rename", false, "A program of the version before, which may still run, does not know the new name.",
+        new("rename", false,
+            "The previous version of the program, which may still be running, does not know the new name.",
         "Add the new one, write both, and drop the old one in a later version.");
 
     static IEnumerable<LintBreach> OfAction(string action, LintText s)
@@ -124,7 +125,7 @@ static partial class LintRules
             if (Volatile().IsMatch(action) || action.Contains(" GENERATED ", StringComparison.Ordinal)
                 || Serial().IsMatch(action))
                 yield return new("rewrite", false,
-                    $"Writes all of {table} anew while nobody can use it: each row gets a value of its own.",
+                    $"Rewrites all of {table} while it is locked: each row gets its own value.",
                     "Add it without, set the default in a second statement, and fill the old rows from the program.");
             if (action.Contains(" UNIQUE", StringComparison.Ordinal)
                 || action.Contains(" PRIMARY KEY", StringComparison.Ordinal))

@@ -2,7 +2,7 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>A statement for the lint: its tokens in upper case, without what stands in parentheses.</summary>
+/// <summary>A statement for the lint: its tokens in upper case, without parenthesized parts.</summary>
 sealed class LintText
 {
     readonly List<string> tokens = [];

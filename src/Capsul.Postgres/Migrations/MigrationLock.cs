@@ -10,8 +10,8 @@ namespace Capsul.Postgres.Migrations;
 /// The right to migrate: a session advisory lock on a connection of its own, which is idle and in no transaction,
 /// because <c>CREATE INDEX CONCURRENTLY</c> waits for everybody's transactions. It is tried for, never waited for
 /// inside the server, for the same reason. It frees itself when the process dies. A second lock is on the connection
-/// that does the work: the server may go on with a statement for a moment after its client was killed, and until then
-/// nobody else may begin.
+/// that does the work: the server may continue a statement for a moment after its client was killed, and until then
+/// no other process may begin.
 /// </summary>
 sealed partial class MigrationLock : IAsyncDisposable
 {
@@ -23,7 +23,8 @@ sealed partial class MigrationLock : IAsyncDisposable
 
     /// <param name="work">The connection that is to do the work.</param>
     /// <param name="wait">How long another may have it.</param>
-    /// <exception cref="ProblemException">Unavailable: somebody holds it for longer; the sentence says who.</exception>
+    /// <exception cref="ProblemException">Unavailable: another process holds it for longer; the message says
+    /// which.</exception>
     public static async Task<MigrationLock> TakeAsync(
         Db db, NpgsqlConnection work, TimeSpan wait, ILogger log, TimeProvider time, CancellationToken cancel)
     {
@@ -47,7 +48,7 @@ sealed partial class MigrationLock : IAsyncDisposable
                         throw new ProblemException(ProblemKind.Unavailable,
                             "Another process is migrating the database, and did not end within "
                             + $"{wait.TotalSeconds:0} s: "
-                            + $"{holder ?? "it has just ended; try again"}.");
+                            + $"{holder ?? "it has just finished; try again"}.");
                     if (holder is not null && holder != told) Log.Waiting(log, told = holder);
                     await Task.Delay(TimeSpan.FromMilliseconds(
                         RandomNumberGenerator.GetInt32(TryEveryMs / 2, TryEveryMs * 2)), time, cancel);

@@ -60,7 +60,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         throw new ProblemException(problem);
     }
 
-    /// <summary>From here on nobody else migrates.</summary>
+    /// <summary>From here on no other process migrates.</summary>
     public async Task LockAsync(CancellationToken cancel)
     {
         pid = await Work.ExecuteScalarAsync<int>(
@@ -111,7 +111,7 @@ sealed partial class MigrationSession : IAsyncDisposable
                 .AsList()) : 0, [], []);
 
     /// <summary>A script in one transaction with its version.</summary>
-    /// <exception cref="ProblemException">Conflict: it failed; nothing of it is there. Unavailable: others hold what it
+    /// <exception cref="ProblemException">Conflict: it failed; nothing of it was kept. Unavailable: others hold what it
     /// must lock.</exception>
     public Task RunWholeAsync(Migration script, CancellationToken cancel) =>
         PatientlyAsync($"Migration {script.Name}", async () =>
@@ -157,8 +157,8 @@ sealed partial class MigrationSession : IAsyncDisposable
     {
         if (script.TransactionStatement is { } statement)
             throw new ProblemException(ProblemKind.Invalid,
-                $"{script.Name} has {statement.Words(1)[0]} at line {statement.Line}; transactions are the "
-                + "migrator's. Nothing was changed.");
+                $"{script.Name} has {statement.Words(1)[0]} at line {statement.Line}; transactions are managed by "
+                + "the migrator. Nothing was changed.");
     }
 
     public NpgsqlBatch Batch(NpgsqlTransaction transaction) => new(Work, transaction) { Timeout = 0 };
@@ -291,7 +291,7 @@ sealed partial class MigrationSession : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        // The work first: with the lock free somebody else may begin.
+        // The work first: once the lock is free another process may begin.
         await Work.DisposeAsync();
         if (held is not null) await held.DisposeAsync();
     }

@@ -38,9 +38,9 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
         if (scripts.Identity is null) return false;
         try
         {
-            return (await connection.QueryAsync<SchemaGlance>(
-                new CommandDefinition(MigratorSql.Glance, cancellationToken: cancel))).AsList() is [var glance]
-                && glance.Version == target && glance.ComparedWith == scripts.Identity && !glance.Unfinished;
+            return (await connection.QueryAsync<SchemaSummary>(
+                new CommandDefinition(MigratorSql.Summary, cancellationToken: cancel))).AsList() is [var summary]
+                && summary.Version == target && summary.ComparedWith == scripts.Identity && !summary.Unfinished;
         }
         catch (PostgresException error) when (error.SqlState is PostgresErrorCodes.UndefinedTable)
         {
@@ -88,7 +88,7 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
             throw new ProblemException(ProblemKind.Conflict,
                 $"{string.Join(", ", edited.Select(s => s.Name))} {(edited.Count == 1 ? "is" : "are")} "
                 + "no longer what was "
-                + "applied to this database. Scripts are never edited: put back what was there and add a new version. "
-                + "See capsul db status, and capsul db baseline if the database is right as it is.");
+                + "applied to this database. Scripts are never edited: restore the original and add a new version. "
+                + "See capsul db status, and capsul db baseline if the schema is correct.");
     }
 }

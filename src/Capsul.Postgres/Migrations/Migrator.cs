@@ -129,8 +129,8 @@ public sealed partial class Migrator(Db db, ILogger log)
                 || !(begun.Up ? target > state.Version : target < state.Version && allowDowngrade))
                 throw new ProblemException(ProblemKind.Conflict,
                     $"The way {(begun.Up ? "up to" : "down from")} schema version {begun.Version} "
-                    + "was interrupted half way. "
-                    + "See what ran, and go on or back: capsul db repair.");
+                    + "was interrupted. "
+                    + "See what ran, then resume or roll back: capsul db repair.");
         }
         if (target >= state.Version)
             return [.. Enumerable.Range(state.Version + 1, target - state.Version).Select(scripts.Up)];
@@ -146,7 +146,7 @@ public sealed partial class Migrator(Db db, ILogger log)
     {
         var script = Rules.Scripts.Down(version)
             ?? throw new ProblemException(ProblemKind.Conflict,
-            $"Schema version {version} has no script that leads down from it; nothing was changed.");
+            $"Schema version {version} has no down script; nothing was changed.");
         if (state.Seals.FirstOrDefault(s => s.Version == version)?.DownChecksum is { } was && was != script.Checksum())
             throw new ProblemException(ProblemKind.Conflict,
                 $"{script.Name} is no longer what it was when version {version} was applied. Scripts are never "

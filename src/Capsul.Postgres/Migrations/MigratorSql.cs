@@ -15,14 +15,14 @@ public sealed record AppliedScript(
 /// <summary>A statement of a script that runs without a transaction.</summary>
 /// <param name="Ordinal">From 1.</param>
 /// <param name="Alone">It runs outside any transaction, so that its outcome can be unknown.</param>
-/// <param name="Outcome">running, done or failed. Running with nobody at work means: interrupted.</param>
+/// <param name="Outcome">running, done or failed. Running without a process working on it means: interrupted.</param>
 public sealed record RecordedStatement(
     int Version, bool Up, int Ordinal, string Statement, bool Alone, string Outcome,
     DateTime Started, DateTime? Finished, string Problem);
 
 /// <param name="ComparedWith">The build whose scripts were found to be those that were applied; "" when there was
 /// none.</param>
-sealed record SchemaGlance(int Version, string ComparedWith, bool Unfinished);
+sealed record SchemaSummary(int Version, string ComparedWith, bool Unfinished);
 
 /// <summary>A session that is in the way.</summary>
 /// <param name="Since">Begin of its transaction, or of the session.</param>
@@ -34,8 +34,8 @@ static class MigratorSql
     public const long LockKey = 0x63617073756c;
 
     /// <summary>
-    /// Held by the connection that does the work. The server goes on with a statement for a moment after its client was
-    /// killed, and until then nobody else may begin.
+    /// Held by the connection that does the work. The server continues a statement for a moment after its client was
+    /// killed, and until then no other process may begin.
     /// </summary>
     public const long WorkKey = LockKey + 1;
 
@@ -122,8 +122,8 @@ static class MigratorSql
         """;
 
     /// <summary>All that a start with nothing to do needs to know.</summary>
-    public const string Glance = """
-        -- MigratorSql.Glance
+    public const string Summary = """
+        -- MigratorSql.Summary
         SELECT v.version, coalesce(s.compared_with, '') AS compared_with, EXISTS (SELECT 1 FROM schema_statements t
             WHERE t.up = (t.version > v.version)) AS unfinished
         FROM schemaversion v LEFT JOIN schema_scripts s ON s.version = v.version
@@ -212,7 +212,7 @@ static class MigratorSql
         """;
 
     /// <summary>
-    /// Whether the index of that name is there, and whole; no row when it is not there. An interrupted concurrent build
+    /// Whether the index of that name exists and is valid; no row if it does not exist. An interrupted concurrent build
     /// leaves one that is not.
     /// </summary>
     public const string IndexIsWhole = """

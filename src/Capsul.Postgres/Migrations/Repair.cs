@@ -20,7 +20,7 @@ public sealed record UndoLine(int Line, string Statement, string Said, bool Good
 
 /// <summary>
 /// The ways out of a script without a transaction that was interrupted: on, back, or saying what became of the
-/// statement that nobody can tell about.
+/// statement whose effect is unknown.
 /// </summary>
 public sealed class Repair(Db db, ILogger log)
 {
@@ -53,7 +53,7 @@ public sealed class Repair(Db db, ILogger log)
     {
         if (interrupted.Script.Transactional)
             throw new ProblemException(ProblemKind.Conflict,
-                $"{interrupted.Script.Name} was begun without a transaction and now has one; take back what ran: "
+                $"{interrupted.Script.Name} was started without a transaction and now has one; undo what ran: "
                 + "capsul db repair --roll-back.");
         await Migrator.RunAsync(session, interrupted.Script, state.Unfinished, log, cancel);
         return interrupted.Script;
@@ -65,7 +65,7 @@ public sealed class Repair(Db db, ILogger log)
     {
         var open = interrupted.Lines.FirstOrDefault(l => l.Outcome is "running" or "failed")
             ?? throw new ProblemException(ProblemKind.NotFound,
-                $"No statement of {interrupted.Script.Name} is in doubt; go on with capsul db repair --resume.");
+                $"No statement of {interrupted.Script.Name} is in doubt; continue with capsul db repair --resume.");
         await session.ExecuteAsync(done
             ? Stepwise.Ended(interrupted.Script, open.Ordinal, "done", "marked by an operator")
             : Forget(interrupted.Script, open.Ordinal), cancel);
@@ -82,7 +82,8 @@ public sealed class Repair(Db db, ILogger log)
         var script = interrupted.Script;
         var undo = (script.Up ? Rules.Scripts.Down(script.Version) : Rules.Scripts.Up(script.Version))
             ?? throw new ProblemException(ProblemKind.Conflict,
-                $"{script.Name} has no script that leads back. Resume it, or undo by hand what ran and mark it.");
+                $"{script.Name} has no script for the opposite direction. Resume it, or undo what ran "
+                + "manually and mark it.");
         MigrationSession.RefuseTransactionStatements(undo);
         var lines = new List<UndoLine>();
         foreach (var statement in undo.Statements)
@@ -129,7 +130,7 @@ public sealed class Repair(Db db, ILogger log)
         var state = await session.StateAsync(cancel);
         var interrupted = await LookAsync(session, state, cancel)
             ?? throw new ProblemException(ProblemKind.NotFound,
-            "No script is interrupted; there is nothing to repair.");
+            "No script was interrupted; there is nothing to repair.");
         return await work(session, state, interrupted);
     });
 

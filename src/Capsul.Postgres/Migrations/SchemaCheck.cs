@@ -100,7 +100,7 @@ public static class SchemaCheck
         {
             throw new ProblemException(ProblemKind.Forbidden,
                 "The schema is compared with one that the scripts make in a scratch database, and this user may not "
-                    + "create databases. Let it: ALTER ROLE … CREATEDB, or name another user for this run.",
+                    + "create databases. Let it: ALTER ROLE … CREATEDB, or use another user for this run.",
                     error.ToString(), error);
         }
     }

@@ -5,9 +5,9 @@ using Npgsql;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// A script whose first line says that it has no transaction. Each statement's outcome is recorded, so that whoever
-/// comes after a crash knows where to go on. A statement that can be in a transaction is in one with the word "done",
-/// and so leaves no doubt; of the others (an index built concurrently) the catalogue tells what there is.
+/// A script whose first line says that it has no transaction. Each statement's outcome is recorded, so that the
+/// next process knows where to continue after a crash. A statement that can be in a transaction is in one with the word
+/// "done", and so leaves no doubt; of the others (an index built concurrently) the catalogue tells what there is.
 /// </summary>
 sealed partial class Stepwise(MigrationSession session, ILogger log)
 {
@@ -49,7 +49,7 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
                 known.Statement))
                 throw new ProblemException(ProblemKind.Conflict,
                     $"{script.Name} was interrupted, and statement {known.Ordinal}, which ran, is no longer in it. "
-                        + "Put it back, or take back what ran: capsul db repair --roll-back.");
+                        + "Restore it, or undo what ran: capsul db repair --roll-back.");
         }
     }
 
@@ -61,8 +61,8 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
                 return true;
             case Effect.Unknown:
                 throw new ProblemException(ProblemKind.Conflict,
-                    $"{script.Name} was interrupted in statement {known.Ordinal}, and it cannot be told whether that "
-                        + "one took effect. Look, and say so: capsul db repair --mark done, or --mark not-run.");
+                    $"{script.Name} was interrupted in statement {known.Ordinal}, and it is unknown whether that "
+                        + "one took effect. Check, then run: capsul db repair --mark done, or --mark not-run.");
             default:
                 await DropHalfAsync(known, cancel);
                 return false;
@@ -97,7 +97,7 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
         {
             await session.ExecuteAsync(Ended(script, ordinal, "failed", error.MessageText), cancel);
             throw new ProblemException(ProblemKind.Conflict,
-                $"{what} failed: {error.MessageText.TrimEnd('.')}. What stands before it is in force; see capsul db "
+                $"{what} failed: {error.MessageText.TrimEnd('.')}. The statements before it took effect; see capsul db "
                     + "repair.", error.ToString(), error);
         }
     }
@@ -127,7 +127,7 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
         [LoggerMessage(114, LogLevel.Information, "Migration {Name}: statement {Ordinal} of {Count}")]
         public static partial void Running(ILogger log, string name, int ordinal, int count);
 
-        [LoggerMessage(115, LogLevel.Information, "Dropping the index {Name}, which an interrupted build left")]
+        [LoggerMessage(115, LogLevel.Information, "Dropping the index {Name}, left by an interrupted build")]
         public static partial void Dropping(ILogger log, string name);
     }
 }

@@ -39,7 +39,7 @@ static partial class UpgradeDump
             throw new ProblemException(ProblemKind.Unavailable,
                 $"The dump before the change from schema version {from} to {to} failed, so nothing was changed: "
                 + $"{error.Problem.Message.TrimEnd('.')}."
-                + $"{(optional ? " CAPSUL_DUMP_BEFORE_UPGRADE=off goes on without one." : "")}",
+                + $"{(optional ? " CAPSUL_DUMP_BEFORE_UPGRADE=off continues without one." : "")}",
                 error.ToString(), error);
         }
     }
@@ -60,7 +60,7 @@ static partial class UpgradeDump
             "Dumping the database to {File} before its schema is changed (it holds data: {Table})")]
         public static partial void Dumping(ILogger log, string file, string table);
 
-        [LoggerMessage(117, LogLevel.Information, "The dump {File} is whole: {Bytes} bytes")]
+        [LoggerMessage(117, LogLevel.Information, "The dump {File} is complete: {Bytes} bytes")]
         public static partial void Dumped(ILogger log, string file, long bytes);
     }
 }

@@ -2,8 +2,9 @@ using System.Buffers;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>Whoever read the output has gone: <c>| head -1</c>.</summary>
-public sealed class ClosedOutputException(IOException inner) : Exception("The reader of the output has gone.", inner);
+/// <summary>The reader of the output has closed it: <c>| head -1</c>.</summary>
+public sealed class ClosedOutputException(IOException inner) : Exception(
+    "The reader of the output has closed it.", inner);
 
 /// <summary>One reused buffer before a stream; rows are written into it as bytes, without becoming strings.</summary>
 public sealed class ByteSink(Stream stream) : IBufferWriter<byte>

@@ -30,7 +30,7 @@ public static class KeptText
 
     static string ShortenLiterals(string statement)
     {
-        // What stands in the body of a DO is as much the statement as what stands around it.
+        // The body of a DO is part of the statement.
         var isBody = new SqlStatement(statement, 0, 1).Words(1) is ["DO"];
         return Rewrite(statement, (kind, token) => token.Length <= LongLiteral ? token : kind switch
         {

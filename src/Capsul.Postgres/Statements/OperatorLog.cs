@@ -4,9 +4,9 @@ using NpgsqlTypes;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Table <c>operator_statements</c>: who changed what by hand. A line is written in the transaction of the change,
-/// right after it, so that it is there exactly when the change is. A line that cannot be written does not undo the
-/// change; it is said on standard error.
+/// Table <c>operator_statements</c>: what operators changed manually. A line is written in the transaction of the
+/// change, right after it, so that it is there exactly when the change is. A line that cannot be written does not undo
+/// the change; it is said on standard error.
 /// </summary>
 sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter notes)
 {
@@ -47,7 +47,7 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
             batch.BatchCommands.Add(line);
             if (inTransaction) batch.BatchCommands.Add(new NpgsqlBatchCommand("RELEASE SAVEPOINT capsul_operator_log"));
             await batch.ExecuteNonQueryAsync(cancel);
-            if (line.Rows == 0) await ComplainAsync("another table stands in its place");
+            if (line.Rows == 0) await ComplainAsync("another table has its name");
         }
         catch (PostgresException error)
         {
@@ -66,7 +66,7 @@ sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter 
 
     async Task ComplainAsync(string why)
     {
-        if (!complained) await notes.WriteLineAsync($"capsul: not in the operator log from here on: {why}");
+        if (!complained) await notes.WriteLineAsync($"capsul: the operator log is incomplete from here on: {why}");
         complained = true;
     }
 }

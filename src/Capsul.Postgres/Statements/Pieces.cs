@@ -3,7 +3,7 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>The tokens of one statement, with how many parentheses each stands in.</summary>
+/// <summary>The tokens of one statement, with the nesting depth of each.</summary>
 public sealed class Pieces
 {
     readonly string text;

@@ -37,8 +37,9 @@ public static class Script
         var all = new List<ScriptStatement>();
         foreach (var part in parts)
         {
-            // The protocol ends a statement at a zero: what stands behind it, such as a WHERE, would be lost.
-            if (part.Text.Contains('\0', StringComparison.Ordinal)) throw Refusal(part, "A zero character is not SQL.");
+            // The protocol ends a statement at a zero: what follows, such as a WHERE, would be lost.
+            if (part.Text.Contains('\0', StringComparison.Ordinal)) throw Refusal(part,
+                "SQL must not contain a zero byte.");
             var reader = new SqlReader(part.Text);
             var number = 0;
             while (reader.Next() is { } sql)
@@ -47,7 +48,7 @@ public static class Script
                 {
                     if (Passed.Contains(sql.Text.Split(' ', 2)[0], StringComparer.Ordinal)) continue;
                     throw Refusal(part,
-                        $"Line {sql.Line}: {sql.Text.Split([' ', '\t'], 2)[0]} is a command of psql, not SQL. It "
+                        $"Line {sql.Line}: {sql.Text.Split([' ', '\t'], 2)[0]} is a psql command, not SQL. It "
                         + "works in the interactive mode: capsul sql without -c and -f.");
                 }
                 var shape = StatementShape.Of(sql);
@@ -66,7 +67,8 @@ public static class Script
         {
             var end = reader.Position;
             if (reader.NextLine() is not { } line)
-                throw Refusal(part, $"The data of the COPY in line {sql.Line} has no end: a line with \\. alone.");
+                throw Refusal(part,
+                    $"The data of the COPY in line {sql.Line} is not terminated: expected a line with \\. alone.");
             if (line == @"\.") return start..end;
         }
     }

@@ -163,7 +163,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         catch (PostgresException error)
             when (error.SqlState == PostgresErrorCodes.QueryCanceled && cancel.IsCancellationRequested)
         {
-            throw new OperationCanceledException("Cancelled on the server.", error, cancel);
+            throw new OperationCanceledException("Canceled on the server.", error, cancel);
         }
         catch (PostgresException error) when (alone && !options.ReadOnly && WantsNoTransaction(error))
         {
@@ -224,7 +224,7 @@ public sealed partial class StatementRun : IAsyncDisposable
     void Check(IReadOnlyList<ScriptStatement> statements)
     {
         if (options.ReadOnly && statements.FirstOrDefault(s => s.Shape.LeavesTransaction) is { } leaves)
-            throw new ProblemException(ProblemKind.Invalid, $"{leaves.Shape.Tag} does not go with --read-only.");
+            throw new ProblemException(ProblemKind.Invalid, $"{leaves.Shape.Tag} cannot be used with --read-only.");
         var scripted = statements.Any(s => s.Shape.Kind is StatementKind.Begin
             or StatementKind.EndTransaction or StatementKind.Chain);
         if (statements.FirstOrDefault(s => s.Shape.Kind == StatementKind.Outside) is not { } outside) return;
@@ -317,8 +317,8 @@ public sealed partial class StatementRun : IAsyncDisposable
         catch (NpgsqlException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The connection to PostgreSQL broke while the transaction was being committed ({error.Message}); "
-                    + "look whether the change is there.", error.ToString(), error);
+                $"The connection to PostgreSQL was lost while the transaction was being committed ({error.Message}); "
+                    + "check whether the change was made.", error.ToString(), error);
         }
     }
 
@@ -331,10 +331,10 @@ public sealed partial class StatementRun : IAsyncDisposable
             return null;
         await using var command = Command(StatementsSql.HasSchema);
         return await command.ExecuteScalarAsync(CancellationToken.None) is false
-            ? "This database has no tables of Capsul yet; the first start of the Hub (capsul up) makes them." : null;
+            ? "This database has no Capsul tables yet; the first start of the Hub (capsul up) creates them." : null;
     }
 
-    string Remains() => committed ? "What was committed before stays." : "Nothing was changed.";
+    string Remains() => committed ? "What was committed before is kept." : "Nothing was changed.";
 
     async Task RollbackAsync()
     {
@@ -345,7 +345,7 @@ public sealed partial class StatementRun : IAsyncDisposable
     }
 
     ProblemException Broken(ScriptStatement statement, NpgsqlException error) => new(ProblemKind.Unavailable,
-        $"{statement.Place(statement.Sql.Line)}: the connection to PostgreSQL broke: "
+        $"{statement.Place(statement.Sql.Line)}: the connection to PostgreSQL was lost: "
             + $"{error.InnerException?.Message ?? error.Message} {Remains()}", error.ToString(), error);
 
     void Hear(PostgresNotice notice)

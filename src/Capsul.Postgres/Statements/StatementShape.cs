@@ -2,7 +2,7 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>What a statement means for the transaction it stands in, and for the connection.</summary>
+/// <summary>What a statement means for its transaction and for the connection.</summary>
 public enum StatementKind
 {
     /// <summary>Everything else.</summary>
@@ -29,7 +29,7 @@ public enum StatementKind
 /// <param name="CopyTable">Of a COPY … FROM: the table, as it was written.</param>
 /// <param name="Binary">Of a COPY: its data is no text.</param>
 /// <param name="ReadsCatalog">It names the information schema.</param>
-/// <param name="IsSetting">SET, SHOW, SAVEPOINT and their kind: it may stand before SET TRANSACTION.</param>
+/// <param name="IsSetting">SET, SHOW, SAVEPOINT and similar: allowed before SET TRANSACTION.</param>
 /// <param name="LeavesTransaction">What it does is not undone by a rollback: VACUUM and its kind, PREPARE TRANSACTION,
 /// COPY to a file of the server.</param>
 public sealed record StatementShape(

@@ -36,7 +36,7 @@ static class StatementsSql
         """;
 
     /// <summary>
-    /// Only into the table that was there when the call began: one that a dump has just made is not whole yet.
+    /// Only into the table that existed when the call began: one that a dump has just created is not complete yet.
     /// </summary>
     public const string LogStatement = """
         -- StatementsSql.LogStatement

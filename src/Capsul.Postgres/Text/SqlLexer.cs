@@ -32,9 +32,9 @@ public readonly record struct SqlToken(SqlTokenKind Kind, int Start, int Length)
 
 /// <summary>
 /// Reads PostgreSQL's SQL as its own scanner does (src/backend/parser/scan.l, documented in "Lexical Structure"):
-/// nested comments, dollar quotes, escapes in E'' only, strings that go on after a line end, operators that end where a
-/// comment begins. <c>standard_conforming_strings</c> is taken to be on, its default since 9.1. A quote or comment that
-/// is never closed goes to the end of the text, and <see cref="Unclosed"/> says which.
+/// nested comments, dollar quotes, escapes in E'' only, strings that continue after a line end, operators that end
+/// where a comment begins. <c>standard_conforming_strings</c> is taken to be on, its default since 9.1. A quote or
+/// comment that is never closed goes to the end of the text, and <see cref="Unclosed"/> says which.
 /// </summary>
 public sealed class SqlLexer(string text, int position = 0)
 {
@@ -144,7 +144,7 @@ public sealed class SqlLexer(string text, int position = 0)
     }
 
     /// <summary>
-    /// From the opening quote on. A string goes on in the next quote when only blanks with a line end stand between.
+    /// From the opening quote on. A string continues in the next quote if only whitespace with a newline is in between.
     /// </summary>
     SqlTokenKind ReadString(bool escapes)
     {

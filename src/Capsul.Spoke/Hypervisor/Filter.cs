@@ -46,7 +46,7 @@ sealed class Filter(Func<string[], Command> program)
     readonly ConcurrentDictionary<string, string> known = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// Makes the table when it is not there or is an earlier version's, and lets the given VMs through; keeps a table that is there.
+    /// Creates the table if it is missing or of an earlier version, and admits the given VMs.
     /// </summary>
     /// <param name="guests">Taps with the MAC and address of their VMs.</param>
     public async Task PrepareAsync(IEnumerable<(string Tap, string Mac, IPAddress Address)> guests, CancellationToken cancel)

@@ -8,10 +8,10 @@ namespace Capsul.Spoke.Hypervisor;
 /// disk, and a bound on what QEMU may take beside the guest's memory. Works on both versions of control groups
 /// (kernel documentation, cgroup-v1 and cgroup-v2), with those controllers that the machine lets us use. Not libvirt's: its groups failed to
 /// start any VM on a machine that mounts both versions, and its memory limit also sets the limit of locked memory, which a container may not.
-/// A machine without them runs VMs all the same, and says so once.
+/// A machine without them still runs VMs, and logs a warning once.
 /// </summary>
 /// <param name="root">Where control groups are mounted.</param>
-/// <param name="data">Stands for the data folder: several Capsuls live on one machine.</param>
+/// <param name="data">Identifies the data folder: several Capsuls may run on one machine.</param>
 sealed partial class GuestGroups(string root, string data, ILogger log)
 {
     /// <summary>Devices, buffers, and with TCG the translated code (1 GiB by default).</summary>
@@ -42,7 +42,7 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
 
     bool IsSecond => File.Exists(Path.Combine(root, "cgroup.controllers"));
 
-    /// <summary>Puts a VM's process into its group, which is made if it is not there.</summary>
+    /// <summary>Puts a VM's process into its group, which is created if it is missing.</summary>
     public void Put(VmSpec vm, int process)
     {
         var put = IsSecond ? PutSecond(vm, process) : First.Count(c => PutFirst(vm, process, c));
@@ -136,7 +136,8 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
 
     static partial class Log
     {
-        [LoggerMessage(4120, LogLevel.Warning, "VMs run without limits of their own: no control groups can be made below {Root}")]
+        [LoggerMessage(4120, LogLevel.Warning,
+            "VMs run without resource limits: control groups cannot be created below {Root}")]
         public static partial void NoGroups(ILogger log, string root);
     }
 }

@@ -22,7 +22,7 @@ public sealed record DomainState(string Id, DomainPower Power);
 /// <param name="Mac">The network card's address, decided by the Hub.</param>
 /// <param name="Address">The VM's address, decided by the Hub; DHCP only serves it and the filter lets nothing else out.</param>
 /// <param name="SshKeys">Authorized keys, one line each, without options.</param>
-/// <param name="HasRun">It has run before: a disk that is missing is lost, and no new one may be made in its place.</param>
+/// <param name="HasRun">It has run before: a missing disk is lost, and must not be recreated.</param>
 public sealed record VmSpec(
     string Id, string Name, int Vcpus, int MemoryMb, int DiskGb, string ImageId, string ImageSha256,
     string Mac, IPAddress Address, IReadOnlyList<string> SshKeys, bool HasRun);
@@ -45,7 +45,7 @@ public sealed class HypervisorException(string message, bool final, Exception? i
     public bool DiskLost { get; init; }
 
     public static HypervisorException LostDisk(string id) =>
-        new($"The disk of {id} is no longer on this host. It was not made anew.", final: true) { DiskLost = true };
+        new($"The disk of {id} is no longer on this host. It was not recreated.", final: true) { DiskLost = true };
 }
 
 /// <summary>
@@ -74,8 +74,8 @@ public interface IHypervisor : IAsyncDisposable
     Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel);
 
     /// <summary>
-    /// Makes the disk (an overlay on the image, at the wanted size) and the seed. Keeps a disk that is there; fails with DiskLost when
-    /// the one of a VM that has run is not.
+    /// Makes the disk (an overlay on the image, at the wanted size) and the seed. Keeps an existing disk; fails with
+    /// DiskLost when the one of a VM that has run is not.
     /// </summary>
     Task MakeDiskAsync(VmSpec vm, CancellationToken cancel);
 

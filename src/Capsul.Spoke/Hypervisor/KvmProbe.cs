@@ -71,7 +71,7 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         try
         {
             var result = await command.TryRunAsync(done.Token);
-            return seen ? Works() : new KvmVerdict(false, $"A guest on KVM did not come up: {result.LastLine}");
+            return seen ? Works() : new KvmVerdict(false, $"A KVM guest did not boot: {result.LastLine}");
         }
         catch (OperationCanceledException) when (seen)
         {
@@ -79,14 +79,14 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         }
         catch (ProblemException error)
         {
-            return new KvmVerdict(false, $"A guest on KVM did not come up within {Limit.TotalSeconds:0} s. {error.Message}");
+            return new KvmVerdict(false, $"A KVM guest did not boot within {Limit.TotalSeconds:0} s. {error.Message}");
         }
         finally
         {
             File.Delete(sector);
         }
 
-        KvmVerdict Works() => new(true, $"A guest on KVM came up in {time.GetElapsedTime(began).TotalSeconds:0.0} s.");
+        KvmVerdict Works() => new(true, $"A KVM guest booted in {time.GetElapsedTime(began).TotalSeconds:0.0} s.");
     }
 
     /// <summary>512 bytes that a BIOS boots: the last two say so.</summary>

@@ -55,7 +55,9 @@ public sealed partial class Libvirt
         var image = images.Find(vm.ImageId, vm.ImageSha256)
             ?? throw new HypervisorException(images.Current(vm.ImageId) is null
                 ? $"The image {vm.ImageId} is not on this host."
-                : $"The image {vm.ImageId} is on this host only in another version than {vm.ImageSha256[..Math.Min(16, vm.ImageSha256.Length)]}.", final: true);
+                :
+                    $"The image {vm.ImageId} is not on this host in version "
+                    + $"{vm.ImageSha256[..Math.Min(16, vm.ImageSha256.Length)]}.", final: true);
         if (!await images.VerifyAsync(image, cancel))
             throw new HypervisorException($"The image {vm.ImageId} on this host is damaged: its checksum is not {image.Sha256}.", final: true);
         return image;
@@ -64,7 +66,7 @@ public sealed partial class Libvirt
     Task MakeVolumeAsync(VmSpec vm, Image image, CancellationToken cancel)
     {
         var xml = StorageXml.WriteVolume(vm.Id, vm.DiskGb, Inside(images.Disk(image)), qemu.Value);
-        return libvirt.CallAsync($"make the disk of {vm.Id}", Slow, connect =>
+        return libvirt.CallAsync($"create the disk of {vm.Id}", Slow, connect =>
         {
             using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
             using var volume = Check(virStorageVolCreateXML(pool, xml, 0));
@@ -93,7 +95,7 @@ public sealed partial class Libvirt
             using var volume = Find(virStorageVolLookupByName(pool, StorageXml.Volume(id)), LibvirtError.NoStorageVolume);
             return volume is null ? 0 : Check(virStorageVolDelete(volume, 0));
         }, cancel);
-        // A file that the pool does not know of, after a crash while it was made.
+        // A file that the pool does not know of, after a crash during its creation.
         File.Delete(Path.Combine(disks, StorageXml.Volume(id)));
     }
 

@@ -132,7 +132,7 @@ public sealed partial class Libvirt
         return true;
     }
 
-    /// <summary>It went off between our look and our wish, which is as good; anything else is an error.</summary>
+    /// <summary>It went off between the check and the request, which is fine; anything else is an error.</summary>
     static void OffAlready()
     {
         var error = LastError();

@@ -13,7 +13,7 @@ public sealed partial class Libvirt
 
     static readonly TimeSpan DialLimit = TimeSpan.FromSeconds(5);
 
-    /// <summary>Look and change must not interleave: libvirt refuses an entry that is there already.</summary>
+    /// <summary>Check and change must not interleave: libvirt refuses an entry that already exists.</summary>
     readonly Lock addresses = new();
 
     public async Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel)
@@ -51,7 +51,8 @@ public sealed partial class Libvirt
         using var found = Find(virNetworkLookupByName(connect, NetworkXml.Name), LibvirtError.NoNetwork);
         if (found is not null && NetworkXml.Cidr(Take(virNetworkGetXMLDesc(found, 0))) is var there && there != wanted)
             throw new LibvirtError(LibvirtError.OperationInvalid,
-                $"the network {NetworkXml.Name} is there with the gateway {there.Gateway}/{there.Prefix}; set CAPSUL_VM_NETWORK back, or remove all VMs and that network");
+                $"the network {NetworkXml.Name} exists with the gateway {there.Gateway}/{there.Prefix}; "
+                + "restore CAPSUL_VM_NETWORK, or remove all VMs and that network");
         using var added = found is null ? Check(virNetworkDefineXML(connect, NetworkXml.Write(network))) : null;
         var ours = found ?? added!;
         Check(virNetworkSetAutostart(ours, 1));
@@ -65,11 +66,11 @@ public sealed partial class Libvirt
         return NetworkXml.Hosts(Take(virNetworkGetXMLDesc(ours, 0)));
     }
 
-    /// <summary>Makes DHCP give the VM its address. An entry that stands in the way is older than what the Hub says now, and goes.</summary>
+    /// <summary>Adds the VM's DHCP entry. A conflicting entry is outdated and is removed.</summary>
     Task ServeAddressAsync(VmSpec vm, CancellationToken cancel)
     {
         var wanted = new DhcpHost(vm.Id, vm.Mac, vm.Address);
-        return libvirt.CallAsync($"give {vm.Id} its address", Slow, connect =>
+        return libvirt.CallAsync($"assign the address of {vm.Id}", Slow, connect =>
         {
             lock (addresses)
             {
@@ -84,7 +85,8 @@ public sealed partial class Libvirt
         }, cancel);
     }
 
-    Task ForgetAddressAsync(string id, CancellationToken cancel) => libvirt.CallAsync($"take the address of {id} back", Slow, connect =>
+    Task ForgetAddressAsync(string id, CancellationToken cancel) =>
+        libvirt.CallAsync($"release the address of {id}", Slow, connect =>
     {
         lock (addresses)
         {
@@ -105,7 +107,7 @@ public sealed partial class Libvirt
             }
             catch (ProblemException error)
             {
-                // A firewall that was loaded anew has swept our table away with all others.
+                // Reloading a firewall removes all tables, including ours.
                 Log.FilterGone(log, error);
                 await PrepareFilterAsync(cancel);
                 await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, cancel);
@@ -117,7 +119,9 @@ public sealed partial class Libvirt
         }
     }
 
-    /// <summary>The DHCP entries know everything that the filter needs, so it can always be made from them.</summary>
+    /// <summary>
+    /// The DHCP entries contain everything that the filter needs, so it can always be rebuilt from them.
+    /// </summary>
     async Task PrepareFilterAsync(CancellationToken cancel)
     {
         var hosts = await libvirt.CallAsync("list the addresses", Quick, Hosts, cancel);

@@ -76,11 +76,13 @@ public sealed partial class Libvirt : IHypervisor
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
             await PrepareFilterAsync(cancel);
-            // Whoever dials a guest that is still booting waits for ARP, which asks once a second; that second would be the best
-            // part of what a new VM takes until it is seen to be ready.
+            // Dialing a guest that is still booting waits for ARP, which asks once a second; that second would be the
+            // best part of what a new VM takes until it is seen to be ready.
             await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100").RunAsync(cancel);
             // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first customer's way.
-            await libvirt.CallAsync("look at QEMU", Slow, connect => Take(virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length, cancel);
+            await libvirt.CallAsync("query QEMU", Slow, connect => Take(
+                virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length,
+                cancel);
             _ = VerifyImagesAsync();
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
@@ -91,7 +93,7 @@ public sealed partial class Libvirt : IHypervisor
 
     public async Task<HostCapacity> CapacityAsync(CancellationToken cancel)
     {
-        var version = await libvirt.CallAsync("say its version", Quick, connect =>
+        var version = await libvirt.CallAsync("report its version", Quick, connect =>
         {
             Check(virConnectGetVersion(connect, out var number));
             return (long)number;
@@ -115,14 +117,15 @@ public sealed partial class Libvirt : IHypervisor
     public async Task<DomainPower?> FindAsync(string id, CancellationToken cancel)
     {
         Require(id);
-        var (power, entry) = await libvirt.CallAsync($"look for {id}", Quick, connect => (Power(connect, id), Hosts(connect).Any(h => h.Name == id)), cancel);
+        var (power, entry) = await libvirt.CallAsync($"find {id}", Quick,
+            connect => (Power(connect, id), Hosts(connect).Any(h => h.Name == id)), cancel);
         return power ?? (entry || Files().Any(f => IdOf(f) == id) ? DomainPower.Off : null);
     }
 
     public Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel)
     {
         Require(id);
-        return libvirt.CallAsync($"look why {id} is off", Quick, connect =>
+        return libvirt.CallAsync($"find out why {id} is off", Quick, connect =>
         {
             using var domain = Lookup(connect, id);
             if (domain is null) return false;
@@ -233,6 +236,6 @@ public sealed partial class Libvirt : IHypervisor
 
     static void Require(string id)
     {
-        if (!IsOurs(id)) throw new HypervisorException($"\"{id}\" is not the name of a VM of Capsul's.", final: true);
+        if (!IsOurs(id)) throw new HypervisorException($"\"{id}\" is not the name of a Capsul VM.", final: true);
     }
 }

@@ -8,9 +8,10 @@ using static Capsul.Spoke.Hypervisor.LibvirtNative;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The line to one libvirt daemon. A daemon can die or hang at any moment, so every call runs on a thread of its own with a
-/// limit: the caller gets its answer, libvirt's error, or <see cref="HypervisorException.Unreachable"/>, always in time. A broken
-/// line is dropped and the next call opens a new one. A hung call's thread stays behind until keepalive (25 s) ends the line.
+/// The line to one libvirt daemon. A daemon can crash or hang at any moment, so every call runs on its own thread with
+/// a limit: the caller gets its answer, libvirt's error, or <see cref="HypervisorException.Unreachable"/>, always in
+/// time. A broken line is dropped and the next call opens a new one. A hung call's thread stays behind until keepalive
+/// (25 s) ends the line.
 /// </summary>
 /// <param name="daemon">Makes sure that the daemon runs, if that is up to us, and gives the URI to open.</param>
 sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, ChannelWriter<string> changes, TimeProvider time, ILogger log)
@@ -51,7 +52,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         catch (LibvirtError error) when (virConnectIsAlive(line.Handle) != 1)
         {
             await DropAsync(line);
-            throw Unreachable($"The connection to libvirt broke ({what}): {error.Message}.", error);
+            throw Unreachable($"The connection to libvirt was lost ({what}): {error.Message}.", error);
         }
         catch (LibvirtError error)
         {
@@ -136,7 +137,7 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
     }
 
     /// <summary>
-    /// Ends a line, on a thread that nobody waits for: taking the callback back asks the daemon, which may be the one that hangs.
+    /// Closes a connection on a background thread: unregistering the callback calls the daemon, which may hang.
     /// The registration holds a reference to the line, so without this the line would never close. The owner's handle is left
     /// to the library's last event (a few bytes per broken line): freeing it while an event is on its way would be a use after free.
     /// </summary>

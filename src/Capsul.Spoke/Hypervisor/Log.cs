@@ -8,25 +8,28 @@ static partial class Log
     [LoggerMessage(EventId = 4100, Level = LogLevel.Information, Message = "Started {Id}: domain after {StartMs:0} ms, address served after {AllMs:0} ms.")]
     public static partial void Started(ILogger log, string id, double startMs, double allMs);
 
-    [LoggerMessage(EventId = 4101, Level = LogLevel.Warning, Message = "Could not clean up {File} after a failure; removing the VM will.")]
+    [LoggerMessage(EventId = 4101, Level = LogLevel.Warning, Message =
+        "Could not clean up {File} after a failure; it will be removed with the VM.")]
     public static partial void LeftFile(ILogger log, string file, Exception error);
 
     [LoggerMessage(EventId = 4102, Level = LogLevel.Warning, Message = "The images in {Folder} could not all be read.")]
     public static partial void ImagesUnread(ILogger log, string folder, Exception error);
 
-    [LoggerMessage(EventId = 4103, Level = LogLevel.Warning, Message = "The filter table was gone and is made again.")]
+    [LoggerMessage(EventId = 4103, Level = LogLevel.Warning, Message =
+        "The filter table was missing and was recreated.")]
     public static partial void FilterGone(ILogger log, Exception error);
 
     [LoggerMessage(EventId = 4104, Level = LogLevel.Information, Message = "Found the running sandbox (process {Pid}).")]
     public static partial void FoundSandbox(ILogger log, int pid);
 
-    [LoggerMessage(EventId = 4105, Level = LogLevel.Information, Message = "Made a sandbox (process {Pid}).")]
+    [LoggerMessage(EventId = 4105, Level = LogLevel.Information, Message = "Created a sandbox (process {Pid}).")]
     public static partial void MadeSandbox(ILogger log, int pid);
 
     [LoggerMessage(EventId = 4106, Level = LogLevel.Information, Message = "Connected to libvirt at {Uri}.")]
     public static partial void Connected(ILogger log, string uri);
 
-    [LoggerMessage(EventId = 4107, Level = LogLevel.Debug, Message = "Closing a broken line to libvirt: {Reason}")]
+    [LoggerMessage(EventId = 4107, Level = LogLevel.Debug, Message =
+        "Closing a broken connection to libvirt: {Reason}")]
     public static partial void ClosingBroken(ILogger log, string reason);
 
     [LoggerMessage(EventId = 4108, Level = LogLevel.Information, Message = "KVM: {Use}. {Why}")]

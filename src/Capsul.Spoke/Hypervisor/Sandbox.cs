@@ -12,9 +12,10 @@ namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
 /// Private mode: a libvirtd of Capsul's own, in its own network, mount and process namespace, so that the machine's network,
-/// firewall and libvirt stay as they were, and several Capsuls can live on one machine. The namespaces are held by a small init
-/// (tini) that is no child of ours: VMs keep running when the Spoke ends, crashes or is updated, and the next start finds the
-/// sandbox again by its process id and start time. Ending the sandbox is killing that init: the kernel takes all the rest along.
+/// firewall and libvirt stay as they were, and several Capsuls can run on one machine. The namespaces are held by a
+/// small init (tini) that is no child of ours: VMs keep running when the Spoke ends, crashes or is updated, and the
+/// next start finds the sandbox again by its process id and start time. Ending the sandbox is killing that init: the
+/// kernel takes all the rest along.
 /// </summary>
 public sealed partial class Sandbox : IDisposable
 {
@@ -58,7 +59,8 @@ public sealed partial class Sandbox : IDisposable
     {
         if (!Environment.IsPrivilegedProcess)
             throw new ProblemException(ProblemKind.Unavailable,
-                "Running VMs in private mode needs root: start Capsul under sudo, or set CAPSUL_LIBVIRT to a libvirt that you may use.");
+                "Running VMs in private mode needs root: start Capsul under sudo, or set CAPSUL_LIBVIRT to "
+                + "a libvirt that you have access to.");
         if (Find(settings) is { Ready: true } found)
         {
             var old = new Sandbox(found);
@@ -74,7 +76,7 @@ public sealed partial class Sandbox : IDisposable
         var half = new Record(pid, Ticks(pid) ?? 0, run, kvm, Ready: false);
         await WriteAsync(settings, half, cancel);
         var sandbox = new Sandbox(half);
-        await sandbox.FurnishAsync(settings, cancel);
+        await sandbox.SetUpAsync(settings, cancel);
         await sandbox.EnsureDaemonsAsync(time, cancel);
         await WriteAsync(settings, half with { Ready = true }, cancel);
         Log.MadeSandbox(log, pid);
@@ -86,7 +88,7 @@ public sealed partial class Sandbox : IDisposable
 
     public bool IsAlive => Ticks(Pid) == record.Ticks;
 
-    /// <summary>Whether a sandbox of this data folder is there now.</summary>
+    /// <summary>Whether a sandbox of this data folder is running.</summary>
     public static bool IsRunning(Settings settings) => Find(settings) is not null;
 
     /// <summary>Ends the sandbox with all VMs in it, at once: no process, mount or file in /run stays. Quick when there is none.</summary>
@@ -114,7 +116,8 @@ public sealed partial class Sandbox : IDisposable
     public async Task EnsureDaemonsAsync(TimeProvider time, CancellationToken cancel)
     {
         if (!IsAlive)
-            throw new ProblemException(ProblemKind.Unavailable, "The sandbox of the VMs has ended; restart the Spoke to make a new one.");
+            throw new ProblemException(ProblemKind.Unavailable,
+                "The VM sandbox has exited; restart the Spoke to create a new one.");
         foreach (var (daemon, socket) in ((string, string)[])[("virtlogd", "virtlogd-sock"), ("libvirtd", "libvirt-sock")])
         {
             if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
@@ -123,7 +126,8 @@ public sealed partial class Sandbox : IDisposable
             for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
             {
                 if (i == 200)
-                    throw new ProblemException(ProblemKind.Unavailable, $"{daemon} was started but does not listen.", Path.Combine(record.Run, socket));
+                    throw new ProblemException(ProblemKind.Unavailable,
+                        $"{daemon} was started but is not listening.", Path.Combine(record.Run, socket));
                 await Task.Delay(TimeSpan.FromMilliseconds(25), time, cancel);
             }
         }
@@ -159,7 +163,7 @@ public sealed partial class Sandbox : IDisposable
         return done.Task;
     }
 
-    /// <summary>Lets go of the sandbox; it goes on.</summary>
+    /// <summary>Releases the sandbox; it keeps running.</summary>
     public void Dispose() => network.Dispose();
 
     static Record? Find(Settings settings)
@@ -184,7 +188,7 @@ public sealed partial class Sandbox : IDisposable
         await DataFolder.WriteWholeAsync(file, JsonSerializer.SerializeToUtf8Bytes(kept), cancel);
     }
 
-    /// <summary>Starts the init that holds the namespaces, as nobody's child.</summary>
+    /// <summary>Starts the init that holds the namespaces, detached from this process.</summary>
     static async Task<int> HoldAsync(string run, TimeProvider time, CancellationToken cancel)
     {
         var pidFile = Path.Combine(run, "holder.pid");

@@ -92,7 +92,7 @@ public sealed class Simulated : IHypervisor
         changes.Writer.TryWrite(id);
     }
 
-    /// <summary>What a power cut or a reboot of the host does: everything is off, and nobody is told.</summary>
+    /// <summary>Like a power failure or a reboot of the host: everything is off, without events.</summary>
     public void Reboot()
     {
         lock (gate)

@@ -61,9 +61,9 @@ public static class DebianImage
             var root = Path.Combine(scratch, "root");
             progress(new("Installing Debian into a folder", 0.02));
             await InstallAsync(root, progress, cancel);
-            progress(new("Setting it up", 0.8));
-            await FurnishAsync(root, cancel);
-            progress(new("Making the disk", 0.85));
+            progress(new("Configuring Debian", 0.8));
+            await SetUpAsync(root, cancel);
+            progress(new("Creating the disk", 0.85));
             var raw = Path.Combine(scratch, "disk.raw");
             await MakeDiskAsync(root, raw, scratch, cancel);
             var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
@@ -116,7 +116,7 @@ public static class DebianImage
             : [];
     }
 
-    static async Task FurnishAsync(string root, CancellationToken cancel)
+    static async Task SetUpAsync(string root, CancellationToken cancel)
     {
         await WriteAsync("etc/cloud/cloud.cfg.d/90-capsul.cfg", CloudConfig);
         await WriteAsync("boot/grub/grub.cfg", GrubConfig);

@@ -12,7 +12,7 @@ namespace Capsul.Spoke.Images;
 /// <param name="Sha256">Over all files of the version, lower-case hex.</param>
 /// <param name="LoginUser">The user who gets the SSH keys.</param>
 /// <param name="MinDiskGb">Least size of a disk, GiB.</param>
-/// <param name="MinMemoryMb">Least memory, MiB.</param>
+/// <param name="MinMemoryMb">Minimum memory, MiB.</param>
 /// <param name="CommandLine">Kernel command line, for images with a kernel of their own.</param>
 public sealed record Image(
     string Id, string Title, string Sha256, string LoginUser, int MinDiskGb, int MinMemoryMb, string? CommandLine = null)

@@ -43,11 +43,11 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         {
             var file = Path.Combine(scratch, "source");
             await FetchAsync(source, file, progress, cancel);
-            progress(new("Looking at it", 0.75));
+            progress(new("Inspecting the image", 0.75));
             var format = await FormatAsync(file, cancel);
-            progress(new("Taking it in", 0.8));
+            progress(new("Importing the image", 0.8));
             var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
-            // Written anew even when it is qcow2 already: what comes out has no snapshots, no foreign fields, no references.
+            // Rewritten even if it is already qcow2: the result has no snapshots, foreign fields or references.
             await new Command("qemu-img", "convert", "-f", format, "-O", "qcow2", file, Path.Combine(files, "disk.qcow2")) { Timeout = ConvertLimit }.RunAsync(cancel);
             File.Delete(file);
             var image = await store.AddAsync(new Image(source.Id, source.Title, "", source.LoginUser, source.MinDiskGb, source.MinMemoryMb), files, cancel);
@@ -63,11 +63,15 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     static void Require(ImageSource source)
     {
         if (!ImageStore.IsId(source.Id))
-            throw new ProblemException(ProblemKind.Invalid, $"\"{source.Id}\" is no image id: use a-z, 0-9, dots and dashes, at most 40.");
+            throw new ProblemException(ProblemKind.Invalid,
+                $"\"{source.Id}\" is not a valid image ID: use a-z, 0-9, dots and dashes, at most 40 characters.");
         if (source.Sha256.Length != 64 || !source.Sha256.All(char.IsAsciiHexDigit))
-            throw new ProblemException(ProblemKind.Invalid, "--sha256 must be the 64 hex digits that the image's maker publishes.");
+            throw new ProblemException(ProblemKind.Invalid,
+                "--sha256 must be the 64 hex digits that the image's publisher provides.");
         if (source.MinDiskGb < 1 || source.MinMemoryMb < 64 || source.LoginUser.Length == 0 || source.Title.Length == 0)
-            throw new ProblemException(ProblemKind.Invalid, "An image needs a title, a login user, a least disk (1 GiB or more) and a least memory (64 MiB or more).");
+            throw new ProblemException(ProblemKind.Invalid,
+                "An image needs a title, a login user, a minimum disk size (1 GiB or more) and a minimum memory "
+                + "size (64 MiB or more).");
     }
 
     async Task FetchAsync(ImageSource source, string target, Action<ImageProgress> progress, CancellationToken cancel)
@@ -89,7 +93,8 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         }
         catch (OperationCanceledException error) when (!cancel.IsCancellationRequested)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"{source.Source} did not come in time.", null, error);
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"{source.Source} was not downloaded in time.", null, error);
         }
         catch (Exception error) when (error is HttpRequestException or IOException or UnauthorizedAccessException)
         {
@@ -147,7 +152,8 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    ProblemException TooLarge() => new(ProblemKind.Invalid, $"The image is larger than {maxBytes >> 20} MiB, the most that is taken.");
+    ProblemException TooLarge() => new(ProblemKind.Invalid,
+        $"The image is larger than {maxBytes >> 20} MiB, the limit.");
 
     /// <summary>qcow2 or raw, and nothing in it that points elsewhere.</summary>
     static async Task<string> FormatAsync(string file, CancellationToken cancel)
@@ -156,21 +162,28 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         await using (var content = File.OpenRead(file))
             _ = await content.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
         if (Packed.FirstOrDefault(p => start.AsSpan().StartsWith(p.Magic)) is { Name: { } packed, Tool: { } tool })
-            throw new ProblemException(ProblemKind.Invalid, $"The file is compressed with {packed}. Unpack it first ({tool}), and give the checksum of what comes out.");
+            throw new ProblemException(ProblemKind.Invalid,
+                $"The file is compressed with {packed}. Unpack it first ({tool}), and give the checksum of the "
+                + "unpacked file.");
         var shown = await new Command("qemu-img", "info", "--output=json", file).TryRunAsync(cancel);
         if (shown.ExitCode != 0)
-            throw new ProblemException(ProblemKind.Invalid, "The file is no disk image that QEMU can read.", shown.LastLine);
+            throw new ProblemException(ProblemKind.Invalid,
+                "The file is not a disk image that QEMU can read.", shown.LastLine);
         using var info = JsonDocument.Parse(shown.Output);
         var root = info.RootElement;
         var format = root.GetProperty("format").GetString()!;
         if (format is not ("qcow2" or "raw"))
-            throw new ProblemException(ProblemKind.Invalid, $"The image is {format}; only qcow2 and raw are taken. Convert it with qemu-img convert.");
+            throw new ProblemException(ProblemKind.Invalid,
+                $"The image is {format}; only qcow2 and raw are supported. Convert it with qemu-img convert.");
         if (root.TryGetProperty("backing-filename", out _) || root.TryGetProperty("full-backing-filename", out _))
-            throw new ProblemException(ProblemKind.Invalid, "The image is not complete: it lies on top of another file (a backing file).");
+            throw new ProblemException(ProblemKind.Invalid,
+                "The image is incomplete: it depends on another file (a backing file).");
         if (root.TryGetProperty("format-specific", out var specific) && specific.TryGetProperty("data", out var data) && data.TryGetProperty("data-file", out _))
-            throw new ProblemException(ProblemKind.Invalid, "The image is not complete: its content lies in another file (an external data file).");
+            throw new ProblemException(ProblemKind.Invalid,
+                "The image is incomplete: its data is in another file (an external data file).");
         if (root.GetProperty("virtual-size").GetInt64() is var size && size > MaxVirtualBytes)
-            throw new ProblemException(ProblemKind.Invalid, $"The image's disk is {size >> 30} GiB; at most {MaxVirtualBytes >> 30} GiB are taken.");
+            throw new ProblemException(ProblemKind.Invalid,
+                $"The image's disk is {size >> 30} GiB; the limit is {MaxVirtualBytes >> 30} GiB.");
         // QEMU takes any bytes for raw. A disk that a BIOS boots has 55 AA at the end of its first sector.
         if (format == "raw" && (new FileInfo(file).Length % SectorBytes != 0 || start is not [.., 0x55, 0xaa]))
             throw new ProblemException(ProblemKind.Invalid, "The file is neither qcow2 nor a raw disk: it has no boot sector.");

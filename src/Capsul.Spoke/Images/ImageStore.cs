@@ -59,7 +59,8 @@ public sealed class ImageStore(string folder)
     public async Task<Image> AddAsync(Image draft, string files, CancellationToken cancel)
     {
         if (!IsId(draft.Id))
-            throw new ProblemException(ProblemKind.Invalid, $"\"{draft.Id}\" is no image id: use a-z, 0-9, dots and dashes, at most 40.");
+            throw new ProblemException(ProblemKind.Invalid,
+                $"\"{draft.Id}\" is not a valid image ID: use a-z, 0-9, dots and dashes, at most 40 characters.");
         if (!File.Exists(Path.Combine(files, "disk.qcow2")))
             throw new ProblemException(ProblemKind.Invalid, $"The image {draft.Id} has no disk.qcow2.", files);
         var image = draft with { Sha256 = await ChecksumAsync(files, cancel) };

@@ -9,14 +9,17 @@ static class LinuxKernel
 {
     /// <summary>Fetches the package that linux-image-cloud-amd64 stands for, unpacked into a folder. Takes about 2 s.</summary>
     /// <returns>The kernel's release, such as 6.1.0-40-cloud-amd64.</returns>
-    /// <exception cref="ProblemException">Unavailable: the mirrors do not have it, also after their lists were fetched anew.</exception>
+    /// <exception cref="ProblemException">Unavailable: the mirrors do not have it, even after updating the package
+    /// lists.</exception>
     public static async Task<string> FetchAsync(string scratch, string target, CancellationToken cancel)
     {
         if (await TryFetchAsync(scratch, target, cancel) is { } release) return release;
         // A new machine has no lists yet, and an old one may have a list of what the mirror no longer has.
         await new Command("apt-get", "update", "-q") { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
         return await TryFetchAsync(scratch, target, cancel)
-            ?? throw new ProblemException(ProblemKind.Unavailable, "Debian's cloud kernel (package linux-image-cloud-amd64) could not be fetched; is there a network?");
+            ?? throw new ProblemException(ProblemKind.Unavailable,
+                "Debian's cloud kernel (package linux-image-cloud-amd64) could not be downloaded; check the "
+                + "network connection.");
     }
 
     static async Task<string?> TryFetchAsync(string scratch, string target, CancellationToken cancel)
@@ -97,6 +100,7 @@ static class LinuxKernel
         [0x02, 0x21, 0x4c, 0x18, ..] => new Command("lz4", "-d", "-f", "-q", from, to),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => new Command("zstd", "-d", "-f", "-q", from, "-o", to),
         [0xfd, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', ..] => new Command("xz", "-d", "-f", from),
-        _ => throw new ProblemException(ProblemKind.Unavailable, "The kernel is packed in a way that is not known here (lz4, zstd and xz are)."),
+        _ => throw new ProblemException(ProblemKind.Unavailable,
+            "The kernel's compression format is not supported (lz4, zstd and xz are)."),
     };
 }

@@ -35,9 +35,9 @@ public static class TinyImage
             progress(new("Unpacking the kernel", 0.5));
             var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
             await LinuxKernel.ExtractAsync(Path.Combine(kernel, "boot", $"vmlinuz-{release}"), Path.Combine(files, "kernel"), cancel);
-            progress(new("Making the initramfs", 0.7));
+            progress(new("Building the initramfs", 0.7));
             await WriteInitrdAsync(Path.Combine(files, "initrd"), Path.Combine(kernel, "lib/modules", release), release, cancel);
-            progress(new("Making the disk", 0.9));
+            progress(new("Creating the disk", 0.9));
             await MakeDiskAsync(Path.Combine(files, "disk.qcow2"), scratch, cancel);
             var image = await store.AddAsync(new Image(Id, "Tiny Linux (busybox)", "", "capsul", MinDiskGb: 1, MinMemoryMb: 128,
                 CommandLine: "console=ttyS0 quiet panic=5"), files, cancel);

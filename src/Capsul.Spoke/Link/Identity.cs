@@ -87,11 +87,13 @@ public sealed class Identity
             .ResponseAsync.WaitAsync(CallLimit, cancel));
         var authority = X509CertificateLoader.LoadCertificate(reply.Certificate.ToByteArray());
         if (Convert.ToHexStringLower(SHA256.HashData(authority.RawData)) != token.Fingerprint || shown is null || !Vouches(authority, shown))
-            throw new ProblemException(ProblemKind.Forbidden, $"What answers at {token.Address} is not the Hub that made this token. Somebody may be in between; nothing was sent.");
+            throw new ProblemException(ProblemKind.Forbidden,
+                $"What answers at {token.Address} is not the Hub that made this token. The connection may be "
+                + "intercepted; nothing was sent.");
         return authority;
     }
 
-    /// <summary>A channel that shows this Spoke's certificate and talks to nobody but the Hub.</summary>
+    /// <summary>A channel that presents this Spoke's certificate and accepts only the Hub's.</summary>
     public GrpcChannel Open() => Open(Address, authority, certificate);
 
     /// <summary>Asks for a new certificate when the old one nears its end; true when it did.</summary>

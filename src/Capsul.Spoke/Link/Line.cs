@@ -117,12 +117,14 @@ public sealed partial class Line(
                     break;
                 case HubMessage.BodyOneofCase.Wanted:
                     if (!await vms.ApplyAsync(down.Current.Wanted, cancel))
-                        throw new ProblemException(ProblemKind.Conflict, "The Hub at the other end is not the newest; it was not obeyed.");
+                        throw new ProblemException(ProblemKind.Conflict,
+                            "The Hub at the other end has an outdated epoch; its message was ignored.");
                     break;
                 case HubMessage.BodyOneofCase.None:
                     break;
                 default:
-                    throw new ProblemException(ProblemKind.Invalid, "The Hub sent a message that this Spoke does not know.");
+                    throw new ProblemException(ProblemKind.Invalid,
+                        "The Hub sent a message that this Spoke does not recognize.");
             }
         }
     }
@@ -145,7 +147,7 @@ public sealed partial class Line(
         var (known, nextBeat, answered) = (Catalogue(), DateTimeOffset.MinValue, true);
         while (true)
         {
-            // New images are told at once: somebody may be waiting for the one that was just built.
+            // New images are reported at once: somebody may be waiting for one.
             if (Catalogue() is var now && now != known)
             {
                 known = now;
@@ -158,20 +160,22 @@ public sealed partial class Line(
                 if (heartbeat.HypervisorAnswers != answered) vms.LookAtAll();
                 answered = heartbeat.HypervisorAnswers;
                 await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
-                if (answered) await TellStrangersAsync(sending, cancel);
+                if (answered) await ReportUnknownVmsAsync(sending, cancel);
                 nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
             }
             await Task.Delay(FactsEvery, time, cancel);
         }
     }
 
-    /// <summary>Every heartbeat, not only on connect: a machine that a lying verb left behind holds an address that is somebody else's by now.</summary>
-    async Task TellStrangersAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
+    /// <summary>
+    /// Every heartbeat, not only on connect: a leftover machine may hold an address that another VM has now.
+    /// </summary>
+    async Task ReportUnknownVmsAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
     {
         try
         {
-            foreach (var stranger in await vms.StrangersAsync(cancel))
-                await sending.Writer.WriteAsync(new SpokeMessage { Vm = stranger }, cancel);
+            foreach (var unknown in await vms.UnknownVmsAsync(cancel))
+                await sending.Writer.WriteAsync(new SpokeMessage { Vm = unknown }, cancel);
         }
         catch (HypervisorException)
         {
@@ -209,7 +213,7 @@ public sealed partial class Line(
         [LoggerMessage(430, LogLevel.Information, "Connected to the Hub at {Address} as host {Host} (epoch {Epoch})")]
         public static partial void Connected(ILogger log, string address, string host, long epoch);
 
-        [LoggerMessage(431, LogLevel.Warning, "The line to the Hub at {Address} broke: {Why}; dialing again")]
+        [LoggerMessage(431, LogLevel.Warning, "The connection to the Hub at {Address} was lost: {Why}; reconnecting")]
         public static partial void Broken(ILogger log, string address, string why);
     }
 }

@@ -26,15 +26,18 @@ public sealed class AppliedState(string folder)
         catch (JsonException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"{File} cannot be read: {error.Message}. It keeps an old Hub from being obeyed; restore it, or delete it if you are sure that only one Hub runs.", null, error);
+                $"{File} cannot be read: {error.Message}. It protects against commands from an outdated Hub; "
+                + "restore it, or delete it if you are sure that only one Hub is running.", null, error);
         }
     }
 
     /// <summary>Whether a message may be taken in: not older than what was.</summary>
     public bool Allows(long epoch, long generation) => epoch > pair.Epoch || (epoch == pair.Epoch && generation >= pair.Generation);
 
-    /// <summary>Writes the pair down. After the wishes themselves are on disk, so that a crash in between only repeats them.</summary>
-    /// <exception cref="IOException">It could not be written; it holds all the same while this process lives.</exception>
+    /// <summary>
+    /// Saves the pair, after the wanted states themselves are on disk, so that a crash only repeats them.
+    /// </summary>
+    /// <exception cref="IOException">It could not be written; it still applies while this process runs.</exception>
     public async Task AdvanceAsync(long epoch, long generation, CancellationToken cancel)
     {
         pair = new Pair(epoch, generation);

@@ -15,7 +15,10 @@ public sealed partial class HostVms(
     readonly ConcurrentDictionary<string, VmReconciler> reconcilers = new(StringComparer.Ordinal);
     readonly ConcurrentDictionary<VmReconciler, Task> running = new();
     readonly SemaphoreSlim applying = new(1, 1);
-    /// <summary>Of the whole Spoke: reconcilers outlive the line on which their VM was named. Null: nothing runs by itself.</summary>
+    /// <summary>
+    /// Of the whole Spoke: reconcilers outlive the connection on which their VM was named. Null: nothing runs
+    /// automatically.
+    /// </summary>
     CancellationToken? lifetime;
 
     /// <summary>Hears every report.</summary>
@@ -44,16 +47,19 @@ public sealed partial class HostVms(
     public async Task<IReadOnlyList<VmReport>> InventoryAsync(CancellationToken cancel)
     {
         var known = reconcilers.Values.Select(r => r.Last).OrderBy(r => r.Id, StringComparer.Ordinal).ToList();
-        return [.. known, .. await StrangersAsync(cancel)];
+        return [.. known, .. await UnknownVmsAsync(cancel)];
     }
 
-    /// <summary>What the hypervisor has and nobody here looks after: VMs of another database, or of before this Spoke's folder.</summary>
-    public async Task<IReadOnlyList<VmReport>> StrangersAsync(CancellationToken cancel)
+    /// <summary>
+    /// VMs on the hypervisor without a reconciler: of another database, or from before this data folder.
+    /// </summary>
+    public async Task<IReadOnlyList<VmReport>> UnknownVmsAsync(CancellationToken cancel)
     {
         // Known before and after: one that ended in between has reported what it found, and the list may be older than that.
         var before = reconcilers.Keys.ToHashSet(StringComparer.Ordinal);
-        var strangers = (await hypervisor.ListAsync(cancel)).Where(d => !before.Contains(d.Id) && !reconcilers.ContainsKey(d.Id));
-        return [.. strangers.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
+        var unknown = (await hypervisor.ListAsync(cancel))
+            .Where(d => !before.Contains(d.Id) && !reconcilers.ContainsKey(d.Id));
+        return [.. unknown.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
     }
 
     /// <summary>Takes in what the Hub wants. False: it is older than what was taken in, or makes no sense, and nothing was done.</summary>
@@ -148,13 +154,15 @@ public sealed partial class HostVms(
     static partial class Log
     {
         [LoggerMessage(420, LogLevel.Warning,
-            "Refused a message of epoch {Epoch}, generation {Generation}: {AppliedEpoch}/{AppliedGeneration} was taken in already")]
+            "Refused a message of epoch {Epoch}, generation {Generation}: {AppliedEpoch}/{AppliedGeneration} was "
+            + "already applied")]
         public static partial void Refused(ILogger log, long epoch, long generation, long appliedEpoch, long appliedGeneration);
 
-        [LoggerMessage(421, LogLevel.Error, "It could not be written down that epoch {Epoch}, generation {Generation} was taken in: {Why}")]
+        [LoggerMessage(421, LogLevel.Error,
+            "Could not save that epoch {Epoch}, generation {Generation} was applied: {Why}")]
         public static partial void NotKept(ILogger log, long epoch, long generation, string why);
 
-        [LoggerMessage(422, LogLevel.Error, "Refused a message of the Hub: what it wants of VM {Vm} makes no sense")]
+        [LoggerMessage(422, LogLevel.Error, "Refused a message from the Hub: the wanted state of VM {Vm} is invalid")]
         public static partial void Unsound(ILogger log, string vm);
     }
 }

@@ -40,17 +40,18 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
         if (await TryAskAsync(new RelayRequest(null, id), cancel) is { Problem: { } problem }) throw new HypervisorException(problem, final: false);
     }
 
-    /// <summary>The process goes on.</summary>
+    /// <summary>The process keeps running.</summary>
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     async Task<RelayReply> AskAsync(RelayRequest request, CancellationToken cancel)
     {
         if (await TryAskAsync(request, cancel) is { } reply) return reply;
         await StartAsync(cancel);
-        return await TryAskAsync(request, cancel) ?? throw new HypervisorException("The process of the SSH relays does not answer.", final: false);
+        return await TryAskAsync(request, cancel) ?? throw new HypervisorException(
+            "The SSH relay process does not respond.", final: false);
     }
 
-    /// <summary>Null when nobody answers.</summary>
+    /// <summary>Null when the process does not answer.</summary>
     async Task<RelayReply?> TryAskAsync(RelayRequest request, CancellationToken cancel)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -85,11 +86,11 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
-            throw new HypervisorException("The process of the SSH relays did not start.", final: false);
+            throw new HypervisorException("The SSH relay process did not start.", final: false);
         }
         catch (ProblemException error)
         {
-            throw new HypervisorException($"The process of the SSH relays did not start: {error.Message}", final: false, error);
+            throw new HypervisorException($"The SSH relay process did not start: {error.Message}", final: false, error);
         }
         finally
         {
@@ -99,7 +100,7 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
 
     static partial class Log
     {
-        [LoggerMessage(402, LogLevel.Information, "Starting the process of the SSH relays")]
+        [LoggerMessage(402, LogLevel.Information, "Starting the SSH relay process")]
         public static partial void Starting(ILogger log);
     }
 }

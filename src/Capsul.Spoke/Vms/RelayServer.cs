@@ -23,7 +23,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
 
     internal static byte[] ToLine<T>(T value) => [.. JsonSerializer.SerializeToUtf8Bytes(value), (byte)'\n'];
 
-    /// <summary>Starts this program as the process of the relays: nobody's child, in a session of its own.</summary>
+    /// <summary>Starts this program as the relay process, detached, in its own session.</summary>
     internal static async Task StartDetachedAsync(Settings settings, CancellationToken cancel)
     {
         // Only what it needs; what else this process was given may be secret.
@@ -67,7 +67,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
     public async Task RunAsync(CancellationToken cancel)
     {
         using var sandbox = Sandbox.Attach(settings)
-            ?? throw new ProblemException(ProblemKind.Unavailable, $"There is no sandbox of {settings.Data} whose VMs could be reached.");
+            ?? throw new ProblemException(ProblemKind.Unavailable, $"There is no running sandbox for {settings.Data}.");
         await using var relays = new Relays(settings, (address, port, stop) => DialAsync(sandbox, address, port, stop), log);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         File.Delete(SocketFile(settings));

@@ -16,7 +16,7 @@ public sealed record SshLook(bool Answered, IReadOnlyList<SshHostKey>? Keys, str
 /// <summary>
 /// Watches a guest boot until SSH answers and its host keys were read over the serial console, the path that the network cannot forge. The
 /// console is looked at often and the network seldom: a guest that is not up yet leaves the kernel with an unanswered ARP question, which
-/// makes the next try slower, not faster. Dialing goes on between looks, so that no look waits for it.
+/// makes the next try slower, not faster. Dialing continues between checks, so that no check waits for it.
 /// </summary>
 public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
 {
@@ -38,7 +38,7 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
     /// <summary>SSH answered and the keys were found since the last reset.</summary>
     public bool IsReady { get; private set; }
 
-    /// <summary>The guest is off; the next one that boots is watched anew.</summary>
+    /// <summary>The guest is off; start over with the next boot.</summary>
     public void Reset() => (boot, IsReady) = (null, false);
 
     /// <param name="id">The VM.</param>

@@ -73,7 +73,7 @@ public sealed partial class VmReconciler(
         wake.Set();
     }
 
-    /// <summary>Whether something asked for a round since the last one; for whoever runs the rounds.</summary>
+    /// <summary>Whether a round was requested since the last one.</summary>
     public bool TakeLook() => Awaited.Take();
 
     Signal Awaited => progress.Failures > 0 ? urgent : wake;
@@ -107,7 +107,8 @@ public sealed partial class VmReconciler(
         {
             // A bug. One VM's trouble must not end the care for the others.
             Log.Threw(log, Id, error);
-            Report(current, last.Power, last.Phase, problem: "The host has an internal problem with this VM; its operator finds more in the log.");
+            Report(current, last.Power, last.Phase, problem:
+                "The host has an internal problem with this VM; see the Spoke's log.");
             return NextPause();
         }
     }
@@ -139,7 +140,7 @@ public sealed partial class VmReconciler(
             case Power.Off:
                 return await TurnOffAsync(current, cancel);
             case Power.On:
-                // Nothing is made or started that a crash would forget. Removing does not need the record.
+                // Nothing is created or started that a crash would forget. Removing does not need the record.
                 if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: true);
                 return await TurnOnAsync(current, cancel);
             default:
@@ -151,9 +152,10 @@ public sealed partial class VmReconciler(
     {
         await relays.CloseAsync(Id, cancel);
         await hypervisor.RemoveAsync(Id, cancel);
-        // The address goes to somebody else after this report: it is worth a second look that the VM is gone.
+        // The address is reused after this report, so check again that the VM is gone.
         if (await hypervisor.FindAsync(Id, cancel) is not null)
-            throw new HypervisorException($"The hypervisor says that {Id} was removed, but it is still there.", final: false);
+            throw new HypervisorException(
+                $"The hypervisor reported that {Id} was removed, but it still exists.", final: false);
         Report(current, Power.Gone, Phase.None);
         return null;
     }
@@ -212,7 +214,8 @@ public sealed partial class VmReconciler(
             case DomainPower.On:
                 return await KeepOnAsync(current, cancel);
             default:
-                // Off now: the first half of a restart is done, and if this Spoke dies here the second half is an ordinary start.
+                // Off now: the first half of a restart is done, and if this Spoke crashes here the second half is an
+                // ordinary start.
                 if (restart) current = writer.Change(r => r with { RestartsDone = Math.Max(r.RestartsDone, current.Wanted.Restarts) });
                 progress = progress with { StopUntil = null, SeenOn = false };
                 ssh.Reset();
@@ -256,8 +259,8 @@ public sealed partial class VmReconciler(
     }
 
     /// <summary>
-    /// It ran under the present wanted state, nobody asked for anything since, and the hypervisor says that the guest shut down by itself:
-    /// it stays off until somebody wants otherwise. After a crash, or a reboot of the host, it is started again.
+    /// It ran under the current wanted state, nothing was requested since, and the guest shut itself down:
+    /// it stays off until the wanted state changes. After a crash, or a reboot of the host, it is restarted.
     /// </summary>
     async Task<bool> StoppedItselfAsync(VmRecord current, CancellationToken cancel)
     {

@@ -8,7 +8,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// What the Spoke keeps on disk of one VM: what the Hub last wanted, and what only the Spoke knows. Enough to go on without the Hub.
+/// What the Spoke keeps on disk of one VM: what the Hub last wanted, and what only the Spoke knows. Enough to continue
+/// without the Hub.
 /// </summary>
 /// <param name="Epoch">The epoch under which <paramref name="Wanted"/> came; 0 in records of older versions.</param>
 /// <param name="Wanted">The last wanted record that was taken in.</param>
@@ -90,7 +91,9 @@ public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILo
         lock (gate) records.Delete(current.Wanted.Id);
     }
 
-    /// <summary>Where it fails (the disk is full) it is tried again with the next change, and before anything is made or started.</summary>
+    /// <summary>
+    /// If it fails (the disk is full) it is retried with the next change, and before anything is created or started.
+    /// </summary>
     void Write()
     {
         if (current == written) return;
@@ -107,7 +110,7 @@ public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILo
 
     static partial class Log
     {
-        [LoggerMessage(412, LogLevel.Error, "VM {Vm}: its record could not be written: {Why}")]
+        [LoggerMessage(412, LogLevel.Error, "VM {Vm}: the record could not be written: {Why}")]
         public static partial void NotWritten(ILogger log, string vm, string why);
     }
 }

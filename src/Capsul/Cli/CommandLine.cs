@@ -38,15 +38,16 @@ public static class CommandLine
     }
 
     const string Description = """
-        Capsul: a self-hosted cloud. People sign in by a mailed link, put money on their account, and SSH into their own virtual machine.
+        Capsul: a self-hosted cloud. People sign in with an emailed link, add credit to their account, and SSH into
+        their own virtual machine.
 
         Examples:
-          capsul demo                      a whole Capsul on this machine, with one VM to log into
+          capsul demo                      a complete Capsul on this machine, with one VM to log in to
           capsul up                        Hub and Spoke, until Ctrl-C
           capsul up --hub                  the Hub alone
-          capsul host invite rack1         a token with which another machine joins
+          capsul host invite rack1         prints a token for another machine to join with
           capsul spoke join TOKEN          ... on that machine
-          capsul doctor                    what works here, and what to do about the rest
+          capsul doctor                    checks this machine and suggests fixes
         """;
 
     public static async Task<int> RunAsync(string[] args)
@@ -73,7 +74,7 @@ public static class CommandLine
         }
     }
 
-    /// <summary>A person gets a sentence; the stack is for whoever mends it, in a file that only its owner may read.</summary>
+    /// <summary>Users get one sentence; the stack trace goes to a file that only its owner may read.</summary>
     static async Task<int> ReportBugAsync(Exception error)
     {
         var file = Path.Combine(Path.GetTempPath(), $"capsul-error-{Environment.ProcessId}.txt");

@@ -8,8 +8,8 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db baseline</c>: a database that has the schema and not its record.</summary>
 static class DbBaseline
 {
-    static readonly Argument<int> Version = new("VERSION") { Description = "Whose schema the database has." };
-    static readonly Option<bool> Force = new("--force") { Description = "Record it although the schema differs." };
+    static readonly Argument<int> Version = new("VERSION") { Description = "The version that the schema is at." };
+    static readonly Option<bool> Force = new("--force") { Description = "Record it even if the schema differs." };
 
     public static Command Make() => CommandLine.Verb("baseline", """
         Records that the database is at a version, with this program's scripts, and runs none of them. For one that was restored without
@@ -26,7 +26,8 @@ static class DbBaseline
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
         var drift = await new Baseline(database.Db, logs.CreateLogger("Capsul.Cli")).TakeAsync(version, parsed.GetValue(Force), cancel);
         DbVerify.Print(drift);
-        Console.WriteLine($"The database is recorded as version {version}{(drift.Count > 0 ? ", although it differs from it as listed; nothing makes up for that" : "")}.");
+        Console.WriteLine($"The database is recorded as version {version}"
+            + $"{(drift.Count > 0 ? ", although it differs as listed above; these differences remain" : "")}.");
         return 0;
     }
 }

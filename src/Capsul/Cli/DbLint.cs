@@ -11,8 +11,8 @@ static class DbLint
     static readonly Argument<string[]> Files = new("FILE") { Description = "Scripts. Default: those inside this program.", Arity = ArgumentArity.ZeroOrMore };
 
     public static Command Make() => CommandLine.Verb("lint", """
-        Reads migration scripts and warns of locks that are held long, of data that is lost, of what fails half way, and of a script
-        without its way back. Exit code 1 when a finding is an error.
+        Reads migration scripts and warns about long locks, data loss, partial failure, and scripts without a down
+        script. Exit code 1 when a finding is an error.
 
         Examples:
           capsul db lint
@@ -26,7 +26,10 @@ static class DbLint
         foreach (var finding in findings)
             Console.WriteLine($"{finding.File}:{finding.Line}: {(finding.Error ? "error" : "warning")} {finding.Rule}: {finding.Says} Instead: {finding.Instead}");
         var errors = findings.Count(f => f.Error);
-        Console.WriteLine(findings.Count == 0 ? "No findings." : $"{errors} error{(errors == 1 ? "" : "s")}, {findings.Count - errors} warning{(findings.Count - errors == 1 ? "" : "s")}. A finding that is meant: -- lint: accept RULE because …");
+        Console.WriteLine(findings.Count == 0 ? "No findings."
+            : $"{errors} error{(errors == 1 ? "" : "s")}, "
+            + $"{findings.Count - errors} warning{(findings.Count - errors == 1 ? "" : "s")}. "
+            + "To accept a finding: -- lint: accept RULE because …");
         return Task.FromResult(errors == 0 ? 0 : 1);
     }
 

@@ -11,16 +11,17 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db logs</c></summary>
 public static class DbLogs
 {
-    static readonly Option<bool> Follow = new("--follow", "-f") { Description = "Go on with what comes, until Ctrl-C." };
+    static readonly Option<bool> Follow = new("--follow", "-f") { Description = "Follow new lines until Ctrl-C." };
     static readonly Option<string?> Since = new("--since") { Description = "From when: 90s, 30m, 2h, 7d ago, or a time in UTC such as 2026-02-15T03:00.", HelpName = "WHEN" };
-    static readonly Option<bool> Slow = new("--slow") { Description = "Slow statements only, one line each: when, how long, the statement's name, how it begins." };
+    static readonly Option<bool> Slow = new("--slow") { Description =
+        "Slow statements only, one per line: time, duration, name, and the beginning of the statement." };
 
     public static Command Make() => CommandLine.Verb("logs", """
-        Shows the database server's own log: that of the private cluster (also when it does not run), or, where the database user may
-        read it, that of a server elsewhere; where not, says what to run there and as whom.
+        Shows the database server's own log: that of the private cluster (even when it is stopped), or that of an
+        external server if the database user may read it; otherwise prints what to run there, and as which user.
 
         Examples:
-          capsul db logs                   the newest part
+          capsul db logs                   the most recent part
           capsul db logs --since 2h
           capsul db logs --follow
           capsul db logs --slow --since 7d
@@ -59,7 +60,7 @@ public static class DbLogs
         }
         catch (IOException)
         {
-            // Whoever read the lines has gone (a pager, head): nothing more to say.
+            // The reader of the output has closed it (a pager, head).
         }
         return 0;
     }
@@ -74,6 +75,8 @@ public static class DbLogs
             if (ago is { } known) return time.GetUtcNow().UtcDateTime - known;
         }
         return DateTime.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out var at) ? at
-            : throw new ProblemException(ProblemKind.Invalid, $"\"{text}\" is no time: write 90s, 30m, 2h or 7d for so long ago, or a time in UTC such as 2026-02-15T03:00.");
+            : throw new ProblemException(ProblemKind.Invalid,
+                $"\"{text}\" is not a valid time: write 90s, 30m, 2h or 7d for that long ago, or a time in UTC "
+                + "such as 2026-02-15T03:00.");
     }
 }

@@ -11,7 +11,8 @@ static class DbMigrate
 {
     static readonly Option<int?> To = new("--to") { Description = "The version to go to. Default: the newest.", HelpName = "VERSION" };
     static readonly Option<bool> DryRun = new("--dry-run") { Description = "Print the SQL and try it in a transaction that is rolled back." };
-    static readonly Option<bool> AllowDowngrade = new("--allow-downgrade") { Description = "Go down, too. What the scripts drop on the way is lost; a dump is taken first." };
+    static readonly Option<bool> AllowDowngrade = new("--allow-downgrade") { Description =
+        "Allow downgrades. Data that the down scripts drop is lost; a dump is taken first." };
 
     public static Command Make() => CommandLine.Verb("migrate", """
         Brings the schema to the newest version, as the Hub does when it starts, or to another. A database that holds data is dumped
@@ -32,7 +33,8 @@ static class DbMigrate
         var log = logs.CreateLogger("Capsul.Cli");
         if (parsed.GetValue(DryRun)) return await TryAsync(new Migrator(database.Db, log), target, parsed.GetValue(AllowDowngrade), cancel);
         var count = await new SchemaUpgrade(database.Db, settings, patient: false, log).ToAsync(target, parsed.GetValue(AllowDowngrade), cancel);
-        Console.WriteLine(count == 0 ? $"The database is at version {target} already." : $"{count} script{(count == 1 ? "" : "s")} ran; the database is at version {target}.");
+        Console.WriteLine(count == 0 ? $"The database is already at version {target}."
+            : $"{count} script{(count == 1 ? "" : "s")} ran; the database is at version {target}.");
         return 0;
     }
 

@@ -10,13 +10,16 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db repair</c>: the ways out of a script without a transaction that was interrupted.</summary>
 static class DbRepair
 {
-    static readonly Option<bool> Resume = new("--resume") { Description = "Run what is left of it." };
-    static readonly Option<bool> RollBack = new("--roll-back") { Description = "Undo what ran, with the script of the other direction." };
-    static readonly Option<string> Mark = new("--mark") { Description = "Say what became of the statement in doubt: done or not-run.", HelpName = "done|not-run" };
+    static readonly Option<bool> Resume = new("--resume") { Description = "Run the remaining statements." };
+    static readonly Option<bool> RollBack = new("--roll-back") { Description =
+        "Undo what ran, using the script for the opposite direction." };
+    static readonly Option<string> Mark = new("--mark") { Description =
+        "State whether the interrupted statement took effect: done or not-run.", HelpName = "done|not-run" };
 
     public static Command Make() => CommandLine.Verb("repair", """
-        Shows what ran of a script that was interrupted, and goes on or back. Only scripts without a transaction can be interrupted half
-        way. Without an option it changes nothing. Exit code 1 when something could not be undone.
+        Shows which statements of an interrupted script ran, and resumes it or rolls it back. Only scripts without a
+        transaction can be interrupted part way. Without an option nothing is changed. Exit code 1
+        when something could not be undone.
 
         Examples:
           capsul db repair
@@ -28,8 +31,11 @@ static class DbRepair
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
         var (resume, back, mark) = (parsed.GetValue(Resume), parsed.GetValue(RollBack), parsed.GetValue(Mark));
-        if ((resume ? 1 : 0) + (back ? 1 : 0) + (mark is null ? 0 : 1) > 1) throw new ProblemException(ProblemKind.Invalid, "One of --resume, --roll-back and --mark at a time.");
-        if (mark is not (null or "done" or "not-run")) throw new ProblemException(ProblemKind.Invalid, $"--mark says done or not-run, not \"{mark}\".");
+        if ((resume ? 1 : 0) + (back ? 1 : 0) + (mark is null ? 0 : 1) > 1)
+            throw new ProblemException(ProblemKind.Invalid,
+                "Use only one of --resume, --roll-back and --mark.");
+        if (mark is not (null or "done" or "not-run")) throw new ProblemException(ProblemKind.Invalid,
+            $"--mark must be done or not-run, not \"{mark}\".");
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
         await using var seat = resume || back || mark is not null ? await SeatLock.TakeAsync(database.Db, "capsul repair", cancel) : null;
@@ -47,7 +53,8 @@ static class DbRepair
         if (mark is not null)
         {
             var line = await repair.MarkAsync(mark == "done", cancel);
-            Console.WriteLine($"Statement {line.Ordinal} is marked as {mark}. Go on with capsul db repair --resume.");
+            Console.WriteLine(
+                $"Statement {line.Ordinal} is marked as {mark}. Continue with capsul db repair --resume.");
             return 0;
         }
         return back ? Undone(await repair.RollBackAsync(cancel)) : Show(await repair.LookAsync(cancel));
@@ -59,7 +66,9 @@ static class DbRepair
         foreach (var line in lines) table.AddRow([.. new[] { line.Line.ToString(), Short(line.Statement), line.Said }.Select(Markup.Escape)]);
         Tables.Write(table);
         var left = lines.Count(l => !l.Good);
-        Console.WriteLine(left == 0 ? "All that ran is undone." : $"{left} statement{(left == 1 ? "" : "s")} could not be undone; see to {(left == 1 ? "it" : "them")} by hand, then run this again.");
+        Console.WriteLine(left == 0 ? "Everything that ran was undone."
+            : $"{left} statement{(left == 1 ? "" : "s")} could not be undone; "
+            + $"undo {(left == 1 ? "it" : "them")} manually, then run this again.");
         return left == 0 ? 0 : 1;
     }
 
@@ -67,10 +76,11 @@ static class DbRepair
     {
         if (interrupted is null)
         {
-            Console.WriteLine("No script is interrupted; there is nothing to repair.");
+            Console.WriteLine("No script was interrupted; there is nothing to repair.");
             return 0;
         }
-        var table = new Table().Border(TableBorder.Simple).AddColumns("#", "line", "statement", "outcome", "begun", "there is", "problem");
+        var table = new Table().Border(TableBorder.Simple).AddColumns(
+            "#", "line", "statement", "outcome", "started", "found", "problem");
         foreach (var line in interrupted.Lines)
         {
             table.AddRow([.. new[] { line.Ordinal.ToString(), line.Line.ToString(), Short(line.Statement), line.Outcome == "running" ? "interrupted" : line.Outcome,
@@ -79,17 +89,19 @@ static class DbRepair
         Tables.Write(table);
         var doubt = interrupted.Lines.Any(l => l.Effect == Effect.Unknown);
         Console.WriteLine($"{interrupted.Script.Name} was interrupted. " + (doubt
-            ? "Look whether the statement in doubt took effect, and say so: capsul db repair --mark done, or --mark not-run. Then: capsul db repair --resume."
-            : "Go on with capsul db repair --resume, or back with capsul db repair --roll-back."));
+            ?
+                "Check whether the interrupted statement took effect, then run: capsul db repair --mark done, or "
+                + "--mark not-run. After that: capsul db repair --resume."
+            : "Continue with capsul db repair --resume, or undo with capsul db repair --roll-back."));
         return 0;
     }
 
     static string Says(Effect effect) => effect switch
     {
-        Effect.Absent => "nothing of it",
-        Effect.There => "all of it",
-        Effect.Half => "an index that is not valid",
-        Effect.Unknown => "nobody can tell what",
+        Effect.Absent => "nothing",
+        Effect.There => "everything",
+        Effect.Half => "an invalid index",
+        Effect.Unknown => "unknown",
     };
 
     static string Short(string statement)

@@ -10,14 +10,18 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db restore</c></summary>
 static class DbRestore
 {
-    static readonly Argument<string> File = new("FILE") { Description = "A backup: plain SQL, behind gzip or not, pg_dump's custom format, or one of these encrypted with age or gpg." };
-    static readonly Option<bool> Beside = new("--beside") { Description = "The database is not empty: restore beside it, rename it, and keep it." };
-    static readonly Option<string?> Identity = new("--identity") { Description = "File of the private key, for a backup encrypted with age.", HelpName = "FILE" };
+    static readonly Argument<string> File = new("FILE") { Description =
+        "A backup: plain SQL, optionally gzipped, or pg_dump's custom format; either may be encrypted with age "
+        + "or gpg." };
+    static readonly Option<bool> Beside = new("--beside") { Description =
+        "Restore beside a database that is not empty; the current one is renamed and kept." };
+    static readonly Option<string?> Identity = new("--identity") { Description =
+        "Private key file, for a backup encrypted with age.", HelpName = "FILE" };
 
     public static Command Make() => CommandLine.Verb("restore", """
-        Puts a backup back, into an empty database or, with --beside, beside the present one, which is renamed and kept. Stop the Hub
-        first. The file is read to its end before anything is touched; what is damaged, cut off, unfinished, newer than this program or
-        of another program is refused, and a restore that fails leaves everything as it was.
+        Restores a backup into an empty database or, with --beside, beside the current one, which is renamed and kept.
+        Stop the Hub first. The whole file is read before anything is changed. A file that is damaged, truncated,
+        unfinished, newer than this program or from another program is refused. If a restore fails, nothing is changed.
 
         Examples:
           capsul db restore capsul-backup-2026-02-15.gz
@@ -32,8 +36,10 @@ static class DbRestore
         var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System, SeatLock.ForRestore, text => Console.Error.WriteLine($"{text} …"))
             .RunAsync(parsed.GetValue(File)!, parsed.GetValue(Identity), parsed.GetValue(Beside), cancel);
         Console.WriteLine($"Restored: {restored.Holds}; schema version {restored.SchemaVersion}.");
-        if (restored.Old is { } old) Console.WriteLine($"The database that was there is called {old} now; drop it when nobody misses it: {DatabaseChecks.DropCommand(old)}");
-        Console.WriteLine("Start the Hub now; a Hub that stood by has to be started again.");
+        if (restored.Old is { } old) Console.WriteLine(
+            $"The previous database is now called {old}; drop it when it is no longer needed: "
+            + $"{DatabaseChecks.DropCommand(old)}");
+        Console.WriteLine("Start the Hub now; restart any standby Hubs.");
         return 0;
     }
 }

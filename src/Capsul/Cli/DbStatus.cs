@@ -10,7 +10,7 @@ namespace Capsul.Cli;
 static class DbStatus
 {
     public static Command Make() => CommandLine.Verb("status", """
-        Lists the schema's versions: applied, pending, interrupted, or edited (the script is not what was applied). Changes nothing.
+        Lists schema versions: applied, pending, interrupted, or edited (the script has changed since it was applied).
 
         Example:
           capsul db status
@@ -35,6 +35,8 @@ static class DbStatus
         status.Lines.Any(l => l.State == "interrupted") ? $"The database is at version {status.Version}, and a script was interrupted: capsul db repair."
         : status.Lines.Any(l => l.State == "edited") ? $"The database is at version {status.Version}, but was migrated with other scripts than this program's."
         : status.Version > status.Wanted ? $"The database is at version {status.Version}, newer than this program, which knows up to {status.Wanted}."
-        : status.Version < status.Wanted ? $"The database is at version {status.Version}; this program wants {status.Wanted}, and brings it there at its next start: capsul db migrate does so now."
-        : $"The database is at version {status.Version}, as this program wants it.";
+        : status.Version < status.Wanted ?
+            $"The database is at version {status.Version}; this program needs {status.Wanted} and upgrades it when "
+            + "the Hub next starts, or now with: capsul db migrate."
+        : $"The database is at version {status.Version}, which is what this program needs.";
 }

@@ -5,12 +5,13 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul db verify</c>: the live schema against the one that the scripts make.</summary>
+/// <summary><c>capsul db verify</c>: compares the live schema with the one that the scripts create.</summary>
 static class DbVerify
 {
     public static Command Make() => CommandLine.Verb("verify", """
-        Compares the live schema, object by object, with the one that the scripts make, and lists what is missing, extra or changed. The
-        scripts run into a scratch database on the same server, which is dropped. Exit code 1 when there is a difference.
+        Compares the live schema, object by object, with the one that the scripts create, and lists what is missing,
+        extra or changed. The scripts run in a scratch database on the same server, which is then dropped. Exit code 1
+        when there are differences.
 
         Example:
           capsul db verify

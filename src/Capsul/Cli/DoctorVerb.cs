@@ -13,8 +13,7 @@ namespace Capsul.Cli;
 static class DoctorVerb
 {
     public static Command Make() => CommandLine.Verb("doctor", """
-        Says of everything that Capsul needs on this machine whether it is there, and what to do if it is not. Exit code 1 when
-        something needed fails.
+        Checks this machine's requirements and suggests fixes. Exit code 1 when a required check fails.
 
         Example:
           capsul doctor
@@ -45,13 +44,17 @@ static class DoctorVerb
         return Task.FromResult(new Finding(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder", $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
     }
 
-    /// <summary>A private cluster that does not run is started for the look, and stopped again; one that was never made is not.</summary>
+    /// <summary>
+    /// A stopped private cluster is started for the check and stopped again; a missing one is not created.
+    /// </summary>
     static async Task<IReadOnlyList<Finding>> DatabaseAsync(Settings settings, CancellationToken cancel)
     {
         try
         {
             if (!settings.ExternalDatabase && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
-                return [new(Verdict.Ok, "database", $"a private cluster will be made, with the programs in {EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
+                return [new(Verdict.Ok, "database",
+                    "a private cluster will be created, using the programs in "
+                    + $"{EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
             await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
             return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync).RunAsync(cancel);
         }
@@ -63,30 +66,33 @@ static class DoctorVerb
 
     static async Task<Finding> LibvirtAsync(Settings settings, CancellationToken cancel)
     {
-        if (settings.Simulated) return new(Verdict.Warn, "hypervisor", "simulated: VMs are only pretended");
-        if (settings.Libvirt != "private") return new(Verdict.Ok, "hypervisor", $"the libvirtd at {settings.Libvirt}");
+        if (settings.Simulated) return new(Verdict.Warn, "hypervisor", "simulated: no real VMs are started");
+        if (settings.Libvirt != "private") return new(Verdict.Ok, "hypervisor", $"libvirt at {settings.Libvirt}");
         foreach (var program in (string[])["/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/bin/genisoimage", "/usr/bin/tini", "/usr/sbin/dnsmasq"])
         {
             if (!File.Exists(program))
                 return new(Verdict.Fail, "hypervisor", $"{program} is missing; run ./capsul once, which installs it");
         }
-        if (!Environment.IsPrivilegedProcess) return new(Verdict.Fail, "hypervisor", "a libvirtd of Capsul's own needs root; run under sudo");
+        if (!Environment.IsPrivilegedProcess) return new(Verdict.Fail, "hypervisor",
+            "a private libvirtd needs root; run with sudo");
         var version = await new Foundation.Command("/usr/sbin/libvirtd", "--version").RunAsync(cancel);
-        return new(Verdict.Ok, "hypervisor", $"a libvirtd of its own in its own network namespace, {version.Output.Trim()}");
+        return new(Verdict.Ok, "hypervisor",
+            $"a private libvirtd in its own network namespace, {version.Output.Trim()}");
     }
 
     static async Task<Finding> KvmAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.Simulated) return new(Verdict.Ok, "KVM", "not needed by the simulated hypervisor");
         var verdict = await new KvmProbe(settings, TimeProvider.System).DecideAsync(cancel);
-        return new(verdict.Use ? Verdict.Ok : Verdict.Warn, "KVM", $"{(verdict.Use ? "used" : "not used, guests run on TCG, which is slow")}: {verdict.Why}");
+        return new(verdict.Use ? Verdict.Ok : Verdict.Warn, "KVM",
+            $"{(verdict.Use ? "used" : "not used; guests run on TCG, which is slow")}: {verdict.Why}");
     }
 
     static Task<Finding> ImagesAsync(Settings settings, CancellationToken cancel)
     {
         var images = new ImageStore(settings.Images).List();
         return Task.FromResult(images.Count == 0
-            ? new Finding(Verdict.Warn, "images", "none; make one with: capsul image build tiny")
+            ? new Finding(Verdict.Warn, "images", "none; create one with: capsul image build tiny")
             : new Finding(Verdict.Ok, "images", string.Join(", ", images.Select(i => i.Id))));
     }
 

@@ -17,17 +17,19 @@ static class HostVerb
     static readonly Argument<string> Name = new("NAME") { Description = "The host's name: lower-case letters, digits, hyphens." };
 
     public static Command Make() => new("host", """
-        The machines that host VMs, as the Hub sees them. Run on the Hub's machine.
+        Manages the machines that run VMs. Run on the Hub's machine.
 
         Examples:
           capsul host invite rack1
           capsul host list
         """)
     {
-        CommandLine.Verb("invite", "Prints a one-time token, good for an hour, with which a machine joins under this name.", InviteAsync, Name),
+        CommandLine.Verb("invite", 
+            "Prints a one-time token, valid for one hour, for a machine to join under this name.", InviteAsync, Name),
         CommandLine.Verb("list", "Lists all hosts.", ListAsync),
         CommandLine.Verb("revoke", "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
-        CommandLine.Verb("restore", "Lets a revoked host join again, with a new invitation. Its VMs are still its own.", RestoreAsync, Name),
+        CommandLine.Verb("restore", 
+            "Lets a revoked host join again, with a new invitation. It keeps its VMs.", RestoreAsync, Name),
     };
 
     static async Task<int> InviteAsync(ParseResult parsed, CancellationToken cancel)
@@ -56,7 +58,8 @@ static class HostVerb
     }
 
     static Task<int> RevokeAsync(ParseResult parsed, CancellationToken cancel) => ChangeAsync(
-        parsed.GetValue(Name)!, HostSql.Revoke, "revoke_host", "There is no host {0} that could be revoked.", "{0} is revoked.", cancel);
+        parsed.GetValue(Name)!, HostSql.Revoke, "revoke_host",
+        "There is no active host {0}.", "{0} is revoked.", cancel);
 
     static Task<int> RestoreAsync(ParseResult parsed, CancellationToken cancel) => ChangeAsync(
         parsed.GetValue(Name)!, HostSql.Restore, "restore_host", "There is no revoked host {0}.", "{0} may join again: capsul host invite {0}", cancel);

@@ -11,7 +11,7 @@ namespace Capsul.Cli;
 static class HubVerb
 {
     public static Command Make() => new("hub", """
-        The Hub processes on this database: one acts, the others stand by.
+        The Hub processes on this database: one is active, the others are on standby.
 
         Example:
           capsul hub status

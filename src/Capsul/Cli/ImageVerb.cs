@@ -13,21 +13,26 @@ public static class ImageVerb
 {
     static readonly Argument<string> Known = new("NAME") { Description = "tiny or debian-12." };
     static readonly Argument<string> Source = new("FILE|URL") { Description = "A qcow2 or raw disk image." };
-    static readonly Argument<string> Id = new("ID") { Description = "The image's name in the catalogue." };
+    static readonly Argument<string> Id = new("ID") { Description = "The image's name in the catalog." };
     static readonly Option<string> Sha256 = new("--sha256") { Description = "Checksum of the file, 64 hex digits.", Required = true };
-    static readonly Option<string> ImportId = new("--id") { Description = "Name in the catalogue, such as alpine-3.20. Default: the file's name without its ending." };
-    static readonly Option<string> Title = new("--title") { Description = "For people. Default: the id." };
-    static readonly Option<string> User = new("--user") { Description = "The user who gets the SSH keys. Default: what the distribution of that name is known to use." };
-    static readonly Option<int> MinDisk = new("--min-disk-gb") { Description = "Least disk, GiB.", DefaultValueFactory = _ => 1 };
-    static readonly Option<int> MinMemory = new("--min-memory-mb") { Description = "Least memory, MiB.", DefaultValueFactory = _ => 256 };
-    static readonly Option<bool> Again = new("--again") { Description = "Build it also when it is there." };
+    static readonly Option<string> ImportId = new("--id") 
+    { Description = "Name in the catalog, such as alpine-3.20. Default: the file's name without its extension." };
+    static readonly Option<string> Title = new("--title") { Description = "Display name. Default: the id." };
+    static readonly Option<string> User = new("--user")
+    { Description = "User who gets the SSH keys. Default: the distribution's usual one." };
+    static readonly Option<int> MinDisk = new("--min-disk-gb")
+    { Description = "Minimum disk size, GiB.", DefaultValueFactory = _ => 1 };
+    static readonly Option<int> MinMemory = new("--min-memory-mb")
+    { Description = "Minimum memory, MiB.", DefaultValueFactory = _ => 256 };
+    static readonly Option<bool> Force = new("--force") { Description = "Rebuild if it exists." };
     static readonly Argument<string?> OfferId = new("ID")
     { Description = "The image's name.", Arity = ArgumentArity.ZeroOrOne };
-    static readonly Option<string?> OfferHost = new("--host") { Description = "Whose description of it counts. Needed when several hosts have it." };
+    static readonly Option<string?> OfferHost = new("--host")
+    { Description = "Host whose description to use. Required when several hosts have the image." };
     static readonly Option<bool> Undo = new("--undo") { Description = "Offer it again." };
 
     public static Command Make() => new("image", """
-        What VMs of this host can boot from.
+        Images that VMs on this host can boot from.
 
         Examples:
           capsul image build tiny
@@ -37,34 +42,41 @@ public static class ImageVerb
           capsul image offer debian-13 --host rack1
         """)
     {
-        CommandLine.Verb("build", "Builds an image from Debian packages.", BuildAsync, Known, Again),
-        CommandLine.Verb("import", "Takes in a disk image, from a file or an address, whose checksum you know.", ImportAsync, Source, Sha256, ImportId, Title, User, MinDisk, MinMemory),
+        CommandLine.Verb("build", "Builds an image from Debian packages.", BuildAsync, Known, Force),
+        CommandLine.Verb("import", "Imports a disk image from a file or URL, given its checksum.",
+            ImportAsync, Source, Sha256, ImportId, Title, User, MinDisk, MinMemory),
         CommandLine.Verb("list", "Lists the images of this host.", ListAsync),
         CommandLine.Verb("offer", """
-            Puts an image of a host into the catalogue, with the title and login user that the host says. Run on the Hub. Images of the
-            Hub's own machine are offered by themselves. Without an ID it lists what hosts have beyond the catalogue.
+            Adds a host's image to the catalog, with the title and login user that the host reports. Run on the Hub.
+            Images on the Hub's own machine are offered automatically. Without an ID, lists the images on hosts that are
+            not in the catalog.
             """, OfferAsync, OfferId, OfferHost),
-        CommandLine.Verb("deprecate", "Hides an image from the form for new VMs; those that have it go on. Run on the Hub.", DeprecateAsync, Id, Undo),
+        CommandLine.Verb("deprecate",
+            "Hides an image from the form for new VMs; existing VMs are not affected. Run on the Hub.",
+            DeprecateAsync, Id, Undo),
     };
 
     static async Task<int> BuildAsync(ParseResult parsed, CancellationToken cancel)
     {
         var store = new ImageStore(Settings.Load().Images);
-        var image = await EnsureAsync(store, parsed.GetValue(Known)!, parsed.GetValue(Again), cancel);
+        var image = await EnsureAsync(store, parsed.GetValue(Known)!, parsed.GetValue(Force), cancel);
         Console.WriteLine($"{image.Id} {image.Version}: {image.Title}, user {image.LoginUser}");
         return 0;
     }
 
-    /// <summary>The image, built with a progress bar if it is not there (or <paramref name="again"/>).</summary>
+    /// <summary>The image, built with a progress bar if it is missing (or <paramref name="force"/>).</summary>
     /// <exception cref="ProblemException">Invalid: it cannot be built by that name.</exception>
-    public static async Task<Spoke.Images.Image> EnsureAsync(ImageStore store, string id, bool again, CancellationToken cancel)
+    public static async Task<Spoke.Images.Image> EnsureAsync(
+        ImageStore store, string id, bool force, CancellationToken cancel)
     {
-        if (!again && store.Current(id) is { } there) return there;
+        if (!force && store.Current(id) is { } there) return there;
         Func<Action<ImageProgress>, Task<Spoke.Images.Image>> build = id switch
         {
             TinyImage.Id => progress => TinyImage.BuildAsync(store, progress, cancel),
             DebianImage.Id => progress => DebianImage.BuildAsync(store, progress, cancel),
-            _ => throw new ProblemException(ProblemKind.Invalid, $"There is no recipe for an image called {id}; there are tiny and debian-12. Others can be imported."),
+            _ => throw new ProblemException(ProblemKind.Invalid,
+                $"There is no recipe for an image called {id}; the recipes are tiny and debian-12. "
+                + "Import other images."),
         };
         return await WithBarAsync($"image {id}", build);
     }
@@ -75,7 +87,8 @@ public static class ImageVerb
         var file = parsed.GetValue(Source)!;
         var id = parsed.GetValue(ImportId) ?? IdOf(file);
         var user = parsed.GetValue(User) ?? UserOf(id)
-            ?? throw new ProblemException(ProblemKind.Invalid, $"Which user of {id} gets the SSH keys? Say so with --user.");
+            ?? throw new ProblemException(ProblemKind.Invalid,
+                $"Specify with --user which user of {id} gets the SSH keys.");
         var source = new ImageSource(file, parsed.GetValue(Sha256)!, id, parsed.GetValue(Title) ?? id, user,
             parsed.GetValue(MinDisk), parsed.GetValue(MinMemory));
         using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false });

@@ -11,10 +11,10 @@ namespace Capsul.Cli;
 /// <summary><c>capsul operation</c>: work in progress, and the operator's way out of it.</summary>
 static class OperationVerb
 {
-    static readonly Argument<long> Id = new("ID") { Description = "The operation's number." };
+    static readonly Argument<long> Id = new("ID") { Description = "The operation's ID." };
 
     public static Command Make() => new("operation", """
-        Work in progress, and the ways out of it. Run on the Hub's machine.
+        Lists, retries and ends running operations. Run on the Hub's machine.
 
         Examples:
           capsul operation list
@@ -22,10 +22,15 @@ static class OperationVerb
           capsul operation force 17        when the host will not come back
         """)
     {
-        CommandLine.Verb("list", "Lists operations that have not ended.", ListAsync),
-        CommandLine.Verb("retry", "Runs the next step now instead of after its pause.", (p, c) => AskAsync(p, null, c), Id),
-        CommandLine.Verb("cancel", "Asks it to stop and to undo what it did, where it can.", (p, c) => AskAsync(p, "cancel", c), Id),
-        CommandLine.Verb("force", "Ends it in the database alone: for a host that will not come back. Its address stays taken until the host says otherwise.",
+        CommandLine.Verb("list", "Lists running operations.", ListAsync),
+        CommandLine.Verb("retry",
+            "Runs the next step now instead of waiting for its retry delay.", (p, c) => AskAsync(p, null, c), Id),
+        CommandLine.Verb("cancel",
+            "Requests cancellation; completed steps are rolled back where "
+            + "possible.", (p, c) => AskAsync(p, "cancel", c), Id),
+        CommandLine.Verb("force", 
+            "Ends an operation in the database only, for a host that will not return. Its address stays reserved until "
+            + "the host confirms that the VM is gone.",
             (p, c) => AskAsync(p, "force", c), Id),
     };
 
@@ -49,11 +54,12 @@ static class OperationVerb
         (await database.Db.DecideAsync<long>(async transaction =>
         {
             if (await transaction.ExecuteAsync(OperationSql.Ask, new { id, asked, now = TimeProvider.System.GetUtcNow().UtcDateTime }, cancel) == 0)
-                return new Problem(ProblemKind.NotFound, $"There is no operation {id} in progress{(asked == "cancel" ? " that can still be cancelled" : "")}.");
+                return new Problem(ProblemKind.NotFound,
+                    $"There is no running operation {id}{(asked == "cancel" ? " that can still be canceled" : "")}.");
             await transaction.AuditAsync("cli", $"operation_{asked ?? "retry"}", id.ToString(), "", cancel);
             return id;
         }, cancel)).OrThrow();
-        Console.WriteLine($"Operation {id}: {asked ?? "retry"} was asked for.");
+        Console.WriteLine($"Operation {id}: {asked ?? "retry"} requested.");
         return 0;
     }
 }

@@ -9,19 +9,20 @@ namespace Capsul.Cli;
 /// <summary><c>capsul payment</c>: money that came in some other way.</summary>
 static class PaymentVerb
 {
-    static readonly Argument<string> Email = new("EMAIL") { Description = "Whose account." };
-    static readonly Argument<string> Dollars = new("DOLLARS") { Description = "How much, such as 20 or 12.50." };
-    static readonly Option<string> Note = new("--note") { Description = "Kept with the payment.", DefaultValueFactory = _ => "" };
+    static readonly Argument<string> Email = new("EMAIL") { Description = "Email address of the account." };
+    static readonly Argument<string> Dollars = new("DOLLARS") { Description = "Amount, such as 20 or 12.50." };
+    static readonly Option<string> Note = new("--note") { Description =
+        "Note stored with the payment.", DefaultValueFactory = _ => "" };
 
     public static Command Make() => new("payment", """
-        Money that came in some other way than through the pages.
+        Records payments made outside the web pages.
 
         Example:
           capsul payment record jo@example.org 20 --note "at the meeting"
         """)
     {
         CommandLine.Verb("record", """
-            Records cash. The account is made if there is none.
+            Records a cash payment. Creates the account if it does not exist.
 
             Example:
               capsul payment record jo@example.org 20

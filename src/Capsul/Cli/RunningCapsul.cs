@@ -25,15 +25,16 @@ public sealed class RunningCapsul : IAsyncDisposable
     /// <summary>Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.</summary>
     public Task Spoke { get; private set; } = Task.Delay(Timeout.Infinite);
 
-    /// <summary>Until Hub or Spoke ends by itself, or the caller cancels. A supervisor starts the process again.</summary>
-    /// <exception cref="ProblemException">The Hub ended by itself.</exception>
+    /// <summary>Runs until Hub or Spoke exits, or the caller cancels. A supervisor restarts the process.</summary>
+    /// <exception cref="ProblemException">The Hub exited unexpectedly.</exception>
     public async Task AwaitEndAsync(CancellationToken cancel)
     {
         var hub = Hub?.Ended ?? Task.Delay(Timeout.Infinite, cancel);
         var first = await Task.WhenAny(Spoke, hub, Task.Delay(Timeout.Infinite, cancel));
         if (first == Spoke) await Spoke;
         if (first == hub && !cancel.IsCancellationRequested)
-            throw new ProblemException(ProblemKind.Unavailable, "The Hub ended by itself; its log says why. Start it again.");
+            throw new ProblemException(ProblemKind.Unavailable,
+                "The Hub exited unexpectedly; see its log for the reason. Start it again.");
     }
 
     public static async Task<RunningCapsul> StartAsync(Settings settings, bool withHub, bool withSpoke, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
@@ -68,7 +69,9 @@ public sealed class RunningCapsul : IAsyncDisposable
         ? new Simulated(settings, images, TimeProvider.System)
         : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
 
-    /// <summary>The first start on a machine that is Hub and host: nobody has to carry a token from one room to the same room.</summary>
+    /// <summary>
+    /// The first start on a machine that is both Hub and host: it joins without a token from the operator.
+    /// </summary>
     static async Task<Identity> JoinOwnHubAsync(Settings settings, HubProgram? hub, CancellationToken cancel)
     {
         if (hub is null)

@@ -25,7 +25,7 @@ static class SpokeVerb
             Example:
               capsul spoke join capsul-join.MTI3LjAuMC4xOjg0NDM.…
             """, JoinAsync, Token),
-        Hidden(CommandLine.Verb("relay", "Holds the ports that lead to the VMs' SSH. The Spoke starts it.", RelayAsync)),
+        Hidden(CommandLine.Verb("relay", "Relays ports to the VMs' SSH. Started by the Spoke.", RelayAsync)),
     };
 
     static Command Hidden(Command command)

@@ -11,39 +11,41 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul sql</c>: SQL by hand, on the right database, with output that scripts may rely on.</summary>
+/// <summary><c>capsul sql</c>: runs SQL on the configured database, with output that scripts may rely on.</summary>
 static class SqlVerb
 {
     /// <summary>Exit codes: a statement failed; and what a shell gives for a program that SIGPIPE or SIGTERM ended.</summary>
     const int Failed = 3, OutputClosed = 128 + 13, Terminated = 128 + 15, Interrupted = 128 + 2;
 
-    /// <summary>A script stands in memory; a dump beyond this is for psql.</summary>
+    /// <summary>Scripts are read into memory; use psql for larger dumps.</summary>
     const long LargestScript = 500_000_000;
 
     static readonly Option<string[]> Text = new("-c", "--command") { Description = "SQL, one or more statements. May be given several times, and mixed with -f; they run in the order given.", HelpName = "SQL" };
     static readonly Option<string[]> Files = new("-f", "--file") { Description = "A file of SQL; - is standard input. May be given several times.", HelpName = "FILE" };
     static readonly Option<bool> Header = new("--header") { Description = "Column names first (text and csv; the other formats have them anyway)." };
     static readonly Option<string> Format = new("--format") { Description = "text, csv, json, markdown or table.", DefaultValueFactory = _ => "text", HelpName = "FORMAT" };
-    static readonly Option<bool> ReadOnly = new("--read-only") { Description = "The server refuses every change." };
-    static readonly Option<double> Timeout = new("--timeout") { Description = "Longest time for one statement, in seconds. 0: no limit.", HelpName = "SECONDS" };
+    static readonly Option<bool> ReadOnly = new("--read-only") { Description = "Run in a read-only transaction." };
+    static readonly Option<double> Timeout = new("--timeout") { Description =
+        "Time limit for each statement, in seconds. 0: no limit.", HelpName = "SECONDS" };
     static readonly Option<bool> Yes = new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE, or a TRUNCATE, without asking." };
 
     public static Command Make() => CommandLine.Verb("sql", """
-        Runs SQL by hand: on the database of the settings, whether the Hub runs or not. Without -c and -f it is an interactive psql, or
-        takes the SQL from standard input when that is no terminal. The schema is never migrated by it.
+        Runs SQL on the configured database, whether the Hub is running or not. Without -c and -f it starts an
+        interactive psql, or reads SQL from standard input when that is not a terminal. It never migrates the schema.
 
         Each statement prints its own result: rows with their values joined by ", " and without a header, NULL for null, TRUE and FALSE,
         times as 2020-05-05T00:00:00 in UTC, everything else as PostgreSQL prints it; then "1 rows affected." for INSERT, UPDATE, DELETE
         and MERGE, and the command tag for the others.
 
-        All statements of one call are one transaction: when one fails nothing is changed, it is named with line and place, and the exit
-        code is 3. (What the ones before it printed has been printed.) BEGIN and COMMIT in a script are honoured; what stands outside of
-        them is a transaction up to the next BEGIN or the end. VACUUM and its kind run alone, or beside a BEGIN … COMMIT.
+        All statements of one call run in one transaction: if one fails, nothing is changed, its line and position are
+        shown, and the exit code is 3. (Output of earlier statements has already been printed.) BEGIN and COMMIT in a
+        script are honored; statements outside of them are one transaction up to the next BEGIN or the end. VACUUM and similar
+        statements run alone, or beside a BEGIN … COMMIT.
 
-        Statements that change something are kept in the table operator_statements, with who ran them and when.
+        Statements that change data are logged in the table operator_statements, with who ran them and when.
 
-        When the reader of the output goes away (| head) or Ctrl-C is pressed, the statement is cancelled on the server and all is rolled
-        back; the exit codes are 141 and 130.
+        When the reader of the output closes it (| head) or Ctrl-C is pressed, the statement is canceled on the server
+        and everything is rolled back; the exit codes are 141 and 130.
 
         Examples:
           capsul sql -c 'SELECT * FROM vms'
@@ -150,7 +152,8 @@ static class SqlVerb
     static void CheckInput(List<ScriptPart> parts, IReadOnlyList<ScriptStatement> script)
     {
         var users = script.Count(s => s.Shape.Kind == StatementKind.CopyIn && s.Data is null) + parts.Count(p => p.Inline && p.Name is "" or "standard input");
-        if (users > 1) throw new ProblemException(ProblemKind.Invalid, "Standard input can be read once, and more than one part of this call wants it.");
+        if (users > 1) throw new ProblemException(ProblemKind.Invalid,
+            "Standard input can be read only once, and more than one part of this call needs it.");
     }
 
     /// <summary>UPDATE or DELETE without WHERE: a person is asked, a script must say that it is meant.</summary>
@@ -162,10 +165,13 @@ static class SqlVerb
             {
                 var says = whole.Says;
                 if (Console.IsInputRedirected || Console.IsErrorRedirected)
-                    throw new ProblemException(ProblemKind.Invalid, $"{statement.Place(statement.Sql.Line)}: {says} every row of {whole.Table}. If that is meant, add --yes; nothing was changed.");
+                    throw new ProblemException(ProblemKind.Invalid,
+                        $"{statement.Place(statement.Sql.Line)}: {says} every row of {whole.Table}. If that is "
+                        + "intended, add --yes; nothing was changed.");
                 var rows = await run.RowsOfAsync(whole.Table, cancel);
-                await Console.Error.WriteAsync(rows is null ? $"{says} every row of {whole.Table}. Go on? [y/N] "
-                    : string.Create(CultureInfo.InvariantCulture, $"{says} all {rows:N0} rows of {whole.Table}. Go on? [y/N] "));
+                await Console.Error.WriteAsync(rows is null ? $"{says} every row of {whole.Table}. Continue? [y/N] "
+                    : string.Create(CultureInfo.InvariantCulture,
+                        $"{says} all {rows:N0} rows of {whole.Table}. Continue? [y/N] "));
                 if ((await Console.In.ReadLineAsync(cancel))?.Trim() is not ("y" or "Y" or "yes")) return await DeclinedAsync();
             }
         }
@@ -184,8 +190,11 @@ static class SqlVerb
         var settings = Settings.Load();
         await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
         var psql = PostgresPrograms.Make(settings.PostgresBin, database.Db.Address, "psql");
-        var wishes = (readOnly ? "-c default_transaction_read_only=on " : "") + (timeout > TimeSpan.Zero ? $"-c statement_timeout={timeout.TotalMilliseconds:0}" : "");
-        return await (psql with { Environment = new Dictionary<string, string?>(psql.Environment, StringComparer.Ordinal) { ["PGOPTIONS"] = wishes.Length > 0 ? wishes : null } })
+        var options = (readOnly ? "-c default_transaction_read_only=on " : "")
+            + (timeout > TimeSpan.Zero ? $"-c statement_timeout={timeout.TotalMilliseconds:0}" : "");
+        var environment = new Dictionary<string, string?>(psql.Environment, StringComparer.Ordinal)
+        { ["PGOPTIONS"] = options.Length > 0 ? options : null };
+        return await (psql with { Environment = environment })
             .RunAttachedAsync(cancel);
     }
 

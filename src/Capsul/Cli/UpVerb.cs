@@ -9,12 +9,14 @@ static class UpVerb
 {
     static readonly Option<bool> Hub = new("--hub") { Description = "Run the Hub only." };
     static readonly Option<bool> Spoke = new("--spoke") { Description = "Run the Spoke only." };
-    static readonly Option<int?> Port = new("--port") { Description = "Port of the web pages (CAPSUL_PORT); 0 takes a free one.", HelpName = "N" };
-    static readonly Option<bool> Development = new("--development") { Description = "Show mails on a page and offer play money (CAPSUL_ENVIRONMENT=development)." };
+    static readonly Option<int?> Port = new("--port") { Description =
+        "Port of the web pages (CAPSUL_PORT); 0 picks a free one.", HelpName = "N" };
+    static readonly Option<bool> Development = new("--development") { Description =
+        "Show emails on a page and offer play money (CAPSUL_ENVIRONMENT=development)." };
 
     public static Command Make() => CommandLine.Verb("up", """
-        Starts Hub and Spoke (both unless one is named) and runs until Ctrl-C. Without CAPSUL_DATABASE a private PostgreSQL lives in the
-        data folder. VMs go on running when the Spoke stops.
+        Starts the Hub and the Spoke (both unless one is named) and runs until Ctrl-C. Without CAPSUL_DATABASE, a
+        private PostgreSQL runs in the data folder. VMs keep running when the Spoke stops.
 
         Examples:
           capsul up                        both, on port 8080
@@ -31,9 +33,9 @@ static class UpVerb
         if (!hub && !spoke) hub = spoke = true;
         await using var running = await RunningCapsul.StartAsync(settings, hub, spoke, Logs.At(LogLevel.Information), cancel);
         if (running.Hub is { } started)
-            Console.WriteLine($"Capsul answers at {started.BaseUrl}  (Ctrl-C stops)");
+            Console.WriteLine($"Capsul answers at {started.BaseUrl}  (Ctrl-C to stop)");
         if (settings.Simulated && spoke)
-            Console.WriteLine("The hypervisor is SIMULATED: VMs are only pretended, nobody can log into them.");
+            Console.WriteLine("The hypervisor is SIMULATED: no real VMs are started, and nobody can log in to them.");
         await running.AwaitEndAsync(cancel);
         return 0;
     }

@@ -9,8 +9,8 @@ using Capsul.Spoke.Images;
 namespace Capsul.Demo;
 
 /// <summary>
-/// A whole Capsul on one machine, in a folder of its own, with one VM that was made through the front door and logged
-/// into with a real ssh. Everything it made but the image is gone when it ends.
+/// A complete Capsul on one machine, in its own folder, with one VM that is created through the web pages and logged in
+/// to with a real ssh. When it ends it removes everything it created except the image.
 /// </summary>
 public sealed class DemoRun(string image, bool simulated, bool exit)
 {
@@ -37,9 +37,9 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
             ["CAPSUL_LINK_PORT"] = "0",
             ["CAPSUL_POSTGRES_FSYNC"] = "off",
         });
-        if (simulated) Say("SIMULATED: there is no hypervisor here. The VM is only pretended and nobody can log into it.");
-        await ImageVerb.EnsureAsync(new ImageStore(ImageCache), simulated ? TinyImage.Id : image, again: false, cancel);
-        Done("image is there");
+        if (simulated) Say("SIMULATED: no hypervisor is used. The VM is not real, and nobody can log in to it.");
+        await ImageVerb.EnsureAsync(new ImageStore(ImageCache), simulated ? TinyImage.Id : image, force: false, cancel);
+        Done("image ready");
         await CleanUpAsync(settings);
         try
         {
@@ -61,16 +61,16 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         using var door = new FrontDoor(hub);
         var visitor = new Visitor(door, Folder);
         await door.SignInAsync(Email, cancel);
-        Done("signed in by a mailed link");
+        Done("signed in with an emailed link");
         await visitor.AddKeyAsync(cancel);
         await visitor.TopUpAsync("20", cancel);
-        Done("added an SSH key, put 20 dollars of play money on the account");
+        Done("added an SSH key, added $20 of play money to the account");
         await AwaitHostAsync(door, running, cancel);
         Done("the Spoke is connected and has the image");
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(CreateLimit);
         var id = await visitor.CreateAsync("f1-s", simulated ? TinyImage.Id : image, "demo", limit.Token);
-        Done($"asked for {id}");
+        Done($"requested {id}");
         var address = await visitor.AwaitRunningAsync(id, step => Done($"  {step}"), limit.Token);
         if (!simulated) await LogInAsync(visitor, id, address, limit.Token);
         await TellAsync(hub, id, address, visitor, cancel);
@@ -93,8 +93,10 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         var shown = await visitor.FingerprintsAsync(id, cancel);
         var seen = await visitor.SeenFingerprintAsync(address, cancel);
         if (!shown.Contains(seen, StringComparer.Ordinal))
-            throw new ProblemException(ProblemKind.Forbidden, $"The host key on the network ({seen}) is not the one on the page ({string.Join(", ", shown)}).");
-        Done("its host key on the network is the one on the page");
+            throw new ProblemException(ProblemKind.Forbidden,
+                $"The host key on the network ({seen}) does not match the one on the page "
+                + $"({string.Join(", ", shown)}).");
+        Done("the host key on the network matches the one on the page");
         var says = await visitor.LoginAsync(address, "uname -a", cancel);
         Done($"logged in with ssh: {says}");
     }
@@ -114,7 +116,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
 
     async Task StayAsync(RunningCapsul running, CancellationToken cancel)
     {
-        Say("It stays up until Ctrl-C.");
+        Say("Press Ctrl-C to stop.");
         var ended = await Task.WhenAny(running.Spoke, Task.Delay(Timeout.Infinite, cancel));
         if (ended == running.Spoke) await running.Spoke;
         Say("Cleaning up …");

@@ -101,7 +101,8 @@ public sealed partial class FrontDoor : IDisposable
         var mails = await PageAsync("/development/mails", cancel);
         return SignInLink().Match(mails) is { Success: true } match
             ? match.Value
-            : throw new ProblemException(ProblemKind.Unavailable, "The mail with the sign-in link did not come.", mails);
+            : throw new ProblemException(ProblemKind.Unavailable,
+                "The email with the sign-in link did not arrive.", mails);
     }
 
     static async Task<string> TextAsync(HttpResponseMessage response, string path, CancellationToken cancel)

@@ -22,7 +22,7 @@ public sealed partial class Visitor(FrontDoor door, string folder)
 
     public string KeyFile => Path.Combine(folder, "demo_key");
 
-    /// <summary>A key made by ssh-keygen, and handed in on the keys page.</summary>
+    /// <summary>Generates a key with ssh-keygen and adds it on the keys page.</summary>
     public async Task AddKeyAsync(CancellationToken cancel)
     {
         if (!File.Exists(KeyFile))

@@ -162,7 +162,7 @@ public sealed class BadDaysTests
     {
         File.SetUnixFileMode(Data, (UnixFileMode)0b111_000_000);
         environment["CAPSUL_DATA"] = Path.Combine(Data, "below");
-        (await RefusalAsync(69, "up", "--hub")).ShouldContain("a folder above it is closed to others");
+        (await RefusalAsync(69, "up", "--hub")).ShouldContain("a parent folder is not accessible to others");
     }
 
     [Fact]
@@ -201,7 +201,7 @@ public sealed class BadDaysTests
         var forged = JoinToken.Parse(token)! with { Fingerprint = new string('f', 64) };
         (await RefusalAsync(77, "spoke", "join", forged.ToString())).ShouldContain("is not the Hub that made this token");
         (await CapsulProgram.RunAsync(environment, Cancel, "spoke", "join", token)).Output.ShouldContain("as host rack1");
-        (await RefusalAsync(77, "spoke", "join", token)).ShouldContain("unknown, expired or used");
+        (await RefusalAsync(77, "spoke", "join", token)).ShouldContain("unknown, expired or already used");
         await hub.SignalAsync("TERM");
         (await hub.EndAsync()).ShouldBe(0);
     }

@@ -132,7 +132,7 @@ public sealed class SqlVerbTests
 
         (await RunAsync("-c", "UPDATE t SET a = 0")).ExitCode.ShouldBe(64);
         var no = await TerminalAsync("$CAPSUL sql -c \"UPDATE t SET a = 0\"", "n\n");
-        no.Output.ShouldContain("UPDATE without WHERE changes all 1,234 rows of t. Go on? [y/N]");
+        no.Output.ShouldContain("UPDATE without WHERE changes all 1,234 rows of t. Continue? [y/N]");
         no.ExitCode.ShouldBe(1);
         (await CountAsync()).ShouldBe(0);
         (await TerminalAsync("$CAPSUL sql -c \"UPDATE t SET a = 0\"", "y\n")).Output.ShouldContain("1234 rows affected.");
@@ -191,7 +191,7 @@ public sealed class SqlVerbTests
         (await RunAsync("-c", "SELECT 1")).Output.ShouldBe("1\n");
         var empty = await RunAsync("-c", "SELECT * FROM vms");
         empty.ExitCode.ShouldBe(3);
-        empty.Error.ShouldContain("This database has no tables of Capsul yet");
+        empty.Error.ShouldContain("This database has no Capsul tables yet");
         File.Exists(Path.Combine(environment["CAPSUL_DATA"], "postgres", "data", "postmaster.pid")).ShouldBeFalse();
     }
 

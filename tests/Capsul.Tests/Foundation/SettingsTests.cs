@@ -10,7 +10,8 @@ public sealed class SettingsTests
 
     [Fact]
     public void An_unknown_name_is_refused_with_the_nearest_one() =>
-        Should.Throw<ProblemException>(() => Load(("CAPSUL_PROT", "1"))).Problem.Message.ShouldBe("CAPSUL_PROT in the environment is not a setting of Capsul. Did you mean CAPSUL_PORT?");
+        Should.Throw<ProblemException>(() => Load(("CAPSUL_PROT", "1"))).Problem.Message.ShouldBe(
+            "CAPSUL_PROT in the environment is not a Capsul setting. Did you mean CAPSUL_PORT?");
 
     [Theory]
     [InlineData("CAPSUL_PORT", "x"), InlineData("CAPSUL_PORT", "65536"), InlineData("CAPSUL_LISTEN", "localhost"), InlineData("CAPSUL_ENVIRONMENT", "prod")]

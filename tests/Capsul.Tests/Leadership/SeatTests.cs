@@ -175,15 +175,15 @@ public sealed class SeatTests
 
         var environment = Environment(database);
         await using var newer = CapsulProgram.Start(environment, "up", "--hub");
-        await newer.AwaitSaidAsync("older pid 1 acts on the present one", Limit);
+        await newer.AwaitSaidAsync("older pid 1 is active on the current one", Limit);
         await Until.TrueAsync("it answers", Limit, () => Until.AnswersAsync(int.Parse(environment["CAPSUL_PORT"])));
         var health = await HealthAsync(environment);
         (health.GetProperty("status").GetString(), health.GetProperty("why").GetString())
-            .ShouldBe(("standby", "waits for the seat, to upgrade the schema"));
+            .ShouldBe(("standby", "waiting for leadership, to upgrade the schema"));
         (await PageAsync(environment, "/console")).ShouldStartWith("This Hub is on standby");
         var verb = await CapsulProgram.RunAsync(environment, Cancel, "payment", "record", "ada@example.org", "20");
         (verb.ExitCode, verb.Error).ShouldSatisfyAllConditions(v => v.ExitCode.ShouldBe(73), v =>
-            v.Error.ShouldContain("a Hub acts on the present one (older pid 1)"));
+            v.Error.ShouldContain("a Hub is active on the current one (older pid 1)"));
         (await VersionAsync(database)).ShouldBe(Migrator.DesiredVersion - 1);
 
         await older.DisposeAsync();

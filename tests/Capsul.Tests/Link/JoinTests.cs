@@ -22,7 +22,8 @@ public sealed class JoinTests
         await using var link = await LinkHub.StartAsync();
         var token = await link.InviteAsync("rack1");
         (await Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel)).HostId.ShouldBe("rack1");
-        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain("unknown, expired or used");
+        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain(
+            "unknown, expired or already used");
     }
 
     [Fact]
@@ -31,7 +32,8 @@ public sealed class JoinTests
         await using var link = await LinkHub.StartAsync();
         var token = await link.InviteAsync("rack1");
         link.Time.By = TimeSpan.FromMinutes(61);
-        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain("unknown, expired or used");
+        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain(
+            "unknown, expired or already used");
         (await link.Db.FindAsync<string>("SELECT state FROM hosts", null, Cancel)).ShouldBe("invited");
     }
 
@@ -73,7 +75,8 @@ public sealed class JoinTests
         using (var again = await HandLine.DialAsync(identity)) (await again.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
         using var channel = identity.Open();
         link.Time.By = TimeSpan.FromDays(70);
-        (await RefusedAsync(() => identity.RenewAsync(channel, link.Time, Cancel))).Message.ShouldContain("not, or no longer, one of this Hub's hosts");
+        (await RefusedAsync(() => identity.RenewAsync(channel, link.Time, Cancel))).Message.ShouldContain(
+            "does not belong to a current host of this Hub");
     }
 
     [Fact]

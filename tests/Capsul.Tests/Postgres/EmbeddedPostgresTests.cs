@@ -197,7 +197,7 @@ public sealed class EmbeddedPostgresTests
         Directory.CreateDirectory(Path.Combine(folder, "postgres/data"));
         await File.WriteAllTextAsync(Path.Combine(folder, "postgres/data/PG_VERSION"), "9\n", Cancel);
         (await Should.ThrowAsync<ProblemException>(() => StartAsync(folder))).Problem.Message.ShouldContain(
-            "was made by PostgreSQL 9");
+            "was created by PostgreSQL 9");
     }
 
     [Fact]

@@ -103,7 +103,8 @@ public sealed class ScheduledBackupsTests
         await database.Db.ExecuteAsync("INSERT INTO backups (reason, started, file, format, schema_version) VALUES ('scheduled', @started, '/elsewhere/a.gz', 'plain', 4)",
             new { started = time.GetUtcNow().UtcDateTime - TimeSpan.FromMinutes(10) }, Cancel);
         (await LookAsync(database)).ShouldBeFalse("an hour later it is tried again");
-        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldBe("The backup of 2026-03-01T11:50:00Z failed: The Hub that took it died, or lost the seat.");
+        (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldBe(
+            "The backup of 2026-03-01T11:50:00Z failed: The Hub that was taking it exited or lost leadership.");
     }
 
     [Fact]
@@ -143,5 +144,6 @@ public sealed class ScheduledBackupsTests
 
     [Fact]
     public void A_schedule_that_is_none_is_said_in_a_sentence() =>
-        Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain("no cron expression of five fields");
+        Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain(
+            "not a five-field cron expression");
 }

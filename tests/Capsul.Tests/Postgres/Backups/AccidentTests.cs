@@ -63,12 +63,12 @@ public sealed class AccidentTests
         File.Exists(Path.Combine(folder, "by hand.gz")).ShouldBeFalse();
         File.Exists(Path.Combine(folder, "by hand.gz.unproved.part")).ShouldBeTrue();
         (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain(
-            "has no end: it still runs, or was killed");
+            "never finished: it is still running or was killed");
 
         await RunAsync(environment, "db", "backup");
         Directory.GetFiles(folder, "*.part", SearchOption.AllDirectories).ShouldBeEmpty();
         Directory.Exists(Path.Combine(folder, "scratch", "postgres")).ShouldBeFalse();
-        (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldNotContain("has no end");
+        (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldNotContain("never finished");
     }
 
     [Fact]
@@ -109,7 +109,7 @@ public sealed class AccidentTests
         {
             var second = await CapsulProgram.RunAsync(environment, Cancel, "db", "backup");
             (second.ExitCode, second.Error.Trim())
-                .ShouldBe((73, "capsul: Another backup is running on this machine; try again when it has ended."));
+                .ShouldBe((73, "capsul: Another backup is running on this machine; try again when it has finished."));
         }
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
         // A folder that is not there yet is known by its slash.
@@ -276,7 +276,7 @@ public sealed class AccidentTests
 
             environment["CAPSUL_DATABASE"] = database.ConnectionString;
             (await RunAsync(environment, "db", "restore", "--beside", file))
-                .ShouldContain("The database that was there is called");
+                .ShouldContain("The previous database is now called");
         }
         NpgsqlConnection.ClearAllPools();
         await using var now =

@@ -25,7 +25,7 @@ public sealed class BackupTests
     TakeBackup Take(TestDatabase database, Settings settings) =>
         new(database.Db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time) };
 
-    static TakeBackup.Wish Wish(
+    static TakeBackup.Request Wish(
         string? target = null, DumpFormat format = DumpFormat.Plain, string? encryptTo = null) =>
         new(target, format, encryptTo, "asked");
 
@@ -146,17 +146,17 @@ public sealed class BackupTests
         await using var empty = await TestDatabase.CreateEmptyAsync();
         (string Name, byte[] Content, string Says)[] files =
         [
-            ("cut.gz", bytes[..(bytes.Length / 2)], "damaged or cut off"),
-            ("one-byte-short.gz", bytes[..^1], "damaged or cut off"),
-            ("flipped.gz", damaged, "damaged or cut off"),
-            ("cut.dump", (await File.ReadAllBytesAsync(custom.File, Cancel))[..^2000], "damaged or cut off"),
-            ("cut.sql", Text(sql[..(sql.Length / 2)]), "is cut off: its last line"),
-            ("notes.txt", Text("dear diary"), "is no dump of a PostgreSQL database"),
-            ("empty.gz", [], "is no dump of a PostgreSQL database"),
+            ("cut.gz", bytes[..(bytes.Length / 2)], "damaged or truncated"),
+            ("one-byte-short.gz", bytes[..^1], "damaged or truncated"),
+            ("flipped.gz", damaged, "damaged or truncated"),
+            ("cut.dump", (await File.ReadAllBytesAsync(custom.File, Cancel))[..^2000], "damaged or truncated"),
+            ("cut.sql", Text(sql[..(sql.Length / 2)]), "is truncated: its closing line"),
+            ("notes.txt", Text("dear diary"), "is not a dump of a PostgreSQL database"),
+            ("empty.gz", [], "is not a dump of a PostgreSQL database"),
             ("foreign.sql",
                 Text(
                 "--\n-- PostgreSQL database dump\n--\nCREATE TABLE other (id int);\n--\n-- PostgreSQL database dump "
-                + "complete\n--\n"), "is a dump of some other database"),
+                + "complete\n--\n"), "is a dump of another database"),
             ("newer.sql",
                 Text(sql.Replace($"FROM stdin;\n{Migrator.DesiredVersion}\n",
                 "FROM stdin;\n999\n", StringComparison.Ordinal)), "is of schema version 999"),
@@ -164,7 +164,7 @@ public sealed class BackupTests
             ("owned.sql",
                 Text(sql.Replace("CREATE TABLE public.alerts ",
                 "ALTER SCHEMA public OWNER TO \"capsul-flask\"; CREATE TABLE public.alerts ",
-                StringComparison.Ordinal)), "Make that role first: CREATE ROLE \"capsul-flask\";"),
+                StringComparison.Ordinal)), "Create that role first: CREATE ROLE \"capsul-flask\";"),
             ("broken.sql",
                 Text(sql.Replace("CREATE TABLE public.vms ", "CREATE TABEL public.vms ", StringComparison.Ordinal)),
                 "could not be restored: psql:<stdin>:"),
@@ -210,7 +210,7 @@ public sealed class BackupTests
             await hub.ExecuteScalarAsync("SELECT pg_advisory_lock(@key)", new { key = SeatSql.LockKey });
             (await RefusalAsync(() => Restore(database, settings)
                 .RunAsync(backup.File, null, beside: true, Cancel))).Message.ShouldContain(
-                "A Hub acts on this database (rack pid 7)");
+                "A Hub is active on this database (rack pid 7)");
         }
         await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () =>
             database.Db.FindAsync<bool>(
@@ -314,7 +314,7 @@ public sealed class BackupTests
             await member.WriteAsync("DROP TABLE payments;\n"u8.ToArray(), Cancel);
         await using var empty = await TestDatabase.CreateEmptyAsync();
         (await RefusalAsync(() => Restore(empty, settings).RunAsync(file, null, false, Cancel))).Message.ShouldContain(
-            "goes on behind the end of the dump");
+            "continues after the end of the dump");
     }
 
     [Fact]

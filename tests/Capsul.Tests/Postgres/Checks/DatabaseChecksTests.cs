@@ -34,7 +34,7 @@ public sealed class DatabaseChecksTests
         Line(lines, "connections").ShouldContain(" of 200 in use");
         Line(lines, "backup")
             .ShouldStartWith(
-            "Warn none was taken yet: the Hub takes one by CAPSUL_BACKUP_SCHEDULE, and capsul db backup");
+            "Warn no backup taken yet: the Hub takes one on CAPSUL_BACKUP_SCHEDULE; capsul db backup");
         Line(lines, "bloat").ShouldStartWith("Ok");
         Line(lines, "transactions").ShouldStartWith("Ok");
     }
@@ -72,7 +72,7 @@ public sealed class DatabaseChecksTests
         Line(lines, "alert").ShouldEndWith(": It failed.", Case.Sensitive);
         Line(lines, "schema").ShouldStartWith("Fail version 999, newer than this program");
         await database.Db.ExecuteAsync("UPDATE schemaversion SET version = 1", null, Cancel);
-        Line(await RunAsync(database.Db), "schema").ShouldStartWith("Warn version 1; this program brings it to");
+        Line(await RunAsync(database.Db), "schema").ShouldStartWith("Warn version 1; this program upgrades it to");
     }
 
     [Fact]

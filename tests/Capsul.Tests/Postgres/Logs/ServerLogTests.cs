@@ -137,7 +137,7 @@ public sealed class ServerLogTests
         var error = await Should.ThrowAsync<ProblemException>(() => RemoteLogFiles.OpenAsync(db, Cancel));
         error.Problem.Kind.ShouldBe(ProblemKind.Forbidden);
         error.Problem.Message.ShouldContain(
-            "as root: tail -f /var/log/postgresql/*.log; or let an administrator run, as postgres: GRANT pg_monitor, "
+            "as root: tail -f /var/log/postgresql/*.log; or ask an administrator to run, as postgres: GRANT pg_monitor, "
             + "pg_read_server_files TO \"nobody_special\"");
         await database.Db.ExecuteAsync(
             error.Problem.Message[error.Problem.Message.IndexOf("GRANT pg_monitor", StringComparison.Ordinal)..],
@@ -159,5 +159,5 @@ public sealed class ServerLogTests
     [Fact]
     public void Nonsense_is_said_in_a_sentence() =>
         Should.Throw<ProblemException>(() =>
-        DbLogs.ParseSince("yesterday-ish", TimeProvider.System)).Problem.Message.ShouldContain("is no time");
+        DbLogs.ParseSince("yesterday-ish", TimeProvider.System)).Problem.Message.ShouldContain("is not a valid time");
 }

@@ -72,7 +72,7 @@ public sealed class OperatorLogTests
         var all = await TypedSql.RunAsync(database,
             "DROP TABLE operator_statements; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)");
         all.Notes.ShouldBe(
-            "capsul: not in the operator log from here on: relation \"public.operator_statements\" does not exist\n");
+            "capsul: the operator log is incomplete from here on: relation \"public.operator_statements\" does not exist\n");
         (await TypedSql.RunAsync(database, "SELECT count(*) FROM t; INSERT INTO t VALUES (3)"))
             .ShouldBe(new TypedSql("2\n1 rows affected.\n", ""));
     }

@@ -71,7 +71,7 @@ public sealed class ShapeTests
         Should.Throw<ProblemException>(() =>
             Script.Read(
             [new ScriptPart("x.sql", "SELECT 1;\nCOPY t FROM STDIN;\n1\n2\n", Inline: true)])).Message.ShouldBe(
-            "x.sql: The data of the COPY in line 2 has no end: a line with \\. alone.");
+            "x.sql: The data of the COPY in line 2 is not terminated: expected a line with \\. alone.");
 
     /// <summary>
     /// Statements made of everything that may hide a semicolon, put together with everything that may stand between

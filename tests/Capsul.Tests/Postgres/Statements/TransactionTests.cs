@@ -60,7 +60,7 @@ public sealed class TransactionTests
         await using var database = await WithTableAsync();
         (await TypedSql.RefusalAsync(database,
             "BEGIN; INSERT INTO t VALUES (1); COMMIT; INSERT INTO t VALUES (2); SELECT nope"))
-            .ShouldEndWith("What was committed before stays.");
+            .ShouldEndWith("What was committed before is kept.");
         (await RowsAsync(database)).ShouldBe(1);
     }
 
@@ -173,7 +173,7 @@ public sealed class TransactionTests
     {
         await using var database = await TestDatabase.CreateAsync();
         (await Should.ThrowAsync<ProblemException>(() => ReadAsync(database, sql))).Message.ShouldContain(
-            "does not go with --read-only");
+            "cannot be used with --read-only");
     }
 
     [Fact]

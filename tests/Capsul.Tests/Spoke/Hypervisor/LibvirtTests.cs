@@ -106,7 +106,7 @@ public sealed class LibvirtTests(RealHypervisor real)
         var missing = await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.MakeDiskAsync(vm with { ImageId = "plan-9" }, None));
         (missing.Final, missing.Message).ShouldBe((true, "The image plan-9 is not on this host."));
         var other = await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.MakeDiskAsync(vm with { ImageSha256 = new string('0', 64) }, None));
-        (other.Final, other.Message).ShouldBe((true, "The image tiny is on this host only in another version than 0000000000000000."));
+        (other.Final, other.Message).ShouldBe((true, "The image tiny is not on this host in version 0000000000000000."));
         (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBeNull();
     }
 

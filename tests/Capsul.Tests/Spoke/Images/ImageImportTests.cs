@@ -85,7 +85,8 @@ public sealed class ImageImportTests : IDisposable
     public async Task A_file_over_the_limit_is_refused()
     {
         var file = await MakeAsync("e", "-f", "raw");
-        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file, maxBytes: 1 << 20))).Message.ShouldBe("The image is larger than 1 MiB, the most that is taken.");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file, maxBytes: 1 << 20))).Message.ShouldBe(
+            "The image is larger than 1 MiB, the limit.");
     }
 
     [Fact]

@@ -3,11 +3,13 @@ using Capsul.Foundation;
 
 namespace Capsul.Spoke.Hypervisor;
 
-/// <summary>What stands inside the sandbox: folders, configuration, devices.</summary>
+/// <summary>Sets up the inside of the sandbox: folders, configuration, devices.</summary>
 public sealed partial class Sandbox
 {
-    /// <summary>Everything under libvirt's usual paths becomes private, and lives in the data folder; /run is new and empty.</summary>
-    async Task FurnishAsync(Settings settings, CancellationToken cancel)
+    /// <summary>
+    /// Everything under libvirt's usual paths becomes private, and is in the data folder; /run is new and empty.
+    /// </summary>
+    async Task SetUpAsync(Settings settings, CancellationToken cancel)
     {
         var spoke = Path.Combine(settings.Data, "spoke");
         var home = Path.Combine(spoke, "libvirt");
