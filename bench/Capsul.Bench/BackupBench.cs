@@ -1,10 +1,5 @@
 using System.Diagnostics;
-using Capsul.Foundation;
-using Capsul.Postgres;
-using Capsul.Postgres.Backups;
-using Capsul.Postgres.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
-using Npgsql;
 
 namespace Capsul.Bench;
 

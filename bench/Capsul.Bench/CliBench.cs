@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using Capsul.Foundation;
-using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Bench;

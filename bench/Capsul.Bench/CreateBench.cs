@@ -1,9 +1,6 @@
 using System.Diagnostics;
 using Capsul.Cli;
 using Capsul.Demo;
-using Capsul.Foundation;
-using Capsul.Spoke.Hypervisor;
-using Capsul.Spoke.Images;
 using Microsoft.Extensions.Logging;
 
 namespace Capsul.Bench;

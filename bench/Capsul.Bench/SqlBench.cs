@@ -1,8 +1,5 @@
 using System.Diagnostics;
-using Capsul.Foundation;
-using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
-using Npgsql;
 
 namespace Capsul.Bench;
 

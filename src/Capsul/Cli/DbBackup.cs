@@ -11,9 +11,13 @@ namespace Capsul.Cli;
 static class DbBackup
 {
     static readonly Argument<string?> Target = new("FILE|DIR") { Description = "A new file, or a folder. Default: the backup folder (CAPSUL_BACKUP_FOLDER).", Arity = ArgumentArity.ZeroOrOne };
-    static readonly Option<DumpFormat> Format = new("--format") { Description =
+    static readonly Option<DumpFormat> Format = new("--format")
+    {
+        Description =
         "plain (gzipped SQL, for zcat and psql) or custom (for "
-        + "pg_restore).", DefaultValueFactory = _ => DumpFormat.Plain };
+        + "pg_restore).",
+        DefaultValueFactory = _ => DumpFormat.Plain
+    };
     static readonly Option<string?> EncryptTo = new("--encrypt-to") { Description = "An age or ssh public key, or a gpg key id or address.", HelpName = "RECIPIENT" };
 
     public static Command Make() => CommandLine.Verb("backup", """

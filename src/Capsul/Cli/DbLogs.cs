@@ -13,8 +13,11 @@ public static class DbLogs
 {
     static readonly Option<bool> Follow = new("--follow", "-f") { Description = "Follow new lines until Ctrl-C." };
     static readonly Option<string?> Since = new("--since") { Description = "From when: 90s, 30m, 2h, 7d ago, or a time in UTC such as 2026-02-15T03:00.", HelpName = "WHEN" };
-    static readonly Option<bool> Slow = new("--slow") { Description =
-        "Slow statements only, one per line: time, duration, name, and the beginning of the statement." };
+    static readonly Option<bool> Slow = new("--slow")
+    {
+        Description =
+        "Slow statements only, one per line: time, duration, name, and the beginning of the statement."
+    };
 
     public static Command Make() => CommandLine.Verb("logs", """
         Shows the database server's own log: that of the private cluster (even when it is stopped), or that of an

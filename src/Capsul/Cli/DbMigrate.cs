@@ -11,8 +11,11 @@ static class DbMigrate
 {
     static readonly Option<int?> To = new("--to") { Description = "The version to go to. Default: the newest.", HelpName = "VERSION" };
     static readonly Option<bool> DryRun = new("--dry-run") { Description = "Print the SQL and try it in a transaction that is rolled back." };
-    static readonly Option<bool> AllowDowngrade = new("--allow-downgrade") { Description =
-        "Allow downgrades. Data that the down scripts drop is lost; a dump is taken first." };
+    static readonly Option<bool> AllowDowngrade = new("--allow-downgrade")
+    {
+        Description =
+        "Allow downgrades. Data that the down scripts drop is lost; a dump is taken first."
+    };
 
     public static Command Make() => CommandLine.Verb("migrate", """
         Brings the schema to the newest version, as the Hub does when it starts, or to another. A database that holds data is dumped

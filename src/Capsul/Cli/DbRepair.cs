@@ -11,10 +11,17 @@ namespace Capsul.Cli;
 static class DbRepair
 {
     static readonly Option<bool> Resume = new("--resume") { Description = "Run the remaining statements." };
-    static readonly Option<bool> RollBack = new("--roll-back") { Description =
-        "Undo what ran, using the script for the opposite direction." };
-    static readonly Option<string> Mark = new("--mark") { Description =
-        "State whether the interrupted statement took effect: done or not-run.", HelpName = "done|not-run" };
+    static readonly Option<bool> RollBack = new("--roll-back")
+    {
+        Description =
+        "Undo what ran, using the script for the opposite direction."
+    };
+    static readonly Option<string> Mark = new("--mark")
+    {
+        Description =
+        "State whether the interrupted statement took effect: done or not-run.",
+        HelpName = "done|not-run"
+    };
 
     public static Command Make() => CommandLine.Verb("repair", """
         Shows which statements of an interrupted script ran, and resumes it or rolls it back. Only scripts without a

@@ -10,13 +10,23 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db restore</c></summary>
 static class DbRestore
 {
-    static readonly Argument<string> File = new("FILE") { Description =
+    static readonly Argument<string> File = new("FILE")
+    {
+        Description =
         "A backup: plain SQL, optionally gzipped, or pg_dump's custom format; either may be encrypted with age "
-        + "or gpg." };
-    static readonly Option<bool> Beside = new("--beside") { Description =
-        "Restore beside a database that is not empty; the current one is renamed and kept." };
-    static readonly Option<string?> Identity = new("--identity") { Description =
-        "Private key file, for a backup encrypted with age.", HelpName = "FILE" };
+        + "or gpg."
+    };
+    static readonly Option<bool> Beside = new("--beside")
+    {
+        Description =
+        "Restore beside a database that is not empty; the current one is renamed and kept."
+    };
+    static readonly Option<string?> Identity = new("--identity")
+    {
+        Description =
+        "Private key file, for a backup encrypted with age.",
+        HelpName = "FILE"
+    };
 
     public static Command Make() => CommandLine.Verb("restore", """
         Restores a backup into an empty database or, with --beside, beside the current one, which is renamed and kept.

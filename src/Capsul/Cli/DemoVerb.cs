@@ -7,11 +7,17 @@ namespace Capsul.Cli;
 /// <summary><c>capsul demo</c>: see <see cref="DemoRun"/>.</summary>
 static class DemoVerb
 {
-    static readonly Option<bool> Exit = new("--exit") { Description =
-        "Exit after the login; the exit code says whether it worked." };
+    static readonly Option<bool> Exit = new("--exit")
+    {
+        Description =
+        "Exit after the login; the exit code says whether it worked."
+    };
     static readonly Option<string> Image = new("--image") { Description = "tiny (boots in seconds) or debian-12.", DefaultValueFactory = _ => "tiny" };
-    static readonly Option<bool> Simulated = new("--simulated") { Description =
-        "Simulate the hypervisor: no real VM is started, and nobody can log in." };
+    static readonly Option<bool> Simulated = new("--simulated")
+    {
+        Description =
+        "Simulate the hypervisor: no real VM is started, and nobody can log in."
+    };
 
     public static Command Make() => CommandLine.Verb("demo", """
         Runs a complete Capsul on this machine: database, Hub, Spoke, and one VM that is created through the web pages

@@ -24,11 +24,11 @@ static class HostVerb
           capsul host list
         """)
     {
-        CommandLine.Verb("invite", 
+        CommandLine.Verb("invite",
             "Prints a one-time token, valid for one hour, for a machine to join under this name.", InviteAsync, Name),
         CommandLine.Verb("list", "Lists all hosts.", ListAsync),
         CommandLine.Verb("revoke", "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
-        CommandLine.Verb("restore", 
+        CommandLine.Verb("restore",
             "Lets a revoked host join again, with a new invitation. It keeps its VMs.", RestoreAsync, Name),
     };
 

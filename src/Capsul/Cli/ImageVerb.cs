@@ -15,7 +15,7 @@ public static class ImageVerb
     static readonly Argument<string> Source = new("FILE|URL") { Description = "A qcow2 or raw disk image." };
     static readonly Argument<string> Id = new("ID") { Description = "The image's name in the catalog." };
     static readonly Option<string> Sha256 = new("--sha256") { Description = "Checksum of the file, 64 hex digits.", Required = true };
-    static readonly Option<string> ImportId = new("--id") 
+    static readonly Option<string> ImportId = new("--id")
     { Description = "Name in the catalog, such as alpine-3.20. Default: the file's name without its extension." };
     static readonly Option<string> Title = new("--title") { Description = "Display name. Default: the id." };
     static readonly Option<string> User = new("--user")

@@ -28,7 +28,7 @@ static class OperationVerb
         CommandLine.Verb("cancel",
             "Requests cancellation; completed steps are rolled back where "
             + "possible.", (p, c) => AskAsync(p, "cancel", c), Id),
-        CommandLine.Verb("force", 
+        CommandLine.Verb("force",
             "Ends an operation in the database only, for a host that will not return. Its address stays reserved until "
             + "the host confirms that the VM is gone.",
             (p, c) => AskAsync(p, "force", c), Id),

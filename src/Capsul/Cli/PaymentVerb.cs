@@ -11,8 +11,12 @@ static class PaymentVerb
 {
     static readonly Argument<string> Email = new("EMAIL") { Description = "Email address of the account." };
     static readonly Argument<string> Dollars = new("DOLLARS") { Description = "Amount, such as 20 or 12.50." };
-    static readonly Option<string> Note = new("--note") { Description =
-        "Note stored with the payment.", DefaultValueFactory = _ => "" };
+    static readonly Option<string> Note = new("--note")
+    {
+        Description =
+        "Note stored with the payment.",
+        DefaultValueFactory = _ => ""
+    };
 
     public static Command Make() => new("payment", """
         Records payments made outside the web pages.

@@ -25,8 +25,12 @@ static class SqlVerb
     static readonly Option<bool> Header = new("--header") { Description = "Column names first (text and csv; the other formats have them anyway)." };
     static readonly Option<string> Format = new("--format") { Description = "text, csv, json, markdown or table.", DefaultValueFactory = _ => "text", HelpName = "FORMAT" };
     static readonly Option<bool> ReadOnly = new("--read-only") { Description = "Run in a read-only transaction." };
-    static readonly Option<double> Timeout = new("--timeout") { Description =
-        "Time limit for each statement, in seconds. 0: no limit.", HelpName = "SECONDS" };
+    static readonly Option<double> Timeout = new("--timeout")
+    {
+        Description =
+        "Time limit for each statement, in seconds. 0: no limit.",
+        HelpName = "SECONDS"
+    };
     static readonly Option<bool> Yes = new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE, or a TRUNCATE, without asking." };
 
     public static Command Make() => CommandLine.Verb("sql", """

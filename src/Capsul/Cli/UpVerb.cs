@@ -9,10 +9,17 @@ static class UpVerb
 {
     static readonly Option<bool> Hub = new("--hub") { Description = "Run the Hub only." };
     static readonly Option<bool> Spoke = new("--spoke") { Description = "Run the Spoke only." };
-    static readonly Option<int?> Port = new("--port") { Description =
-        "Port of the web pages (CAPSUL_PORT); 0 picks a free one.", HelpName = "N" };
-    static readonly Option<bool> Development = new("--development") { Description =
-        "Show emails on a page and offer play money (CAPSUL_ENVIRONMENT=development)." };
+    static readonly Option<int?> Port = new("--port")
+    {
+        Description =
+        "Port of the web pages (CAPSUL_PORT); 0 picks a free one.",
+        HelpName = "N"
+    };
+    static readonly Option<bool> Development = new("--development")
+    {
+        Description =
+        "Show emails on a page and offer play money (CAPSUL_ENVIRONMENT=development)."
+    };
 
     public static Command Make() => CommandLine.Verb("up", """
         Starts the Hub and the Spoke (both unless one is named) and runs until Ctrl-C. Without CAPSUL_DATABASE, a

@@ -30,7 +30,7 @@ public sealed class RebootTests
         await world.AwaitColumnAsync(id, "state || ' ' || wanted || ' ' || observed || ' ' || phase", "running on on 6", RealWorld.RunLimit);
         (await world.IsChargedAsync(id)).ShouldBeTrue();
 
-        await world.Person.SshCommandFor(ssh, "su -c poweroff || sudo poweroff").TryRunAsync(Cancel);
+        await world.Person.SshCommandFor(ssh, "su -c 'sync; poweroff -f'").TryRunAsync(Cancel);
         await world.AwaitColumnAsync(id, "state || ' ' || wanted", "stopped off", RealWorld.EndLimit);
         (await world.Db.FindAsync<string>("SELECT message FROM operation_events ORDER BY id DESC LIMIT 1", null, Cancel)).ShouldBe("The guest shut itself down");
 

@@ -10,8 +10,8 @@ using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.DataProtection;
-using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
 using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;

@@ -2,8 +2,8 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
-using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Vms;
 
