@@ -123,7 +123,7 @@ static class SqlVerb
             else if (token.Type == TokenType.Argument && file is { } isFile) given.Add((isFile, token.Value));
         }
         if (given.Count == 0 && Console.IsInputRedirected) given.Add((true, "-"));
-        if (given.Count(g => g is (true, "-")) > 1) throw new ProblemException(ProblemKind.Invalid, "Standard input can be read once: -f - is given twice.");
+        if (given.Count(g => g is (true, "-")) > 1) throw new ProblemException(ProblemKind.Invalid, "Standard input can be read only once: -f - is given twice.");
         var parts = new List<ScriptPart>();
         foreach (var (isFile, value) in given)
         {

@@ -69,7 +69,7 @@ public sealed class SqlVerbTests
     [InlineData(64, "--timeout takes seconds", "sql", "--timeout", "-1", "-c", "SELECT 1")]
     [InlineData(64, "works in the interactive mode", "sql", "-c", "SELECT 1; \n\\d vms")]
     [InlineData(64, "given twice", "sql", "-f", "-", "-f", "-")]
-    [InlineData(64, "can be read once", "sql", "-f", "-", "-c", "COPY t FROM STDIN")]
+    [InlineData(64, "can be read only once", "sql", "-f", "-", "-c", "COPY t FROM STDIN")]
     [InlineData(66, "no.sql cannot be read", "sql", "-f", "/nowhere/no.sql")]
     [InlineData(64, "not UTF-8", "sql", "-f", "/bin/bash")]
     [InlineData(64, "UPDATE without WHERE changes every row of payments", "sql", "-c", "UPDATE payments SET note = ''")]

@@ -56,7 +56,7 @@ public sealed class GoldenTests
         await CommandLine.Make().Parse([.. path, "--help"]).InvokeAsync(new InvocationConfiguration { Output = output }, Cancel);
         var help = string.Join('\n', output.ToString().Split('\n').Select(l => l.TrimEnd()));
         text.Append($"\n## capsul {string.Join(' ', path)}\n\n```\n{help.Replace("Capsul.Tests", "capsul", StringComparison.Ordinal).Trim()}\n```\n".Replace("capsul \n", "capsul\n", StringComparison.Ordinal));
-        foreach (var verb in command.Subcommands)
+        foreach (var verb in command.Subcommands.Where(v => !v.Hidden))
             await AppendAsync(text, [.. path, verb.Name], verb);
     }
 

@@ -155,7 +155,7 @@ public sealed class SeatTests
         (health.GetProperty("status").GetString(), health.GetProperty("why").GetString())
             .ShouldBe(
             ("standby",
-            $"the database is at schema version 999, and this program works with {Migrator.DesiredVersion}"));
+            $"the database is at schema version 999, and this program needs {Migrator.DesiredVersion}"));
         (await PageAsync(standby.Port, "/"))
             .ShouldContain("It cannot take over: the database is at schema version 999");
         await link.Db.ExecuteAsync("UPDATE schemaversion SET version = @version",

@@ -57,7 +57,7 @@ public sealed class AccidentTests
         var folder = environment["CAPSUL_DATA"];
         await using (var killed = CapsulProgram.Start(environment, "db", "backup", Path.Combine(folder, "by hand.gz")))
         {
-            await killed.AwaitSaidAsync("proving it", Limit);
+            await killed.AwaitSaidAsync("verifying:", Limit);
             await killed.KillAsync();
         }
         File.Exists(Path.Combine(folder, "by hand.gz")).ShouldBeFalse();

@@ -50,7 +50,7 @@ public sealed class DatabaseChecksTests
             .RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
         Line(await RunAsync(database.Db, time), "backup")
             .ShouldMatch(
-            @"^Ok .*capsul-backup-2026-03-01\.gz, [\d.]+ KiB, proved 2026-03-01T12:00:00Z \(\d+ tables, \d+ rows; ");
+            @"^Ok .*capsul-backup-2026-03-01\.gz, [\d.]+ KiB, verified 2026-03-01T12:00:00Z \(\d+ tables, \d+ rows; ");
         time.Advance(TimeSpan.FromDays(5));
         Line(await RunAsync(database.Db, time), "backup")
             .ShouldContain("that is 5 days ago; capsul db backup takes a new one");

@@ -78,7 +78,7 @@ public sealed class ImageImportTests : IDisposable
     {
         var file = Path.Combine(folder, "huge");
         await new Command("qemu-img", "create", "-q", "-f", "qcow2", file, "60T").RunAsync(None);
-        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("at most 1024 GiB");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("the limit is 1024 GiB");
     }
 
     [Fact]
