@@ -1,5 +1,10 @@
 using System.Diagnostics;
+using Capsul.Foundation;
+using Capsul.Postgres;
+using Capsul.Postgres.Backups;
+using Capsul.Postgres.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
 
 namespace Capsul.Bench;
 
@@ -51,7 +56,7 @@ static class BackupBench
             var size = new DirectoryInfo(settings.BackupFolder).GetFiles().Max(f => f.Length);
             Console.WriteLine($"{"",-34}{"seconds",10}{"file MB",10}");
             Console.WriteLine(
-                $"{"capsul db backup, verified",-34}{Figures.Text(ours, "0.0"),10}{Figures.Text(size / 1e6, "0"),10}");
+                $"{"capsul db backup, proved",-34}{Figures.Text(ours, "0.0"),10}{Figures.Text(size / 1e6, "0"),10}");
             Console.WriteLine(
                 $"{"pg_dump | gzip -9",-34}{Figures.Text(dump, "0.0"),10}{Figures.Text(new FileInfo(peerFile).Length / 1e6, "0"),10}");
             Console.WriteLine($"{"zcat | psql",-34}{Figures.Text(restore, "0.0"),10}");

@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text;
 using Capsul.Demo;
+using Capsul.Foundation;
+using Capsul.Spoke.Images;
 
 namespace Capsul.Bench;
 

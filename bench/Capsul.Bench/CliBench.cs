@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using Capsul.Foundation;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Bench;

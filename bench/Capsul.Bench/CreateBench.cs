@@ -1,6 +1,9 @@
 using System.Diagnostics;
 using Capsul.Cli;
 using Capsul.Demo;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
 using Microsoft.Extensions.Logging;
 
 namespace Capsul.Bench;
@@ -71,7 +74,7 @@ static class CreateBench
     {
         var settings = SettingsFor(folder, simulated: false);
         var images = new ImageStore(settings.Images);
-        var image = await ImageVerb.EnsureAsync(images, TinyImage.Id, again: false, cancel);
+        var image = await ImageVerb.EnsureAsync(images, TinyImage.Id, force: false, cancel);
         var watch = new StartWatch();
         try
         {

@@ -6,7 +6,12 @@ using System.Reflection.Metadata;
 using System.Reflection.Metadata.Ecma335;
 using System.Reflection.PortableExecutable;
 using System.Text;
+using Capsul.Foundation;
+using Capsul.Postgres;
+using Capsul.Postgres.Migrations;
+using DbUp;
 using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
 
 namespace Capsul.Bench;
 

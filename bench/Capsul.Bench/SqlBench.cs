@@ -1,5 +1,8 @@
 using System.Diagnostics;
+using Capsul.Foundation;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
 
 namespace Capsul.Bench;
 

@@ -1,4 +1,7 @@
 using System.Diagnostics;
+using Capsul.Foundation;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Bench;
