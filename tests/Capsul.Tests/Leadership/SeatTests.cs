@@ -29,7 +29,7 @@ public sealed class SeatTests
         (await HealthAsync(environments[0])).GetProperty("status").GetString().ShouldBe("acting");
         (await HealthAsync(environments[1])).GetProperty("status").GetString().ShouldBe("standby");
         (await PageAsync(environments[0], "/")).ShouldNotContain("on standby");
-        (await PageAsync(environments[1], "/")).ShouldContain("This Hub is on standby: another one acts.");
+        (await PageAsync(environments[1], "/")).ShouldContain("This is a standby Hub; another one is active.");
         var status = await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status");
         status.ExitCode.ShouldBe(0, status.Error);
         Lines(status.Output).ShouldBe([$"pid {first.Id} acting 1", $"pid {second.Id} standby"]);
