@@ -113,6 +113,7 @@ public sealed class AccidentTests
         }
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
         // A folder that is not there yet is known by its slash.
+        Directory.CreateDirectory(Path.Combine(environment["CAPSUL_DATA"], "new"));
         (await RunAsync(environment, "db", "backup", Path.Combine(environment["CAPSUL_DATA"], "new") + "/"))
             .ShouldContain("/new/capsul-backup-");
     }
