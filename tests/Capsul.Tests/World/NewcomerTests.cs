@@ -97,7 +97,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     {
         var region = page.GetByRole(AriaRole.Region, new() { Name = "Connect" });
         await region.GetByText("known_hosts entries").ClickAsync();
-        await File.WriteAllTextAsync(Path.Combine(folder, "known_hosts"), await region.GetByLabel("known_hosts entries").InnerTextAsync() + "\n", Cancel);
+        await File.WriteAllTextAsync(Path.Combine(folder, "known_hosts"), await region.GetByLabel("known_hosts entries", new() { Exact = true }).InnerTextAsync() + "\n", Cancel);
         var fingerprint = await region.Locator("code", new() { HasText = "SHA256:" }).First.InnerTextAsync();
 
         var scan = await new Command("ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", ssh.Port.ToString(), ssh.Host).RunAsync(Cancel);

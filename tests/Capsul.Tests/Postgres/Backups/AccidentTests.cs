@@ -112,7 +112,7 @@ public sealed class AccidentTests
                 .ShouldBe((73, "capsul: Another backup is running on this machine; try again when it has finished."));
         }
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
-        // A folder that is not there yet is known by its slash.
+        // A folder is known as one by being there.
         Directory.CreateDirectory(Path.Combine(environment["CAPSUL_DATA"], "new"));
         (await RunAsync(environment, "db", "backup", Path.Combine(environment["CAPSUL_DATA"], "new") + "/"))
             .ShouldContain("/new/capsul-backup-");
