@@ -27,8 +27,17 @@ public sealed class ChaosRun : IDisposable
         images = new ImageStore(settings.Images);
     }
 
-    /// <summary>One seed. Its report, and what happened line by line.</summary>
-    public async Task<(Report Report, IReadOnlyList<string> Trace)> RunAsync(int seed)
+    /// <summary>A new folder in memory where there is such a thing: a Spoke syncs every record to disk, some hundred times a seed.</summary>
+    public static string MakeFolder() => Path.Combine(
+        Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"capsul-chaos-{Environment.ProcessId}-{Path.GetRandomFileName()}");
+
+    /// <summary>
+    /// One seed. Its report, and what happened line by line. Away from the caller's synchronization context: what waits for the virtual clock
+    /// must go on inside the step that sets it forward, not when a context gets to it.
+    /// </summary>
+    public Task<(Report Report, IReadOnlyList<string> Trace)> RunAsync(int seed) => Task.Run(() => RunSeedAsync(seed));
+
+    async Task<(Report Report, IReadOnlyList<string> Trace)> RunSeedAsync(int seed)
     {
         var (report, time, random) = (new Report(), new VirtualTime(), new Random(seed));
         var began = time.Now;

@@ -32,8 +32,9 @@ sealed class Snapshot(Db db)
     {
         // Triggers stay silent, as they do in a restore: generations go back, and nobody is told.
         await db.ExecuteAsync(
-            $"BEGIN; SET LOCAL session_replication_role = replica; {Truncate}"
-            + string.Concat(Tables.Select(t => $"INSERT INTO public.{t} OVERRIDING SYSTEM VALUE SELECT * FROM taken.{t};")) + "COMMIT;", null, Never);
+            $"BEGIN; {Triggers("DISABLE")} {Truncate}"
+            + string.Concat(Tables.Select(t => $"INSERT INTO public.{t} OVERRIDING SYSTEM VALUE SELECT * FROM taken.{t};"))
+            + $"{Triggers("ENABLE")} COMMIT;", null, Never);
         await db.FindAsync<long>(SeatSql.Lift, null, Never);
         IsTaken = false;
     }
@@ -41,12 +42,14 @@ sealed class Snapshot(Db db)
     /// <summary>An empty database with one account that can pay, and its key.</summary>
     public Task ClearAsync(DateTime now) => db.ExecuteAsync(
         $"""
-        BEGIN; SET LOCAL session_replication_role = replica; {Truncate} COMMIT;
+        BEGIN; {Triggers("DISABLE")} {Truncate} {Triggers("ENABLE")} COMMIT;
         INSERT INTO accounts (email) VALUES ('{Actors.Email}');
         INSERT INTO payments (email, dollars, method) VALUES ('{Actors.Email}', 100000, 'cash');
         INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES ('{Actors.Email}', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', @now);
         INSERT INTO hosts (id, state, local) VALUES ('rack1', 'joined', TRUE), ('rack2', 'joined', TRUE);
         """, new { now }, Never);
+
+    static string Triggers(string how) => string.Concat(Tables.Select(t => $"ALTER TABLE public.{t} {how} TRIGGER USER;"));
 
     static string Truncate => $"TRUNCATE {string.Join(", ", Tables.Reverse())} CASCADE;";
 }

@@ -23,6 +23,9 @@ namespace Capsul.Chaos;
 sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualTime time, Random random, Report report)
 {
     static readonly CancellationToken Never = CancellationToken.None;
+    /// <summary>A seed takes about two thousand; with so many something wakes itself without end.</summary>
+    const int MostSteps = 50_000;
+
     static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5);
 
     readonly Listener listener = new(db, time, NullLogger<Listener>.Instance);
@@ -111,7 +114,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
             if (ready.Count > 0)
             {
                 var (name, step) = ready[random.Next(ready.Count)];
-                report.Steps++;
+                if (++report.Steps > MostSteps) throw new InvalidOperationException($"It does not come to rest:\n{string.Join('\n', trace.TakeLast(30))}");
                 Note(name);
                 await step();
                 PassOnEvents();

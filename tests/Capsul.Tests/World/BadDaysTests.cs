@@ -58,7 +58,7 @@ public sealed class BadDaysTests
         await new Command("mount", "-t", "tmpfs", "-o", "size=8g,mode=0755", "tmpfs", mounted).RunAsync(Cancel);
         try
         {
-            await using var world = await RealWorld.StartAsync(spokeFolder: mounted);
+            await using var world = await RealWorld.StartAsync(spokeFolder: mounted, changes: ("CAPSUL_DISK_OVERCOMMIT", "10"));
             var (before, ssh) = await world.MakeVmAsync();
             await world.Spoke!.SignalAsync("STOP");
             var id = await world.Person.CreateAsync("f1-xs", TinyImage.Id, "unlucky", Cancel);
@@ -179,7 +179,7 @@ public sealed class BadDaysTests
         await world.AwaitColumnAsync(id, "state", "failed", RealWorld.RunLimit);
         var page = System.Net.WebUtility.HtmlDecode(await world.Door.PageAsync($"/vms/{id}", Cancel));
         page.ShouldContain(sentence);
-        page.ShouldContain("nothing was charged");
+        page.ShouldContain("you were not charged");
         (await world.WasChargedAsync(id)).ShouldBeFalse();
         await world.ShouldBeGoneAsync(id);
     }

@@ -1,37 +1,40 @@
-using Capsul.Chaos;
-using Capsul.Tests.Support;
+using Capsul.Foundation;
 
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// The whole system on one virtual clock with faults drawn from a seed; see <see cref="ChaosRun"/>. A seed that fails is replayed with
-/// <c>./capsul chaos --seed N</c>, which prints everything that happened; <c>./capsul chaos --seeds N</c> runs more of them.
+/// The whole system on one virtual clock with faults drawn from a seed, in a process of its own; see <c>Capsul.Chaos</c>. A seed that fails
+/// is replayed with <c>./capsul chaos --seed N</c>, which prints everything that happened; <c>./capsul chaos --seeds N</c> runs more.
 /// </summary>
 public sealed class SeededFaultsTests
 {
-    const int Seeds = 50;
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    static readonly string Program = Path.Combine(AppContext.BaseDirectory, "Capsul.Chaos");
 
     [Fact]
     public async Task Whatever_goes_wrong_what_must_hold_holds()
     {
-        await using var database = await TestDatabase.CreateAsync();
-        using var run = new ChaosRun(database.Db, TestFolder.Make("chaos"));
-        var total = new Report();
-        for (var seed = 1; seed <= Seeds; seed++) total.Add(seed, (await run.RunAsync(seed)).Report);
-        total.Violations.ShouldBeEmpty();
-        total.Counts.Keys.Count(k => k.StartsWith("fault ", StringComparison.Ordinal)).ShouldBeGreaterThan(50, "nearly every kind of fault was drawn for every verb");
-        foreach (var action in (string[])["kill a Spoke", "kill the Hub", "cut a line", "reboot a host", "a guest crashes", "a guest powers itself off", "restore of a backup"])
-            total.Counts[action].ShouldBeGreaterThan(10);
-        total.LateWritesRefused.ShouldBeGreaterThan(50);
+        var ended = await RunAsync("--seeds", "50");
+        ended.ExitCode.ShouldBe(0, ended.Output + ended.Error);
+        ended.Output.ShouldContain("50 seeds in");
+        foreach (var action in (string[])["kill a Spoke", "kill the Hub", "cut a line", "reboot a host", "a guest crashes", "restore of a backup"])
+            ended.Output.ShouldContain($"  {action}\n");
+        foreach (var kind in (string[])["Slow", "Fail", "FailFinal", "Hang", "Lie", "LoseAnswer"])
+            ended.Output.ShouldContain($"  fault {kind} of ");
     }
 
     [Fact]
     public async Task A_seed_replays_to_the_line()
     {
-        await using var database = await TestDatabase.CreateAsync();
-        using var run = new ChaosRun(database.Db, TestFolder.Make("chaos"));
-        var first = (await run.RunAsync(7)).Trace;
-        await run.RunAsync(8);
-        (await run.RunAsync(7)).Trace.ShouldBe(first);
+        var (first, second) = (await RunAsync("--seed", "7"), await RunAsync("--seed", "7"));
+        WithoutClock(second.Output).ShouldBe(WithoutClock(first.Output));
+        first.Output.Split('\n').Length.ShouldBeGreaterThan(500);
     }
+
+    /// <summary>The last line says how long it took.</summary>
+    static string WithoutClock(string output) => string.Join('\n', output.Split('\n').Where(l => !l.Contains("seeds in", StringComparison.Ordinal)));
+
+    static Task<CommandResult> RunAsync(params string[] arguments) =>
+        new Command(Program, arguments) { Timeout = TimeSpan.FromMinutes(9) }.TryRunAsync(Cancel);
 }
