@@ -75,6 +75,11 @@ sealed class Host
 
     public Dictionary<VmReconciler, Task<TimeSpan?>> Rounds { get; } = [];
 
+    /// <summary>Ends with the Spoke: nothing that its code was in the middle of goes on after a kill.</summary>
+    public CancellationToken Alive => alive.Token;
+
+    CancellationTokenSource alive = new();
+
     public async Task StartSpokeAsync(CancellationToken cancel)
     {
         await Hypervisor.PrepareAsync(cancel);
@@ -97,6 +102,8 @@ sealed class Host
     public void KillSpoke()
     {
         Vms = null;
+        alive.Cancel();
+        alive = new();
         Asking = Task.CompletedTask;
         CutLine();
         Due.Clear();

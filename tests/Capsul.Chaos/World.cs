@@ -204,7 +204,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
             host.Asking = SayAsync(host, async vms =>
             {
                 var inventory = new Inventory();
-                inventory.Vms.AddRange((await vms.InventoryAsync(Never)).OrderBy(r => NumberOf(r.Id)));
+                inventory.Vms.AddRange((await vms.InventoryAsync(host.Alive)).OrderBy(r => NumberOf(r.Id)));
                 return [new SpokeMessage { Inventory = inventory }];
             });
             host.Stale = true;
@@ -221,7 +221,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         host.NextBeat = time.Now + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
         host.Asking = SayAsync(host, async vms =>
         {
-            var unknown = (await vms.UnknownVmsAsync(Never))
+            var unknown = (await vms.UnknownVmsAsync(host.Alive))
                 .OrderBy(s => NumberOf(s.Id)).Select(s => new SpokeMessage { Vm = s });
             return [new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 1_000_000 } }, .. unknown];
         });
@@ -294,7 +294,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
 
     async Task LookAsync(Host host, VmReconciler reconciler)
     {
-        var round = reconciler.RoundAsync(Never);
+        var round = reconciler.RoundAsync(host.Alive);
         host.Rounds[reconciler] = round;
         if (round.IsCompleted) await EndRoundAsync(host, reconciler, round);
     }

@@ -266,8 +266,8 @@ public sealed class Simulated : IHypervisor
         switch (fault.Kind)
         {
             case FaultKind.Slow:
-                await Task.Delay(fault.By, time, cancel);
-                return act();
+                // What was asked for is done, also when whoever asked is gone by then.
+                return await ActLateAsync(fault.By, act).WaitAsync(cancel);
             case FaultKind.Fail:
                 throw new HypervisorException(fault.Message, final: false);
             case FaultKind.FailFinal:
@@ -283,6 +283,12 @@ public sealed class Simulated : IHypervisor
             default:
                 throw new InvalidOperationException(fault.Kind.ToString());
         }
+    }
+
+    async Task<T> ActLateAsync<T>(TimeSpan by, Func<T> act)
+    {
+        await Task.Delay(by, time);
+        return act();
     }
 
     public ValueTask DisposeAsync()

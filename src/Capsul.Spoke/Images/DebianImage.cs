@@ -122,6 +122,8 @@ public static class DebianImage
         await WriteAsync("boot/grub/grub.cfg", GrubConfig);
         await WriteAsync("etc/fstab", $"LABEL={Label} / ext4 errors=remount-ro,discard 0 1\n");
         await WriteAsync("etc/hostname", "debian\n");
+        // As the seed asks for it, in the file that cloud-init would write it to: a change there makes it restart SSH after the first login.
+        await WriteAsync("etc/ssh/sshd_config.d/50-cloud-init.conf", "PasswordAuthentication no\n");
         // Empty, not missing: systemd then makes one at the first boot of each VM.
         await WriteAsync("etc/machine-id", "");
         foreach (var key in Directory.GetFiles(Path.Combine(root, "etc/ssh"), "ssh_host_*"))

@@ -46,8 +46,9 @@ public sealed partial class HostVms(
     /// <summary>What is here: each VM as last reported, and what the hypervisor has beyond them.</summary>
     public async Task<IReadOnlyList<VmReport>> InventoryAsync(CancellationToken cancel)
     {
-        var known = reconcilers.Values.Select(r => r.Last).OrderBy(r => r.Id, StringComparer.Ordinal).ToList();
-        return [.. known, .. await UnknownVmsAsync(cancel)];
+        // First what takes time: a report from before the hypervisor answered must not follow one from after.
+        var unknown = await UnknownVmsAsync(cancel);
+        return [.. Reconcilers.Select(r => r.Last), .. unknown];
     }
 
     /// <summary>

@@ -32,6 +32,10 @@ public sealed class DebianTests
         await Until.TrueAsync("the root file system fills the disk of 25 GiB", RealWorld.RunLimit, async () =>
             long.Parse((await world.Person.LoginAsync(ssh, "df -k --output=size / | tail -1", Cancel)).Trim(), CultureInfo.InvariantCulture) > 23_000_000);
         (await world.Person.LoginAsync(ssh, "sudo -n systemctl --failed --no-legend --plain", Cancel)).ShouldBe("");
+        await Until.TrueAsync("cloud-init is done", RealWorld.RunLimit, async () =>
+            await world.Person.LoginAsync(ssh, "test -e /run/cloud-init/result.json && echo done; true", Cancel) == "done");
+        (await world.Person.LoginAsync(ssh, "sudo -n journalctl --unit ssh | grep --count 'Server listening on 0.0.0.0'", Cancel))
+            .ShouldBe("1", "SSH was restarted after it let its first user in");
 
         await world.Person.DeleteAsync(id, Cancel);
         await world.AwaitColumnAsync(id, "state", "deleted", RealWorld.EndLimit);
