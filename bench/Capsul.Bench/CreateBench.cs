@@ -59,8 +59,8 @@ static class CreateBench
     static async Task<List<double>> PostsAsync(string folder, CancellationToken cancel)
     {
         Console.WriteLine($"POST of the create form, {Posts} times, simulated hypervisor:");
-        await using var running = await RunningCapsul.StartAsync(SettingsFor(folder, simulated: true), withHub: true, withSpoke: true, Quiet, cancel);
-        using var door = new FrontDoor(running.Hub!.BaseUrl);
+        await using var running = await RunningCapsul.StartAsync(SettingsFor(folder, simulated: true), withHub: true, withSpoke: true, LogLevel.Error, cancel);
+        using var door = new FrontDoor(running.BaseUrl);
         var visitor = await EnterAsync(door, folder, cancel);
         for (var n = 0; n < 20; n++) await visitor.PostCreateAsync(Size, TinyImage.Id, "", cancel);
         var times = new List<double>();
@@ -78,12 +78,9 @@ static class CreateBench
         var watch = new StartWatch();
         try
         {
-            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, logs =>
-            {
-                Quiet(logs);
-                logs.AddProvider(watch).AddFilter<StartWatch>("Capsul.Spoke.Hypervisor.Libvirt", LogLevel.Debug);
-            }, cancel);
-            using var door = new FrontDoor(running.Hub!.BaseUrl);
+            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Error, cancel,
+                logs => logs.AddProvider(watch).AddFilter<StartWatch>("Capsul.Spoke.Hypervisor.Libvirt", LogLevel.Debug));
+            using var door = new FrontDoor(running.BaseUrl);
             var visitor = await EnterAsync(door, folder, cancel);
             var bare = new BareGuest(images, image, folder, await File.ReadAllTextAsync(visitor.KeyFile + ".pub", cancel), memoryMb: 1024);
             await WarmUpAsync(visitor, bare, cancel);
@@ -142,5 +139,4 @@ static class CreateBench
         return (took, id, posted);
     }
 
-    static void Quiet(ILoggingBuilder logs) => logs.SetMinimumLevel(LogLevel.Error);
 }

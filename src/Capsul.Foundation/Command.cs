@@ -23,6 +23,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     /// <summary>Most characters kept of each stream; the rest is read and dropped.</summary>
     public const int MaxOutputChars = 1 << 20;
 
+    static readonly TimeSpan DrainLimit = TimeSpan.FromSeconds(1);
+
     /// <summary>Limit for one run. Default one minute.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(1);
 
@@ -101,6 +103,26 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         {
             Console.CancelKeyPress -= leave;
         }
+    }
+
+    /// <summary>
+    /// Runs beside this process until it ends by itself or <paramref name="until"/> does: then its standard input is
+    /// closed, and it has <see cref="Timeout"/> to end before it is killed. Gives the exit code.
+    /// </summary>
+    public async Task<int> RunBesideAsync(Task until)
+    {
+        using var process = Start();
+        var read = Task.WhenAll(
+            ReadAsync(process.StandardOutput, CancellationToken.None), ReadAsync(process.StandardError, CancellationToken.None));
+        var ended = process.WaitForExitAsync(CancellationToken.None);
+        await Task.WhenAny(until, ended);
+        process.StandardInput.Close();
+        if (await Task.WhenAny(ended, Task.Delay(Timeout, CancellationToken.None)) != ended)
+            process.Kill(entireProcessTree: true);
+        await ended;
+        // A daemon that it started may hold the streams open.
+        await Task.WhenAny(read, Task.Delay(DrainLimit, CancellationToken.None));
+        return process.ExitCode;
     }
 
     /// <summary>The command as one would type it, for logs.</summary>

@@ -21,6 +21,9 @@ public sealed class Settings
     [
         new("CAPSUL_DATA", null,
             "Folder for all of Capsul's data. Default: /var/lib/capsul for root, else ~/.local/share/capsul."),
+        new("CAPSUL_CONFIG", null, "File with further settings; none: no file. Default: capsul.conf in the data folder."),
+        new("CAPSUL_HUB_USER", "capsul",
+            "User that the Hub runs as when root starts it; created if it is missing. root: no change of user."),
         new("CAPSUL_ENVIRONMENT", "production",
             "production or development. Development shows emails on a page when no SMTP server is set, and offers "
             + "play money."),
@@ -113,8 +116,8 @@ public sealed class Settings
         var found = Known(environment, "the environment");
         var data = found.GetValueOrDefault("CAPSUL_DATA") ?? DefaultData();
         found["CAPSUL_DATA"] = Path.GetFullPath(data);
-        var file = Path.Combine(data, "capsul.conf");
-        if (File.Exists(file))
+        var file = found.GetValueOrDefault("CAPSUL_CONFIG") ?? Path.Combine(data, "capsul.conf");
+        if (file != "none" && File.Exists(file))
         {
             foreach (var (name, value) in Known(ReadFile(file), file))
                 found.TryAdd(name, value);
@@ -143,7 +146,13 @@ public sealed class Settings
         return settings;
     }
 
+    /// <summary>Variables that make another process load the same settings.</summary>
+    public IReadOnlyDictionary<string, string?> ToEnvironment() => All
+        .SelectMany(s => s.Secret ? new[] { s.Name, $"{s.Name}_FILE" } : [s.Name])
+        .ToDictionary(name => name, name => name == "CAPSUL_CONFIG" ? "none" : Optional(name), StringComparer.Ordinal);
+
     public string Data => values["CAPSUL_DATA"];
+    public string HubUser => Text("CAPSUL_HUB_USER");
     public bool Development => Text("CAPSUL_ENVIRONMENT") == "development";
     public IPAddress Listen => IPAddress.Parse(Text("CAPSUL_LISTEN"));
     public int Port => Number("CAPSUL_PORT");

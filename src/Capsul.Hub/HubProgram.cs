@@ -1,6 +1,6 @@
 using System.Security.Cryptography;
+using System.Text;
 using Capsul.Foundation;
-using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
@@ -58,7 +58,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     /// <exception cref="ProblemException">With one sentence on what is in the way.</exception>
     public static async Task<HubProgram> StartAsync(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
-        settings = settings.With(("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
+        settings = WithPorts(settings);
         ScheduledBackups.Schedule(settings);
         using var logs = LoggerFactory.Create(configureLogs);
         var log = logs.CreateLogger("Capsul.Hub");
@@ -106,6 +106,9 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     /// <summary>Port 0 means a free one; it is chosen now, because mails and tokens name it.</summary>
+    public static Settings WithPorts(Settings settings) => settings.With(
+        ("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
+
     static string TakeFree(int port) => (port == 0 ? Ports.TakeFree() : port).ToString();
 
     /// <summary>From the settings, or made once and kept in the data folder, readable by the owner only.</summary>
@@ -113,9 +116,22 @@ public sealed partial class HubProgram : IAsyncDisposable
     {
         if (settings.SecretKey is { } configured) return Convert.FromBase64String(configured);
         var file = Path.Combine(settings.Data, "secret.key");
-        if (!File.Exists(file))
-            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n"), cancel);
+        if (!File.Exists(file) || new FileInfo(file).Length == 0) await MakeSecretKeyAsync(file, cancel);
         return Convert.FromBase64String((await File.ReadAllTextAsync(file, cancel)).Trim());
+    }
+
+    /// <summary>In a folder that is not this user's, an empty file is there for it.</summary>
+    static async Task MakeSecretKeyAsync(string file, CancellationToken cancel)
+    {
+        var text = Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n");
+        if (!File.Exists(file))
+        {
+            await DataFolder.WriteWholeAsync(file, text, cancel);
+            return;
+        }
+        await using var empty = new FileStream(file, FileMode.Open, FileAccess.Write, FileShare.None);
+        await empty.WriteAsync(text, cancel);
+        empty.Flush(flushToDisk: true);
     }
 
     static WebApplication Build(
@@ -212,14 +228,6 @@ public sealed partial class HubProgram : IAsyncDisposable
 
     /// <summary>Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.</summary>
     public Task Ended => ended.Task;
-
-    /// <summary>The host is this machine: what it has of images is the operator's own, and is offered.</summary>
-    public Task MarkLocalAsync(string host, CancellationToken cancel) => Db.ExecuteAsync(HostSql.MarkLocal, new { id = host }, cancel);
-
-    /// <summary>A join token for a host, for this Hub's own link.</summary>
-    public Task<Outcome<JoinToken>> InviteAsync(string actor, string host, CancellationToken cancel) => InviteHost.RunAsync(
-        Db, actor, host, settings.LinkAddress ?? $"127.0.0.1:{LinkPort}", Services.GetRequiredService<Authority>().Fingerprint,
-        Services.GetRequiredService<TimeProvider>(), cancel);
 
     /// <summary>Stops cleanly: pages first, then the work, then the private cluster.</summary>
     public async ValueTask DisposeAsync()

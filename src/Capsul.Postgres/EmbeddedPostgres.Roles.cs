@@ -32,7 +32,7 @@ public sealed partial class EmbeddedPostgres
     {
         var password = RandomNumberGenerator.GetHexString(32, lowercase: true);
         await DataFolder.WriteWholeAsync(file, Encoding.ASCII.GetBytes(password), cancel);
-        if (user is not null) await new Command("chown", $"{user}:", file).RunAsync(cancel);
+        if (user is not null) await new Command("chown", $"{user.Name}:", file).RunAsync(cancel);
         return password;
     }
 

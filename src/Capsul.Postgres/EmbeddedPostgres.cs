@@ -1,6 +1,7 @@
 using System.Globalization;
 using Capsul.Foundation;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Postgres;
 
@@ -18,15 +19,21 @@ public sealed partial class EmbeddedPostgres
 
     readonly string bin;
     readonly string folder;
-    readonly string? user;
+    readonly string hubUser;
     readonly bool fsync;
     readonly IReadOnlyList<string> more;
     readonly ClusterUse use;
     readonly ILogger log;
 
-    EmbeddedPostgres(string bin, string folder, string? user, bool fsync, IReadOnlyList<string> more, ILogger log) =>
-        (this.bin, this.folder, this.user, this.fsync, this.more, this.log,
-            use) = (bin, folder, user, fsync, more, log, new ClusterUse(folder));
+    /// <summary>Whose the cluster is; null when it is this process's own user. Looked up when it is needed.</summary>
+    SystemUser? user;
+
+    EmbeddedPostgres(Settings settings, ILogger log, IReadOnlyList<string> more)
+    {
+        (bin, folder) = (FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"));
+        (hubUser, fsync) = (settings.HubUser, settings.PostgresFsync);
+        (this.more, this.log, use) = (more, log, new ClusterUse(folder));
+    }
 
     string Cluster => Path.Combine(folder, "data");
     string LogFolder => Path.Combine(folder, "log");
@@ -45,7 +52,7 @@ public sealed partial class EmbeddedPostgres
     public static async Task<(EmbeddedPostgres Server, string ConnectionString)> StartAsync(
         Settings settings, ILogger log, CancellationToken cancel, IReadOnlyList<string>? more = null)
     {
-        var server = Make(settings, log, more ?? []);
+        var server = new EmbeddedPostgres(settings, log, more ?? []);
         var there = Directory.Exists(server.Cluster);
         if (!there) await server.PrepareFoldersAsync(cancel);
         using var only = await server.use.LockAsync(cancel);
@@ -66,6 +73,7 @@ public sealed partial class EmbeddedPostgres
 
     async Task MakeAndStartAsync(CancellationToken cancel)
     {
+        await FindUserAsync(cancel);
         if (!File.Exists(Path.Combine(Cluster, "PG_VERSION")))
             await InitialiseAsync(cancel);
         CheckVersion();
@@ -81,8 +89,9 @@ public sealed partial class EmbeddedPostgres
     /// </summary>
     public static async Task DiscardAsync(Settings settings, CancellationToken cancel)
     {
-        var server = Make(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, []);
+        var server = new EmbeddedPostgres(settings, NullLogger.Instance, []);
         if (!Directory.Exists(server.folder)) return;
+        await server.FindUserAsync(cancel);
         if (Directory.Exists(server.Cluster))
             await server.PgCtl("stop", "-m", "immediate", "-w", "-t", "30").TryRunAsync(cancel);
         Directory.Delete(server.folder, recursive: true);
@@ -90,10 +99,23 @@ public sealed partial class EmbeddedPostgres
             Directory.Delete(server.SocketFolder, recursive: true);
     }
 
-    static EmbeddedPostgres Make(Settings settings, ILogger log, IReadOnlyList<string> more) =>
-        new(FindBinaries(settings.PostgresBin), Path.Combine(settings.Data, "postgres"),
-            System.Environment.IsPrivilegedProcess ? UnprivilegedUser() : null,
-            settings.PostgresFsync, more, log);
+    /// <summary>
+    /// Stops the cluster if it is another user's, because from now on it will be this one's. Fine when there is none.
+    /// </summary>
+    /// <exception cref="ProblemException">Conflict: another command is using it.</exception>
+    public static async Task StopForeignAsync(Settings settings, SystemUser user, CancellationToken cancel)
+    {
+        var server = new EmbeddedPostgres(settings, NullLogger.Instance, []);
+        if (!Directory.Exists(server.Cluster)) return;
+        await server.FindUserAsync(cancel);
+        if (server.user is null || server.user.Name == user.Name) return;
+        await server.StopAsync(cancel);
+        if (await server.IsRunningAsync(cancel))
+            throw new ProblemException(ProblemKind.Conflict,
+                $"The database in {server.folder} is in use by another capsul command; wait until that has ended.");
+        if (server.SocketFolder != server.folder && Directory.Exists(server.SocketFolder))
+            Directory.Delete(server.SocketFolder, recursive: true);
+    }
 
     /// <summary>
     /// Restarts it when it exits (killed, out of memory), until canceled. Committed data is kept.
@@ -156,6 +178,7 @@ public sealed partial class EmbeddedPostgres
     {
         using var only = await use.LockAsync(cancel);
         if (!use.Leave()) return;
+        await FindUserAsync(cancel);
         var result = await PgCtl("stop", "-m", "fast", "-w", "-t", "30").TryRunAsync(cancel);
         if (result.ExitCode != 0 && await IsRunningAsync(cancel))
             Log.StopFailed(log, result.LastLine);
@@ -164,14 +187,18 @@ public sealed partial class EmbeddedPostgres
     /// <summary>The folder of the programs that make and run a cluster.</summary>
     public static string FindBinaries(string? configured) => PostgresPrograms.Folder(configured, "initdb", "postgres");
 
-    static string UnprivilegedUser()
+    /// <summary>PostgreSQL refuses to run as root: an existing cluster runs as its owner, a new one as the Hub does.</summary>
+    async Task FindUserAsync(CancellationToken cancel)
     {
-        var names = File.ReadLines("/etc/passwd").Select(l => l.Split(':')[0]).ToHashSet(StringComparer.Ordinal);
-        return names.Contains("postgres") ? "postgres" : "nobody";
+        if (user is not null || !Environment.IsPrivilegedProcess) return;
+        var owner = Directory.Exists(folder) ? (await SystemUser.OwnersAsync([folder], cancel))[0] : "root";
+        user = owner == "root" ? SystemUser.Find(hubUser is "root" ? "postgres" : hubUser, "postgres", "nobody")
+            : SystemUser.Find(owner);
     }
 
     async Task PrepareFoldersAsync(CancellationToken cancel)
     {
+        await FindUserAsync(cancel);
         try
         {
             foreach (var path in (string[])[folder, LogFolder, SocketFolder])
@@ -185,10 +212,10 @@ public sealed partial class EmbeddedPostgres
         if (user is not null)
         {
             foreach (var path in (string[])[folder, LogFolder, SocketFolder])
-                await new Command("chown", $"{user}:", path).RunAsync(cancel);
+                await new Command("chown", $"{user.Name}:", path).RunAsync(cancel);
             if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
                 throw new ProblemException(ProblemKind.Unavailable,
-                    $"PostgreSQL runs as user {user}, who cannot reach {folder}: a parent folder is not accessible to "
+                    $"PostgreSQL runs as user {user.Name}, who cannot reach {folder}: a parent folder is not accessible to "
                         + "others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
         }
         File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -258,7 +285,7 @@ public sealed partial class EmbeddedPostgres
         var file = Path.Combine(Cluster, "capsul.conf");
         await DataFolder.WriteWholeAsync(file, System.Text.Encoding.UTF8.GetBytes(lines), cancel);
         if (user is not null)
-            await new Command("chown", $"{user}:", file).RunAsync(cancel);
+            await new Command("chown", $"{user.Name}:", file).RunAsync(cancel);
         var main = Path.Combine(Cluster, "postgresql.conf");
         const string include = "include 'capsul.conf'";
         if (!(await File.ReadAllTextAsync(main, cancel)).Contains(include, StringComparison.Ordinal))
@@ -296,14 +323,8 @@ public sealed partial class EmbeddedPostgres
     /// <summary>
     /// As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.
     /// </summary>
-    Command AsUser(string program, params string[] arguments) => (user is null
-        ? new Command(program, arguments)
-        : new Command("setpriv", ["--reuid", user, "--regid", PrimaryGroup(user),
-            "--clear-groups", "--", program, .. arguments])) with
-    { WorkingDirectory = folder };
-
-    static string PrimaryGroup(string user) => File.ReadLines("/etc/passwd")
-        .Select(l => l.Split(':')).First(p => p[0] == user)[3];
+    Command AsUser(string program, params string[] arguments) =>
+        (user?.Run(program, arguments) ?? new Command(program, arguments)) with { WorkingDirectory = folder };
 
     static partial class Log
     {

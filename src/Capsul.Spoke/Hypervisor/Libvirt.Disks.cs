@@ -164,13 +164,6 @@ public sealed partial class Libvirt
         error.Message.Contains("No space left on device", StringComparison.Ordinal)
         || error is ProblemException { Problem.Detail: { } detail } && detail.Contains("No space left", StringComparison.Ordinal);
 
-    static (int User, int Group) QemuUser()
-    {
-        foreach (var line in File.ReadLines("/etc/passwd"))
-        {
-            var fields = line.Split(':');
-            if (fields[0] is "libvirt-qemu" or "qemu") return (int.Parse(fields[2]), int.Parse(fields[3]));
-        }
-        return (0, 0);
-    }
+    static (int User, int Group) QemuUser() =>
+        SystemUser.Find("libvirt-qemu", "qemu") is { } user ? (user.Id, user.Group) : (0, 0);
 }

@@ -6,6 +6,7 @@ using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Link;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
+using Capsul.Wire;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -36,12 +37,18 @@ static class HostVerb
     {
         var settings = Settings.Load();
         await using var database = await CliDatabase.OpenAsync(settings, cancel);
-        var ring = new KeyRing(database.Db, await HubProgram.SecretKeyAsync(settings, cancel));
-        using var authority = await Authority.OpenAsync(ring, TimeProvider.System, cancel);
-        var token = (await InviteHost.RunAsync(database.Db, "cli", parsed.GetValue(Name)!, settings.LinkAddress ?? $"127.0.0.1:{settings.LinkPort}",
-            authority.Fingerprint, TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine(token);
+        Console.WriteLine(await InviteAsync(database.Db, settings, "cli", parsed.GetValue(Name)!, cancel));
         return 0;
+    }
+
+    public static async Task<JoinToken> InviteAsync(
+        Db db, Settings settings, string actor, string name, CancellationToken cancel)
+    {
+        var ring = new KeyRing(db, await HubProgram.SecretKeyAsync(settings, cancel));
+        using var authority = await Authority.OpenAsync(ring, TimeProvider.System, cancel);
+        return (await InviteHost.RunAsync(
+            db, actor, name, settings.LinkAddress ?? $"127.0.0.1:{settings.LinkPort}", authority.Fingerprint,
+            TimeProvider.System, cancel)).OrThrow();
     }
 
     static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)

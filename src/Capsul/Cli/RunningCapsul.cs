@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub;
+using Capsul.Hub.Features.Hosts;
 using Capsul.Spoke;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
@@ -7,62 +8,93 @@ using Capsul.Spoke.Link;
 
 namespace Capsul.Cli;
 
-/// <summary>Hub, Spoke, or both, running in this process. What <c>up</c> and <c>demo</c> have in common.</summary>
+/// <summary>
+/// Hub, Spoke, or both. What <c>up</c> and <c>demo</c> have in common. The Spoke runs in this process; so does the Hub,
+/// unless this process is root's: then it is a process of its own, without rights.
+/// </summary>
 public sealed class RunningCapsul : IAsyncDisposable
 {
     readonly CancellationTokenSource stop = new();
-    readonly DataFolder? spokeFolder;
+    /// <summary>What was started, to be ended in the reverse order.</summary>
+    readonly Stack<IAsyncDisposable> started = new();
+    readonly Settings settings;
 
-    readonly ILoggerFactory? spokeLogs;
+    RunningCapsul(Settings settings) => this.settings = settings;
 
-    RunningCapsul(HubProgram? hub, DataFolder? spokeFolder, IHypervisor? hypervisor, ILoggerFactory? spokeLogs) =>
-        (Hub, this.spokeFolder, Hypervisor, this.spokeLogs) = (hub, spokeFolder, hypervisor, spokeLogs);
+    /// <summary>Where people reach the pages.</summary>
+    public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://127.0.0.1:{settings.Port}/");
 
-    public HubProgram? Hub { get; }
-
-    public IHypervisor? Hypervisor { get; }
+    public IHypervisor? Hypervisor { get; private set; }
 
     /// <summary>Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.</summary>
     public Task Spoke { get; private set; } = Task.Delay(Timeout.Infinite);
+
+    /// <summary>Ends when the Hub does. Without a Hub it never ends.</summary>
+    Task Hub { get; set; } = Task.Delay(Timeout.Infinite);
 
     /// <summary>Runs until Hub or Spoke exits, or the caller cancels. A supervisor restarts the process.</summary>
     /// <exception cref="ProblemException">The Hub exited unexpectedly.</exception>
     public async Task AwaitEndAsync(CancellationToken cancel)
     {
-        var hub = Hub?.Ended ?? Task.Delay(Timeout.Infinite, cancel);
-        var first = await Task.WhenAny(Spoke, hub, Task.Delay(Timeout.Infinite, cancel));
+        var first = await Task.WhenAny(Spoke, Hub, Task.Delay(Timeout.Infinite, cancel));
         if (first == Spoke) await Spoke;
-        if (first == hub && !cancel.IsCancellationRequested)
+        if (first == Hub && !cancel.IsCancellationRequested)
             throw new ProblemException(ProblemKind.Unavailable,
                 "The Hub exited unexpectedly; see its log for the reason. Start it again.");
     }
 
-    public static async Task<RunningCapsul> StartAsync(Settings settings, bool withHub, bool withSpoke, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
+    /// <param name="settings">For both.</param>
+    /// <param name="withHub">Start a Hub.</param>
+    /// <param name="withSpoke">Start a Spoke.</param>
+    /// <param name="level">Log lines from here on up are written to standard error.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <param name="spokeLogs">Where log lines of the Spoke go, too.</param>
+    public static async Task<RunningCapsul> StartAsync(
+        Settings settings, bool withHub, bool withSpoke, LogLevel level, CancellationToken cancel,
+        Action<ILoggingBuilder>? spokeLogs = null)
     {
-        var hub = withHub ? await HubProgram.StartAsync(settings, TimeProvider.System, configureLogs, cancel) : null;
-        DataFolder? folder = null;
-        IHypervisor? hypervisor = null;
+        var running = new RunningCapsul(HubProgram.WithPorts(settings));
         try
         {
-            if (!withSpoke) return new RunningCapsul(hub, null, null, null);
-            folder = DataFolder.Take(settings.Data, "spoke");
-            var identity = Identity.Load(settings.Data) ?? await JoinOwnHubAsync(settings, hub, cancel);
-            if (hub is not null) await hub.MarkLocalAsync(identity.HostId, cancel);
-            var logs = LoggerFactory.Create(configureLogs);
-            var images = new ImageStore(settings.Images);
-            hypervisor = MakeHypervisor(settings, images, logs);
-            var running = new RunningCapsul(hub, folder, hypervisor, logs);
-            var spoke = new SpokeProgram(settings, hub is null ? identity : identity.At($"127.0.0.1:{hub.LinkPort}"), hypervisor, images, TimeProvider.System, logs);
-            running.Spoke = spoke.RunAsync(running.stop.Token);
+            if (withHub) await running.StartHubAsync(level, cancel);
+            if (withSpoke) await running.StartSpokeAsync(withHub, Logs.At(level) + spokeLogs, cancel);
             return running;
         }
         catch
         {
-            if (hypervisor is not null) await hypervisor.DisposeAsync();
-            folder?.Dispose();
-            if (hub is not null) await hub.DisposeAsync();
+            await running.DisposeAsync();
             throw;
         }
+    }
+
+    async Task StartHubAsync(LogLevel level, CancellationToken cancel)
+    {
+        if (HubUser.IsNeeded(settings))
+        {
+            var process = await HubProcess.StartAsync(settings, level, cancel);
+            started.Push(process);
+            Hub = process.Ended;
+            return;
+        }
+        var program = await HubProgram.StartAsync(settings, TimeProvider.System, Logs.At(level), cancel);
+        started.Push(program);
+        Hub = program.Ended;
+    }
+
+    async Task StartSpokeAsync(bool withHub, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
+    {
+        var folder = DataFolder.Take(settings.Data, "spoke");
+        started.Push(new Released(folder));
+        var identity = Identity.Load(settings.Data);
+        if (withHub) identity = await JoinOwnHubAsync(identity, cancel);
+        if (identity is null)
+            throw new ProblemException(ProblemKind.Invalid, "This machine has not joined a Hub. On the Hub run: capsul host invite NAME; here: capsul spoke join TOKEN.");
+        var logs = LoggerFactory.Create(configureLogs);
+        started.Push(new Released(logs));
+        var images = new ImageStore(settings.Images);
+        Hypervisor = MakeHypervisor(settings, images, logs);
+        started.Push(Hypervisor);
+        Spoke = new SpokeProgram(settings, identity, Hypervisor, images, TimeProvider.System, logs).RunAsync(stop.Token);
     }
 
     public static IHypervisor MakeHypervisor(Settings settings, ImageStore images, ILoggerFactory logs) => settings.Simulated
@@ -70,28 +102,43 @@ public sealed class RunningCapsul : IAsyncDisposable
         : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
 
     /// <summary>
-    /// The first start on a machine that is both Hub and host: it joins without a token from the operator.
+    /// The first start on a machine that is both Hub and host joins without a token from the operator. What the
+    /// machine has of images is the operator's own, and is offered.
     /// </summary>
-    static async Task<Identity> JoinOwnHubAsync(Settings settings, HubProgram? hub, CancellationToken cancel)
+    async Task<Identity> JoinOwnHubAsync(Identity? identity, CancellationToken cancel)
     {
-        if (hub is null)
-            throw new ProblemException(ProblemKind.Invalid, "This machine has not joined a Hub. On the Hub run: capsul host invite NAME; here: capsul spoke join TOKEN.");
-        var name = new string([.. Environment.MachineName.ToLowerInvariant().Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-')]).Trim('-');
-        var token = (await hub.InviteAsync("capsul up", name.Length == 0 ? "host" : name[..Math.Min(name.Length, 63)], cancel)).OrThrow();
-        return await Identity.JoinAsync(settings.Data, token with { Address = $"127.0.0.1:{hub.LinkPort}" }, cancel);
+        var address = $"127.0.0.1:{settings.LinkPort}";
+        await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+        if (identity is null)
+        {
+            var token = await HostVerb.InviteAsync(database.Db, settings, "capsul up", OwnName(), cancel);
+            identity = await Identity.JoinAsync(settings.Data, token with { Address = address }, cancel);
+        }
+        await database.Db.ExecuteAsync(HostSql.MarkLocal, new { id = identity.HostId }, cancel);
+        return identity.At(address);
+    }
+
+    static string OwnName()
+    {
+        var name = new string([.. Environment.MachineName.ToLowerInvariant()
+            .Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-')]).Trim('-');
+        return name.Length == 0 ? "host" : name[..Math.Min(name.Length, 63)];
     }
 
     public async ValueTask DisposeAsync()
     {
         await stop.CancelAsync();
-        if (Hypervisor is not null)
-        {
-            await Spoke.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            await Hypervisor.DisposeAsync();
-        }
-        spokeLogs?.Dispose();
-        spokeFolder?.Dispose();
-        if (Hub is not null) await Hub.DisposeAsync();
+        if (Hypervisor is not null) await Spoke.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        while (started.TryPop(out var next)) await next.DisposeAsync();
         stop.Dispose();
+    }
+
+    sealed class Released(IDisposable held) : IAsyncDisposable
+    {
+        public ValueTask DisposeAsync()
+        {
+            held.Dispose();
+            return ValueTask.CompletedTask;
+        }
     }
 }

@@ -21,6 +21,9 @@ static class UpVerb
         "Show emails on a page and offer play money (CAPSUL_ENVIRONMENT=development)."
     };
 
+    /// <summary>How a Spoke's process starts its Hub (<see cref="HubProcess"/>), with the log level.</summary>
+    static readonly Option<LogLevel?> Attached = new("--attached") { Hidden = true };
+
     public static Command Make() => CommandLine.Verb("up", """
         Starts the Hub and the Spoke (both unless one is named) and runs until Ctrl-C. Without CAPSUL_DATABASE, a
         private PostgreSQL runs in the data folder. VMs keep running when the Spoke stops.
@@ -29,7 +32,7 @@ static class UpVerb
           capsul up                        both, on port 8080
           capsul up --hub --port 9000      the Hub alone, on port 9000
           capsul up --spoke                the Spoke alone, after: capsul spoke join TOKEN
-        """, RunAsync, Hub, Spoke, Port, Development);
+        """, RunAsync, Hub, Spoke, Port, Development, Attached);
 
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
@@ -38,12 +41,27 @@ static class UpVerb
         if (parsed.GetValue(Development)) settings = settings.With(("CAPSUL_ENVIRONMENT", "development"));
         var (hub, spoke) = (parsed.GetValue(Hub), parsed.GetValue(Spoke));
         if (!hub && !spoke) hub = spoke = true;
-        await using var running = await RunningCapsul.StartAsync(settings, hub, spoke, Logs.At(LogLevel.Information), cancel);
-        if (running.Hub is { } started)
-            Console.WriteLine($"Capsul answers at {started.BaseUrl}  (Ctrl-C to stop)");
+        if (parsed.GetValue(Attached) is { } level)
+            return await HubProcess.ServeAsync(stop => RunHubAsync(settings, level, stop), cancel);
+        if (hub && !spoke && HubUser.IsNeeded(settings))
+            HubUser.Become(await HubUser.PrepareAsync(settings, ["up", "--hub"], cancel));
+        await RunBothAsync(settings, hub, spoke, cancel);
+        return 0;
+    }
+
+    static async Task RunHubAsync(Settings settings, LogLevel level, CancellationToken cancel)
+    {
+        await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: false, level, cancel);
+        HubProcess.SayReady();
+        await running.AwaitEndAsync(cancel);
+    }
+
+    static async Task RunBothAsync(Settings settings, bool hub, bool spoke, CancellationToken cancel)
+    {
+        await using var running = await RunningCapsul.StartAsync(settings, hub, spoke, LogLevel.Information, cancel);
+        if (hub) Console.WriteLine($"Capsul answers at {running.BaseUrl}  (Ctrl-C to stop)");
         if (settings.Simulated && spoke)
             Console.WriteLine("The hypervisor is SIMULATED: no real VMs are started, and nobody can log in to them.");
         await running.AwaitEndAsync(cancel);
-        return 0;
     }
 }

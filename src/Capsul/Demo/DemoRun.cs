@@ -43,7 +43,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         await CleanUpAsync(settings);
         try
         {
-            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, Logs.At(LogLevel.Warning), cancel);
+            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Warning, cancel);
             Done("Hub answers");
             var worked = await VisitAsync(running, cancel);
             if (!exit && worked) await StayAsync(running, cancel);
@@ -57,7 +57,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
 
     async Task<bool> VisitAsync(RunningCapsul running, CancellationToken cancel)
     {
-        var hub = running.Hub!.BaseUrl;
+        var hub = running.BaseUrl;
         using var door = new FrontDoor(hub);
         var visitor = new Visitor(door, Folder);
         await door.SignInAsync(Email, cancel);

@@ -9,6 +9,11 @@ public sealed class CapsulProgram : IAsyncDisposable
 {
     static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(60);
 
+    /// <summary>
+    /// The socket of the tests' cluster is open to its own user only; so it is that one the programs' Hubs run as.
+    /// </summary>
+    public const string HubUser = "postgres";
+
     readonly Process process;
     readonly StringBuilder said = new();
     readonly Lock gate = new();
@@ -95,6 +100,7 @@ public sealed class CapsulProgram : IAsyncDisposable
         var changes = new Dictionary<string, string?>(StringComparer.Ordinal);
         foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal)))
             changes[name] = null;
+        changes["CAPSUL_HUB_USER"] = HubUser;
         foreach (var (name, value) in environment) changes[name] = value;
         return changes;
     }

@@ -1,3 +1,6 @@
+using Microsoft.Extensions.DependencyInjection;
+using Capsul.Hub.Link;
+using Capsul.Hub.Features.Hosts;
 using System.Net;
 using System.Net.Sockets;
 using Capsul.Foundation;
@@ -48,13 +51,15 @@ public sealed class LinkHub : IAsyncDisposable
         ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
     }).With(changes), Time, logs => logs.ClearProviders(), Cancel);
 
-    public async Task<JoinToken> InviteAsync(string host) => (await Hub.InviteAsync("test", host, Cancel)).OrThrow();
+    public async Task<JoinToken> InviteAsync(string host) => (await InviteHost.RunAsync(
+        Hub.Db, "test", host, $"127.0.0.1:{Hub.LinkPort}", Hub.Services.GetRequiredService<Authority>().Fingerprint,
+        TimeProvider.System, Cancel)).OrThrow();
 
     /// <summary>A machine that has joined under a name. What it has of images is offered, as on the Hub's own machine.</summary>
     public async Task<Identity> JoinAsync(string host, string? folder = null)
     {
         var identity = await Identity.JoinAsync(folder ?? TestFolder.Make(host), await InviteAsync(host), Cancel);
-        await Hub.MarkLocalAsync(host, Cancel);
+        await Hub.Db.ExecuteAsync(HostSql.MarkLocal, new { id = host }, Cancel);
         return identity;
     }
 

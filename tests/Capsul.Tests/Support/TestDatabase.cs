@@ -47,7 +47,12 @@ public sealed class TestDatabase : IAsyncDisposable
     static async Task<string> StartClusterAsync()
     {
         var folder = TestFolder.Make("cluster");
-        var settings = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = folder, ["CAPSUL_POSTGRES_FSYNC"] = "off" });
+        var settings = Settings.Load(new Dictionary<string, string>
+        {
+            ["CAPSUL_DATA"] = folder,
+            ["CAPSUL_POSTGRES_FSYNC"] = "off",
+            ["CAPSUL_HUB_USER"] = CapsulProgram.HubUser,
+        });
         var (server, _) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);
         // Tests do to a server what no program does.
         var connection = await server.AdministratorAsync(CancellationToken.None);

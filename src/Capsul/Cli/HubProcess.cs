@@ -1,0 +1,97 @@
+using Capsul.Foundation;
+using Command = Capsul.Foundation.Command;
+
+namespace Capsul.Cli;
+
+/// <summary>
+/// The Hub as a process of its own beside the Spoke, as a user of its own (<see cref="HubUser"/>): <c>up --hub</c>
+/// attached to this process by its standard streams. It ends when its standard input does, so also when this process
+/// is killed. Its log is passed on.
+/// </summary>
+sealed class HubProcess : IAsyncDisposable
+{
+    /// <summary>What the process says first on standard output: that it answers, or why it does not.</summary>
+    const string Ready = "hub: ready", Refused = "hub: refused ";
+
+    readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly TaskCompletionSource stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    HubProcess(Command command) => Ended = (command with { OnLine = Hear }).RunBesideAsync(stop.Task);
+
+    /// <summary>The process has ended, whatever the reason.</summary>
+    public Task Ended { get; }
+
+    /// <summary>Returns when it answers.</summary>
+    /// <exception cref="ProblemException">What the Hub said is in the way.</exception>
+    public static async Task<HubProcess> StartAsync(Settings settings, LogLevel level, CancellationToken cancel)
+    {
+        var process = new HubProcess(await HubUser.PrepareAsync(
+            settings, ["up", "--hub", "--attached", level.ToString()], cancel));
+        try
+        {
+            await (await Task.WhenAny(process.ready.Task, process.Ended)).WaitAsync(cancel);
+            if (process.ready.Task.IsCompleted) await process.ready.Task;
+            else throw new ProblemException(ProblemKind.Unavailable, "The Hub did not start; see its log above.");
+            return process;
+        }
+        catch
+        {
+            await process.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>The other end: runs a Hub until standard input ends.</summary>
+    public static async Task<int> ServeAsync(Func<CancellationToken, Task> run, CancellationToken cancel)
+    {
+        using var parent = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        var watch = WatchAsync(parent);
+        try
+        {
+            await run(parent.Token);
+            return 0;
+        }
+        catch (ProblemException error)
+        {
+            Console.WriteLine($"{Refused}{error.Problem.Kind} {error.Problem.Message.ReplaceLineEndings(" ")}");
+            return error.Problem.ExitCode;
+        }
+        finally
+        {
+            await parent.CancelAsync();
+            await watch.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    public static void SayReady() => Console.WriteLine(Ready);
+
+    static async Task WatchAsync(CancellationTokenSource parent)
+    {
+        await using var input = Console.OpenStandardInput();
+        while (await input.ReadAsync(new byte[256], parent.Token) > 0)
+        {
+            // Nothing is said to a Hub this way.
+        }
+        await parent.CancelAsync();
+    }
+
+    void Hear(string line)
+    {
+        if (line == Ready) ready.TrySetResult();
+        else if (line.StartsWith(Refused, StringComparison.Ordinal)) Refuse(line[Refused.Length..]);
+        else Console.Error.WriteLine(line);
+    }
+
+    void Refuse(string problem)
+    {
+        var parts = problem.Split(' ', 2);
+        if (!Enum.TryParse<ProblemKind>(parts[0], out var kind)) kind = ProblemKind.Unavailable;
+        ready.TrySetException(new ProblemException(kind, parts[^1]));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        stop.TrySetResult();
+        await Ended.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+}

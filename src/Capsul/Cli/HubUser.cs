@@ -1,0 +1,134 @@
+using System.Runtime.InteropServices;
+using Capsul.Foundation;
+using Capsul.Postgres;
+using Command = Capsul.Foundation.Command;
+
+namespace Capsul.Cli;
+
+/// <summary>
+/// Started by root, the Hub runs as a user of its own without rights: whoever breaks into the web application has
+/// neither the VMs' disks nor the machine. Its files in the data folder belong to that user; the folder itself stays
+/// root's, so that nothing of the Spoke's can be replaced.
+/// </summary>
+static partial class HubUser
+{
+    /// <summary>Ports below need a right of their own (ip_unprivileged_port_start, ip-sysctl.txt).</summary>
+    const int FirstFreePort = 1024;
+
+    /// <summary>
+    /// A checkout in root's home folder is closed to others: the program and the runtime are mounted where the Hub's
+    /// user can read them, for this process alone.
+    /// </summary>
+    const string WithOwnMounts = """mount --bind "$1" "$3"/app; mount --bind "$2" "$3"/dotnet; shift 3; exec "$@" """;
+
+    /// <summary>What the Hub writes in the data folder.</summary>
+    static readonly string[] Folders = ["postgres", "backups", "scratch", "hub"];
+    static readonly string[] Files = ["hub.lock", "backup.lock", "postgres.lock", "postgres.users", "secret.key"];
+
+    static string Runtime => Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "../../.."));
+
+    /// <summary>Whether a Hub that this process starts has to change its user.</summary>
+    public static bool IsNeeded(Settings settings) => Environment.IsPrivilegedProcess && settings.HubUser != "root";
+
+    /// <summary>
+    /// Creates the user where it is missing, gives it the Hub's files, and returns what runs <c>capsul</c> with these
+    /// arguments and settings as that user.
+    /// </summary>
+    /// <exception cref="ProblemException">Unavailable: the user cannot be created, or cannot use a folder.</exception>
+    public static async Task<Command> PrepareAsync(
+        Settings settings, IReadOnlyList<string> arguments, CancellationToken cancel)
+    {
+        var user = await EnsureAsync(settings.HubUser, cancel);
+        await HandOverAsync(settings, user, cancel);
+        await CheckFoldersAsync(settings, user, cancel);
+        var environment = new Dictionary<string, string?>(settings.ToEnvironment(), StringComparer.Ordinal)
+        {
+            ["HOME"] = Path.Combine(settings.Data, "hub"),
+        };
+        var program = Path.Combine(AppContext.BaseDirectory, "capsul");
+        if (await CanAsync(user, cancel, "-x", program, "-a", "-r", $"{program}.dll", "-a", "-r", Path.Combine(Runtime, "host")))
+            return new Command("/usr/bin/setpriv", [.. Rights(user, settings.Port), program, .. arguments]) { Environment = environment };
+        var run = $"/run/capsul-hub/{DataFolder.ShortName(settings.Data)}";
+        foreach (var folder in (string[])["app", "dotnet"]) Directory.CreateDirectory(Path.Combine(run, folder));
+        environment["DOTNET_ROOT"] = $"{run}/dotnet";
+        return new Command("/usr/bin/unshare", ["--mount", "--", "sh", "-ec", WithOwnMounts, "sh", AppContext.BaseDirectory, Runtime, run,
+            "setpriv", .. Rights(user, settings.Port), $"{run}/app/capsul", .. arguments])
+        { Environment = environment };
+    }
+
+    /// <summary>No rights, except to listen on a port that only root may have, where such a port is configured.</summary>
+    static IEnumerable<string> Rights(SystemUser user, int port)
+    {
+        var rights = port is > 0 and < FirstFreePort ? "-all,+net_bind_service" : "-all";
+        return ["--reuid", user.Name, "--regid", user.Group.ToString(), "--clear-groups", "--no-new-privs",
+            $"--inh-caps={rights}", $"--ambient-caps={rights}", $"--bounding-set={rights}", "--"];
+    }
+
+    static async Task<SystemUser> EnsureAsync(string name, CancellationToken cancel)
+    {
+        if (SystemUser.Find(name) is { } user) return user;
+        var made = await new Command("useradd", "--system", "--user-group", "--no-create-home",
+            "--home-dir", "/var/lib/capsul/hub", "--shell", "/usr/sbin/nologin", name).TryRunAsync(cancel);
+        // Another process may have been quicker.
+        return SystemUser.Find(name) ?? throw new ProblemException(ProblemKind.Unavailable,
+            $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or name another with CAPSUL_HUB_USER.");
+    }
+
+    static async Task HandOverAsync(Settings settings, SystemUser user, CancellationToken cancel)
+    {
+        Directory.CreateDirectory(settings.Data);
+        if (!settings.ExternalDatabase) await EmbeddedPostgres.StopForeignAsync(settings, user, cancel);
+        List<string> all = [];
+        foreach (var folder in Folders)
+            all.Add(Directory.CreateDirectory(Path.Combine(settings.Data, folder), PrivateFolder).FullName);
+        foreach (var file in Files)
+        {
+            all.Add(Path.Combine(settings.Data, file));
+            if (!File.Exists(all[^1])) await File.Open(all[^1], NewFile).DisposeAsync();
+        }
+        // Only what is not the user's yet: in folders that are, it could prepare what root then gives away.
+        var owners = await SystemUser.OwnersAsync(all, cancel);
+        var foreign = all.Where((_, n) => owners[n] != user.Name).ToList();
+        if (foreign.Count > 0) await new Command("chown", ["-hR", $"{user.Name}:{user.Group}", "--", .. foreign]).RunAsync(cancel);
+    }
+
+    static FileStreamOptions NewFile => new()
+    {
+        Mode = FileMode.Append,
+        Access = FileAccess.Write,
+        UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+    };
+
+    const UnixFileMode PrivateFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    static async Task CheckFoldersAsync(Settings settings, SystemUser user, CancellationToken cancel)
+    {
+        foreach (var folder in (string[])[Path.Combine(settings.Data, "hub"), settings.BackupFolder])
+        {
+            if (!Directory.Exists(folder) || await CanAsync(user, cancel, "-w", folder)) continue;
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The Hub runs as user {user.Name}, who cannot write to {folder}: make that user its owner and the "
+                + "folders above it accessible to others, or choose another with CAPSUL_DATA or CAPSUL_BACKUP_FOLDER.");
+        }
+    }
+
+    /// <summary>What test(1) says for this user.</summary>
+    static async Task<bool> CanAsync(SystemUser user, CancellationToken cancel, params string[] expression) =>
+        (await user.Run("test", expression).TryRunAsync(cancel)).ExitCode == 0;
+
+    /// <summary>This process becomes that command; the process ID stays.</summary>
+    /// <exception cref="ProblemException">Unavailable: it could not be started.</exception>
+    public static void Become(Command command)
+    {
+        var environment = Environment.GetEnvironmentVariables().Cast<System.Collections.DictionaryEntry>()
+            .ToDictionary(e => (string)e.Key, e => (string?)e.Value, StringComparer.Ordinal);
+        foreach (var (name, value) in command.Environment) environment[name] = value;
+        string?[] variables = [.. environment.Where(e => e.Value is not null).Select(e => $"{e.Key}={e.Value}"), null];
+        execve(command.Program, [command.Program, .. command.Arguments, null], variables);
+        throw new ProblemException(ProblemKind.Unavailable,
+            $"{command.Program} could not be started (error {Marshal.GetLastPInvokeError()}).");
+    }
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int execve(string path, string?[] arguments, string?[] environment);
+}
