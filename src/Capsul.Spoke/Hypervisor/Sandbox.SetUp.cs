@@ -7,7 +7,7 @@ namespace Capsul.Spoke.Hypervisor;
 public sealed partial class Sandbox
 {
     /// <summary>
-    /// Everything under libvirt's usual paths becomes private, and is in the data folder; /run is new and empty.
+    /// Everything under libvirt's usual paths is private, and lies in the data folder.
     /// </summary>
     async Task SetUpAsync(Settings settings, CancellationToken cancel)
     {
@@ -31,19 +31,54 @@ public sealed partial class Sandbox
             if (inside.StartsWith("/var/lib/libvirt/capsul/", StringComparison.Ordinal))
                 Directory.CreateDirectory(Path.Combine(home, "lib", "capsul", Path.GetFileName(inside)));
         }
-        Directory.CreateDirectory(Path.Combine(home, "lib", "run"));
         Configure(Path.Combine(home, "etc"));
-        foreach (var (host, inside) in folders)
-            await Inside("mount", "--bind", host, inside).RunAsync(cancel);
-        // The daemons' sockets must be seen from outside, all else in /run must not be seen from inside (D-Bus, locks): the run
-        // folder is carried over to the new /run.
-        await Inside("mount", "--bind", record.Run, "/var/lib/libvirt/run").RunAsync(cancel);
-        await Inside("mount", "-t", "tmpfs", "-o", "mode=0755,size=64m", "tmpfs", "/run").RunAsync(cancel);
-        await Inside("mkdir", "/run/libvirt").RunAsync(cancel);
-        await Inside("mount", "--move", "/var/lib/libvirt/run", "/run/libvirt").RunAsync(cancel);
+        await Inside("sh", ["-ec", NewRoot, "sh", record.Run, .. folders.SelectMany(f => new[] { f.Host, f.Inside })]).RunAsync(cancel);
         await Inside("ip", "link", "set", "lo", "up").RunAsync(cancel);
         await GiveKvmAsync(cancel);
     }
+
+    /// <summary>
+    /// A root of its own for the daemons and QEMU: of the machine there are only its programs, the few files of /etc that
+    /// they read, and the devices that guests use. The first argument is the run folder, which is /run/libvirt inside, so
+    /// that the daemons' sockets are seen from outside and nothing else of /run is seen from inside (D-Bus, locks); the
+    /// others are pairs of a folder and where it is mounted. The old root is gone at the end (pivot_root(8)).
+    /// </summary>
+    const string NewRoot = """
+        run=$1; shift
+        mkdir -p "$run/root"
+        mount -t tmpfs -o mode=0755,size=64m tmpfs "$run/root"
+        cd "$run/root"
+        mkdir -p usr etc dev/net dev/pts dev/shm proc sys run/libvirt old
+        mkdir -p -m 1777 tmp var/tmp
+        mount --bind /usr usr
+        mount -o remount,bind,ro usr
+        for name in bin sbin lib lib32 lib64; do
+            if [ -L "/$name" ]; then cp -a "/$name" .
+            elif [ -d "/$name" ]; then mkdir "$name"; mount --bind "/$name" "$name"; mount -o remount,bind,ro "$name"
+            fi
+        done
+        for name in alternatives ethertypes group hosts ld.so.cache localtime login.defs nsswitch.conf passwd protocols services; do
+            if [ -e "/etc/$name" ]; then cp -a "/etc/$name" etc/; fi
+        done
+        for name in null zero full random urandom tty kvm net/tun vhost-net; do
+            if [ -c "/dev/$name" ]; then cp -a "/dev/$name" "dev/$name"; fi
+        done
+        ln -s /proc/self/fd dev/fd
+        ln -s pts/ptmx dev/ptmx
+        mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
+        mount -t tmpfs -o mode=1777,size=64m tmpfs dev/shm
+        mount -t proc proc proc
+        mount -t sysfs sysfs sys
+        mount --bind "$run" run/libvirt
+        while [ $# -gt 0 ]; do
+            mkdir -p ".$2"
+            mount --bind "$1" ".$2"
+            shift 2
+        done
+        pivot_root . old
+        umount -l /old
+        rmdir /old
+        """;
 
     /// <summary>
     /// QEMU does not run as root, and /dev/kvm is often root's alone. With KVM the sandbox gets a node of its own with a group
