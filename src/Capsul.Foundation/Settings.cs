@@ -86,6 +86,8 @@ public sealed class Settings
         new("CAPSUL_DISK_OVERCOMMIT", "2",
             "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "
             + "Disks are thinly provisioned and grow as they fill. 1: no overcommit."),
+        new("CAPSUL_MAX_CONNECTIONS", "10000",
+            "Maximum number of connections to the web pages, and as many to the link; more are closed at once."),
         new("CAPSUL_CREATE_DEADLINE_SECONDS", "300",
             "How long a new VM may take until SSH responds; after that it is rolled back and nothing is charged. "
             + "Unless it is set, hosts without KVM get four times as long."),
@@ -189,6 +191,7 @@ public sealed class Settings
     public string? SmtpPassword => Optional("CAPSUL_SMTP_PASSWORD");
     public string MailFrom => Text("CAPSUL_MAIL_FROM");
     public string SupportEmail => Text("CAPSUL_SUPPORT_EMAIL");
+    public int MaxConnections => Number("CAPSUL_MAX_CONNECTIONS");
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
     public TimeSpan CreateDeadline => TimeSpan.FromSeconds(Number("CAPSUL_CREATE_DEADLINE_SECONDS"));
@@ -210,8 +213,11 @@ public sealed class Settings
 
     int Number(string name) => int.Parse(Text(name), CultureInfo.InvariantCulture);
 
+    /// <summary>The data folder of a Capsul that root starts, unless another is set.</summary>
+    public const string RootData = "/var/lib/capsul";
+
     static string DefaultData() => System.Environment.IsPrivilegedProcess
-        ? "/var/lib/capsul"
+        ? RootData
         : Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".local/share/capsul");
 
     static Dictionary<string, string> ReadFile(string file)
@@ -303,6 +309,7 @@ public sealed class Settings
         foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT", "CAPSUL_DATABASE_PORT"])
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
+        InRange("CAPSUL_MAX_CONNECTIONS", 1, 1_000_000);
         InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);
         Must("CAPSUL_DISK_OVERCOMMIT", decimal.TryParse(Text("CAPSUL_DISK_OVERCOMMIT"), NumberStyles.AllowDecimalPoint,
             CultureInfo.InvariantCulture, out var factor) && factor is >= 1 and <= 100, "a number from 1 to 100");

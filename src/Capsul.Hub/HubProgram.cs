@@ -1,3 +1,4 @@
+using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
@@ -149,12 +150,15 @@ public sealed partial class HubProgram : IAsyncDisposable
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxConcurrentConnections = settings.MaxConnections;
             kestrel.Listen(settings.Listen, settings.Port);
             kestrel.Listen(settings.LinkListen, settings.LinkPort, link =>
             {
                 link.Protocols = HttpProtocols.Http2;
                 link.UseHttps(certificate, https =>
                 {
+                    // Both ends are Capsul's: nothing older has to be understood.
+                    https.SslProtocols = SslProtocols.Tls13;
                     https.ClientCertificateMode = ClientCertificateMode.AllowCertificate;
                     // Whose it is is decided against the database, byte for byte; see LinkEndpoint.
                     https.ClientCertificateValidation = (_, _, _) => true;
@@ -193,14 +197,16 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     /// <summary>200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database does not answer.</summary>
-    static async Task<IResult> HealthAsync(Seat seat, Db db, CancellationToken cancel)
+    static async Task<IResult> HealthAsync(HttpRequest request, Seat seat, Db db, CancellationToken cancel)
     {
+        // Whether a proxy in front of the pages is set up right is seen from outside only.
+        var https = request.IsHttps;
         try
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(TimeSpan.FromSeconds(3));
             var row = await db.FindSeatAsync(limit.Token);
-            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, since = row.TakenAt, why = seat.Unfit });
+            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, since = row.TakenAt, why = seat.Unfit, https });
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException && !cancel.IsCancellationRequested)
         {

@@ -25,7 +25,14 @@ static class Seed
         return text.ToString();
     }
 
-    public static string MetaData(VmSpec vm) => $"instance-id: {vm.Id}\nlocal-hostname: {vm.Name}\n";
+    public static string MetaData(VmSpec vm) => $"instance-id: {vm.Id}\nlocal-hostname: {HostName(vm.Name)}\n";
+
+    /// <summary>
+    /// Quoted where YAML 1.1 would read a number or a boolean (https://yaml.org/type/bool.html), and only there: an
+    /// older tiny image takes the rest of the line as it is.
+    /// </summary>
+    static string HostName(string name) =>
+        char.IsAsciiDigit(name[0]) || name is "y" or "yes" or "n" or "no" or "on" or "off" or "true" or "false" or "null" ? Quote(name) : name;
 
     public static string NetworkConfig(VmSpec vm) =>
         $"version: 2\nethernets:\n  primary:\n    match:\n      macaddress: {Quote(vm.Mac)}\n    dhcp4: true\n    dhcp6: false\n";

@@ -31,6 +31,17 @@ public sealed class Identity
 
     public string HostId => certificate.GetNameInfo(X509NameType.SimpleName, forIssuer: false);
 
+    public DateTime ValidUntil => certificate.NotAfter.ToUniversalTime();
+
+    /// <summary>Reaches the Hub and compares who it is.</summary>
+    /// <exception cref="ProblemException">Unavailable: it does not answer, or something else does.</exception>
+    public async Task ReachHubAsync(CancellationToken cancel)
+    {
+        using var channel = Open();
+        await CallAsync(Address, () => new HubLink.HubLinkClient(channel).AuthorityAsync(
+            new AuthorityRequest(), cancellationToken: cancel).ResponseAsync.WaitAsync(CallLimit, cancel));
+    }
+
     /// <summary>The same Spoke for a Hub that is now somewhere else, such as in this process on a port that changes.</summary>
     public Identity At(string address) => new(folder, address, certificate, authority);
 

@@ -1,10 +1,12 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Features.Mails;
 using Capsul.Postgres;
 using Capsul.Postgres.Checks;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
+using Capsul.Spoke.Link;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
@@ -23,8 +25,15 @@ static class DoctorVerb
     {
         var settings = Settings.Load();
         var failed = false;
+        var spokeOnly = IsSpokeOnly(settings);
         Say(await DataAsync(settings, cancel));
-        foreach (var line in await DatabaseAsync(settings, cancel)) Say(line);
+        if (!spokeOnly)
+        {
+            foreach (var line in await DatabaseAsync(settings, cancel)) Say(line);
+            foreach (var line in await CheckMail.RunAsync(settings, cancel)) Say(line);
+            foreach (var line in await DoctorPages.RunAsync(settings, cancel)) Say(line);
+        }
+        Say(await SpokeAsync(settings, spokeOnly, cancel));
         foreach (var check in (Func<Settings, CancellationToken, Task<Finding>>[])[LibvirtAsync, KvmAsync, ImagesAsync, SshAsync])
             Say(await check(settings, cancel));
         return failed ? 1 : 0;
@@ -41,7 +50,34 @@ static class DoctorVerb
         var existing = settings.Data;
         while (!Directory.Exists(existing)) existing = Path.GetDirectoryName(existing)!;
         var free = new DriveInfo(existing).AvailableFreeSpace >> 30;
-        return Task.FromResult(new Finding(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder", $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
+        var says = $"{settings.Data}, {free} GiB free";
+        if (free < 5) return Task.FromResult(new Finding(Verdict.Warn, "data folder", $"{says}: new VMs need 4"));
+        if (!Environment.IsPrivilegedProcess && !settings.Simulated && settings.Data != Settings.RootData)
+            return Task.FromResult(new Finding(Verdict.Warn, "data folder",
+                $"{says}: yours. Capsul with real VMs runs as root, on {Settings.RootData} unless CAPSUL_DATA is set; see that with: sudo capsul doctor"));
+        return Task.FromResult(new Finding(Verdict.Ok, "data folder", says));
+    }
+
+    /// <summary>This machine joined a Hub that runs on another: there is no database here.</summary>
+    static bool IsSpokeOnly(Settings settings) => !settings.ExternalDatabase && Identity.Load(settings.Data) is not null
+        && !Directory.Exists(Path.Combine(settings.Data, "postgres"));
+
+    static async Task<Finding> SpokeAsync(Settings settings, bool spokeOnly, CancellationToken cancel)
+    {
+        if (Identity.Load(settings.Data) is not { } identity)
+            return new(Verdict.Ok, "spoke", "has not joined a Hub; capsul up joins its own");
+        var says = $"host {identity.HostId} of the Hub at {identity.Address}, certificate valid until {identity.ValidUntil:yyyy-MM-dd}";
+        // The port of a Hub that is started together with its Spoke may be another each time.
+        if (!spokeOnly) return new(Verdict.Ok, "spoke", says);
+        try
+        {
+            await identity.ReachHubAsync(cancel);
+            return new(Verdict.Ok, "spoke", $"{says}; the Hub answers");
+        }
+        catch (ProblemException error)
+        {
+            return new(Verdict.Fail, "spoke", $"{says}. {error.Problem.Message}");
+        }
     }
 
     /// <summary>

@@ -1,3 +1,6 @@
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Capsul.Foundation;
@@ -24,6 +27,65 @@ public sealed class JoinTests
         (await Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel)).HostId.ShouldBe("rack1");
         (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain(
             "unknown, expired or already used");
+    }
+
+    [Fact]
+    public async Task The_line_speaks_nothing_older_than_TLS_1_3()
+    {
+        await using var link = await LinkHub.StartAsync();
+        (await HandshakeAsync(link.Hub.LinkPort, SslProtocols.Tls13)).ShouldBeNull();
+        (await HandshakeAsync(link.Hub.LinkPort, SslProtocols.Tls12)).ShouldNotBeNull();
+    }
+
+    /// <summary>Null, or why there is no connection.</summary>
+    static async Task<Exception?> HandshakeAsync(int port, SslProtocols version)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync("127.0.0.1", port, Cancel);
+        await using var stream = new SslStream(client.GetStream());
+        try
+        {
+            await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions
+            {
+                TargetHost = "capsul-hub",
+                EnabledSslProtocols = version,
+                ApplicationProtocols = [SslApplicationProtocol.Http2],
+                RemoteCertificateValidationCallback = (_, _, _, _) => true,
+            }, Cancel);
+            return null;
+        }
+        catch (Exception error) when (error is AuthenticationException or IOException)
+        {
+            return error;
+        }
+    }
+
+    [Fact]
+    public async Task More_connections_than_the_limit_are_closed_at_once()
+    {
+        await using var link = await LinkHub.StartAsync(("CAPSUL_MAX_CONNECTIONS", "2"));
+        using TcpClient first = new(), second = new(), third = new();
+        foreach (var client in (TcpClient[])[first, second])
+        {
+            await client.ConnectAsync("127.0.0.1", link.Hub.Port, Cancel);
+            await client.GetStream().WriteAsync("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"u8.ToArray(), Cancel);
+            (await client.GetStream().ReadAsync(new byte[1], Cancel)).ShouldBe(1);
+        }
+        await third.ConnectAsync("127.0.0.1", link.Hub.Port, Cancel);
+        await third.GetStream().WriteAsync("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"u8.ToArray(), Cancel);
+        (await ReadOrResetAsync(third)).ShouldBe(0);
+    }
+
+    static async Task<int> ReadOrResetAsync(TcpClient client)
+    {
+        try
+        {
+            return await client.GetStream().ReadAsync(new byte[1], Cancel);
+        }
+        catch (IOException)
+        {
+            return 0;
+        }
     }
 
     [Fact]

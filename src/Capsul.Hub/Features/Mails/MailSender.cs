@@ -129,6 +129,12 @@ public sealed partial class MailSender(
         if (smtp.IsConnected)
             return;
         serverAnswered = false;
+        await SignInAsync(smtp, host, settings, cancel);
+        serverAnswered = true;
+    }
+
+    internal static async Task SignInAsync(SmtpClient smtp, string host, Settings settings, CancellationToken cancel)
+    {
         await smtp.ConnectAsync(host, settings.SmtpPort, settings.SmtpTls switch
         {
             "tls" => SecureSocketOptions.SslOnConnect,
@@ -137,7 +143,6 @@ public sealed partial class MailSender(
         }, cancel);
         if (settings.SmtpUser is { } user)
             await smtp.AuthenticateAsync(user, settings.SmtpPassword ?? "", cancel);
-        serverAnswered = true;
     }
 
     MimeMessage Compose(MailSql.Due mail, string text)
@@ -171,7 +176,7 @@ public sealed partial class MailSender(
     }
 
     /// <summary>What a network and a server can do to us; anything else is a bug.</summary>
-    static bool IsExpected(Exception error) => error is SmtpCommandException or SmtpProtocolException or AuthenticationException or SslHandshakeException
+    internal static bool IsExpected(Exception error) => error is SmtpCommandException or SmtpProtocolException or AuthenticationException or SslHandshakeException
         or ServiceNotConnectedException or ServiceNotAuthenticatedException or NotSupportedException or SocketException or IOException
         or TimeoutException or OperationCanceledException or ParseException;
 

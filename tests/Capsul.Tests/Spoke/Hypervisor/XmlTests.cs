@@ -72,6 +72,15 @@ public sealed class XmlTests
         Seed.UserData(Vm with { SshKeys = ["ssh-rsa x \"\nruncmd: [evil]"] }).ShouldNotContain("\nruncmd");
     }
 
+    [Theory]
+    [InlineData("123", "\"123\"")]
+    [InlineData("1e5", "\"1e5\"")]
+    [InlineData("on", "\"on\"")]
+    [InlineData("null", "\"null\"")]
+    [InlineData("web-1", "web-1")]
+    public void A_host_name_is_a_string_whatever_it_says(string name, string written) =>
+        Seed.MetaData(Vm with { Name = name }).ShouldEndWith($"local-hostname: {written}\n");
+
     [Fact]
     public void Elements_of_a_set_are_read_from_what_nft_prints()
     {
