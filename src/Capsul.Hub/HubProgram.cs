@@ -21,8 +21,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub;
 
 /// <summary>
-/// A running Hub: the database brought up to date, the pages on one port, the line for Spokes on another, and, while it holds the
-/// seat, the work in the background. Everything is wired here and nowhere else.
+/// A running Hub: the database brought up to date, the pages on one port, the line for Spokes on another, and, while it
+/// holds the seat, the work in the background. Everything is wired here and nowhere else.
 /// </summary>
 public sealed partial class HubProgram : IAsyncDisposable
 {
@@ -56,9 +56,11 @@ public sealed partial class HubProgram : IAsyncDisposable
     /// <summary>Starts; returns when pages and line answer.</summary>
     /// <param name="configureLogs">Where log lines go.</param>
     /// <exception cref="ProblemException">With one sentence on what is in the way.</exception>
-    public static async Task<HubProgram> StartAsync(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
+    public static async Task<HubProgram> StartAsync(
+        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
-        settings = settings.With(("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
+        settings = settings.With(
+            ("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
         ScheduledBackups.Schedule(settings);
         using var logs = LoggerFactory.Create(configureLogs);
         var log = logs.CreateLogger("Capsul.Hub");
@@ -85,15 +87,19 @@ public sealed partial class HubProgram : IAsyncDisposable
         }
     }
 
-    /// <summary>Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.</summary>
+    /// <summary>
+    /// Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.
+    /// </summary>
     static async Task PrepareAsync(Db db, Settings settings, ILogger log, CancellationToken cancel)
     {
         var upgrade = new SchemaUpgrade(db, settings, patient: true, log);
         WaitingRoom? room = null;
         try
         {
-            if (settings.ExternalDatabase && await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
-            await upgrade.RunAsync(async () => room = await WaitingRoom.OpenAsync(settings, () => upgrade.Waiting, cancel), cancel);
+            if (settings.ExternalDatabase && await Pooler.FindAsync(db, cancel) is { } problem)
+                throw new ProblemException(problem);
+            await upgrade.RunAsync(
+                async () => room = await WaitingRoom.OpenAsync(settings, () => upgrade.Waiting, cancel), cancel);
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
         {
@@ -114,13 +120,14 @@ public sealed partial class HubProgram : IAsyncDisposable
         if (settings.SecretKey is { } configured) return Convert.FromBase64String(configured);
         var file = Path.Combine(settings.Data, "secret.key");
         if (!File.Exists(file))
-            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n"), cancel);
+            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.ASCII.GetBytes(
+                Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n"), cancel);
         return Convert.FromBase64String((await File.ReadAllTextAsync(file, cancel)).Trim());
     }
 
     static WebApplication Build(
-        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring, Authority authority,
-        EmbeddedPostgres? postgres)
+        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring,
+        Authority authority, EmbeddedPostgres? postgres)
     {
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
         {
@@ -157,13 +164,17 @@ public sealed partial class HubProgram : IAsyncDisposable
         return app;
     }
 
-    /// <summary>Two ports, two worlds: the line's port has nothing but the line, and the pages' port has everything else.</summary>
+    /// <summary>
+    /// Two ports, two worlds: the line's port has nothing but the line, and the pages' port has everything else.
+    /// </summary>
     static void Map(WebApplication app)
     {
         app.Use(async (context, next) =>
         {
-            var isLink = context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null;
-            var wantsLink = context.Request.Path.StartsWithSegments("/capsul.link.v1.HubLink", StringComparison.Ordinal);
+            var isLink =
+                context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null;
+            var wantsLink = context.Request.Path.StartsWithSegments(
+                "/capsul.link.v1.HubLink", StringComparison.Ordinal);
             if (isLink != wantsLink)
             {
                 context.Response.StatusCode = StatusCodes.Status404NotFound;
@@ -176,7 +187,10 @@ public sealed partial class HubProgram : IAsyncDisposable
         app.MapGet("/healthz", HealthAsync).RequireAuthorization(Policies.Public);
     }
 
-    /// <summary>200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database does not answer.</summary>
+    /// <summary>
+    /// 200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database
+    /// does not answer.
+    /// </summary>
     static async Task<IResult> HealthAsync(Seat seat, Db db, CancellationToken cancel)
     {
         try
@@ -184,9 +198,16 @@ public sealed partial class HubProgram : IAsyncDisposable
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(TimeSpan.FromSeconds(3));
             var row = await db.FindSeatAsync(limit.Token);
-            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, since = row.TakenAt, why = seat.Unfit });
+            return Results.Json(new
+            {
+                status = seat.Held ? "acting" : "standby",
+                epoch = row!.Epoch,
+                since = row.TakenAt,
+                why = seat.Unfit,
+            });
         }
-        catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException && !cancel.IsCancellationRequested)
+        catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException
+            && !cancel.IsCancellationRequested)
         {
             return Results.Json(new { status = "no database" }, statusCode: StatusCodes.Status503ServiceUnavailable);
         }
@@ -201,25 +222,31 @@ public sealed partial class HubProgram : IAsyncDisposable
         catch (IOException error)
         {
             throw new ProblemException(ProblemKind.Conflict,
-                $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port (CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
+                $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port "
+                    + $"(CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
         }
         catch (System.Net.Sockets.SocketException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The Hub cannot listen: {error.Message}. Check CAPSUL_LISTEN={settings.Listen}, CAPSUL_LINK_LISTEN={settings.LinkListen} and their ports.", null, error);
+                $"The Hub cannot listen: {error.Message}. Check CAPSUL_LISTEN={settings.Listen}, "
+                    + $"CAPSUL_LINK_LISTEN={settings.LinkListen} and their ports.", null, error);
         }
     }
 
-    /// <summary>Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.</summary>
+    /// <summary>
+    /// Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.
+    /// </summary>
     public Task Ended => ended.Task;
 
     /// <summary>The host is this machine: what it has of images is the operator's own, and is offered.</summary>
-    public Task MarkLocalAsync(string host, CancellationToken cancel) => Db.ExecuteAsync(HostSql.MarkLocal, new { id = host }, cancel);
+    public Task MarkLocalAsync(string host, CancellationToken cancel) =>
+        Db.ExecuteAsync(HostSql.MarkLocal, new { id = host }, cancel);
 
     /// <summary>A join token for a host, for this Hub's own link.</summary>
-    public Task<Outcome<JoinToken>> InviteAsync(string actor, string host, CancellationToken cancel) => InviteHost.RunAsync(
-        Db, actor, host, settings.LinkAddress ?? $"127.0.0.1:{LinkPort}", Services.GetRequiredService<Authority>().Fingerprint,
-        Services.GetRequiredService<TimeProvider>(), cancel);
+    public Task<Outcome<JoinToken>> InviteAsync(string actor, string host, CancellationToken cancel) =>
+        InviteHost.RunAsync(
+            Db, actor, host, settings.LinkAddress ?? $"127.0.0.1:{LinkPort}",
+            Services.GetRequiredService<Authority>().Fingerprint, Services.GetRequiredService<TimeProvider>(), cancel);
 
     /// <summary>Stops cleanly: pages first, then the work, then the private cluster.</summary>
     public async ValueTask DisposeAsync()
