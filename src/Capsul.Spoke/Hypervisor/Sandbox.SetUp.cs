@@ -35,8 +35,8 @@ public sealed partial class Sandbox
         Configure(Path.Combine(home, "etc"));
         foreach (var (host, inside) in folders)
             await Inside("mount", "--bind", host, inside).RunAsync(cancel);
-        // The daemons' sockets must be seen from outside, all else in /run must not be seen from inside (D-Bus, locks): the run
-        // folder is carried over to the new /run.
+        // The daemons' sockets must be seen from outside, all else in /run must not be seen from inside (D-Bus, locks):
+        // the run folder is carried over to the new /run.
         await Inside("mount", "--bind", record.Run, "/var/lib/libvirt/run").RunAsync(cancel);
         await Inside("mount", "-t", "tmpfs", "-o", "mode=0755,size=64m", "tmpfs", "/run").RunAsync(cancel);
         await Inside("mkdir", "/run/libvirt").RunAsync(cancel);
@@ -46,9 +46,9 @@ public sealed partial class Sandbox
     }
 
     /// <summary>
-    /// QEMU does not run as root, and /dev/kvm is often root's alone. With KVM the sandbox gets a node of its own with a group
-    /// that QEMU is in. Without, an empty file that only root may open lies over it: libvirt looks at QEMU again, which takes
-    /// seconds, whenever what it finds there does not fit what QEMU said of KVM the last time.
+    /// QEMU does not run as root, and /dev/kvm is often root's alone. With KVM the sandbox gets a node of its own with
+    /// a group that QEMU is in. Without, an empty file that only root may open lies over it: libvirt looks at QEMU
+    /// again, which takes seconds, whenever what it finds there does not fit what QEMU said of KVM the last time.
     /// </summary>
     async Task GiveKvmAsync(CancellationToken cancel)
     {
@@ -67,7 +67,9 @@ public sealed partial class Sandbox
         await Inside("mount", "--bind", source, "/dev/kvm").RunAsync(cancel);
     }
 
-    /// <summary>Configuration of the private daemons. Written each time, except for the host's id, which must stay.</summary>
+    /// <summary>
+    /// Configuration of the private daemons. Written each time, except for the host's id, which must stay.
+    /// </summary>
     static void Configure(string etc)
     {
         Directory.CreateDirectory(Path.Combine(etc, "qemu"));
@@ -82,8 +84,8 @@ public sealed partial class Sandbox
             host_uuid = "{File.ReadAllText(id).Trim()}"
 
             """);
-        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop. Namespaces
-        // of libvirt's would be a second sandbox in this one; control groups are made by GuestGroups.
+        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop.
+        // Namespaces of libvirt's would be a second sandbox in this one; control groups are made by GuestGroups.
         File.WriteAllText(Path.Combine(etc, "qemu.conf"), """
             security_driver = "none"
             user = "libvirt-qemu"
