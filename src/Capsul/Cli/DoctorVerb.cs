@@ -9,7 +9,9 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul doctor</c>: what works on this machine, line by line, and what to do about the rest. Changes nothing.</summary>
+/// <summary>
+/// <c>capsul doctor</c>: what works on this machine, line by line, and what to do about the rest. Changes nothing.
+/// </summary>
 static class DoctorVerb
 {
     public static Command Make() => CommandLine.Verb("doctor", """
@@ -25,7 +27,8 @@ static class DoctorVerb
         var failed = false;
         Say(await DataAsync(settings, cancel));
         foreach (var line in await DatabaseAsync(settings, cancel)) Say(line);
-        foreach (var check in (Func<Settings, CancellationToken, Task<Finding>>[])[LibvirtAsync, KvmAsync, ImagesAsync, SshAsync])
+        foreach (var check in (Func<Settings, CancellationToken, Task<Finding>>[])[LibvirtAsync,
+            KvmAsync, ImagesAsync, SshAsync])
             Say(await check(settings, cancel));
         return failed ? 1 : 0;
 
@@ -41,7 +44,8 @@ static class DoctorVerb
         var existing = settings.Data;
         while (!Directory.Exists(existing)) existing = Path.GetDirectoryName(existing)!;
         var free = new DriveInfo(existing).AvailableFreeSpace >> 30;
-        return Task.FromResult(new Finding(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder", $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
+        return Task.FromResult(new Finding(free < 5 ? Verdict.Warn : Verdict.Ok, "data folder",
+            $"{settings.Data}, {free} GiB free{(free < 5 ? ": new VMs need 4" : "")}"));
     }
 
     /// <summary>
@@ -51,12 +55,14 @@ static class DoctorVerb
     {
         try
         {
-            if (!settings.ExternalDatabase && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
+            if (!settings.ExternalDatabase
+                && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
                 return [new(Verdict.Ok, "database",
                     "a private cluster will be created, using the programs in "
                     + $"{EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
             await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
-            return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync).RunAsync(cancel);
+            return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync)
+                .RunAsync(cancel);
         }
         catch (ProblemException error)
         {
@@ -68,7 +74,8 @@ static class DoctorVerb
     {
         if (settings.Simulated) return new(Verdict.Warn, "hypervisor", "simulated: no real VMs are started");
         if (settings.Libvirt != "private") return new(Verdict.Ok, "hypervisor", $"libvirt at {settings.Libvirt}");
-        foreach (var program in (string[])["/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/bin/genisoimage", "/usr/bin/tini", "/usr/sbin/dnsmasq"])
+        foreach (var program in (string[])["/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64",
+            "/usr/bin/genisoimage", "/usr/bin/tini", "/usr/sbin/dnsmasq"])
         {
             if (!File.Exists(program))
                 return new(Verdict.Fail, "hypervisor", $"{program} is missing; run ./capsul once, which installs it");
@@ -96,7 +103,8 @@ static class DoctorVerb
             : new Finding(Verdict.Ok, "images", string.Join(", ", images.Select(i => i.Id))));
     }
 
-    static Task<Finding> SshAsync(Settings settings, CancellationToken cancel) => Task.FromResult(File.Exists("/usr/bin/ssh")
-        ? new Finding(Verdict.Ok, "ssh", "/usr/bin/ssh")
-        : new Finding(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
+    static Task<Finding> SshAsync(Settings settings, CancellationToken cancel) =>
+        Task.FromResult(File.Exists("/usr/bin/ssh")
+            ? new Finding(Verdict.Ok, "ssh", "/usr/bin/ssh")
+            : new Finding(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
 }

@@ -22,7 +22,9 @@ public sealed class RunningCapsul : IAsyncDisposable
 
     public IHypervisor? Hypervisor { get; }
 
-    /// <summary>Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.</summary>
+    /// <summary>
+    /// Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.
+    /// </summary>
     public Task Spoke { get; private set; } = Task.Delay(Timeout.Infinite);
 
     /// <summary>Runs until Hub or Spoke exits, or the caller cancels. A supervisor restarts the process.</summary>
@@ -37,7 +39,8 @@ public sealed class RunningCapsul : IAsyncDisposable
                 "The Hub exited unexpectedly; see its log for the reason. Start it again.");
     }
 
-    public static async Task<RunningCapsul> StartAsync(Settings settings, bool withHub, bool withSpoke, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
+    public static async Task<RunningCapsul> StartAsync(Settings settings, bool withHub,
+        bool withSpoke, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
         var hub = withHub ? await HubProgram.StartAsync(settings, TimeProvider.System, configureLogs, cancel) : null;
         DataFolder? folder = null;
@@ -52,7 +55,8 @@ public sealed class RunningCapsul : IAsyncDisposable
             var images = new ImageStore(settings.Images);
             hypervisor = MakeHypervisor(settings, images, logs);
             var running = new RunningCapsul(hub, folder, hypervisor, logs);
-            var spoke = new SpokeProgram(settings, hub is null ? identity : identity.At($"127.0.0.1:{hub.LinkPort}"), hypervisor, images, TimeProvider.System, logs);
+            var spoke = new SpokeProgram(settings, hub is null ? identity : identity.At($"127.0.0.1:{hub.LinkPort}"),
+                hypervisor, images, TimeProvider.System, logs);
             running.Spoke = spoke.RunAsync(running.stop.Token);
             return running;
         }
@@ -65,9 +69,10 @@ public sealed class RunningCapsul : IAsyncDisposable
         }
     }
 
-    public static IHypervisor MakeHypervisor(Settings settings, ImageStore images, ILoggerFactory logs) => settings.Simulated
-        ? new Simulated(settings, images, TimeProvider.System)
-        : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
+    public static IHypervisor MakeHypervisor(Settings settings, ImageStore images, ILoggerFactory logs) =>
+        settings.Simulated
+            ? new Simulated(settings, images, TimeProvider.System)
+            : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
 
     /// <summary>
     /// The first start on a machine that is both Hub and host: it joins without a token from the operator.
@@ -75,9 +80,12 @@ public sealed class RunningCapsul : IAsyncDisposable
     static async Task<Identity> JoinOwnHubAsync(Settings settings, HubProgram? hub, CancellationToken cancel)
     {
         if (hub is null)
-            throw new ProblemException(ProblemKind.Invalid, "This machine has not joined a Hub. On the Hub run: capsul host invite NAME; here: capsul spoke join TOKEN.");
-        var name = new string([.. Environment.MachineName.ToLowerInvariant().Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-')]).Trim('-');
-        var token = (await hub.InviteAsync("capsul up", name.Length == 0 ? "host" : name[..Math.Min(name.Length, 63)], cancel)).OrThrow();
+            throw new ProblemException(ProblemKind.Invalid, "This machine has not joined a Hub. On the Hub run: capsul "
+                + "host invite NAME; here: capsul spoke join TOKEN.");
+        var name = new string([.. Environment.MachineName.ToLowerInvariant()
+            .Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-')]).Trim('-');
+        var token = (await hub.InviteAsync(
+            "capsul up", name.Length == 0 ? "host" : name[..Math.Min(name.Length, 63)], cancel)).OrThrow();
         return await Identity.JoinAsync(settings.Data, token with { Address = $"127.0.0.1:{hub.LinkPort}" }, cancel);
     }
 

@@ -38,7 +38,8 @@ static class UpVerb
         if (parsed.GetValue(Development)) settings = settings.With(("CAPSUL_ENVIRONMENT", "development"));
         var (hub, spoke) = (parsed.GetValue(Hub), parsed.GetValue(Spoke));
         if (!hub && !spoke) hub = spoke = true;
-        await using var running = await RunningCapsul.StartAsync(settings, hub, spoke, Logs.At(LogLevel.Information), cancel);
+        await using var running =
+            await RunningCapsul.StartAsync(settings, hub, spoke, Logs.At(LogLevel.Information), cancel);
         if (running.Hub is { } started)
             Console.WriteLine($"Capsul answers at {started.BaseUrl}  (Ctrl-C to stop)");
         if (settings.Simulated && spoke)
