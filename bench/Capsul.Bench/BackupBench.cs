@@ -24,7 +24,8 @@ static class BackupBench
     {
         var folder = Directory.CreateTempSubdirectory("capsul-bench-").FullName;
         File.SetUnixFileMode(folder,
-            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
+            UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+                | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
         var settings = Settings.Load(
             new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder });
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
@@ -49,7 +50,8 @@ static class BackupBench
                 restores.Add(await RestorePeerAsync(folder, peerFile, cancel));
                 ratios.Add(all[^1] / (dumps[^1] + restores[^1]));
                 Console.WriteLine(
-                    $"round {n}: capsul {Figures.Text(all[^1], "0.0")} s, peer {Figures.Text(dumps[^1] + restores[^1], "0.0")} s, ratio {Figures.Text(ratios[^1])}");
+                    $"round {n}: capsul {Figures.Text(all[^1], "0.0")} s, peer "
+                        + $"{Figures.Text(dumps[^1] + restores[^1], "0.0")} s, ratio {Figures.Text(ratios[^1])}");
             }
             var (ours, dump, restore, ratio) = (Figures.Median(all), Figures.Median(dumps),
                 Figures.Median(restores), Figures.Median(ratios));
@@ -58,12 +60,14 @@ static class BackupBench
             Console.WriteLine(
                 $"{"capsul db backup, proved",-34}{Figures.Text(ours, "0.0"),10}{Figures.Text(size / 1e6, "0"),10}");
             Console.WriteLine(
-                $"{"pg_dump | gzip -9",-34}{Figures.Text(dump, "0.0"),10}{Figures.Text(new FileInfo(peerFile).Length / 1e6, "0"),10}");
+                $"{"pg_dump | gzip -9",-34}{Figures.Text(dump, "0.0"),10}"
+                    + $"{Figures.Text(new FileInfo(peerFile).Length / 1e6, "0"),10}");
             Console.WriteLine($"{"zcat | psql",-34}{Figures.Text(restore, "0.0"),10}");
             Console.WriteLine($"backup with proof / (dump + restore): {Figures.Text(ratio)} (bar {Figures.Text(Bar)})");
             if (!check) return 0;
             Console.WriteLine(
-                $"backup ratio={Figures.Text(ratio)} bar={Figures.Text(Bar)} seconds={Figures.Text(ours, "0.0")} peer={Figures.Text(dump + restore, "0.0")} {Figures.Verdict(ratio <= Bar)}");
+                $"backup ratio={Figures.Text(ratio)} bar={Figures.Text(Bar)} seconds={Figures.Text(ours, "0.0")} "
+                    + $"peer={Figures.Text(dump + restore, "0.0")} {Figures.Verdict(ratio <= Bar)}");
             return ratio <= Bar ? 0 : 1;
         }
         finally
@@ -137,9 +141,12 @@ static class BackupBenchSql
     /// </summary>
     public const string Fill = """
         INSERT INTO audit_lines (at, actor, action, subject, detail)
-        SELECT now() - n * interval '1 second', 'person' || n % 977 || '@example.org', (ARRAY['sign_in', 'create_vm', 'stop_vm', 'top_up'])[n % 4 + 1],
-            'capsul-' || left(md5(n::text), 10), 'host rack' || n % 31 || ', fingerprint ' || md5(random()::text) || ', from 192.0.2.' || n % 250
+        SELECT now() - n * interval '1 second', 'person' || n % 977 || '@example.org',
+            (ARRAY['sign_in', 'create_vm', 'stop_vm', 'top_up'])[n % 4 + 1],
+            'capsul-' || left(md5(n::text), 10),
+            'host rack' || n % 31 || ', fingerprint ' || md5(random()::text) || ', from 192.0.2.' || n % 250
         FROM generate_series(1, @count) AS n;
-        INSERT INTO payments (email, dollars, method) SELECT 'jo@example.org', round((1 + random() * 100)::numeric, 2), 'cash' FROM generate_series(1, @count / 10);
+        INSERT INTO payments (email, dollars, method) SELECT 'jo@example.org', round((1 + random() * 100)::numeric, 2),
+            'cash' FROM generate_series(1, @count / 10);
         """;
 }

@@ -8,8 +8,8 @@ using Capsul.Spoke.Images;
 namespace Capsul.Bench;
 
 /// <summary>
-/// The baseline: the same image on the same machine type, started by nobody but QEMU, with user-mode networking. From the start of the
-/// process to the end of an SSH login; disk and seed are made before the clock starts.
+/// The baseline: the same image on the same machine type, started by nobody but QEMU, with user-mode networking. From
+/// the start of the process to the end of an SSH login; disk and seed are made before the clock starts.
 /// </summary>
 sealed class BareGuest(ImageStore images, Image image, string folder, string publicKey, int memoryMb)
 {
@@ -18,7 +18,8 @@ sealed class BareGuest(ImageStore images, Image image, string folder, string pub
         var disk = Path.Combine(folder, "bare.qcow2");
         var seed = Path.Combine(folder, "bare-seed.iso");
         File.Delete(disk);
-        await new Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", images.Disk(image), disk, "25G").RunAsync(cancel);
+        await new Command("qemu-img", "create", "-q", "-f", "qcow2", "-F",
+            "qcow2", "-b", images.Disk(image), disk, "25G").RunAsync(cancel);
         await WriteSeedAsync(seed, cancel);
         var clock = Stopwatch.StartNew();
         using var qemu = Process.Start(Arguments(disk, seed, port))!;
@@ -38,19 +39,24 @@ sealed class BareGuest(ImageStore images, Image image, string folder, string pub
     async Task WriteSeedAsync(string iso, CancellationToken cancel)
     {
         var files = Directory.CreateDirectory(Path.Combine(folder, "bare-seed")).FullName;
-        await File.WriteAllTextAsync(Path.Combine(files, "user-data"), $"#cloud-config\nhostname: \"bare\"\nssh_authorized_keys:\n  - \"{publicKey.Trim()}\"\n", cancel);
-        await File.WriteAllTextAsync(Path.Combine(files, "meta-data"), "instance-id: bare\nlocal-hostname: bare\n", cancel);
-        await new Command("genisoimage", "-quiet", "-output", iso, "-volid", "cidata", "-joliet", "-rock", files).RunAsync(cancel);
+        await File.WriteAllTextAsync(Path.Combine(files, "user-data"),
+            $"#cloud-config\nhostname: \"bare\"\nssh_authorized_keys:\n  - \"{publicKey.Trim()}\"\n", cancel);
+        await File.WriteAllTextAsync(
+            Path.Combine(files, "meta-data"), "instance-id: bare\nlocal-hostname: bare\n", cancel);
+        await new Command("genisoimage", "-quiet", "-output", iso, "-volid", "cidata", "-joliet", "-rock", files)
+            .RunAsync(cancel);
     }
 
     ProcessStartInfo Arguments(string disk, string seed, int port)
     {
         var info = new ProcessStartInfo("qemu-system-x86_64") { UseShellExecute = false };
-        foreach (var argument in (string[])["-machine", "q35,accel=tcg", "-cpu", "max", "-m", memoryMb.ToString(), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
-            "-kernel", images.Kernel(image)!, "-initrd", images.Initrd(image)!, "-append", image.CommandLine ?? "console=ttyS0",
-            "-drive", $"file={disk},if=virtio,format=qcow2,cache=writeback", "-drive", $"file={seed},if=virtio,format=raw,readonly=on",
-            "-netdev", $"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=n,romfile=",
-            "-serial", $"file:{Path.Combine(folder, "bare.log")}", "-device", "virtio-rng-pci"])
+        foreach (var argument in (string[])["-machine", "q35,accel=tcg", "-cpu", "max", "-m",
+            memoryMb.ToString(), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
+            "-kernel", images.Kernel(image)!, "-initrd", images.Initrd(image)!, "-append",
+            image.CommandLine ?? "console=ttyS0", "-drive", $"file={disk},if=virtio,format=qcow2,cache=writeback",
+            "-drive", $"file={seed},if=virtio,format=raw,readonly=on", "-netdev",
+            $"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=n,romfile=", "-serial",
+            $"file:{Path.Combine(folder, "bare.log")}", "-device", "virtio-rng-pci"])
             info.ArgumentList.Add(argument);
         return info;
     }
@@ -70,7 +76,8 @@ sealed class BareGuest(ImageStore images, Image image, string folder, string pub
                 await client.GetStream().ReadExactlyAsync(start, limit.Token);
                 if (Encoding.ASCII.GetString(start) == "SSH-") return;
             }
-            catch (Exception error) when (error is SocketException or IOException or OperationCanceledException && !cancel.IsCancellationRequested)
+            catch (Exception error) when (error is SocketException or IOException or OperationCanceledException
+                && !cancel.IsCancellationRequested)
             {
                 await Task.Delay(TimeSpan.FromMilliseconds(20), cancel);
             }

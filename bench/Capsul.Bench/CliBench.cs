@@ -30,7 +30,8 @@ static class CliBench
             Console.WriteLine(
                 $"cli: sql -c 'select 1' takes {Figures.Text(ratio)} of psql (bar {Figures.Text(MaxRatio)}), "
                 + $"{Figures.Text(toProgram)} of the bare program; "
-                + $"--help {Figures.Text(help, "0")} ms (bar {Figures.Text(MaxHelpMs, "0")} ms on an idle machine): {Figures.Verdict(good)}");
+                + $"--help {Figures.Text(help, "0")} ms (bar {Figures.Text(MaxHelpMs, "0")} ms on an idle machine): "
+                + $"{Figures.Verdict(good)}");
             return good || !check ? 0 : 1;
         }
         finally

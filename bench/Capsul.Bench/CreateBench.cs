@@ -9,8 +9,9 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Bench;
 
 /// <summary>
-/// From the POST of the create form to the SSH login, against a bare QEMU of the same image, in pairs that take turns; and what the Hub
-/// itself takes: until the POST is answered, and until libvirt is told to start. The database runs with fsync, as in production.
+/// From the POST of the create form to the SSH login, against a bare QEMU of the same image, in pairs that take turns;
+/// and what the Hub itself takes: until the POST is answered, and until libvirt is told to start. The database runs
+/// with fsync, as in production.
 /// </summary>
 static class CreateBench
 {
@@ -36,9 +37,13 @@ static class CreateBench
 
     static int Judge(bool check, List<double> ratios, List<double> posts, List<double> starts)
     {
-        var (ratio, post, start) = (Figures.Median(ratios), Figures.Percentile(posts, 99), Figures.Percentile(starts, 95));
+        var (ratio, post, start) =
+            (Figures.Median(ratios), Figures.Percentile(posts, 99), Figures.Percentile(starts, 95));
         var good = ratio <= MaxRatio && post <= MaxPostMs && start <= MaxStartMs;
-        Console.WriteLine($"create: ratio to bare QEMU median {Figures.Text(ratio)} (bar {MaxRatio}, aim {AimRatio}; {ratios.Count} pairs), POST accepted p99 {Figures.Text(post, "0.0")} ms (bar {MaxPostMs}; {posts.Count}), POST to libvirt start p95 {Figures.Text(start, "0")} ms (bar {MaxStartMs}; {starts.Count}): {(good ? "ok" : "UNDER THE BAR")}");
+        Console.WriteLine($"create: ratio to bare QEMU median {Figures.Text(ratio)} (bar {MaxRatio}, aim {AimRatio}; "
+            + $"{ratios.Count} pairs), POST accepted p99 {Figures.Text(post, "0.0")} ms (bar {MaxPostMs}; "
+            + $"{posts.Count}), POST to libvirt start p95 {Figures.Text(start, "0")} ms (bar {MaxStartMs}; "
+            + $"{starts.Count}): {(good ? "ok" : "UNDER THE BAR")}");
         return good || !check ? 0 : 1;
     }
 
@@ -55,7 +60,9 @@ static class CreateBench
         ["CAPSUL_VM_NETWORK"] = "10.78.0.0/22",
     });
 
-    /// <summary>Milliseconds until the Hub has answered the POST, over the simulated hypervisor so that many can be asked for.</summary>
+    /// <summary>
+    /// Milliseconds until the Hub has answered the POST, over the simulated hypervisor so that many can be asked for.
+    /// </summary>
     static async Task<List<double>> PostsAsync(string folder, CancellationToken cancel)
     {
         Console.WriteLine($"POST of the create form, {Posts} times, simulated hypervisor:");
@@ -66,7 +73,9 @@ static class CreateBench
         var times = new List<double>();
         for (var n = 0; n < Posts; n++)
             times.Add((await visitor.PostCreateAsync(Size, TinyImage.Id, "", cancel)).Took.TotalMilliseconds);
-        Console.WriteLine($"  median {Figures.Text(Figures.Median(times), "0.0")} ms, p95 {Figures.Text(Figures.Percentile(times, 95), "0.0")} ms, p99 {Figures.Text(Figures.Percentile(times, 99), "0.0")} ms");
+        Console.WriteLine($"  median {Figures.Text(Figures.Median(times), "0.0")} ms, p95 "
+            + $"{Figures.Text(Figures.Percentile(times, 95), "0.0")} ms, p99 "
+            + $"{Figures.Text(Figures.Percentile(times, 99), "0.0")} ms");
         return times;
     }
 
@@ -82,7 +91,8 @@ static class CreateBench
                 logs => logs.AddProvider(watch).AddFilter<StartWatch>("Capsul.Spoke.Hypervisor.Libvirt", LogLevel.Debug));
             using var door = new FrontDoor(running.BaseUrl);
             var visitor = await EnterAsync(door, folder, cancel);
-            var bare = new BareGuest(images, image, folder, await File.ReadAllTextAsync(visitor.KeyFile + ".pub", cancel), memoryMb: 1024);
+            var bare = new BareGuest(
+                images, image, folder, await File.ReadAllTextAsync(visitor.KeyFile + ".pub", cancel), memoryMb: 1024);
             await WarmUpAsync(visitor, bare, cancel);
             return await MeasureAsync(visitor, bare, watch, cancel);
         }
@@ -98,7 +108,8 @@ static class CreateBench
         await door.SignInAsync("bench@example.org", cancel);
         await visitor.AddKeyAsync(cancel);
         await visitor.TopUpAsync("1000", cancel);
-        while (!(await door.PageAsync("/vms/new", cancel)).Contains($"value=\"{TinyImage.Id}\"", StringComparison.Ordinal))
+        while (!(await door.PageAsync("/vms/new", cancel))
+            .Contains($"value=\"{TinyImage.Id}\"", StringComparison.Ordinal))
             await Task.Delay(TimeSpan.FromMilliseconds(100), cancel);
         return visitor;
     }
@@ -109,7 +120,8 @@ static class CreateBench
         await bare.RunAsync(visitor, Ports.TakeFree(), cancel);
     }
 
-    static async Task<(List<double>, List<double>)> MeasureAsync(Visitor visitor, BareGuest bare, StartWatch watch, CancellationToken cancel)
+    static async Task<(List<double>, List<double>)> MeasureAsync(
+        Visitor visitor, BareGuest bare, StartWatch watch, CancellationToken cancel)
     {
         var (ratios, starts) = (new List<double>(), new List<double>());
         Console.WriteLine("pair   bare QEMU   through the Hub   ratio   POST to libvirt start");
@@ -122,13 +134,16 @@ static class CreateBench
             var start = Stopwatch.GetElapsedTime(posted, watch.StartedAt[id]).TotalMilliseconds;
             ratios.Add(took / baseline);
             starts.Add(start);
-            Console.WriteLine($"{n,4}   {Figures.Text(baseline.TotalSeconds),7} s   {Figures.Text(took.TotalSeconds),13} s   {Figures.Text(took / baseline),5}   {Figures.Text(start, "0"),8} ms");
+            Console.WriteLine($"{n,4}   {Figures.Text(baseline.TotalSeconds),7} s   "
+                + $"{Figures.Text(took.TotalSeconds),13} s   {Figures.Text(took / baseline),5}   "
+                + $"{Figures.Text(start, "0"),8} ms");
         }
         return (ratios, starts);
     }
 
     /// <summary>From the POST to the end of the login, then deletes it and waits until it is gone.</summary>
-    static async Task<(TimeSpan Took, string Id, long PostedAt)> ThroughHubAsync(Visitor visitor, CancellationToken cancel)
+    static async Task<(TimeSpan Took, string Id, long PostedAt)> ThroughHubAsync(
+        Visitor visitor, CancellationToken cancel)
     {
         var (id, _, posted) = await visitor.PostCreateAsync(Size, TinyImage.Id, "", cancel);
         var address = await visitor.AwaitRunningAsync(id, _ => { }, cancel);

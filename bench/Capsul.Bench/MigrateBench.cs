@@ -39,8 +39,10 @@ static class MigrateBench
             var toPsql = await ApplyAsync(Write(Path.Combine(folder, "some"), Some), connection, cancel);
             var good = beyond <= MaxBeyondMs && faster >= MinFaster && toPsql <= MaxToPsql;
             Console.WriteLine(
-                $"migrate: nothing to do with {Many} scripts takes at most {Figures.Text(beyond, "0")} ms beyond connecting (bar {Figures.Text(MaxBeyondMs, "0")} ms), {Figures.Text(faster, "0.0")} times faster than DbUp, connecting included on both sides (bar {Figures.Text(MinFaster, "0")}); "
-                + $"{Some} scripts take {Figures.Text(toPsql)} of one psql process (bar {Figures.Text(MaxToPsql)}): "
+                $"migrate: nothing to do with {Many} scripts takes at most {Figures.Text(beyond, "0")} ms beyond "
+                + $"connecting (bar {Figures.Text(MaxBeyondMs, "0")} ms), {Figures.Text(faster, "0.0")} times faster "
+                    + $"than DbUp, connecting included on both sides (bar {Figures.Text(MinFaster, "0")}); {Some} "
+                    + $"scripts take {Figures.Text(toPsql)} of one psql process (bar {Figures.Text(MaxToPsql)}): "
                     + $"{Figures.Verdict(good)}");
             return good || !check ? 0 : 1;
         }
@@ -67,7 +69,8 @@ static class MigrateBench
                     -- Kept in lower case, so that it is compared without case.
                     email       text NOT NULL CHECK (email = lower(email) AND length(email) BETWEEN 3 AND 254),
                     created     timestamptz NOT NULL DEFAULT now(),
-                    state       text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'paid', 'sent', 'returned', 'cancelled')),
+                    state       text NOT NULL DEFAULT 'new' CHECK
+                        (state IN ('new', 'paid', 'sent', 'returned', 'cancelled')),
                     dollars     numeric(12,2) NOT NULL CHECK (dollars >= 0),
                     -- Empty until it left the house.
                     sent        timestamptz,
@@ -76,8 +79,10 @@ static class MigrateBench
                 );
                 CREATE INDEX orders_{n}_email ON orders_{n} (email, created);
                 CREATE INDEX orders_{n}_due ON orders_{n} (created) WHERE sent IS NULL AND state = 'paid';
-                COMMENT ON TABLE orders_{n} IS 'Orders of part {n}: who bought what, for how much, and whether it has been sent.';
-                COMMENT ON COLUMN orders_{n}.note IS 'What the customer wrote into the field for remarks; shown on the label and nowhere else.';
+                COMMENT ON TABLE orders_{n} IS
+                    'Orders of part {n}: who bought what, for how much, and whether it has been sent.';
+                COMMENT ON COLUMN orders_{n}.note IS
+                    'What the customer wrote into the field for remarks; shown on the label and nowhere else.';
                 """);
             File.WriteAllText(Path.Combine(folder, $"{n:0000}_up_orders_{n}.sql"), text.Append('\n').ToString());
         }
@@ -123,7 +128,10 @@ static class MigrateBench
         // Both connect anew each time; what that costs is not what is compared.
         var connect = Figures.Median(connects);
         Console.WriteLine(
-            $"medians beyond connecting: nothing to do {Ms(Figures.Median(starts) - connect)} ms, all compared {Ms(Figures.Median(compares) - connect)} ms, DbUp {Ms(Figures.Median(theirStarts) - connect)} ms; connecting included, DbUp takes {Figures.Text(Figures.Median(theirStarts) / Figures.Median(starts), "0.0")} times as long");
+            $"medians beyond connecting: nothing to do {Ms(Figures.Median(starts) - connect)} ms, all compared "
+                + $"{Ms(Figures.Median(compares) - connect)} ms, DbUp {Ms(Figures.Median(theirStarts) - connect)} ms; "
+                + "connecting included, DbUp takes "
+                + $"{Figures.Text(Figures.Median(theirStarts) / Figures.Median(starts), "0.0")} times as long");
         return (Math.Max(starts.Max(), Figures.Median(compares)) - connect,
             Figures.Median(theirStarts) / Figures.Median(starts));
 
@@ -186,7 +194,9 @@ static class MigrateBench
                 .RunAsync(cancel));
             ratios.Add(capsul / single);
             Console.WriteLine(
-                $"{n,5}   {Figures.Text(capsul, "0"),16} ms   {Figures.Text(psql, "0"),17} ms   {Figures.Text(capsul / psql),5}   {Figures.Text(single, "0"),22} ms   {Figures.Text(ratios[^1]),5}");
+                $"{n,5}   {Figures.Text(capsul, "0"),16} ms   {Figures.Text(psql, "0"),17} ms   "
+                    + $"{Figures.Text(capsul / psql),5}   {Figures.Text(single, "0"),22} ms   "
+                    + $"{Figures.Text(ratios[^1]),5}");
         }
         return Figures.Median(ratios);
     }

@@ -1,7 +1,7 @@
 using Capsul.Bench;
 
-// One program; each bench runs its baseline in the same run and prints ratios. --check exits with 1 under the bar and prints
-// the figures as the last line.
+// One program; each bench runs its baseline in the same run and prints ratios. --check exits with 1 under the bar and
+// prints the figures as the last line.
 var check = args.Contains("--check", StringComparer.Ordinal);
 switch (args.FirstOrDefault(a => !a.StartsWith('-')))
 {

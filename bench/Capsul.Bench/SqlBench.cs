@@ -54,14 +54,19 @@ static class SqlBench
             double Seconds(List<Run> runs) => Figures.Median([.. runs.Select(r => r.Seconds)]);
             double Mb(List<Run> runs) => Figures.Median([.. runs.Select(r => r.Mb)]);
             Console.WriteLine(
-                $"memory  {Figures.Text(Mb(ours), "0"),7} MiB {Figures.Text(Mb(psql), "0"),7} MiB {Figures.Text(Mb(cursor), "0"),7} MiB");
+                $"memory  {Figures.Text(Mb(ours), "0"),7} MiB {Figures.Text(Mb(psql), "0"),7} MiB "
+                    + $"{Figures.Text(Mb(cursor), "0"),7} MiB");
             Console.WriteLine(
-                $"10 million rows: {Figures.Text(many.Seconds)} s, {Figures.Text(many.Mb, "0")} MiB, file of {new FileInfo(output).Length >> 20} MiB");
+                $"10 million rows: {Figures.Text(many.Seconds)} s, {Figures.Text(many.Mb, "0")} MiB, file of "
+                    + $"{new FileInfo(output).Length >> 20} MiB");
             var ratio = Seconds(ours) / Math.Min(Seconds(psql), Seconds(cursor));
             var peak = Math.Max(many.Mb, Mb(ours));
             var good = ratio <= MaxRatio && peak <= MaxMb && many.Mb <= Mb(ours) * MaxGrowth;
             Console.WriteLine(
-                $"sql: a million rows median {Figures.Text(Seconds(ours))} s, ratio to the quicker psql {Figures.Text(ratio)} (bar {Figures.Text(MaxRatio)}), peak {Figures.Text(peak, "0")} MiB (bar {MaxMb:0}), ten million take {Figures.Text(many.Mb / Mb(ours))} of that memory (bar {Figures.Text(MaxGrowth)}): {Figures.Verdict(good)}");
+                $"sql: a million rows median {Figures.Text(Seconds(ours))} s, ratio to the quicker psql "
+                    + $"{Figures.Text(ratio)} (bar {Figures.Text(MaxRatio)}), peak {Figures.Text(peak, "0")} MiB (bar "
+                    + $"{MaxMb:0}), ten million take {Figures.Text(many.Mb / Mb(ours))} of that memory (bar "
+                    + $"{Figures.Text(MaxGrowth)}): {Figures.Verdict(good)}");
             return good || !check ? 0 : 1;
         }
         finally
@@ -77,9 +82,12 @@ static class SqlBench
         await using var connection = new NpgsqlConnection(connectionString);
         await connection.OpenAsync(cancel);
         await using var fill = new NpgsqlCommand($"""
-            CREATE TABLE {table} AS SELECT i AS id, i::bigint * 791900000 AS big, 'person' || i || '@example.org' AS email, CASE WHEN i % 5 > 0 THEN md5(i::text) END AS note,
-                timestamptz '2020-05-05 00:00:00Z' + i * interval '61.5 s' AS created, timestamp '2021-01-01' + i * interval '1 min' AS seen, ((i % 100000) / 100.0)::numeric(12,2) AS dollars,
-                i % 3 = 0 AS invalidated, md5(i::text)::uuid AS mark, CASE WHEN i % 4 = 0 THEN jsonb_build_object('a', i, 'b', ARRAY[1, 2]) END AS more
+            CREATE TABLE {table} AS SELECT i AS id, i::bigint * 791900000 AS big,
+                'person' || i || '@example.org' AS email, CASE WHEN i % 5 > 0 THEN md5(i::text) END AS note,
+                timestamptz '2020-05-05 00:00:00Z' + i * interval '61.5 s' AS created, timestamp '2021-01-01' + i
+                    * interval '1 min' AS seen, ((i % 100000) / 100.0)::numeric(12,2) AS dollars,
+                i % 3 = 0 AS invalidated, md5(i::text)::uuid AS mark,
+                CASE WHEN i % 4 = 0 THEN jsonb_build_object('a', i, 'b', ARRAY[1, 2]) END AS more
             FROM generate_series(1, {rows}) i;
             ANALYZE {table}
             """, connection)

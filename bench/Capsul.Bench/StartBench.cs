@@ -7,8 +7,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Bench;
 
 /// <summary>
-/// From the start of the program to its first page: the real executable, a private cluster that is down, in turn with the baseline, which
-/// is the start of that same cluster alone until it answers a query. And once on an empty data folder, where the cluster is made first.
+/// From the start of the program to its first page: the real executable, a private cluster that is down, in turn with
+/// the baseline, which is the start of that same cluster alone until it answers a query. And once on an empty data
+/// folder, where the cluster is made first.
 /// </summary>
 static class StartBench
 {
@@ -29,11 +30,15 @@ static class StartBench
             {
                 alone.Add(await ClusterAsync(folder, cancel));
                 program.Add(await ProgramAsync(folder, cancel));
-                Console.WriteLine($"{n,5}   {Figures.Text(alone[^1]),11} s   {Figures.Text(program[^1]),19} s   {Figures.Text(program[^1] / alone[^1]),5}");
+                Console.WriteLine($"{n,5}   {Figures.Text(alone[^1]),11} s   {Figures.Text(program[^1]),19} s   "
+                    + $"{Figures.Text(program[^1] / alone[^1]),5}");
             }
             var median = Figures.Median(program);
             var good = median <= MaxSeconds && empty <= MaxSeconds * 2;
-            Console.WriteLine($"start: program to first page median {Figures.Text(median)} s (bar {Figures.Text(MaxSeconds)} s), ratio to the cluster alone {Figures.Text(median / Figures.Median(alone))}, on an empty folder {Figures.Text(empty)} s: {(good ? "ok" : "UNDER THE BAR")}");
+            Console.WriteLine($"start: program to first page median {Figures.Text(median)} s (bar "
+                + $"{Figures.Text(MaxSeconds)} s), ratio to the cluster alone "
+                + $"{Figures.Text(median / Figures.Median(alone))}, on an empty folder {Figures.Text(empty)} s: "
+                + $"{(good ? "ok" : "UNDER THE BAR")}");
             return good || !check ? 0 : 1;
         }
         finally
@@ -57,7 +62,9 @@ static class StartBench
     static async Task<double> ProgramAsync(string folder, CancellationToken cancel)
     {
         var port = Ports.TakeFree();
-        var info = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "capsul")) { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true };
+        var info = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory,
+            "capsul"))
+        { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true };
         foreach (var argument in (string[])["up", "--hub", "--port", port.ToString()]) info.ArgumentList.Add(argument);
         (info.Environment["CAPSUL_DATA"], info.Environment["CAPSUL_LINK_PORT"]) = (folder, "0");
         var clock = Stopwatch.StartNew();
@@ -78,7 +85,9 @@ static class StartBench
         using var client = new HttpClient();
         while (true)
         {
-            if (program.HasExited) throw new ProblemException(ProblemKind.Unavailable, $"The program ended with exit code {program.ExitCode} before it answered.");
+            if (program.HasExited)
+                throw new ProblemException(ProblemKind.Unavailable,
+                    $"The program ended with exit code {program.ExitCode} before it answered.");
             try
             {
                 using var answer = await client.GetAsync(page, cancel);

@@ -4,19 +4,23 @@ using System.Text;
 
 namespace Capsul.Foundation;
 
-/// <summary>What a program left behind: exit code, and both streams as text (each cut at <see cref="Command.MaxOutputChars"/>).</summary>
+/// <summary>
+/// What a program left behind: exit code, and both streams as text (each cut at <see cref="Command.MaxOutputChars"/>).
+/// </summary>
 public sealed record CommandResult(int ExitCode, string Output, string Error)
 {
     /// <summary>Last non-empty line of the error stream, or of the output: the part worth showing.</summary>
     public string LastLine =>
-        (Error + "\n" + Output).Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) is { Length: > 0 } all
-            ? (Error.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? all[^1])
+        (Error + "\n" + Output).Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            is { Length: > 0 } all
+            ? (Error.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault()
+                ?? all[^1])
             : "";
 }
 
 /// <summary>
-/// Starts a program with an argument list, never through a shell, and never without a time limit. A program that runs over its
-/// limit, or whose caller gives up, is killed with all its children. Output is read while it runs and bounded.
+/// Starts a program with an argument list, never through a shell, and never without a time limit. A program that runs
+/// over its limit, or whose caller gives up, is killed with all its children. Output is read while it runs and bounded.
 /// </summary>
 public sealed record Command(string Program, params IReadOnlyList<string> Arguments)
 {
@@ -31,12 +35,18 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     public string? WorkingDirectory { get; init; }
 
     /// <summary>Variables added to (or, with null, taken from) the environment.</summary>
-    public IReadOnlyDictionary<string, string?> Environment { get; init; } = new Dictionary<string, string?>(StringComparer.Ordinal);
+    public IReadOnlyDictionary<string, string?> Environment { get; init; } =
+        new Dictionary<string, string?>(StringComparer.Ordinal);
 
-    /// <summary>Text for standard input; it is closed after that. Without it standard input is closed at once.</summary>
+    /// <summary>
+    /// Text for standard input; it is closed after that. Without it standard input is closed at once.
+    /// </summary>
     public string? Input { get; init; }
 
-    /// <summary>Writes standard input as bytes, instead of <see cref="Input"/>; it is closed when this returns. A broken pipe is no error here: the exit code tells.</summary>
+    /// <summary>
+    /// Writes standard input as bytes, instead of <see cref="Input"/>; it is closed when this returns. A broken pipe is
+    /// no error here: the exit code tells.
+    /// </summary>
     public Func<Stream, CancellationToken, Task>? WriteInput { get; init; }
 
     /// <summary>Reads standard output as bytes; <see cref="CommandResult.Output"/> is empty then.</summary>
@@ -46,7 +56,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     public Action<string>? OnLine { get; init; }
 
     /// <summary>Runs to the end and gives the result, whatever the exit code.</summary>
-    /// <exception cref="ProblemException">Unavailable: the program is missing, or ran over <see cref="Timeout"/>.</exception>
+    /// <exception cref="ProblemException">Unavailable: the program is missing, or ran over
+    /// <see cref="Timeout"/>.</exception>
     public async Task<CommandResult> TryRunAsync(CancellationToken cancel)
     {
         using var process = Start();
@@ -54,9 +65,12 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         limit.CancelAfter(Timeout);
         // The reader of the output may fail (a full disk); the program would then block forever on its pipe.
         using var unread = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
-        var output = ReadOutput is null ? ReadAsync(process.StandardOutput, limit.Token) : ReadBytesAsync(process.StandardOutput.BaseStream, ReadOutput, limit.Token);
+        var output = ReadOutput is null
+            ? ReadAsync(process.StandardOutput, limit.Token)
+            : ReadBytesAsync(process.StandardOutput.BaseStream, ReadOutput, limit.Token);
         var error = ReadAsync(process.StandardError, limit.Token);
-        _ = output.ContinueWith(_ => unread.Cancel(), CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        _ = output.ContinueWith(_ => unread.Cancel(), CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted
+            | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         try
         {
             await WriteInputAsync(process, unread.Token);
@@ -66,7 +80,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
             if (output.IsFaulted) await output;
-            throw new ProblemException(ProblemKind.Unavailable, $"{Program} did not finish within {Timeout.TotalSeconds:0} s.", ToString());
+            throw new ProblemException(
+                ProblemKind.Unavailable, $"{Program} did not finish within {Timeout.TotalSeconds:0} s.", ToString());
         }
         finally
         {
@@ -81,13 +96,14 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         var result = await TryRunAsync(cancel);
         return result.ExitCode == 0
             ? result
-            : throw new ProblemException(ProblemKind.Unavailable, $"{Path.GetFileName(Program)} failed (exit code {result.ExitCode}): {result.LastLine}",
+            : throw new ProblemException(ProblemKind.Unavailable,
+                $"{Path.GetFileName(Program)} failed (exit code {result.ExitCode}): {result.LastLine}",
                 ToString());
     }
 
     /// <summary>
-    /// Runs with this process's own terminal, for as long as the person stays in it; gives the exit code. Ctrl-C is the program's
-    /// while it runs.
+    /// Runs with this process's own terminal, for as long as the person stays in it; gives the exit code. Ctrl-C is the
+    /// program's while it runs.
     /// </summary>
     public async Task<int> RunAttachedAsync(CancellationToken cancel)
     {
@@ -126,7 +142,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     }
 
     /// <summary>The command as one would type it, for logs.</summary>
-    public override string ToString() => string.Join(' ', Arguments.Prepend(Program).Select(a => a.Contains(' ', StringComparison.Ordinal) ? $"'{a}'" : a));
+    public override string ToString() => string.Join(
+        ' ', Arguments.Prepend(Program).Select(a => a.Contains(' ', StringComparison.Ordinal) ? $"'{a}'" : a));
 
     Process Start(bool attached = false)
     {
@@ -147,11 +164,13 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         }
         try
         {
-            return Process.Start(info) ?? throw new ProblemException(ProblemKind.Unavailable, $"{Program} could not be started.");
+            return Process.Start(info)
+                ?? throw new ProblemException(ProblemKind.Unavailable, $"{Program} could not be started.");
         }
         catch (Win32Exception error)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"The program {Program} could not be started: {error.Message}.", ToString(), error);
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The program {Program} could not be started: {error.Message}.", ToString(), error);
         }
     }
 
@@ -171,7 +190,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         }
     }
 
-    static async Task<string> ReadBytesAsync(Stream output, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
+    static async Task<string> ReadBytesAsync(
+        Stream output, Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
     {
         await read(output, cancel);
         return "";

@@ -14,7 +14,9 @@ public sealed class DataFolder : IDisposable
 
     public string FullPath { get; }
 
-    /// <summary>Makes the folder if it is missing and takes its lock for <paramref name="role"/> ("hub", "spoke").</summary>
+    /// <summary>
+    /// Makes the folder if it is missing and takes its lock for <paramref name="role"/> ("hub", "spoke").
+    /// </summary>
     /// <exception cref="ProblemException">Unavailable: not writable. Conflict: another process holds it.</exception>
     public static DataFolder Take(string path, string role)
     {
@@ -22,7 +24,8 @@ public sealed class DataFolder : IDisposable
         try
         {
             Directory.CreateDirectory(path);
-            return new DataFolder(path, Sign(new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1)));
+            return new DataFolder(
+                path, Sign(new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1)));
         }
         catch (IOException) when (File.Exists(file))
         {
@@ -32,7 +35,9 @@ public sealed class DataFolder : IDisposable
         }
         catch (Exception error) when (error is UnauthorizedAccessException or IOException)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.", null, error);
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.",
+                null, error);
         }
     }
 
@@ -52,13 +57,18 @@ public sealed class DataFolder : IDisposable
         return held;
     }
 
-    /// <summary>Eight hex digits that stand for a folder where a short name is needed (Unix sockets have 107 characters).</summary>
+    /// <summary>
+    /// Eight hex digits that stand for a folder where a short name is needed (Unix sockets have 107 characters).
+    /// </summary>
     public static string ShortName(string path) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(path))))[..8];
 
-    /// <summary>Writes a small file so that after a crash there is the old one or the new one, never half of it.</summary>
+    /// <summary>
+    /// Writes a small file so that after a crash there is the old one or the new one, never half of it.
+    /// </summary>
     public static async Task WriteWholeAsync(
-        string file, byte[] content, CancellationToken cancel, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
+        string file, byte[] content, CancellationToken cancel,
+        UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
     {
         var (stream, temporary) = OpenNew(file, mode);
         try
@@ -78,7 +88,8 @@ public sealed class DataFolder : IDisposable
     }
 
     /// <summary>The same, for small files that are written under a lock.</summary>
-    public static void WriteWhole(string file, ReadOnlySpan<byte> content, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
+    public static void WriteWhole(
+        string file, ReadOnlySpan<byte> content, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
     {
         var (stream, temporary) = OpenNew(file, mode);
         try
@@ -103,7 +114,12 @@ public sealed class DataFolder : IDisposable
     static (FileStream Stream, string Name) OpenNew(string file, UnixFileMode mode)
     {
         var temporary = $"{file}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.new";
-        return (new FileStream(temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = mode }), temporary);
+        return (new FileStream(temporary, new FileStreamOptions
+        {
+            Mode = FileMode.CreateNew,
+            Access = FileAccess.Write,
+            UnixCreateMode = mode,
+        }), temporary);
     }
 
     public void Dispose() => held.Dispose();

@@ -66,7 +66,8 @@ public sealed record Problem(ProblemKind Kind, string Message, string? Detail = 
 /// </summary>
 public sealed class ProblemException : Exception
 {
-    public ProblemException(Problem problem, Exception? inner = null) : base(problem.Message, inner) => Problem = problem;
+    public ProblemException(Problem problem, Exception? inner = null) : base(problem.Message, inner) =>
+        Problem = problem;
 
     public ProblemException(ProblemKind kind, string message, string? detail = null, Exception? inner = null)
         : this(new Problem(kind, message, detail), inner) { }

@@ -3,7 +3,9 @@ using System.Net;
 
 namespace Capsul.Foundation;
 
-/// <summary>One thing that can be configured: an environment variable, or a line of <c>capsul.conf</c> in the data folder.</summary>
+/// <summary>
+/// One thing that can be configured: an environment variable, or a line of <c>capsul.conf</c> in the data folder.
+/// </summary>
 /// <param name="Name">The variable.</param>
 /// <param name="Default">What holds when it is not set; null: nothing.</param>
 /// <param name="Description">One or two sentences for the reference.</param>
@@ -11,9 +13,9 @@ namespace Capsul.Foundation;
 public sealed record Setting(string Name, string? Default, string Description, bool Secret = false);
 
 /// <summary>
-/// All settings of the program, on one page and typed. The order of precedence: environment, then <c>capsul.conf</c>, then the
-/// default. A blank value counts as unset. A CAPSUL_ name that is not in the list is refused, because it is a typing error.
-/// <c>docs/configuration.md</c> is written from this list.
+/// All settings of the program, on one page and typed. The order of precedence: environment, then <c>capsul.conf</c>,
+/// then the default. A blank value counts as unset. A CAPSUL_ name that is not in the list is refused, because it is a
+/// typing error. <c>docs/configuration.md</c> is written from this list.
 /// </summary>
 public sealed class Settings
 {
@@ -30,8 +32,9 @@ public sealed class Settings
         new("CAPSUL_LISTEN", "127.0.0.1",
             "Address on which the web pages listen. Put a reverse proxy with TLS in front, or set 0.0.0.0."),
         new("CAPSUL_PORT", "8080", "Port of the web pages; 0 picks a free one."),
-        new("CAPSUL_TRUSTED_PROXIES", "127.0.0.0/8, ::1/128", "Networks of the reverse proxies in front of the pages, separated by commas; none for no proxy. "
-            + "Only they are trusted for the client's address (X-Forwarded-For) and TLS (X-Forwarded-Proto)."),
+        new("CAPSUL_TRUSTED_PROXIES", "127.0.0.0/8, ::1/128",
+            "Networks of the reverse proxies in front of the pages, separated by commas; none for no proxy. "
+                + "Only they are trusted for the client's address (X-Forwarded-For) and TLS (X-Forwarded-Proto)."),
         new("CAPSUL_BASE_URL", null,
             "Public address of the pages, used for links in emails. Default: http://127.0.0.1:PORT. With https, "
             + "cookies are sent over TLS only."),
@@ -40,7 +43,10 @@ public sealed class Settings
         new("CAPSUL_LINK_PORT", "8443",
             "Port on which the Hub listens for Spokes (gRPC over TLS); 0 picks a free one."),
         new("CAPSUL_LINK_ADDRESS", null, "host:port included in join tokens. Default: 127.0.0.1 and the link port."),
-        new("CAPSUL_DATABASE", null, "An external PostgreSQL (14 or newer), as one string: postgres://user:password@host:port/database?sslmode=require, or Npgsql's Host=…;Database=…. Several hosts, separated by commas, fail over. Without it and without CAPSUL_DATABASE_HOST, Capsul runs a private cluster in the data folder.", Secret: true),
+        new("CAPSUL_DATABASE", null, "An external PostgreSQL (14 or newer), as one string: "
+            + "postgres://user:password@host:port/database?sslmode=require, or Npgsql's Host=…;Database=…. Several "
+            + "hosts, separated by commas, fail over. Without it and without CAPSUL_DATABASE_HOST, Capsul runs a "
+            + "private cluster in the data folder.", Secret: true),
         new("CAPSUL_DATABASE_HOST", null,
             "In parts instead: host name, address or socket folder. Several, separated by commas and each with "
             + ":port if it needs one, fail over."),
@@ -54,7 +60,8 @@ public sealed class Settings
         new("CAPSUL_DATABASE_ROOT_CERTIFICATE", null,
             "CA certificate file for verifying the server's certificate, for verify-ca and verify-full. Unset: the "
             + "system's trusted CAs."),
-        new("CAPSUL_POSTGRES_BIN", null, "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
+        new("CAPSUL_POSTGRES_BIN", null,
+            "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
         new("CAPSUL_POSTGRES_FSYNC", "on",
             "on or off. Turn off only where losing all data in a power failure is acceptable (tests)."),
         new("CAPSUL_DUMP_BEFORE_UPGRADE", "on",
@@ -66,7 +73,8 @@ public sealed class Settings
         new("CAPSUL_BACKUP_KEEP_DAYS", "30",
             "Scheduled backups older than this are deleted after the next one succeeded; at least two verified "
             + "ones are kept. 0: never deleted."),
-        new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public key, or a gpg key id or address. Unset: not encrypted."),
+        new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public "
+            + "key, or a gpg key id or address. Unset: not encrypted."),
         new("CAPSUL_OPERATOR_EMAIL", null,
             "Who is emailed when an alert is raised. Unset: nobody; alerts are shown by capsul doctor and capsul "
             + "hub status."),
@@ -130,9 +138,10 @@ public sealed class Settings
     }
 
     /// <summary>From this process's environment.</summary>
-    public static Settings Load() => Load(System.Environment.GetEnvironmentVariables().Cast<System.Collections.DictionaryEntry>()
-        .Where(e => ((string)e.Key).StartsWith("CAPSUL_", StringComparison.Ordinal))
-        .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal));
+    public static Settings Load() =>
+        Load(System.Environment.GetEnvironmentVariables().Cast<System.Collections.DictionaryEntry>()
+            .Where(e => ((string)e.Key).StartsWith("CAPSUL_", StringComparison.Ordinal))
+            .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal));
 
     /// <summary>The same settings with some replaced; a null takes one away.</summary>
     public Settings With(params ReadOnlySpan<(string Name, string? Value)> changes)
@@ -231,7 +240,8 @@ public sealed class Settings
             if (line.Length == 0 || line[0] == '#') continue;
             var equals = line.IndexOf('=', StringComparison.Ordinal);
             if (equals < 1)
-                throw new ProblemException(ProblemKind.Invalid, $"{file}, line {number}: expected NAME=value, found \"{line}\".");
+                throw new ProblemException(
+                    ProblemKind.Invalid, $"{file}, line {number}: expected NAME=value, found \"{line}\".");
             var value = line[(equals + 1)..].Trim();
             found[line[..equals].Trim()] = value is ['"', .. var quoted, '"'] ? quoted : value;
         }
@@ -264,7 +274,8 @@ public sealed class Settings
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new ProblemException(ProblemKind.Invalid, $"{name} names {file}, which cannot be read: {error.Message}", null, error);
+            throw new ProblemException(
+                ProblemKind.Invalid, $"{name} names {file}, which cannot be read: {error.Message}", null, error);
         }
     }
 
@@ -316,30 +327,42 @@ public sealed class Settings
         InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
         InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
         InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);
-        Must("CAPSUL_VM_NETWORK", IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
+        Must("CAPSUL_VM_NETWORK",
+            IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
             "an IPv4 network of size /16 to /29, such as 10.77.0.0/24");
-        Must("CAPSUL_SSH_HOST", IsReachableName(SshHost), "a DNS name or an IP address that people can reach, such as ssh.example.org");
-        Must("CAPSUL_RELAY_PORTS", ParsePorts(Text("CAPSUL_RELAY_PORTS")) is not null, "two ports, such as 22000-22999");
+        Must("CAPSUL_SSH_HOST", IsReachableName(SshHost),
+            "a DNS name or an IP address that people can reach, such as ssh.example.org");
+        Must("CAPSUL_RELAY_PORTS", ParsePorts(Text("CAPSUL_RELAY_PORTS")) is not null,
+            "two ports, such as 22000-22999");
         if (Optional("CAPSUL_BASE_URL") is { } url)
-            Must("CAPSUL_BASE_URL", Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https", "an http or https address");
+            Must("CAPSUL_BASE_URL", Uri.TryCreate(url, UriKind.Absolute, out var uri)
+                && uri.Scheme is "http" or "https", "an http or https address");
         if (SecretKey is { } key)
-            Must("CAPSUL_SECRET_KEY", Convert.TryFromBase64String(key, new byte[key.Length], out var count) && count == 32, "32 bytes in base64");
+            Must("CAPSUL_SECRET_KEY", Convert.TryFromBase64String(key, new byte[key.Length], out var count)
+                && count == 32, "32 bytes in base64");
     }
 
-    /// <summary>Something that ssh can be given: neither "any address" nor anything that a shell or ssh would take for more than a name.</summary>
+    /// <summary>
+    /// Something that ssh can be given: neither "any address" nor anything that a shell or ssh would take for more than
+    /// a name.
+    /// </summary>
     static bool IsReachableName(string text) => IPAddress.TryParse(text, out var address)
         ? !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.IPv6Any)
         : Uri.CheckHostName(text) == UriHostNameType.Dns && text[0] != '-';
 
-    void OneOf(string name, params string[] allowed) => Must(name, allowed.Contains(Text(name), StringComparer.Ordinal), string.Join(" or ", allowed));
+    void OneOf(string name, params string[] allowed) =>
+        Must(name, allowed.Contains(Text(name), StringComparer.Ordinal), string.Join(" or ", allowed));
 
     void InRange(string name, int least, int most) =>
-        Must(name, int.TryParse(Text(name), CultureInfo.InvariantCulture, out var n) && n >= least && n <= most, $"a number from {least} to {most}");
+        Must(name, int.TryParse(Text(name), CultureInfo.InvariantCulture, out var n) && n >= least && n <= most,
+            $"a number from {least} to {most}");
 
     void Must(string name, bool holds, string what)
     {
         if (holds) return;
-        var shown = All.First(s => s.Name == name).Secret ? "its value" : $"\"{Optional(name) ?? All.First(s => s.Name == name).Default ?? SshHost}\"";
+        var shown = All.First(s => s.Name == name).Secret
+            ? "its value"
+            : $"\"{Optional(name) ?? All.First(s => s.Name == name).Default ?? SshHost}\"";
         throw new ProblemException(ProblemKind.Invalid, $"{name} must be {what}; {shown} is not.");
     }
 
@@ -356,6 +379,7 @@ public sealed class Settings
 
     static (int, int)? ParsePorts(string text) =>
         text.Split('-') is [var a, var b] && int.TryParse(a, CultureInfo.InvariantCulture, out var first)
-        && int.TryParse(b, CultureInfo.InvariantCulture, out var last) && first is >= 1 and <= 65535 && last >= first && last <= 65535
+        && int.TryParse(b, CultureInfo.InvariantCulture, out var last)
+        && first is >= 1 and <= 65535 && last >= first && last <= 65535
             ? (first, last) : null;
 }

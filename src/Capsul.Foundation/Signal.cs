@@ -1,7 +1,8 @@
 namespace Capsul.Foundation;
 
 /// <summary>
-/// Something may have happened: wakes the one who waits. Any number of sets before a wait count as one; a set is never lost.
+/// Something may have happened: wakes the one who waits. Any number of sets before a wait count as one; a set is never
+/// lost.
 /// </summary>
 public sealed class Signal
 {

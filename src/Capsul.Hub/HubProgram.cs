@@ -22,8 +22,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub;
 
 /// <summary>
-/// A running Hub: the database brought up to date, the pages on one port, the line for Spokes on another, and, while it holds the
-/// seat, the work in the background. Everything is wired here and nowhere else.
+/// A running Hub: the database brought up to date, the pages on one port, the line for Spokes on another, and, while it
+/// holds the seat, the work in the background. Everything is wired here and nowhere else.
 /// </summary>
 public sealed partial class HubProgram : IAsyncDisposable
 {
@@ -57,7 +57,8 @@ public sealed partial class HubProgram : IAsyncDisposable
     /// <summary>Starts; returns when pages and line answer.</summary>
     /// <param name="configureLogs">Where log lines go.</param>
     /// <exception cref="ProblemException">With one sentence on what is in the way.</exception>
-    public static async Task<HubProgram> StartAsync(Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
+    public static async Task<HubProgram> StartAsync(
+        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
         settings = WithPorts(settings);
         ScheduledBackups.Schedule(settings);
@@ -86,15 +87,19 @@ public sealed partial class HubProgram : IAsyncDisposable
         }
     }
 
-    /// <summary>Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.</summary>
+    /// <summary>
+    /// Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.
+    /// </summary>
     static async Task PrepareAsync(Db db, Settings settings, ILogger log, CancellationToken cancel)
     {
         var upgrade = new SchemaUpgrade(db, settings, patient: true, log);
         WaitingRoom? room = null;
         try
         {
-            if (settings.ExternalDatabase && await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
-            await upgrade.RunAsync(async () => room = await WaitingRoom.OpenAsync(settings, () => upgrade.Waiting, cancel), cancel);
+            if (settings.ExternalDatabase && await Pooler.FindAsync(db, cancel) is { } problem)
+                throw new ProblemException(problem);
+            await upgrade.RunAsync(
+                async () => room = await WaitingRoom.OpenAsync(settings, () => upgrade.Waiting, cancel), cancel);
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
         {
@@ -136,8 +141,8 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     static WebApplication Build(
-        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring, Authority authority,
-        EmbeddedPostgres? postgres)
+        Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, Db db, KeyRing ring,
+        Authority authority, EmbeddedPostgres? postgres)
     {
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
         {
@@ -177,13 +182,17 @@ public sealed partial class HubProgram : IAsyncDisposable
         return app;
     }
 
-    /// <summary>Two ports, two worlds: the line's port has nothing but the line, and the pages' port has everything else.</summary>
+    /// <summary>
+    /// Two ports, two worlds: the line's port has nothing but the line, and the pages' port has everything else.
+    /// </summary>
     static void Map(WebApplication app)
     {
         app.Use(async (context, next) =>
         {
-            var isLink = context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null;
-            var wantsLink = context.Request.Path.StartsWithSegments("/capsul.link.v1.HubLink", StringComparison.Ordinal);
+            var isLink =
+                context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null;
+            var wantsLink = context.Request.Path.StartsWithSegments(
+                "/capsul.link.v1.HubLink", StringComparison.Ordinal);
             if (isLink != wantsLink)
             {
                 context.Response.StatusCode = StatusCodes.Status404NotFound;
@@ -208,7 +217,8 @@ public sealed partial class HubProgram : IAsyncDisposable
             var row = await db.FindSeatAsync(limit.Token);
             return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, since = row.TakenAt, why = seat.Unfit, https });
         }
-        catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException && !cancel.IsCancellationRequested)
+        catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException
+            && !cancel.IsCancellationRequested)
         {
             return Results.Json(new { status = "no database" }, statusCode: StatusCodes.Status503ServiceUnavailable);
         }
@@ -223,16 +233,20 @@ public sealed partial class HubProgram : IAsyncDisposable
         catch (IOException error)
         {
             throw new ProblemException(ProblemKind.Conflict,
-                $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port (CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
+                $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port "
+                    + $"(CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
         }
         catch (System.Net.Sockets.SocketException error)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The Hub cannot listen: {error.Message}. Check CAPSUL_LISTEN={settings.Listen}, CAPSUL_LINK_LISTEN={settings.LinkListen} and their ports.", null, error);
+                $"The Hub cannot listen: {error.Message}. Check CAPSUL_LISTEN={settings.Listen}, "
+                    + $"CAPSUL_LINK_LISTEN={settings.LinkListen} and their ports.", null, error);
         }
     }
 
-    /// <summary>Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.</summary>
+    /// <summary>
+    /// Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.
+    /// </summary>
     public Task Ended => ended.Task;
 
     /// <summary>Stops cleanly: pages first, then the work, then the private cluster.</summary>

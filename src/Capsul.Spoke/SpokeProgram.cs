@@ -13,7 +13,8 @@ namespace Capsul.Spoke;
 /// does in <see cref="Line"/>.
 /// </summary>
 public sealed class SpokeProgram(
-    Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, TimeProvider time, ILoggerFactory logs)
+    Settings settings, Identity identity, IHypervisor hypervisor,
+    ImageStore images, TimeProvider time, ILoggerFactory logs)
 {
     readonly ILogger log = logs.CreateLogger("Capsul.Spoke");
     readonly AppliedState applied = new(Path.Combine(settings.Data, "spoke"));
@@ -53,7 +54,8 @@ public sealed class SpokeProgram(
         catch (HypervisorException error)
         {
             throw new ProblemException(
-                ProblemKind.Unavailable, $"The hypervisor is not ready: {error.Message} Run capsul doctor to see what is missing.", null, error);
+                ProblemKind.Unavailable,
+                $"The hypervisor is not ready: {error.Message} Run capsul doctor to see what is missing.", null, error);
         }
     }
 

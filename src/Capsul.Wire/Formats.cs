@@ -3,8 +3,9 @@ using System.Text.RegularExpressions;
 namespace Capsul.Wire;
 
 /// <summary>
-/// What names and addresses on the link look like. Both ends check what they receive against these: an id becomes a file name and a
-/// domain name, a MAC address becomes part of a firewall rule, a host name becomes part of a command that people copy.
+/// What names and addresses on the link look like. Both ends check what they receive against these: an id becomes a
+/// file name and a domain name, a MAC address becomes part of a firewall rule, a host name becomes part of a command
+/// that people copy.
 /// </summary>
 public static partial class Formats
 {
@@ -17,7 +18,10 @@ public static partial class Formats
     /// <summary>1 to 63 lower-case letters, digits and hyphens, with neither end a hyphen (RFC 1123, 2.1).</summary>
     public static bool IsLabel(string text) => Label().IsMatch(text);
 
-    /// <summary>Labels joined by dots, at most 253 characters, not all digits: a DNS name that no tool takes for an option or address.</summary>
+    /// <summary>
+    /// Labels joined by dots, at most 253 characters, not all digits: a DNS name that no tool takes for an option or
+    /// address.
+    /// </summary>
     public static bool IsDnsName(string text) => text.Length <= 253 && DnsName().IsMatch(text);
 
     /// <summary>Six pairs of lower-case hex digits with colons; a unicast address.</summary>

@@ -4,8 +4,8 @@ namespace Capsul.Wire;
 public static class Protocol
 {
     /// <summary>
-    /// Version of the link. One apart works, more is refused with a sentence. 2: reports name the epoch that they answer, and say
-    /// that a guest stopped itself.
+    /// Version of the link. One apart works, more is refused with a sentence. 2: reports name the epoch that they
+    /// answer, and say that a guest stopped itself.
     /// </summary>
     public const int Version = 2;
 

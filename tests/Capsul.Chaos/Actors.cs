@@ -78,7 +78,8 @@ sealed class Actors(World world, Snapshot snapshot)
             world.Note("the Hub starts");
             await world.StartHubAsync();
         }
-        foreach (var (host, at) in spokesBack.Where(s => s.Value <= world.Time.Now).OrderBy(s => s.Key.Name, StringComparer.Ordinal).ToList())
+        foreach (var (host, at) in spokesBack.Where(s => s.Value <= world.Time.Now)
+            .OrderBy(s => s.Key.Name, StringComparer.Ordinal).ToList())
         {
             spokesBack.Remove(host);
             world.Note($"the Spoke of {host.Name} starts");
@@ -112,7 +113,8 @@ sealed class Actors(World world, Snapshot snapshot)
     async Task GuestAsync(Host host)
     {
         var on = (await world.Db.ListAsync<string>(
-            "SELECT id FROM vms WHERE host = @host AND observed = 'on' AND deleted IS NULL", new { host = host.Name }, Never))
+            "SELECT id FROM vms WHERE host = @host AND observed = 'on' AND deleted IS NULL",
+            new { host = host.Name }, Never))
             .OrderBy(world.NumberOf).ToList();
         if (on.Count == 0) return;
         var vm = on[Random.Next(on.Count)];
@@ -159,7 +161,8 @@ sealed class Actors(World world, Snapshot snapshot)
         var outcome = await CreateVm.RunAsync(
             world.Db, Email, new CreateVm.Input(null, "f1-xs", "tiny", [key]), world.Settings, world.Time, Never);
         Count($"create {(outcome.Value is { } id ? world.NameOf(id) : outcome.Problem!.Kind)}", "create");
-        if (outcome.Problem is { Kind: not ProblemKind.NoCapacity } problem) world.Report.Violate($"a create was refused: {problem.Message}");
+        if (outcome.Problem is { Kind: not ProblemKind.NoCapacity } problem)
+            world.Report.Violate($"a create was refused: {problem.Message}");
         await world.ChangedAsync();
     }
 
@@ -174,7 +177,8 @@ sealed class Actors(World world, Snapshot snapshot)
         var outcome = choice < VmActions.All.Count
             ? await ChangeVm.RunAsync(VmActions.All[choice], world.Db, Email, vm, world.Settings, world.Time, Never)
             : await CancelVm.RunAsync(world.Db, World.Kinds, Email, vm, world.Time, Never);
-        Count($"{name} {world.NameOf(vm)}{(outcome.Problem is null ? "" : ": refused")}", outcome.Problem is null ? name : $"{name}, refused");
+        Count($"{name} {world.NameOf(vm)}{(outcome.Problem is null ? "" : ": refused")}",
+            outcome.Problem is null ? name : $"{name}, refused");
         if (outcome.Problem is { } problem && problem.Kind is not (ProblemKind.Conflict or ProblemKind.NotFound))
             world.Report.Violate($"{name} was refused: {problem.Message}");
         await world.ChangedAsync();

@@ -4,7 +4,9 @@ using Capsul.Spoke.Images;
 
 namespace Capsul.Chaos;
 
-/// <summary>Runs seeds on one database, one after the other. The database must be its own; everything in it goes.</summary>
+/// <summary>
+/// Runs seeds on one database, one after the other. The database must be its own; everything in it goes.
+/// </summary>
 public sealed class ChaosRun : IDisposable
 {
     const int Actions = 40;
@@ -27,13 +29,17 @@ public sealed class ChaosRun : IDisposable
         images = new ImageStore(settings.Images);
     }
 
-    /// <summary>A new folder in memory where there is such a thing: a Spoke syncs every record to disk, some hundred times a seed.</summary>
+    /// <summary>
+    /// A new folder in memory where there is such a thing: a Spoke syncs every record to disk, some hundred times a
+    /// seed.
+    /// </summary>
     public static string MakeFolder() => Path.Combine(
-        Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"capsul-chaos-{Environment.ProcessId}-{Path.GetRandomFileName()}");
+        Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(),
+        $"capsul-chaos-{Environment.ProcessId}-{Path.GetRandomFileName()}");
 
     /// <summary>
-    /// One seed. Its report, and what happened line by line. Away from the caller's synchronization context: what waits for the virtual clock
-    /// must go on inside the step that sets it forward, not when a context gets to it.
+    /// One seed. Its report, and what happened line by line. Away from the caller's synchronization context: what waits
+    /// for the virtual clock must go on inside the step that sets it forward, not when a context gets to it.
     /// </summary>
     public Task<(Report Report, IReadOnlyList<string> Trace)> RunAsync(int seed) => Task.Run(() => RunSeedAsync(seed));
 
@@ -42,7 +48,8 @@ public sealed class ChaosRun : IDisposable
         var (report, time, random) = (new Report(), new VirtualTime(), new Random(seed));
         var began = time.Now;
         image ??= await AddImageAsync();
-        List<Host> hosts = [.. ((string[])["rack1", "rack2"]).Select(name => new Host(name, folder, image, images, time))];
+        List<Host> hosts = [.. ((string[])["rack1", "rack2"])
+            .Select(name => new Host(name, folder, image, images, time))];
         foreach (var host in hosts) host.Clear();
         var snapshot = new Snapshot(db);
         await snapshot.ClearAsync(time.Now);
@@ -85,7 +92,8 @@ public sealed class ChaosRun : IDisposable
     {
         var rows = await world.Db.ListAsync<(string Id, string Line)>(
             """
-            SELECT v.id, concat_ws(' ', v.host, v.state, 'wanted', v.wanted, v.wanted_generation, 'observed', v.observed, v.observed_generation,
+            SELECT v.id, concat_ws(' ', v.host, v.state, 'wanted', v.wanted, v.wanted_generation, 'observed',
+                v.observed, v.observed_generation,
                 'phase', v.phase, v.problem, CASE WHEN v.deleted IS NOT NULL THEN 'deleted' END,
                 (SELECT string_agg(s.span::text, ' ') FROM usage_spans s WHERE s.vm = v.id))
             FROM vms v ORDER BY created, id
@@ -94,7 +102,8 @@ public sealed class ChaosRun : IDisposable
     }
 
     static Task<bool> IsBusyAsync(World world) => world.Db.FindAsync<bool>(
-        "SELECT EXISTS (SELECT FROM operations WHERE finished IS NULL) OR EXISTS (SELECT FROM vms WHERE deleted IS NULL AND observed = 'unknown')",
+        "SELECT EXISTS (SELECT FROM operations WHERE finished IS NULL) OR EXISTS (SELECT FROM vms "
+            + "WHERE deleted IS NULL AND observed = 'unknown')",
         null, CancellationToken.None);
 
     async Task<Image> AddImageAsync()

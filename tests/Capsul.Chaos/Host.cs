@@ -14,7 +14,8 @@ sealed class PretendedRelays : IRelays
 {
     public string PublicName => "127.0.0.1";
 
-    public Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel) => Task.FromResult(preferred > 0 ? preferred : 22000);
+    public Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel) =>
+        Task.FromResult(preferred > 0 ? preferred : 22000);
 
     public Task CloseAsync(string id, CancellationToken cancel) => Task.CompletedTask;
 
@@ -22,8 +23,8 @@ sealed class PretendedRelays : IRelays
 }
 
 /// <summary>
-/// A host of the world: the machine (<see cref="Simulated"/> and the data folder, which outlive everything), the Spoke on it while it
-/// runs, and its line to the Hub while there is one.
+/// A host of the world: the machine (<see cref="Simulated"/> and the data folder, which outlive everything), the Spoke
+/// on it while it runs, and its line to the Hub while there is one.
 /// </summary>
 sealed class Host
 {
@@ -70,7 +71,9 @@ sealed class Host
     /// <summary>The Spoke asks its hypervisor what there is, to say it to the Hub; that may take long.</summary>
     public Task Asking { get; set; } = Task.CompletedTask;
 
-    /// <summary>When each reconciler is to look at the latest; a round that has not ended is in <see cref="Rounds"/>.</summary>
+    /// <summary>
+    /// When each reconciler is to look at the latest; a round that has not ended is in <see cref="Rounds"/>.
+    /// </summary>
     public Dictionary<VmReconciler, DateTime> Due { get; } = [];
 
     public Dictionary<VmReconciler, Task<TimeSpan?>> Rounds { get; } = [];
@@ -98,7 +101,9 @@ sealed class Host
         NextDial = NextBeat = time.Now;
     }
 
-    /// <summary>As kill -9 does it: what it was in the middle of stays where it was, on the machine and on disk.</summary>
+    /// <summary>
+    /// As kill -9 does it: what it was in the middle of stays where it was, on the machine and on disk.
+    /// </summary>
     public void KillSpoke()
     {
         Vms = null;
@@ -128,15 +133,25 @@ sealed class Host
             MemoryMb = Hypervisor.MemoryMb,
             DiskMb = 1_000_000,
             DiskFreeMb = 1_000_000,
-            Network = new NetworkFacts { Cidr = "10.77.0.0/28", Gateway = "10.77.0.1", First = "10.77.0.2", Last = "10.77.0.14" },
-            Images = { new ImageFacts { Id = Image.Id, Title = Image.Title, Sha256 = Image.Sha256, LoginUser = Image.LoginUser, MinDiskGb = 1 } },
+            Network = new NetworkFacts
+            {
+                Cidr = "10.77.0.0/28",
+                Gateway = "10.77.0.1",
+                First = "10.77.0.2",
+                Last = "10.77.0.14",
+            },
+            Images = { new ImageFacts
+            {
+                Id = Image.Id, Title = Image.Title, Sha256 = Image.Sha256, LoginUser = Image.LoginUser, MinDiskGb = 1,
+            } },
         },
     };
 
     public void Clear()
     {
         KillSpoke();
-        Hypervisor = new Simulated(settings, images, time) { BootTime = Hypervisor.BootTime, MemoryMb = Hypervisor.MemoryMb };
+        Hypervisor =
+            new Simulated(settings, images, time) { BootTime = Hypervisor.BootTime, MemoryMb = Hypervisor.MemoryMb };
         var spoke = Path.Combine(settings.Data, "spoke");
         if (Directory.Exists(spoke)) Directory.Delete(spoke, recursive: true);
         (Stale, NextDial, NextBeat) = (false, default, default);

@@ -3,8 +3,8 @@ using Capsul.Spoke.Hypervisor;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// What must hold whatever went wrong: invariants 1 to 5, 7 and 11 of the design. 1 and 2 are watched where they could break (see
-/// <see cref="World"/>); 5 and 7 are also constraints of the database, which a run would hit as an error.
+/// What must hold whatever went wrong: invariants 1 to 5, 7 and 11 of the design. 1 and 2 are watched where they could
+/// break (see <see cref="World"/>); 5 and 7 are also constraints of the database, which a run would hit as an error.
 /// </summary>
 static class Invariants
 {
@@ -14,11 +14,14 @@ static class Invariants
     public static async Task CheckAlwaysAsync(World world)
     {
         await MustAsync(world, "nobody pays for a VM of which nothing is known",
-            "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) AND v.observed = 'unknown' AND v.wanted <> 'gone'");
+            "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
+                + "AND v.observed = 'unknown' AND v.wanted <> 'gone'");
         await MustAsync(world, "nobody pays for a VM that is gone or never came up",
-            "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) AND v.state IN ('creating', 'deleting', 'deleted', 'failed')");
+            "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
+                + "AND v.state IN ('creating', 'deleting', 'deleted', 'failed')");
         await MustAsync(world, "no VM has two open spans",
-            "SELECT count(*) FROM (SELECT vm FROM usage_spans WHERE upper_inf(span) GROUP BY vm HAVING count(*) > 1) AS twice");
+            "SELECT count(*) FROM (SELECT vm FROM usage_spans WHERE upper_inf(span) "
+                + "GROUP BY vm HAVING count(*) > 1) AS twice");
     }
 
     /// <summary>When the faults have ended and everything has had time to come to rest.</summary>
@@ -33,29 +36,40 @@ static class Invariants
         await MustAsync(world, "what is there is charged",
             "SELECT count(*) FROM vms v WHERE deleted IS NULL AND problem NOT LIKE '%no longer on this host%'"
             + " AND NOT EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))");
-        await MustAsync(world, "what is gone has no address", "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE v.deleted IS NOT NULL");
+        await MustAsync(world, "what is gone has no address",
+            "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE v.deleted IS NOT NULL");
         await MustAsync(world, "what is there has an address",
-            "SELECT count(*) FROM vms v WHERE deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a WHERE a.vm = v.id)");
+            "SELECT count(*) FROM vms v WHERE deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a "
+                + "WHERE a.vm = v.id)");
         await MustAsync(world, "no time is charged before it was, or after now",
-            "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created OR lower(s.span) > @now OR upper(s.span) > @now");
+            "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created "
+                + "OR lower(s.span) > @now OR upper(s.span) > @now");
         await CheckMachinesAsync(world);
-        CheckPromises(world, actors, await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
+        CheckPromises(world, actors,
+            await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
     }
 
-    /// <summary>Each living VM is on its host as it is wanted, and nothing else is there that the database knows to be gone.</summary>
+    /// <summary>
+    /// Each living VM is on its host as it is wanted, and nothing else is there that the database knows to be gone.
+    /// </summary>
     static async Task CheckMachinesAsync(World world)
     {
         var rows = await world.Db.ListAsync<(string Id, string Host, string Wanted, bool Deleted, bool Lost)>(
-            "SELECT id, host, wanted, deleted IS NOT NULL, problem LIKE '%no longer on this host%' FROM vms ORDER BY created, id", null, Never);
+            "SELECT id, host, wanted, deleted IS NOT NULL, problem LIKE '%no longer on this host%' FROM vms "
+                + "ORDER BY created, id", null, Never);
         foreach (var host in world.Hosts)
         {
-            var machines = (await host.Hypervisor.ListAsync(Never)).ToDictionary(m => m.Id, m => m.Power, StringComparer.Ordinal);
+            var machines = (await host.Hypervisor.ListAsync(Never))
+                .ToDictionary(m => m.Id, m => m.Power, StringComparer.Ordinal);
             foreach (var (id, _, wanted, deleted, lost) in rows.Where(r => r.Host == host.Name))
             {
                 DomainPower? power = machines.TryGetValue(id, out var found) ? found : null;
-                if (deleted && power is not null) world.Report.Violate($"{world.NameOf(id)} is deleted and still on {host.Name}");
-                if (!deleted && !lost && wanted == "on" && power != DomainPower.On) world.Report.Violate($"{world.NameOf(id)} is wanted on and is not");
-                if (!deleted && wanted == "off" && power == DomainPower.On) world.Report.Violate($"{world.NameOf(id)} is wanted off and is on");
+                if (deleted && power is not null)
+                    world.Report.Violate($"{world.NameOf(id)} is deleted and still on {host.Name}");
+                if (!deleted && !lost && wanted == "on" && power != DomainPower.On)
+                    world.Report.Violate($"{world.NameOf(id)} is wanted on and is not");
+                if (!deleted && wanted == "off" && power == DomainPower.On)
+                    world.Report.Violate($"{world.NameOf(id)} is wanted off and is on");
             }
         }
     }
@@ -64,7 +78,8 @@ static class Invariants
     {
         foreach (var (id, count) in world.Hosts.SelectMany(h => h.Hypervisor.DisksMade).Where(d => d.Value > 1))
             world.Report.Violate($"an empty disk was made {count} times for {world.NameOf(id)}");
-        if (shutdowns > actors.Poweroffs) world.Report.Violate($"{shutdowns} VMs were taken to have shut themselves down; {actors.Poweroffs} did");
+        if (shutdowns > actors.Poweroffs)
+            world.Report.Violate($"{shutdowns} VMs were taken to have shut themselves down; {actors.Poweroffs} did");
     }
 
     static async Task MustAsync(World world, string what, string sql)
@@ -72,5 +87,6 @@ static class Invariants
         if (await CountAsync(world, sql) is > 0 and var count) world.Report.Violate($"{what}: {count} times not");
     }
 
-    static Task<long> CountAsync(World world, string sql) => world.Db.FindAsync<long>(sql, new { now = world.Time.Now }, Never);
+    static Task<long> CountAsync(World world, string sql) =>
+        world.Db.FindAsync<long>(sql, new { now = world.Time.Now }, Never);
 }

@@ -38,6 +38,7 @@ public sealed class Report
         foreach (var (what, count) in counts) text.Append($"{count,10}  {what}\n");
         text.Append($"{LateWritesRefused,10}  late writes of an earlier Hub, refused\n");
         foreach (var violation in violations) text.Append($"VIOLATION  {violation}\n");
-        return text.Append($"{Steps} steps, {VirtualTime.TotalHours:0.0} virtual hours, {violations.Count} violations").ToString();
+        return text.Append($"{Steps} steps, {VirtualTime.TotalHours:0.0} virtual hours, {violations.Count} violations")
+            .ToString();
     }
 }

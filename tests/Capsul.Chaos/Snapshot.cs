@@ -4,8 +4,8 @@ using Capsul.Postgres;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// A backup of the database and its return, by copies of the tables instead of a dump, because a dump takes a second: what comes back is
-/// the same, with the seat lifted as a restore lifts it (<see cref="SeatSql.Lift"/>).
+/// A backup of the database and its return, by copies of the tables instead of a dump, because a dump takes a second:
+/// what comes back is the same, with the seat lifted as a restore lifts it (<see cref="SeatSql.Lift"/>).
 /// </summary>
 sealed class Snapshot(Db db)
 {
@@ -14,8 +14,8 @@ sealed class Snapshot(Db db)
     /// <summary>What a run changes, parents first.</summary>
     static readonly string[] Tables =
     [
-        "accounts", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses", "vm_ssh_keys", "vm_ssh_host_keys",
-        "usage_spans", "operations", "operation_events", "alerts",
+        "accounts", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses", "vm_ssh_keys",
+        "vm_ssh_host_keys", "usage_spans", "operations", "operation_events", "alerts",
     ];
 
     public bool IsTaken { get; private set; }
@@ -33,7 +33,8 @@ sealed class Snapshot(Db db)
         // Triggers stay silent, as they do in a restore: generations go back, and nobody is told.
         await db.ExecuteAsync(
             $"BEGIN; {Triggers("DISABLE")} {Truncate}"
-            + string.Concat(Tables.Select(t => $"INSERT INTO public.{t} OVERRIDING SYSTEM VALUE SELECT * FROM taken.{t};"))
+            + string.Concat(
+                Tables.Select(t => $"INSERT INTO public.{t} OVERRIDING SYSTEM VALUE SELECT * FROM taken.{t};"))
             + $"{Triggers("ENABLE")} COMMIT;", null, Never);
         await db.FindAsync<long>(SeatSql.Lift, null, Never);
         IsTaken = false;
@@ -45,11 +46,13 @@ sealed class Snapshot(Db db)
         BEGIN; {Triggers("DISABLE")} {Truncate} {Triggers("ENABLE")} COMMIT;
         INSERT INTO accounts (email) VALUES ('{Actors.Email}');
         INSERT INTO payments (email, dollars, method) VALUES ('{Actors.Email}', 100000, 'cash');
-        INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES ('{Actors.Email}', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', @now);
+        INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
+        VALUES ('{Actors.Email}', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', @now);
         INSERT INTO hosts (id, state, local) VALUES ('rack1', 'joined', TRUE), ('rack2', 'joined', TRUE);
         """, new { now }, Never);
 
-    static string Triggers(string how) => string.Concat(Tables.Select(t => $"ALTER TABLE public.{t} {how} TRIGGER USER;"));
+    static string Triggers(string how) =>
+        string.Concat(Tables.Select(t => $"ALTER TABLE public.{t} {how} TRIGGER USER;"));
 
     static string Truncate => $"TRUNCATE {string.Join(", ", Tables.Reverse())} CASCADE;";
 }

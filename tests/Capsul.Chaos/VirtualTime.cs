@@ -1,8 +1,8 @@
 namespace Capsul.Chaos;
 
 /// <summary>
-/// A clock that stands still until it is set forward; timers fire then, in the order of their times, on the thread that sets it. What
-/// waits for one goes on inside <see cref="AdvanceTo"/>, so that everything happens one after the other.
+/// A clock that stands still until it is set forward; timers fire then, in the order of their times, on the thread that
+/// sets it. What waits for one goes on inside <see cref="AdvanceTo"/>, so that everything happens one after the other.
 /// </summary>
 public sealed class VirtualTime : TimeProvider
 {

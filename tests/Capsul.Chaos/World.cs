@@ -16,9 +16,10 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// A Hub and two hosts in one process, on one virtual clock, with the real database: the engine, the reconcilers of the Hub, both ends of
-/// the link and the reconcilers of the Spokes, each taken one step at a time. Which step comes next is drawn from the seed among all that
-/// are due; nothing else decides, so the same seed gives the same run. A message is a step, too: it can be lost, repeated, or late.
+/// A Hub and two hosts in one process, on one virtual clock, with the real database: the engine, the reconcilers of the
+/// Hub, both ends of the link and the reconcilers of the Spokes, each taken one step at a time. Which step comes next
+/// is drawn from the seed among all that are due; nothing else decides, so the same seed gives the same run. A message
+/// is a step, too: it can be lost, repeated, or late.
 /// </summary>
 sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualTime time, Random random, Report report)
 {
@@ -56,7 +57,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
 
     public static IReadOnlyList<OperationKind> Kinds =>
     [
-        new CreateVmOperation(), new StartVmOperation(), new StopVmOperation(), new RestartVmOperation(), new DeleteVmOperation(),
+        new CreateVmOperation(), new StartVmOperation(), new StopVmOperation(),
+        new RestartVmOperation(), new DeleteVmOperation(),
     ];
 
     /// <summary>VMs are named in the order of their making: their ids are random.</summary>
@@ -68,9 +70,12 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
 
     public int NumberOf(string vm) => int.Parse(NameOf(vm)[2..], CultureInfo.InvariantCulture);
 
-    public void Note(string what) => trace.Add($"{(time.Now - DateTime.UnixEpoch).TotalSeconds % 86_400 % 10_000,9:0.000} {what}");
+    public void Note(string what) =>
+        trace.Add($"{(time.Now - DateTime.UnixEpoch).TotalSeconds % 86_400 % 10_000,9:0.000} {what}");
 
-    /// <summary>Takes the seat, as a process does that has just started; one before it may still believe that it acts.</summary>
+    /// <summary>
+    /// Takes the seat, as a process does that has just started; one before it may still believe that it acts.
+    /// </summary>
     public async Task StartHubAsync()
     {
         var before = (Runner: runner, Epoch);
@@ -96,7 +101,9 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         }
     }
 
-    /// <summary>As kill -9 does it: between two steps, with its lines. The next one takes over from the database alone.</summary>
+    /// <summary>
+    /// As kill -9 does it: between two steps, with its lines. The next one takes over from the database alone.
+    /// </summary>
     public void KillHub()
     {
         Epoch = 0;
@@ -114,7 +121,9 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
             if (ready.Count > 0)
             {
                 var (name, step) = ready[random.Next(ready.Count)];
-                if (++report.Steps > MostSteps) throw new InvalidOperationException($"It does not come to rest:\n{string.Join('\n', trace.TakeLast(30))}");
+                if (++report.Steps > MostSteps)
+                    throw new InvalidOperationException(
+                        $"It does not come to rest:\n{string.Join('\n', trace.TakeLast(30))}");
                 Note(name);
                 await step();
                 PassOnEvents();
@@ -151,12 +160,14 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         if (host.Vms is null) yield break;
         var idle = host.Asking.IsCompleted;
-        if (host.Line is null && idle && Epoch != 0 && host.NextDial <= time.Now) yield return ($"{host.Name} dials", () => DialAsync(host));
+        if (host.Line is null && idle && Epoch != 0 && host.NextDial <= time.Now)
+            yield return ($"{host.Name} dials", () => DialAsync(host));
         if (host.Line is not null)
         {
             if (host.NextBeat <= time.Now && idle) yield return ($"{host.Name} beats", () => BeatAsync(host));
             if (host.Stale) yield return ($"the Hub looks for news for {host.Name}", () => TellAsync(host));
-            if (host.Up.Count > 0) yield return ($"the Hub hears {host.Name}: {host.Up[0].BodyCase}", () => HearAsync(host));
+            if (host.Up.Count > 0)
+                yield return ($"the Hub hears {host.Name}: {host.Up[0].BodyCase}", () => HearAsync(host));
             if (host.Down.Count > 0) yield return ($"{host.Name} hears the Hub", () => ApplyAsync(host));
         }
         foreach (var reconciler in Reconcilers(host).Where(r => !host.Rounds.ContainsKey(r)))
@@ -175,7 +186,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         if (Epoch != 0) due.AddRange([nextOperation, nextHealth]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
-            if (host.Asking.IsCompleted) due.Add(host.Line is not null ? host.NextBeat : Epoch != 0 ? host.NextDial : null);
+            if (host.Asking.IsCompleted)
+                due.Add(host.Line is not null ? host.NextBeat : Epoch != 0 ? host.NextDial : null);
             due.AddRange(host.Due.Where(d => !host.Rounds.ContainsKey(d.Key)).Select(d => (DateTime?)d.Value));
         }
         return due.Min() ?? DateTime.MaxValue;
@@ -223,12 +235,15 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         {
             var unknown = (await vms.UnknownVmsAsync(host.Alive))
                 .OrderBy(s => NumberOf(s.Id)).Select(s => new SpokeMessage { Vm = s });
-            return [new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 1_000_000 } }, .. unknown];
+            return [new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 1_000_000 } },
+                .. unknown];
         });
         return Task.CompletedTask;
     }
 
-    /// <summary>What the Spoke says when its hypervisor has answered, if the line and the Spoke are still the same.</summary>
+    /// <summary>
+    /// What the Spoke says when its hypervisor has answered, if the line and the Spoke are still the same.
+    /// </summary>
     async Task SayAsync(Host host, Func<HostVms, Task<IEnumerable<SpokeMessage>>> ask)
     {
         var (vms, line) = (host.Vms!, host.Line);
@@ -239,7 +254,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         }
         catch (HypervisorException error)
         {
-            messages = [new SpokeMessage { Heartbeat = new Heartbeat { DiskFreeMb = 1_000_000, Problem = error.Message } }];
+            messages =
+                [new SpokeMessage { Heartbeat = new Heartbeat { DiskFreeMb = 1_000_000, Problem = error.Message } }];
             vms.LookAtAll();
         }
         if (host.Vms == vms && host.Line == line) host.Up.AddRange(messages);
@@ -279,7 +295,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         if (!Repeats()) host.Down.RemoveAt(0);
         var before = (host.Applied.Epoch, host.Applied.Generation);
         if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) CutLine(host, "it was refused");
-        if (before.CompareTo((host.Applied.Epoch, host.Applied.Generation)) > 0) report.Violate("a Spoke went backwards");
+        if (before.CompareTo((host.Applied.Epoch, host.Applied.Generation)) > 0)
+            report.Violate("a Spoke went backwards");
     }
 
     /// <summary>Either side may hear any message twice.</summary>
@@ -303,7 +320,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         foreach (var host in hosts)
         {
-            foreach (var (reconciler, round) in host.Rounds.Where(r => r.Value.IsCompleted).OrderBy(r => NumberOf(r.Key.Id)).ToList())
+            foreach (var (reconciler, round) in host.Rounds.Where(r => r.Value.IsCompleted)
+                .OrderBy(r => NumberOf(r.Key.Id)).ToList())
                 await EndRoundAsync(host, reconciler, round);
         }
     }

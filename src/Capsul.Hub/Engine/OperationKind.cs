@@ -19,13 +19,16 @@ public abstract record Next
     public sealed record Fail(Problem Problem) : Next;
 }
 
-/// <summary>What a step may look at and write: the operation, locked, in one transaction that fences by epoch.</summary>
+/// <summary>
+/// What a step may look at and write: the operation, locked, in one transaction that fences by epoch.
+/// </summary>
 public sealed record StepContext(OperationRow Operation, NpgsqlTransaction Transaction, DateTime Now);
 
 /// <summary>
-/// A kind of operation: named steps, each a transaction of its own. A step only reads and writes PostgreSQL: it says what should be
-/// (a VM's wanted state) and waits until that is reported, so that running a step twice, or dying in the middle of it, changes
-/// nothing. Undo is written the same way and is retried until it ends. A kind loads its own subject.
+/// A kind of operation: named steps, each a transaction of its own. A step only reads and writes PostgreSQL: it says
+/// what should be (a VM's wanted state) and waits until that is reported, so that running a step twice, or dying in the
+/// middle of it, changes nothing. Undo is written the same way and is retried until it ends. A kind loads its own
+/// subject.
 /// </summary>
 public abstract class OperationKind
 {

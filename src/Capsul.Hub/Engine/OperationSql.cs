@@ -5,15 +5,16 @@ namespace Capsul.Hub.Engine;
 
 /// <summary>A durable piece of work. Status: running, undoing, or an end: done, failed, cancelled.</summary>
 public sealed record OperationRow(
-    long Id, string Kind, string Vm, string Email, string Step, string Status, DateTime RunAt, int Attempt, DateTime Created,
-    DateTime DeadlineAt, DateTime? Finished, string? Asked, string Problem);
+    long Id, string Kind, string Vm, string Email, string Step, string Status, DateTime RunAt, int Attempt,
+    DateTime Created, DateTime DeadlineAt, DateTime? Finished, string? Asked, string Problem);
 
 /// <summary>One line of what an operation went through.</summary>
 public sealed record OperationEventRow(DateTime At, string Step, string Message);
 
 public static class OperationSql
 {
-    const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, o.deadline_at, o.finished, o.asked, o.problem";
+    const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, "
+        + "o.deadline_at, o.finished, o.asked, o.problem";
 
     public const string Insert = """
         -- OperationSql.Insert
@@ -45,7 +46,8 @@ public static class OperationSql
     /// <summary>A step threw: try again later, and keep why.</summary>
     public const string Postpone = """
         -- OperationSql.Postpone
-        UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail WHERE id = @id AND finished IS NULL
+        UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail
+        WHERE id = @id AND finished IS NULL
         """;
 
     /// <summary>A step threw past its deadline: undo what there is.</summary>
@@ -63,8 +65,8 @@ public static class OperationSql
         """;
 
     /// <summary>
-    /// Asks for an exit, or with null only for another try. Cancelling is for what is still running; it is remembered to the end, because
-    /// the end is then "cancelled" and not "failed".
+    /// Asks for an exit, or with null only for another try. Cancelling is for what is still running; it is remembered
+    /// to the end, because the end is then "cancelled" and not "failed".
     /// </summary>
     public const string Ask = """
         -- OperationSql.Ask
@@ -128,10 +130,11 @@ public static class OperationSql
 
     /// <summary>Starts an operation in the caller's transaction, with its first line.</summary>
     public static async Task<long> StartOperationAsync(
-        this NpgsqlTransaction transaction, string kind, string vm, string email, string step, string message, DateTime now, TimeSpan limit,
-        CancellationToken cancel)
+        this NpgsqlTransaction transaction, string kind, string vm, string email, string step, string message,
+        DateTime now, TimeSpan limit, CancellationToken cancel)
     {
-        var id = await transaction.FindAsync<long>(Insert, new { kind, vm, email, step, now, deadlineAt = now + limit }, cancel);
+        var id = await transaction.FindAsync<long>(
+            Insert, new { kind, vm, email, step, now, deadlineAt = now + limit }, cancel);
         await transaction.ExecuteAsync(AddEvent, new { id, now, step, message }, cancel);
         return id;
     }

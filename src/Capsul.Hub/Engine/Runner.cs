@@ -8,13 +8,14 @@ using Npgsql;
 namespace Capsul.Hub.Engine;
 
 /// <summary>
-/// Runs operations: takes one that is due, runs one step in one transaction, writes what comes next, commits. The row lock is the
-/// lease: it holds exactly as long as the transaction and goes with the process or the connection. Every transaction begins by
-/// checking the epoch, so that a Hub that has lost the seat writes nothing. A step that throws is tried again with a growing pause
-/// (1 s doubling to 1 min) until its deadline, and is then undone; an undo that throws is tried again for ever, and an operator may force
-/// its end.
+/// Runs operations: takes one that is due, runs one step in one transaction, writes what comes next, commits. The row
+/// lock is the lease: it holds exactly as long as the transaction and goes with the process or the connection. Every
+/// transaction begins by checking the epoch, so that a Hub that has lost the seat writes nothing. A step that throws is
+/// tried again with a growing pause (1 s doubling to 1 min) until its deadline, and is then undone; an undo that throws
+/// is tried again for ever, and an operator may force its end.
 /// </summary>
-public sealed partial class Runner(Db db, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
+public sealed partial class Runner(
+    Db db, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
     : IActingWork
 {
     /// <summary>Steps that run at the same time.</summary>
@@ -37,7 +38,8 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
             await Task.WhenAll(Enumerable.Range(0, Workers).Select(_ => DrainAsync(epoch, cancel)));
             var due = await db.FindAsync<DateTime?>(OperationSql.NextDue, null, cancel);
             var sleep = due is { } at ? at - Now() : LongestSleep;
-            await wake.WaitAsync(sleep < TimeSpan.Zero ? TimeSpan.Zero : sleep > LongestSleep ? LongestSleep : sleep, cancel);
+            await wake.WaitAsync(
+                sleep < TimeSpan.Zero ? TimeSpan.Zero : sleep > LongestSleep ? LongestSleep : sleep, cancel);
         }
     }
 
@@ -62,7 +64,8 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
                 return true;
             }, cancel);
         }
-        catch (Exception error) when (operation is not null && error is not SeatLostException && !cancel.IsCancellationRequested)
+        catch (Exception error)
+            when (operation is not null && error is not SeatLostException && !cancel.IsCancellationRequested)
         {
             Log.StepThrew(log, operation.Kind, operation.Id, operation.Step, error);
             await PostponeAsync(operation, error, epoch, cancel);
@@ -74,10 +77,12 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
     {
         var now = Now();
         if (operation.Status == "running" && now >= operation.DeadlineAt && !byName[operation.Kind].GoesOn)
-            return db.ActAsync(epoch, OperationSql.GiveUp, new { id = operation.Id, now, problem = InternalError, detail = error.ToString() }, cancel);
+            return db.ActAsync(epoch, OperationSql.GiveUp,
+                new { id = operation.Id, now, problem = InternalError, detail = error.ToString() }, cancel);
         var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, operation.Attempt), LongestPause.TotalSeconds));
         var runAt = now + Until(operation, pause, operation.Status == "undoing", now);
-        return db.ActAsync(epoch, OperationSql.Postpone, new { id = operation.Id, runAt, detail = error.ToString() }, cancel);
+        return db.ActAsync(epoch, OperationSql.Postpone,
+            new { id = operation.Id, runAt, detail = error.ToString() }, cancel);
     }
 
     async Task StepAsync(OperationRow operation, NpgsqlTransaction transaction, CancellationToken cancel)
@@ -87,7 +92,8 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         if (operation.Asked == "force")
         {
             await kind.ForceAsync(context, cancel);
-            await SaveAsync(context, "failed", operation.Step, TimeSpan.Zero, "Ended by an operator.", "Ended by an operator", cancel);
+            await SaveAsync(context, "failed", operation.Step, TimeSpan.Zero,
+                "Ended by an operator.", "Ended by an operator", cancel);
             return;
         }
         var undoing = operation.Status == "undoing";
@@ -107,11 +113,15 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
         var ended = IsCancelled(operation) ? "cancelled" : "failed";
         return next switch
         {
-            Next.GoTo on => SaveAsync(context, operation.Status, on.Step, TimeSpan.Zero, operation.Problem, on.Message, cancel),
-            Next.Wait wait => SaveAsync(context, operation.Status, operation.Step, Until(operation, wait.For, undoing, context.Now), operation.Problem, null, cancel),
-            Next.Done done when undoing => SaveAsync(context, ended, operation.Step, TimeSpan.Zero, operation.Problem, done.Message, cancel),
+            Next.GoTo on =>
+                SaveAsync(context, operation.Status, on.Step, TimeSpan.Zero, operation.Problem, on.Message, cancel),
+            Next.Wait wait => SaveAsync(context, operation.Status, operation.Step,
+                Until(operation, wait.For, undoing, context.Now), operation.Problem, null, cancel),
+            Next.Done done when undoing =>
+                SaveAsync(context, ended, operation.Step, TimeSpan.Zero, operation.Problem, done.Message, cancel),
             Next.Done done => SaveAsync(context, "done", operation.Step, TimeSpan.Zero, "", done.Message, cancel),
-            Next.Fail fail => SaveAsync(context, "undoing", operation.Step, TimeSpan.Zero, fail.Problem.Message, fail.Problem.Message, cancel, fail.Problem.Detail),
+            Next.Fail fail => SaveAsync(context, "undoing", operation.Step, TimeSpan.Zero,
+                fail.Problem.Message, fail.Problem.Message, cancel, fail.Problem.Detail),
             _ => throw new InvalidOperationException($"A step answered {next}."),
         };
     }
@@ -124,7 +134,8 @@ public sealed partial class Runner(Db db, Listener listener, IEnumerable<Operati
     }
 
     static async Task SaveAsync(
-        StepContext context, string status, string step, TimeSpan pause, string problem, string? message, CancellationToken cancel, string? detail = null)
+        StepContext context, string status, string step, TimeSpan pause, string problem,
+        string? message, CancellationToken cancel, string? detail = null)
     {
         var (id, now) = (context.Operation.Id, context.Now);
         await context.Transaction.ExecuteAsync(OperationSql.Save, new

@@ -6,9 +6,9 @@ using Capsul.Hub.Storage;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The Hub's own certificate authority, for the line to Spokes and nothing else. Elliptic P-256. Its key lies in the key ring, so
-/// every Hub on the database has the same. Server certificates are made at each start and live in memory; client certificates
-/// last 90 days and are renewed over the line.
+/// The Hub's own certificate authority, for the line to Spokes and nothing else. Elliptic P-256. Its key lies in the
+/// key ring, so every Hub on the database has the same. Server certificates are made at each start and live in memory;
+/// client certificates last 90 days and are renewed over the line.
 /// </summary>
 public sealed class Authority : IDisposable
 {
@@ -35,7 +35,8 @@ public sealed class Authority : IDisposable
         if (await ring.ReadAsync(RingName, cancel) is not { } stored)
         {
             await ring.AddAsync(RingName, Make(time), cancel);
-            stored = await ring.ReadAsync(RingName, cancel) ?? throw new InvalidOperationException("The key ring lost what was just written.");
+            stored = await ring.ReadAsync(RingName, cancel)
+                ?? throw new InvalidOperationException("The key ring lost what was just written.");
         }
         return new Authority(X509CertificateLoader.LoadPkcs12(stored, null, X509KeyStorageFlags.Exportable));
     }
@@ -44,7 +45,8 @@ public sealed class Authority : IDisposable
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var request = new CertificateRequest("CN=Capsul Hub authority", key, HashAlgorithmName.SHA256);
-        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(certificateAuthority: true, hasPathLengthConstraint: true, 0, critical: true));
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(
+            certificateAuthority: true, hasPathLengthConstraint: true, 0, critical: true));
         request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign, critical: true));
         request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, critical: false));
         var now = time.GetUtcNow();
@@ -52,7 +54,10 @@ public sealed class Authority : IDisposable
         return made.Export(X509ContentType.Pkcs12);
     }
 
-    /// <summary>What the Hub shows on the link's port. Spokes check that it comes from this authority for server use, not its name.</summary>
+    /// <summary>
+    /// What the Hub shows on the link's port. Spokes check that it comes from this authority for server use, not its
+    /// name.
+    /// </summary>
     public X509Certificate2 MakeServerCertificate(TimeProvider time)
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
@@ -72,24 +77,28 @@ public sealed class Authority : IDisposable
         try
         {
             var asked = CertificateRequest.LoadSigningRequest(certificateRequest, HashAlgorithmName.SHA256);
-            var request = new CertificateRequest(new X500DistinguishedName($"CN={host}"), asked.PublicKey, HashAlgorithmName.SHA256);
+            var request = new CertificateRequest(
+                new X500DistinguishedName($"CN={host}"), asked.PublicKey, HashAlgorithmName.SHA256);
             return Sign(request, ClientUse, ClientDays, time);
         }
         catch (CryptographicException error)
         {
-            throw new ProblemException(ProblemKind.Invalid, "That is not a valid certificate request.", error.Message, error);
+            throw new ProblemException(
+                ProblemKind.Invalid, "That is not a valid certificate request.", error.Message, error);
         }
     }
 
     X509Certificate2 Sign(CertificateRequest request, Oid use, int days, TimeProvider time)
     {
         request.CertificateExtensions.Add(new X509BasicConstraintsExtension(false, false, 0, critical: true));
-        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
+        request.CertificateExtensions.Add(
+            new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
         request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension([use], critical: true));
         var now = time.GetUtcNow();
         var end = now.AddDays(days);
         var last = new DateTimeOffset(certificate.NotAfter.ToUniversalTime(), TimeSpan.Zero);
-        return request.Create(certificate, now.AddHours(-1), end < last ? end : last, RandomNumberGenerator.GetBytes(16));
+        return request.Create(
+            certificate, now.AddHours(-1), end < last ? end : last, RandomNumberGenerator.GetBytes(16));
     }
 
     public void Dispose() => certificate.Dispose();

@@ -10,17 +10,18 @@ using Grpc.Core;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The one boundary for all that a Spoke sends. A Spoke may be anybody's machine: what gets through here has the types, sizes and ranges that
-/// the rest of the Hub relies on, and nothing behind it looks at the wire's messages. What a Spoke itself says wrong ends its line, with a
-/// sentence for its log; what a guest can write (host keys, console) is cleaned or left out, because a guest must not be able to cut its
-/// host off.
+/// The one boundary for all that a Spoke sends. A Spoke may be anybody's machine: what gets through here has the types,
+/// sizes and ranges that the rest of the Hub relies on, and nothing behind it looks at the wire's messages. What a
+/// Spoke itself says wrong ends its line, with a sentence for its log; what a guest can write (host keys, console) is
+/// cleaned or left out, because a guest must not be able to cut its host off.
 /// </summary>
 public static class Intake
 {
     /// <summary>Most of each that one host may report. Far above what works, far below what hurts.</summary>
     public const int MaxVms = 10_000, MaxImages = 200, MaxHostKeys = 16, MaxAddresses = 4096;
 
-    const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64, MaxCpus = 65_536, MaxMemoryMb = 1 << 30, MaxDiskGb = 1 << 20;
+    const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64,
+        MaxCpus = 65_536, MaxMemoryMb = 1 << 30, MaxDiskGb = 1 << 20;
     const long MaxDiskMb = 1L << 40;
     const int MaxTokenChars = 256, MaxRequestBytes = 8 * 1024;
 
@@ -50,32 +51,39 @@ public static class Intake
         CheckProtocol(hello.Protocol);
         Must(hello.Facts?.Network is not null, "a hello must carry facts");
         var facts = hello.Facts!;
-        Must(facts.Cpus is >= 0 and <= MaxCpus && facts.MemoryMb is >= 0 and <= MaxMemoryMb, "processors or memory are out of range");
-        Must(facts.DiskFreeMb is >= 0 and <= MaxDiskMb && facts.DiskMb is >= 0 and <= MaxDiskMb, "the disk's size is out of range");
+        Must(facts.Cpus is >= 0 and <= MaxCpus && facts.MemoryMb is >= 0 and <= MaxMemoryMb,
+            "processors or memory are out of range");
+        Must(facts.DiskFreeMb is >= 0 and <= MaxDiskMb && facts.DiskMb is >= 0 and <= MaxDiskMb,
+            "the disk's size is out of range");
         Must(facts.MaxVms is >= 0 and <= MaxVms, "the number of VMs is out of range");
         Must(facts.Images.Count <= MaxImages, $"a host may have {MaxImages} images");
         return new HostFactsRow(
-            Line(hello.Version, MaxWordChars), Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb, facts.DiskFreeMb, facts.DiskMb,
-            facts.MaxVms, Addresses(facts.Network), [.. facts.Images.Select(Check).DistinctBy(i => i.Id)]);
+            Line(hello.Version, MaxWordChars), Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
+            facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, Addresses(facts.Network),
+            [.. facts.Images.Select(Check).DistinctBy(i => i.Id)]);
     }
 
     static HostImageRow Check(ImageFacts image)
     {
         Must(Formats.IsImageId(image.Id) && Formats.IsSha256(image.Sha256), "an image's name or checksum is malformed");
         Must(Formats.IsLoginUser(image.LoginUser), "an image's login user is malformed");
-        Must(image.MinDiskGb is >= 0 and <= MaxDiskGb && image.MinMemoryMb is >= 0 and <= MaxMemoryMb, "an image's sizes are out of range");
-        return new HostImageRow(image.Id, image.Sha256, Line(image.Title, MaxTitleChars), image.LoginUser, image.MinDiskGb, image.MinMemoryMb);
+        Must(image.MinDiskGb is >= 0 and <= MaxDiskGb && image.MinMemoryMb is >= 0 and <= MaxMemoryMb,
+            "an image's sizes are out of range");
+        return new HostImageRow(image.Id, image.Sha256, Line(image.Title, MaxTitleChars),
+            image.LoginUser, image.MinDiskGb, image.MinMemoryMb);
     }
 
     /// <summary>The range in full: IPv4, both ends inside the network that is named, at most a /20.</summary>
     static IReadOnlyList<IPAddress> Addresses(NetworkFacts facts)
     {
-        Must(IPNetwork.TryParse(facts.Cidr, out var network) && network.BaseAddress.AddressFamily == AddressFamily.InterNetwork,
+        Must(IPNetwork.TryParse(facts.Cidr, out var network)
+            && network.BaseAddress.AddressFamily == AddressFamily.InterNetwork,
             "the VM network is not an IPv4 network");
         var (hasFirst, hasLast) = (Ipv4.TryParse(facts.First, out var first), Ipv4.TryParse(facts.Last, out var last));
         Must(hasFirst && hasLast, "the VM network's ends are not IPv4 addresses");
         var (low, high) = (Ipv4.Number(first), Ipv4.Number(last));
-        Must(network.Contains(first) && network.Contains(last) && low <= high, "the addresses are outside the VM network");
+        Must(network.Contains(first) && network.Contains(last) && low <= high,
+            "the addresses are outside the VM network");
         Must(high - low < MaxAddresses, $"a host may have {MaxAddresses} addresses");
         return [.. Ipv4.Between(first, last)];
     }
@@ -83,7 +91,8 @@ public static class Intake
     public static HeartbeatRow Check(Heartbeat heartbeat)
     {
         Must(heartbeat.DiskFreeMb is >= 0 and <= MaxDiskMb, "the disk's size is out of range");
-        return new HeartbeatRow(heartbeat.HypervisorAnswers, heartbeat.DiskFreeMb, Line(heartbeat.Problem, MaxTextChars));
+        return new HeartbeatRow(
+            heartbeat.HypervisorAnswers, heartbeat.DiskFreeMb, Line(heartbeat.Problem, MaxTextChars));
     }
 
     public static IReadOnlyList<VmObservation> Check(Inventory inventory)
@@ -98,25 +107,32 @@ public static class Intake
         Must(Formats.IsVmId(report.Id), "a VM's id is malformed");
         Must(Enum.IsDefined(report.Power) && Enum.IsDefined(report.Phase), "a VM's power or phase is unknown");
         Must(report.Generation >= 0 && report.Epoch >= 0 && report.Restarts >= 0, "a VM's counters are out of range");
-        Must(report.SshPort is >= 0 and <= 65_535 && (report.SshHost.Length == 0) == (report.SshPort == 0), "a VM's SSH port is out of range");
-        Must(report.SshHost.Length == 0 || IsHost(report.SshHost), "a VM's SSH host is neither a DNS name nor an address");
+        Must(report.SshPort is >= 0 and <= 65_535 && (report.SshHost.Length == 0) == (report.SshPort == 0),
+            "a VM's SSH port is out of range");
+        Must(report.SshHost.Length == 0 || IsHost(report.SshHost),
+            "a VM's SSH host is neither a DNS name nor an address");
         Must(report.HostKeys.Count <= MaxHostKeys, $"a VM may have {MaxHostKeys} host keys");
         return new VmObservation(
-            report.Id, report.Power, report.Phase, report.Epoch, report.Generation, report.Restarts, report.SshHost, report.SshPort,
-            [.. report.HostKeys.Select(Check).OfType<SshKey>().DistinctBy(k => k.Type)], Line(report.Problem, MaxTextChars), report.ProblemFinal,
-            Console(report.ConsoleTail), report.StoppedItself, report.DiskLost);
+            report.Id, report.Power, report.Phase, report.Epoch, report.Generation, report.Restarts, report.SshHost,
+            report.SshPort, [.. report.HostKeys.Select(Check).OfType<SshKey>().DistinctBy(k => k.Type)],
+            Line(report.Problem, MaxTextChars), report.ProblemFinal, Console(report.ConsoleTail), report.StoppedItself,
+            report.DiskLost);
     }
 
     /// <summary>Null when it is no key: guests print what they like between the markers on their console.</summary>
-    static SshKey? Check(SshHostKey key) => key.Type.Length + key.Key.Length > Formats.MaxKeyChars || key.Key.Any(char.IsWhiteSpace) ? null
-        : SshKey.Parse($"{key.Type} {key.Key}").Refused(out _, out var parsed) ? null : parsed;
+    static SshKey? Check(SshHostKey key) =>
+        key.Type.Length + key.Key.Length > Formats.MaxKeyChars || key.Key.Any(char.IsWhiteSpace) ? null
+            : SshKey.Parse($"{key.Type} {key.Key}").Refused(out _, out var parsed) ? null : parsed;
 
     static bool IsHost(string text) => IPAddress.TryParse(text, out var address)
         ? address.ToString() == text && !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.IPv6Any)
         : Formats.IsDnsName(text);
 
-    /// <summary>One line without control characters, so that no terminal and no log takes it for more than text.</summary>
-    static string Line(string text, int most) => Cut(new string([.. text.Take(most * 2).Select(c => IsPlain(c) ? c : ' ')]).Trim(), most);
+    /// <summary>
+    /// One line without control characters, so that no terminal and no log takes it for more than text.
+    /// </summary>
+    static string Line(string text, int most) =>
+        Cut(new string([.. text.Take(most * 2).Select(c => IsPlain(c) ? c : ' ')]).Trim(), most);
 
     /// <summary>The console with its line ends and tabs; the end of it counts.</summary>
     static string Console(string text)
@@ -125,14 +141,20 @@ public static class Intake
         return new string([.. tail.Where(c => c is '\n' or '\t' || IsPlain(c))]);
     }
 
-    /// <summary>Neither control nor format characters (which reorder text), nor halves of surrogate pairs, which PostgreSQL refuses.</summary>
+    /// <summary>
+    /// Neither control nor format characters (which reorder text), nor halves of surrogate pairs, which PostgreSQL
+    /// refuses.
+    /// </summary>
     static bool IsPlain(char c) =>
-        !char.IsControl(c) && !char.IsSurrogate(c) && char.GetUnicodeCategory(c) is not System.Globalization.UnicodeCategory.Format;
+        !char.IsControl(c) && !char.IsSurrogate(c)
+            && char.GetUnicodeCategory(c) is not System.Globalization.UnicodeCategory.Format;
 
     static string Cut(string text, int most) => text.Length <= most ? text : text[..(most - 1)] + "…";
 
     static void Must(bool holds, string what)
     {
-        if (!holds) throw new RpcException(new Status(StatusCode.InvalidArgument, $"The Hub refused what this Spoke sent: {what}."));
+        if (!holds)
+            throw new RpcException(
+                new Status(StatusCode.InvalidArgument, $"The Hub refused what this Spoke sent: {what}."));
     }
 }

@@ -14,16 +14,20 @@ using Npgsql;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one that the
-/// database has for its host: a certificate that was replaced or revoked is invalid, whoever signed it.
+/// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one
+/// that the database has for its host: a certificate that was replaced or revoked is invalid, whoever signed it.
 /// </summary>
 public sealed partial class LinkEndpoint(
-    Db db, Listener listener, Seat seat, Authority authority, Settings settings, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
+    Db db, Listener listener, Seat seat, Authority authority, Settings settings,
+    TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
     static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
     readonly ConcurrentDictionary<string, OpenLine> lines = new(StringComparer.Ordinal);
 
-    /// <summary>A line that another one for the same host, on another thread, may end at any time, also when it has just ended by itself.</summary>
+    /// <summary>
+    /// A line that another one for the same host, on another thread, may end at any time, also when it has just ended
+    /// by itself.
+    /// </summary>
     sealed class OpenLine : IDisposable
     {
         readonly CancellationTokenSource ended;
@@ -61,11 +65,13 @@ public sealed partial class LinkEndpoint(
         var joined = await db.DecideAsync<JoinReply>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;
-            var host = await transaction.FindAsync<string>(HostSql.UseToken, new { hash = JoinToken.Hash(request.Token), now }, context.CancellationToken);
+            var host = await transaction.FindAsync<string>(
+                HostSql.UseToken, new { hash = JoinToken.Hash(request.Token), now }, context.CancellationToken);
             if (host is null)
                 return new Problem(ProblemKind.Forbidden,
                     "This join token is unknown, expired or already used. Create a new one on the Hub.");
-            return await SignAsync(transaction, HostSql.Join, host, request.CertificateRequest, context.CancellationToken);
+            return await SignAsync(
+                transaction, HostSql.Join, host, request.CertificateRequest, context.CancellationToken);
         }, context.CancellationToken);
         return joined.Refused(out var problem, out var reply) ? throw Refusal(problem) : reply;
     }
@@ -75,24 +81,34 @@ public sealed partial class LinkEndpoint(
         Intake.CheckRenew(request);
         var host = await AuthenticateAsync(context);
         var renewed = await db.DecideAsync<JoinReply>(
-            async transaction => await SignAsync(transaction, HostSql.Renew, host, request.CertificateRequest, context.CancellationToken), context.CancellationToken);
+            async transaction => await SignAsync(transaction, HostSql.Renew, host,
+                request.CertificateRequest, context.CancellationToken), context.CancellationToken);
         return renewed.Refused(out var problem, out var reply) ? throw Refusal(problem) : reply;
     }
 
-    async Task<Outcome<JoinReply>> SignAsync(NpgsqlTransaction transaction, string statement, string host, ByteString asked, CancellationToken cancel)
+    async Task<Outcome<JoinReply>> SignAsync(
+        NpgsqlTransaction transaction, string statement, string host, ByteString asked, CancellationToken cancel)
     {
         using var certificate = authority.SignHost(host, asked.ToByteArray(), time);
-        if (await transaction.ExecuteAsync(statement, new { id = host, certificate = SHA256.HashData(certificate.RawData) }, cancel) == 0)
+        if (await transaction.ExecuteAsync(
+            statement, new { id = host, certificate = SHA256.HashData(certificate.RawData) }, cancel) == 0)
             return new Problem(ProblemKind.Forbidden, $"The host {host} was revoked.");
         await transaction.AuditAsync($"host {host}", "certificate", host, certificate.Thumbprint, cancel);
-        return new JoinReply { HostId = host, Certificate = ByteString.CopyFrom(certificate.RawData), Authority = ByteString.CopyFrom(authority.Certificate) };
+        return new JoinReply
+        {
+            HostId = host,
+            Certificate = ByteString.CopyFrom(certificate.RawData),
+            Authority = ByteString.CopyFrom(authority.Certificate),
+        };
     }
 
-    public override async Task Connect(IAsyncStreamReader<SpokeMessage> requestStream, IServerStreamWriter<HubMessage> responseStream, ServerCallContext context)
+    public override async Task Connect(IAsyncStreamReader<SpokeMessage> requestStream,
+        IServerStreamWriter<HubMessage> responseStream, ServerCallContext context)
     {
         var host = await AuthenticateAsync(context);
         var epoch = seat.Epoch;
-        if (epoch == 0) throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
+        if (epoch == 0)
+            throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
         using var line = new OpenLine(context.CancellationToken);
         // A second connection for a host means that the first is dead.
         if (lines.TryGetValue(host, out var old)) await old.EndAsync();
@@ -103,7 +119,8 @@ public sealed partial class LinkEndpoint(
             var spoke = new SpokeLine(host, epoch, db, listener, settings, time, log);
             await spoke.GreetAsync(hello, line.Token);
             Log.Connected(log, host, Intake.Check(hello).Version);
-            await RunAsync(spoke.RunAsync(requestStream, responseStream, line.Token), SeatLostAsync(epoch, line.Token), line);
+            await RunAsync(spoke.RunAsync(requestStream, responseStream, line.Token),
+                SeatLostAsync(epoch, line.Token), line);
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
@@ -172,7 +189,8 @@ public sealed partial class LinkEndpoint(
         var hash = SHA256.HashData(certificate.RawData);
         var now = time.GetUtcNow().UtcDateTime;
         if (now > certificate.NotAfter.ToUniversalTime() || now < certificate.NotBefore.ToUniversalTime())
-            throw new RpcException(new Status(StatusCode.Unauthenticated, "The client certificate has expired; join again with a new token."));
+            throw new RpcException(new Status(
+                StatusCode.Unauthenticated, "The client certificate has expired; join again with a new token."));
         var host = await db.FindAsync<string>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
             ?? throw new RpcException(new Status(StatusCode.Unauthenticated,
                 "This client certificate does not belong to a current host of this Hub."));
@@ -186,7 +204,8 @@ public sealed partial class LinkEndpoint(
         ProblemKind.NotFound => StatusCode.NotFound,
         ProblemKind.Forbidden => StatusCode.PermissionDenied,
         ProblemKind.Conflict => StatusCode.FailedPrecondition,
-        ProblemKind.InsufficientFunds or ProblemKind.NoCapacity or ProblemKind.RateLimited => StatusCode.ResourceExhausted,
+        ProblemKind.InsufficientFunds or ProblemKind.NoCapacity or ProblemKind.RateLimited =>
+            StatusCode.ResourceExhausted,
         ProblemKind.Unavailable => StatusCode.Unavailable,
     }, problem.Message));
 

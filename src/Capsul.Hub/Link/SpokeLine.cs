@@ -14,11 +14,12 @@ using Npgsql;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// One connected Spoke: sends what should be whenever the host's generation grows, and takes in what is reported. Everything it
-/// sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke does, when another line for the same host
-/// takes over, or when the seat is lost; the Spoke dials again.
+/// One connected Spoke: sends what should be whenever the host's generation grows, and takes in what is reported.
+/// Everything it sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke does, when
+/// another line for the same host takes over, or when the seat is lost; the Spoke dials again.
 /// </summary>
-public sealed partial class SpokeLine(string host, long epoch, Db db, Listener listener, Settings settings, TimeProvider time, ILogger log)
+public sealed partial class SpokeLine(
+    string host, long epoch, Db db, Listener listener, Settings settings, TimeProvider time, ILogger log)
 {
     /// <summary>Longest silence between two looks at the generation, in case a notification was lost.</summary>
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(15);
@@ -28,7 +29,8 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     /// <summary>A Spoke of version 1 does not say which epoch it answers.</summary>
     bool saysEpoch = true;
 
-    public async Task RunAsync(IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down, CancellationToken cancel)
+    public async Task RunAsync(
+        IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down, CancellationToken cancel)
     {
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var reading = ReadAsync(up, both.Token);
@@ -66,22 +68,26 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         }, cancel);
     }
 
-    async Task PutImagesAsync(NpgsqlTransaction transaction, IReadOnlyList<HostImageRow> images, bool isLocal, CancellationToken cancel)
+    async Task PutImagesAsync(
+        NpgsqlTransaction transaction, IReadOnlyList<HostImageRow> images, bool isLocal, CancellationToken cancel)
     {
         foreach (var i in images)
         {
             await transaction.ExecuteAsync(
-                ImageSql.PutOfHost, new { host, i.Id, i.Sha256, i.Title, i.LoginUser, i.MinDiskGb, i.MinMemoryMb }, cancel);
+                ImageSql.PutOfHost,
+                new { host, i.Id, i.Sha256, i.Title, i.LoginUser, i.MinDiskGb, i.MinMemoryMb }, cancel);
             if (isLocal) await transaction.ExecuteAsync(ImageSql.Offer, new { id = i.Id, host }, cancel);
         }
-        await transaction.ExecuteAsync(ImageSql.ClearOfHost, new { host, images = images.Select(i => i.Id).ToArray() }, cancel);
+        await transaction.ExecuteAsync(
+            ImageSql.ClearOfHost, new { host, images = images.Select(i => i.Id).ToArray() }, cancel);
     }
 
     async Task PutAddressesAsync(NpgsqlTransaction transaction, IReadOnlyList<IPAddress> all, CancellationToken cancel)
     {
         var addresses = all.Select(a => a.ToString()).ToArray();
         if (await transaction.FindAsync<int>(AddressSql.Count, new { host, addresses }, cancel) != addresses.Length)
-            await transaction.ExecuteAsync(AddressSql.Put, new { host, addresses, macs = all.Select(Ipv4.Mac).ToArray() }, cancel);
+            await transaction.ExecuteAsync(
+                AddressSql.Put, new { host, addresses, macs = all.Select(Ipv4.Mac).ToArray() }, cancel);
         await transaction.ExecuteAsync(AddressSql.Drop, new { host, addresses }, cancel);
     }
 
@@ -135,12 +141,20 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         {
             await transaction.HoldSeatAsync(epoch, cancel);
             return await transaction.FindAsync<bool?>(HostSql.Heartbeat, new
-            { id = host, now = Now(), answers = heartbeat.Answers, diskFreeMb = heartbeat.DiskFreeMb, problem = heartbeat.Problem }, cancel);
+            {
+                id = host,
+                now = Now(),
+                answers = heartbeat.Answers,
+                diskFreeMb = heartbeat.DiskFreeMb,
+                problem = heartbeat.Problem,
+            }, cancel);
         }, cancel);
         if (wasOnline is null) throw Revoked();
-        // What it holds may have been forgotten in between (HostHealth), and it only reports what changes: the next line begins with everything.
+        // What it holds may have been forgotten in between (HostHealth), and it only reports what changes: the next
+        // line begins with everything.
         if (wasOnline == false && heartbeat.Answers)
-            throw new RpcException(new Status(StatusCode.Unavailable, "The host was offline and must resend its inventory."));
+            throw new RpcException(
+                new Status(StatusCode.Unavailable, "The host was offline and must resend its inventory."));
     }
 
     static RpcException Revoked() => new(new Status(StatusCode.PermissionDenied, "This host was revoked."));
@@ -148,10 +162,14 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     async Task WriteAsync(IServerStreamWriter<HubMessage> down, CancellationToken cancel)
     {
         using var changed = listener.Subscribe(Listener.Hosts, host);
-        await down.WriteAsync(new HubMessage { Welcome = new Welcome { HostId = host, Epoch = epoch, HeartbeatSeconds = Protocol.HeartbeatSeconds } }, cancel);
+        await down.WriteAsync(new HubMessage
+        {
+            Welcome = new Welcome { HostId = host, Epoch = epoch, HeartbeatSeconds = Protocol.HeartbeatSeconds },
+        }, cancel);
         while (true)
         {
-            if (await ChangesAsync(cancel) is { } wanted) await down.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
+            if (await ChangesAsync(cancel) is { } wanted)
+                await down.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
             await changed.WaitAsync(LookAgain, cancel);
         }
     }
@@ -159,7 +177,8 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
     /// <summary>What changed of what should be since the last time; null when nothing did.</summary>
     public async Task<Wanted?> ChangesAsync(CancellationToken cancel)
     {
-        // Generation first, then the rows: a change in between is in the rows already and is sent once more with the next generation.
+        // Generation first, then the rows: a change in between is in the rows already and is sent once more with the
+        // next generation.
         var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel) ?? throw Revoked();
         if (generation == sent) return null;
         // Everything at first: also what did not change, because it is said under this epoch for the first time.
@@ -175,7 +194,13 @@ public sealed partial class SpokeLine(string host, long epoch, Db db, Listener l
         var vm = new WantedVm
         {
             Id = row.Id,
-            Power = row.Wanted switch { "on" => Power.On, "off" => Power.Off, "gone" => Power.Gone, _ => throw new InvalidOperationException(row.Wanted) },
+            Power = row.Wanted switch
+            {
+                "on" => Power.On,
+                "off" => Power.Off,
+                "gone" => Power.Gone,
+                _ => throw new InvalidOperationException(row.Wanted),
+            },
             Generation = row.WantedGeneration,
             Restarts = row.Restarts,
             StopGraceSeconds = row.StopGraceSeconds,

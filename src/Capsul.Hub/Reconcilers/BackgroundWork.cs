@@ -21,7 +21,8 @@ static class BackgroundWork
     {
         services.AddSingleton<Listener>().AddHostedService(s => s.GetRequiredService<Listener>());
         services.AddSingleton<Seat>().AddHostedService<ActingHub>();
-        return services.AddActing<Runner>().AddActing<HostHealth>().AddActing<MailSender>().AddActing<ScheduledBackups>();
+        return services.AddActing<Runner>().AddActing<HostHealth>()
+            .AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
     static IServiceCollection AddActing<T>(this IServiceCollection services) where T : class, IActingWork =>

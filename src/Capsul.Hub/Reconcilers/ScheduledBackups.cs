@@ -9,10 +9,12 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
-/// Takes backups by the clock. When the last one was due is read from the database, so a Hub that was down at the time makes up for
-/// it, once. One that failed is tried again an hour later, and has raised an alert meanwhile. Old ones are deleted after one succeeded.
+/// Takes backups by the clock. When the last one was due is read from the database, so a Hub that was down at the time
+/// makes up for it, once. One that failed is tried again an hour later, and has raised an alert meanwhile. Old ones are
+/// deleted after one succeeded.
 /// </summary>
-public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log) : IActingWork
+public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log)
+    : IActingWork
 {
     public string Name => "The backup schedule";
 
@@ -30,9 +32,11 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     public static CronExpression? Schedule(Settings settings)
     {
         if (settings.BackupSchedule is not { } text) return null;
-        return CronExpression.TryParse(text, out var schedule) ? schedule : throw new ProblemException(ProblemKind.Invalid,
-            $"CAPSUL_BACKUP_SCHEDULE is \"{text}\", which is not a five-field cron expression, "
-            + "such as 30 3 * * * for every night at 03:30 UTC.");
+        return CronExpression.TryParse(text, out var schedule)
+            ? schedule
+            : throw new ProblemException(ProblemKind.Invalid,
+                $"CAPSUL_BACKUP_SCHEDULE is \"{text}\", which is not a five-field cron expression, "
+                + "such as 30 3 * * * for every night at 03:30 UTC.");
     }
 
     public async Task RunAsync(long epoch, CancellationToken cancel)
@@ -57,8 +61,9 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         if (Due(schedule, last) is not { } due || due > Now()) return false;
         try
         {
-            var backup = await new TakeBackup(db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time, epoch) }
-                .RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled"), cancel);
+            var backup =
+                await new TakeBackup(db, settings, time, _ => { }) { Watch = BackupAlert.Watch(settings, time, epoch) }
+                    .RunAsync(new(null, DumpFormat.Plain, settings.BackupEncryptTo, "scheduled"), cancel);
             Log.Taken(log, backup.File, backup.Bytes, backup.Proof);
             await ExpireAsync(epoch, cancel);
         }
@@ -70,7 +75,9 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         return true;
     }
 
-    /// <summary>The next time after the last one began, or after this process did; sooner when the last one failed.</summary>
+    /// <summary>
+    /// The next time after the last one began, or after this process did; sooner when the last one failed.
+    /// </summary>
     DateTime? Due(CronExpression schedule, BackupRow? last)
     {
         var next = schedule.GetNextOccurrence(DateTime.SpecifyKind(last?.Started ?? started, DateTimeKind.Utc));

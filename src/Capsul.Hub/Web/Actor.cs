@@ -11,8 +11,10 @@ public sealed record Actor(string Email)
     public const string EmailClaim = "email";
 
     /// <summary>The account behind a request to a route with the policy "signed in".</summary>
-    public static Actor Of(HttpContext context) => Find(context) ?? throw new InvalidOperationException("This route must ask for a session.");
+    public static Actor Of(HttpContext context) =>
+        Find(context) ?? throw new InvalidOperationException("This route must ask for a session.");
 
     /// <summary>The account, or null for a stranger.</summary>
-    public static Actor? Find(HttpContext context) => context.User.FindFirstValue(EmailClaim) is { } email ? new Actor(email) : null;
+    public static Actor? Find(HttpContext context) =>
+        context.User.FindFirstValue(EmailClaim) is { } email ? new Actor(email) : null;
 }

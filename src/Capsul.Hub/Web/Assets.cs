@@ -23,7 +23,8 @@ public static class Assets
 
     /// <summary>Address of a file in <c>Web/Assets</c>.</summary>
     /// <exception cref="KeyNotFoundException">There is none of that name; a bug in a page.</exception>
-    public static string Url(string name) => Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
+    public static string Url(string name) =>
+        Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
 
     public static void MapAssets(this IEndpointRouteBuilder routes) => routes.MapGet("/assets/{hash}/{*name}", Serve)
         .RequireAuthorization(Policies.Public).WithMetadata(new NoSession());
@@ -32,7 +33,8 @@ public static class Assets
     {
         if (!Files.TryGetValue(name, out var bytes))
             return Results.NotFound();
-        context.Response.Headers[HeaderNames.CacheControl] = hash == Hash ? "public, max-age=31536000, immutable" : "no-store";
+        context.Response.Headers[HeaderNames.CacheControl] =
+            hash == Hash ? "public, max-age=31536000, immutable" : "no-store";
         return Results.Bytes(bytes, ContentType(name));
     }
 
@@ -55,15 +57,16 @@ public static class Assets
     static FrozenDictionary<string, byte[]> Load()
     {
         var assembly = typeof(Assets).Assembly;
-        return assembly.GetManifestResourceNames().Where(n => n.StartsWith(Prefix, StringComparison.Ordinal)).ToFrozenDictionary(
-            n => n[Prefix.Length..].Replace('\\', '/'),
-            n =>
-            {
-                using var stream = assembly.GetManifestResourceStream(n)!;
-                var bytes = new byte[stream.Length];
-                stream.ReadExactly(bytes);
-                return bytes;
-            }, StringComparer.Ordinal);
+        return assembly.GetManifestResourceNames()
+            .Where(n => n.StartsWith(Prefix, StringComparison.Ordinal)).ToFrozenDictionary(
+                n => n[Prefix.Length..].Replace('\\', '/'),
+                n =>
+                {
+                    using var stream = assembly.GetManifestResourceStream(n)!;
+                    var bytes = new byte[stream.Length];
+                    stream.ReadExactly(bytes);
+                    return bytes;
+                }, StringComparer.Ordinal);
     }
 
     static string HashAll()

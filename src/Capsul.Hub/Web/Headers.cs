@@ -13,8 +13,8 @@ public static class Headers
     /// Nothing but files of this site, no inline script or style, no frames, forms to this site only.
     /// </summary>
     public const string ContentSecurityPolicy =
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; form-action 'self'; "
-        + "frame-ancestors 'none'; base-uri 'none'";
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
+        + "form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
     public static void Set(HttpContext context, bool tls) => context.Response.OnStarting(() =>
     {

@@ -18,6 +18,8 @@ public sealed class KeyRingXml(KeyRing ring, TimeProvider time) : IXmlRepository
 
     public void StoreElement(XElement element, string friendlyName) =>
         ring.Write(
-            Prefix + (string.IsNullOrEmpty(friendlyName) ? time.GetUtcNow().ToString("yyyyMMddHHmmssfffffff", CultureInfo.InvariantCulture) : friendlyName),
+            Prefix + (string.IsNullOrEmpty(friendlyName)
+                ? time.GetUtcNow().ToString("yyyyMMddHHmmssfffffff", CultureInfo.InvariantCulture)
+                : friendlyName),
             Encoding.UTF8.GetBytes(element.ToString(SaveOptions.DisableFormatting)));
 }

@@ -20,17 +20,19 @@ public static class Limits
     /// <summary>Requests a second that it may keep up.</summary>
     public const int PerSecond = 40;
 
-    public static PartitionedRateLimiter<HttpContext> PerAddress() => PartitionedRateLimiter.Create<HttpContext, IPAddress>(context =>
-        // The error page of a refused request must not be refused itself.
-        Problems.IsExplaining(context)
-            ? RateLimitPartition.GetNoLimiter(IPAddress.None)
-            : RateLimitPartition.GetTokenBucketLimiter(Neighbourhood(context.Connection.RemoteIpAddress), _ => new TokenBucketRateLimiterOptions
-            {
-                TokenLimit = Burst,
-                TokensPerPeriod = PerSecond,
-                ReplenishmentPeriod = TimeSpan.FromSeconds(1),
-                QueueLimit = 0,
-            }));
+    public static PartitionedRateLimiter<HttpContext> PerAddress() =>
+        PartitionedRateLimiter.Create<HttpContext, IPAddress>(context =>
+            // The error page of a refused request must not be refused itself.
+            Problems.IsExplaining(context)
+                ? RateLimitPartition.GetNoLimiter(IPAddress.None)
+                : RateLimitPartition.GetTokenBucketLimiter(
+                    Neighbourhood(context.Connection.RemoteIpAddress), _ => new TokenBucketRateLimiterOptions
+                    {
+                        TokenLimit = Burst,
+                        TokensPerPeriod = PerSecond,
+                        ReplenishmentPeriod = TimeSpan.FromSeconds(1),
+                        QueueLimit = 0,
+                    }));
 
     /// <summary>
     /// The /48 around an IPv6 address, which one customer of a provider may have; of IPv4 the address itself.
@@ -43,7 +45,8 @@ public static class Limits
     {
         null => IPAddress.None,
         { IsIPv4MappedToIPv6: true } => address.MapToIPv4(),
-        { AddressFamily: AddressFamily.InterNetworkV6 } => new IPAddress([.. address.GetAddressBytes().AsSpan(0, 8), .. new byte[8]]),
+        { AddressFamily: AddressFamily.InterNetworkV6 } =>
+            new IPAddress([.. address.GetAddressBytes().AsSpan(0, 8), .. new byte[8]]),
         _ => address,
     };
 }

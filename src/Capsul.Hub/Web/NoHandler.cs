@@ -17,7 +17,8 @@ public sealed class NoHandler : IPageFilter
         if (Problems.IsExplaining(context.HttpContext)) return;
         var method = context.HttpContext.Request.Method;
         var onlyShown = HttpMethods.IsGet(method) || HttpMethods.IsHead(method);
-        if (context.HandlerMethod is null && !(onlyShown && context.ActionDescriptor.HandlerMethods.All(h => h.HttpMethod != HttpMethods.Get)))
+        if (context.HandlerMethod is null
+            && !(onlyShown && context.ActionDescriptor.HandlerMethods.All(h => h.HttpMethod != HttpMethods.Get)))
             context.Result = Problems.Status(StatusCodes.Status405MethodNotAllowed);
     }
 

@@ -40,21 +40,26 @@ public static partial class Problems
         ProblemException known => known.Problem,
         NpgsqlException { InnerException: IOException or TimeoutException or System.Net.Sockets.SocketException }
             or PostgresException { IsTransient: true } =>
-            new Problem(ProblemKind.Unavailable, "The database does not answer. Nothing was changed; try again in a moment.", error.Message),
-        AntiforgeryValidationException => new Problem(ProblemKind.Invalid, "This form is out of date. Reload its page and submit it again.", error.Message),
+            new Problem(ProblemKind.Unavailable,
+                "The database does not answer. Nothing was changed; try again in a moment.", error.Message),
+        AntiforgeryValidationException => new Problem(
+            ProblemKind.Invalid, "This form is out of date. Reload its page and submit it again.", error.Message),
         _ => null,
     };
 
-    public static int StatusOf(Exception error) => error is BadHttpRequestException bad ? bad.StatusCode : Of(error)?.HttpStatus ?? 500;
+    public static int StatusOf(Exception error) =>
+        error is BadHttpRequestException bad ? bad.StatusCode : Of(error)?.HttpStatus ?? 500;
 
     /// <summary>Whether the pipeline has come back with a refusal, for the page that explains it.</summary>
     public static bool IsExplaining(HttpContext context) =>
-        context.Features.Get<IStatusCodeReExecuteFeature>() is not null || context.Features.Get<IExceptionHandlerFeature>() is not null;
+        context.Features.Get<IStatusCodeReExecuteFeature>() is not null
+            || context.Features.Get<IExceptionHandlerFeature>() is not null;
 
     /// <summary>Title and sentence for a status that no handler explained.</summary>
     public static (string Title, string Sentence) Explain(int status) => status switch
     {
-        400 => ("That did not work", "The request was not understood. If you submitted a form, reload its page and submit it again."),
+        400 => ("That did not work",
+            "The request was not understood. If you submitted a form, reload its page and submit it again."),
         401 => ("Signed out", "Your session has ended. Sign in again."),
         402 => ("Not enough on your balance", "Your balance does not cover this. Top up first."),
         403 => ("Not allowed", "You do not have permission to do this."),
@@ -64,7 +69,8 @@ public static partial class Problems
         413 => ("Too large", "The request is larger than any form here needs."),
         429 => ("Too many requests", "There were too many requests in a short time. Wait a moment and try again."),
         503 => ("Temporarily unavailable", "A required service does not respond. Try again in a moment."),
-        _ => ("Something went wrong", "This is our fault, and it has been logged. Try again; if it keeps happening, contact support."),
+        _ => ("Something went wrong",
+            "This is our fault, and it has been logged. Try again; if it keeps happening, contact support."),
     };
 
     /// <summary>Writes down what a person was not told.</summary>
@@ -78,7 +84,9 @@ public static partial class Problems
 
     /// <summary>The pattern, never the path: a path may hold a link that signs somebody in.</summary>
     static string RouteOf(HttpContext context) =>
-        context.GetEndpoint() is RouteEndpoint { RoutePattern.RawText: { } pattern } ? "/" + pattern.TrimStart('/') : "(no route)";
+        context.GetEndpoint() is RouteEndpoint { RoutePattern.RawText: { } pattern }
+            ? "/" + pattern.TrimStart('/')
+            : "(no route)";
 
     [LoggerMessage(EventId = 3001, Level = LogLevel.Warning, Message = "{Method} {Route} was refused: {Problem}")]
     static partial void LogRefused(ILogger logger, string method, string route, Problem problem);
@@ -98,5 +106,6 @@ public static partial class Problems
 
     /// <summary>The problem of this request, if one was left on it.</summary>
     public static Problem? Find(HttpContext context) =>
-        context.Features.Get<Problem>() ?? (context.Features.Get<IExceptionHandlerFeature>() is { } thrown ? Of(thrown.Error) : null);
+        context.Features.Get<Problem>()
+            ?? (context.Features.Get<IExceptionHandlerFeature>() is { } thrown ? Of(thrown.Error) : null);
 }

@@ -17,14 +17,17 @@ public static class Show
 
     /// <summary>A price by the hour: small, so with four places, rounded up as a cost is.</summary>
     public static string Hourly(decimal dollarsPerHour) =>
-        "$" + decimal.Round(dollarsPerHour, 4, MidpointRounding.ToPositiveInfinity).ToString("0.0000", CultureInfo.InvariantCulture);
+        "$" + decimal.Round(dollarsPerHour, 4, MidpointRounding.ToPositiveInfinity)
+            .ToString("0.0000", CultureInfo.InvariantCulture);
 
     /// <summary>How long money lasts, in words.</summary>
-    public static string Days(decimal days) => days < 1 ? "less than a day" : "about " + Count((long)days, "day", "days");
+    public static string Days(decimal days) =>
+        days < 1 ? "less than a day" : "about " + Count((long)days, "day", "days");
 
     /// <summary>What something has cost. The first minutes need more places to be seen at all.</summary>
     public static string Cost(decimal amount) => amount is > 0 and < 0.01m
-        ? "$" + decimal.Round(amount, 4, MidpointRounding.ToPositiveInfinity).ToString("0.0000", CultureInfo.InvariantCulture)
+        ? "$" + decimal.Round(amount, 4, MidpointRounding.ToPositiveInfinity)
+            .ToString("0.0000", CultureInfo.InvariantCulture)
         : Dollars(decimal.Round(amount, 2, MidpointRounding.ToPositiveInfinity));
 
     public static string Date(DateTime time) => time.ToString("d MMM yyyy", CultureInfo.InvariantCulture);
@@ -34,7 +37,8 @@ public static class Show
     public static string Clock(DateTime time) => time.ToString("HH:mm:ss", CultureInfo.InvariantCulture);
 
     /// <summary>For the <c>datetime</c> attribute.</summary>
-    public static string Machine(DateTime time) => time.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+    public static string Machine(DateTime time) =>
+        time.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     public static string Memory(int mb) => mb % 1024 == 0
         ? (mb / 1024).ToString(CultureInfo.InvariantCulture) + " GiB"

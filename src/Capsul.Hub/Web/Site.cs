@@ -38,7 +38,8 @@ public sealed class Site(Settings settings, IServer server)
     public Uri Link(string path) => new(Base, path);
 
     /// <summary>Whether an address for support was set; its default reaches nobody.</summary>
-    public static bool HasSupport(Settings settings) => !settings.SupportEmail.EndsWith("@localhost", StringComparison.Ordinal);
+    public static bool HasSupport(Settings settings) =>
+        !settings.SupportEmail.EndsWith("@localhost", StringComparison.Ordinal);
 
     /// <summary>Whether mails reach anybody: a server sends them, or a page shows them.</summary>
     public static bool HasMail(Settings settings) => settings.SmtpHost is not null || settings.Development;
@@ -47,10 +48,12 @@ public sealed class Site(Settings settings, IServer server)
     {
         foreach (var address in server.Features.Get<IServerAddressesFeature>()?.Addresses ?? [])
         {
-            if (!Uri.TryCreate(address.Replace("//+", "//0.0.0.0", StringComparison.Ordinal).Replace("//*", "//0.0.0.0", StringComparison.Ordinal),
+            if (!Uri.TryCreate(address.Replace("//+", "//0.0.0.0", StringComparison.Ordinal)
+                .Replace("//*", "//0.0.0.0", StringComparison.Ordinal),
                     UriKind.Absolute, out var uri) || uri.Scheme != Uri.UriSchemeHttp)
                 continue;
-            var any = IPAddress.TryParse(uri.Host.Trim('[', ']'), out var ip) && (ip.Equals(IPAddress.Any) || ip.Equals(IPAddress.IPv6Any));
+            var any = IPAddress.TryParse(uri.Host.Trim('[', ']'), out var ip)
+                && (ip.Equals(IPAddress.Any) || ip.Equals(IPAddress.IPv6Any));
             return any ? new UriBuilder(uri) { Host = "127.0.0.1" }.Uri : uri;
         }
         return null;

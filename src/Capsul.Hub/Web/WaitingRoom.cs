@@ -32,7 +32,8 @@ sealed class WaitingRoom : IAsyncDisposable
         {
             context.Response.StatusCode = StatusCodes.Status503ServiceUnavailable;
             context.Response.Headers.RetryAfter = "5";
-            return context.Response.WriteAsync("This Hub is on standby: it takes over when the acting Hub stops.\n", context.RequestAborted);
+            return context.Response.WriteAsync(
+                "This Hub is on standby: it takes over when the acting Hub stops.\n", context.RequestAborted);
         });
         await room.app.StartAsync(cancel);
         return room;

@@ -33,7 +33,8 @@ public static partial class WebParts
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
         // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an
         // entity.
-        services.Configure<WebEncoderOptions>(encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
+        services.Configure<WebEncoderOptions>(
+            encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
 
         var signedIn = new AuthorizationPolicyBuilder().RequireClaim(Actor.EmailClaim).Build();
         services.AddAuthorizationBuilder()
@@ -115,7 +116,8 @@ public static partial class WebParts
         services.AddSingleton<KeyRingXml>();
         services.AddOptions<KeyManagementOptions>().Configure<KeyRingXml>((keys, ring) => keys.XmlRepository = ring);
         // It warns that keys lie in the open, because it cannot see that the key ring seals them.
-        services.AddLogging(logs => logs.AddFilter("Microsoft.AspNetCore.DataProtection.KeyManagement.XmlKeyManager", LogLevel.Error));
+        services.AddLogging(
+            logs => logs.AddFilter("Microsoft.AspNetCore.DataProtection.KeyManagement.XmlKeyManager", LogLevel.Error));
     }
 
     public static WebApplication MapWeb(this WebApplication app)
@@ -150,7 +152,8 @@ public static partial class WebParts
             {
                 await next(context);
             }
-            catch (Exception error) when (error is not OperationCanceledException || !context.RequestAborted.IsCancellationRequested)
+            catch (Exception error)
+                when (error is not OperationCanceledException || !context.RequestAborted.IsCancellationRequested)
             {
                 Problems.Log(log, context, error);
                 throw;
@@ -172,12 +175,12 @@ public static partial class WebParts
     }
 
     [LoggerMessage(EventId = 3000, Level = LogLevel.Information,
-        Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to an https address "
-            + "before others use them.")]
+        Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to "
+            + "an https address before others use them.")]
     static partial void LogPlain(ILogger logger);
 
     [LoggerMessage(EventId = 3003, Level = LogLevel.Error,
-        Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the cookies there, so nobody can "
-            + "sign in. Put TLS in front and set an https address.")]
+        Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the cookies "
+            + "there, so nobody can sign in. Put TLS in front and set an https address.")]
     static partial void LogUnreachable(ILogger logger, Uri address);
 }

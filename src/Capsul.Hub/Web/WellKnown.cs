@@ -25,10 +25,12 @@ public static class WellKnown
     /// <summary>
     /// RFC 9116. It must say until when it holds; it is written anew each time, so that is a year from now.
     /// </summary>
-    static IResult Security(Settings settings, TimeProvider time) => !Site.HasSupport(settings) ? Results.NotFound() : Results.Text(
-        $"Contact: mailto:{settings.SupportEmail}\n"
-        + string.Create(CultureInfo.InvariantCulture, $"Expires: {time.GetUtcNow().AddYears(1):yyyy-MM-dd'T'00:00:00'Z'}\n")
-        + "Preferred-Languages: en\n");
+    static IResult Security(Settings settings, TimeProvider time) =>
+        !Site.HasSupport(settings) ? Results.NotFound() : Results.Text(
+            $"Contact: mailto:{settings.SupportEmail}\n"
+            + string.Create(CultureInfo.InvariantCulture,
+                $"Expires: {time.GetUtcNow().AddYears(1):yyyy-MM-dd'T'00:00:00'Z'}\n")
+            + "Preferred-Languages: en\n");
 
     static void Map(IEndpointRouteBuilder routes, string path, Delegate serve) =>
         routes.MapGet(path, serve).RequireAuthorization(Policies.Public).WithMetadata(new NoSession());

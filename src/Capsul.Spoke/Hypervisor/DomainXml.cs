@@ -9,16 +9,21 @@ namespace Capsul.Spoke.Hypervisor;
 sealed record DomainFiles(string Disk, string Seed, string ConsoleLog, string? Kernel, string? Initrd);
 
 /// <summary>
-/// The domain of a VM, as libvirt wants it. Lean on purpose: no graphics, USB, balloon or option ROM, and all devices on the root
-/// bus, because every PCI bridge and every probed device is time in the guest's boot (libvirt's own choice of one root port per
-/// device costs the tiny guest about half a second under TCG). Two empty root ports are left for devices that come later.
+/// The domain of a VM, as libvirt wants it. Lean on purpose: no graphics, USB, balloon or option ROM, and all devices
+/// on the root bus, because every PCI bridge and every probed device is time in the guest's boot (libvirt's own choice
+/// of one root port per device costs the tiny guest about half a second under TCG). Two empty root ports are left for
+/// devices that come later.
 /// </summary>
 static class DomainXml
 {
-    /// <summary>The tap's name on the host, by which the filter knows it; 13 of the 15 characters that Linux allows.</summary>
+    /// <summary>
+    /// The tap's name on the host, by which the filter knows it; 13 of the 15 characters that Linux allows.
+    /// </summary>
     public static string Tap(string id) => string.Concat("cap", id.AsSpan("capsul-".Length));
 
-    /// <summary>Always the same for the same VM, so that defining it again changes it instead of clashing with it.</summary>
+    /// <summary>
+    /// Always the same for the same VM, so that defining it again changes it instead of clashing with it.
+    /// </summary>
     public static Guid Uuid(string id) => new(SHA256.HashData(Encoding.UTF8.GetBytes(id)).AsSpan(0, 16));
 
     public static string Write(VmSpec vm, Image image, DomainFiles files, bool kvm)
@@ -139,9 +144,11 @@ static class DomainXml
     }
 
     static void Address(XmlWriter xml, int slot) =>
-        Element(xml, "address", null, ("type", "pci"), ("domain", "0x0000"), ("bus", "0x00"), ("slot", $"0x{slot:x2}"), ("function", "0x0"));
+        Element(xml, "address", null, ("type", "pci"), ("domain", "0x0000"),
+            ("bus", "0x00"), ("slot", $"0x{slot:x2}"), ("function", "0x0"));
 
-    internal static void Element(XmlWriter xml, string name, string? text, params ReadOnlySpan<(string Name, string Value)> attributes)
+    internal static void Element(
+        XmlWriter xml, string name, string? text, params ReadOnlySpan<(string Name, string Value)> attributes)
     {
         xml.WriteStartElement(name);
         foreach (var attribute in attributes)

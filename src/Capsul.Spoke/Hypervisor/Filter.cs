@@ -6,19 +6,20 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// Lets a VM speak with its own MAC and IPv4 address only: one nftables table on the bridge's ports. What is not known is
-/// dropped, so a tap without an entry is mute; there is no moment at which a new VM is unguarded. Not libvirt's nwfilter: its
-/// <c>clean-traffic</c> starts dozens of ebtables processes for each VM and made a start 1.7 s slower (0.6 to 2.3 s), against
-/// about 20 ms for the one <c>nft</c> here, and it is one list that can be read: <c>nft list table bridge capsul</c>.
+/// Lets a VM speak with its own MAC and IPv4 address only: one nftables table on the bridge's ports. What is not known
+/// is dropped, so a tap without an entry is mute; there is no moment at which a new VM is unguarded. Not libvirt's
+/// nwfilter: its <c>clean-traffic</c> starts dozens of ebtables processes for each VM and made a start 1.7 s slower
+/// (0.6 to 2.3 s), against about 20 ms for the one <c>nft</c> here, and it is one list that can be read:
+/// <c>nft list table bridge capsul</c>.
 /// </summary>
 /// <param name="program">Makes the command that runs nft where the bridge is.</param>
 sealed class Filter(Func<string[], Command> program)
 {
     /// <summary>
-    /// Two sets, because before DHCP has answered a guest has no address to be known by. Other protocols (IPv6, VLAN) are
-    /// dropped as everything unknown; a guest also never answers DHCP requests of others. A third set holds the hardware address that a
-    /// tap may name inside DHCP (chaddr, RFC 2131: 28 bytes into the message, after 8 of UDP): with another's, a DHCPDECLINE would take
-    /// that one's address away from it. Fragments could hide it.
+    /// Two sets, because before DHCP has answered a guest has no address to be known by. Other protocols (IPv6, VLAN)
+    /// are dropped as everything unknown; a guest also never answers DHCP requests of others. A third set holds the
+    /// hardware address that a tap may name inside DHCP (chaddr, RFC 2131: 28 bytes into the message, after 8 of UDP):
+    /// with another's, a DHCPDECLINE would take that one's address away from it. Fragments could hide it.
     /// </summary>
     const string Table = """
         table bridge capsul {
@@ -49,11 +50,14 @@ sealed class Filter(Func<string[], Command> program)
     /// Creates the table if it is missing or of an earlier version, and admits the given VMs.
     /// </summary>
     /// <param name="guests">Taps with the MAC and address of their VMs.</param>
-    public async Task PrepareAsync(IEnumerable<(string Tap, string Mac, IPAddress Address)> guests, CancellationToken cancel)
+    public async Task PrepareAsync(
+        IEnumerable<(string Tap, string Mac, IPAddress Address)> guests, CancellationToken cancel)
     {
-        var isCurrent = (await program(["list", "set", "bridge", "capsul", "clients"]).TryRunAsync(cancel)).ExitCode == 0;
+        var isCurrent =
+            (await program(["list", "set", "bridge", "capsul", "clients"]).TryRunAsync(cancel)).ExitCode == 0;
         var all = string.Concat(guests.Select(g => Allow(g.Tap, g.Mac, g.Address)));
-        // One transaction: there is no moment without rules. Adding the table first makes deleting it right where there is none.
+        // One transaction: there is no moment without rules. Adding the table first makes deleting it right where there
+        // is none.
         if (!isCurrent) all = $"add table bridge capsul\ndelete table bridge capsul\n{Table}\n{all}";
         if (all.Length > 0) await RunAsync(all, cancel);
     }
@@ -73,7 +77,8 @@ sealed class Filter(Func<string[], Command> program)
         known.TryRemove(tap, out _);
         var listed = await program(["-j", "list", "table", "bridge", "capsul"]).RunAsync(cancel);
         var text = string.Concat(Elements(listed.Output).Where(e => e.Parts[0] == tap)
-            .Select(e => $"delete element bridge capsul {e.Set} {{ \"{tap}\" . {string.Join(" . ", e.Parts.Skip(1))} }}\n"));
+            .Select(e =>
+                $"delete element bridge capsul {e.Set} {{ \"{tap}\" . {string.Join(" . ", e.Parts.Skip(1))} }}\n"));
         if (text.Length > 0) await RunAsync(text, cancel);
     }
 
@@ -86,7 +91,8 @@ sealed class Filter(Func<string[], Command> program)
         {
             if (!item.TryGetProperty("set", out var set) || !set.TryGetProperty("elem", out var elements)) continue;
             foreach (var element in elements.EnumerateArray())
-                found.Add((set.GetProperty("name").GetString()!, [.. element.GetProperty("concat").EnumerateArray().Select(e => e.ToString())]));
+                found.Add((set.GetProperty("name").GetString()!, [.. element.GetProperty("concat")
+                    .EnumerateArray().Select(e => e.ToString())]));
         }
         return found;
     }
@@ -98,5 +104,6 @@ sealed class Filter(Func<string[], Command> program)
 
         """;
 
-    async Task RunAsync(string rules, CancellationToken cancel) => await (program(["-f", "-"]) with { Input = rules }).RunAsync(cancel);
+    async Task RunAsync(string rules, CancellationToken cancel) =>
+        await (program(["-f", "-"]) with { Input = rules }).RunAsync(cancel);
 }

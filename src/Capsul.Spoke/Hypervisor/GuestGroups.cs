@@ -4,11 +4,12 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// A control group a VM: processor time in proportion to its virtual processors when there is not enough for all, an equal share of the
-/// disk, and a bound on what QEMU may take beside the guest's memory. Works on both versions of control groups
-/// (kernel documentation, cgroup-v1 and cgroup-v2), with those controllers that the machine lets us use. Not libvirt's: its groups failed to
-/// start any VM on a machine that mounts both versions, and its memory limit also sets the limit of locked memory, which a container may not.
-/// A machine without them still runs VMs, and logs a warning once.
+/// A control group a VM: processor time in proportion to its virtual processors when there is not enough for all, an
+/// equal share of the disk, and a bound on what QEMU may take beside the guest's memory. Works on both versions of
+/// control groups (kernel documentation, cgroup-v1 and cgroup-v2), with those controllers that the machine lets us use.
+/// Not libvirt's: its groups failed to start any VM on a machine that mounts both versions, and its memory limit also
+/// sets the limit of locked memory, which a container may not. A machine without them still runs VMs, and logs a
+/// warning once.
 /// </summary>
 /// <param name="root">Where control groups are mounted.</param>
 /// <param name="data">Identifies the data folder: several Capsuls may run on one machine.</param>
@@ -54,7 +55,8 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
     bool PutFirst(VmSpec vm, int process, (string Controller, string File, Func<VmSpec, long> Value) c)
     {
         var folder = Path.Combine(root, c.Controller, Name, vm.Id);
-        return Directory.Exists(Path.Combine(root, c.Controller)) && Make(folder) && Write(folder, c.File, c.Value(vm)) && Write(folder, Processes, process);
+        return Directory.Exists(Path.Combine(root, c.Controller)) && Make(folder)
+            && Write(folder, c.File, c.Value(vm)) && Write(folder, Processes, process);
     }
 
     int PutSecond(VmSpec vm, int process)
@@ -67,10 +69,15 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
             Write(parent, "cgroup.subtree_control", controller);
         }
         var folder = Path.Combine(parent, vm.Id);
-        return Make(folder) ? Second.Count(f => Write(folder, f.File, f.Value(vm))) + (Write(folder, Processes, process) ? 1 : 0) : 0;
+        return Make(folder)
+            ? Second.Count(f => Write(folder, f.File, f.Value(vm))) + (Write(folder, Processes, process) ? 1 : 0)
+            : 0;
     }
 
-    /// <summary>Takes a VM's group away; its process is gone. What cannot be removed yet (the kernel is still at it) is taken the next time.</summary>
+    /// <summary>
+    /// Takes a VM's group away; its process is gone. What cannot be removed yet (the kernel is still at it) is taken
+    /// the next time.
+    /// </summary>
     public void Remove(string id) => Remove(folder => Path.Combine(folder, Name, id));
 
     /// <summary>Takes everything of this data folder away.</summary>
@@ -116,7 +123,8 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
         }
     }
 
-    static bool Write(string folder, string file, long value) => Write(folder, file, value.ToString(CultureInfo.InvariantCulture));
+    static bool Write(string folder, string file, long value) =>
+        Write(folder, file, value.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>False where the machine lacks the controller or does not let us.</summary>
     static bool Write(string folder, string file, string value)

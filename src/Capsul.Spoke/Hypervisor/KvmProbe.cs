@@ -7,10 +7,10 @@ namespace Capsul.Spoke.Hypervisor;
 public sealed record KvmVerdict(bool Use, string Why);
 
 /// <summary>
-/// Decides between KVM and TCG by trying. /dev/kvm may be there, and libvirt may say "kvm", on machines where a guest's kernel
-/// never gets anywhere (seen under nested virtualization, where 16-bit code still ran), so only a guest that came into 64-bit mode counts.
-/// The guest is a boot sector of our own: no image is needed. The verdict is kept with the kernel's version, the processor's name and the
-/// boot, and is asked for again when one of them changes.
+/// Decides between KVM and TCG by trying. /dev/kvm may be there, and libvirt may say "kvm", on machines where a guest's
+/// kernel never gets anywhere (seen under nested virtualization, where 16-bit code still ran), so only a guest that
+/// came into 64-bit mode counts. The guest is a boot sector of our own: no image is needed. The verdict is kept with
+/// the kernel's version, the processor's name and the boot, and is asked for again when one of them changes.
 /// </summary>
 public sealed class KvmProbe(Settings settings, TimeProvider time)
 {
@@ -35,12 +35,14 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
     {
         if (settings.Kvm != "auto") return new KvmVerdict(settings.Kvm == "on", $"CAPSUL_KVM={settings.Kvm}.");
         if (!File.Exists("/dev/kvm")) return new KvmVerdict(false, "This machine has no /dev/kvm.");
-        var machine = Machine(await File.ReadAllTextAsync("/proc/version", cancel), await File.ReadAllLinesAsync("/proc/cpuinfo", cancel),
+        var machine = Machine(
+            await File.ReadAllTextAsync("/proc/version", cancel), await File.ReadAllLinesAsync("/proc/cpuinfo", cancel),
             await File.ReadAllTextAsync("/proc/sys/kernel/random/boot_id", cancel));
         if (Read(KeptFile) is { } kept && kept.Machine == machine) return new KvmVerdict(kept.Use, kept.Why);
         var verdict = await ProbeAsync("kvm", "host", cancel);
         Directory.CreateDirectory(Path.GetDirectoryName(KeptFile)!);
-        await DataFolder.WriteWholeAsync(KeptFile, JsonSerializer.SerializeToUtf8Bytes(new Kept(machine, verdict.Use, verdict.Why)), cancel);
+        await DataFolder.WriteWholeAsync(
+            KeptFile, JsonSerializer.SerializeToUtf8Bytes(new Kept(machine, verdict.Use, verdict.Why)), cancel);
         return verdict;
     }
 
@@ -57,8 +59,10 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         var began = time.GetTimestamp();
         var sector = Path.Combine(Path.GetTempPath(), $"capsul-probe-{Path.GetRandomFileName()}");
         await File.WriteAllBytesAsync(sector, Sector(), cancel);
-        var command = new Command("qemu-system-x86_64", "-machine", $"pc,accel={accelerator}", "-cpu", cpu, "-m", "32", "-nodefaults",
-            "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-drive", $"file={sector},format=raw,if=ide,readonly=off")
+        var command = new Command(
+            "qemu-system-x86_64", "-machine", $"pc,accel={accelerator}", "-cpu", cpu, "-m", "32", "-nodefaults",
+            "-no-user-config", "-display", "none", "-no-reboot", "-serial",
+            "stdio", "-drive", $"file={sector},format=raw,if=ide,readonly=off")
         {
             Timeout = Limit,
             OnLine = line =>
@@ -98,10 +102,13 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         return sector;
     }
 
-    /// <summary>What a verdict holds for: kernel, processor, and the boot, in which a module may have been loaded or a BIOS set.</summary>
+    /// <summary>
+    /// What a verdict holds for: kernel, processor, and the boot, in which a module may have been loaded or a BIOS set.
+    /// </summary>
     internal static string Machine(string version, IReadOnlyList<string> cpuinfo, string boot)
     {
-        var cpu = cpuinfo.FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))?.Split(':', 2)[1].Trim() ?? "unknown";
+        var cpu = cpuinfo.FirstOrDefault(
+            l => l.StartsWith("model name", StringComparison.Ordinal))?.Split(':', 2)[1].Trim() ?? "unknown";
         return $"{string.Join(' ', version.Split(' ').Take(3))} on {cpu}, boot {boot.Trim()}";
     }
 

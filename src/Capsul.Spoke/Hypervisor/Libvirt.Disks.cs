@@ -26,12 +26,14 @@ public sealed partial class Libvirt
         var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
         try
         {
-            if (new DriveInfo(disks).AvailableFreeSpace >> 20 < LeastFreeMb) throw new HypervisorException(Full, final: true);
+            if (new DriveInfo(disks).AvailableFreeSpace >> 20 < LeastFreeMb)
+                throw new HypervisorException(Full, final: true);
             await Task.WhenAll(
                 hadDisk ? Task.CompletedTask : MakeVolumeAsync(vm, image, cancel),
                 hadSeed ? Task.CompletedTask : Seed.WriteAsync(vm, seed, cancel));
         }
-        catch (Exception error) when (error is HypervisorException or ProblemException or IOException or OperationCanceledException)
+        catch (Exception error)
+            when (error is HypervisorException or ProblemException or IOException or OperationCanceledException)
         {
             if (!hadSeed) File.Delete(seed);
             if (!hadDisk) await DeleteVolumeQuietlyAsync(vm.Id, disk);
@@ -59,7 +61,8 @@ public sealed partial class Libvirt
                     $"The image {vm.ImageId} is not on this host in version "
                     + $"{vm.ImageSha256[..Math.Min(16, vm.ImageSha256.Length)]}.", final: true);
         if (!await images.VerifyAsync(image, cancel))
-            throw new HypervisorException($"The image {vm.ImageId} on this host is damaged: its checksum is not {image.Sha256}.", final: true);
+            throw new HypervisorException(
+                $"The image {vm.ImageId} on this host is damaged: its checksum is not {image.Sha256}.", final: true);
         return image;
     }
 
@@ -92,7 +95,8 @@ public sealed partial class Libvirt
         await libvirt.CallAsync($"delete the disk of {id}", Slow, connect =>
         {
             using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
-            using var volume = Find(virStorageVolLookupByName(pool, StorageXml.Volume(id)), LibvirtError.NoStorageVolume);
+            using var volume = Find(
+                virStorageVolLookupByName(pool, StorageXml.Volume(id)), LibvirtError.NoStorageVolume);
             return volume is null ? 0 : Check(virStorageVolDelete(volume, 0));
         }, cancel);
         // A file that the pool does not know of, after a crash during its creation.
@@ -103,7 +107,8 @@ public sealed partial class Libvirt
     {
         // What QEMU itself says at each start, in private mode; another libvirt keeps its logs as it is set up to.
         var logs = new DirectoryInfo(Path.Combine(settings.Data, "spoke", "libvirt", "log", "qemu"));
-        var entries = Files().Where(f => IdOf(f) == id).Concat(logs.Exists ? logs.GetFiles($"{id}.log*").Select(f => f.FullName) : []);
+        var entries = Files().Where(f => IdOf(f) == id)
+            .Concat(logs.Exists ? logs.GetFiles($"{id}.log*").Select(f => f.FullName) : []);
         foreach (var entry in entries)
         {
             if (Directory.Exists(entry)) Directory.Delete(entry, recursive: true);
@@ -114,7 +119,8 @@ public sealed partial class Libvirt
     bool PreparePool(ConnectHandle connect)
     {
         using var found = Find(virStoragePoolLookupByName(connect, StorageXml.Pool), LibvirtError.NoStoragePool);
-        var pool = found ?? Check(virStoragePoolDefineXML(connect, StorageXml.WritePool(Private ? Sandbox.DisksInside : disks), 0));
+        var pool = found
+            ?? Check(virStoragePoolDefineXML(connect, StorageXml.WritePool(Private ? Sandbox.DisksInside : disks), 0));
         using (pool)
         {
             Check(virStoragePoolSetAutostart(pool, 1));
@@ -126,17 +132,21 @@ public sealed partial class Libvirt
 
     DomainFiles FilesOf(VmSpec vm, Image image) => new(
         Inside(Path.Combine(disks, StorageXml.Volume(vm.Id))), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)),
-        images.Kernel(image) is { } kernel ? Inside(kernel) : null, images.Initrd(image) is { } initrd ? Inside(initrd) : null);
+        images.Kernel(image) is { } kernel ? Inside(kernel) : null,
+        images.Initrd(image) is { } initrd ? Inside(initrd) : null);
 
     string SeedFile(string id) => Path.Combine(seeds, $"{id}.iso");
 
     string ConsoleFile(string id) => Path.Combine(consoles, $"{id}.log");
 
-    /// <summary>The same file as QEMU finds it. The sandbox has its own paths, so that it does not matter who may enter ours.</summary>
+    /// <summary>
+    /// The same file as QEMU finds it. The sandbox has its own paths, so that it does not matter who may enter ours.
+    /// </summary>
     string Inside(string path)
     {
         if (!Private) return path;
-        foreach (var (outside, inside) in ((string, string)[])[(disks, Sandbox.DisksInside), (seeds, Sandbox.SeedsInside),
+        foreach (var (outside, inside) in ((string, string)[])[(disks, Sandbox.DisksInside),
+            (seeds, Sandbox.SeedsInside),
             (consoles, Sandbox.ConsolesInside), (images.Folder, Sandbox.ImagesInside)])
         {
             if (path.StartsWith(outside + "/", StringComparison.Ordinal)) return inside + path[outside.Length..];
@@ -148,7 +158,8 @@ public sealed partial class Libvirt
     {
         try
         {
-            await using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            await using var stream =
+                new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             stream.Seek(-Math.Min(stream.Length, maxBytes), SeekOrigin.End);
             using var reader = new StreamReader(stream);
             return await reader.ReadToEndAsync(cancel);
@@ -162,7 +173,8 @@ public sealed partial class Libvirt
     /// <summary>libvirt and genisoimage only have words for it; the C library's are these in the C locale.</summary>
     static bool IsFull(Exception error) =>
         error.Message.Contains("No space left on device", StringComparison.Ordinal)
-        || error is ProblemException { Problem.Detail: { } detail } && detail.Contains("No space left", StringComparison.Ordinal);
+        || error is ProblemException { Problem.Detail: { } detail }
+            && detail.Contains("No space left", StringComparison.Ordinal);
 
     static (int User, int Group) QemuUser() =>
         SystemUser.Find("libvirt-qemu", "qemu") is { } user ? (user.Id, user.Group) : (0, 0);

@@ -9,7 +9,9 @@ public sealed partial class Libvirt
     /// <summary>virDomainShutdownFlagValues.</summary>
     const uint ByPowerButton = 1, ByAgent = 2;
 
-    /// <summary>virDomainUndefineFlagsValues: managed save, snapshots', NVRAM and checkpoints' records go along.</summary>
+    /// <summary>
+    /// virDomainUndefineFlagsValues: managed save, snapshots', NVRAM and checkpoints' records go along.
+    /// </summary>
     const uint UndefineAll = 1 | 2 | 4 | 16;
 
     public async Task DefineAsync(VmSpec vm, CancellationToken cancel)
@@ -43,13 +45,16 @@ public sealed partial class Libvirt
         }, cancel);
         var started = time.GetElapsedTime(began);
         if (QemuOf(vm.Id) is { } process) groups.Put(vm, process);
-        // After the start, not beside it: libvirt holds the network's lock for the 0.4 s that this takes, and the start would wait
-        // for it. The guest needs longer than that until it asks for its address, and asks again if it does not.
+        // After the start, not beside it: libvirt holds the network's lock for the 0.4 s that this takes, and the start
+        // would wait for it. The guest needs longer than that until it asks for its address, and asks again if it does
+        // not.
         await ServeAddressAsync(vm, cancel);
         Log.Started(log, vm.Id, started.TotalMilliseconds, time.GetElapsedTime(began).TotalMilliseconds);
     }
 
-    /// <summary>The VM's process as this machine numbers it; libvirt, in a process namespace of its own, knows another number.</summary>
+    /// <summary>
+    /// The VM's process as this machine numbers it; libvirt, in a process namespace of its own, knows another number.
+    /// </summary>
     static int? QemuOf(string id)
     {
         var marker = $"guest={id},";
@@ -58,7 +63,8 @@ public sealed partial class Libvirt
             if (!int.TryParse(Path.GetFileName(folder), out var pid)) continue;
             try
             {
-                if (File.ReadAllText(Path.Combine(folder, "cmdline")).Contains(marker, StringComparison.Ordinal)) return pid;
+                if (File.ReadAllText(Path.Combine(folder, "cmdline")).Contains(marker, StringComparison.Ordinal))
+                    return pid;
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {

@@ -23,7 +23,9 @@ public sealed partial class Libvirt
         Socket? socket = null;
         try
         {
-            socket = sandbox is null ? new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) : await sandbox.OpenSocketAsync();
+            socket = sandbox is null
+                ? new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
+                : await sandbox.OpenSocketAsync();
             socket.NoDelay = true;
             await socket.ConnectAsync(new IPEndPoint(address, port), either.Token);
             return new NetworkStream(socket, ownsSocket: true);
@@ -31,7 +33,8 @@ public sealed partial class Libvirt
         catch (OperationCanceledException error) when (!cancel.IsCancellationRequested)
         {
             socket?.Dispose();
-            throw new HypervisorException($"{address}:{port} did not answer within {DialLimit.TotalSeconds:0} s.", final: false, error);
+            throw new HypervisorException(
+                $"{address}:{port} did not answer within {DialLimit.TotalSeconds:0} s.", final: false, error);
         }
         catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException)
         {
@@ -77,7 +80,8 @@ public sealed partial class Libvirt
                 using var ours = Check(virNetworkLookupByName(connect, NetworkXml.Name));
                 var there = NetworkXml.Hosts(Take(virNetworkGetXMLDesc(ours, 0)));
                 if (there.Contains(wanted)) return true;
-                foreach (var old in there.Where(h => h.Name == wanted.Name || h.Mac == wanted.Mac || h.Address.Equals(wanted.Address)))
+                foreach (var old in there.Where(
+                    h => h.Name == wanted.Name || h.Mac == wanted.Mac || h.Address.Equals(wanted.Address)))
                     Check(virNetworkUpdate(ours, Delete, DhcpHosts, -1, NetworkXml.Write(old), LiveAndConfig));
                 Check(virNetworkUpdate(ours, AddLast, DhcpHosts, -1, NetworkXml.Write(wanted), LiveAndConfig));
                 return true;
@@ -115,7 +119,8 @@ public sealed partial class Libvirt
         }
         catch (ProblemException error)
         {
-            throw new HypervisorException($"The filter for {vm.Id} could not be set: {error.Message}", final: false, error);
+            throw new HypervisorException(
+                $"The filter for {vm.Id} could not be set: {error.Message}", final: false, error);
         }
     }
 
@@ -125,6 +130,7 @@ public sealed partial class Libvirt
     async Task PrepareFilterAsync(CancellationToken cancel)
     {
         var hosts = await libvirt.CallAsync("list the addresses", Quick, Hosts, cancel);
-        await filter.PrepareAsync(hosts.Where(h => IsOurs(h.Name)).Select(h => (DomainXml.Tap(h.Name), h.Mac, h.Address)), cancel);
+        await filter.PrepareAsync(
+            hosts.Where(h => IsOurs(h.Name)).Select(h => (DomainXml.Tap(h.Name), h.Mac, h.Address)), cancel);
     }
 }

@@ -8,10 +8,11 @@ using static Capsul.Spoke.Hypervisor.LibvirtNative;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The real hypervisor: QEMU under libvirt. Split by topic: this file connects and reports, <c>Disks</c>, <c>Domains</c> and
-/// <c>Networks</c> hold the verbs. It promises that what it says of a domain is what libvirt said just now, or Unreachable; it
-/// touches nothing whose name is not one of Capsul's; and removing a VM leaves nothing of it. Files live under <c>spoke/</c> in
-/// the data folder: <c>disks</c>, <c>seeds</c>, <c>consoles</c>, and in private mode the <see cref="Sandbox"/>'s own.
+/// The real hypervisor: QEMU under libvirt. Split by topic: this file connects and reports, <c>Disks</c>,
+/// <c>Domains</c> and <c>Networks</c> hold the verbs. It promises that what it says of a domain is what libvirt said
+/// just now, or Unreachable; it touches nothing whose name is not one of Capsul's; and removing a VM leaves nothing of
+/// it. Files live under <c>spoke/</c> in the data folder: <c>disks</c>, <c>seeds</c>, <c>consoles</c>, and in private
+/// mode the <see cref="Sandbox"/>'s own.
 /// </summary>
 public sealed partial class Libvirt : IHypervisor
 {
@@ -30,7 +31,8 @@ public sealed partial class Libvirt : IHypervisor
     readonly LibvirtConnection libvirt;
     readonly Filter filter;
     readonly GuestGroups groups;
-    readonly Channel<string> changes = Channel.CreateBounded<string>(new BoundedChannelOptions(1024) { FullMode = BoundedChannelFullMode.DropOldest });
+    readonly Channel<string> changes =
+        Channel.CreateBounded<string>(new BoundedChannelOptions(1024) { FullMode = BoundedChannelFullMode.DropOldest });
     readonly VmNetwork network;
     readonly string disks, seeds, consoles;
     Sandbox? sandbox;
@@ -41,7 +43,8 @@ public sealed partial class Libvirt : IHypervisor
         (this.settings, this.images, this.log, this.time) = (settings, images, log, time);
         network = NetworkXml.Layout(settings.VmNetwork);
         var spoke = Path.Combine(settings.Data, "spoke");
-        (disks, seeds, consoles) = (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
+        (disks, seeds, consoles) =
+            (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
         libvirt = new LibvirtConnection(DaemonAsync, changes.Writer, time, log);
         groups = new GuestGroups("/sys/fs/cgroup", DataFolder.ShortName(settings.Data), log);
         filter = new Filter(arguments => Program("nft", arguments));
@@ -53,9 +56,11 @@ public sealed partial class Libvirt : IHypervisor
 
     /// <summary>Whether a domain of this name is Capsul's: <c>capsul-</c> and ten of [a-z0-9].</summary>
     public static bool IsOurs(string name) =>
-        name.Length == 17 && name.StartsWith("capsul-", StringComparison.Ordinal) && name.AsSpan(7).IndexOfAnyExcept(IdLetters) < 0;
+        name.Length == 17 && name.StartsWith("capsul-", StringComparison.Ordinal)
+            && name.AsSpan(7).IndexOfAnyExcept(IdLetters) < 0;
 
-    static readonly System.Buffers.SearchValues<char> IdLetters = System.Buffers.SearchValues.Create("abcdefghijklmnopqrstuvwxyz0123456789");
+    static readonly System.Buffers.SearchValues<char> IdLetters =
+        System.Buffers.SearchValues.Create("abcdefghijklmnopqrstuvwxyz0123456789");
 
     public async Task PrepareAsync(CancellationToken cancel)
     {
@@ -78,8 +83,10 @@ public sealed partial class Libvirt : IHypervisor
             await PrepareFilterAsync(cancel);
             // Dialing a guest that is still booting waits for ARP, which asks once a second; that second would be the
             // best part of what a new VM takes until it is seen to be ready.
-            await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100").RunAsync(cancel);
-            // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first customer's way.
+            await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100")
+                .RunAsync(cancel);
+            // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first
+            // customer's way.
             await libvirt.CallAsync("query QEMU", Slow, connect => Take(
                 virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length,
                 cancel);
@@ -108,9 +115,11 @@ public sealed partial class Libvirt : IHypervisor
 
     public async Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel)
     {
-        var (domains, hosts) = await libvirt.CallAsync("list the VMs", Quick, connect => (Domains(connect), Hosts(connect)), cancel);
+        var (domains, hosts) =
+            await libvirt.CallAsync("list the VMs", Quick, connect => (Domains(connect), Hosts(connect)), cancel);
         var known = domains.Select(d => d.Id).ToHashSet(StringComparer.Ordinal);
-        var left = hosts.Select(h => h.Name).Concat(Files().Select(IdOf)).Where(IsOurs).Distinct(StringComparer.Ordinal).Where(id => !known.Contains(id));
+        var left = hosts.Select(h => h.Name).Concat(Files().Select(IdOf)).Where(IsOurs)
+            .Distinct(StringComparer.Ordinal).Where(id => !known.Contains(id));
         return [.. domains, .. left.Select(id => new DomainState(id, DomainPower.Off))];
     }
 
@@ -130,13 +139,15 @@ public sealed partial class Libvirt : IHypervisor
             using var domain = Lookup(connect, id);
             if (domain is null) return false;
             Check(virDomainGetState(domain, out var state, out var reason, 0));
-            // The reason alone does not tell a poweroff inside the guest from a SIGTERM to QEMU when the host goes down; the event did.
+            // The reason alone does not tell a poweroff inside the guest from a SIGTERM to QEMU when the host goes
+            // down; the event did.
             return state == ShutOff && reason == ShutOffByShutdown && !libvirt.EndedByHost(id);
         }, cancel);
     }
 
     /// <summary>In private mode they live in a process beside the sandbox, so that they outlive this one.</summary>
-    public IRelays MakeRelays(ILogger log) => Private ? new RelayProcess(settings, log) : new Relays(settings, DialAsync, log);
+    public IRelays MakeRelays(ILogger log) =>
+        Private ? new RelayProcess(settings, log) : new Relays(settings, DialAsync, log);
 
     public async ValueTask DisposeAsync()
     {
@@ -171,7 +182,10 @@ public sealed partial class Libvirt : IHypervisor
         return verdict.Use;
     }
 
-    /// <summary>Reads the images once in the background, so that the first VM need not wait for it; a bad one is told when it is used.</summary>
+    /// <summary>
+    /// Reads the images once in the background, so that the first VM need not wait for it; a bad one is told when it is
+    /// used.
+    /// </summary>
     async Task VerifyImagesAsync()
     {
         try
@@ -179,7 +193,8 @@ public sealed partial class Libvirt : IHypervisor
             foreach (var image in images.List())
                 await images.VerifyAsync(image, CancellationToken.None);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
+        catch (Exception error)
+            when (error is IOException or UnauthorizedAccessException or System.Text.Json.JsonException)
         {
             Log.ImagesUnread(log, images.Folder, error);
         }
@@ -195,7 +210,8 @@ public sealed partial class Libvirt : IHypervisor
             var name = System.Runtime.InteropServices.Marshal.PtrToStringUTF8(virDomainGetName(domain));
             // A domain that is undefined while we look has no state any more; the next look will not find it.
             if (name is not null && IsOurs(name))
-                found.Add(new DomainState(name, virDomainGetRawState(domain, out var state, out _, 0) < 0 ? DomainPower.Unknown : ToPower(state)));
+                found.Add(new DomainState(name,
+                    virDomainGetRawState(domain, out var state, out _, 0) < 0 ? DomainPower.Unknown : ToPower(state)));
             _ = virDomainFree(domain);
         }
         Free(list);
@@ -230,7 +246,8 @@ public sealed partial class Libvirt : IHypervisor
         _ => DomainPower.On,
     };
 
-    IEnumerable<string> Files() => ((string[])[disks, seeds, consoles]).Where(Directory.Exists).SelectMany(Directory.GetFileSystemEntries);
+    IEnumerable<string> Files() =>
+        ((string[])[disks, seeds, consoles]).Where(Directory.Exists).SelectMany(Directory.GetFileSystemEntries);
 
     static string IdOf(string file) => Path.GetFileName(file).Split('.')[0];
 

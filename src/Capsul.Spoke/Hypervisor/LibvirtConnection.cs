@@ -14,16 +14,21 @@ namespace Capsul.Spoke.Hypervisor;
 /// (25 s) ends the line.
 /// </summary>
 /// <param name="daemon">Makes sure that the daemon runs, if that is up to us, and gives the URI to open.</param>
-sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, ChannelWriter<string> changes, TimeProvider time, ILogger log)
+sealed class LibvirtConnection(
+    Func<CancellationToken, Task<string>> daemon, ChannelWriter<string> changes, TimeProvider time, ILogger log)
     : IAsyncDisposable
 {
-    /// <summary>Opening may include the daemon's first look at QEMU (measured: 1 to 12 s when nothing is cached).</summary>
+    /// <summary>
+    /// Opening may include the daemon's first look at QEMU (measured: 1 to 12 s when nothing is cached).
+    /// </summary>
     static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15);
 
     /// <summary>virDomainEventID: lifecycle.</summary>
     const int LifecycleEvent = 0;
 
-    /// <summary>virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, which a host that goes down sends.</summary>
+    /// <summary>
+    /// virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, which a host that goes down sends.
+    /// </summary>
     const int StartedEvent = 2, ShutdownEvent = 6, ShutdownByHost = 2;
 
     /// <summary>Domains whose QEMU was ended by a signal since they were last started.</summary>
@@ -36,8 +41,10 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
 
     /// <summary>Runs one piece of work against the daemon.</summary>
     /// <param name="what">What is tried, for the sentence: "start capsul-…".</param>
-    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not there; else libvirt's own words.</exception>
-    public async Task<T> CallAsync<T>(string what, TimeSpan limit, Func<ConnectHandle, T> work, CancellationToken cancel)
+    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not there; else libvirt's own
+    /// words.</exception>
+    public async Task<T> CallAsync<T>(
+        string what, TimeSpan limit, Func<ConnectHandle, T> work, CancellationToken cancel)
     {
         var line = await LineAsync(cancel);
         try
@@ -60,7 +67,9 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         }
     }
 
-    /// <summary>Whether a domain's QEMU was ended from outside. Libvirt sends the event before the state changes.</summary>
+    /// <summary>
+    /// Whether a domain's QEMU was ended from outside. Libvirt sends the event before the state changes.
+    /// </summary>
     public bool EndedByHost(string name) => endedByHost.ContainsKey(name);
 
     void Heard(string name, int what, int detail)
@@ -124,7 +133,8 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         try
         {
             Check(virConnectSetKeepAlive(handle, 5, 5));
-            var callback = Check(virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(owner), 0));
+            var callback = Check(
+                virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(owner), 0));
             Log.Connected(log, uri);
             return new Line(handle, callback, owner);
         }
@@ -138,8 +148,9 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
 
     /// <summary>
     /// Closes a connection on a background thread: unregistering the callback calls the daemon, which may hang.
-    /// The registration holds a reference to the line, so without this the line would never close. The owner's handle is left
-    /// to the library's last event (a few bytes per broken line): freeing it while an event is on its way would be a use after free.
+    /// The registration holds a reference to the line, so without this the line would never close. The owner's handle
+    /// is left to the library's last event (a few bytes per broken line): freeing it while an event is on its way would
+    /// be a use after free.
     /// </summary>
     void Close(Line line) => _ = OnThread(() =>
     {
@@ -157,8 +168,10 @@ sealed class LibvirtConnection(Func<CancellationToken, Task<string>> daemon, Cha
         return 0;
     }
 
-    static HypervisorException Unreachable(string message, Exception inner) => new(message, final: false, inner) { Unreachable = true };
+    static HypervisorException Unreachable(string message, Exception inner) =>
+        new(message, final: false, inner) { Unreachable = true };
 
     static Task<T> OnThread<T>(Func<T> work) =>
-        Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
+        Task.Factory.StartNew(work, CancellationToken.None,
+            TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
 }

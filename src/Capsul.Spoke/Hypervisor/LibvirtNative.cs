@@ -13,8 +13,8 @@ sealed class LibvirtError(int code, string message) : Exception(message)
 
 /// <summary>
 /// The thin layer over the C library: the functions that Capsul uses, one line each, under their own names
-/// (https://libvirt.org/html/). Handles are freed by what .NET calls safe handles; an error is read on the thread it happened
-/// on, because libvirt keeps it per thread, and nothing is printed to standard error.
+/// (https://libvirt.org/html/). Handles are freed by what .NET calls safe handles; an error is read on the thread it
+/// happened on, because libvirt keeps it per thread, and nothing is printed to standard error.
 /// </summary>
 static partial class LibvirtNative
 {
@@ -73,8 +73,8 @@ static partial class LibvirtNative
 
     static void RunEvents()
     {
-        // One round handles what is due and blocks until more is. A failing round has its error in the library; there is
-        // nobody to tell, and the connections' keepalive notices when events stop.
+        // One round handles what is due and blocks until more is. A failing round has its error in the library; there
+        // is nobody to tell, and the connections' keepalive notices when events stop.
         while (true)
             _ = virEventRunDefaultImpl();
     }
@@ -91,15 +91,18 @@ static partial class LibvirtNative
     }
 
     [LibraryImport(Library)] private static partial int virInitialize();
-    [LibraryImport(Library)] private static unsafe partial void virSetErrorFunc(nint data, delegate* unmanaged[Cdecl]<nint, nint, void> handler);
+    [LibraryImport(Library)]
+    private static unsafe partial void virSetErrorFunc(nint data, delegate* unmanaged[Cdecl]<nint, nint, void> handler);
     [LibraryImport(Library)] private static unsafe partial ErrorRecord* virGetLastError();
     [LibraryImport(Library)] private static partial int virEventRegisterDefaultImpl();
     [LibraryImport(Library)] private static partial int virEventRunDefaultImpl();
 
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial ConnectHandle virConnectOpen(string uri);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial ConnectHandle virConnectOpen(string uri);
     [LibraryImport(Library)] internal static partial int virConnectClose(nint connect);
     [LibraryImport(Library)] internal static partial int virConnectIsAlive(ConnectHandle connect);
-    [LibraryImport(Library)] internal static partial int virConnectSetKeepAlive(ConnectHandle connect, int intervalSeconds, uint count);
+    [LibraryImport(Library)]
+    internal static partial int virConnectSetKeepAlive(ConnectHandle connect, int intervalSeconds, uint count);
     [LibraryImport(Library)] internal static partial int virConnectGetVersion(ConnectHandle connect, out nuint version);
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial nint virConnectGetDomainCapabilities(ConnectHandle connect,
@@ -107,22 +110,30 @@ static partial class LibvirtNative
     [LibraryImport(Library)]
     internal static unsafe partial int virConnectDomainEventRegisterAny(ConnectHandle connect, nint domain, int eventId,
         delegate* unmanaged[Cdecl]<nint, nint, int, int, nint, int> callback, nint opaque, nint free);
-    [LibraryImport(Library)] internal static partial int virConnectDomainEventDeregisterAny(ConnectHandle connect, int callback);
-    [LibraryImport(Library)] internal static partial int virConnectListAllDomains(ConnectHandle connect, out nint domains, uint flags);
+    [LibraryImport(Library)]
+    internal static partial int virConnectDomainEventDeregisterAny(ConnectHandle connect, int callback);
+    [LibraryImport(Library)]
+    internal static partial int virConnectListAllDomains(ConnectHandle connect, out nint domains, uint flags);
 
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial DomainHandle virDomainLookupByName(ConnectHandle connect, string name);
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial DomainHandle virDomainDefineXMLFlags(ConnectHandle connect, string xml, uint flags);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial DomainHandle virDomainLookupByName(ConnectHandle connect, string name);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial DomainHandle virDomainDefineXMLFlags(ConnectHandle connect, string xml, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainFree(nint domain);
     [LibraryImport(Library)] internal static partial nint virDomainGetName(nint domain);
-    [LibraryImport(Library, EntryPoint = "virDomainGetState")] internal static partial int virDomainGetRawState(nint domain, out int state, out int reason, uint flags);
-    [LibraryImport(Library)] internal static partial int virDomainGetState(DomainHandle domain, out int state, out int reason, uint flags);
+    [LibraryImport(Library, EntryPoint = "virDomainGetState")]
+    internal static partial int virDomainGetRawState(nint domain, out int state, out int reason, uint flags);
+    [LibraryImport(Library)]
+    internal static partial int virDomainGetState(DomainHandle domain, out int state, out int reason, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainCreateWithFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainShutdownFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainDestroyFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainUndefineFlags(DomainHandle domain, uint flags);
 
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial NetworkHandle virNetworkLookupByName(ConnectHandle connect, string name);
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial NetworkHandle virNetworkDefineXML(ConnectHandle connect, string xml);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial NetworkHandle virNetworkLookupByName(ConnectHandle connect, string name);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial NetworkHandle virNetworkDefineXML(ConnectHandle connect, string xml);
     [LibraryImport(Library)] internal static partial int virNetworkFree(nint network);
     [LibraryImport(Library)] internal static partial int virNetworkIsActive(NetworkHandle network);
     [LibraryImport(Library)] internal static partial int virNetworkCreate(NetworkHandle network);
@@ -132,16 +143,20 @@ static partial class LibvirtNative
     internal static partial int virNetworkUpdate(NetworkHandle network, uint command, uint section,
         int parent, string xml, uint flags);
 
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial PoolHandle virStoragePoolLookupByName(ConnectHandle connect, string name);
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial PoolHandle virStoragePoolDefineXML(ConnectHandle connect, string xml, uint flags);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial PoolHandle virStoragePoolLookupByName(ConnectHandle connect, string name);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial PoolHandle virStoragePoolDefineXML(ConnectHandle connect, string xml, uint flags);
     [LibraryImport(Library)] internal static partial int virStoragePoolFree(nint pool);
     [LibraryImport(Library)] internal static partial int virStoragePoolIsActive(PoolHandle pool);
     [LibraryImport(Library)] internal static partial int virStoragePoolCreate(PoolHandle pool, uint flags);
     [LibraryImport(Library)] internal static partial int virStoragePoolSetAutostart(PoolHandle pool, int on);
     [LibraryImport(Library)] internal static partial int virStoragePoolRefresh(PoolHandle pool, uint flags);
 
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial VolumeHandle virStorageVolLookupByName(PoolHandle pool, string name);
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] internal static partial VolumeHandle virStorageVolCreateXML(PoolHandle pool, string xml, uint flags);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial VolumeHandle virStorageVolLookupByName(PoolHandle pool, string name);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial VolumeHandle virStorageVolCreateXML(PoolHandle pool, string xml, uint flags);
     [LibraryImport(Library)] internal static partial int virStorageVolDelete(VolumeHandle volume, uint flags);
     [LibraryImport(Library)] internal static partial int virStorageVolFree(nint volume);
 }
@@ -152,12 +167,27 @@ abstract class LibvirtHandle() : SafeHandle(0, ownsHandle: true)
     public override bool IsInvalid => handle == 0;
 }
 
-sealed class ConnectHandle : LibvirtHandle { protected override bool ReleaseHandle() => LibvirtNative.virConnectClose(handle) >= 0; }
+sealed class ConnectHandle : LibvirtHandle
+{
+    protected override bool ReleaseHandle() => LibvirtNative.virConnectClose(handle) >= 0;
+}
 
-sealed class DomainHandle : LibvirtHandle { protected override bool ReleaseHandle() => LibvirtNative.virDomainFree(handle) >= 0; }
+sealed class DomainHandle : LibvirtHandle
+{
+    protected override bool ReleaseHandle() => LibvirtNative.virDomainFree(handle) >= 0;
+}
 
-sealed class NetworkHandle : LibvirtHandle { protected override bool ReleaseHandle() => LibvirtNative.virNetworkFree(handle) >= 0; }
+sealed class NetworkHandle : LibvirtHandle
+{
+    protected override bool ReleaseHandle() => LibvirtNative.virNetworkFree(handle) >= 0;
+}
 
-sealed class PoolHandle : LibvirtHandle { protected override bool ReleaseHandle() => LibvirtNative.virStoragePoolFree(handle) >= 0; }
+sealed class PoolHandle : LibvirtHandle
+{
+    protected override bool ReleaseHandle() => LibvirtNative.virStoragePoolFree(handle) >= 0;
+}
 
-sealed class VolumeHandle : LibvirtHandle { protected override bool ReleaseHandle() => LibvirtNative.virStorageVolFree(handle) >= 0; }
+sealed class VolumeHandle : LibvirtHandle
+{
+    protected override bool ReleaseHandle() => LibvirtNative.virStorageVolFree(handle) >= 0;
+}

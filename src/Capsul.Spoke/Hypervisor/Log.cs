@@ -5,7 +5,8 @@ namespace Capsul.Spoke.Hypervisor;
 /// <summary>What the hypervisor writes to the log.</summary>
 static partial class Log
 {
-    [LoggerMessage(EventId = 4100, Level = LogLevel.Information, Message = "Started {Id}: domain after {StartMs:0} ms, address served after {AllMs:0} ms.")]
+    [LoggerMessage(EventId = 4100, Level = LogLevel.Information,
+        Message = "Started {Id}: domain after {StartMs:0} ms, address served after {AllMs:0} ms.")]
     public static partial void Started(ILogger log, string id, double startMs, double allMs);
 
     [LoggerMessage(EventId = 4101, Level = LogLevel.Warning, Message =
@@ -19,7 +20,8 @@ static partial class Log
         "The filter table was missing and was recreated.")]
     public static partial void FilterGone(ILogger log, Exception error);
 
-    [LoggerMessage(EventId = 4104, Level = LogLevel.Information, Message = "Found the running sandbox (process {Pid}).")]
+    [LoggerMessage(EventId = 4104, Level = LogLevel.Information,
+        Message = "Found the running sandbox (process {Pid}).")]
     public static partial void FoundSandbox(ILogger log, int pid);
 
     [LoggerMessage(EventId = 4105, Level = LogLevel.Information, Message = "Created a sandbox (process {Pid}).")]
@@ -35,7 +37,9 @@ static partial class Log
     [LoggerMessage(EventId = 4108, Level = LogLevel.Information, Message = "KVM: {Use}. {Why}")]
     public static partial void KvmDecided(ILogger log, bool use, string why);
 
-    /// <summary>The moment at which libvirt is told to start a domain; the bench "create" measures up to here.</summary>
+    /// <summary>
+    /// The moment at which libvirt is told to start a domain; the bench "create" measures up to here.
+    /// </summary>
     [LoggerMessage(EventId = 4109, Level = LogLevel.Debug, Message = "Starting {Id}.")]
     public static partial void Starting(ILogger log, string id);
 }

@@ -10,9 +10,9 @@ namespace Capsul.Spoke.Hypervisor;
 sealed record DhcpHost(string Name, string Mac, IPAddress Address);
 
 /// <summary>
-/// The network of the VMs: a bridge of its own, its gateway on the first address, and a DHCP server that serves fixed entries only.
-/// The last usable address belongs to a placeholder entry: with none at all libvirt would not start the DHCP server, and
-/// restarting it for the first VM is slower than telling it about one more.
+/// The network of the VMs: a bridge of its own, its gateway on the first address, and a DHCP server that serves fixed
+/// entries only. The last usable address belongs to a placeholder entry: with none at all libvirt would not start the
+/// DHCP server, and restarting it for the first VM is slower than telling it about one more.
 /// </summary>
 static class NetworkXml
 {
@@ -71,7 +71,8 @@ static class NetworkXml
         return text.ToString();
     }
 
-    static uint ToNumber(IPAddress address) => System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(address.GetAddressBytes());
+    static uint ToNumber(IPAddress address) =>
+        System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(address.GetAddressBytes());
 
     static IPAddress ToAddress(uint number)
     {

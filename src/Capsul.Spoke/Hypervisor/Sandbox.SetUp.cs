@@ -102,7 +102,9 @@ public sealed partial class Sandbox
         await Inside("mount", "--bind", source, "/dev/kvm").RunAsync(cancel);
     }
 
-    /// <summary>Configuration of the private daemons. Written each time, except for the host's id, which must stay.</summary>
+    /// <summary>
+    /// Configuration of the private daemons. Written each time, except for the host's id, which must stay.
+    /// </summary>
     static void Configure(string etc)
     {
         Directory.CreateDirectory(Path.Combine(etc, "qemu"));
@@ -117,8 +119,8 @@ public sealed partial class Sandbox
             host_uuid = "{File.ReadAllText(id).Trim()}"
 
             """);
-        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop. Namespaces
-        // of libvirt's would be a second sandbox in this one; control groups are made by GuestGroups.
+        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop.
+        // Namespaces of libvirt's would be a second sandbox in this one; control groups are made by GuestGroups.
         File.WriteAllText(Path.Combine(etc, "qemu.conf"), """
             security_driver = "none"
             user = "libvirt-qemu"

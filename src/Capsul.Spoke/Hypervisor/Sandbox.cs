@@ -11,15 +11,17 @@ using Microsoft.Win32.SafeHandles;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// Private mode: a libvirtd of Capsul's own, in its own network, mount and process namespace, so that the machine's network,
-/// firewall and libvirt stay as they were, and several Capsuls can run on one machine. The namespaces are held by a
-/// small init (tini) that is no child of ours: VMs keep running when the Spoke ends, crashes or is updated, and the
-/// next start finds the sandbox again by its process id and start time. Ending the sandbox is killing that init: the
-/// kernel takes all the rest along.
+/// Private mode: a libvirtd of Capsul's own, in its own network, mount and process namespace, so that the machine's
+/// network, firewall and libvirt stay as they were, and several Capsuls can run on one machine. The namespaces are held
+/// by a small init (tini) that is no child of ours: VMs keep running when the Spoke ends, crashes or is updated, and
+/// the next start finds the sandbox again by its process id and start time. Ending the sandbox is killing that init:
+/// the kernel takes all the rest along.
 /// </summary>
 public sealed partial class Sandbox : IDisposable
 {
-    /// <summary>Where the sandbox's libvirtd and QEMU find Capsul's files, whatever the permissions of the way there outside.</summary>
+    /// <summary>
+    /// Where the sandbox's libvirtd and QEMU find Capsul's files, whatever the permissions of the way there outside.
+    /// </summary>
     public const string DisksInside = "/var/lib/libvirt/capsul/disks", SeedsInside = "/var/lib/libvirt/capsul/seeds",
         ConsolesInside = "/var/lib/libvirt/capsul/consoles", ImagesInside = "/var/lib/libvirt/capsul/images";
 
@@ -31,7 +33,9 @@ public sealed partial class Sandbox : IDisposable
     Record record;
     readonly SafeFileHandle network;
 
-    /// <summary>What is kept to find the sandbox again. Ticks: start time of the process since boot, as in /proc/PID/stat.</summary>
+    /// <summary>
+    /// What is kept to find the sandbox again. Ticks: start time of the process since boot, as in /proc/PID/stat.
+    /// </summary>
     sealed record Record(int Pid, ulong Ticks, string Run, bool Kvm, bool Ready);
 
     Sandbox(Record record)
@@ -55,7 +59,8 @@ public sealed partial class Sandbox : IDisposable
     /// <summary>Finds the sandbox of this data folder, or makes it. Its daemons run when this returns.</summary>
     /// <param name="kvm">Whether guests may use KVM, for a sandbox that is made.</param>
     /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails.</exception>
-    public static async Task<Sandbox> OpenAsync(Settings settings, bool kvm, TimeProvider time, ILogger log, CancellationToken cancel)
+    public static async Task<Sandbox> OpenAsync(
+        Settings settings, bool kvm, TimeProvider time, ILogger log, CancellationToken cancel)
     {
         if (!Environment.IsPrivilegedProcess)
             throw new ProblemException(ProblemKind.Unavailable,
@@ -83,7 +88,9 @@ public sealed partial class Sandbox : IDisposable
         return sandbox;
     }
 
-    /// <summary>The sandbox of this data folder as it is, for a process that only needs its network; null when there is none.</summary>
+    /// <summary>
+    /// The sandbox of this data folder as it is, for a process that only needs its network; null when there is none.
+    /// </summary>
     public static Sandbox? Attach(Settings settings) => Find(settings) is { } found ? new Sandbox(found) : null;
 
     public bool IsAlive => Ticks(Pid) == record.Ticks;
@@ -91,7 +98,9 @@ public sealed partial class Sandbox : IDisposable
     /// <summary>Whether a sandbox of this data folder is running.</summary>
     public static bool IsRunning(Settings settings) => Find(settings) is not null;
 
-    /// <summary>Ends the sandbox with all VMs in it, at once: no process, mount or file in /run stays. Quick when there is none.</summary>
+    /// <summary>
+    /// Ends the sandbox with all VMs in it, at once: no process, mount or file in /run stays. Quick when there is none.
+    /// </summary>
     public static async Task StopAsync(Settings settings, TimeProvider time, CancellationToken cancel)
     {
         if (Find(settings) is { } found)
@@ -118,11 +127,14 @@ public sealed partial class Sandbox : IDisposable
         if (!IsAlive)
             throw new ProblemException(ProblemKind.Unavailable,
                 "The VM sandbox has exited; restart the Spoke to create a new one.");
-        foreach (var (daemon, socket) in ((string, string)[])[("virtlogd", "virtlogd-sock"), ("libvirtd", "libvirt-sock")])
+        foreach (var (daemon, socket) in ((string, string)[])[("virtlogd", "virtlogd-sock"),
+            ("libvirtd", "libvirt-sock")])
         {
             if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
-            // When memory runs out the kernel ends a guest before it ends the Hub or the database; the daemons hand this on to QEMU.
-            await Inside("choom", "-n", GuestOomScore, "--", daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid").RunAsync(cancel);
+            // When memory runs out the kernel ends a guest before it ends the Hub or the database; the daemons hand
+            // this on to QEMU.
+            await Inside("choom", "-n", GuestOomScore, "--", daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid")
+                .RunAsync(cancel);
             for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
             {
                 if (i == 200)
@@ -133,7 +145,10 @@ public sealed partial class Sandbox : IDisposable
         }
     }
 
-    /// <summary>Lets the guests that start from now on use KVM, or not, when that is not so already. Those that run do not notice.</summary>
+    /// <summary>
+    /// Lets the guests that start from now on use KVM, or not, when that is not so already. Those that run do not
+    /// notice.
+    /// </summary>
     public async Task UseKvmAsync(Settings settings, bool kvm, CancellationToken cancel)
     {
         if (record.Kvm == kvm) return;
@@ -143,7 +158,10 @@ public sealed partial class Sandbox : IDisposable
         await WriteAsync(settings, record, cancel);
     }
 
-    /// <summary>A TCP socket in the sandbox's network. A socket keeps the namespace it was made in; the thread that made it ends.</summary>
+    /// <summary>
+    /// A TCP socket in the sandbox's network. A socket keeps the namespace it was made in; the thread that made it
+    /// ends.
+    /// </summary>
     public Task<Socket> OpenSocketAsync()
     {
         var done = new TaskCompletionSource<Socket>(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -151,7 +169,8 @@ public sealed partial class Sandbox : IDisposable
         {
             try
             {
-                if (setns(network, CloneNewNet) != 0) throw new IOException($"setns: error {Marshal.GetLastPInvokeError()}");
+                if (setns(network, CloneNewNet) != 0)
+                    throw new IOException($"setns: error {Marshal.GetLastPInvokeError()}");
                 done.SetResult(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
             }
             catch (Exception error) when (error is IOException or SocketException or ObjectDisposedException)
@@ -177,7 +196,9 @@ public sealed partial class Sandbox : IDisposable
         }
         catch (JsonException)
         {
-            return null; // A crash while it was written; without it there is nothing to find, and the kernel's answer was needed anyway.
+            // A crash while it was written; without it there is nothing to find, and the kernel's answer was needed
+            // anyway.
+            return null;
         }
     }
 
@@ -192,21 +213,25 @@ public sealed partial class Sandbox : IDisposable
     static async Task<int> HoldAsync(string run, TimeProvider time, CancellationToken cancel)
     {
         var pidFile = Path.Combine(run, "holder.pid");
-        // start-stop-daemon (part of dpkg) detaches: own session, no standard streams, so that it outlives this process.
-        await new Command("start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", pidFile, "--startas", "/usr/bin/unshare", "--",
-            "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private", "--",
-            "tini", "-s", "--", "sleep", "infinity")
+        // start-stop-daemon (part of dpkg) detaches: own session, no standard streams, so that it outlives this
+        // process.
+        await new Command("start-stop-daemon", "--start", "--background",
+            "--make-pidfile", "--pidfile", pidFile, "--startas", "/usr/bin/unshare", "--",
+            "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
+            "--", "tini", "-s", "--", "sleep", "infinity")
         { Timeout = StepLimit }.RunAsync(cancel);
         for (var i = 0; i < 250; i++)
         {
-            if (File.Exists(pidFile) && int.TryParse((await File.ReadAllTextAsync(pidFile, cancel)).Trim(), out var holder)
+            if (File.Exists(pidFile)
+                && int.TryParse((await File.ReadAllTextAsync(pidFile, cancel)).Trim(), out var holder)
                 && await TextAsync($"/proc/{holder}/task/{holder}/children", cancel) is { Length: > 0 } children
                 && int.TryParse(children.Split(' ')[0], out var pid)
                 && await TextAsync($"/proc/{pid}/comm", cancel) == "tini")
                 return pid;
             await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
         }
-        throw new ProblemException(ProblemKind.Unavailable, "The sandbox for VMs could not be started; are tini and util-linux installed?");
+        throw new ProblemException(
+            ProblemKind.Unavailable, "The sandbox for VMs could not be started; are tini and util-linux installed?");
     }
 
     static async Task<string> TextAsync(string file, CancellationToken cancel)

@@ -6,8 +6,9 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The small read-only disk from which a guest learns who it is: cloud-init's NoCloud source, an ISO with the label cidata
-/// (https://docs.cloud-init.io/en/22.4.2/topics/datasources/nocloud.html). All strings are written as JSON, which YAML contains.
+/// The small read-only disk from which a guest learns who it is: cloud-init's NoCloud source, an ISO with the label
+/// cidata (https://docs.cloud-init.io/en/22.4.2/topics/datasources/nocloud.html). All strings are written as JSON,
+/// which YAML contains.
 /// </summary>
 static class Seed
 {
@@ -17,8 +18,10 @@ static class Seed
     {
         var text = new StringBuilder("#cloud-config\n");
         text.Append($"hostname: {Quote(vm.Name)}\n");
-        // One key type is enough, and keys cost seconds on a slow processor; generating locales and passwords is not needed.
-        text.Append("locale: false\nssh_pwauth: false\ndisable_root: true\nssh_deletekeys: true\nssh_genkeytypes: [ed25519]\n");
+        // One key type is enough, and keys cost seconds on a slow processor; generating locales and passwords is not
+        // needed.
+        text.Append(
+            "locale: false\nssh_pwauth: false\ndisable_root: true\nssh_deletekeys: true\nssh_genkeytypes: [ed25519]\n");
         text.Append(vm.SshKeys.Count == 0 ? "ssh_authorized_keys: []\n" : "ssh_authorized_keys:\n");
         foreach (var key in vm.SshKeys)
             text.Append($"  - {Quote(key.Trim())}\n");
@@ -35,7 +38,8 @@ static class Seed
         char.IsAsciiDigit(name[0]) || name is "y" or "yes" or "n" or "no" or "on" or "off" or "true" or "false" or "null" ? Quote(name) : name;
 
     public static string NetworkConfig(VmSpec vm) =>
-        $"version: 2\nethernets:\n  primary:\n    match:\n      macaddress: {Quote(vm.Mac)}\n    dhcp4: true\n    dhcp6: false\n";
+        $"version: 2\nethernets:\n  primary:\n    match:\n      macaddress: {Quote(vm.Mac)}\n    dhcp4: true\n"
+            + "    dhcp6: false\n";
 
     /// <summary>Writes the ISO, whole or not at all.</summary>
     public static async Task WriteAsync(VmSpec vm, string file, CancellationToken cancel)

@@ -34,16 +34,18 @@ public enum FaultKind
 /// <param name="Times">How many calls it hits.</param>
 /// <param name="Message">What a failure says.</param>
 /// <param name="By">How much a slow one is delayed; how long a hanging one hangs before its time limit.</param>
-public sealed record Fault(FaultKind Kind, int Times = 1, string Message = "The simulated hypervisor failed.", TimeSpan By = default);
+public sealed record Fault(
+    FaultKind Kind, int Times = 1, string Message = "The simulated hypervisor failed.", TimeSpan By = default);
 
 /// <summary>
-/// A machine that is not there, with the verbs and the manners of a real one: for the demo without libvirt, for tests, and for trying
-/// out bad days. What it holds outlives a Spoke that is killed, because it lies in a file like a real machine's domains do. It never
-/// answers a real SSH login; its port 22 says a banner and hangs up.
+/// A machine that is not there, with the verbs and the manners of a real one: for the demo without libvirt, for tests,
+/// and for trying out bad days. What it holds outlives a Spoke that is killed, because it lies in a file like a real
+/// machine's domains do. It never answers a real SSH login; its port 22 says a banner and hangs up.
 /// </summary>
 public sealed class Simulated : IHypervisor
 {
-    sealed record Machine(bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt, bool ByGuest = false);
+    sealed record Machine(
+        bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt, bool ByGuest = false);
 
     readonly Settings settings;
     readonly ImageStore images;
@@ -97,7 +99,8 @@ public sealed class Simulated : IHypervisor
     {
         lock (gate)
         {
-            machines = machines.ToDictionary(m => m.Key, m => m.Value with { On = false, ByGuest = false }, StringComparer.Ordinal);
+            machines = machines.ToDictionary(
+                m => m.Key, m => m.Value with { On = false, ByGuest = false }, StringComparer.Ordinal);
             Save();
         }
     }
@@ -130,19 +133,24 @@ public sealed class Simulated : IHypervisor
     {
         var network = settings.VmNetwork;
         var first = network.BaseAddress.GetAddressBytes();
-        IPAddress Nth(int n) => new([first[0], first[1], (byte)(first[2] + ((first[3] + n) >> 8)), (byte)(first[3] + n)]);
+        IPAddress Nth(int n) =>
+            new([first[0], first[1], (byte)(first[2] + ((first[3] + n) >> 8)), (byte)(first[3] + n)]);
         var size = 1 << (32 - network.PrefixLength);
-        return Task.FromResult(new HostCapacity("simulated", 64, MemoryMb, 10_000_000, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
+        return Task.FromResult(new HostCapacity(
+            "simulated", 64, MemoryMb, 10_000_000, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
     }
 
-    public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) => DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>
-    {
-        lock (gate) return [.. machines.Select(m => new DomainState(m.Key, m.Value.On ? DomainPower.On : DomainPower.Off))];
-    }, cancel, lie: []);
+    public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) =>
+        DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>
+        {
+            lock (gate)
+                return [.. machines.Select(m => new DomainState(m.Key, m.Value.On ? DomainPower.On : DomainPower.Off))];
+        }, cancel, lie: []);
 
     public Task<DomainPower?> FindAsync(string id, CancellationToken cancel) => DoAsync<DomainPower?>(Verb.Find, () =>
     {
-        lock (gate) return machines.TryGetValue(id, out var machine) ? machine.On ? DomainPower.On : DomainPower.Off : null;
+        lock (gate)
+            return machines.TryGetValue(id, out var machine) ? machine.On ? DomainPower.On : DomainPower.Off : null;
     }, cancel);
 
     public Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel) => DoAsync(Verb.StoppedByGuest, () =>
@@ -212,26 +220,30 @@ public sealed class Simulated : IHypervisor
         return true;
     }, cancel);
 
-    public Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel) => DoAsync(Verb.Console, () =>
-    {
-        lock (gate)
+    public Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel) =>
+        DoAsync(Verb.Console, () =>
         {
-            if (!machines.TryGetValue(id, out var machine) || machine.StartedAt is null) return "";
-            return "A simulated machine boots.\n" + (Booted(machine)
-                ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.HostKey} {id}\n-----END SSH HOST KEY KEYS-----\n{id} login: "
-                : "");
-        }
-    }, cancel, lie: "");
+            lock (gate)
+            {
+                if (!machines.TryGetValue(id, out var machine) || machine.StartedAt is null) return "";
+                return "A simulated machine boots.\n" + (Booted(machine)
+                    ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.HostKey} {id}\n"
+                        + $"-----END SSH HOST KEY KEYS-----\n{id} login: "
+                    : "");
+            }
+        }, cancel, lie: "");
 
-    public Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel) => DoAsync<Stream>(Verb.Dial, () =>
-    {
-        // Every machine here shares one port 22: which one is dialed does not matter to what it says.
-        lock (gate)
+    public Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel) =>
+        DoAsync<Stream>(Verb.Dial, () =>
         {
-            if (!SshAnswers || !machines.Values.Any(Booted)) throw new HypervisorException("Connection refused.", final: false);
-        }
-        return new MemoryStream(Encoding.ASCII.GetBytes("SSH-2.0-Simulated\r\n"), writable: false);
-    }, cancel, lie: Stream.Null);
+            // Every machine here shares one port 22: which one is dialed does not matter to what it says.
+            lock (gate)
+            {
+                if (!SshAnswers || !machines.Values.Any(Booted))
+                    throw new HypervisorException("Connection refused.", final: false);
+            }
+            return new MemoryStream(Encoding.ASCII.GetBytes("SSH-2.0-Simulated\r\n"), writable: false);
+        }, cancel, lie: Stream.Null);
 
     public IRelays MakeRelays(ILogger log) => new Relays(settings, DialAsync, log);
 
@@ -241,7 +253,8 @@ public sealed class Simulated : IHypervisor
     {
         lock (gate)
         {
-            machines[id] = change(machines.GetValueOrDefault(id) ?? new Machine(false, false, false, NewHostKey(), null));
+            machines[id] = change(
+                machines.GetValueOrDefault(id) ?? new Machine(false, false, false, NewHostKey(), null));
             Save();
         }
     }

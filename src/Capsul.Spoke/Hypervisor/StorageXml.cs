@@ -20,26 +20,29 @@ static class StorageXml
         xml.WriteEndElement();
     });
 
-    /// <summary>A disk that starts as the image and keeps only what differs from it. Only QEMU's user can read it.</summary>
-    public static string WriteVolume(string id, int sizeGb, string image, (int User, int Group) qemu) => NetworkXml.Write(xml =>
-    {
-        xml.WriteStartElement("volume");
-        xml.WriteElementString("name", Volume(id));
-        Element(xml, "capacity", sizeGb.ToString(), ("unit", "GiB"));
-        Element(xml, "allocation", "0");
-        xml.WriteStartElement("target");
-        Element(xml, "format", null, ("type", "qcow2"));
-        xml.WriteStartElement("permissions");
-        xml.WriteElementString("mode", "0600");
-        xml.WriteElementString("owner", qemu.User.ToString());
-        xml.WriteElementString("group", qemu.Group.ToString());
-        xml.WriteEndElement();
-        xml.WriteElementString("compat", "1.1");
-        xml.WriteEndElement();
-        xml.WriteStartElement("backingStore");
-        xml.WriteElementString("path", image);
-        Element(xml, "format", null, ("type", "qcow2"));
-        xml.WriteEndElement();
-        xml.WriteEndElement();
-    });
+    /// <summary>
+    /// A disk that starts as the image and keeps only what differs from it. Only QEMU's user can read it.
+    /// </summary>
+    public static string WriteVolume(string id, int sizeGb, string image, (int User, int Group) qemu) =>
+        NetworkXml.Write(xml =>
+        {
+            xml.WriteStartElement("volume");
+            xml.WriteElementString("name", Volume(id));
+            Element(xml, "capacity", sizeGb.ToString(), ("unit", "GiB"));
+            Element(xml, "allocation", "0");
+            xml.WriteStartElement("target");
+            Element(xml, "format", null, ("type", "qcow2"));
+            xml.WriteStartElement("permissions");
+            xml.WriteElementString("mode", "0600");
+            xml.WriteElementString("owner", qemu.User.ToString());
+            xml.WriteElementString("group", qemu.Group.ToString());
+            xml.WriteEndElement();
+            xml.WriteElementString("compat", "1.1");
+            xml.WriteEndElement();
+            xml.WriteStartElement("backingStore");
+            xml.WriteElementString("path", image);
+            Element(xml, "format", null, ("type", "qcow2"));
+            xml.WriteEndElement();
+            xml.WriteEndElement();
+        });
 }

@@ -4,8 +4,9 @@ using System.Text;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// Writes an initramfs: the "newc" form of cpio that Linux reads (Documentation/driver-api/early-userspace/buffer-format.rst).
-/// All entries belong to root and carry no time, so the same content gives the same bytes.
+/// Writes an initramfs: the "newc" form of cpio that Linux reads
+/// (Documentation/driver-api/early-userspace/buffer-format.rst). All entries belong to root and carry no time, so the
+/// same content gives the same bytes.
 /// </summary>
 sealed class CpioWriter(Stream output) : IDisposable
 {
@@ -29,7 +30,8 @@ sealed class CpioWriter(Stream output) : IDisposable
         Entry(path, Regular | (uint)mode, content);
     }
 
-    public void AddText(string path, string content, UnixFileMode mode = (UnixFileMode)0b110_100_100) => AddFile(path, Encoding.UTF8.GetBytes(content), mode);
+    public void AddText(string path, string content, UnixFileMode mode = (UnixFileMode)0b110_100_100) =>
+        AddFile(path, Encoding.UTF8.GetBytes(content), mode);
 
     public void AddLink(string path, string target)
     {
@@ -43,7 +45,8 @@ sealed class CpioWriter(Stream output) : IDisposable
     {
         var name = Encoding.UTF8.GetBytes(path + "\0");
         uint[] fields = [++number, mode, 0, 0, 1, 0, (uint)content.Length, 0, 0, 0, 0, (uint)name.Length, 0];
-        Write(Encoding.ASCII.GetBytes("070701" + string.Concat(fields.Select(f => f.ToString("x8", CultureInfo.InvariantCulture)))));
+        Write(Encoding.ASCII.GetBytes(
+            "070701" + string.Concat(fields.Select(f => f.ToString("x8", CultureInfo.InvariantCulture)))));
         Write(name);
         Pad();
         Write(content);

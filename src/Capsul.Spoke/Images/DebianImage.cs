@@ -3,10 +3,11 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// Debian 12 with cloud-init, made on this machine with mmdebstrap from the mirrors that its apt uses. The disk boots by itself
-/// under SeaBIOS: an MBR, GRUB in the gap behind it, one ext4 partition that the first boot grows. GRUB reads a fixed
-/// configuration that names <c>/vmlinuz</c> and <c>/initrd.img</c>, the links that Debian moves with every kernel upgrade, so no
-/// boot loader is installed inside and none has to be updated. Takes about two minutes and 2 GiB of scratch space.
+/// Debian 12 with cloud-init, made on this machine with mmdebstrap from the mirrors that its apt uses. The disk boots
+/// by itself under SeaBIOS: an MBR, GRUB in the gap behind it, one ext4 partition that the first boot grows. GRUB reads
+/// a fixed configuration that names <c>/vmlinuz</c> and <c>/initrd.img</c>, the links that Debian moves with every
+/// kernel upgrade, so no boot loader is installed inside and none has to be updated. Takes about two minutes and 2 GiB
+/// of scratch space.
 /// </summary>
 public static class DebianImage
 {
@@ -14,24 +15,32 @@ public static class DebianImage
 
     const string Suite = "bookworm", Label = "debian-root";
 
-    /// <summary>Size of the image's disk before the first boot grows it, MiB; the partition begins after the first.</summary>
+    /// <summary>
+    /// Size of the image's disk before the first boot grows it, MiB; the partition begins after the first.
+    /// </summary>
     const int DiskMb = 1800, StartMb = 1;
 
     static readonly string[] Packages =
     [
-        "linux-image-cloud-amd64", "cloud-init", "cloud-guest-utils", "openssh-server", "qemu-guest-agent", "systemd-sysv", "systemd-resolved", "dbus",
-        "sudo", "ca-certificates", "curl", "e2fsprogs", "iproute2", "iputils-ping", "less", "nano", "netbase", "procps", "zstd",
+        "linux-image-cloud-amd64", "cloud-init", "cloud-guest-utils", "openssh-server", "qemu-guest-agent",
+        "systemd-sysv", "systemd-resolved", "dbus", "sudo", "ca-certificates", "curl", "e2fsprogs", "iproute2",
+        "iputils-ping", "less", "nano", "netbase", "procps", "zstd",
     ];
 
     /// <summary>
-    /// Only what a VM needs of cloud-init: the rest of its modules do nothing here but take half a minute on a slow processor.
-    /// The host keys must go to the console: the Hub reads them there, over a path that the network cannot forge.
+    /// Only what a VM needs of cloud-init: the rest of its modules do nothing here but take half a minute on a slow
+    /// processor. The host keys must go to the console: the Hub reads them there, over a path that the network cannot
+    /// forge.
     /// </summary>
     const string CloudConfig = """
         datasource_list: [NoCloud, None]
-        cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh, keys-to-console]
+        cloud_init_modules: [
+          bootcmd, write-files, growpart, resizefs, set_hostname, update_hostname, update_etc_hosts,
+          users-groups, ssh, keys-to-console]
         cloud_config_modules: [set-passwords, timezone, runcmd]
-        cloud_final_modules: [package-update-upgrade-install, scripts-per-once, scripts-per-boot, scripts-per-instance, scripts-user, final-message]
+        cloud_final_modules: [
+          package-update-upgrade-install, scripts-per-once, scripts-per-boot, scripts-per-instance,
+          scripts-user, final-message]
         locale: false
         manage_etc_hosts: true
 
@@ -50,11 +59,14 @@ public static class DebianImage
         """;
 
     /// <summary>Builds the image and makes it current. Needs root.</summary>
-    /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails; the sentence says which.</exception>
-    public static async Task<Image> BuildAsync(ImageStore store, Action<ImageProgress> progress, CancellationToken cancel)
+    /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails; the sentence says
+    /// which.</exception>
+    public static async Task<Image> BuildAsync(
+        ImageStore store, Action<ImageProgress> progress, CancellationToken cancel)
     {
         if (!Environment.IsPrivilegedProcess)
-            throw new ProblemException(ProblemKind.Unavailable, "Building the Debian image needs root: start Capsul under sudo.");
+            throw new ProblemException(
+                ProblemKind.Unavailable, "Building the Debian image needs root: start Capsul under sudo.");
         var scratch = store.MakeScratch();
         try
         {
@@ -67,9 +79,12 @@ public static class DebianImage
             var raw = Path.Combine(scratch, "disk.raw");
             await MakeDiskAsync(root, raw, scratch, cancel);
             var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
-            await new Command("qemu-img", "convert", "-O", "qcow2", raw, Path.Combine(files, "disk.qcow2")) { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
+            await new Command("qemu-img", "convert", "-O", "qcow2", raw, Path.Combine(
+                files, "disk.qcow2"))
+            { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
             File.Delete(raw);
-            var image = await store.AddAsync(new Image(Id, "Debian 12 (bookworm)", "", "debian", MinDiskGb: 4, MinMemoryMb: 512), files, cancel);
+            var image = await store.AddAsync(
+                new Image(Id, "Debian 12 (bookworm)", "", "debian", MinDiskGb: 4, MinMemoryMb: 512), files, cancel);
             progress(new("Done", 1));
             return image;
         }
@@ -82,8 +97,10 @@ public static class DebianImage
     static async Task InstallAsync(string root, Action<ImageProgress> progress, CancellationToken cancel)
     {
         var lines = 0;
-        string[] options = ["--mode=root", "--variant=minbase", $"--include={string.Join(',', Packages)}", "--aptopt=Acquire::Retries \"3\"", "--verbose",
-            "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright"];
+        string[] options = ["--mode=root", "--variant=minbase",
+            $"--include={string.Join(',', Packages)}", "--aptopt=Acquire::Retries \"3\"", "--verbose",
+            "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright"];
         await new Command("mmdebstrap", [.. options, Suite, root, .. await SourcesAsync(cancel)])
         {
             Timeout = TimeSpan.FromMinutes(20),
@@ -97,22 +114,27 @@ public static class DebianImage
     }
 
     /// <summary>
-    /// Where this machine's apt gets bookworm from, as lines for the new system's apt, which keeps them. Without any (another release, another
-    /// distribution) mmdebstrap takes Debian's own mirrors.
+    /// Where this machine's apt gets bookworm from, as lines for the new system's apt, which keeps them. Without any
+    /// (another release, another distribution) mmdebstrap takes Debian's own mirrors.
     /// </summary>
     static async Task<IReadOnlyList<string>> SourcesAsync(CancellationToken cancel)
     {
-        var shown = await new Command("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages").RunAsync(cancel);
+        var shown = await new Command(
+            "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages").RunAsync(cancel);
         return Sources(shown.Output);
     }
 
-    /// <summary>Lines of sources for all parts of bookworm in what apt prints; empty when the main part is not among them.</summary>
+    /// <summary>
+    /// Lines of sources for all parts of bookworm in what apt prints; empty when the main part is not among them.
+    /// </summary>
     internal static IReadOnlyList<string> Sources(string targets)
     {
-        var pairs = targets.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Distinct(StringComparer.Ordinal)
+        var pairs = targets.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            .Distinct(StringComparer.Ordinal)
             .Select(l => l.Split(' ')).Where(p => p.Length == 2).ToList();
         return pairs.Exists(p => p[1] == Suite)
-            ? [.. pairs.Where(p => p[1] is Suite or $"{Suite}-updates" or $"{Suite}-security").Select(p => $"deb {p[0]} {p[1]} main")]
+            ? [.. pairs.Where(p => p[1] is Suite or $"{Suite}-updates" or $"{Suite}-security")
+                .Select(p => $"deb {p[0]} {p[1]} main")]
             : [];
     }
 
@@ -122,7 +144,8 @@ public static class DebianImage
         await WriteAsync("boot/grub/grub.cfg", GrubConfig);
         await WriteAsync("etc/fstab", $"LABEL={Label} / ext4 errors=remount-ro,discard 0 1\n");
         await WriteAsync("etc/hostname", "debian\n");
-        // As the seed asks for it, in the file that cloud-init would write it to: a change there makes it restart SSH after the first login.
+        // As the seed asks for it, in the file that cloud-init would write it to: a change there makes it restart SSH
+        // after the first login.
         await WriteAsync("etc/ssh/sshd_config.d/50-cloud-init.conf", "PasswordAuthentication no\n");
         // Empty, not missing: systemd then makes one at the first boot of each VM.
         await WriteAsync("etc/machine-id", "");
@@ -133,9 +156,11 @@ public static class DebianImage
             foreach (var file in Directory.GetFiles(Path.Combine(root, folder), "*", SearchOption.AllDirectories))
                 File.Delete(file);
         }
-        await new Command("chroot", root, "systemctl", "enable", "systemd-networkd", "ssh", "serial-getty@ttyS0").RunAsync(cancel);
+        await new Command("chroot", root, "systemctl", "enable", "systemd-networkd", "ssh", "serial-getty@ttyS0")
+            .RunAsync(cancel);
         // Would hold up the boot for a network that may have no way out.
-        await new Command("chroot", root, "systemctl", "mask", "systemd-networkd-wait-online.service", "apt-daily.timer", "apt-daily-upgrade.timer").RunAsync(cancel);
+        await new Command("chroot", root, "systemctl", "mask", "systemd-networkd-wait-online.service",
+            "apt-daily.timer", "apt-daily-upgrade.timer").RunAsync(cancel);
 
         Task WriteAsync(string path, string text)
         {
@@ -151,23 +176,26 @@ public static class DebianImage
         await using (var empty = File.Create(raw))
             empty.SetLength((long)DiskMb << 20);
         // GRUB 2.06 does not read the two newer features.
-        await new Command("mke2fs", "-q", "-t", "ext4", "-F", "-L", Label, "-O", "^metadata_csum_seed,^orphan_file", "-E", $"offset={StartMb << 20}", "-d", root,
+        await new Command("mke2fs", "-q", "-t", "ext4", "-F", "-L", Label, "-O",
+            "^metadata_csum_seed,^orphan_file", "-E", $"offset={StartMb << 20}", "-d", root,
             raw, $"{DiskMb - StartMb}M")
         { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
         var core = Path.Combine(scratch, "core.img");
         await new Command("grub-mkimage", "-O", "i386-pc", "-o", core, "-p", "(hd0,msdos1)/boot/grub",
             "biosdisk", "part_msdos", "ext2", "linux", "normal", "serial", "terminal", "boot", "echo").RunAsync(cancel);
         await using var disk = new FileStream(raw, FileMode.Open, FileAccess.ReadWrite);
-        disk.Write(BootSector(await File.ReadAllBytesAsync("/usr/lib/grub/i386-pc/boot.img", cancel), StartMb * 2048u, (DiskMb - StartMb) * 2048u));
+        disk.Write(BootSector(await File.ReadAllBytesAsync("/usr/lib/grub/i386-pc/boot.img", cancel),
+            StartMb * 2048u, (DiskMb - StartMb) * 2048u));
         var image = await File.ReadAllBytesAsync(core, cancel);
         if (image.Length > (StartMb << 20) - 512)
-            throw new ProblemException(ProblemKind.Unavailable, "GRUB does not fit before the first partition.", $"{image.Length} bytes");
+            throw new ProblemException(
+                ProblemKind.Unavailable, "GRUB does not fit before the first partition.", $"{image.Length} bytes");
         disk.Write(image);
     }
 
     /// <summary>
-    /// The first sector: GRUB's boot code (446 bytes, which as delivered loads its core from sector 1), one bootable Linux
-    /// partition, and the signature. Heads and cylinders are given as out of range, as for every disk of today.
+    /// The first sector: GRUB's boot code (446 bytes, which as delivered loads its core from sector 1), one bootable
+    /// Linux partition, and the signature. Heads and cylinders are given as out of range, as for every disk of today.
     /// </summary>
     internal static byte[] BootSector(ReadOnlySpan<byte> boot, uint firstSector, uint sectors)
     {

@@ -3,9 +3,10 @@ using System.Text.Json.Serialization;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// One version of something that a VM can boot from. Kept as <c>images/ID/VERSION/</c> with <c>image.json</c> (this record) and
-/// <c>disk.qcow2</c>, and for images that are started by the hypervisor itself <c>kernel</c> and <c>initrd</c>. VERSION is the
-/// first 16 digits of the checksum; a new version never touches an old one, because disks of VMs lie on top of it.
+/// One version of something that a VM can boot from. Kept as <c>images/ID/VERSION/</c> with <c>image.json</c> (this
+/// record) and <c>disk.qcow2</c>, and for images that are started by the hypervisor itself <c>kernel</c> and
+/// <c>initrd</c>. VERSION is the first 16 digits of the checksum; a new version never touches an old one, because disks
+/// of VMs lie on top of it.
 /// </summary>
 /// <param name="Id">Name in the catalogue: <c>tiny</c>, <c>debian-12</c>.</param>
 /// <param name="Title">For people: "Debian 12 (bookworm)".</param>
@@ -15,7 +16,8 @@ namespace Capsul.Spoke.Images;
 /// <param name="MinMemoryMb">Minimum memory, MiB.</param>
 /// <param name="CommandLine">Kernel command line, for images with a kernel of their own.</param>
 public sealed record Image(
-    string Id, string Title, string Sha256, string LoginUser, int MinDiskGb, int MinMemoryMb, string? CommandLine = null)
+    string Id, string Title, string Sha256, string LoginUser,
+    int MinDiskGb, int MinMemoryMb, string? CommandLine = null)
 {
     [JsonIgnore] public string Version => Sha256[..16];
 }

@@ -7,11 +7,13 @@ namespace Capsul.Spoke.Images;
 /// <summary>What to import, and what it will be called.</summary>
 /// <param name="Source">A file, or an http or https address.</param>
 /// <param name="Sha256">Checksum of that file as its maker publishes it, hex.</param>
-public sealed record ImageSource(string Source, string Sha256, string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
+public sealed record ImageSource(
+    string Source, string Sha256, string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
 /// <summary>
-/// Takes a cloud image from elsewhere into the store: only with its checksum, only qcow2 or raw, and only one that stands alone.
-/// A qcow2 may name other files as its base, and a VM's disk made on it would then read any file of this host.
+/// Takes a cloud image from elsewhere into the store: only with its checksum, only qcow2 or raw, and only one that
+/// stands alone. A qcow2 may name other files as its base, and a VM's disk made on it would then read any file of this
+/// host.
 /// </summary>
 /// <param name="client">For addresses; must not follow redirects by itself.</param>
 /// <param name="maxBytes">Largest file that is taken; default 16 GiB.</param>
@@ -25,15 +27,18 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     /// <summary>How files begin that people take for disk images and that are none yet.</summary>
     static readonly (string Name, byte[] Magic, string Tool)[] Packed =
     [
-        ("gzip", [0x1f, 0x8b], "gunzip"), ("xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a], "unxz"), ("bzip2", [0x42, 0x5a, 0x68], "bunzip2"),
-        ("zstd", [0x28, 0xb5, 0x2f, 0xfd], "unzstd"), ("zip", [0x50, 0x4b, 0x03, 0x04], "unzip"),
+        ("gzip", [0x1f, 0x8b], "gunzip"), ("xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a], "unxz"),
+        ("bzip2", [0x42, 0x5a, 0x68], "bunzip2"), ("zstd", [0x28, 0xb5, 0x2f, 0xfd], "unzstd"),
+        ("zip", [0x50, 0x4b, 0x03, 0x04], "unzip"),
     ];
 
-    static readonly TimeSpan DownloadLimit = TimeSpan.FromHours(2), ConvertLimit = TimeSpan.FromMinutes(30), StallLimit = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan DownloadLimit = TimeSpan.FromHours(2),
+        ConvertLimit = TimeSpan.FromMinutes(30), StallLimit = TimeSpan.FromMinutes(1);
 
     /// <summary>Imports and makes it the current version of its id.</summary>
     /// <exception cref="ProblemException">
-    /// Invalid: checksum, size, format or a reference to other files; NotFound: no such file; Unavailable: the download failed.
+    /// Invalid: checksum, size, format or a reference to other files; NotFound: no such file; Unavailable: the download
+    /// failed.
     /// </exception>
     public async Task<Image> ImportAsync(ImageSource source, Action<ImageProgress> progress, CancellationToken cancel)
     {
@@ -48,9 +53,12 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
             progress(new("Importing the image", 0.8));
             var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
             // Rewritten even if it is already qcow2: the result has no snapshots, foreign fields or references.
-            await new Command("qemu-img", "convert", "-f", format, "-O", "qcow2", file, Path.Combine(files, "disk.qcow2")) { Timeout = ConvertLimit }.RunAsync(cancel);
+            await new Command("qemu-img", "convert", "-f", format, "-O", "qcow2", file, Path.Combine(
+                files, "disk.qcow2"))
+            { Timeout = ConvertLimit }.RunAsync(cancel);
             File.Delete(file);
-            var image = await store.AddAsync(new Image(source.Id, source.Title, "", source.LoginUser, source.MinDiskGb, source.MinMemoryMb), files, cancel);
+            var image = await store.AddAsync(new Image(
+                source.Id, source.Title, "", source.LoginUser, source.MinDiskGb, source.MinMemoryMb), files, cancel);
             progress(new("Done", 1));
             return image;
         }
@@ -76,7 +84,8 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
 
     async Task FetchAsync(ImageSource source, string target, Action<ImageProgress> progress, CancellationToken cancel)
     {
-        var isAddress = Uri.TryCreate(source.Source, UriKind.Absolute, out var address) && address.Scheme is "http" or "https";
+        var isAddress = Uri.TryCreate(source.Source, UriKind.Absolute, out var address)
+            && address.Scheme is "http" or "https";
         if (!isAddress && !File.Exists(source.Source))
             throw new ProblemException(ProblemKind.NotFound, $"There is no file {source.Source}.");
         try
@@ -85,11 +94,13 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
             limit.CancelAfter(DownloadLimit);
             using var response = isAddress ? await GetAsync(address!, limit.Token) : null;
             response?.EnsureSuccessStatusCode();
-            await using var from = response is null ? File.OpenRead(source.Source) : await response.Content.ReadAsStreamAsync(limit.Token);
+            await using var from =
+                response is null ? File.OpenRead(source.Source) : await response.Content.ReadAsStreamAsync(limit.Token);
             var length = response is null ? from.Length : response.Content.Headers.ContentLength;
             var sum = await CopyAsync(from, target, length, progress, limit);
             if (!sum.Equals(source.Sha256, StringComparison.OrdinalIgnoreCase))
-                throw new ProblemException(ProblemKind.Invalid, $"The checksum does not match: expected {source.Sha256.ToLowerInvariant()}, but the file has {sum}.");
+                throw new ProblemException(ProblemKind.Invalid, "The checksum does not match: expected "
+                    + $"{source.Sha256.ToLowerInvariant()}, but the file has {sum}.");
         }
         catch (OperationCanceledException error) when (!cancel.IsCancellationRequested)
         {
@@ -98,13 +109,14 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         }
         catch (Exception error) when (error is HttpRequestException or IOException or UnauthorizedAccessException)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"{source.Source} could not be read: {error.Message}", null, error);
+            throw new ProblemException(
+                ProblemKind.Unavailable, $"{source.Source} could not be read: {error.Message}", null, error);
         }
     }
 
     /// <summary>
-    /// Follows redirects itself: to other machines, but never from one of them back to this machine, where it would read what only this
-    /// machine may.
+    /// Follows redirects itself: to other machines, but never from one of them back to this machine, where it would
+    /// read what only this machine may.
     /// </summary>
     async Task<HttpResponseMessage> GetAsync(Uri address, CancellationToken cancel)
     {
@@ -112,12 +124,15 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         for (var redirects = 0; redirects <= MaxRedirects; redirects++)
         {
             var response = await client.GetAsync(address, HttpCompletionOption.ResponseHeadersRead, cancel);
-            if ((int)response.StatusCode is not (301 or 302 or 303 or 307 or 308) || response.Headers.Location is not { } location)
+            if ((int)response.StatusCode is not (301 or 302 or 303 or 307 or 308)
+                || response.Headers.Location is not { } location)
                 return response.EnsureSuccessStatusCode();
             response.Dispose();
             address = new Uri(address, location);
-            if (address.Scheme is not ("http" or "https") || (!from.IsLoopback && await IsThisMachineAsync(address, cancel)))
-                throw new ProblemException(ProblemKind.Invalid, $"{from} redirects to {address}, which is not followed.");
+            if (address.Scheme is not ("http" or "https")
+                || (!from.IsLoopback && await IsThisMachineAsync(address, cancel)))
+                throw new ProblemException(
+                    ProblemKind.Invalid, $"{from} redirects to {address}, which is not followed.");
         }
         throw new ProblemException(ProblemKind.Unavailable, $"{from} redirects more than {MaxRedirects} times.");
     }
@@ -126,11 +141,13 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     {
         if (address.IsLoopback) return true;
         var all = await System.Net.Dns.GetHostAddressesAsync(address.DnsSafeHost, cancel);
-        return all.Any(a => System.Net.IPAddress.IsLoopback(a) || a.IsIPv6LinkLocal || a.Equals(System.Net.IPAddress.Any));
+        return all.Any(
+            a => System.Net.IPAddress.IsLoopback(a) || a.IsIPv6LinkLocal || a.Equals(System.Net.IPAddress.Any));
     }
 
     /// <summary>Copies with the size limit, and gives the checksum of what was copied.</summary>
-    async Task<string> CopyAsync(Stream from, string target, long? length, Action<ImageProgress> progress, CancellationTokenSource limit)
+    async Task<string> CopyAsync(
+        Stream from, string target, long? length, Action<ImageProgress> progress, CancellationTokenSource limit)
     {
         if (length > maxBytes) throw TooLarge();
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -178,7 +195,8 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         if (root.TryGetProperty("backing-filename", out _) || root.TryGetProperty("full-backing-filename", out _))
             throw new ProblemException(ProblemKind.Invalid,
                 "The image is incomplete: it depends on another file (a backing file).");
-        if (root.TryGetProperty("format-specific", out var specific) && specific.TryGetProperty("data", out var data) && data.TryGetProperty("data-file", out _))
+        if (root.TryGetProperty("format-specific", out var specific)
+            && specific.TryGetProperty("data", out var data) && data.TryGetProperty("data-file", out _))
             throw new ProblemException(ProblemKind.Invalid,
                 "The image is incomplete: its data is in another file (an external data file).");
         if (root.GetProperty("virtual-size").GetInt64() is var size && size > MaxVirtualBytes)
@@ -186,7 +204,8 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
                 $"The image's disk is {size >> 30} GiB; the limit is {MaxVirtualBytes >> 30} GiB.");
         // QEMU takes any bytes for raw. A disk that a BIOS boots has 55 AA at the end of its first sector.
         if (format == "raw" && (new FileInfo(file).Length % SectorBytes != 0 || start is not [.., 0x55, 0xaa]))
-            throw new ProblemException(ProblemKind.Invalid, "The file is neither qcow2 nor a raw disk: it has no boot sector.");
+            throw new ProblemException(
+                ProblemKind.Invalid, "The file is neither qcow2 nor a raw disk: it has no boot sector.");
         return format;
     }
 }

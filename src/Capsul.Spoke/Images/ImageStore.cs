@@ -7,17 +7,19 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// The images of this host, in one folder: <c>ID/VERSION/{image.json,disk.qcow2[,kernel,initrd]}</c> and <c>ID/current</c>, a text
-/// file that names the version new VMs get. A version is written once and never touched again (its files are read-only), because
-/// disks of VMs lie on top of it. The checksum of a version is that of the listing of its files' checksums, in name order:
-/// <c>sha256sum disk.qcow2 initrd kernel | sha256sum</c> says the same.
+/// The images of this host, in one folder: <c>ID/VERSION/{image.json,disk.qcow2[,kernel,initrd]}</c> and
+/// <c>ID/current</c>, a text file that names the version new VMs get. A version is written once and never touched again
+/// (its files are read-only), because disks of VMs lie on top of it. The checksum of a version is that of the listing
+/// of its files' checksums, in name order: <c>sha256sum disk.qcow2 initrd kernel | sha256sum</c> says the same.
 /// </summary>
 public sealed class ImageStore(string folder)
 {
     static readonly string[] Names = ["disk.qcow2", "initrd", "kernel"];
     static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
 
-    /// <summary>What a file looked like when it was last found good: a full read only happens when size or time changed.</summary>
+    /// <summary>
+    /// What a file looked like when it was last found good: a full read only happens when size or time changed.
+    /// </summary>
     readonly ConcurrentDictionary<string, string> verified = new(StringComparer.Ordinal);
 
     public string Folder { get; } = Path.GetFullPath(folder);
@@ -26,7 +28,8 @@ public sealed class ImageStore(string folder)
     public IReadOnlyList<Image> List()
     {
         if (!Directory.Exists(Folder)) return [];
-        return [.. Directory.GetDirectories(Folder).Select(d => Current(Path.GetFileName(d))).OfType<Image>().OrderBy(i => i.Id, StringComparer.Ordinal)];
+        return [.. Directory.GetDirectories(Folder).Select(d => Current(Path.GetFileName(d)))
+            .OfType<Image>().OrderBy(i => i.Id, StringComparer.Ordinal)];
     }
 
     /// <summary>The current version of one image; null when there is none.</summary>
@@ -38,7 +41,8 @@ public sealed class ImageStore(string folder)
 
     /// <summary>That very version, current or not; null when it is not here.</summary>
     public Image? Find(string id, string sha256) =>
-        IsId(id) && sha256.Length == 64 && sha256.All(char.IsAsciiHexDigitLower) && Read(id, sha256[..16]) is { } image && image.Sha256 == sha256 ? image : null;
+        IsId(id) && sha256.Length == 64 && sha256.All(char.IsAsciiHexDigitLower)
+            && Read(id, sha256[..16]) is { } image && image.Sha256 == sha256 ? image : null;
 
     public string FileOf(Image image, string file) => Path.Combine(Folder, image.Id, image.Version, file);
 
@@ -49,12 +53,18 @@ public sealed class ImageStore(string folder)
 
     public string? Initrd(Image image) => Existing(image, "initrd");
 
-    /// <summary>A folder to make a new version in, on the same file system; <see cref="AddAsync"/> takes it over.</summary>
-    public string MakeScratch() => Directory.CreateDirectory(Path.Combine(Folder, ".tmp-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6)))).FullName;
+    /// <summary>
+    /// A folder to make a new version in, on the same file system; <see cref="AddAsync"/> takes it over.
+    /// </summary>
+    public string MakeScratch() => Directory.CreateDirectory(
+        Path.Combine(Folder, ".tmp-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6)))).FullName;
 
-    /// <summary>Puts the files of a folder (disk.qcow2, and kernel and initrd if it has them) in as the current version.</summary>
+    /// <summary>
+    /// Puts the files of a folder (disk.qcow2, and kernel and initrd if it has them) in as the current version.
+    /// </summary>
     /// <param name="draft">All but the checksum, which is computed.</param>
-    /// <param name="files">A folder on the same file system, usually from <see cref="MakeScratch"/>; it is moved away.</param>
+    /// <param name="files">A folder on the same file system, usually from <see cref="MakeScratch"/>; it is moved
+    /// away.</param>
     /// <exception cref="ProblemException">Invalid: the id is no id, or there is no disk.qcow2.</exception>
     public async Task<Image> AddAsync(Image draft, string files, CancellationToken cancel)
     {
@@ -78,7 +88,9 @@ public sealed class ImageStore(string folder)
         return image;
     }
 
-    /// <summary>Whether the files still are what their checksum says. Cheap when neither size nor time of a file changed since.</summary>
+    /// <summary>
+    /// Whether the files still are what their checksum says. Cheap when neither size nor time of a file changed since.
+    /// </summary>
     public async Task<bool> VerifyAsync(Image image, CancellationToken cancel)
     {
         var version = Path.Combine(Folder, image.Id, image.Version);
@@ -100,14 +112,16 @@ public sealed class ImageStore(string folder)
             var file = Path.Combine(files, name);
             if (!File.Exists(file)) continue;
             await using var stream = File.OpenRead(file);
-            listing.Append(Convert.ToHexStringLower(await SHA256.HashDataAsync(stream, cancel))).Append("  ").Append(name).Append('\n');
+            listing.Append(Convert.ToHexStringLower(await SHA256.HashDataAsync(stream, cancel)))
+                .Append("  ").Append(name).Append('\n');
         }
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(listing.ToString())));
     }
 
     /// <summary>Ids are folder names: no separators, no leading dot.</summary>
     public static bool IsId(string id) =>
-        id.Length is > 0 and <= 40 && char.IsAsciiLetterOrDigit(id[0]) && id.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '-' or '.');
+        id.Length is > 0 and <= 40 && char.IsAsciiLetterOrDigit(id[0])
+            && id.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '-' or '.');
 
     string? Existing(Image image, string file) => FileOf(image, file) is var path && File.Exists(path) ? path : null;
 

@@ -4,10 +4,14 @@ using Capsul.Foundation;
 
 namespace Capsul.Spoke.Images;
 
-/// <summary>Debian's cloud kernel taken apart: the plain kernel that QEMU starts without a boot loader, and modules.</summary>
+/// <summary>
+/// Debian's cloud kernel taken apart: the plain kernel that QEMU starts without a boot loader, and modules.
+/// </summary>
 static class LinuxKernel
 {
-    /// <summary>Fetches the package that linux-image-cloud-amd64 stands for, unpacked into a folder. Takes about 2 s.</summary>
+    /// <summary>
+    /// Fetches the package that linux-image-cloud-amd64 stands for, unpacked into a folder. Takes about 2 s.
+    /// </summary>
     /// <returns>The kernel's release, such as 6.1.0-40-cloud-amd64.</returns>
     /// <exception cref="ProblemException">Unavailable: the mirrors do not have it, even after updating the package
     /// lists.</exception>
@@ -24,9 +28,11 @@ static class LinuxKernel
 
     static async Task<string?> TryFetchAsync(string scratch, string target, CancellationToken cancel)
     {
-        var shown = await new Command("apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-cloud-amd64").TryRunAsync(cancel);
+        var shown = await new Command(
+            "apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-cloud-amd64").TryRunAsync(cancel);
         var package = shown.Output.Split('\n', StringSplitOptions.TrimEntries)
-            .Select(l => l.Split("Depends: ")).Where(p => p.Length == 2 && p[1].StartsWith("linux-image-", StringComparison.Ordinal)).Select(p => p[1])
+            .Select(l => l.Split("Depends: "))
+            .Where(p => p.Length == 2 && p[1].StartsWith("linux-image-", StringComparison.Ordinal)).Select(p => p[1])
             .FirstOrDefault();
         if (package is null) return null;
         var debs = Directory.CreateDirectory(Path.Combine(scratch, "debs")).FullName;
@@ -38,14 +44,15 @@ static class LinuxKernel
     }
 
     /// <summary>
-    /// The uncompressed kernel (an ELF file with a PVH entry, which QEMU starts at once) out of a bzImage. Where it lies is in the
-    /// setup header (Documentation/x86/boot.rst): setup_sects, payload_offset, payload_length.
+    /// The uncompressed kernel (an ELF file with a PVH entry, which QEMU starts at once) out of a bzImage. Where it
+    /// lies is in the setup header (Documentation/x86/boot.rst): setup_sects, payload_offset, payload_length.
     /// </summary>
     public static async Task ExtractAsync(string vmlinuz, string target, CancellationToken cancel)
     {
         var image = await File.ReadAllBytesAsync(vmlinuz, cancel);
         if (image.Length < 0x250 || !image.AsSpan(0x202, 4).SequenceEqual("HdrS"u8))
-            throw new ProblemException(ProblemKind.Unavailable, $"{Path.GetFileName(vmlinuz)} is not a Linux kernel image.");
+            throw new ProblemException(
+                ProblemKind.Unavailable, $"{Path.GetFileName(vmlinuz)} is not a Linux kernel image.");
         var setup = (image[0x1f1] == 0 ? 4 : image[0x1f1]) + 1;
         var start = setup * 512 + BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(0x248));
         // The last four bytes are the size after decompression, which the tools would take for damage.
@@ -59,14 +66,17 @@ static class LinuxKernel
         var magic = new byte[4];
         await elf.ReadExactlyAsync(magic, cancel);
         if (!magic.AsSpan().SequenceEqual("\u007fELF"u8))
-            throw new ProblemException(ProblemKind.Unavailable, $"{Path.GetFileName(vmlinuz)} did not unpack to an ELF kernel.");
+            throw new ProblemException(
+                ProblemKind.Unavailable, $"{Path.GetFileName(vmlinuz)} did not unpack to an ELF kernel.");
     }
 
     /// <summary>The named modules and all that they depend on, each after its own dependencies.</summary>
     /// <returns>Files of the modules, and for each its dependencies' names.</returns>
-    public static IReadOnlyList<(string File, IReadOnlyList<string> Needs)> Modules(string folder, IEnumerable<string> names)
+    public static IReadOnlyList<(string File, IReadOnlyList<string> Needs)> Modules(
+        string folder, IEnumerable<string> names)
     {
-        var all = Directory.GetFiles(folder, "*.ko", SearchOption.AllDirectories).ToDictionary(f => ModuleName(f), f => f, StringComparer.Ordinal);
+        var all = Directory.GetFiles(folder, "*.ko", SearchOption.AllDirectories)
+            .ToDictionary(f => ModuleName(f), f => f, StringComparer.Ordinal);
         var found = new List<(string, IReadOnlyList<string>)>();
         var seen = new HashSet<string>(StringComparer.Ordinal);
         foreach (var name in names) Add(name);
@@ -92,7 +102,8 @@ static class LinuxKernel
         var at = module.IndexOf("\0depends="u8);
         if (at < 0) return [];
         var rest = module[(at + 9)..];
-        return Encoding.ASCII.GetString(rest[..rest.IndexOf((byte)0)]).Split(',', StringSplitOptions.RemoveEmptyEntries).Select(n => n.Replace('-', '_')).ToList();
+        return Encoding.ASCII.GetString(rest[..rest.IndexOf((byte)0)])
+            .Split(',', StringSplitOptions.RemoveEmptyEntries).Select(n => n.Replace('-', '_')).ToList();
     }
 
     static Command Unpacker(ReadOnlySpan<byte> start, string from, string to) => start switch

@@ -7,24 +7,28 @@ namespace Capsul.Spoke.Images;
 public sealed record ImageProgress(string Step, double Fraction);
 
 /// <summary>
-/// The tiny guest, for the demo, tests and benches: Debian's cloud kernel, and an initramfs of busybox, dropbear and the QEMU guest
-/// agent, all taken from this machine's packages. It boots to SSH in a few seconds without KVM. The disk holds only what must
-/// survive: the SSH host key and the home. Built in about 5 s; 70 MB.
+/// The tiny guest, for the demo, tests and benches: Debian's cloud kernel, and an initramfs of busybox, dropbear and
+/// the QEMU guest agent, all taken from this machine's packages. It boots to SSH in a few seconds without KVM. The disk
+/// holds only what must survive: the SSH host key and the home. Built in about 5 s; 70 MB.
 /// </summary>
 public static class TinyImage
 {
     public const string Id = "tiny";
 
     /// <summary>What SSH needs first, then the rest; the files in <c>Tiny/</c> load them in that order.</summary>
-    static readonly string[] Modules = ["virtio_pci", "virtio_net", "virtio_rng", "virtio_blk", "isofs", "virtio_console", "button", "evdev"];
+    static readonly string[] Modules =
+        ["virtio_pci", "virtio_net", "virtio_rng", "virtio_blk", "isofs", "virtio_console", "button", "evdev"];
 
-    static readonly string[] Programs = ["/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/sbin/qemu-ga", "/usr/sbin/resize2fs"];
+    static readonly string[] Programs =
+        ["/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/sbin/qemu-ga", "/usr/sbin/resize2fs"];
 
     const UnixFileMode Executable = (UnixFileMode)0b111_101_101;
 
     /// <summary>Builds the image and makes it current.</summary>
-    /// <exception cref="ProblemException">Unavailable: a package or program is missing; the sentence names it.</exception>
-    public static async Task<Image> BuildAsync(ImageStore store, Action<ImageProgress> progress, CancellationToken cancel)
+    /// <exception cref="ProblemException">Unavailable: a package or program is missing; the sentence names
+    /// it.</exception>
+    public static async Task<Image> BuildAsync(
+        ImageStore store, Action<ImageProgress> progress, CancellationToken cancel)
     {
         var scratch = store.MakeScratch();
         try
@@ -34,13 +38,16 @@ public static class TinyImage
             var release = await LinuxKernel.FetchAsync(scratch, kernel, cancel);
             progress(new("Unpacking the kernel", 0.5));
             var files = Directory.CreateDirectory(Path.Combine(scratch, "files")).FullName;
-            await LinuxKernel.ExtractAsync(Path.Combine(kernel, "boot", $"vmlinuz-{release}"), Path.Combine(files, "kernel"), cancel);
+            await LinuxKernel.ExtractAsync(
+                Path.Combine(kernel, "boot", $"vmlinuz-{release}"), Path.Combine(files, "kernel"), cancel);
             progress(new("Building the initramfs", 0.7));
-            await WriteInitrdAsync(Path.Combine(files, "initrd"), Path.Combine(kernel, "lib/modules", release), release, cancel);
+            await WriteInitrdAsync(
+                Path.Combine(files, "initrd"), Path.Combine(kernel, "lib/modules", release), release, cancel);
             progress(new("Creating the disk", 0.9));
             await MakeDiskAsync(Path.Combine(files, "disk.qcow2"), scratch, cancel);
-            var image = await store.AddAsync(new Image(Id, "Tiny Linux (busybox)", "", "capsul", MinDiskGb: 1, MinMemoryMb: 128,
-                CommandLine: "console=ttyS0 quiet panic=5"), files, cancel);
+            var image = await store.AddAsync(
+                new Image(Id, "Tiny Linux (busybox)", "", "capsul", MinDiskGb: 1, MinMemoryMb: 128,
+                    CommandLine: "console=ttyS0 quiet panic=5"), files, cancel);
             progress(new("Done", 1));
             return image;
         }
@@ -54,7 +61,8 @@ public static class TinyImage
     {
         await using var output = File.Create(target);
         using var cpio = new CpioWriter(output);
-        foreach (var folder in (string[])["dev", "proc", "sys", "seed", "disk", "home", "root", "run", "tmp", "var/run", "etc/acpi/PWRF"])
+        foreach (var folder in (string[])["dev", "proc", "sys", "seed",
+            "disk", "home", "root", "run", "tmp", "var/run", "etc/acpi/PWRF"])
             cpio.AddFolder(folder);
         await AddProgramsAsync(cpio, cancel);
         AddModules(cpio, modules, $"lib/modules/{release}");
@@ -70,35 +78,43 @@ public static class TinyImage
         cpio.AddText("etc/group", "root:x:0:\ncapsul:x:1000:\n");
         cpio.AddText("etc/shells", "/bin/sh\n");
         cpio.AddText("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
-        cpio.AddText("etc/inittab", "::sysinit:/etc/late\nttyS0::respawn:/bin/getty -L ttyS0 115200 vt100\n::ctrlaltdel:/bin/reboot\n::shutdown:/bin/umount -a -r\n");
+        cpio.AddText("etc/inittab", "::sysinit:/etc/late\nttyS0::respawn:/bin/getty -L ttyS0 115200 vt100\n"
+            + "::ctrlaltdel:/bin/reboot\n::shutdown:/bin/umount -a -r\n");
     }
 
     static async Task AddProgramsAsync(CpioWriter cpio, CancellationToken cancel)
     {
         // The set-user-id bit is for su; busybox drops it for everything else.
-        cpio.AddFile("bin/busybox", await File.ReadAllBytesAsync("/bin/busybox", cancel), Executable | UnixFileMode.SetUser);
+        cpio.AddFile("bin/busybox", await File.ReadAllBytesAsync("/bin/busybox", cancel),
+            Executable | UnixFileMode.SetUser);
         var applets = await new Command("/bin/busybox", "--list").RunAsync(cancel);
-        foreach (var applet in applets.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(a => a != "busybox"))
+        foreach (var applet in applets.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Where(a => a != "busybox"))
             cpio.AddLink($"bin/{applet}", "busybox");
         cpio.AddLink("sbin/modprobe", "../bin/busybox");
         var libraries = new SortedSet<string>(StringComparer.Ordinal);
         foreach (var program in Programs)
         {
             if (!File.Exists(program))
-                throw new ProblemException(ProblemKind.Unavailable, $"{program} is missing; the tiny guest needs the packages dropbear-bin, qemu-guest-agent and e2fsprogs.");
+                throw new ProblemException(ProblemKind.Unavailable, $"{program} is missing; the tiny guest needs the "
+                    + "packages dropbear-bin, qemu-guest-agent and e2fsprogs.");
             cpio.AddFile($"bin/{Path.GetFileName(program)}", await File.ReadAllBytesAsync(program, cancel), Executable);
             var needs = await new Command("ldd", program).RunAsync(cancel);
-            libraries.UnionWith(needs.Output.Split([' ', '\t', '\n'], StringSplitOptions.RemoveEmptyEntries).Where(w => w.StartsWith("/lib", StringComparison.Ordinal)));
+            libraries.UnionWith(needs.Output.Split([' ', '\t', '\n'], StringSplitOptions.RemoveEmptyEntries)
+                .Where(w => w.StartsWith("/lib", StringComparison.Ordinal)));
         }
         foreach (var library in libraries)
             cpio.AddFile(library[1..], await File.ReadAllBytesAsync(library, cancel), Executable);
     }
 
-    /// <summary>The modules in one folder, and the list by which modprobe loads them in the right order in one go.</summary>
+    /// <summary>
+    /// The modules in one folder, and the list by which modprobe loads them in the right order in one go.
+    /// </summary>
     static void AddModules(CpioWriter cpio, string from, string to)
     {
         var modules = LinuxKernel.Modules(from, Modules);
-        var names = modules.ToDictionary(m => LinuxKernel.ModuleName(m.File), m => Path.GetFileName(m.File), StringComparer.Ordinal);
+        var names = modules.ToDictionary(
+            m => LinuxKernel.ModuleName(m.File), m => Path.GetFileName(m.File), StringComparer.Ordinal);
         var needs = modules.ToDictionary(m => LinuxKernel.ModuleName(m.File), m => m.Needs, StringComparer.Ordinal);
         var list = new StringBuilder();
         foreach (var (file, _) in modules)
@@ -106,7 +122,8 @@ public static class TinyImage
             cpio.AddFile($"{to}/{Path.GetFileName(file)}", File.ReadAllBytes(file), (UnixFileMode)0b110_100_100);
             // Like depmod: first what must be loaded last, all the way down.
             list.Append(Path.GetFileName(file)).Append(':');
-            foreach (var need in Deep(LinuxKernel.ModuleName(file)).Reverse().Distinct(StringComparer.Ordinal).Reverse())
+            foreach (var need in Deep(LinuxKernel.ModuleName(file))
+                .Reverse().Distinct(StringComparer.Ordinal).Reverse())
                 list.Append(' ').Append(names[need]);
             list.Append('\n');
         }

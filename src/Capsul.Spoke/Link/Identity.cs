@@ -53,13 +53,14 @@ public sealed class Identity
         var folder = FolderOf(data);
         if (!File.Exists(Path.Combine(folder, "identity.pfx"))) return null;
         return new Identity(folder, File.ReadAllText(Path.Combine(folder, "hub")).Trim(),
-            X509CertificateLoader.LoadPkcs12FromFile(Path.Combine(folder, "identity.pfx"), null, X509KeyStorageFlags.Exportable),
+            X509CertificateLoader.LoadPkcs12FromFile(
+                Path.Combine(folder, "identity.pfx"), null, X509KeyStorageFlags.Exportable),
             X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")));
     }
 
     /// <summary>
-    /// Joins with a one-time token: first asks the Hub for its authority and compares the fingerprint, and only over a line that this
-    /// authority vouches for gives away the token's secret.
+    /// Joins with a one-time token: first asks the Hub for its authority and compares the fingerprint, and only over a
+    /// line that this authority vouches for gives away the token's secret.
     /// </summary>
     /// <exception cref="ProblemException">With the Hub's sentence, or what is wrong with the line.</exception>
     public static async Task<Identity> JoinAsync(string data, JoinToken token, CancellationToken cancel)
@@ -75,7 +76,8 @@ public sealed class Identity
             CertificateRequest = ByteString.CopyFrom(Request(key)),
             Protocol = Protocol.Version,
         }, deadline: null, cancellationToken: cancel).ResponseAsync.WaitAsync(CallLimit, cancel));
-        await DataFolder.WriteWholeAsync(Path.Combine(folder, "hub"), System.Text.Encoding.UTF8.GetBytes(token.Address + "\n"), cancel);
+        await DataFolder.WriteWholeAsync(
+            Path.Combine(folder, "hub"), System.Text.Encoding.UTF8.GetBytes(token.Address + "\n"), cancel);
         await DataFolder.WriteWholeAsync(Path.Combine(folder, "authority.cer"), authority.RawData, cancel);
         await StoreAsync(folder, reply, key, cancel);
         return Load(data)!;
@@ -94,10 +96,12 @@ public sealed class Identity
                 return seen is not null;
             },
         });
-        var reply = await CallAsync(token.Address, () => new HubLink.HubLinkClient(channel).AuthorityAsync(new AuthorityRequest(), cancellationToken: cancel)
-            .ResponseAsync.WaitAsync(CallLimit, cancel));
+        var reply = await CallAsync(token.Address,
+            () => new HubLink.HubLinkClient(channel).AuthorityAsync(new AuthorityRequest(), cancellationToken: cancel)
+                .ResponseAsync.WaitAsync(CallLimit, cancel));
         var authority = X509CertificateLoader.LoadCertificate(reply.Certificate.ToByteArray());
-        if (Convert.ToHexStringLower(SHA256.HashData(authority.RawData)) != token.Fingerprint || shown is null || !Vouches(authority, shown))
+        if (Convert.ToHexStringLower(SHA256.HashData(authority.RawData)) != token.Fingerprint
+            || shown is null || !Vouches(authority, shown))
             throw new ProblemException(ProblemKind.Forbidden,
                 $"What answers at {token.Address} is not the Hub that made this token. The connection may be "
                 + "intercepted; nothing was sent.");
@@ -113,12 +117,14 @@ public sealed class Identity
         if (certificate.NotAfter.ToUniversalTime() - time.GetUtcNow().UtcDateTime > RenewBefore) return false;
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var reply = await CallAsync(Address, () => new HubLink.HubLinkClient(channel).RenewAsync(
-            new RenewRequest { CertificateRequest = ByteString.CopyFrom(Request(key)) }, cancellationToken: cancel).ResponseAsync.WaitAsync(CallLimit, cancel));
+            new RenewRequest { CertificateRequest = ByteString.CopyFrom(Request(key)) }, cancellationToken: cancel)
+            .ResponseAsync.WaitAsync(CallLimit, cancel));
         certificate = await StoreAsync(folder, reply, key, cancel);
         return true;
     }
 
-    static byte[] Request(ECDsa key) => new CertificateRequest("CN=capsul spoke", key, HashAlgorithmName.SHA256).CreateSigningRequest();
+    static byte[] Request(ECDsa key) =>
+        new CertificateRequest("CN=capsul spoke", key, HashAlgorithmName.SHA256).CreateSigningRequest();
 
     static async Task<X509Certificate2> StoreAsync(string folder, JoinReply reply, ECDsa key, CancellationToken cancel)
     {
@@ -129,31 +135,33 @@ public sealed class Identity
         return X509CertificateLoader.LoadPkcs12(pfx, null, X509KeyStorageFlags.Exportable);
     }
 
-    static GrpcChannel Open(string address, X509Certificate2 authority, X509Certificate2? client) => Channel(address, new SslClientAuthenticationOptions
-    {
-        // The Hub is known by its authority, not by a name: it may move to another address.
-        TargetHost = "capsul-hub",
-        ClientCertificates = client is null ? null : [client],
-        LocalCertificateSelectionCallback = client is null ? null : (_, _, _, _, _) => client,
-        RemoteCertificateValidationCallback = (_, seen, _, _) =>
-            seen is not null && Vouches(authority, X509CertificateLoader.LoadCertificate(seen.GetRawCertData())),
-    });
-
-    static GrpcChannel Channel(string address, SslClientAuthenticationOptions ssl) => GrpcChannel.ForAddress($"https://{address}", new GrpcChannelOptions
-    {
-        DisposeHttpClient = true,
-        MaxReceiveMessageSize = Protocol.MaxMessageBytes,
-        MaxSendMessageSize = Protocol.MaxMessageBytes,
-        HttpHandler = new SocketsHttpHandler
+    static GrpcChannel Open(string address, X509Certificate2 authority, X509Certificate2? client) =>
+        Channel(address, new SslClientAuthenticationOptions
         {
-            SslOptions = ssl,
-            ConnectTimeout = TimeSpan.FromSeconds(10),
-            KeepAlivePingDelay = TimeSpan.FromSeconds(10),
-            KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
-            PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
-            EnableMultipleHttp2Connections = true,
-        },
-    });
+            // The Hub is known by its authority, not by a name: it may move to another address.
+            TargetHost = "capsul-hub",
+            ClientCertificates = client is null ? null : [client],
+            LocalCertificateSelectionCallback = client is null ? null : (_, _, _, _, _) => client,
+            RemoteCertificateValidationCallback = (_, seen, _, _) =>
+                seen is not null && Vouches(authority, X509CertificateLoader.LoadCertificate(seen.GetRawCertData())),
+        });
+
+    static GrpcChannel Channel(string address, SslClientAuthenticationOptions ssl) =>
+        GrpcChannel.ForAddress($"https://{address}", new GrpcChannelOptions
+        {
+            DisposeHttpClient = true,
+            MaxReceiveMessageSize = Protocol.MaxMessageBytes,
+            MaxSendMessageSize = Protocol.MaxMessageBytes,
+            HttpHandler = new SocketsHttpHandler
+            {
+                SslOptions = ssl,
+                ConnectTimeout = TimeSpan.FromSeconds(10),
+                KeepAlivePingDelay = TimeSpan.FromSeconds(10),
+                KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
+                PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
+                EnableMultipleHttp2Connections = true,
+            },
+        });
 
     /// <summary>Whether <paramref name="seen"/> is a server certificate of this authority, in its time.</summary>
     static bool Vouches(X509Certificate2 authority, X509Certificate2 seen)
@@ -173,13 +181,16 @@ public sealed class Identity
         {
             return await call();
         }
-        catch (RpcException error) when (error.StatusCode is StatusCode.PermissionDenied or StatusCode.FailedPrecondition or StatusCode.InvalidArgument or StatusCode.Unauthenticated)
+        catch (RpcException error) when (error.StatusCode is StatusCode.PermissionDenied
+            or StatusCode.FailedPrecondition or StatusCode.InvalidArgument or StatusCode.Unauthenticated)
         {
             throw new ProblemException(ProblemKind.Forbidden, error.Status.Detail, null, error);
         }
         catch (Exception error) when (error is RpcException or TimeoutException)
         {
-            throw new ProblemException(ProblemKind.Unavailable, $"The Hub at {address} does not answer: {(error as RpcException)?.Status.Detail ?? error.Message}", null, error);
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The Hub at {address} does not answer: {(error as RpcException)?.Status.Detail ?? error.Message}",
+                null, error);
         }
     }
 }

@@ -11,16 +11,20 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Link;
 
 /// <summary>
-/// The Spoke's end of the line: dials out, says hello and what is here, takes in what is wanted, reports what changes, and sends a
-/// heartbeat. When the line breaks it dials again after a pause that doubles from 0.2 s to 10 s; reports that could not be sent are
-/// not kept, because the inventory on connect says it all.
+/// The Spoke's end of the line: dials out, says hello and what is here, takes in what is wanted, reports what changes,
+/// and sends a heartbeat. When the line breaks it dials again after a pause that doubles from 0.2 s to 10 s; reports
+/// that could not be sent are not kept, because the inventory on connect says it all.
 /// </summary>
 public sealed partial class Line(
-    HostVms vms, Settings settings, Identity identity, IHypervisor hypervisor, ImageStore images, TimeProvider time, ILogger<Line> log)
+    HostVms vms, Settings settings, Identity identity, IHypervisor hypervisor,
+    ImageStore images, TimeProvider time, ILogger<Line> log)
 {
-    static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200), LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200),
+        LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
     static readonly TimeSpan RenewEvery = TimeSpan.FromHours(6), FactsEvery = TimeSpan.FromSeconds(2);
-    /// <summary>Reports waiting for a slow line; with more, the line is cut and the inventory of the next one says it all.</summary>
+    /// <summary>
+    /// Reports waiting for a slow line; with more, the line is cut and the inventory of the next one says it all.
+    /// </summary>
     const int MaxWaiting = 10_000;
 
     Channel<VmReport> reports = Channel.CreateBounded<VmReport>(MaxWaiting);
@@ -42,9 +46,11 @@ public sealed partial class Line(
             {
                 await ConnectAsync(cancel);
             }
-            catch (Exception error) when (error is RpcException or IOException or HypervisorException or ProblemException or ObjectDisposedException or OperationCanceledException)
+            catch (Exception error) when (error is RpcException or IOException or HypervisorException
+                or ProblemException or ObjectDisposedException or OperationCanceledException)
             {
-                cancel.ThrowIfCancellationRequested(); // Whatever it was that the end of the program looked like on the line.
+                // Whatever it was that the end of the program looked like on the line.
+                cancel.ThrowIfCancellationRequested();
                 Log.Broken(log, identity.Address, (error as RpcException)?.Status.Detail ?? error.Message);
             }
             pause = time.GetElapsedTime(began) > LongestPause ? FirstPause : pause;
@@ -130,7 +136,8 @@ public sealed partial class Line(
     }
 
     /// <summary>One writer for the stream, as gRPC wants it.</summary>
-    static async Task SendAsync(Channel<SpokeMessage> sending, IClientStreamWriter<SpokeMessage> up, CancellationToken cancel)
+    static async Task SendAsync(
+        Channel<SpokeMessage> sending, IClientStreamWriter<SpokeMessage> up, CancellationToken cancel)
     {
         await foreach (var message in sending.Reader.ReadAllAsync(cancel))
             await up.WriteAsync(message, cancel);

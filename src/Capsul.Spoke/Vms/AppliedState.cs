@@ -3,7 +3,9 @@ using Capsul.Foundation;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>The highest (epoch, generation) that was taken in, in <c>spoke/applied.json</c>. A Spoke never goes backwards.</summary>
+/// <summary>
+/// The highest (epoch, generation) that was taken in, in <c>spoke/applied.json</c>. A Spoke never goes backwards.
+/// </summary>
 public sealed class AppliedState(string folder)
 {
     sealed record Pair(long Epoch, long Generation);
@@ -21,7 +23,8 @@ public sealed class AppliedState(string folder)
         if (!System.IO.File.Exists(File)) return;
         try
         {
-            pair = written = JsonSerializer.Deserialize<Pair>(System.IO.File.ReadAllText(File)) ?? throw new JsonException("empty");
+            pair = written = JsonSerializer.Deserialize<Pair>(System.IO.File.ReadAllText(File))
+                ?? throw new JsonException("empty");
         }
         catch (JsonException error)
         {
@@ -32,7 +35,8 @@ public sealed class AppliedState(string folder)
     }
 
     /// <summary>Whether a message may be taken in: not older than what was.</summary>
-    public bool Allows(long epoch, long generation) => epoch > pair.Epoch || (epoch == pair.Epoch && generation >= pair.Generation);
+    public bool Allows(long epoch, long generation) =>
+        epoch > pair.Epoch || (epoch == pair.Epoch && generation >= pair.Generation);
 
     /// <summary>
     /// Saves the pair, after the wanted states themselves are on disk, so that a crash only repeats them.

@@ -10,8 +10,9 @@ public static partial class ConsoleText
     const string Begin = "-----BEGIN SSH HOST KEY KEYS-----", End = "-----END SSH HOST KEY KEYS-----";
 
     /// <summary>
-    /// The last whole block of host keys on the console, in the form that cloud-init prints (its module keys_to_console): one public key
-    /// a line between two markers. Empty when there is none yet. Lines that are not keys are passed over.
+    /// The last whole block of host keys on the console, in the form that cloud-init prints (its module
+    /// keys_to_console): one public key a line between two markers. Empty when there is none yet. Lines that are not
+    /// keys are passed over.
     /// </summary>
     public static IReadOnlyList<SshHostKey> HostKeys(string console)
     {
@@ -20,11 +21,14 @@ public static partial class ConsoleText
         if (begin < 0) return [];
         var keys = new Dictionary<string, SshHostKey>(StringComparer.Ordinal);
         foreach (Match match in KeyLine().Matches(console[(begin + Begin.Length)..end]))
-            keys[match.Groups["type"].Value] = new SshHostKey { Type = match.Groups["type"].Value, Key = match.Groups["key"].Value };
+            keys[match.Groups["type"].Value] =
+                new SshHostKey { Type = match.Groups["type"].Value, Key = match.Groups["key"].Value };
         return [.. keys.Values];
     }
 
-    /// <summary>The last lines, at most <paramref name="maxBytes"/> bytes, without terminal control sequences.</summary>
+    /// <summary>
+    /// The last lines, at most <paramref name="maxBytes"/> bytes, without terminal control sequences.
+    /// </summary>
     public static string Tail(string console, int maxBytes)
     {
         var text = Controls().Replace(Escapes().Replace(console, ""), "");
@@ -36,11 +40,13 @@ public static partial class ConsoleText
         return text;
     }
 
-    [GeneratedRegex(@"(?<type>(ssh|ecdsa|sk)-[a-z0-9@.-]{3,60}) (?<key>AAAA[A-Za-z0-9+/]{20,4000}={0,2})", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"(?<type>(ssh|ecdsa|sk)-[a-z0-9@.-]{3,60}) (?<key>AAAA[A-Za-z0-9+/]{20,4000}={0,2})",
+        RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex KeyLine();
 
     /// <summary>ECMA-48 control sequences and the few other escapes that boot messages use.</summary>
-    [GeneratedRegex(@"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_]|\][^\x07\x1b]*(\x07|\x1b\\))", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex(@"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_]|\][^\x07\x1b]*(\x07|\x1b\\))",
+        RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Escapes();
 
     [GeneratedRegex(@"[\x00-\x08\x0b-\x1f\x7f]", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]

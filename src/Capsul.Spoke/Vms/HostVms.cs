@@ -6,8 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// All VMs of this host: a reconciler for each that the Hub has ever named, and what the hypervisor holds beyond them. Takes in what the
-/// Hub wants, never backwards; deletion is always explicit.
+/// All VMs of this host: a reconciler for each that the Hub has ever named, and what the hypervisor holds beyond them.
+/// Takes in what the Hub wants, never backwards; deletion is always explicit.
 /// </summary>
 public sealed partial class HostVms(
     IHypervisor hypervisor, VmRecords records, IRelays relays, AppliedState applied, TimeProvider time, ILogger log)
@@ -40,8 +40,11 @@ public sealed partial class HostVms(
         Load();
     }
 
-    /// <summary>Returns when every reconciler has ended; after the token of <see cref="Start"/> was cancelled.</summary>
-    public async Task EndAsync() => await Task.WhenAll(running.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    /// <summary>
+    /// Returns when every reconciler has ended; after the token of <see cref="Start"/> was cancelled.
+    /// </summary>
+    public async Task EndAsync() =>
+        await Task.WhenAll(running.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     /// <summary>What is here: each VM as last reported, and what the hypervisor has beyond them.</summary>
     public async Task<IReadOnlyList<VmReport>> InventoryAsync(CancellationToken cancel)
@@ -56,14 +59,17 @@ public sealed partial class HostVms(
     /// </summary>
     public async Task<IReadOnlyList<VmReport>> UnknownVmsAsync(CancellationToken cancel)
     {
-        // Known before and after: one that ended in between has reported what it found, and the list may be older than that.
+        // Known before and after: one that ended in between has reported what it found, and the list may be older than
+        // that.
         var before = reconcilers.Keys.ToHashSet(StringComparer.Ordinal);
         var unknown = (await hypervisor.ListAsync(cancel))
             .Where(d => !before.Contains(d.Id) && !reconcilers.ContainsKey(d.Id));
         return [.. unknown.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
     }
 
-    /// <summary>Takes in what the Hub wants. False: it is older than what was taken in, or makes no sense, and nothing was done.</summary>
+    /// <summary>
+    /// Takes in what the Hub wants. False: it is older than what was taken in, or makes no sense, and nothing was done.
+    /// </summary>
     public async Task<bool> ApplyAsync(Wanted wanted, CancellationToken cancel)
     {
         await applying.WaitAsync(cancel);
@@ -90,8 +96,8 @@ public sealed partial class HostVms(
     }
 
     /// <summary>
-    /// When the disk is full it is only kept in mind, and written with the next message: VMs must be removable on such a host, and
-    /// after a crash the Hub says everything again.
+    /// When the disk is full it is only kept in mind, and written with the next message: VMs must be removable on such
+    /// a host, and after a crash the Hub says everything again.
     /// </summary>
     async Task AdvanceAsync(Wanted wanted, CancellationToken cancel)
     {
@@ -108,7 +114,8 @@ public sealed partial class HostVms(
     void Want(long epoch, WantedVm wanted)
     {
         if (reconcilers.TryGetValue(wanted.Id, out var reconciler) && reconciler.Want(epoch, wanted)) return;
-        // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and reports "gone".
+        // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and
+        // reports "gone".
         reconciler = Make(VmRecord.New(epoch, wanted));
         reconciler.WriteDown();
         Keep(reconciler);
@@ -125,7 +132,8 @@ public sealed partial class HostVms(
     }
 
     /// <summary>The VM is gone and so is its reconciler; a newer one for the same VM stays.</summary>
-    public void Forget(VmReconciler reconciler) => reconcilers.TryRemove(KeyValuePair.Create(reconciler.Id, reconciler));
+    public void Forget(VmReconciler reconciler) =>
+        reconcilers.TryRemove(KeyValuePair.Create(reconciler.Id, reconciler));
 
     VmReconciler Make(VmRecord record) => new(record, hypervisor, records, relays, report => Told(report), time, log);
 
@@ -157,7 +165,8 @@ public sealed partial class HostVms(
         [LoggerMessage(420, LogLevel.Warning,
             "Refused a message of epoch {Epoch}, generation {Generation}: {AppliedEpoch}/{AppliedGeneration} was "
             + "already applied")]
-        public static partial void Refused(ILogger log, long epoch, long generation, long appliedEpoch, long appliedGeneration);
+        public static partial void Refused(
+            ILogger log, long epoch, long generation, long appliedEpoch, long appliedGeneration);
 
         [LoggerMessage(421, LogLevel.Error,
             "Could not save that epoch {Epoch}, generation {Generation} was applied: {Why}")]

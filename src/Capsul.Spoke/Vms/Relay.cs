@@ -6,12 +6,14 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>Opens a connection to a VM from wherever the VM network can be reached; fails as a socket or the hypervisor does.</summary>
+/// <summary>
+/// Opens a connection to a VM from wherever the VM network can be reached; fails as a socket or the hypervisor does.
+/// </summary>
 public delegate Task<Stream> Dial(IPAddress address, int port, CancellationToken cancel);
 
 /// <summary>
-/// A port of this machine that leads to one VM's SSH: for hosts whose VM network cannot be reached from outside. Copies bytes both
-/// ways and knows nothing of what they mean.
+/// A port of this machine that leads to one VM's SSH: for hosts whose VM network cannot be reached from outside. Copies
+/// bytes both ways and knows nothing of what they mean.
 /// </summary>
 public sealed partial class Relay : IAsyncDisposable
 {
@@ -38,8 +40,8 @@ public sealed partial class Relay : IAsyncDisposable
     public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
 
     /// <summary>
-    /// Listens on <paramref name="preferred"/> if that is free, else on a free port of the range, beginning anywhere in it: a port that was
-    /// another VM's a minute ago would make the owner's ssh warn of a changed host key.
+    /// Listens on <paramref name="preferred"/> if that is free, else on a free port of the range, beginning anywhere in
+    /// it: a port that was another VM's a minute ago would make the owner's ssh warn of a changed host key.
     /// </summary>
     /// <exception cref="HypervisorException">No port of the range is free.</exception>
     public static Relay Open(
@@ -61,7 +63,9 @@ public sealed partial class Relay : IAsyncDisposable
                 candidate.Dispose();
             }
         }
-        throw new HypervisorException($"No port from {range.First} to {range.Last} is free on {address} for SSH; widen CAPSUL_RELAY_PORTS.", final: false);
+        throw new HypervisorException(
+            $"No port from {range.First} to {range.Last} is free on {address} for SSH; widen CAPSUL_RELAY_PORTS.",
+            final: false);
     }
 
     async Task AcceptAsync()
@@ -80,7 +84,10 @@ public sealed partial class Relay : IAsyncDisposable
         }
     }
 
-    /// <summary>A connection that could not be accepted (no file descriptors left, or its client is gone) must not end the relay.</summary>
+    /// <summary>
+    /// A connection that could not be accepted (no file descriptors left, or its client is gone) must not end the
+    /// relay.
+    /// </summary>
     async Task<TcpClient> AcceptOneAsync()
     {
         while (true)
@@ -109,7 +116,8 @@ public sealed partial class Relay : IAsyncDisposable
             await Task.WhenAny(outside.CopyToAsync(inside, both.Token), inside.CopyToAsync(outside, both.Token));
             await both.CancelAsync();
         }
-        catch (Exception error) when (error is IOException or SocketException or OperationCanceledException or HypervisorException)
+        catch (Exception error)
+            when (error is IOException or SocketException or OperationCanceledException or HypervisorException)
         {
             Log.Broken(log, Port, error.Message);
         }

@@ -7,7 +7,9 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>One question to the process of the relays: a line of JSON on its Unix socket, answered with another.</summary>
+/// <summary>
+/// One question to the process of the relays: a line of JSON on its Unix socket, answered with another.
+/// </summary>
 /// <param name="Open">The VM that is to have a relay; null when one is closed.</param>
 /// <param name="Close">The VM whose relay is to end.</param>
 /// <param name="Preferred">The port it had; 0: none.</param>
@@ -19,12 +21,14 @@ sealed record RelayRequest(string? Open, string? Close, int Preferred = 0, strin
 sealed record RelayReply(int Port, string? Problem);
 
 /// <summary>
-/// Relays in a process of their own (<c>capsul spoke relay</c>), which outlives the Spoke: a restart or an upgrade of the Spoke does not
-/// cut anybody's SSH. It is started when it does not answer, holds nothing but the open ports, and ends with the sandbox.
+/// Relays in a process of their own (<c>capsul spoke relay</c>), which outlives the Spoke: a restart or an upgrade of
+/// the Spoke does not cut anybody's SSH. It is started when it does not answer, holds nothing but the open ports, and
+/// ends with the sandbox.
 /// </summary>
 public sealed partial class RelayProcess(Settings settings, ILogger log) : IRelays
 {
-    static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(5), StartLimit = TimeSpan.FromSeconds(20), StartPoll = TimeSpan.FromMilliseconds(50);
+    static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(5),
+        StartLimit = TimeSpan.FromSeconds(20), StartPoll = TimeSpan.FromMilliseconds(50);
     readonly SemaphoreSlim starting = new(1, 1);
 
     public string PublicName => settings.SshHost;
@@ -37,7 +41,8 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
 
     public async Task CloseAsync(string id, CancellationToken cancel)
     {
-        if (await TryAskAsync(new RelayRequest(null, id), cancel) is { Problem: { } problem }) throw new HypervisorException(problem, final: false);
+        if (await TryAskAsync(new RelayRequest(null, id), cancel) is { Problem: { } problem })
+            throw new HypervisorException(problem, final: false);
     }
 
     /// <summary>The process keeps running.</summary>
@@ -63,7 +68,9 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
             await using var stream = new NetworkStream(socket);
             await stream.WriteAsync(RelayServer.ToLine(request), limit.Token);
             using var reader = new StreamReader(stream);
-            return await reader.ReadLineAsync(limit.Token) is { } line ? JsonSerializer.Deserialize<RelayReply>(line) : null;
+            return await reader.ReadLineAsync(limit.Token) is { } line
+                ? JsonSerializer.Deserialize<RelayReply>(line)
+                : null;
         }
         catch (Exception error) when (error is SocketException or IOException or JsonException
             || (error is OperationCanceledException && !cancel.IsCancellationRequested))
@@ -82,7 +89,8 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
             await RelayServer.StartDetachedAsync(settings, cancel);
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(StartLimit);
-            while (await TryAskAsync(new RelayRequest(null, null), limit.Token) is null) await Task.Delay(StartPoll, limit.Token);
+            while (await TryAskAsync(new RelayRequest(null, null), limit.Token) is null)
+                await Task.Delay(StartPoll, limit.Token);
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {

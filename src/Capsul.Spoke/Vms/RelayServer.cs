@@ -9,12 +9,13 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// The other end of <see cref="RelayProcess"/>: holds the relays of one data folder, reaches the VMs through the sandbox's network, and
-/// ends when the sandbox does. Only root reaches its socket.
+/// The other end of <see cref="RelayProcess"/>: holds the relays of one data folder, reaches the VMs through the
+/// sandbox's network, and ends when the sandbox does. Only root reaches its socket.
 /// </summary>
 public sealed class RelayServer(Settings settings, ILogger log)
 {
-    static readonly TimeSpan SandboxPoll = TimeSpan.FromSeconds(1), RequestLimit = TimeSpan.FromSeconds(5), DialLimit = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan SandboxPoll = TimeSpan.FromSeconds(1),
+        RequestLimit = TimeSpan.FromSeconds(5), DialLimit = TimeSpan.FromSeconds(10);
     const int MaxRequestChars = 1024;
 
     internal static string SocketFile(Settings settings) => Path.Combine(Sandbox.RunFolder(settings), "relay.sock");
@@ -27,7 +28,8 @@ public sealed class RelayServer(Settings settings, ILogger log)
     internal static async Task StartDetachedAsync(Settings settings, CancellationToken cancel)
     {
         // Only what it needs; what else this process was given may be secret.
-        var environment = Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal))
+        var environment = Environment.GetEnvironmentVariables().Keys.Cast<string>()
+            .Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal))
             .ToDictionary(n => n, _ => (string?)null, StringComparer.Ordinal);
         environment["CAPSUL_DATA"] = settings.Data;
         environment["CAPSUL_RELAY_ADDRESS"] = settings.RelayAddress.ToString();
@@ -36,15 +38,20 @@ public sealed class RelayServer(Settings settings, ILogger log)
         // A number that was left there may be anybody's process by now.
         File.Delete(PidFile(settings));
         var program = Path.Combine(AppContext.BaseDirectory, "capsul");
-        await new Command("start-stop-daemon", "--start", "--background", "--pidfile", PidFile(settings), "--make-pidfile",
+        await new Command("start-stop-daemon", "--start", "--background",
+            "--pidfile", PidFile(settings), "--make-pidfile",
             "--startas", program, "--", "spoke", "relay")
         { Environment = environment, Timeout = RequestLimit }.RunAsync(cancel);
     }
 
-    /// <summary>Ends the process of the relays, so that its ports are free for the next one; quick when there is none.</summary>
+    /// <summary>
+    /// Ends the process of the relays, so that its ports are free for the next one; quick when there is none.
+    /// </summary>
     internal static async Task StopAsync(Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        if (!File.Exists(PidFile(settings)) || !int.TryParse(await File.ReadAllTextAsync(PidFile(settings), cancel), out var pid)) return;
+        if (!File.Exists(PidFile(settings))
+            || !int.TryParse(await File.ReadAllTextAsync(PidFile(settings), cancel), out var pid))
+            return;
         if (!IsRelay(pid)) return;
         await new Command("kill", "-KILL", pid.ToString()) { Timeout = RequestLimit }.TryRunAsync(cancel);
         for (var i = 0; IsRelay(pid) && i < 250; i++) await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
@@ -68,7 +75,8 @@ public sealed class RelayServer(Settings settings, ILogger log)
     {
         using var sandbox = Sandbox.Attach(settings)
             ?? throw new ProblemException(ProblemKind.Unavailable, $"There is no running sandbox for {settings.Data}.");
-        await using var relays = new Relays(settings, (address, port, stop) => DialAsync(sandbox, address, port, stop), log);
+        await using var relays =
+            new Relays(settings, (address, port, stop) => DialAsync(sandbox, address, port, stop), log);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         File.Delete(SocketFile(settings));
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
@@ -116,7 +124,8 @@ public sealed class RelayServer(Settings settings, ILogger log)
         {
             if (request.Close is { } closed) await relays.CloseAsync(closed, cancel);
             return new RelayReply(
-                request.Open is { } id ? await relays.OpenAsync(id, request.Preferred, IPAddress.Parse(request.Target), cancel) : 0, null);
+                request.Open is { } id ? await relays.OpenAsync(
+                    id, request.Preferred, IPAddress.Parse(request.Target), cancel) : 0, null);
         }
         catch (Exception error) when (error is HypervisorException or FormatException or SocketException)
         {

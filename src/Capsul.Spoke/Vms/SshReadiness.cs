@@ -14,24 +14,32 @@ namespace Capsul.Spoke.Vms;
 public sealed record SshLook(bool Answered, IReadOnlyList<SshHostKey>? Keys, string? Tail, TimeSpan Pause);
 
 /// <summary>
-/// Watches a guest boot until SSH answers and its host keys were read over the serial console, the path that the network cannot forge. The
-/// console is looked at often and the network seldom: a guest that is not up yet leaves the kernel with an unanswered ARP question, which
-/// makes the next try slower, not faster. Dialing continues between checks, so that no check waits for it.
+/// Watches a guest boot until SSH answers and its host keys were read over the serial console, the path that the
+/// network cannot forge. The console is looked at often and the network seldom: a guest that is not up yet leaves the
+/// kernel with an unanswered ARP question, which makes the next try slower, not faster. Dialing continues between
+/// checks, so that no check waits for it.
 /// </summary>
 public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
 {
-    /// <summary>How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.</summary>
+    /// <summary>
+    /// How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.
+    /// </summary>
     public const int ConsoleBytes = 256 << 10;
 
-    static readonly TimeSpan Often = TimeSpan.FromMilliseconds(100), BannerLimit = TimeSpan.FromSeconds(2), TailEvery = TimeSpan.FromSeconds(3);
-    /// <summary>A guest that has not come up by now may never (its owner may have closed the port): it is looked at less often.</summary>
+    static readonly TimeSpan Often = TimeSpan.FromMilliseconds(100),
+        BannerLimit = TimeSpan.FromSeconds(2), TailEvery = TimeSpan.FromSeconds(3);
+    /// <summary>
+    /// A guest that has not come up by now may never (its owner may have closed the port): it is looked at less often.
+    /// </summary>
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
     /// <summary>
-    /// A guest that says much on its console pushes its keys out of what is searched; after this, those of an earlier boot count.
+    /// A guest that says much on its console pushes its keys out of what is searched; after this, those of an earlier
+    /// boot count.
     /// </summary>
     static readonly TimeSpan KeysLimit = TimeSpan.FromSeconds(10);
 
-    sealed record Boot(DateTimeOffset Began, DateTimeOffset NextDial, DateTimeOffset NextTail, DateTimeOffset? AnsweredAt, Task<bool>? Dial);
+    sealed record Boot(DateTimeOffset Began, DateTimeOffset NextDial,
+        DateTimeOffset NextTail, DateTimeOffset? AnsweredAt, Task<bool>? Dial);
 
     Boot? boot;
 
@@ -44,7 +52,8 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
     /// <param name="id">The VM.</param>
     /// <param name="address">Where it should answer.</param>
     /// <param name="earlier">Host keys of an earlier boot.</param>
-    public async Task<SshLook> LookAsync(string id, IPAddress address, IReadOnlyList<SshHostKey> earlier, CancellationToken cancel)
+    public async Task<SshLook> LookAsync(
+        string id, IPAddress address, IReadOnlyList<SshHostKey> earlier, CancellationToken cancel)
     {
         var now = time.GetUtcNow();
         boot ??= new Boot(now, now, now + TailEvery, null, null);
@@ -76,7 +85,9 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
         boot = boot with { Dial = null, AnsweredAt = await dial ? now : boot.AnsweredAt };
     }
 
-    /// <summary>Whether something that speaks SSH answers on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).</summary>
+    /// <summary>
+    /// Whether something that speaks SSH answers on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).
+    /// </summary>
     async Task<bool> HasBannerAsync(IPAddress address, CancellationToken cancel)
     {
         using var late = new CancellationTokenSource(BannerLimit, time);
@@ -88,7 +99,8 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
             await stream.ReadExactlyAsync(start, limit.Token);
             return Encoding.ASCII.GetString(start) == "SSH-";
         }
-        catch (Exception error) when (error is IOException or SocketException or HypervisorException or OperationCanceledException)
+        catch (Exception error)
+            when (error is IOException or SocketException or HypervisorException or OperationCanceledException)
         {
             return false;
         }

@@ -7,26 +7,34 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// Brings one VM to its wanted state. Level-triggered: each round compares what should be with what is, does the next thing, and says when
-/// to look again, so that the same message twice, a crash in the middle, or a missed event change nothing. A round never waits for a guest:
-/// what a round has to remember for the next one is in <see cref="Progress"/>, what must survive the Spoke is in the <see cref="VmRecord"/>.
-/// What cannot be done is reported and tried again after a growing pause (1 s doubling to 30 s; 5 min where only a person can help).
-/// Unknown is reported as unknown and leads to nothing. A verb's answer is never taken for the state: the next round looks.
+/// Brings one VM to its wanted state. Level-triggered: each round compares what should be with what is, does the next
+/// thing, and says when to look again, so that the same message twice, a crash in the middle, or a missed event change
+/// nothing. A round never waits for a guest: what a round has to remember for the next one is in
+/// <see cref="Progress"/>, what must survive the Spoke is in the <see cref="VmRecord"/>. What cannot be done is
+/// reported and tried again after a growing pause (1 s doubling to 30 s; 5 min where only a person can help). Unknown
+/// is reported as unknown and leads to nothing. A verb's answer is never taken for the state: the next round looks.
 /// </summary>
 public sealed partial class VmReconciler(
-    VmRecord record, IHypervisor hypervisor, VmRecords records, IRelays relays, Action<VmReport> report, TimeProvider time, ILogger log)
+    VmRecord record, IHypervisor hypervisor, VmRecords records,
+    IRelays relays, Action<VmReport> report, TimeProvider time, ILogger log)
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), StopPoll = TimeSpan.FromMilliseconds(100);
-    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5), LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);
+    static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5),
+        LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);
 
     /// <summary>What one round leaves for the next. Nothing of it need survive the Spoke.</summary>
-    /// <param name="SeenOn">This Spoke has completed a start of the VM, or seen to it that an earlier one was complete.</param>
+    /// <param name="SeenOn">This Spoke has completed a start of the VM, or seen to it that an earlier one was
+    /// complete.</param>
     /// <param name="StopUntil">When a guest that is shutting down is turned off; null while none is.</param>
-    /// <param name="NextAsk">When it is asked once more: in its first seconds a guest does not hear the power button.</param>
+    /// <param name="NextAsk">When it is asked once more: in its first seconds a guest does not hear the power
+    /// button.</param>
     /// <param name="Failures">Failed rounds in a row.</param>
-    sealed record Progress(bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0);
+    sealed record Progress(
+        bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0);
 
-    /// <summary>Something may be different; and something is, so that also what just failed is worth another try now.</summary>
+    /// <summary>
+    /// Something may be different; and something is, so that also what just failed is worth another try now.
+    /// </summary>
     readonly Signal wake = new(), urgent = new();
     readonly Lock gate = new();
     readonly RecordWriter writer = new(record, records, log);
@@ -42,8 +50,8 @@ public sealed partial class VmReconciler(
     public VmReport Last => last;
 
     /// <summary>
-    /// Takes in a new wanted state; one of an older (epoch, generation) changes nothing. On disk before this returns, unless the disk is
-    /// full. False: this VM is gone and its reconciler has ended; a newer message needs a new one.
+    /// Takes in a new wanted state; one of an older (epoch, generation) changes nothing. On disk before this returns,
+    /// unless the disk is full. False: this VM is gone and its reconciler has ended; a newer message needs a new one.
     /// </summary>
     public bool Want(long epoch, WantedVm wanted)
     {
@@ -63,7 +71,9 @@ public sealed partial class VmReconciler(
     /// <summary>Writes the record for the first time.</summary>
     public void WriteDown() => writer.Flush();
 
-    /// <summary>Something may have changed: look. What failed keeps its pause: a start that fails causes events of its own.</summary>
+    /// <summary>
+    /// Something may have changed: look. What failed keeps its pause: a start that fails causes events of its own.
+    /// </summary>
     public void Look() => wake.Set();
 
     /// <summary>Look now, also if the last round failed.</summary>
@@ -86,7 +96,10 @@ public sealed partial class VmReconciler(
         await relays.CloseAsync(Id, cancel);
     }
 
-    /// <summary>One round. Gives how long until the next at the latest; null when the VM was wanted gone and nothing is left of it.</summary>
+    /// <summary>
+    /// One round. Gives how long until the next at the latest; null when the VM was wanted gone and nothing is left of
+    /// it.
+    /// </summary>
     public async Task<TimeSpan?> RoundAsync(CancellationToken cancel)
     {
         var current = writer.Current;
@@ -179,14 +192,20 @@ public sealed partial class VmReconciler(
         }
     }
 
-    /// <summary>Asks the guest, and turns it off when its grace has passed. The next round sees whether it is off.</summary>
+    /// <summary>
+    /// Asks the guest, and turns it off when its grace has passed. The next round sees whether it is off.
+    /// </summary>
     async Task<TimeSpan?> ShutDownAsync(VmRecord current, CancellationToken cancel)
     {
         var now = time.GetUtcNow();
         if (progress.StopUntil is null)
         {
             Report(current, Power.On, last.Phase);
-            progress = progress with { StopUntil = now + TimeSpan.FromSeconds(current.Wanted.StopGraceSeconds), NextAsk = now };
+            progress = progress with
+            {
+                StopUntil = now + TimeSpan.FromSeconds(current.Wanted.StopGraceSeconds),
+                NextAsk = now,
+            };
         }
         if (now >= progress.StopUntil)
         {
@@ -216,10 +235,14 @@ public sealed partial class VmReconciler(
             default:
                 // Off now: the first half of a restart is done, and if this Spoke crashes here the second half is an
                 // ordinary start.
-                if (restart) current = writer.Change(r => r with { RestartsDone = Math.Max(r.RestartsDone, current.Wanted.Restarts) });
+                if (restart)
+                    current = writer.Change(
+                        r => r with { RestartsDone = Math.Max(r.RestartsDone, current.Wanted.Restarts) });
                 progress = progress with { StopUntil = null, SeenOn = false };
                 ssh.Reset();
-                return await StoppedItselfAsync(current, cancel) ? await LeaveOffAsync(current, cancel) : await StartAsync(current, cancel);
+                return await StoppedItselfAsync(current, cancel)
+                    ? await LeaveOffAsync(current, cancel)
+                    : await StartAsync(current, cancel);
         }
     }
 
@@ -228,8 +251,8 @@ public sealed partial class VmReconciler(
         progress = progress with { StopUntil = null };
         if (!progress.SeenOn)
         {
-            // This Spoke did not see it start: the one before may have been killed in the middle of that, with the machine on and its
-            // address not served yet. The verb does what is missing.
+            // This Spoke did not see it start: the one before may have been killed in the middle of that, with the
+            // machine on and its address not served yet. The verb does what is missing.
             await hypervisor.StartAsync(current.Spec, cancel);
             progress = progress with { SeenOn = true };
         }
@@ -265,7 +288,8 @@ public sealed partial class VmReconciler(
     async Task<bool> StoppedItselfAsync(VmRecord current, CancellationToken cancel)
     {
         if (current.StoppedItself == current.Wanted.Generation) return true;
-        if (current.RanUnder != current.Wanted.Generation || !await hypervisor.StoppedByGuestAsync(Id, cancel)) return false;
+        if (current.RanUnder != current.Wanted.Generation || !await hypervisor.StoppedByGuestAsync(Id, cancel))
+            return false;
         writer.Change(r => r with { StoppedItself = current.Wanted.Generation });
         return true;
     }
@@ -296,19 +320,21 @@ public sealed partial class VmReconciler(
         {
             try
             {
-                tail = ConsoleText.Tail(await hypervisor.ConsoleTailAsync(Id, SshReadiness.ConsoleBytes, cancel), Protocol.ConsoleTailBytes);
+                tail = ConsoleText.Tail(await hypervisor.ConsoleTailAsync(Id, SshReadiness.ConsoleBytes, cancel),
+                    Protocol.ConsoleTailBytes);
             }
             catch (HypervisorException other)
             {
                 Log.Failed(log, Id, other.Message);
             }
         }
-        Report(current, error.Unreachable ? Power.Unknown : last.Power, last.Phase, tail, error.Message, error.Final, diskLost: error.DiskLost);
+        Report(current, error.Unreachable ? Power.Unknown : last.Power, last.Phase,
+            tail, error.Message, error.Final, diskLost: error.DiskLost);
     }
 
     void Report(
-        VmRecord current, Power power, Phase phase, string tail = "", string problem = "", bool final = false, bool stoppedItself = false,
-        bool diskLost = false)
+        VmRecord current, Power power, Phase phase, string tail = "", string problem = "", bool final = false,
+        bool stoppedItself = false, bool diskLost = false)
     {
         var next = new VmReport
         {

@@ -15,11 +15,14 @@ namespace Capsul.Spoke.Vms;
 /// <param name="Wanted">The last wanted record that was taken in.</param>
 /// <param name="RestartsDone">Answers <see cref="WantedVm.Restarts"/>.</param>
 /// <param name="SshPort">Port of the relay on this host; 0 until it listens.</param>
-/// <param name="StoppedItself">Generation under which the guest shut itself down; it is not started again before a newer one.</param>
-/// <param name="RanUnder">The newest generation under which it was seen running; 0: never, so its disk may be made.</param>
+/// <param name="StoppedItself">Generation under which the guest shut itself down; it is not started again before a
+/// newer one.</param>
+/// <param name="RanUnder">The newest generation under which it was seen running; 0: never, so its disk may be
+/// made.</param>
 /// <param name="HostKeys">As read over the console, type and base64.</param>
 public sealed record VmRecord(
-    long Epoch, WantedVm Wanted, int RestartsDone, int SshPort, long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys)
+    long Epoch, WantedVm Wanted, int RestartsDone, int SshPort,
+    long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys)
 {
     /// <summary>A VM that this Spoke hears of for the first time.</summary>
     public static VmRecord New(long epoch, WantedVm wanted) => new(epoch, wanted, wanted.Restarts, 0, 0, 0, []);
@@ -29,30 +32,36 @@ public sealed record VmRecord(
         Wanted.Mac, IPAddress.Parse(Wanted.Address), [.. Wanted.SshKeys], Wanted.HasRun || RanUnder > 0);
 
     /// <summary>
-    /// Whether something of (epoch, generation) is newer. The epoch decides first: after a restore the database counts generations from
-    /// where the backup was, under an epoch above all that were.
+    /// Whether something of (epoch, generation) is newer. The epoch decides first: after a restore the database counts
+    /// generations from where the backup was, under an epoch above all that were.
     /// </summary>
-    public bool IsOlderThan(long epoch, long generation) => epoch > Epoch || (epoch == Epoch && generation > Wanted.Generation);
+    public bool IsOlderThan(long epoch, long generation) =>
+        epoch > Epoch || (epoch == Epoch && generation > Wanted.Generation);
 
-    /// <summary>The record with a newer wanted state. Numbers that count generations of an earlier epoch are brought along.</summary>
+    /// <summary>
+    /// The record with a newer wanted state. Numbers that count generations of an earlier epoch are brought along.
+    /// </summary>
     public VmRecord Answering(long epoch, WantedVm wanted) => this with
     {
         Epoch = epoch,
         Wanted = wanted,
         // The same generation under a newer epoch is the same wanted state: a guest that stopped itself stays off.
         StoppedItself = wanted.Generation == Wanted.Generation ? StoppedItself : 0,
-        RanUnder = wanted.Generation == Wanted.Generation || RanUnder == 0 ? RanUnder : Math.Min(RanUnder, wanted.Generation - 1),
+        RanUnder = wanted.Generation == Wanted.Generation || RanUnder == 0
+            ? RanUnder
+            : Math.Min(RanUnder, wanted.Generation - 1),
         // A restore may have taken a restart back; what counts from here on is what the Hub says.
         RestartsDone = Math.Min(RestartsDone, wanted.Restarts),
     };
 
     /// <summary>The record with these host keys; the same record when they are the same.</summary>
-    public VmRecord Keys(IReadOnlyList<SshHostKey> keys) => keys.SequenceEqual(HostKeys) ? this : this with { HostKeys = keys };
+    public VmRecord Keys(IReadOnlyList<SshHostKey> keys) =>
+        keys.SequenceEqual(HostKeys) ? this : this with { HostKeys = keys };
 }
 
 /// <summary>
-/// Holds a VM's record and is the only one that writes it, one write at a time and always the newest: what the Hub says and what the
-/// reconciler learns come from different threads.
+/// Holds a VM's record and is the only one that writes it, one write at a time and always the newest: what the Hub says
+/// and what the reconciler learns come from different threads.
 /// </summary>
 public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILogger log)
 {
@@ -119,18 +128,20 @@ public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILo
 public sealed partial class VmRecords(string folder, ILogger log)
 {
     sealed record Stored(
-        string Wanted, int RestartsDone, int SshPort, long StoppedItself, List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null);
+        string Wanted, int RestartsDone, int SshPort, long StoppedItself,
+        List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null);
 
     sealed record StoredKey(string Type, string Key);
 
     /// <summary>
-    /// All records that can be read. One that cannot is set aside under another name and said in the log: the Hub says anew what should be,
-    /// and one broken file must not keep the other VMs of the host off.
+    /// All records that can be read. One that cannot is set aside under another name and said in the log: the Hub says
+    /// anew what should be, and one broken file must not keep the other VMs of the host off.
     /// </summary>
     public IReadOnlyList<VmRecord> LoadAll()
     {
         Directory.CreateDirectory(folder);
-        return [.. Directory.GetFiles(folder, "capsul-*.json").Order(StringComparer.Ordinal).Select(Load).OfType<VmRecord>()];
+        return [.. Directory.GetFiles(folder, "capsul-*.json")
+            .Order(StringComparer.Ordinal).Select(Load).OfType<VmRecord>()];
     }
 
     VmRecord? Load(string file)
@@ -139,13 +150,15 @@ public sealed partial class VmRecords(string folder, ILogger log)
         {
             var stored = JsonSerializer.Deserialize<Stored>(System.IO.File.ReadAllText(file))!;
             var wanted = WantedVm.Parser.ParseJson(stored.Wanted);
-            if (wanted.Id != Path.GetFileNameWithoutExtension(file) || !WantedCheck.IsSound(wanted)) throw new JsonException("it is not a VM's record");
+            if (wanted.Id != Path.GetFileNameWithoutExtension(file) || !WantedCheck.IsSound(wanted))
+                throw new JsonException("it is not a VM's record");
             // Older versions did not say whether it had run; a record that was ever reported running has a port.
             return new VmRecord(stored.Epoch, wanted, stored.RestartsDone, stored.SshPort, stored.StoppedItself,
                 stored.RanUnder ?? (stored.SshPort > 0 ? wanted.Generation : 0),
                 [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })]);
         }
-        catch (Exception error) when (error is JsonException or Google.Protobuf.InvalidProtocolBufferException or NullReferenceException)
+        catch (Exception error)
+            when (error is JsonException or Google.Protobuf.InvalidProtocolBufferException or NullReferenceException)
         {
             Log.Unreadable(log, file, error.Message);
             System.IO.File.Move(file, file + ".unreadable", overwrite: true);
@@ -157,8 +170,9 @@ public sealed partial class VmRecords(string folder, ILogger log)
     public void Save(VmRecord record) => DataFolder.WriteWhole(
         File(record.Wanted.Id),
         JsonSerializer.SerializeToUtf8Bytes(new Stored(
-            Google.Protobuf.JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort, record.StoppedItself,
-            [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch, record.RanUnder)));
+            Google.Protobuf.JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
+            record.StoppedItself, [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch,
+            record.RanUnder)));
 
     public void Delete(string id) => System.IO.File.Delete(File(id));
 

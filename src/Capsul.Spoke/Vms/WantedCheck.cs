@@ -5,15 +5,16 @@ using Capsul.Wire;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// What a wanted record must look like before anything is done with it. The Hub is trusted with the VMs, not with the host: ids become
-/// file names, and MAC addresses become part of firewall rules.
+/// What a wanted record must look like before anything is done with it. The Hub is trusted with the VMs, not with the
+/// host: ids become file names, and MAC addresses become part of firewall rules.
 /// </summary>
 public static class WantedCheck
 {
     const int MaxVcpus = 1024, MaxMemoryMb = 1 << 26, MaxDiskGb = 1 << 20, MaxGraceSeconds = 24 * 3600, MaxKeys = 1000;
 
     public static bool IsSound(WantedVm vm) =>
-        Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone && vm.Generation >= 0 && vm.Restarts >= 0
+        Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
+        && vm.Generation >= 0 && vm.Restarts >= 0
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm)
         && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey);
 

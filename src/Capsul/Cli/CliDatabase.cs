@@ -5,7 +5,10 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Cli;
 
-/// <summary>The database for a verb that needs it: the configured one, or the private cluster, which is started for the verb when it is down.</summary>
+/// <summary>
+/// The database for a verb that needs it: the configured one, or the private cluster, which is started for the verb
+/// when it is down.
+/// </summary>
 sealed class CliDatabase : IAsyncDisposable
 {
     readonly EmbeddedPostgres? postgres;
@@ -37,12 +40,14 @@ sealed class CliDatabase : IAsyncDisposable
     static async Task UpgradeAsync(Db db, Settings settings, CancellationToken cancel)
     {
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
-        await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli")).RunAsync(() => Task.CompletedTask, cancel);
+        await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli"))
+            .RunAsync(() => Task.CompletedTask, cancel);
     }
 
     static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
     {
-        if (DatabaseAddress.From(settings) is { } external) return new CliDatabase(new Db(external.ConnectionString), null);
+        if (DatabaseAddress.From(settings) is { } external)
+            return new CliDatabase(new Db(external.ConnectionString), null);
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
         return new CliDatabase(new Db(connection), server);
     }

@@ -19,16 +19,17 @@ public static class CommandLine
 
     static readonly (string Name, Func<Command> Make)[] Verbs =
     [
-        ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make), ("host", HostVerb.Make),
-        ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make), ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("db", DbVerb.Make),
-        ("sql", SqlVerb.Make),
+        ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
+        ("host", HostVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
+        ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("db", DbVerb.Make), ("sql", SqlVerb.Make),
     ];
 
     /// <summary>All verbs; also what the golden help is written from.</summary>
     public static RootCommand Make() => Make(Verbs);
 
     /// <summary>Only the verb that the line begins with: the others would cost every call their time.</summary>
-    static RootCommand MakeFor(string[] args) => Verbs.Where(v => args.Length > 0 && v.Name == args[0]).ToArray() is [var verb] ? Make([verb]) : Make();
+    static RootCommand MakeFor(string[] args) =>
+        Verbs.Where(v => args.Length > 0 && v.Name == args[0]).ToArray() is [var verb] ? Make([verb]) : Make();
 
     static RootCommand Make(ReadOnlySpan<(string Name, Func<Command> Make)> verbs)
     {
@@ -56,8 +57,13 @@ public static class CommandLine
         var parsed = MakeFor(args).Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         try
         {
-            if (parsed.Action is ParseErrorAction && args.Length > 0) throw new ProblemException(ProblemKind.Invalid, WrongUse(parsed));
-            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = StopLimit });
+            if (parsed.Action is ParseErrorAction && args.Length > 0)
+                throw new ProblemException(ProblemKind.Invalid, WrongUse(parsed));
+            return await parsed.InvokeAsync(new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = StopLimit,
+            });
         }
         catch (ProblemException error)
         {
@@ -80,18 +86,23 @@ public static class CommandLine
         var file = Path.Combine(Path.GetTempPath(), $"capsul-error-{Environment.ProcessId}.txt");
         try
         {
-            await DataFolder.WriteWholeAsync(file, System.Text.Encoding.UTF8.GetBytes(error.ToString()), CancellationToken.None);
+            await DataFolder.WriteWholeAsync(
+                file, System.Text.Encoding.UTF8.GetBytes(error.ToString()), CancellationToken.None);
         }
         catch (Exception written) when (written is IOException or UnauthorizedAccessException)
         {
             file = "(could not be written)";
         }
         await Console.Error.WriteLineAsync(
-            $"capsul: This should not have happened, and is a bug: {error.GetType().Name}: {error.Message.ReplaceLineEndings(" ")} Please report it with this file: {file}");
+            $"capsul: This should not have happened, and is a bug: {error.GetType().Name}: "
+                + $"{error.Message.ReplaceLineEndings(" ")} Please report it with this file: {file}");
         return Bug;
     }
 
-    /// <summary>What is wrong with the line that was typed. The parser's first complaint is often "a command is missing", where the next one says which word it did not know.</summary>
+    /// <summary>
+    /// What is wrong with the line that was typed. The parser's first complaint is often "a command is missing", where
+    /// the next one says which word it did not know.
+    /// </summary>
     static string WrongUse(ParseResult parsed)
     {
         var errors = parsed.Errors.Select(e => e.Message.Trim()).ToList();
@@ -102,11 +113,14 @@ public static class CommandLine
         return $"{says}. See: {verb} --help";
 
         static IEnumerable<string> Line(System.CommandLine.Parsing.CommandResult command) =>
-            command.Parent is System.CommandLine.Parsing.CommandResult above ? Line(above).Append(command.Command.Name) : ["capsul"];
+            command.Parent is System.CommandLine.Parsing.CommandResult above
+                ? Line(above).Append(command.Command.Name)
+                : ["capsul"];
     }
 
     /// <summary>A verb without more than this.</summary>
-    public static Command Verb(string name, string description, Func<ParseResult, CancellationToken, Task<int>> run, params Symbol[] symbols)
+    public static Command Verb(
+        string name, string description, Func<ParseResult, CancellationToken, Task<int>> run, params Symbol[] symbols)
     {
         var verb = new Command(name, description);
         foreach (var symbol in symbols)

@@ -10,7 +10,11 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db backup</c></summary>
 static class DbBackup
 {
-    static readonly Argument<string?> Target = new("FILE|DIR") { Description = "A new file, or a folder. Default: the backup folder (CAPSUL_BACKUP_FOLDER).", Arity = ArgumentArity.ZeroOrOne };
+    static readonly Argument<string?> Target = new("FILE|DIR")
+    {
+        Description = "A new file, or a folder. Default: the backup folder (CAPSUL_BACKUP_FOLDER).",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
     static readonly Option<DumpFormat> Format = new("--format")
     {
         Description =
@@ -18,7 +22,11 @@ static class DbBackup
         + "pg_restore).",
         DefaultValueFactory = _ => DumpFormat.Plain
     };
-    static readonly Option<string?> EncryptTo = new("--encrypt-to") { Description = "An age or ssh public key, or a gpg key id or address.", HelpName = "RECIPIENT" };
+    static readonly Option<string?> EncryptTo = new("--encrypt-to")
+    {
+        Description = "An age or ssh public key, or a gpg key id or address.",
+        HelpName = "RECIPIENT",
+    };
 
     public static Command Make() => CommandLine.Verb("backup", """
         Writes the whole database into one file, capsul-backup-YYYY-MM-DD.gz, while the Hub keeps running. The file is
@@ -38,7 +46,8 @@ static class DbBackup
         await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
         var request = new TakeBackup.Request(
             parsed.GetValue(Target), parsed.GetValue(Format), parsed.GetValue(EncryptTo), "asked");
-        var backup = await new TakeBackup(database.Db, settings, TimeProvider.System, text => Console.Error.WriteLine($"{text} …"))
+        var backup = await new TakeBackup(
+            database.Db, settings, TimeProvider.System, text => Console.Error.WriteLine($"{text} …"))
         { Watch = BackupAlert.Watch(settings, TimeProvider.System) }.RunAsync(request, cancel);
         Console.WriteLine($"{backup.File}  ({DatabaseChecks.Size(backup.Bytes)}; verified: {backup.Proof})");
         return 0;

@@ -12,8 +12,9 @@ static class DbBaseline
     static readonly Option<bool> Force = new("--force") { Description = "Record it even if the schema differs." };
 
     public static Command Make() => CommandLine.Verb("baseline", """
-        Records that the database is at a version, with this program's scripts, and runs none of them. For one that was restored without
-        its record, or whose scripts were edited. The schema is compared first, and must be that of the version.
+        Records that the database is at a version, with this program's scripts, and runs none of them. For one that was
+        restored without its record, or whose scripts were edited. The schema is compared first, and must be that of the
+        version.
 
         Example:
           capsul db baseline 4
@@ -24,7 +25,8 @@ static class DbBaseline
         var version = parsed.GetValue(Version);
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
-        var drift = await new Baseline(database.Db, logs.CreateLogger("Capsul.Cli")).TakeAsync(version, parsed.GetValue(Force), cancel);
+        var drift = await new Baseline(database.Db, logs.CreateLogger("Capsul.Cli"))
+            .TakeAsync(version, parsed.GetValue(Force), cancel);
         DbVerify.Print(drift);
         Console.WriteLine($"The database is recorded as version {version}"
             + $"{(drift.Count > 0 ? ", although it differs as listed above; these differences remain" : "")}.");

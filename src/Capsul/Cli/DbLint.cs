@@ -8,7 +8,8 @@ namespace Capsul.Cli;
 /// <summary><c>capsul db lint</c>: what scripts would do to a database that is in use. Needs no database.</summary>
 static class DbLint
 {
-    static readonly Argument<string[]> Files = new("FILE") { Description = "Scripts. Default: those inside this program.", Arity = ArgumentArity.ZeroOrMore };
+    static readonly Argument<string[]> Files =
+        new("FILE") { Description = "Scripts. Default: those inside this program.", Arity = ArgumentArity.ZeroOrMore };
 
     public static Command Make() => CommandLine.Verb("lint", """
         Reads migration scripts and warns about long locks, data loss, partial failure, and scripts without a down
@@ -22,9 +23,12 @@ static class DbLint
     static Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
         var files = parsed.GetValue(Files) ?? [];
-        var findings = files.Length == 0 ? Lint.Check(MigrationScripts.Embedded.All, wholeSet: true) : Lint.Check([.. files.Select(Read)], wholeSet: false);
+        var findings = files.Length == 0
+            ? Lint.Check(MigrationScripts.Embedded.All, wholeSet: true)
+            : Lint.Check([.. files.Select(Read)], wholeSet: false);
         foreach (var finding in findings)
-            Console.WriteLine($"{finding.File}:{finding.Line}: {(finding.Error ? "error" : "warning")} {finding.Rule}: {finding.Says} Instead: {finding.Instead}");
+            Console.WriteLine($"{finding.File}:{finding.Line}: {(finding.Error ? "error" : "warning")} {finding.Rule}: "
+                + $"{finding.Says} Instead: {finding.Instead}");
         var errors = findings.Count(f => f.Error);
         Console.WriteLine(findings.Count == 0 ? "No findings."
             : $"{errors} error{(errors == 1 ? "" : "s")}, "
@@ -39,7 +43,8 @@ static class DbLint
         {
             var bytes = File.ReadAllBytes(file);
             return Migration.Named(Path.GetFileName(file), () => bytes)
-                ?? throw new ProblemException(ProblemKind.Invalid, $"{file} is not named like a script: NN_up_what.sql or NN_down_what.sql, in lower case.");
+                ?? throw new ProblemException(ProblemKind.Invalid,
+                    $"{file} is not named like a script: NN_up_what.sql or NN_down_what.sql, in lower case.");
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

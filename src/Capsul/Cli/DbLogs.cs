@@ -12,7 +12,11 @@ namespace Capsul.Cli;
 public static class DbLogs
 {
     static readonly Option<bool> Follow = new("--follow", "-f") { Description = "Follow new lines until Ctrl-C." };
-    static readonly Option<string?> Since = new("--since") { Description = "From when: 90s, 30m, 2h, 7d ago, or a time in UTC such as 2026-02-15T03:00.", HelpName = "WHEN" };
+    static readonly Option<string?> Since = new("--since")
+    {
+        Description = "From when: 90s, 30m, 2h, 7d ago, or a time in UTC such as 2026-02-15T03:00.",
+        HelpName = "WHEN",
+    };
     static readonly Option<bool> Slow = new("--slow")
     {
         Description =
@@ -34,13 +38,15 @@ public static class DbLogs
     {
         var settings = Settings.Load();
         var since = parsed.GetValue(Since) is { } text ? ParseSince(text, TimeProvider.System) : (DateTime?)null;
-        if (DatabaseAddress.From(settings) is not { } address) return await ShowAsync(LocalLogFiles.Of(settings), since, parsed, cancel);
+        if (DatabaseAddress.From(settings) is not { } address)
+            return await ShowAsync(LocalLogFiles.Of(settings), since, parsed, cancel);
         await using var db = new Db(address.ConnectionString);
         try
         {
             await using var files = await RemoteLogFiles.OpenAsync(db, cancel);
             if (parsed.GetValue(Slow) && !files.NotesSlow)
-                await Console.Error.WriteLineAsync("This server does not write down slow statements. As an administrator: ALTER SYSTEM SET log_min_duration_statement = '250ms'; SELECT pg_reload_conf();");
+                await Console.Error.WriteLineAsync("This server does not write down slow statements. As an "
+                    + "administrator: ALTER SYSTEM SET log_min_duration_statement = '250ms'; SELECT pg_reload_conf();");
             return await ShowAsync(files, since, parsed, cancel);
         }
         catch (NpgsqlException error)
@@ -58,7 +64,9 @@ public static class DbLogs
             {
                 if (!slow) Console.WriteLine(entry.Text);
                 else if (ServerLog.AsSlow(entry) is { } statement)
-                    Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{statement.At:yyyy-MM-ddTHH:mm:ss.fffZ}  {statement.Milliseconds,10:0.0} ms  {statement.Name}  {statement.Statement}"));
+                    Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                        $"{statement.At:yyyy-MM-ddTHH:mm:ss.fffZ}  {statement.Milliseconds,10:0.0} ms  "
+                            + $"{statement.Name}  {statement.Statement}"));
             }
         }
         catch (IOException)
@@ -72,12 +80,22 @@ public static class DbLogs
     /// <exception cref="ProblemException">Invalid.</exception>
     public static DateTime ParseSince(string text, TimeProvider time)
     {
-        if (text.Length > 1 && double.TryParse(text[..^1], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count))
+        if (text.Length > 1
+            && double.TryParse(text[..^1], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var count))
         {
-            TimeSpan? ago = text[^1] switch { 's' => TimeSpan.FromSeconds(count), 'm' => TimeSpan.FromMinutes(count), 'h' => TimeSpan.FromHours(count), 'd' => TimeSpan.FromDays(count), _ => null };
+            TimeSpan? ago = text[^1] switch
+            {
+                's' => TimeSpan.FromSeconds(count),
+                'm' => TimeSpan.FromMinutes(count),
+                'h' => TimeSpan.FromHours(count),
+                'd' => TimeSpan.FromDays(count),
+                _ => null,
+            };
             if (ago is { } known) return time.GetUtcNow().UtcDateTime - known;
         }
-        return DateTime.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out var at) ? at
+        return DateTime.TryParse(text, CultureInfo.InvariantCulture,
+            DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out var at)
+            ? at
             : throw new ProblemException(ProblemKind.Invalid,
                 $"\"{text}\" is not a valid time: write 90s, 30m, 2h or 7d for that long ago, or a time in UTC "
                 + "such as 2026-02-15T03:00.");

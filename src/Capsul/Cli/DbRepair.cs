@@ -45,7 +45,8 @@ static class DbRepair
             $"--mark must be done or not-run, not \"{mark}\".");
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
-        await using var seat = resume || back || mark is not null ? await SeatLock.TakeAsync(database.Db, "capsul repair", cancel) : null;
+        await using var seat =
+            resume || back || mark is not null ? await SeatLock.TakeAsync(database.Db, "capsul repair", cancel) : null;
         return await RunAsync(new Repair(database.Db, logs.CreateLogger("Capsul.Cli")), resume, back, mark, cancel);
     }
 
@@ -70,7 +71,8 @@ static class DbRepair
     static int Undone(IReadOnlyList<UndoLine> lines)
     {
         var table = new Table().Border(TableBorder.Simple).AddColumns("line", "statement", "");
-        foreach (var line in lines) table.AddRow([.. new[] { line.Line.ToString(), Short(line.Statement), line.Said }.Select(Markup.Escape)]);
+        foreach (var line in lines)
+            table.AddRow([.. new[] { line.Line.ToString(), Short(line.Statement), line.Said }.Select(Markup.Escape)]);
         Tables.Write(table);
         var left = lines.Count(l => !l.Good);
         Console.WriteLine(left == 0 ? "Everything that ran was undone."
@@ -90,8 +92,13 @@ static class DbRepair
             "#", "line", "statement", "outcome", "started", "found", "problem");
         foreach (var line in interrupted.Lines)
         {
-            table.AddRow([.. new[] { line.Ordinal.ToString(), line.Line.ToString(), Short(line.Statement), line.Outcome == "running" ? "interrupted" : line.Outcome,
-                line.Started?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "", line.Effect is { } effect ? Says(effect) : "", line.Problem }.Select(Markup.Escape)]);
+            table.AddRow([.. new[]
+            {
+                line.Ordinal.ToString(), line.Line.ToString(), Short(line.Statement),
+                line.Outcome == "running" ? "interrupted" : line.Outcome,
+                line.Started?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "", line.Effect is { } effect ? Says(effect) : "",
+                line.Problem,
+            }.Select(Markup.Escape)]);
         }
         Tables.Write(table);
         var doubt = interrupted.Lines.Any(l => l.Effect == Effect.Unknown);
@@ -113,7 +120,8 @@ static class DbRepair
 
     static string Short(string statement)
     {
-        var line = string.Join(' ', statement.Split((char[])['\n', '\r', ' ', '\t'], StringSplitOptions.RemoveEmptyEntries));
+        var line = string.Join(
+            ' ', statement.Split((char[])['\n', '\r', ' ', '\t'], StringSplitOptions.RemoveEmptyEntries));
         return line.Length > 100 ? line[..99] + "…" : line;
     }
 }

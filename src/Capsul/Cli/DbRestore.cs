@@ -43,7 +43,8 @@ static class DbRestore
     {
         var settings = Settings.Load();
         await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
-        var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System, SeatLock.ForRestore, text => Console.Error.WriteLine($"{text} …"))
+        var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System,
+            SeatLock.ForRestore, text => Console.Error.WriteLine($"{text} …"))
             .RunAsync(parsed.GetValue(File)!, parsed.GetValue(Identity), parsed.GetValue(Beside), cancel);
         Console.WriteLine($"Restored: {restored.Holds}; schema version {restored.SchemaVersion}.");
         if (restored.Old is { } old) Console.WriteLine(

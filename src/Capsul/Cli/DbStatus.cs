@@ -20,11 +20,14 @@ static class DbStatus
     {
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
         var status = await SchemaStatus.ReadAsync(database.Db, MigrationScripts.Embedded, cancel);
-        var table = new Table().Border(TableBorder.Simple).AddColumns("version", "script", "state", "applied", "took", "by");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("version", "script", "state", "applied", "took", "by");
         foreach (var line in status.Lines)
         {
-            table.AddRow([.. new[] { line.Version.ToString(), line.Script, line.State, line.Applied?.Applied.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "",
-                line.Applied?.TookMs is { } ms ? $"{ms} ms" : "", line.Applied?.AppliedBy ?? "" }.Select(Markup.Escape)]);
+            table.AddRow([.. new[] { line.Version.ToString(), line.Script, line.State,
+                line.Applied?.Applied.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "",
+                line.Applied?.TookMs is { } ms ? $"{ms} ms" : "", line.Applied?.AppliedBy ?? "" }
+                .Select(Markup.Escape)]);
         }
         Tables.Write(table);
         Console.WriteLine(Says(status));
@@ -32,9 +35,12 @@ static class DbStatus
     }
 
     static string Says(SchemaStatus status) =>
-        status.Lines.Any(l => l.State == "interrupted") ? $"The database is at version {status.Version}, and a script was interrupted: capsul db repair."
-        : status.Lines.Any(l => l.State == "edited") ? $"The database is at version {status.Version}, but was migrated with other scripts than this program's."
-        : status.Version > status.Wanted ? $"The database is at version {status.Version}, newer than this program, which knows up to {status.Wanted}."
+        status.Lines.Any(l => l.State == "interrupted")
+            ? $"The database is at version {status.Version}, and a script was interrupted: capsul db repair."
+        : status.Lines.Any(l => l.State == "edited")
+            ? $"The database is at version {status.Version}, but was migrated with other scripts than this program's."
+        : status.Version > status.Wanted ? $"The database is at version {status.Version}, newer than this program, "
+            + $"which knows up to {status.Wanted}."
         : status.Version < status.Wanted ?
             $"The database is at version {status.Version}; this program needs {status.Wanted} and upgrades it when "
             + "the Hub next starts, or now with: capsul db migrate."

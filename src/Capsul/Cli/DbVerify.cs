@@ -21,12 +21,16 @@ static class DbVerify
     {
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
         var version = await SchemaCheck.VersionAsync(database.Db, cancel)
-            ?? throw new ProblemException(ProblemKind.NotFound, "This database was never migrated: it has no table schemaversion. See capsul db migrate, and capsul db baseline.");
+            ?? throw new ProblemException(ProblemKind.NotFound, "This database was never migrated: it has no table "
+                + "schemaversion. See capsul db migrate, and capsul db baseline.");
         if (version > Migrator.DesiredVersion)
-            throw new ProblemException(ProblemKind.Conflict, $"The database is at schema version {version}, newer than this program, which knows up to {Migrator.DesiredVersion}. Use the newer program.");
+            throw new ProblemException(ProblemKind.Conflict, $"The database is at schema version {version}, newer than "
+                + $"this program, which knows up to {Migrator.DesiredVersion}. Use the newer program.");
         var drift = await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, version, cancel);
         Print(drift);
-        Console.WriteLine(drift.Count == 0 ? $"The schema is that of version {version}." : $"{drift.Count} difference{(drift.Count == 1 ? "" : "s")} to version {version}.");
+        Console.WriteLine(drift.Count == 0
+            ? $"The schema is that of version {version}."
+            : $"{drift.Count} difference{(drift.Count == 1 ? "" : "s")} to version {version}.");
         return drift.Count == 0 ? 0 : 1;
     }
 
@@ -41,5 +45,6 @@ static class DbVerify
         }
     }
 
-    static string Indented(string side, string text) => string.Join('\n', text.Trim().Split('\n').Select((line, n) => $"         {(n == 0 ? side + ":" : ""),-8}{line}"));
+    static string Indented(string side, string text) => string.Join(
+        '\n', text.Trim().Split('\n').Select((line, n) => $"         {(n == 0 ? side + ":" : ""),-8}{line}"));
 }

@@ -12,7 +12,8 @@ static class DemoVerb
         Description =
         "Exit after the login; the exit code says whether it worked."
     };
-    static readonly Option<string> Image = new("--image") { Description = "tiny (boots in seconds) or debian-12.", DefaultValueFactory = _ => "tiny" };
+    static readonly Option<string> Image =
+        new("--image") { Description = "tiny (boots in seconds) or debian-12.", DefaultValueFactory = _ => "tiny" };
     static readonly Option<bool> Simulated = new("--simulated")
     {
         Description =
@@ -29,5 +30,8 @@ static class DemoVerb
           capsul demo --exit               for scripts: exits after the login
           capsul demo --image debian-12    full Debian; the image is built first, which takes minutes
           capsul demo --simulated          for machines without libvirt
-        """, (parsed, cancel) => new DemoRun(parsed.GetValue(Image)!, parsed.GetValue(Simulated), parsed.GetValue(Exit)).RunAsync(cancel), Exit, Image, Simulated);
+        """, RunAsync, Exit, Image, Simulated);
+
+    static Task<int> RunAsync(ParseResult parsed, CancellationToken cancel) =>
+        new DemoRun(parsed.GetValue(Image)!, parsed.GetValue(Simulated), parsed.GetValue(Exit)).RunAsync(cancel);
 }

@@ -11,7 +11,9 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul doctor</c>: what works on this machine, line by line, and what to do about the rest. Changes nothing.</summary>
+/// <summary>
+/// <c>capsul doctor</c>: what works on this machine, line by line, and what to do about the rest. Changes nothing.
+/// </summary>
 static class DoctorVerb
 {
     public static Command Make() => CommandLine.Verb("doctor", """
@@ -87,12 +89,14 @@ static class DoctorVerb
     {
         try
         {
-            if (!settings.ExternalDatabase && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
+            if (!settings.ExternalDatabase
+                && !File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
                 return [new(Verdict.Ok, "database",
                     "a private cluster will be created, using the programs in "
                     + $"{EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
             await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
-            return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync).RunAsync(cancel);
+            return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync)
+                .RunAsync(cancel);
         }
         catch (ProblemException error)
         {
@@ -104,7 +108,8 @@ static class DoctorVerb
     {
         if (settings.Simulated) return new(Verdict.Warn, "hypervisor", "simulated: no real VMs are started");
         if (settings.Libvirt != "private") return new(Verdict.Ok, "hypervisor", $"libvirt at {settings.Libvirt}");
-        foreach (var program in (string[])["/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64", "/usr/bin/genisoimage", "/usr/bin/tini", "/usr/sbin/dnsmasq"])
+        foreach (var program in (string[])["/usr/sbin/libvirtd", "/usr/bin/qemu-system-x86_64",
+            "/usr/bin/genisoimage", "/usr/bin/tini", "/usr/sbin/dnsmasq"])
         {
             if (!File.Exists(program))
                 return new(Verdict.Fail, "hypervisor", $"{program} is missing; run ./capsul once, which installs it");
@@ -132,7 +137,8 @@ static class DoctorVerb
             : new Finding(Verdict.Ok, "images", string.Join(", ", images.Select(i => i.Id))));
     }
 
-    static Task<Finding> SshAsync(Settings settings, CancellationToken cancel) => Task.FromResult(File.Exists("/usr/bin/ssh")
-        ? new Finding(Verdict.Ok, "ssh", "/usr/bin/ssh")
-        : new Finding(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
+    static Task<Finding> SshAsync(Settings settings, CancellationToken cancel) =>
+        Task.FromResult(File.Exists("/usr/bin/ssh")
+            ? new Finding(Verdict.Ok, "ssh", "/usr/bin/ssh")
+            : new Finding(Verdict.Warn, "ssh", "no ssh client; the demo needs one (package openssh-client)"));
 }

@@ -15,7 +15,8 @@ namespace Capsul.Cli;
 /// <summary><c>capsul host</c>: the machines that host VMs, as the Hub sees them.</summary>
 static class HostVerb
 {
-    static readonly Argument<string> Name = new("NAME") { Description = "The host's name: lower-case letters, digits, hyphens." };
+    static readonly Argument<string> Name =
+        new("NAME") { Description = "The host's name: lower-case letters, digits, hyphens." };
 
     public static Command Make() => new("host", """
         Manages the machines that run VMs. Run on the Hub's machine.
@@ -28,7 +29,8 @@ static class HostVerb
         CommandLine.Verb("invite",
             "Prints a one-time token, valid for one hour, for a machine to join under this name.", InviteAsync, Name),
         CommandLine.Verb("list", "Lists all hosts.", ListAsync),
-        CommandLine.Verb("revoke", "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
+        CommandLine.Verb("revoke",
+            "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
         CommandLine.Verb("restore",
             "Lets a revoked host join again, with a new invitation. It keeps its VMs.", RestoreAsync, Name),
     };
@@ -54,10 +56,12 @@ static class HostVerb
     static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
     {
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
-        var table = new Table().Border(TableBorder.Simple).AddColumns("host", "state", "online", "hypervisor", "VMs", "memory used", "of", "last seen", "problem");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("host", "state", "online", "hypervisor", "VMs", "memory used", "of", "last seen", "problem");
         foreach (var host in await database.Db.ListAsync<HostRow>(HostSql.List, null, cancel))
         {
-            table.AddRow([.. new[] { host.Id, host.State, host.Online ? "yes" : "no", host.Hypervisor, host.Vms.ToString(), $"{host.MemoryUsedMb} MiB", $"{host.MemoryMb} MiB",
+            table.AddRow([.. new[] { host.Id, host.State, host.Online ? "yes" : "no", host.Hypervisor,
+                host.Vms.ToString(), $"{host.MemoryUsedMb} MiB", $"{host.MemoryMb} MiB",
                 host.LastSeen?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "never", host.Problem }.Select(Markup.Escape)]);
         }
         Tables.Write(table);
@@ -69,9 +73,11 @@ static class HostVerb
         "There is no active host {0}.", "{0} is revoked.", cancel);
 
     static Task<int> RestoreAsync(ParseResult parsed, CancellationToken cancel) => ChangeAsync(
-        parsed.GetValue(Name)!, HostSql.Restore, "restore_host", "There is no revoked host {0}.", "{0} may join again: capsul host invite {0}", cancel);
+        parsed.GetValue(Name)!, HostSql.Restore, "restore_host",
+        "There is no revoked host {0}.", "{0} may join again: capsul host invite {0}", cancel);
 
-    static async Task<int> ChangeAsync(string name, string sql, string action, string refusal, string done, CancellationToken cancel)
+    static async Task<int> ChangeAsync(
+        string name, string sql, string action, string refusal, string done, CancellationToken cancel)
     {
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         (await database.Db.DecideAsync<string>(async transaction =>

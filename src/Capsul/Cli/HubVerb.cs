@@ -18,7 +18,8 @@ static class HubVerb
         """)
     {
         CommandLine.Verb("status", """
-            Lists every Hub process that is connected, with the one that acts first, and since when; then the open alerts. Exit code 1 when none acts.
+            Lists every Hub process that is connected, with the one that acts first, and since when; then the open
+            alerts. Exit code 1 when none acts.
 
             Example:
               capsul hub status
@@ -33,14 +34,16 @@ static class HubVerb
         var table = new Table().Border(TableBorder.Simple).AddColumns("hub", "status", "epoch", "since");
         foreach (var hub in hubs)
         {
-            table.AddRow([.. new[] { hub.Name, hub.Acting ? "acting" : "standby", hub.Acting ? seat!.Epoch.ToString() : "",
-                (hub.Acting ? seat!.TakenAt : hub.Since).ToString("yyyy-MM-ddTHH:mm:ssZ") }.Select(Markup.Escape)]);
+            table.AddRow(
+                [.. new[] { hub.Name, hub.Acting ? "acting" : "standby", hub.Acting ? seat!.Epoch.ToString() : "",
+                    (hub.Acting ? seat!.TakenAt : hub.Since).ToString("yyyy-MM-ddTHH:mm:ssZ") }.Select(Markup.Escape)]);
         }
         Tables.Write(table);
         foreach (var alert in await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, cancel))
             Console.WriteLine($"alert since {alert.Raised:yyyy-MM-ddTHH:mm:ssZ}: {alert.Message}");
         if (hubs.Any(h => h.Acting)) return 0;
-        Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub acts, and none ever has." : $"No Hub acts. The last was {seat.Holder}, epoch {seat.Epoch}, since {seat.TakenAt:yyyy-MM-ddTHH:mm:ssZ}.");
+        Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub acts, and none ever has." : "No Hub acts. The last was "
+            + $"{seat.Holder}, epoch {seat.Epoch}, since {seat.TakenAt:yyyy-MM-ddTHH:mm:ssZ}.");
         return 1;
     }
 }

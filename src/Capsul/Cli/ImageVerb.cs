@@ -8,13 +8,17 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul image</c>: what VMs of this host can boot from. A running Spoke tells its Hub of a new image within seconds.</summary>
+/// <summary>
+/// <c>capsul image</c>: what VMs of this host can boot from. A running Spoke tells its Hub of a new image within
+/// seconds.
+/// </summary>
 public static class ImageVerb
 {
     static readonly Argument<string> Known = new("NAME") { Description = "tiny or debian-12." };
     static readonly Argument<string> Source = new("FILE|URL") { Description = "A qcow2 or raw disk image." };
     static readonly Argument<string> Id = new("ID") { Description = "The image's name in the catalog." };
-    static readonly Option<string> Sha256 = new("--sha256") { Description = "Checksum of the file, 64 hex digits.", Required = true };
+    static readonly Option<string> Sha256 =
+        new("--sha256") { Description = "Checksum of the file, 64 hex digits.", Required = true };
     static readonly Option<string> ImportId = new("--id")
     { Description = "Name in the catalog, such as alpine-3.20. Default: the file's name without its extension." };
     static readonly Option<string> Title = new("--title") { Description = "Display name. Default: the id." };
@@ -92,15 +96,20 @@ public static class ImageVerb
         var source = new ImageSource(file, parsed.GetValue(Sha256)!, id, parsed.GetValue(Title) ?? id, user,
             parsed.GetValue(MinDisk), parsed.GetValue(MinMemory));
         using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false });
-        var image = await WithBarAsync($"image {id}", progress => new ImageImport(store, client).ImportAsync(source, progress, cancel));
+        var image = await WithBarAsync(
+            $"image {id}", progress => new ImageImport(store, client).ImportAsync(source, progress, cancel));
         Console.WriteLine($"{image.Id} {image.Version}: {image.Title}, user {image.LoginUser}");
         return 0;
     }
 
     /// <summary>"https://x/Debian-13_Generic.qcow2" becomes "debian-13-generic".</summary>
-    static string IdOf(string source) => Path.GetFileNameWithoutExtension(source.Split('?')[0]).ToLowerInvariant().Replace('_', '-');
+    static string IdOf(string source) =>
+        Path.GetFileNameWithoutExtension(source.Split('?')[0]).ToLowerInvariant().Replace('_', '-');
 
-    /// <summary>The user that cloud images of well-known distributions make, by the first word of the image's id; their own documents say so.</summary>
+    /// <summary>
+    /// The user that cloud images of well-known distributions make, by the first word of the image's id; their own
+    /// documents say so.
+    /// </summary>
     static string? UserOf(string id) => id.Split('-', '.')[0] switch
     {
         "debian" => "debian",
@@ -116,24 +125,30 @@ public static class ImageVerb
         _ => null,
     };
 
-    static Task<T> WithBarAsync<T>(string what, Func<Action<ImageProgress>, Task<T>> work) => AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
-        .Progress().AutoClear(false).StartAsync(async bars =>
-        {
-            var bar = bars.AddTask(what, maxValue: 1);
-            var result = await work(p =>
+    static Task<T> WithBarAsync<T>(string what, Func<Action<ImageProgress>, Task<T>> work) =>
+        AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
+            .Progress().AutoClear(false).StartAsync(async bars =>
             {
-                bar.Description = Markup.Escape($"{what}: {p.Step}");
-                bar.Value = p.Fraction;
+                var bar = bars.AddTask(what, maxValue: 1);
+                var result = await work(p =>
+                {
+                    bar.Description = Markup.Escape($"{what}: {p.Step}");
+                    bar.Value = p.Fraction;
+                });
+                bar.Value = 1;
+                return result;
             });
-            bar.Value = 1;
-            return result;
-        });
 
     static Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumns("image", "title", "version", "user", "disk from", "memory from");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("image", "title", "version", "user", "disk from", "memory from");
         foreach (var image in new ImageStore(Settings.Load().Images).List())
-            table.AddRow([.. new[] { image.Id, image.Title, image.Version, image.LoginUser, $"{image.MinDiskGb} GiB", $"{image.MinMemoryMb} MiB" }.Select(Markup.Escape)]);
+            table.AddRow([.. new[]
+            {
+                image.Id, image.Title, image.Version, image.LoginUser,
+                $"{image.MinDiskGb} GiB", $"{image.MinMemoryMb} MiB",
+            }.Select(Markup.Escape)]);
         Tables.Write(table);
         return Task.FromResult(0);
     }
@@ -149,9 +164,13 @@ public static class ImageVerb
 
     static async Task<int> ListProposedAsync(Db db, CancellationToken cancel)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumns("image", "host", "title", "user", "disk from", "memory from");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("image", "host", "title", "user", "disk from", "memory from");
         foreach (var i in await db.ListAsync<ProposedImageRow>(ImageSql.Proposed, null, cancel))
-            table.AddRow([.. new[] { i.Id, i.Host, i.Title, i.LoginUser, $"{i.MinDiskGb} GiB", $"{i.MinMemoryMb} MiB" }.Select(Markup.Escape)]);
+            table.AddRow([.. new[]
+            {
+                i.Id, i.Host, i.Title, i.LoginUser, $"{i.MinDiskGb} GiB", $"{i.MinMemoryMb} MiB",
+            }.Select(Markup.Escape)]);
         Tables.Write(table);
         return 0;
     }

@@ -2,7 +2,9 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace Capsul.Cli;
 
-/// <summary>Log lines of the long-running verbs: one line each on standard error, warnings of the framework only.</summary>
+/// <summary>
+/// Log lines of the long-running verbs: one line each on standard error, warnings of the framework only.
+/// </summary>
 static class Logs
 {
     public static Action<ILoggingBuilder> At(LogLevel level) => logs => logs

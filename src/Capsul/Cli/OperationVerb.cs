@@ -37,10 +37,15 @@ static class OperationVerb
     static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
     {
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
-        var table = new Table().Border(TableBorder.Simple).AddColumns("id", "kind", "VM", "account", "step", "status", "since", "deadline", "problem");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("id", "kind", "VM", "account", "step", "status", "since", "deadline", "problem");
         foreach (var o in await database.Db.ListAsync<OperationRow>(OperationSql.ListOpen, null, cancel))
         {
-            table.AddRow([.. new[] { o.Id.ToString(), o.Kind, o.Vm, o.Email, o.Step, o.Status, $"{o.Created:yyyy-MM-ddTHH:mm:ssZ}", $"{o.DeadlineAt:HH:mm:ssZ}", o.Problem }
+            table.AddRow([.. new[]
+            {
+                o.Id.ToString(), o.Kind, o.Vm, o.Email, o.Step, o.Status,
+                $"{o.Created:yyyy-MM-ddTHH:mm:ssZ}", $"{o.DeadlineAt:HH:mm:ssZ}", o.Problem,
+            }
                 .Select(Markup.Escape)]);
         }
         Tables.Write(table);
@@ -53,7 +58,8 @@ static class OperationVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         (await database.Db.DecideAsync<long>(async transaction =>
         {
-            if (await transaction.ExecuteAsync(OperationSql.Ask, new { id, asked, now = TimeProvider.System.GetUtcNow().UtcDateTime }, cancel) == 0)
+            if (await transaction.ExecuteAsync(
+                OperationSql.Ask, new { id, asked, now = TimeProvider.System.GetUtcNow().UtcDateTime }, cancel) == 0)
                 return new Problem(ProblemKind.NotFound,
                     $"There is no running operation {id}{(asked == "cancel" ? " that can still be canceled" : "")}.");
             await transaction.AuditAsync("cli", $"operation_{asked ?? "retry"}", id.ToString(), "", cancel);

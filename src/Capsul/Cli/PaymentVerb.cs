@@ -37,10 +37,13 @@ static class PaymentVerb
     {
         var text = parsed.GetValue(Dollars)!;
         if (!decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var dollars))
-            throw new ProblemException(ProblemKind.Invalid, $"\"{text}\" is not an amount of dollars; write it as 20 or 12.50.");
+            throw new ProblemException(
+                ProblemKind.Invalid, $"\"{text}\" is not an amount of dollars; write it as 20 or 12.50.");
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
-        var payment = (await RecordCash.RunAsync(database.Db, "cli", parsed.GetValue(Email)!, dollars, parsed.GetValue(Note)!, TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Payment {payment}: {dollars:0.00} dollars for {parsed.GetValue(Email)}."));
+        var payment = (await RecordCash.RunAsync(database.Db, "cli", parsed.GetValue(Email)!,
+            dollars, parsed.GetValue(Note)!, TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"Payment {payment}: {dollars:0.00} dollars for {parsed.GetValue(Email)}."));
         return 0;
     }
 }

@@ -26,7 +26,9 @@ public sealed class RunningCapsul : IAsyncDisposable
 
     public IHypervisor? Hypervisor { get; private set; }
 
-    /// <summary>Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.</summary>
+    /// <summary>
+    /// Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.
+    /// </summary>
     public Task Spoke { get; private set; } = Task.Delay(Timeout.Infinite);
 
     /// <summary>Ends when the Hub does. Without a Hub it never ends.</summary>

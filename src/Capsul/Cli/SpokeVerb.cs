@@ -10,7 +10,8 @@ namespace Capsul.Cli;
 /// <summary><c>capsul spoke</c>: this machine as a host.</summary>
 static class SpokeVerb
 {
-    static readonly Argument<string> Token = new("TOKEN") { Description = "What `capsul host invite NAME` printed on the Hub." };
+    static readonly Argument<string> Token =
+        new("TOKEN") { Description = "What `capsul host invite NAME` printed on the Hub." };
 
     public static Command Make() => new("spoke", """
         This machine as a host of VMs.
@@ -45,7 +46,8 @@ static class SpokeVerb
     {
         var settings = Settings.Load();
         var token = JoinToken.Parse(parsed.GetValue(Token)!)
-            ?? throw new ProblemException(ProblemKind.Invalid, "That is not a join token. It begins with capsul-join. and is one line.");
+            ?? throw new ProblemException(
+                ProblemKind.Invalid, "That is not a join token. It begins with capsul-join. and is one line.");
         using var folder = DataFolder.Take(settings.Data, "spoke");
         var identity = await Identity.JoinAsync(settings.Data, token, cancel);
         Console.WriteLine($"Joined {identity.Address} as host {identity.HostId}. Start with: capsul up --spoke");

@@ -14,16 +14,33 @@ namespace Capsul.Cli;
 /// <summary><c>capsul sql</c>: runs SQL on the configured database, with output that scripts may rely on.</summary>
 static class SqlVerb
 {
-    /// <summary>Exit codes: a statement failed; and what a shell gives for a program that SIGPIPE or SIGTERM ended.</summary>
+    /// <summary>
+    /// Exit codes: a statement failed; and what a shell gives for a program that SIGPIPE or SIGTERM ended.
+    /// </summary>
     const int Failed = 3, OutputClosed = 128 + 13, Terminated = 128 + 15, Interrupted = 128 + 2;
 
     /// <summary>Scripts are read into memory; use psql for larger dumps.</summary>
     const long LargestScript = 500_000_000;
 
-    static readonly Option<string[]> Text = new("-c", "--command") { Description = "SQL, one or more statements. May be given several times, and mixed with -f; they run in the order given.", HelpName = "SQL" };
-    static readonly Option<string[]> Files = new("-f", "--file") { Description = "A file of SQL; - is standard input. May be given several times.", HelpName = "FILE" };
-    static readonly Option<bool> Header = new("--header") { Description = "Column names first (text and csv; the other formats have them anyway)." };
-    static readonly Option<string> Format = new("--format") { Description = "text, csv, json, markdown or table.", DefaultValueFactory = _ => "text", HelpName = "FORMAT" };
+    static readonly Option<string[]> Text = new("-c", "--command")
+    {
+        Description = "SQL, one or more statements. May "
+        + "be given several times, and mixed with -f; they run in the order given.",
+        HelpName = "SQL"
+    };
+    static readonly Option<string[]> Files = new("-f", "--file")
+    {
+        Description = "A file of SQL; - is standard input. May be given several times.",
+        HelpName = "FILE",
+    };
+    static readonly Option<bool> Header =
+        new("--header") { Description = "Column names first (text and csv; the other formats have them anyway)." };
+    static readonly Option<string> Format = new("--format")
+    {
+        Description = "text, csv, json, markdown or table.",
+        DefaultValueFactory = _ => "text",
+        HelpName = "FORMAT",
+    };
     static readonly Option<bool> ReadOnly = new("--read-only") { Description = "Run in a read-only transaction." };
     static readonly Option<double> Timeout = new("--timeout")
     {
@@ -31,20 +48,21 @@ static class SqlVerb
         "Time limit for each statement, in seconds. 0: no limit.",
         HelpName = "SECONDS"
     };
-    static readonly Option<bool> Yes = new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE, or a TRUNCATE, without asking." };
+    static readonly Option<bool> Yes =
+        new("--yes", "-y") { Description = "Runs an UPDATE or DELETE without WHERE, or a TRUNCATE, without asking." };
 
     public static Command Make() => CommandLine.Verb("sql", """
         Runs SQL on the configured database, whether the Hub is running or not. Without -c and -f it starts an
         interactive psql, or reads SQL from standard input when that is not a terminal. It never migrates the schema.
 
-        Each statement prints its own result: rows with their values joined by ", " and without a header, NULL for null, TRUE and FALSE,
-        times as 2020-05-05T00:00:00 in UTC, everything else as PostgreSQL prints it; then "1 rows affected." for INSERT, UPDATE, DELETE
-        and MERGE, and the command tag for the others.
+        Each statement prints its own result: rows with their values joined by ", " and without a header, NULL for null,
+        TRUE and FALSE, times as 2020-05-05T00:00:00 in UTC, everything else as PostgreSQL prints it; then
+        "1 rows affected." for INSERT, UPDATE, DELETE and MERGE, and the command tag for the others.
 
         All statements of one call run in one transaction: if one fails, nothing is changed, its line and position are
         shown, and the exit code is 3. (Output of earlier statements has already been printed.) BEGIN and COMMIT in a
-        script are honored; statements outside of them are one transaction up to the next BEGIN or the end. VACUUM and similar
-        statements run alone, or beside a BEGIN … COMMIT.
+        script are honored; statements outside of them are one transaction up to the next BEGIN or the end. VACUUM and
+        similar statements run alone, or beside a BEGIN … COMMIT.
 
         Statements that change data are logged in the table operator_statements, with who ran them and when.
 
@@ -73,8 +91,9 @@ static class SqlVerb
         {
             await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
             var output = RowOutput.Make(format, parsed.GetValue(Header), OpenOutput(), Console.Error);
-            await using var run = await StatementRun.OpenAsync(database.Db, output, Console.Error, Console.OpenStandardInput(),
-                new RunOptions(OperatorName(), parsed.GetValue(ReadOnly), timeout), cancel);
+            await using var run =
+                await StatementRun.OpenAsync(database.Db, output, Console.Error, Console.OpenStandardInput(),
+                    new RunOptions(OperatorName(), parsed.GetValue(ReadOnly), timeout), cancel);
             if (!parsed.GetValue(Yes) && !await MayChangeAllAsync(run, parts, script, cancel)) return 1;
             await run.RunAsync(script, cancel);
             return 0;
@@ -101,7 +120,8 @@ static class SqlVerb
         "json" => RowFormat.Json,
         "markdown" => RowFormat.Markdown,
         "table" => RowFormat.Table,
-        var other => throw new ProblemException(ProblemKind.Invalid, $"--format is text, csv, json, markdown or table; \"{other}\" is none of them."),
+        var other => throw new ProblemException(
+            ProblemKind.Invalid, $"--format is text, csv, json, markdown or table; \"{other}\" is none of them."),
     };
 
     static TimeSpan TimeoutOf(ParseResult parsed)
@@ -109,25 +129,33 @@ static class SqlVerb
         var seconds = parsed.GetValue(Timeout);
         // The server takes milliseconds in 31 bits.
         return seconds is 0 or >= 0.001 and <= 2_000_000 ? TimeSpan.FromSeconds(seconds)
-            : throw new ProblemException(ProblemKind.Invalid, "--timeout takes seconds from 0.001 to 2000000, or 0 for no limit.");
+            : throw new ProblemException(
+                ProblemKind.Invalid, "--timeout takes seconds from 0.001 to 2000000, or 0 for no limit.");
     }
 
-    /// <summary>In the order of the command line, which the parser's own lists do not keep between two options.</summary>
+    /// <summary>
+    /// In the order of the command line, which the parser's own lists do not keep between two options.
+    /// </summary>
     static async Task<List<ScriptPart>> PartsAsync(ParseResult parsed, CancellationToken cancel)
     {
         var given = new List<(bool File, string Value)>();
         bool? file = null;
         foreach (var token in parsed.Tokens)
         {
-            if (token.Type == TokenType.Option) file = token.Value is "-f" or "--file" ? true : token.Value is "-c" or "--command" ? false : null;
+            if (token.Type == TokenType.Option)
+                file = token.Value is "-f" or "--file" ? true : token.Value is "-c" or "--command" ? false : null;
             else if (token.Type == TokenType.Argument && file is { } isFile) given.Add((isFile, token.Value));
         }
         if (given.Count == 0 && Console.IsInputRedirected) given.Add((true, "-"));
-        if (given.Count(g => g is (true, "-")) > 1) throw new ProblemException(ProblemKind.Invalid, "Standard input can be read only once: -f - is given twice.");
+        if (given.Count(g => g is (true, "-")) > 1)
+            throw new ProblemException(
+                ProblemKind.Invalid, "Standard input can be read only once: -f - is given twice.");
         var parts = new List<ScriptPart>();
         foreach (var (isFile, value) in given)
         {
-            var name = given.Count == 1 && (!isFile || value == "-") ? "" : !isFile ? $"-c {parts.Count + 1}" : value == "-" ? "standard input" : value;
+            var name = given.Count == 1 && (!isFile || value == "-")
+                ? ""
+                : !isFile ? $"-c {parts.Count + 1}" : value == "-" ? "standard input" : value;
             parts.Add(new ScriptPart(name, isFile ? await ReadAsync(value, cancel) : value, Inline: isFile));
         }
         return parts;
@@ -139,29 +167,36 @@ static class SqlVerb
         {
             await using var stream = file == "-" ? Console.OpenStandardInput() : File.OpenRead(file);
             if (stream.CanSeek && stream.Length > LargestScript)
-                throw new ProblemException(ProblemKind.Invalid, $"{file} is larger than {LargestScript / 1_000_000} MB; run capsul sql without -f and load it with psql's \\i.");
-            using var reader = new StreamReader(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true));
+                throw new ProblemException(ProblemKind.Invalid, $"{file} is larger than {LargestScript / 1_000_000} "
+                    + "MB; run capsul sql without -f and load it with psql's \\i.");
+            using var reader = new StreamReader(
+                stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true));
             return await reader.ReadToEndAsync(cancel);
         }
         catch (DecoderFallbackException error)
         {
-            throw new ProblemException(ProblemKind.Invalid, $"{(file == "-" ? "Standard input" : file)} is not UTF-8 text.", null, error);
+            throw new ProblemException(
+                ProblemKind.Invalid, $"{(file == "-" ? "Standard input" : file)} is not UTF-8 text.", null, error);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new ProblemException(error is FileNotFoundException or DirectoryNotFoundException ? ProblemKind.NotFound : ProblemKind.Unavailable, $"{file} cannot be read: {error.Message}", null, error);
+            throw new ProblemException(error is FileNotFoundException or DirectoryNotFoundException
+                ? ProblemKind.NotFound
+                : ProblemKind.Unavailable, $"{file} cannot be read: {error.Message}", null, error);
         }
     }
 
     static void CheckInput(List<ScriptPart> parts, IReadOnlyList<ScriptStatement> script)
     {
-        var users = script.Count(s => s.Shape.Kind == StatementKind.CopyIn && s.Data is null) + parts.Count(p => p.Inline && p.Name is "" or "standard input");
+        var users = script.Count(s => s.Shape.Kind == StatementKind.CopyIn && s.Data is null)
+            + parts.Count(p => p.Inline && p.Name is "" or "standard input");
         if (users > 1) throw new ProblemException(ProblemKind.Invalid,
             "Standard input can be read only once, and more than one part of this call needs it.");
     }
 
     /// <summary>UPDATE or DELETE without WHERE: a person is asked, a script must say that it is meant.</summary>
-    static async Task<bool> MayChangeAllAsync(StatementRun run, List<ScriptPart> parts, IReadOnlyList<ScriptStatement> script, CancellationToken cancel)
+    static async Task<bool> MayChangeAllAsync(
+        StatementRun run, List<ScriptPart> parts, IReadOnlyList<ScriptStatement> script, CancellationToken cancel)
     {
         foreach (var statement in script)
         {
@@ -176,7 +211,8 @@ static class SqlVerb
                 await Console.Error.WriteAsync(rows is null ? $"{says} every row of {whole.Table}. Continue? [y/N] "
                     : string.Create(CultureInfo.InvariantCulture,
                         $"{says} all {rows:N0} rows of {whole.Table}. Continue? [y/N] "));
-                if ((await Console.In.ReadLineAsync(cancel))?.Trim() is not ("y" or "Y" or "yes")) return await DeclinedAsync();
+                if ((await Console.In.ReadLineAsync(cancel))?.Trim() is not ("y" or "Y" or "yes"))
+                    return await DeclinedAsync();
             }
         }
         return true;
@@ -188,7 +224,9 @@ static class SqlVerb
         return false;
     }
 
-    /// <summary>psql on this terminal. It has the address from the environment, and the person keeps their own psqlrc.</summary>
+    /// <summary>
+    /// psql on this terminal. It has the address from the environment, and the person keeps their own psqlrc.
+    /// </summary>
     static async Task<int> PsqlAsync(bool readOnly, TimeSpan timeout, CancellationToken cancel)
     {
         var settings = Settings.Load();
@@ -204,11 +242,12 @@ static class SqlVerb
 
     /// <summary>jo@hub1; under sudo the person who called it.</summary>
     static string OperatorName() =>
-        $"{(Environment.GetEnvironmentVariable("SUDO_USER") is { Length: > 0 } person ? person : Environment.UserName)}@{Environment.MachineName}";
+        (Environment.GetEnvironmentVariable("SUDO_USER") is { Length: > 0 } person ? person : Environment.UserName)
+            + $"@{Environment.MachineName}";
 
     /// <summary>
-    /// .NET's own stream for standard output takes a closed pipe for success; a file stream says it, but keeps a position of its own and
-    /// would overwrite what others append to the same file. So each is used where it is right.
+    /// .NET's own stream for standard output takes a closed pipe for success; a file stream says it, but keeps a
+    /// position of its own and would overwrite what others append to the same file. So each is used where it is right.
     /// </summary>
     static Stream OpenOutput()
     {

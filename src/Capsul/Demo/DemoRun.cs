@@ -18,7 +18,9 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
     readonly Stopwatch clock = Stopwatch.StartNew();
     const string Email = "demo@example.org";
 
-    static string Folder => Environment.IsPrivilegedProcess ? "/var/lib/capsul-demo" : Path.Combine(Path.GetTempPath(), $"capsul-demo-{Environment.UserName}");
+    static string Folder => Environment.IsPrivilegedProcess
+        ? "/var/lib/capsul-demo"
+        : Path.Combine(Path.GetTempPath(), $"capsul-demo-{Environment.UserName}");
 
     /// <summary>Images outlive the demo: the second one starts at once.</summary>
     public static string ImageCache => Environment.IsPrivilegedProcess
@@ -110,7 +112,8 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         Console.WriteLine($"  sign in   {new Uri(hub, link)}");
         Console.WriteLine(simulated
             ? "  ssh       none: the hypervisor is SIMULATED"
-            : $"  ssh       ssh -i {visitor.KeyFile} -p {address.Port} -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/dev/null {address.User}@{address.Host}");
+            : $"  ssh       ssh -i {visitor.KeyFile} -p {address.Port} -o StrictHostKeyChecking=accept-new -o "
+                + $"UserKnownHostsFile=/dev/null {address.User}@{address.Host}");
         Console.WriteLine();
     }
 
@@ -126,16 +129,19 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
     static async Task CleanUpAsync(Settings settings)
     {
         if (!Directory.Exists(settings.Data)) return;
-        if (Directory.Exists(Path.Combine(settings.Data, "spoke"))) await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
+        if (Directory.Exists(Path.Combine(settings.Data, "spoke")))
+            await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
         if (File.Exists(Path.Combine(settings.Data, "postgres", "data", "PG_VERSION")))
         {
-            var (server, _) = await Postgres.EmbeddedPostgres.StartAsync(settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, CancellationToken.None);
+            var (server, _) = await Postgres.EmbeddedPostgres.StartAsync(
+                settings, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, CancellationToken.None);
             await server.StopAsync(CancellationToken.None);
         }
         Directory.Delete(settings.Data, recursive: true);
     }
 
-    void Done(string what) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{clock.Elapsed.TotalSeconds,7:0.00} s  {what}"));
+    void Done(string what) => Console.WriteLine(
+        string.Create(CultureInfo.InvariantCulture, $"{clock.Elapsed.TotalSeconds,7:0.00} s  {what}"));
 
     static void Say(string what) => Console.WriteLine(what);
 }

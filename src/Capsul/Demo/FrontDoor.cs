@@ -22,7 +22,12 @@ public sealed partial class FrontDoor : IDisposable
     /// it; null: this machine.</param>
     public FrontDoor(Uri hub, string? from = null)
     {
-        client = new HttpClient(new SocketsHttpHandler { CookieContainer = new CookieContainer(), UseProxy = false, AllowAutoRedirect = false })
+        client = new HttpClient(new SocketsHttpHandler
+        {
+            CookieContainer = new CookieContainer(),
+            UseProxy = false,
+            AllowAutoRedirect = false,
+        })
         {
             BaseAddress = hub,
             Timeout = TimeSpan.FromSeconds(30),
@@ -45,7 +50,8 @@ public sealed partial class FrontDoor : IDisposable
     }
 
     /// <summary>The same, read as a browser reads it.</summary>
-    public async Task<IHtmlDocument> ReadAsync(string path, CancellationToken cancel) => Parser.ParseDocument(await PageAsync(path, cancel));
+    public async Task<IHtmlDocument> ReadAsync(string path, CancellationToken cancel) =>
+        Parser.ParseDocument(await PageAsync(path, cancel));
 
     /// <summary>A form as a page shows it: where it posts to, its element, and the page around it.</summary>
     public sealed record Form(string Action, IElement Element, IHtmlDocument Page);
@@ -57,8 +63,10 @@ public sealed partial class FrontDoor : IDisposable
     public async Task<Form> OpenFormAsync(string page, string action, CancellationToken cancel)
     {
         var html = await ReadAsync(page, cancel);
-        var form = html.QuerySelectorAll("form[method=post]").FirstOrDefault(f => (f.GetAttribute("action") ?? page) == action)
-            ?? throw new ProblemException(ProblemKind.Unavailable, $"The page {page} has no form for {action}.", html.Body?.TextContent);
+        var form = html.QuerySelectorAll("form[method=post]")
+            .FirstOrDefault(f => (f.GetAttribute("action") ?? page) == action)
+            ?? throw new ProblemException(
+                ProblemKind.Unavailable, $"The page {page} has no form for {action}.", html.Body?.TextContent);
         return new Form(action, form, html);
     }
 
@@ -66,7 +74,8 @@ public sealed partial class FrontDoor : IDisposable
     /// Sends a form. Hidden fields that are not named keep what the page put into them. Gives the path that the Hub
     /// leads to, without going there; without one, the answer was the page with what is wrong.
     /// </summary>
-    public async Task<string> PostAsync(Form form, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
+    public async Task<string> PostAsync(
+        Form form, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
     {
         var given = fields.ToList();
         var hidden = form.Element.QuerySelectorAll("input[type=hidden][name]")
@@ -74,14 +83,16 @@ public sealed partial class FrontDoor : IDisposable
             .Where(f => given.TrueForAll(g => g.Key != f.Key));
         using var content = new FormUrlEncodedContent([.. hidden, .. given]);
         using var response = await client.PostAsync(form.Action, content, cancel);
-        if (response.StatusCode is HttpStatusCode.Redirect or HttpStatusCode.SeeOther && response.Headers.Location is { } to)
+        if (response.StatusCode is HttpStatusCode.Redirect or HttpStatusCode.SeeOther
+            && response.Headers.Location is { } to)
             return new Uri(client.BaseAddress!, to).PathAndQuery;
         await TextAsync(response, form.Action, cancel);
         return form.Action;
     }
 
     /// <summary>Loads a page, sends a form of it, and goes where the Hub leads.</summary>
-    public async Task SubmitAsync(string page, string action, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
+    public async Task SubmitAsync(
+        string page, string action, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
     {
         var path = await PostAsync(await OpenFormAsync(page, action, cancel), fields, cancel);
         if (path != action || page != action) await PageAsync(path, cancel);
@@ -110,7 +121,8 @@ public sealed partial class FrontDoor : IDisposable
         var text = await response.Content.ReadAsStringAsync(cancel);
         if (response.IsSuccessStatusCode) return text;
         var says = Parser.ParseDocument(text).QuerySelector("[role=alert], main .lead")?.TextContent;
-        var sentence = string.Join(' ', (says ?? response.ReasonPhrase ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+        var sentence = string.Join(
+            ' ', (says ?? response.ReasonPhrase ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         throw new ProblemException(ProblemKind.Unavailable, $"{path}: {(int)response.StatusCode} {sentence}", text);
     }
 

@@ -26,9 +26,11 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     public async Task AddKeyAsync(CancellationToken cancel)
     {
         if (!File.Exists(KeyFile))
-            await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", KeyFile).RunAsync(cancel);
+            await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", KeyFile)
+                .RunAsync(cancel);
         var key = await File.ReadAllTextAsync(KeyFile + ".pub", cancel);
-        await door.SubmitAsync("/keys", "/keys", [KeyValuePair.Create("Key", key), KeyValuePair.Create("Name", "demo")], cancel);
+        await door.SubmitAsync(
+            "/keys", "/keys", [KeyValuePair.Create("Key", key), KeyValuePair.Create("Name", "demo")], cancel);
     }
 
     public Task TopUpAsync(string dollars, CancellationToken cancel) =>
@@ -42,18 +44,21 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     /// The same, with how long the Hub took to answer the POST, and when it was sent (a timestamp of <see
     /// cref="Stopwatch"/>).
     /// </summary>
-    public async Task<(string Id, TimeSpan Took, long PostedAt)> PostCreateAsync(string size, string image, string name, CancellationToken cancel)
+    public async Task<(string Id, TimeSpan Took, long PostedAt)> PostCreateAsync(
+        string size, string image, string name, CancellationToken cancel)
     {
         var form = await door.OpenFormAsync("/vms/new", "/vms/new", cancel);
         var key = form.Element.QuerySelector("input[name=KeyIds]")?.GetAttribute("value") ?? "";
         var posted = Stopwatch.GetTimestamp();
         KeyValuePair<string, string>[] fields =
-            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image), KeyValuePair.Create("Name", name), KeyValuePair.Create("KeyIds", key)];
+            [KeyValuePair.Create("Size", size), KeyValuePair.Create("Image", image),
+                KeyValuePair.Create("Name", name), KeyValuePair.Create("KeyIds", key)];
         var path = await door.PostAsync(form, fields, cancel);
         var took = Stopwatch.GetElapsedTime(posted);
         return VmPath().Match(path) is { Success: true } match
             ? (match.Groups["id"].Value, took, posted)
-            : throw new ProblemException(ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
+            : throw new ProblemException(
+                ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
     }
 
     /// <summary>
@@ -73,7 +78,8 @@ public sealed partial class Visitor(FrontDoor door, string folder)
                 case "running":
                     return ReadAddress(page);
                 case "failed" or "deleted":
-                    throw new ProblemException(ProblemKind.Unavailable, $"The capsul {id} did not come up: {steps.LastOrDefault()}");
+                    throw new ProblemException(
+                        ProblemKind.Unavailable, $"The capsul {id} did not come up: {steps.LastOrDefault()}");
                 default:
                     await Task.Delay(LookEvery, cancel);
                     break;
@@ -85,13 +91,16 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     {
         var match = SshCommand().Match(page.GetElementById("ssh-command")?.TextContent ?? "");
         return match.Success
-            ? new SshAddress(match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value))
-            : throw new ProblemException(ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.");
+            ? new SshAddress(match.Groups["user"].Value,
+                match.Groups["host"].Value, int.Parse(match.Groups["port"].Value))
+            : throw new ProblemException(
+                ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.");
     }
 
     /// <summary>The fingerprints that the page shows, to be compared with what the network shows.</summary>
     public async Task<IReadOnlyList<string>> FingerprintsAsync(string id, CancellationToken cancel) =>
-        [.. (await door.ReadAsync($"/vms/{id}", cancel)).QuerySelectorAll(".fingerprints code").Select(e => e.TextContent)];
+        [.. (await door.ReadAsync($"/vms/{id}", cancel))
+            .QuerySelectorAll(".fingerprints code").Select(e => e.TextContent)];
 
     /// <summary>A real ssh, with a real login. Gives what the command in the VM printed.</summary>
     public async Task<string> LoginAsync(SshAddress address, string command, CancellationToken cancel)
@@ -103,7 +112,8 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     /// <summary>The fingerprint of the key with which the VM's SSH answers over the network.</summary>
     public async Task<string> SeenFingerprintAsync(SshAddress address, CancellationToken cancel)
     {
-        var scan = await new Command("ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", address.Port.ToString(), address.Host).RunAsync(cancel);
+        var scan = await new Command(
+            "ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", address.Port.ToString(), address.Host).RunAsync(cancel);
         var list = await (new Command("ssh-keygen", "-lf", "-") with { Input = scan.Output }).RunAsync(cancel);
         return Fingerprint().Match(list.Output).Value;
     }
@@ -111,11 +121,14 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     /// <summary>
     /// Without a known_hosts file: ports are used again by other VMs, and the host key is compared with the page's.
     /// </summary>
-    public Command SshCommandFor(SshAddress address, string command) => new("ssh", "-i", KeyFile, "-p", address.Port.ToString(),
-        "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=/dev/null",
-        "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=15", $"{address.User}@{address.Host}", command);
+    public Command SshCommandFor(SshAddress address, string command) =>
+        new("ssh", "-i", KeyFile, "-p", address.Port.ToString(),
+            "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o",
+            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=15",
+            $"{address.User}@{address.Host}", command);
 
-    public Task DeleteAsync(string id, CancellationToken cancel) => door.SubmitAsync($"/vms/{id}/delete", $"/vms/{id}/delete", [], cancel);
+    public Task DeleteAsync(string id, CancellationToken cancel) =>
+        door.SubmitAsync($"/vms/{id}/delete", $"/vms/{id}/delete", [], cancel);
 
     /// <summary>Waits until the VM is no longer in the list of capsuls.</summary>
     public async Task AwaitGoneAsync(string id, CancellationToken cancel)
@@ -127,7 +140,8 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     [GeneratedRegex("^/vms/(?<id>capsul-[a-z0-9]{10})", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex VmPath();
 
-    [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z_][a-z0-9_-]*)@(?<host>[0-9a-zA-Z.:-]+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z_][a-z0-9_-]*)@(?<host>[0-9a-zA-Z.:-]+)",
+        RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex SshCommand();
 
     [GeneratedRegex("SHA256:[A-Za-z0-9+/]{43}", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]

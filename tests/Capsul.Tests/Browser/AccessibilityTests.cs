@@ -11,17 +11,19 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 
     static readonly (string Name, string Path)[] PublicPages =
     [
-        ("home", "/"), ("about-ssh", "/about-ssh"), ("support", "/support"), ("sign-in", "/sign-in"), ("sent", "/sign-in/sent"),
-        ("bad-link", "/sign-in/unknown"), ("not-found", "/nowhere"),
+        ("home", "/"), ("about-ssh", "/about-ssh"), ("support", "/support"), ("sign-in", "/sign-in"),
+        ("sent", "/sign-in/sent"), ("bad-link", "/sign-in/unknown"), ("not-found", "/nowhere"),
     ];
 
     static readonly (string Name, string Path)[] SignedInPages =
     [
-        ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"), ("sign-out", "/sign-out"), ("mails", "/development/mails"),
-        ("console", "/console"), ("new-vm", "/vms/new"), ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
-        ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"), ("silent-vm", "/vms/capsul-silent0000"),
-        ("searched", "/console?q=e&Sort=name"), ("again", "/vms/new?Size=f1-m&Name=x"),
-        ("delete-vm", "/vms/capsul-running000/delete"), ("conflict", "/vms/capsul-creating00/delete"),
+        ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"),
+        ("sign-out", "/sign-out"), ("mails", "/development/mails"), ("console", "/console"), ("new-vm", "/vms/new"),
+        ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
+        ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"),
+        ("silent-vm", "/vms/capsul-silent0000"), ("searched", "/console?q=e&Sort=name"),
+        ("again", "/vms/new?Size=f1-m&Name=x"), ("delete-vm", "/vms/capsul-running000/delete"),
+        ("conflict", "/vms/capsul-creating00/delete"),
     ];
 
     static readonly Dictionary<string, int> Refused = new(StringComparer.Ordinal)
@@ -67,7 +69,8 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     }
 
     static readonly (string Name, string Path, string Button)[] RefusedForms =
-        [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"), ("create-refused", "/vms/new", "Create capsul")];
+        [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"),
+            ("create-refused", "/vms/new", "Create capsul")];
 
     /// <summary>Sends a form with nonsense in it, past the browser's own checks.</summary>
     async Task RefuseAsync(IPage page, string path, string button, string name, List<string> found)
@@ -75,16 +78,20 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         await page.GotoAsync(path);
         await page.EvaluateAsync("""
             () => {
-              for (const e of document.querySelectorAll("main input[type=text], main textarea")) e.value = "No Such Thing";
+              const fields = document.querySelectorAll("main input[type=text], main textarea");
+              for (const e of fields) e.value = "No Such Thing";
               for (const f of document.forms) f.noValidate = true;
             }
             """);
         await page.GetByRole(AriaRole.Button, new() { Name = button, Exact = true }).ClickAsync();
-        if (!(await page.TitleAsync()).StartsWith("Error: ", StringComparison.Ordinal)) found.Add($"{name}: the title does not say that there is an error");
-        if (await page.EvaluateAsync<string>("() => document.activeElement.getAttribute('role')") != "alert") found.Add($"{name}: the focus is not at the errors");
+        if (!(await page.TitleAsync()).StartsWith("Error: ", StringComparison.Ordinal))
+            found.Add($"{name}: the title does not say that there is an error");
+        if (await page.EvaluateAsync<string>("() => document.activeElement.getAttribute('role')") != "alert")
+            found.Add($"{name}: the focus is not at the errors");
         foreach (var link in await page.Locator("[role=alert] a").AllAsync())
         {
-            if (await page.Locator((await link.GetAttributeAsync("href"))!).CountAsync() != 1) found.Add($"{name}: a link of an error leads nowhere");
+            if (await page.Locator((await link.GetAttributeAsync("href"))!).CountAsync() != 1)
+                found.Add($"{name}: a link of an error leads nowhere");
         }
         await CheckAsync(page, name, found);
     }
@@ -114,9 +121,12 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         foreach (var violation in violations.RootElement.EnumerateArray())
         {
             if (violation.GetProperty("impact").GetString() is not null)
-                found.Add($"{name}: {violation.GetProperty("id")}: {violation.GetProperty("nodes")[0].GetProperty("html")} {violation.GetProperty("nodes")[0].GetProperty("failureSummary")}");
+                found.Add($"{name}: {violation.GetProperty("id")}: "
+                    + $"{violation.GetProperty("nodes")[0].GetProperty("html")} "
+                    + $"{violation.GetProperty("nodes")[0].GetProperty("failureSummary")}");
         }
-        if (await page.EvaluateAsync<bool>("() => document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"))
+        if (await page.EvaluateAsync<bool>(
+            "() => document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"))
             found.Add($"{name}: the page scrolls sideways");
     }
 }

@@ -34,7 +34,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.GetByRole(AriaRole.Button, new() { Name = "Create capsul" }).ClickAsync();
         await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "cobol" })).ToBeVisibleAsync();
         await Assertions.Expect(page.GetByText("creating", new() { Exact = true })).ToBeVisibleAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Status).Filter(new() { HasText = "being created" })).ToBeFocusedAsync();
+        await Assertions.Expect(page.GetByRole(AriaRole.Status).Filter(new() { HasText = "being created" }))
+            .ToBeFocusedAsync();
 
         await page.GetByRole(AriaRole.Button, new() { Name = "Cancel" }).ClickAsync();
         await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Cancelling" })).ToBeVisibleAsync();
@@ -63,7 +64,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
             """, new { now = hub.Now }, Cancel);
         await Assertions.Expect(page.GetByText("running", new() { Exact = true }).First).ToBeVisibleAsync();
         await Assertions.Expect(page.GetByText("ssh -p 22001 debian@127.0.0.1")).ToBeVisibleAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" })).ToBeVisibleAsync();
+        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }))
+            .ToBeVisibleAsync();
         await Assertions.Expect(page.Locator("#live-word")).ToContainTextAsync("running");
         (await page.EvaluateAsync<bool>("() => window.stayed === true")).ShouldBeTrue();
     }
@@ -78,7 +80,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.GotoAsync("/vms/capsul-running000");
         await page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }).ClickAsync();
         await Assertions.Expect(page.GetByText("Copied").First).ToBeVisibleAsync();
-        (await page.EvaluateAsync<string>("() => navigator.clipboard.readText()")).ShouldBe("ssh -p 22001 debian@127.0.0.1");
+        (await page.EvaluateAsync<string>("() => navigator.clipboard.readText()"))
+            .ShouldBe("ssh -p 22001 debian@127.0.0.1");
     }
 
     [Theory]
@@ -96,7 +99,9 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         // Of radio buttons of one name, Tab goes to one; the arrow keys to the others.
         var wanted = await page.EvaluateAsync<int>("""
             () => {
-              const all = [...document.querySelectorAll("a[href], button:enabled, input:not([type=hidden]), textarea, select, summary")].filter(e => e.checkVisibility());
+              const all = [...document.querySelectorAll(
+                "a[href], button:enabled, input:not([type=hidden]), textarea, select, summary")]
+                .filter(e => e.checkVisibility());
               window.wanted = all.filter(e => e.type !== "radio" || e.checked);
               return window.wanted.length;
             }
@@ -113,7 +118,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
                   window.wanted = window.wanted.filter(w => w !== e);
                   const seen = s => s && s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2;
                   const label = e.closest("label.option");
-                  return seen(getComputedStyle(e)) || (label && seen(getComputedStyle(label))) ? null : e.outerHTML.slice(0, 120);
+                  return seen(getComputedStyle(e)) || (label && seen(getComputedStyle(label)))
+                    ? null : e.outerHTML.slice(0, 120);
                 }
                 """);
             if (invisible is not null)
@@ -146,7 +152,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }).FocusAsync();
         await SetAsync(hub, "state = 'stopping'");
         await Assertions.Expect(page.Locator(".state")).ToHaveTextAsync("stopping");
-        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" })).ToBeFocusedAsync();
+        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }))
+            .ToBeFocusedAsync();
         // What is gone leaves the focus to the heading.
         await SetAsync(hub, "state = 'running'");
         await page.GetByRole(AriaRole.Button, new() { Name = "Stop", Exact = true }).FocusAsync();
@@ -168,7 +175,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.GotoAsync(path);
         await hub.Db.ExecuteAsync("DELETE FROM sessions", null, Cancel);
         await SetAsync(hub, "problem = 'x'"); // The stream ends; the next one is refused.
-        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Sign in" })).ToBeVisibleAsync(new() { Timeout = 15_000 });
+        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Sign in" }))
+            .ToBeVisibleAsync(new() { Timeout = 15_000 });
         page.Url.ShouldContain(Uri.EscapeDataString(path));
     }
 
@@ -191,12 +199,14 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.GotoAsync("/keys");
         await page.GetByLabel("Public key").FillAsync(Sample.Ed25519("late@night"));
         // Not the browser tool's click, which waits for the answer.
-        await page.EvaluateAsync("() => { document.querySelector('main form button').click(); document.querySelector('main form button').click(); }");
+        await page.EvaluateAsync("() => { document.querySelector('main form button').click(); "
+            + "document.querySelector('main form button').click(); }");
         (await first.WaitAsync(TimeSpan.FromSeconds(10), Cancel)).ShouldBeTrue("the form is sent");
         var browser = await context.NewCDPSessionAsync(page);
         await browser.SendAsync("Page.stopLoading");
         await page.GetByRole(AriaRole.Button, new() { Name = "Add key" }).ClickAsync(new() { Timeout = 15_000 });
-        await Assertions.Expect(page.GetByRole(AriaRole.List, new() { Name = "Your keys" })).ToContainTextAsync("late@night");
+        await Assertions.Expect(page.GetByRole(AriaRole.List, new() { Name = "Your keys" }))
+            .ToContainTextAsync("late@night");
         posts.ShouldBe(2);
         end.Release();
     }
@@ -212,10 +222,13 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.EmulateMediaAsync(new() { Media = Media.Print, ColorScheme = ColorScheme.Dark });
         await page.GotoAsync(path);
         await Chromium.PictureAsync(page, "print" + path.Replace('/', '-'));
-        (await page.EvaluateAsync<string>("() => getComputedStyle(document.body).color + getComputedStyle(document.body).backgroundColor"))
+        (await page.EvaluateAsync<string>(
+            "() => getComputedStyle(document.body).color + getComputedStyle(document.body).backgroundColor"))
             .ShouldBe("rgb(0, 0, 0)rgb(255, 255, 255)");
-        (await page.Locator("form, .button").EvaluateAllAsync<int>("all => all.filter(e => e.checkVisibility()).length")).ShouldBe(0);
-        if (path == "/balance") await Assertions.Expect(page.GetByText($"Account {Sample.Email}, as of ")).ToBeVisibleAsync();
+        (await page.Locator("form, .button")
+            .EvaluateAllAsync<int>("all => all.filter(e => e.checkVisibility()).length")).ShouldBe(0);
+        if (path == "/balance")
+            await Assertions.Expect(page.GetByText($"Account {Sample.Email}, as of ")).ToBeVisibleAsync();
     }
 
     [Fact]
@@ -226,7 +239,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         var page = await context.NewPageAsync();
         await page.SetViewportSizeAsync(320, 640);
         await page.GotoAsync("/console");
-        (await page.EvaluateAsync<double>("() => document.querySelector('header').getBoundingClientRect().height")).ShouldBeLessThan(100);
+        (await page.EvaluateAsync<double>("() => document.querySelector('header').getBoundingClientRect().height"))
+            .ShouldBeLessThan(100);
     }
 
     [Fact]
@@ -237,17 +251,21 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         var page = await context.NewPageAsync();
         await page.SetViewportSizeAsync(1600, 900);
         var edges = new HashSet<double>();
-        foreach (var path in (string[])["/", "/console", "/keys", "/balance", "/vms/new", "/vms/capsul-running000", "/about-ssh", "/support", "/sign-out", "/nowhere"])
+        foreach (var path in (string[])["/", "/console", "/keys", "/balance", "/vms/new",
+            "/vms/capsul-running000", "/about-ssh", "/support", "/sign-out", "/nowhere"])
         {
             await page.GotoAsync(path);
-            edges.Add(await page.EvaluateAsync<double>("() => Math.round(document.querySelector('main h1').getBoundingClientRect().left)"));
-            edges.Add(await page.EvaluateAsync<double>("() => Math.round(document.querySelector('footer p').getBoundingClientRect().left)"));
+            edges.Add(await page.EvaluateAsync<double>(
+                "() => Math.round(document.querySelector('main h1').getBoundingClientRect().left)"));
+            edges.Add(await page.EvaluateAsync<double>(
+                "() => Math.round(document.querySelector('footer p').getBoundingClientRect().left)"));
         }
         edges.Count.ShouldBe(1, string.Join(' ', edges));
     }
 
     Task<IBrowserContext> ContextAsync(WebHub hub, bool scripts) =>
-        chromium.Browser.NewContextAsync(new BrowserNewContextOptions { BaseURL = hub.Address.ToString(), JavaScriptEnabled = scripts });
+        chromium.Browser.NewContextAsync(
+            new BrowserNewContextOptions { BaseURL = hub.Address.ToString(), JavaScriptEnabled = scripts });
 
     async Task<IBrowserContext> SignedInAsync(WebHub hub)
     {

@@ -16,7 +16,9 @@ public sealed class Chromium : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         // axe-core comes as a resource of the package that Deque publishes for .NET; no npm is needed.
-        using var source = new StreamReader(typeof(Deque.AxeCore.Commons.AxeRunOptions).Assembly.GetManifestResourceStream("Deque.AxeCore.Commons.Resources.axe.min.js")!);
+        using var source = new StreamReader(
+            typeof(Deque.AxeCore.Commons.AxeRunOptions).Assembly.GetManifestResourceStream(
+                "Deque.AxeCore.Commons.Resources.axe.min.js")!);
         Axe = await source.ReadToEndAsync();
         playwright = await Playwright.CreateAsync();
         browser = await playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions
@@ -24,8 +26,8 @@ public sealed class Chromium : IAsyncLifetime
             ExecutablePath = "/usr/bin/chromium",
             Args =
             [
-                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-                "--disable-sync",
+                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                "--disable-component-update", "--disable-sync",
             ],
         });
     }
@@ -41,6 +43,7 @@ public sealed class Chromium : IAsyncLifetime
     public static async Task PictureAsync(IPage page, string name)
     {
         if (Environment.GetEnvironmentVariable("TEST_PICTURES") is { Length: > 0 } folder)
-            await page.ScreenshotAsync(new PageScreenshotOptions { Path = Path.Combine(folder, name + ".png"), FullPage = true });
+            await page.ScreenshotAsync(
+                new PageScreenshotOptions { Path = Path.Combine(folder, name + ".png"), FullPage = true });
     }
 }

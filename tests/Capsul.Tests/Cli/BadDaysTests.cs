@@ -8,7 +8,9 @@ using Npgsql;
 
 namespace Capsul.Tests.Cli;
 
-/// <summary>The built program on days on which something is in its way: one clear sentence, an exit code, and no stack trace.</summary>
+/// <summary>
+/// The built program on days on which something is in its way: one clear sentence, an exit code, and no stack trace.
+/// </summary>
 public sealed class BadDaysTests
 {
     readonly Dictionary<string, string> environment = new(StringComparer.Ordinal)
@@ -28,7 +30,8 @@ public sealed class BadDaysTests
     {
         var result = await CapsulProgram.RunAsync(environment, Cancel, arguments);
         // Whoever runs a Hub also sees its log lines, which begin with the time of day.
-        var lines = result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(l => l[0] == 'c' || !char.IsAsciiDigit(l[0])).ToList();
+        var lines = result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Where(l => l[0] == 'c' || !char.IsAsciiDigit(l[0])).ToList();
         lines.Count.ShouldBe(1, result.Error + result.Output);
         lines[0].ShouldStartWith("capsul: ");
         lines[0].ShouldNotContain("Exception");
@@ -43,7 +46,8 @@ public sealed class BadDaysTests
     [InlineData("capsul up --help", "'abc'", "up", "--port", "abc")]
     [InlineData("capsul spoke join --help", "TOKEN", "spoke", "join")]
     [InlineData("capsul host --help", "command", "host")]
-    public async Task What_cannot_be_understood_is_named_and_help_is_offered(string help, string names, params string[] arguments)
+    public async Task What_cannot_be_understood_is_named_and_help_is_offered(
+        string help, string names, params string[] arguments)
     {
         var says = await RefusalAsync(64, arguments);
         says.ShouldContain(names);
@@ -127,7 +131,8 @@ public sealed class BadDaysTests
     public async Task A_wrong_password_is_called_that()
     {
         await using var database = await TestDatabase.CreateAsync();
-        environment["CAPSUL_DATABASE"] = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong-one" }.ConnectionString;
+        environment["CAPSUL_DATABASE"] =
+            new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong-one" }.ConnectionString;
         var says = await RefusalAsync(69, "up", "--hub");
         says.ShouldContain("refused the user or password");
         says.ShouldNotContain("wrong-one");
@@ -142,7 +147,8 @@ public sealed class BadDaysTests
         await database.Db.ExecuteAsync("UPDATE schemaversion SET version = version + 1", null, Cancel);
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
         (await RefusalAsync(73, arguments)).ShouldContain($"schema version {Migrator.DesiredVersion + 1}");
-        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(Migrator.DesiredVersion + 1);
+        (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel))
+            .ShouldBe(Migrator.DesiredVersion + 1);
     }
 
     [Theory]
@@ -199,39 +205,46 @@ public sealed class BadDaysTests
         await hub.AwaitSaidAsync("Capsul answers at", TimeSpan.FromSeconds(30));
         var token = (await CapsulProgram.RunAsync(environment, Cancel, "host", "invite", "rack1")).Output.Trim();
         var forged = JoinToken.Parse(token)! with { Fingerprint = new string('f', 64) };
-        (await RefusalAsync(77, "spoke", "join", forged.ToString())).ShouldContain("is not the Hub that made this token");
-        (await CapsulProgram.RunAsync(environment, Cancel, "spoke", "join", token)).Output.ShouldContain("as host rack1");
+        (await RefusalAsync(77, "spoke", "join", forged.ToString()))
+            .ShouldContain("is not the Hub that made this token");
+        (await CapsulProgram.RunAsync(environment, Cancel, "spoke", "join", token))
+            .Output.ShouldContain("as host rack1");
         (await RefusalAsync(77, "spoke", "join", token)).ShouldContain("unknown, expired or already used");
         await hub.SignalAsync("TERM");
         (await hub.EndAsync()).ShouldBe(0);
     }
 
     [Fact]
-    public async Task A_spoke_that_has_not_joined_is_told_how() => (await RefusalAsync(64, "up", "--spoke")).ShouldContain("capsul spoke join TOKEN");
+    public async Task A_spoke_that_has_not_joined_is_told_how() =>
+        (await RefusalAsync(64, "up", "--spoke")).ShouldContain("capsul spoke join TOKEN");
 
     [Theory]
     [InlineData("garbage")]
     [InlineData("capsul-join.!!!.0000000000000000000000000000000000000000000000000000000000000000.x")]
     [InlineData("capsul-join.AAAA.00.x")]
-    public async Task Garbage_is_not_a_join_token(string token) => (await RefusalAsync(64, "spoke", "join", token)).ShouldContain("not a join token");
+    public async Task Garbage_is_not_a_join_token(string token) =>
+        (await RefusalAsync(64, "spoke", "join", token)).ShouldContain("not a join token");
 
     [Fact]
     public async Task A_token_for_a_hub_that_is_not_there_says_so()
     {
         var address = $"127.0.0.1:{Ports.TakeFree()}";
-        (await RefusalAsync(69, "spoke", "join", JoinToken.Make(address, new string('0', 64)).ToString())).ShouldContain($"{address} does not answer");
+        (await RefusalAsync(69, "spoke", "join", JoinToken.Make(address, new string('0', 64)).ToString()))
+            .ShouldContain($"{address} does not answer");
     }
 
     [Fact]
     public async Task A_token_whose_address_is_none_says_so() =>
-        (await RefusalAsync(64, "spoke", "join", JoinToken.Make("not an address", new string('0', 64)).ToString())).ShouldContain("join token");
+        (await RefusalAsync(64, "spoke", "join", JoinToken.Make("not an address", new string('0', 64)).ToString()))
+            .ShouldContain("join token");
 
     [Fact]
     public async Task An_image_with_another_checksum_is_not_taken()
     {
         var file = Path.Combine(Data, "disk.img");
         await File.WriteAllTextAsync(file, "not a disk", Cancel);
-        (await RefusalAsync(64, "image", "import", file, "--sha256", new string('0', 64), "--id", "mine", "--user", "me")).ShouldContain("checksum does not match");
+        (await RefusalAsync(64, "image", "import", file, "--sha256", new string('0', 64),
+            "--id", "mine", "--user", "me")).ShouldContain("checksum does not match");
         Directory.Exists(Path.Combine(Data, "images", "mine")).ShouldBeFalse();
     }
 
@@ -241,7 +254,8 @@ public sealed class BadDaysTests
     [InlineData("1e9")]
     [InlineData("12,50")]
     public async Task What_is_not_an_amount_is_not_recorded(string dollars) =>
-        (await RefusalAsync(64, "payment", "record", "jo@example.org", dollars)).ShouldContain($"\"{dollars}\" is not an amount");
+        (await RefusalAsync(64, "payment", "record", "jo@example.org", dollars))
+            .ShouldContain($"\"{dollars}\" is not an amount");
 
     [Theory]
     [InlineData("jo@example.org", "0")]

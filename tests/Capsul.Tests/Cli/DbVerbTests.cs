@@ -10,7 +10,11 @@ public sealed class DbVerbTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static Task<CommandResult> RunAsync(TestDatabase database, params string[] arguments) => CapsulProgram.RunAsync(
-        new Dictionary<string, string> { ["CAPSUL_DATA"] = TestFolder.Make("db"), ["CAPSUL_DATABASE"] = database.ConnectionString }, Cancel, ["db", .. arguments]);
+        new Dictionary<string, string>
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("db"),
+            ["CAPSUL_DATABASE"] = database.ConnectionString,
+        }, Cancel, ["db", .. arguments]);
 
     [Fact]
     public async Task Ten_processes_at_once_on_an_empty_database_all_come_up()
@@ -18,7 +22,8 @@ public sealed class DbVerbTests
         await using var database = await TestDatabase.CreateEmptyAsync();
         var results = await Task.WhenAll(Enumerable.Range(0, 10).Select(_ => RunAsync(database, "migrate")));
         results.ShouldAllBe(r => r.ExitCode == 0, string.Join('\n', results.Select(r => r.Error)));
-        results.Count(r => r.Output.Contains($"{Migrator.DesiredVersion} scripts ran", StringComparison.Ordinal)).ShouldBe(1);
+        results.Count(r => r.Output.Contains($"{Migrator.DesiredVersion} scripts ran", StringComparison.Ordinal))
+            .ShouldBe(1);
     }
 
     [Fact]
@@ -29,10 +34,12 @@ public sealed class DbVerbTests
         result.ExitCode.ShouldBe(0, result.Error);
         result.Output.ShouldMatch(@"1 +01_up_foundations\.sql +pending");
         result.Output.ShouldContain("The database is at version 0");
-        (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_tables WHERE schemaname = 'public'", null, Cancel)).ShouldBe(0);
+        (await database.Db.FindAsync<int>(
+            "SELECT count(*)::integer FROM pg_tables WHERE schemaname = 'public'", null, Cancel)).ShouldBe(0);
         (await RunAsync(database, "verify")).ExitCode.ShouldBe(66);
         await RunAsync(database, "migrate");
-        (await RunAsync(database, "status")).Output.ShouldMatch(@"1 +01_up_foundations\.sql +applied +\d{4}-.* ms +capsul ");
+        (await RunAsync(database, "status"))
+            .Output.ShouldMatch(@"1 +01_up_foundations\.sql +applied +\d{4}-.* ms +capsul ");
     }
 
     [Fact]
@@ -43,7 +50,8 @@ public sealed class DbVerbTests
         await database.Db.ExecuteAsync("ALTER TABLE vms ALTER COLUMN phase SET DEFAULT 7", null, Cancel);
         var result = await RunAsync(database, "verify");
         result.ExitCode.ShouldBe(1);
-        result.Output.ShouldContain("changed  column public.vms.phase\n         golden: integer NOT NULL DEFAULT 0\n         live:   integer NOT NULL DEFAULT 7\n1 difference to version ");
+        result.Output.ShouldContain("changed  column public.vms.phase\n         golden: integer NOT NULL DEFAULT 0\n"
+            + "         live:   integer NOT NULL DEFAULT 7\n1 difference to version ");
     }
 
     [Fact]
@@ -52,8 +60,10 @@ public sealed class DbVerbTests
         await using var database = await TestDatabase.CreateAsync();
         var result = await RunAsync(database, "migrate", "--to", "3");
         (result.ExitCode, result.Error.Contains("--allow-downgrade", StringComparison.Ordinal)).ShouldBe((73, true));
-        (await RunAsync(database, "migrate", "--to", "3", "--allow-downgrade", "--dry-run")).Output.ShouldContain("DROP TABLE alerts;");
-        (await RunAsync(database, "migrate", "--to", "3", "--allow-downgrade")).Output.ShouldContain("the database is at version 3");
+        (await RunAsync(database, "migrate", "--to", "3", "--allow-downgrade", "--dry-run"))
+            .Output.ShouldContain("DROP TABLE alerts;");
+        (await RunAsync(database, "migrate", "--to", "3", "--allow-downgrade"))
+            .Output.ShouldContain("the database is at version 3");
     }
 
     [Fact]
@@ -79,6 +89,7 @@ public sealed class DbVerbTests
         (await RunAsync(database, "repair", "--resume", "--mark", "done")).ExitCode.ShouldBe(64);
         await database.Db.ExecuteAsync("DROP TABLE schemaversion", null, Cancel);
         (await RunAsync(database, "baseline", "1")).ExitCode.ShouldBe(73);
-        (await RunAsync(database, "baseline", $"{Migrator.DesiredVersion}")).Output.ShouldContain($"recorded as version {Migrator.DesiredVersion}");
+        (await RunAsync(database, "baseline", $"{Migrator.DesiredVersion}"))
+            .Output.ShouldContain($"recorded as version {Migrator.DesiredVersion}");
     }
 }

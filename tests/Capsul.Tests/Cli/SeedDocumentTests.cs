@@ -8,8 +8,8 @@ using Npgsql;
 namespace Capsul.Tests.Cli;
 
 /// <summary>
-/// The document that Capsul grew from, sentence by sentence: each test is called after what the document says. What it says of SQL by
-/// hand is in <see cref="SeedTests"/>.
+/// The document that Capsul grew from, sentence by sentence: each test is called after what the document says. What it
+/// says of SQL by hand is in <see cref="SeedTests"/>.
 /// </summary>
 public sealed class SeedDocumentTests
 {
@@ -42,7 +42,8 @@ public sealed class SeedDocumentTests
         await using var database = await TestDatabase.CreateAsync();
         await using var both = CapsulProgram.Start(Environment(database), "up");
         await both.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
-        await Until.TrueAsync("its host is online", Limit, () => database.Db.FindAsync<bool>("SELECT coalesce(bool_and(online), FALSE) FROM hosts", null, Cancel));
+        await Until.TrueAsync("its host is online", Limit,
+            () => database.Db.FindAsync<bool>("SELECT coalesce(bool_and(online), FALSE) FROM hosts", null, Cancel));
         await using var second = CapsulProgram.Start(Environment(database), "up", "--hub");
         await second.AwaitSaidAsync("Capsul answers at", Limit);
         var status = await CapsulProgram.RunAsync(Environment(database), Cancel, "hub", "status");
@@ -74,9 +75,11 @@ public sealed class SeedDocumentTests
         await using var database = await TestDatabase.CreateEmptyAsync();
         await using var hub = CapsulProgram.Start(Environment(database), "up", "--hub");
         await hub.AwaitSaidAsync("Capsul answers at", Limit);
-        var applied = hub.Said.Split('\n').Where(l => l.Contains("Applying schema migration", StringComparison.Ordinal)).Select(l => l.Trim().Split(' ')[^1]).ToList();
+        var applied = hub.Said.Split('\n').Where(l => l.Contains("Applying schema migration", StringComparison.Ordinal))
+            .Select(l => l.Trim().Split(' ')[^1]).ToList();
         applied.ShouldBe(MigrationScripts.Embedded.All.Where(s => s.Up).Select(s => s.Name));
-        (await CapsulProgram.RunAsync(Environment(database), Cancel, "sql", "-c", "SELECT * FROM schemaversion; SELECT count(*) FROM information_schema.columns WHERE table_name = 'schemaversion'"))
+        (await CapsulProgram.RunAsync(Environment(database), Cancel, "sql", "-c", "SELECT * FROM schemaversion; SELECT "
+            + "count(*) FROM information_schema.columns WHERE table_name = 'schemaversion'"))
             .Output.ShouldBe($"{Migrator.DesiredVersion}\n1\n");
     }
 
@@ -84,7 +87,8 @@ public sealed class SeedDocumentTests
     public async Task A_script_named_02_up_xyz_migrates_from_1_to_2_and_02_down_xyz_from_2_to_1()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var folder = new ScriptFolder().Add("01_up_abc.sql", "CREATE TABLE one (id integer);").Add("01_down_abc.sql", "DROP TABLE one;")
+        var folder = new ScriptFolder().Add("01_up_abc.sql", "CREATE TABLE one (id integer);")
+            .Add("01_down_abc.sql", "DROP TABLE one;")
             .Add("02_up_xyz.sql", "CREATE TABLE two (id integer);").Add("02_down_xyz.sql", "DROP TABLE two;");
         await folder.Migrator(database.Db).MigrateAsync(1, allowDowngrade: false, Cancel);
         (await TablesAsync(database)).ShouldBe((1, true, false));
@@ -103,15 +107,18 @@ public sealed class SeedDocumentTests
     public async Task DO_NOT_EDIT_the_existing_schema_versions()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
-        var folder = new ScriptFolder().Add("01_up_abc.sql", "CREATE TABLE one (id integer);").Add("01_down_abc.sql", "DROP TABLE one;");
+        var folder = new ScriptFolder().Add("01_up_abc.sql", "CREATE TABLE one (id integer);")
+            .Add("01_down_abc.sql", "DROP TABLE one;");
         await folder.Migrator(database.Db).MigrateAsync(Cancel);
         folder.Add("01_up_abc.sql", "CREATE TABLE one (id bigint);");
-        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel))).Problem.Message.ShouldContain("01_up_abc.sql is no longer what was applied");
+        (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
+            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("01_up_abc.sql is no longer what was applied");
     }
 
     [Fact]
     public void Schema_version_upgrades_should_not_delete_data() =>
-        Lint.Check([.. MigrationScripts.Embedded.All.Where(s => s.Up)], wholeSet: false).Where(f => f.Rule.StartsWith("data-loss", StringComparison.Ordinal)).ShouldBeEmpty();
+        Lint.Check([.. MigrationScripts.Embedded.All.Where(s => s.Up)], wholeSet: false)
+            .Where(f => f.Rule.StartsWith("data-loss", StringComparison.Ordinal)).ShouldBeEmpty();
 
     [Fact]
     public async Task Schema_version_downgrades_throw_an_error_and_exit()
@@ -130,7 +137,8 @@ public sealed class SeedDocumentTests
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("DO $$ BEGIN RAISE WARNING 'seen in the log'; END $$", null, Cancel);
         await Until.TrueAsync("it is in the log", Limit, async () =>
-            (await CapsulProgram.RunAsync(Environment(database), Cancel, "db", "logs", "--since", "5m")).Output.Contains("WARNING:  seen in the log", StringComparison.Ordinal));
+            (await CapsulProgram.RunAsync(Environment(database), Cancel, "db", "logs", "--since", "5m"))
+                .Output.Contains("WARNING:  seen in the log", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -139,9 +147,13 @@ public sealed class SeedDocumentTests
         await using var database = await TestDatabase.CreateAsync();
         await using var empty = await TestDatabase.CreateEmptyAsync();
         var file = Path.Combine(TestFolder.Make("seeddoc"), "capsul-backup-2021-02-15.gz");
-        await new Command("bash", "-o", "pipefail", "-c", $"pg_dump | gzip -9 > {file}") { Environment = database.Db.Address.ForPrograms("seed") }.RunAsync(Cancel);
+        await new Command("bash", "-o", "pipefail", "-c", $"pg_dump | gzip -9 > {file}")
+        {
+            Environment = database.Db.Address.ForPrograms("seed"),
+        }.RunAsync(Cancel);
         var restored = await CapsulProgram.RunAsync(Environment(empty), Cancel, "db", "restore", file);
         restored.ExitCode.ShouldBe(0, restored.Error);
-        (await empty.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel)).ShouldBe(Migrator.DesiredVersion);
+        (await empty.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel))
+            .ShouldBe(Migrator.DesiredVersion);
     }
 }

@@ -6,18 +6,23 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.Cli;
 
 /// <summary>
-/// The lines of the document that Capsul grew from, "Running manual database queries", with the real program: what is typed and what
-/// is printed, byte for byte.
+/// The lines of the document that Capsul grew from, "Running manual database queries", with the real program: what is
+/// typed and what is printed, byte for byte.
 /// </summary>
 public sealed class SeedTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     const string SelectPayments = "SELECT id, created, email, dollars, invalidated from payments";
-    const string VmsWithHeader = "SELECT string_agg(column_name::text, ', ') from information_schema.columns WHERE table_name='vms'; SELECT * from vms";
+    const string VmsWithHeader = "SELECT string_agg(column_name::text, ', ') from information_schema.columns "
+        + "WHERE table_name='vms'; SELECT * from vms";
 
     static async Task<string> TypeAsync(Db db, params string[] arguments) => Printed(await CapsulProgram.RunAsync(
-        new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("seed"), ["CAPSUL_DATABASE"] = db.Address.ConnectionString }, Cancel, arguments));
+        new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("seed"),
+            ["CAPSUL_DATABASE"] = db.Address.ConnectionString,
+        }, Cancel, arguments));
 
     static string Printed(CommandResult result)
     {
@@ -27,7 +32,11 @@ public sealed class SeedTests
     }
 
     static async Task<decimal> BalanceAsync(Db db) =>
-        (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = "forest.n.johnson@gmail.com", now = new DateTime(2026, 1, 1, 0, 0, 0, DateTimeKind.Utc) }, Cancel))!.Balance;
+        (await db.FindAsync<BalanceRow>(BillingSql.Balance, new
+        {
+            email = "forest.n.johnson@gmail.com",
+            now = new DateTime(2026, 1, 1, 0, 0, 0, DateTimeKind.Utc),
+        }, Cancel))!.Balance;
 
     [Fact]
     public async Task A_payment_is_corrected_after_a_chargeback_and_back()
@@ -38,13 +47,18 @@ public sealed class SeedTests
         await db.ExecuteAsync("UPDATE payments SET created = '2020-05-05 00:00:00Z'", null, Cancel);
         (await BalanceAsync(db)).ShouldBe(20);
 
-        (await TypeAsync(db, "sql", "-c", SelectPayments)).ShouldBe("1, 2020-05-05T00:00:00, forest.n.johnson@gmail.com, 20.00, FALSE\n");
-        (await TypeAsync(db, "sql", "-c", "UPDATE payments SET invalidated = True WHERE id = 1")).ShouldBe("1 rows affected.\n");
-        (await TypeAsync(db, "sql", "-c", SelectPayments)).ShouldBe("1, 2020-05-05T00:00:00, forest.n.johnson@gmail.com, 20.00, TRUE\n");
+        (await TypeAsync(db, "sql", "-c", SelectPayments))
+            .ShouldBe("1, 2020-05-05T00:00:00, forest.n.johnson@gmail.com, 20.00, FALSE\n");
+        (await TypeAsync(db, "sql", "-c", "UPDATE payments SET invalidated = True WHERE id = 1"))
+            .ShouldBe("1 rows affected.\n");
+        (await TypeAsync(db, "sql", "-c", SelectPayments))
+            .ShouldBe("1, 2020-05-05T00:00:00, forest.n.johnson@gmail.com, 20.00, TRUE\n");
         (await BalanceAsync(db)).ShouldBe(0);
 
-        (await TypeAsync(db, "sql", "-c", "UPDATE payments SET invalidated = False WHERE id = 1")).ShouldBe("1 rows affected.\n");
-        (await TypeAsync(db, "sql", "-c", SelectPayments)).ShouldBe("1, 2020-05-05T00:00:00, forest.n.johnson@gmail.com, 20.00, FALSE\n");
+        (await TypeAsync(db, "sql", "-c", "UPDATE payments SET invalidated = False WHERE id = 1"))
+            .ShouldBe("1 rows affected.\n");
+        (await TypeAsync(db, "sql", "-c", SelectPayments))
+            .ShouldBe("1, 2020-05-05T00:00:00, forest.n.johnson@gmail.com, 20.00, FALSE\n");
         (await BalanceAsync(db)).ShouldBe(20);
     }
 
@@ -59,7 +73,8 @@ public sealed class SeedTests
         vms.ShouldStartWith($"{id}, {VmRows.Email}, ");
         vms.ShouldEndWith("\n");
         vms.Count(c => c == '\n').ShouldBe(1);
-        var names = string.Join(", ", await rows.Db.ListAsync<string>("SELECT attname::text FROM pg_attribute WHERE attrelid = 'vms'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum", null, Cancel));
+        var names = string.Join(", ", await rows.Db.ListAsync<string>("SELECT attname::text FROM pg_attribute "
+            + "WHERE attrelid = 'vms'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum", null, Cancel));
         (await TypeAsync(rows.Db, "sql", "-c", VmsWithHeader)).ShouldBe($"{names}\n{vms}");
         (await TypeAsync(rows.Db, "sql", "--header", "-c", "SELECT * FROM vms")).ShouldBe($"{names}\n{vms}");
     }
@@ -69,7 +84,9 @@ public sealed class SeedTests
     {
         await using var database = await TestDatabase.CreateAsync();
         var folder = TestFolder.Make("seedfile");
-        await File.WriteAllTextAsync(Path.Combine(folder, "test.sql"), "SELECT 1, 'a';\nSELECT 0, '', false, NULL;\n", Cancel);
-        (await TypeAsync(database.Db, "sql", "-f", Path.Combine(folder, "test.sql"))).ShouldBe("1, a\n0, , FALSE, NULL\n");
+        await File.WriteAllTextAsync(
+            Path.Combine(folder, "test.sql"), "SELECT 1, 'a';\nSELECT 0, '', false, NULL;\n", Cancel);
+        (await TypeAsync(database.Db, "sql", "-f", Path.Combine(folder, "test.sql")))
+            .ShouldBe("1, a\n0, , FALSE, NULL\n");
     }
 }

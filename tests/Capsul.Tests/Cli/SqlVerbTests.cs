@@ -4,13 +4,16 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
 
-/// <summary>What only the real program can show: streams, exit codes, signals, the terminal, the private cluster.</summary>
+/// <summary>
+/// What only the real program can show: streams, exit codes, signals, the terminal, the private cluster.
+/// </summary>
 public sealed class SqlVerbTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
-    readonly Dictionary<string, string> environment = new(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("sql") };
+    readonly Dictionary<string, string> environment =
+        new(StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("sql") };
 
     async Task<TestDatabase> StartAsync()
     {
@@ -19,20 +22,26 @@ public sealed class SqlVerbTests
         return database;
     }
 
-    Task<CommandResult> RunAsync(params string[] arguments) => CapsulProgram.RunAsync(environment, Cancel, ["sql", .. arguments]);
+    Task<CommandResult> RunAsync(params string[] arguments) =>
+        CapsulProgram.RunAsync(environment, Cancel, ["sql", .. arguments]);
 
     /// <summary>Through a shell, for pipes and redirection; $CAPSUL is the program.</summary>
     Task<CommandResult> ShellAsync(string line, string? input = null) => new Command("bash", "-c", line)
     {
-        Environment = new Dictionary<string, string?>(environment.ToDictionary(e => e.Key, e => (string?)e.Value), StringComparer.Ordinal) { ["CAPSUL"] = CapsulProgram.File },
+        Environment = new Dictionary<string, string?>(environment.ToDictionary(e => e.Key, e => (string?)e.Value),
+            StringComparer.Ordinal)
+        { ["CAPSUL"] = CapsulProgram.File },
         Input = input,
     }.TryRunAsync(Cancel);
 
     /// <summary>On a terminal of its own (script, of util-linux), which is typed into.</summary>
-    Task<CommandResult> TerminalAsync(string line, string typed) => ShellAsync($"script -qec '{line}' /dev/null", typed);
+    Task<CommandResult> TerminalAsync(string line, string typed) =>
+        ShellAsync($"script -qec '{line}' /dev/null", typed);
 
-    static async Task NothingRunsAsync(TestDatabase database) => await Until.TrueAsync("no statement of the program runs on the server", Limit, async () =>
-        await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_stat_activity WHERE application_name = 'capsul sql' AND datname = current_database()", null, Cancel) == 0);
+    static async Task NothingRunsAsync(TestDatabase database) =>
+        await Until.TrueAsync("no statement of the program runs on the server", Limit, async () =>
+            await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_stat_activity "
+                + "WHERE application_name = 'capsul sql' AND datname = current_database()", null, Cancel) == 0);
 
     [Fact]
     public async Task Parts_run_in_the_order_of_the_line()
@@ -40,8 +49,10 @@ public sealed class SqlVerbTests
         await using var database = await StartAsync();
         var file = Path.Combine(environment["CAPSUL_DATA"], "b.sql");
         await File.WriteAllTextAsync(file, "\uFEFFSELECT 'file'", Cancel);
-        (await RunAsync("-c", "SELECT 'first'", "-f", file, "--command", "SELECT 'third'; SELECT 'fourth'")).Output.ShouldBe("first\nfile\nthird\nfourth\n");
-        (await ShellAsync("$CAPSUL sql -f - --header", "SELECT 1 AS one;\nSELECT 2 AS two")).Output.ShouldBe("one\n1\ntwo\n2\n");
+        (await RunAsync("-c", "SELECT 'first'", "-f", file, "--command", "SELECT 'third'; SELECT 'fourth'"))
+            .Output.ShouldBe("first\nfile\nthird\nfourth\n");
+        (await ShellAsync("$CAPSUL sql -f - --header", "SELECT 1 AS one;\nSELECT 2 AS two"))
+            .Output.ShouldBe("one\n1\ntwo\n2\n");
         (await ShellAsync("$CAPSUL sql", "SELECT 3")).Output.ShouldBe("3\n");
         (await RunAsync("-c", "@ -5")).ExitCode.ShouldBe(3);
     }
@@ -53,15 +64,18 @@ public sealed class SqlVerbTests
         var result = await RunAsync("-c", "SELECT 1; SELECT 2;\nSELECT nope FROM vms");
         result.ExitCode.ShouldBe(3);
         result.Output.ShouldBe("1\n2\n");
-        result.Error.ShouldBe("capsul: statement 3, line 2: column \"nope\" does not exist\nSELECT nope FROM vms\n       ^\nHINT:  Perhaps you meant to reference the column \"vms.name\".\nNothing was changed.\n");
+        result.Error.ShouldBe("capsul: statement 3, line 2: column \"nope\" does not exist\nSELECT nope FROM vms\n"
+            + "       ^\nHINT:  Perhaps you meant to reference the column \"vms.name\".\nNothing was changed.\n");
     }
 
     [Fact]
     public async Task Notices_stand_on_standard_error()
     {
         await using var database = await StartAsync();
-        var result = await RunAsync("-c", "DO $$ BEGIN RAISE NOTICE 'half way'; RAISE WARNING 'careful' USING HINT = 'slower', DETAIL = 'fast'; END $$");
-        (result.Output, result.Error).ShouldBe(("DO\n", "NOTICE:  half way\nWARNING:  careful\nDETAIL:  fast\nHINT:  slower\n"));
+        var result = await RunAsync("-c", "DO $$ BEGIN RAISE NOTICE 'half way'; RAISE WARNING 'careful' USING HINT = "
+            + "'slower', DETAIL = 'fast'; END $$");
+        (result.Output, result.Error).ShouldBe(
+            ("DO\n", "NOTICE:  half way\nWARNING:  careful\nDETAIL:  fast\nHINT:  slower\n"));
     }
 
     [Theory]
@@ -73,7 +87,8 @@ public sealed class SqlVerbTests
     [InlineData(66, "no.sql cannot be read", "sql", "-f", "/nowhere/no.sql")]
     [InlineData(64, "not UTF-8", "sql", "-f", "/bin/bash")]
     [InlineData(64, "UPDATE without WHERE changes every row of payments", "sql", "-c", "UPDATE payments SET note = ''")]
-    public async Task What_cannot_be_run_is_refused_in_one_sentence(int exitCode, string says, params string[] arguments)
+    public async Task What_cannot_be_run_is_refused_in_one_sentence(
+        int exitCode, string says, params string[] arguments)
     {
         await using var database = await StartAsync();
         var result = await CapsulProgram.RunAsync(environment, Cancel, arguments);
@@ -87,12 +102,15 @@ public sealed class SqlVerbTests
     public async Task A_closed_pipe_ends_it_quietly_and_on_the_server_too()
     {
         await using var database = await StartAsync();
-        var result = await ShellAsync("$CAPSUL sql -c 'CREATE TABLE gone (a int); SELECT generate_series(1, 1000000000)' | head -2; echo ${PIPESTATUS[0]}");
+        var result = await ShellAsync("$CAPSUL sql -c 'CREATE TABLE gone (a int); "
+            + "SELECT generate_series(1, 1000000000)' | head -2; echo ${PIPESTATUS[0]}");
         result.Output.ShouldBe("CREATE TABLE\n1\n141\n");
         result.Error.ShouldBeEmpty();
         await NothingRunsAsync(database);
         (await database.Db.FindAsync<bool>("SELECT to_regclass('gone') IS NULL", null, Cancel)).ShouldBeTrue();
-        (await ShellAsync("$CAPSUL sql -c 'COPY (SELECT generate_series(1, 1000000000)) TO STDOUT' | head -1; echo ${PIPESTATUS[0]}")).Output.ShouldBe("1\n141\n");
+        (await ShellAsync(
+            "$CAPSUL sql -c 'COPY (SELECT generate_series(1, 1000000000)) TO STDOUT' | head -1; echo ${PIPESTATUS[0]}"))
+            .Output.ShouldBe("1\n141\n");
         await NothingRunsAsync(database);
     }
 
@@ -106,7 +124,9 @@ public sealed class SqlVerbTests
         await using var database = await StartAsync();
         await using var program = CapsulProgram.Start(environment, "sql", "-c", $"CREATE TABLE gone (a int); {sql}");
         await Until.TrueAsync("the statement runs", Limit, async () =>
-            await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_stat_activity WHERE application_name = 'capsul sql' AND state = 'active' AND query LIKE @sql", new { sql = sql + "%" }, Cancel) == 1);
+            await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_stat_activity "
+                + "WHERE application_name = 'capsul sql' AND state = 'active' AND query LIKE @sql",
+                new { sql = sql + "%" }, Cancel) == 1);
         await program.SignalAsync(signal);
         (await program.EndAsync()).ShouldBe(exitCode);
         program.Said.ShouldNotContain(" at ");
@@ -128,14 +148,16 @@ public sealed class SqlVerbTests
     {
         await using var database = await StartAsync();
         await database.Db.ExecuteAsync("CREATE TABLE t AS SELECT generate_series(1, 1234) AS a", null, Cancel);
-        Task<int> CountAsync() => database.Db.FindAsync<int>("SELECT count(*)::integer FROM t WHERE a = 0", null, Cancel);
+        Task<int> CountAsync() =>
+            database.Db.FindAsync<int>("SELECT count(*)::integer FROM t WHERE a = 0", null, Cancel);
 
         (await RunAsync("-c", "UPDATE t SET a = 0")).ExitCode.ShouldBe(64);
         var no = await TerminalAsync("$CAPSUL sql -c \"UPDATE t SET a = 0\"", "n\n");
         no.Output.ShouldContain("UPDATE without WHERE changes all 1,234 rows of t. Continue? [y/N]");
         no.ExitCode.ShouldBe(1);
         (await CountAsync()).ShouldBe(0);
-        (await TerminalAsync("$CAPSUL sql -c \"UPDATE t SET a = 0\"", "y\n")).Output.ShouldContain("1234 rows affected.");
+        (await TerminalAsync("$CAPSUL sql -c \"UPDATE t SET a = 0\"", "y\n"))
+            .Output.ShouldContain("1234 rows affected.");
         (await CountAsync()).ShouldBe(1234);
         (await RunAsync("--yes", "-c", "DELETE FROM t")).Output.ShouldBe("1234 rows affected.\n");
     }
@@ -145,7 +167,9 @@ public sealed class SqlVerbTests
     {
         await using var database = await StartAsync();
         var name = await database.Db.FindAsync<string>("SELECT current_database()::text", null, Cancel);
-        var said = await TerminalAsync("$CAPSUL sql --read-only --timeout 7", "\\pset pager off\nSELECT current_database(), current_setting($$default_transaction_read_only$$), current_setting($$statement_timeout$$);\n\\q\n");
+        var said = await TerminalAsync("$CAPSUL sql --read-only --timeout 7", "\\pset pager off\nSELECT "
+            + "current_database(), current_setting($$default_transaction_read_only$$), "
+            + "current_setting($$statement_timeout$$);\n\\q\n");
         said.Output.ShouldContain($"{name}=");
         said.Output.ShouldMatch($@"{name} +\| on +\| 7s");
         said.ExitCode.ShouldBe(0);
@@ -156,9 +180,11 @@ public sealed class SqlVerbTests
     {
         await using var database = await StartAsync();
         await database.Db.ExecuteAsync("CREATE TABLE t (a int, b text)", null, Cancel);
-        (await ShellAsync("$CAPSUL sql -c 'COPY t FROM STDIN (FORMAT csv, HEADER) WHERE a > 1'", "a,b\n1,x\n2,\"two\nlines\"\n3,z\n")).Output.ShouldBe("COPY 2\n");
+        (await ShellAsync("$CAPSUL sql -c 'COPY t FROM STDIN (FORMAT csv, HEADER) WHERE a > 1'",
+            "a,b\n1,x\n2,\"two\nlines\"\n3,z\n")).Output.ShouldBe("COPY 2\n");
         (await RunAsync("-c", "COPY t TO STDOUT")).Output.ShouldBe("2\ttwo\\nlines\n3\tz\n");
-        (await ShellAsync("$CAPSUL sql -c 'COPY t TO STDOUT (FORMAT binary)' | $CAPSUL sql -c 'COPY t FROM STDIN (FORMAT binary)'; $CAPSUL sql -c 'SELECT count(*) FROM t'")).Output.ShouldBe("COPY 2\n4\n");
+        (await ShellAsync("$CAPSUL sql -c 'COPY t TO STDOUT (FORMAT binary)' | $CAPSUL sql -c 'COPY t "
+            + "FROM STDIN (FORMAT binary)'; $CAPSUL sql -c 'SELECT count(*) FROM t'")).Output.ShouldBe("COPY 2\n4\n");
         var wrong = await ShellAsync("$CAPSUL sql -c 'COPY t FROM STDIN'", "x\ty\n");
         (wrong.ExitCode, wrong.Output).ShouldBe((3, ""));
         wrong.Error.ShouldContain("invalid input syntax for type integer");
@@ -169,18 +195,22 @@ public sealed class SqlVerbTests
     {
         await using var database = await StartAsync();
         await using var empty = await TestDatabase.CreateEmptyAsync();
-        await database.Db.ExecuteAsync("INSERT INTO accounts (email) VALUES (E'tab\\there@example.org'), ('b;c@example.org')", null, Cancel);
+        await database.Db.ExecuteAsync(
+            "INSERT INTO accounts (email) VALUES (E'tab\\there@example.org'), ('b;c@example.org')", null, Cancel);
         var dump = Path.Combine(environment["CAPSUL_DATA"], "dump.sql");
         await using (var file = File.Create(dump))
         {
             await file.WriteAsync(Encoding.ASCII.GetBytes("\\restrict 0123abc\n"), Cancel);
-            await (Capsul.Postgres.PostgresPrograms.Make(null, database.Db.Address, "pg_dump", "--no-owner") with { ReadOutput = (from, stop) => from.CopyToAsync(file, stop) }).RunAsync(Cancel);
+            await (Capsul.Postgres.PostgresPrograms.Make(null, database.Db.Address, "pg_dump",
+                "--no-owner") with
+            { ReadOutput = (from, stop) => from.CopyToAsync(file, stop) }).RunAsync(Cancel);
         }
         environment["CAPSUL_DATABASE"] = empty.ConnectionString;
         var result = await RunAsync("-f", dump);
         result.Error.ShouldBeEmpty();
         result.ExitCode.ShouldBe(0);
-        (await RunAsync("-c", "SELECT email FROM accounts ORDER BY email")).Output.ShouldBe("b;c@example.org\ntab\there@example.org\n");
+        (await RunAsync("-c", "SELECT email FROM accounts ORDER BY email"))
+            .Output.ShouldBe("b;c@example.org\ntab\there@example.org\n");
         (await RunAsync("-c", "SELECT count(*) FROM operator_statements")).Output.ShouldBe("0\n");
     }
 

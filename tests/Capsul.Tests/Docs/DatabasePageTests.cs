@@ -4,7 +4,9 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Docs;
 
-/// <summary>Every command of docs/database.md, as it stands there and in its order, on a Capsul of the test's own.</summary>
+/// <summary>
+/// Every command of docs/database.md, as it stands there and in its order, on a Capsul of the test's own.
+/// </summary>
 public sealed partial class DatabasePageTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -19,25 +21,29 @@ public sealed partial class DatabasePageTests
         var tools = await ToolsAsync(data);
         var environment = new Dictionary<string, string?>(StringComparer.Ordinal)
         {
-            ["PATH"] = $"{tools}:{Path.GetDirectoryName(CapsulProgram.File)}:{Environment.GetEnvironmentVariable("PATH")}",
+            ["PATH"] = string.Join(
+                ':', tools, Path.GetDirectoryName(CapsulProgram.File), Environment.GetEnvironmentVariable("PATH")),
             ["CAPSUL_DATA"] = data,
             ["CAPSUL_HYPERVISOR"] = "simulated",
         };
         (await RunAsync("capsul payment record jo@example.org 20", work, environment)).ExitCode.ShouldBe(0);
 
         var page = await File.ReadAllTextAsync(Path.Combine(Golden.Root, "docs", "database.md"), Cancel);
-        var blocks = Block().Matches(page).Select(m => (How: m.Groups["how"].Value.Trim(), Script: m.Groups["script"].Value)).ToList();
+        var blocks = Block().Matches(page)
+            .Select(m => (How: m.Groups["how"].Value.Trim(), Script: m.Groups["script"].Value)).ToList();
         blocks.Count.ShouldBeGreaterThan(12, "the test must have found them");
         foreach (var (how, text) in blocks)
         {
-            var script = text.Replace("/var/lib/capsul", data, StringComparison.Ordinal).Replace("/mnt/usb", usb, StringComparison.Ordinal);
+            var script = text.Replace("/var/lib/capsul", data, StringComparison.Ordinal)
+                .Replace("/mnt/usb", usb, StringComparison.Ordinal);
             environment["CAPSUL_DATA"] = how == "new-machine" ? fresh : data;
             var line = how switch
             {
                 // What begins an interactive program gets a terminal, in which somebody leaves at once.
                 "terminal" => $"printf 'SELECT 40 + 2 AS answer;\\n\\\\q\\n' | script -qec '{script.Trim()}' /dev/null",
                 // What goes on until Ctrl-C gets one as soon as it has said something.
-                "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; done; kill -INT $sleeper; wait $sleeper || [ $? = 130 ]",
+                "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; "
+                    + "done; kill -INT $sleeper; wait $sleeper || [ $? = 130 ]",
                 _ => script,
             };
             var ended = await RunAsync(line, work, environment);
@@ -48,11 +54,17 @@ public sealed partial class DatabasePageTests
     }
 
     static Task<CommandResult> RunAsync(string script, string folder, Dictionary<string, string?> environment) =>
-        new Command("bash", "-c", $"set -e\n{script}") { WorkingDirectory = folder, Environment = environment, Timeout = TimeSpan.FromMinutes(3) }.TryRunAsync(Cancel);
+        new Command("bash", "-c", $"set -e\n{script}")
+        {
+            WorkingDirectory = folder,
+            Environment = environment,
+            Timeout = TimeSpan.FromMinutes(3),
+        }.TryRunAsync(Cancel);
 
     /// <summary>
-    /// The page's line for pg_dump is typed where a cluster of the system's runs and Capsul uses it. Here <c>sudo -u postgres pg_dump</c> leads to the private
-    /// cluster, which has to run for it: a stand-in for sudo that drops its own options and sets psql's variables.
+    /// The page's line for pg_dump is typed where a cluster of the system's runs and Capsul uses it. Here
+    /// <c>sudo -u postgres pg_dump</c> leads to the private cluster, which has to run for it: a stand-in for sudo that
+    /// drops its own options and sets psql's variables.
     /// </summary>
     static async Task<string> ToolsAsync(string data)
     {
@@ -65,15 +77,18 @@ public sealed partial class DatabasePageTests
             shift 2
             cluster="$CAPSUL_DATA/postgres"
             bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1)
-            (cd / && setpriv --reuid postgres --regid postgres --clear-groups "$bin/pg_ctl" -D "$cluster/data" -w -s -l /dev/null start)
+            (cd / && setpriv --reuid postgres --regid postgres --clear-groups \
+                "$bin/pg_ctl" -D "$cluster/data" -w -s -l /dev/null start)
             socket=$(grep -oP "unix_socket_directories = '\K[^']+" "$cluster/data/capsul.conf")
             PGHOST=$socket PGUSER=capsul PGPASSWORD=$(cat "$cluster/password") "$@"
-            (cd / && setpriv --reuid postgres --regid postgres --clear-groups "$bin/pg_ctl" -D "$cluster/data" -w -s stop)
+            (cd / && setpriv --reuid postgres --regid postgres --clear-groups \
+                "$bin/pg_ctl" -D "$cluster/data" -w -s stop)
             """, Cancel);
         File.SetUnixFileMode(sudo, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         return tools;
     }
 
-    [GeneratedRegex("^```sh(?<how>[^\n]*)\n(?<script>.*?)^```$", RegexOptions.Multiline | RegexOptions.Singleline | RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex("^```sh(?<how>[^\n]*)\n(?<script>.*?)^```$",
+        RegexOptions.Multiline | RegexOptions.Singleline | RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Block();
 }

@@ -10,8 +10,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Tests.Engine;
 
 /// <summary>
-/// What every kind of operation must stand: each step run twice, a failure at each step, a step that throws, undo twice, a crash between
-/// any two steps. What it promises is asserted in full: state, wanted state, restarts, grace, address, usage.
+/// What every kind of operation must stand: each step run twice, a failure at each step, a step that throws, undo
+/// twice, a crash between any two steps. What it promises is asserted in full: state, wanted state, restarts, grace,
+/// address, usage.
 /// </summary>
 public sealed class OperationHarnessTests
 {
@@ -21,7 +22,10 @@ public sealed class OperationHarnessTests
 
     static VmAction? ActionOf(string kind) => VmActions.All.SingleOrDefault(a => a.Operation == kind);
 
-    /// <summary>Starts an operation of a kind on a VM that is ready for it, and gives the VM's id and what the Spoke says when it is done.</summary>
+    /// <summary>
+    /// Starts an operation of a kind on a VM that is ready for it, and gives the VM's id and what the Spoke says when
+    /// it is done.
+    /// </summary>
     static async Task<(string Vm, Power Power, Phase Phase)> BeginAsync(VmRows rows, string kind)
     {
         if (ActionOf(kind) is not { } action) return (await rows.NewVmAsync(Cancel), Power.On, Phase.Ready);
@@ -59,7 +63,10 @@ public sealed class OperationHarnessTests
         _ => new("deleted", "gone", false, false),
     };
 
-    /// <summary>An operation that failed leaves what was there before it; one that creates leaves nothing; deleting goes on until it is done.</summary>
+    /// <summary>
+    /// An operation that failed leaves what was there before it; one that creates leaves nothing; deleting goes on
+    /// until it is done.
+    /// </summary>
     static Promise WhenFailed(string kind) => ActionOf(kind) switch
     {
         null => new("failed", "gone", false, false),
@@ -120,13 +127,15 @@ public sealed class OperationHarnessTests
             var before = await rows.FindAsync(vm, Cancel);
             await rows.SetStepAsync(vm, step, Cancel);
             await rows.ReportAsync(vm, before.Observed == "on" ? Power.On : Power.Off, Phase.None, Cancel,
-                r => (r.Problem, r.ProblemFinal, r.Restarts) = ("The disk of the host is full.", true, before.ObservedRestarts));
+                r => (r.Problem, r.ProblemFinal, r.Restarts) =
+                    ("The disk of the host is full.", true, before.ObservedRestarts));
             await EndAsync(rows, vm, kind);
             var operation = await rows.NewestOperationAsync(vm, Cancel);
             operation.Finished.ShouldNotBeNull();
             if (ActionOf(kind)?.Wanted != "gone") operation.Problem.ShouldBe("The disk of the host is full.");
             (await LookAsync(rows, vm)).ShouldBe(WhenFailed(kind));
-            (await rows.FindAsync(vm, Cancel)).Restarts.ShouldBe(before.ObservedRestarts, "a restart that did not happen is not wanted any more");
+            (await rows.FindAsync(vm, Cancel))
+                .Restarts.ShouldBe(before.ObservedRestarts, "a restart that did not happen is not wanted any more");
             await rows.RemoveAllAsync(Cancel);
         }
     }
@@ -139,12 +148,16 @@ public sealed class OperationHarnessTests
         public override bool GoesOn => inner.GoesOn;
         public bool Broken { get; set; } = true;
 
-        public override Task<Next> RunAsync(StepContext context, CancellationToken cancel) => Broken && context.Operation.Step == step
-            ? throw new InvalidOperationException("a bug in the step") : inner.RunAsync(context, cancel);
+        public override Task<Next> RunAsync(StepContext context, CancellationToken cancel) =>
+            Broken && context.Operation.Step == step
+                ? throw new InvalidOperationException("a bug in the step") : inner.RunAsync(context, cancel);
 
-        public override Task<Next> UndoAsync(StepContext context, CancellationToken cancel) => inner.UndoAsync(context, cancel);
-        public override Task<Next> OverdueAsync(StepContext context, CancellationToken cancel) => inner.OverdueAsync(context, cancel);
-        public override Task ForceAsync(StepContext context, CancellationToken cancel) => inner.ForceAsync(context, cancel);
+        public override Task<Next> UndoAsync(StepContext context, CancellationToken cancel) =>
+            inner.UndoAsync(context, cancel);
+        public override Task<Next> OverdueAsync(StepContext context, CancellationToken cancel) =>
+            inner.OverdueAsync(context, cancel);
+        public override Task ForceAsync(StepContext context, CancellationToken cancel) =>
+            inner.ForceAsync(context, cancel);
     }
 
     [Theory, MemberData(nameof(Kinds))]
@@ -159,7 +172,8 @@ public sealed class OperationHarnessTests
             var operation = await rows.NewestOperationAsync(vm, Cancel);
             await SettleAsync(rows, runner);
             (await rows.NewestOperationAsync(vm, Cancel)).ShouldSatisfyAllConditions(
-                o => o.Attempt.ShouldBeGreaterThan(0), o => o.Status.ShouldBe("running"), o => o.RunAt.ShouldBeLessThanOrEqualTo(o.DeadlineAt));
+                o => o.Attempt.ShouldBeGreaterThan(0), o => o.Status.ShouldBe("running"),
+                o => o.RunAt.ShouldBeLessThanOrEqualTo(o.DeadlineAt));
             rows.Time.Advance(operation.DeadlineAt - rows.Now);
             await SettleAsync(rows, runner);
             if (broken.GoesOn)
@@ -186,7 +200,8 @@ public sealed class OperationHarnessTests
 
     static async Task SettleAsync(VmRows rows, Runner runner)
     {
-        for (var n = 0; await runner.RunOneAsync(rows.Epoch, Cancel); n++) n.ShouldBeLessThan(50, "a step that throws waits before it is tried again");
+        for (var n = 0; await runner.RunOneAsync(rows.Epoch, Cancel); n++)
+            n.ShouldBeLessThan(50, "a step that throws waits before it is tried again");
     }
 
     [Theory, MemberData(nameof(Kinds))]

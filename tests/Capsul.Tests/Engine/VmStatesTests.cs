@@ -9,14 +9,17 @@ using Npgsql;
 
 namespace Capsul.Tests.Engine;
 
-/// <summary>The life of a VM as the database sees it: no state without an exit, nothing charged that nobody had, no address twice.</summary>
+/// <summary>
+/// The life of a VM as the database sees it: no state without an exit, nothing charged that nobody had, no address
+/// twice.
+/// </summary>
 public sealed partial class VmStatesTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>
-    /// Every kind of operation is carried to every end that the engine knows, while a trigger writes down which state followed which; the
-    /// graph that is walked is what the code did.
+    /// Every kind of operation is carried to every end that the engine knows, while a trigger writes down which state
+    /// followed which; the graph that is walked is what the code did.
     /// </summary>
     [Fact]
     public async Task Every_state_leads_to_running_or_gone()
@@ -26,7 +29,8 @@ public sealed partial class VmStatesTests
             """
             CREATE TABLE walked (before text, after text);
             CREATE FUNCTION walk() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN INSERT INTO walked VALUES (CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END, NEW.state); RETURN NULL; END $$;
+            $$ BEGIN INSERT INTO walked VALUES (CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END, NEW.state);
+            RETURN NULL; END $$;
             CREATE TRIGGER walked AFTER INSERT OR UPDATE OF state ON vms FOR EACH ROW EXECUTE FUNCTION walk();
             """, null, Cancel);
         foreach (var ending in Enum.GetValues<Ending>())
@@ -55,10 +59,13 @@ public sealed partial class VmStatesTests
         switch (ending)
         {
             case Ending.Done:
-                await rows.ReportAsync(vm, action?.Wanted switch { "off" => Power.Off, "gone" => Power.Gone, _ => Power.On }, Phase.Ready, Cancel);
+                await rows.ReportAsync(
+                    vm, action?.Wanted switch { "off" => Power.Off, "gone" => Power.Gone, _ => Power.On },
+                    Phase.Ready, Cancel);
                 break;
             case Ending.FinalProblem:
-                await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => (r.Problem, r.ProblemFinal, r.Restarts) = ("broken", true, 0));
+                await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel,
+                    r => (r.Problem, r.ProblemFinal, r.Restarts) = ("broken", true, 0));
                 break;
             case Ending.Overdue:
                 rows.Time.Advance(TimeSpan.FromHours(1));
@@ -77,11 +84,14 @@ public sealed partial class VmStatesTests
 
     static async Task AssertExitsAsync(VmRows rows)
     {
-        var allowed = await rows.Db.FindAsync<string>("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'vms_state_check'", null, Cancel);
+        var allowed = await rows.Db.FindAsync<string>(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'vms_state_check'", null, Cancel);
         var states = StateName().Matches(allowed!).Select(m => m.Groups[1].Value).ToHashSet(StringComparer.Ordinal);
-        var steps = (await rows.Db.ListAsync<(string? Before, string After)>("SELECT DISTINCT before, after FROM walked", null, Cancel))
+        var steps = (await rows.Db.ListAsync<(string? Before, string After)>(
+            "SELECT DISTINCT before, after FROM walked", null, Cancel))
             .Where(s => s.Before is not null).ToLookup(s => s.Before!, s => s.After, StringComparer.Ordinal);
-        steps.Select(s => s.Key).Concat(steps.SelectMany(s => s)).Distinct(StringComparer.Ordinal).ShouldBe(states, ignoreOrder: true);
+        steps.Select(s => s.Key).Concat(steps.SelectMany(s => s))
+            .Distinct(StringComparer.Ordinal).ShouldBe(states, ignoreOrder: true);
         foreach (var state in states)
         {
             var (seen, todo) = (new HashSet<string>(StringComparer.Ordinal) { state }, new Stack<string>([state]));
@@ -93,7 +103,8 @@ public sealed partial class VmStatesTests
         }
     }
 
-    [System.Text.RegularExpressions.GeneratedRegex("'([a-z]+)'", System.Text.RegularExpressions.RegexOptions.None, 1000)]
+    [System.Text.RegularExpressions.GeneratedRegex(
+        "'([a-z]+)'", System.Text.RegularExpressions.RegexOptions.None, 1000)]
     private static partial System.Text.RegularExpressions.Regex StateName();
 
     [Fact]
@@ -126,8 +137,10 @@ public sealed partial class VmStatesTests
         await rows.SettleAsync(Cancel);
         // An operator who hurries it along does not make a failure of it, and nobody can ask twice.
         var operation = await rows.NewestOperationAsync(vm, Cancel);
-        await rows.Db.ExecuteAsync(OperationSql.Ask, new { id = operation.Id, asked = (string?)null, now = rows.Now }, Cancel);
-        (await rows.Db.ExecuteAsync(OperationSql.Ask, new { id = operation.Id, asked = "cancel", now = rows.Now }, Cancel)).ShouldBe(0);
+        await rows.Db.ExecuteAsync(
+            OperationSql.Ask, new { id = operation.Id, asked = (string?)null, now = rows.Now }, Cancel);
+        (await rows.Db.ExecuteAsync(
+            OperationSql.Ask, new { id = operation.Id, asked = "cancel", now = rows.Now }, Cancel)).ShouldBe(0);
         (await rows.CancelAsync(vm, Cancel)).Problem!.Kind.ShouldBe(ProblemKind.Conflict);
         await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
         await rows.SettleAsync(Cancel);
@@ -161,7 +174,9 @@ public sealed partial class VmStatesTests
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("unknown");
         await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel);
         rows.Time.Advance(TimeSpan.FromHours(1));
-        var hours = await rows.Db.FindAsync<decimal>("SELECT sum(extract(epoch FROM coalesce(upper(span), @now) - lower(span)))/3600 FROM usage_spans", new { now = rows.Now }, Cancel);
+        var hours = await rows.Db.FindAsync<decimal>(
+            "SELECT sum(extract(epoch FROM coalesce(upper(span), @now) - lower(span)))/3600 FROM usage_spans",
+            new { now = rows.Now }, Cancel);
         hours.ShouldBe(2m);
     }
 
@@ -196,9 +211,11 @@ public sealed partial class VmStatesTests
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
         await rows.TakeSeatAsync(Cancel);
-        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => (r.Epoch, r.StoppedItself) = (rows.Epoch - 1, true))).ShouldBe(false);
+        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel,
+            r => (r.Epoch, r.StoppedItself) = (rows.Epoch - 1, true))).ShouldBe(false);
         (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Epoch = rows.Epoch + 1)).ShouldBe(false);
-        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Generation++)).ShouldBe(false, "it was never asked");
+        (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Generation++))
+            .ShouldBe(false, "it was never asked");
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
     }
 
@@ -225,7 +242,8 @@ public sealed partial class VmStatesTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
-        await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => (r.DiskLost, r.Problem, r.ProblemFinal) = (true, "The disk is lost.", true));
+        await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel,
+            r => (r.DiskLost, r.Problem, r.ProblemFinal) = (true, "The disk is lost.", true));
         (await rows.CountAsync("usage_spans", "upper_inf(span)", Cancel)).ShouldBe(0);
         (await rows.CountAsync("alerts", $"kind = 'disk_lost' AND subject = '{vm}'", Cancel)).ShouldBe(1);
         rows.Time.Advance(TimeSpan.FromHours(1));
@@ -264,7 +282,8 @@ public sealed partial class VmStatesTests
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
         var report = Intake.Check(new VmReport { Id = vm, Power = Power.Gone, Epoch = rows.Epoch, Generation = 1 });
-        (await rows.Db.InTransactionAsync(t => ObserveVm.RunAsync(t, "evil", report, rows.Epoch, rows.Settings, rows.Time, Cancel), Cancel)).ShouldBeNull();
+        (await rows.Db.InTransactionAsync(t => ObserveVm.RunAsync(
+            t, "evil", report, rows.Epoch, rows.Settings, rows.Time, Cancel), Cancel)).ShouldBeNull();
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
     }
 
@@ -276,13 +295,17 @@ public sealed partial class VmStatesTests
         await rows.Db.ExecuteAsync(
             """
             INSERT INTO addresses (host, address, mac)
-            SELECT 'rack1', '10.77.1.0'::inet + n, ('52:54:00:01:00:' || lpad(to_hex(n), 2, '0'))::macaddr FROM generate_series(1, 60) n;
+            SELECT 'rack1', '10.77.1.0'::inet + n, ('52:54:00:01:00:' || lpad(to_hex(n), 2, '0'))::macaddr
+            FROM generate_series(1, 60) n;
             INSERT INTO accounts (email) SELECT 'user' || n || '@example.org' FROM generate_series(1, 24) n;
-            INSERT INTO payments (email, dollars, method) SELECT 'user' || n || '@example.org', 100, 'cash' FROM generate_series(1, 24) n;
+            INSERT INTO payments (email, dollars, method) SELECT 'user' || n || '@example.org', 100, 'cash'
+            FROM generate_series(1, 24) n;
             INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
-            SELECT 'user' || n || '@example.org', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', now() FROM generate_series(1, 24) n;
+            SELECT 'user' || n || '@example.org', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', now()
+            FROM generate_series(1, 24) n;
             """, null, Cancel);
-        var outcomes = await Task.WhenAll(Enumerable.Range(1, 24).Select(n => rows.TryNewVmAsync(Cancel, "f1-xs", email: $"user{n}@example.org")));
+        var outcomes = await Task.WhenAll(
+            Enumerable.Range(1, 24).Select(n => rows.TryNewVmAsync(Cancel, "f1-xs", email: $"user{n}@example.org")));
         outcomes.Count(o => o.Problem is null).ShouldBe(8, "4096 MiB hold eight of 512 MiB");
         outcomes.Where(o => o.Problem is not null).ShouldAllBe(o => o.Problem!.Kind == ProblemKind.NoCapacity);
         (await rows.CountAsync("addresses", "vm IS NOT NULL", Cancel)).ShouldBe(8);
@@ -295,7 +318,8 @@ public sealed partial class VmStatesTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         await rows.Db.ExecuteAsync(
-            $"UPDATE hosts SET {host}; INSERT INTO addresses (host, address, mac) VALUES ('rack1', '10.77.0.4', '52:54:0a:4d:00:04'), ('rack1', '10.77.0.5', '52:54:0a:4d:00:05')",
+            $"UPDATE hosts SET {host}; INSERT INTO addresses (host, address, mac) "
+                + "VALUES ('rack1', '10.77.0.4', '52:54:0a:4d:00:04'), ('rack1', '10.77.0.5', '52:54:0a:4d:00:05')",
             null, Cancel);
         for (var n = 0; n < fit; n++) (await rows.TryNewVmAsync(Cancel)).OrThrow();
         (await rows.TryNewVmAsync(Cancel)).Problem!.Kind.ShouldBe(ProblemKind.NoCapacity);
@@ -307,12 +331,16 @@ public sealed partial class VmStatesTests
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
         var overlap = await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync(
-            "INSERT INTO usage_spans (vm, email, span, dollars_per_month) VALUES (@vm, @email, tstzrange(@now, @now + interval '1 hour'), 5)",
+            "INSERT INTO usage_spans (vm, email, span, dollars_per_month) "
+                + "VALUES (@vm, @email, tstzrange(@now, @now + interval '1 hour'), 5)",
             new { vm, email = VmRows.Email, now = rows.Now }, Cancel));
         overlap.ConstraintName.ShouldBe("usage_spans_no_overlap");
-        (await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync("UPDATE hosts SET generation = generation - 1", null, Cancel))).MessageText.ShouldContain("only grows");
-        (await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync("UPDATE seat SET epoch = epoch", null, Cancel))).MessageText.ShouldContain("only grows");
-        var twice = await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync("UPDATE addresses SET vm = @vm", new { vm }, Cancel));
+        (await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync(
+            "UPDATE hosts SET generation = generation - 1", null, Cancel))).MessageText.ShouldContain("only grows");
+        (await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync(
+            "UPDATE seat SET epoch = epoch", null, Cancel))).MessageText.ShouldContain("only grows");
+        var twice = await Should.ThrowAsync<PostgresException>(
+            () => rows.Db.ExecuteAsync("UPDATE addresses SET vm = @vm", new { vm }, Cancel));
         twice.ConstraintName.ShouldBe("addresses_one_for_a_vm");
     }
 }

@@ -18,6 +18,7 @@ public sealed class CommandTests
                 throw new IOException("No space left on device");
             },
         };
-        (await Should.ThrowAsync<IOException>(() => endless.TryRunAsync(Cancel))).Message.ShouldBe("No space left on device");
+        (await Should.ThrowAsync<IOException>(() => endless.TryRunAsync(Cancel)))
+            .Message.ShouldBe("No space left on device");
     }
 }

@@ -22,8 +22,9 @@ public sealed class GoldenTests
         var text = new StringBuilder("""
             # Configuration
 
-            Every setting is an environment variable, or a line `NAME=value` of the file `capsul.conf` in the data folder. The environment
-            wins; a blank value counts as unset; an unknown `CAPSUL_` name is refused. A secret may come from a file: `NAME_FILE=/path`.
+            Every setting is an environment variable, or a line `NAME=value` of the file `capsul.conf` in the data
+            folder. The environment wins; a blank value counts as unset; an unknown `CAPSUL_` name is refused. A secret
+            may come from a file: `NAME_FILE=/path`.
 
             This page is written from the program (`UPDATE_GOLDEN=1 ./capsul test`).
 
@@ -32,7 +33,8 @@ public sealed class GoldenTests
 
             """);
         foreach (var setting in Settings.All)
-            text.Append($"| `{setting.Name}`{(setting.Secret ? " (secret)" : "")} | {(setting.Default is null ? "" : $"`{setting.Default}`")} | {setting.Description} |\n");
+            text.Append($"| `{setting.Name}`{(setting.Secret ? " (secret)" : "")} | "
+                + $"{(setting.Default is null ? "" : $"`{setting.Default}`")} | {setting.Description} |\n");
         return Golden.CheckAsync("docs/configuration.md", text.ToString(), Cancel);
     }
 
@@ -42,8 +44,9 @@ public sealed class GoldenTests
         var text = new StringBuilder("""
             # The command line
 
-            What `--help` prints for each verb. Written from the program (`UPDATE_GOLDEN=1 ./capsul test`). `./capsul test`, `./capsul bench`
-            and `./capsul format` belong to the checkout and are described at the head of the script `capsul`.
+            What `--help` prints for each verb. Written from the program (`UPDATE_GOLDEN=1 ./capsul test`).
+            `./capsul test`, `./capsul bench` and `./capsul format` belong to the checkout and are described at the head
+            of the script `capsul`.
 
             """);
         await AppendAsync(text, [], CommandLine.Make());
@@ -53,9 +56,12 @@ public sealed class GoldenTests
     static async Task AppendAsync(StringBuilder text, string[] path, System.CommandLine.Command command)
     {
         await using var output = new StringWriter();
-        await CommandLine.Make().Parse([.. path, "--help"]).InvokeAsync(new InvocationConfiguration { Output = output }, Cancel);
+        await CommandLine.Make().Parse([.. path, "--help"])
+            .InvokeAsync(new InvocationConfiguration { Output = output }, Cancel);
         var help = string.Join('\n', output.ToString().Split('\n').Select(l => l.TrimEnd()));
-        text.Append($"\n## capsul {string.Join(' ', path)}\n\n```\n{help.Replace("Capsul.Tests", "capsul", StringComparison.Ordinal).Trim()}\n```\n".Replace("capsul \n", "capsul\n", StringComparison.Ordinal));
+        help = help.Replace("Capsul.Tests", "capsul", StringComparison.Ordinal).Trim();
+        text.Append($"\n## capsul {string.Join(' ', path)}\n\n```\n{help}\n```\n"
+            .Replace("capsul \n", "capsul\n", StringComparison.Ordinal));
         foreach (var verb in command.Subcommands.Where(v => !v.Hidden))
             await AppendAsync(text, [.. path, verb.Name], verb);
     }
@@ -64,17 +70,20 @@ public sealed class GoldenTests
     public async Task The_list_of_routes_is_true()
     {
         await using var world = await LinkHub.StartAsync(("CAPSUL_ENVIRONMENT", "development"));
-        var routes = from endpoint in world.Hub.Services.GetServices<EndpointDataSource>().SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
-                     let methods = endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods is { Count: > 0 } named ? string.Join(' ', named) : "GET POST"
-                     let policy = endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy ?? "none"
+        var routes = from endpoint in world.Hub.Services.GetServices<EndpointDataSource>()
+                         .SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
+                     let methods = endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods
+                         is { Count: > 0 } named ? string.Join(' ', named) : "GET POST"
+                     let policy = endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy
+                         ?? "none"
                      let path = "/" + endpoint.RoutePattern.RawText!.TrimStart('/')
                      orderby path, methods
                      select $"| `{path}` | {methods} | {policy} |";
         await Golden.CheckAsync("docs/routes.md", $"""
             # Routes
 
-            Every address that the Hub answers, and who may come. The link's are on a port of their own and ask for a client certificate.
-            Written from the program (`UPDATE_GOLDEN=1 ./capsul test`).
+            Every address that the Hub answers, and who may come. The link's are on a port of their own and ask for a
+            client certificate. Written from the program (`UPDATE_GOLDEN=1 ./capsul test`).
 
             | path | methods | policy |
             |---|---|---|
@@ -88,11 +97,16 @@ public sealed class GoldenTests
         await using var database = await TestDatabase.CreateAsync();
         var parts = new NpgsqlConnectionStringBuilder(database.ConnectionString);
         var bin = EmbeddedPostgres.FindBinaries(null);
-        var dump = await (new Capsul.Foundation.Command(Path.Combine(bin, "pg_dump"), "--schema-only", "--no-owner", "--no-privileges", "-h", parts.Host!, "-U", parts.Username!, parts.Database!)
+        var dump = await (new Capsul.Foundation.Command(Path.Combine(bin, "pg_dump"), "--schema-only",
+            "--no-owner", "--no-privileges", "-h", parts.Host!, "-U", parts.Username!, parts.Database!)
             with
         { Environment = new Dictionary<string, string?> { ["PGPASSWORD"] = parts.Password } }).RunAsync(Cancel);
-        var lines = dump.Output.Split('\n').Where(l => !l.StartsWith("--", StringComparison.Ordinal) && !l.StartsWith("SET ", StringComparison.Ordinal)
-            && !l.StartsWith("SELECT pg_catalog.set_config", StringComparison.Ordinal) && !l.StartsWith('\\') && l.Length > 0);
-        await Golden.CheckAsync("schema_migrations/schema.sql", "-- What all up scripts together give. Written by a test; see README.md.\n" + string.Join('\n', lines), Cancel);
+        var lines = dump.Output.Split('\n')
+            .Where(l => !l.StartsWith("--", StringComparison.Ordinal) && !l.StartsWith("SET ", StringComparison.Ordinal)
+                && !l.StartsWith("SELECT pg_catalog.set_config", StringComparison.Ordinal)
+                && !l.StartsWith('\\') && l.Length > 0);
+        await Golden.CheckAsync("schema_migrations/schema.sql",
+            "-- What all up scripts together give. Written by a test; see README.md.\n" + string.Join('\n', lines),
+            Cancel);
     }
 }

@@ -11,16 +11,20 @@ namespace Capsul.Tests.House;
 /// <summary>Who may know whom, and how large things may grow.</summary>
 public sealed partial class LayeringTests
 {
-    static IEnumerable<string> References(Type of) => of.Assembly.GetReferencedAssemblies().Select((AssemblyName n) => n.Name!);
+    static IEnumerable<string> References(Type of) =>
+        of.Assembly.GetReferencedAssemblies().Select((AssemblyName n) => n.Name!);
 
     [Fact]
     public void The_hub_does_not_know_the_spoke() => References(typeof(HubProgram)).ShouldNotContain("Capsul.Spoke");
 
     [Fact]
     public void The_database_tools_know_nothing_of_capsul_but_its_foundation() =>
-        References(typeof(Db)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal)).ShouldBe(["Capsul.Foundation"]);
+        References(typeof(Db)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal))
+            .ShouldBe(["Capsul.Foundation"]);
 
-    /// <summary>Each part of the Hub, and the parts that it may use. <see cref="HubProgram"/> puts them together.</summary>
+    /// <summary>
+    /// Each part of the Hub, and the parts that it may use. <see cref="HubProgram"/> puts them together.
+    /// </summary>
     static readonly Dictionary<string, string[]> MayUse = new(StringComparer.Ordinal)
     {
         ["Storage"] = [],
@@ -36,11 +40,13 @@ public sealed partial class LayeringTests
     public void The_parts_of_the_hub_use_only_those_below_them()
     {
         var hub = Path.Combine(Golden.Root, "src", "Capsul.Hub");
-        var uses = from file in Sources("cs").Concat(Sources("cshtml")).Where(f => f.StartsWith(hub, StringComparison.Ordinal))
+        var uses = from file in Sources("cs").Concat(Sources("cshtml"))
+                       .Where(f => f.StartsWith(hub, StringComparison.Ordinal))
                    let name = Path.GetRelativePath(hub, file)
                    let part = name.Split('/')[0]
                    where name.Contains('/', StringComparison.Ordinal)
-                   from used in HubPart().Matches(File.ReadAllText(file)).Select(m => m.Groups["part"].Value).Distinct(StringComparer.Ordinal)
+                   from used in HubPart().Matches(File.ReadAllText(file))
+                       .Select(m => m.Groups["part"].Value).Distinct(StringComparer.Ordinal)
                    where used != part && !MayUse[part].Contains(used, StringComparer.Ordinal)
                    orderby name, used
                    select $"{name} uses {used}";
@@ -55,23 +61,29 @@ public sealed partial class LayeringTests
     }
 
     [Fact]
-    public void The_wire_knows_nobody() => References(typeof(Protocol)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal)).ShouldBeEmpty();
+    public void The_wire_knows_nobody() =>
+        References(typeof(Protocol)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal)).ShouldBeEmpty();
 
     static IEnumerable<string> Sources(string ending = "cs") => ((string[])["src", "tests", "bench"])
-            .SelectMany(d => Directory.EnumerateFiles(Path.Combine(Golden.Root, d), $"*.{ending}", SearchOption.AllDirectories))
-            .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
+            .SelectMany(
+                d => Directory.EnumerateFiles(Path.Combine(Golden.Root, d), $"*.{ending}", SearchOption.AllDirectories))
+            .Where(f => !f.Contains("/obj/", StringComparison.Ordinal)
+                && !f.Contains("/bin/", StringComparison.Ordinal));
 
     [Fact]
     public void No_file_is_longer_than_400_lines() =>
-        Sources().Where(f => File.ReadLines(f).Count() > 400).Select(f => Path.GetRelativePath(Golden.Root, f)).ShouldBeEmpty();
+        Sources().Where(f => File.ReadLines(f).Count() > 400)
+            .Select(f => Path.GetRelativePath(Golden.Root, f)).ShouldBeEmpty();
 
     [Fact]
     public void No_class_is_called_after_a_layer() =>
-        Sources().SelectMany(f => LayerName().Matches(File.ReadAllText(f)).Select(m => $"{Path.GetFileName(f)}: {m.Value}")).ShouldBeEmpty();
+        Sources().SelectMany(f =>
+            LayerName().Matches(File.ReadAllText(f)).Select(m => $"{Path.GetFileName(f)}: {m.Value}")).ShouldBeEmpty();
 
     [Fact]
     public void Programs_are_started_in_one_place_only() =>
-        Sources().Where(f => f.Contains("/src/", StringComparison.Ordinal) && ProcessStart().IsMatch(File.ReadAllText(f)))
+        Sources().Where(
+            f => f.Contains("/src/", StringComparison.Ordinal) && ProcessStart().IsMatch(File.ReadAllText(f)))
             .Select(f => Path.GetFileName(f)).ShouldBe(["Command.cs"]);
 
     [Fact]
@@ -83,7 +95,8 @@ public sealed partial class LayeringTests
         ids.GroupBy(i => i, StringComparer.Ordinal).Where(g => g.Count() > 1).Select(g => g.Key).ShouldBeEmpty();
     }
 
-    [GeneratedRegex(@"\b(class|record|struct) \w*(Service|Manager|Helper|Helpers|Utils|Processor|Dto)\b", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"\b(class|record|struct) \w*(Service|Manager|Helper|Helpers|Utils|Processor|Dto)\b",
+        RegexOptions.None, 1000)]
     private static partial Regex LayerName();
 
     [GeneratedRegex(@"\bCapsul\.Hub\.(?<part>[A-Z]\w+)", RegexOptions.ExplicitCapture, 1000)]

@@ -6,8 +6,10 @@ namespace Capsul.Tests.House;
 /// <summary>What the Content-Security-Policy would block in a browser is found here first.</summary>
 public sealed partial class PageSourceTests
 {
-    static IEnumerable<string> Pages => Directory.EnumerateFiles(Path.Combine(Root(), "src", "Capsul.Hub"), "*.cshtml", SearchOption.AllDirectories)
-        .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
+    static IEnumerable<string> Pages =>
+        Directory.EnumerateFiles(Path.Combine(Root(), "src", "Capsul.Hub"), "*.cshtml", SearchOption.AllDirectories)
+            .Where(f => !f.Contains("/obj/", StringComparison.Ordinal)
+                && !f.Contains("/bin/", StringComparison.Ordinal));
 
     [Fact]
     public void No_page_has_script_or_style_within_it()
@@ -22,11 +24,14 @@ public sealed partial class PageSourceTests
     public void No_page_fetches_anything_from_elsewhere() =>
         Pages.Where(p => Elsewhere().IsMatch(File.ReadAllText(p))).Select(Path.GetFileName).ShouldBeEmpty();
 
-    static string Root([CallerFilePath] string path = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "..", "..", ".."));
+    static string Root([CallerFilePath] string path = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(path)!, "..", "..", ".."));
 
-    [GeneratedRegex("""<style|\sstyle\s*=|\son[a-z]+\s*=\s*"|<script(?![^>]*\ssrc=)|javascript:""", RegexOptions.IgnoreCase, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("""<style|\sstyle\s*=|\son[a-z]+\s*=\s*"|<script(?![^>]*\ssrc=)|javascript:""",
+        RegexOptions.IgnoreCase, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Inline();
 
-    [GeneratedRegex("""(src|<link[^>]*href)\s*=\s*"(https?:)?//""", RegexOptions.IgnoreCase, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("""(src|<link[^>]*href)\s*=\s*"(https?:)?//""",
+        RegexOptions.IgnoreCase, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Elsewhere();
 }

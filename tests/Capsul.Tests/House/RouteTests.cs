@@ -19,7 +19,8 @@ public sealed partial class RouteTests
         await using var hub = await WebHub.StartAsync(Cancel);
         var routes = hub.Endpoints.OfType<RouteEndpoint>().ToList();
         routes.Count.ShouldBeGreaterThan(20);
-        routes.Where(r => Policy(r) is not (Policies.Public or Policies.SignedIn)).Select(r => r.RoutePattern.RawText).ShouldBeEmpty();
+        routes.Where(r => Policy(r) is not (Policies.Public or Policies.SignedIn))
+            .Select(r => r.RoutePattern.RawText).ShouldBeEmpty();
     }
 
     [Fact]
@@ -28,7 +29,8 @@ public sealed partial class RouteTests
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
-        using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = hub.Address };
+        using var client =
+            new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = hub.Address };
         var tried = 0;
         foreach (var path in SignedInPaths(hub))
         {
@@ -40,7 +42,8 @@ public sealed partial class RouteTests
                 if (path.EndsWith("/events", StringComparison.Ordinal))
                 {
                     // What a script reads; it knows only GET.
-                    answer.StatusCode.ShouldBe(method == HttpMethod.Get ? HttpStatusCode.Unauthorized : HttpStatusCode.NotFound, path);
+                    answer.StatusCode.ShouldBe(
+                        method == HttpMethod.Get ? HttpStatusCode.Unauthorized : HttpStatusCode.NotFound, path);
                     continue;
                 }
                 answer.StatusCode.ShouldBe(HttpStatusCode.Redirect, $"{method} {path}");
@@ -60,7 +63,8 @@ public sealed partial class RouteTests
         using var eve = await hub.SignInAsync("eve@example.org", Cancel);
         var before = await StateAsync(hub);
         var tried = 0;
-        foreach (var path in SignedInPaths(hub).Where(p => p.Contains("capsul-", StringComparison.Ordinal) || p.Contains("/1", StringComparison.Ordinal)))
+        foreach (var path in SignedInPaths(hub)
+            .Where(p => p.Contains("capsul-", StringComparison.Ordinal) || p.Contains("/1", StringComparison.Ordinal)))
         {
             using (var answer = await eve.SendAsync(new HttpRequestMessage(HttpMethod.Get, path), Cancel))
                 answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"GET {path}");
@@ -101,7 +105,8 @@ public sealed partial class RouteTests
     }
 
     [Theory]
-    [InlineData("/vms/capsul-running000"), InlineData("/console"), InlineData("/keys"), InlineData("/about-ssh"), InlineData("/")]
+    [InlineData("/vms/capsul-running000"), InlineData("/console"),
+        InlineData("/keys"), InlineData("/about-ssh"), InlineData("/")]
     public async Task A_method_that_no_page_has_is_refused_and_is_no_fault_of_ours(string path)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
@@ -119,7 +124,8 @@ public sealed partial class RouteTests
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
-        foreach (var path in (string[])["/", "/sign-out", "/keys", "/balance", "/console", "/vms/new", "/nowhere", "/keys/999/remove", Assets.Url("capsul.css"), "/about-ssh"])
+        foreach (var path in (string[])["/", "/sign-out", "/keys", "/balance", "/console",
+            "/vms/new", "/nowhere", "/keys/999/remove", Assets.Url("capsul.css"), "/about-ssh"])
         {
             using var answer = await visitor.GetAsync(path, Cancel);
             answer.Headers.GetValues("Content-Security-Policy").Single().ShouldBe(Headers.ContentSecurityPolicy, path);
@@ -132,12 +138,17 @@ public sealed partial class RouteTests
     }
 
     /// <summary>Paths of the routes for signed-in people, with the ids of the sample in them.</summary>
-    static IEnumerable<string> SignedInPaths(WebHub hub) => hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
-        .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
-        .Select(p => p.StartsWith("/vms/{id", StringComparison.Ordinal) ? Id().Replace(p, "capsul-running000") : Id().Replace(p, "1"))
-        .SelectMany(p => p == VmPage ? Handlers.Select(h => $"{p}?handler={h}").Prepend(p) : [p])
-        .Select(p => p.Contains('{', StringComparison.Ordinal) ? throw new InvalidOperationException($"This test does not know what to put into {p}.") : p)
-        .Distinct();
+    static IEnumerable<string> SignedInPaths(WebHub hub) =>
+        hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
+            .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
+            .Select(p => p.StartsWith("/vms/{id", StringComparison.Ordinal)
+                ? Id().Replace(p, "capsul-running000")
+                : Id().Replace(p, "1"))
+            .SelectMany(p => p == VmPage ? Handlers.Select(h => $"{p}?handler={h}").Prepend(p) : [p])
+            .Select(p => p.Contains('{', StringComparison.Ordinal)
+                ? throw new InvalidOperationException($"This test does not know what to put into {p}.")
+                : p)
+            .Distinct();
 
     static bool IsReadOnly(string path) => path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage;
 
@@ -146,10 +157,12 @@ public sealed partial class RouteTests
     /// <summary>The named handlers on the page of a VM: the table's, and the way out of what is under way.</summary>
     static IEnumerable<string> Handlers => VmActions.All.Where(a => !a.Destroys).Select(a => a.Name).Append("cancel");
 
-    static string? Policy(RouteEndpoint route) => route.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy;
+    static string? Policy(RouteEndpoint route) =>
+        route.Metadata.GetOrderedMetadata<IAuthorizeData>().LastOrDefault()?.Policy;
 
     static Task<string?> StateAsync(WebHub hub) => hub.Db.FindAsync<string>(
-        "SELECT (SELECT count(*) FROM ssh_keys) || ' ' || (SELECT string_agg(id || state || wanted, ' ' ORDER BY id) FROM vms) || ' ' || (SELECT count(*) FROM operations WHERE asked IS NOT NULL)",
+        "SELECT (SELECT count(*) FROM ssh_keys) || ' ' || (SELECT string_agg(id || state || wanted, ' ' "
+            + "ORDER BY id) FROM vms) || ' ' || (SELECT count(*) FROM operations WHERE asked IS NOT NULL)",
         null, Cancel);
 
     [GeneratedRegex(@"\{id[^}]*\}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]

@@ -12,33 +12,46 @@ public sealed class ScriptTests
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>The list is only added to: not even UPDATE_GOLDEN changes a line. It holds where there is no history, too.</summary>
+    /// <summary>
+    /// The list is only added to: not even UPDATE_GOLDEN changes a line. It holds where there is no history, too.
+    /// </summary>
     [Fact]
     public async Task No_script_differs_from_the_list_of_checksums()
     {
         var path = Path.Combine(Golden.Root, List);
-        var lines = (await File.ReadAllLinesAsync(path, Cancel)).Where(l => l.Length > 0 && l[0] != '#').Select(l => l.Split("  ")).ToList();
+        var lines = (await File.ReadAllLinesAsync(path, Cancel))
+            .Where(l => l.Length > 0 && l[0] != '#').Select(l => l.Split("  ")).ToList();
         var known = lines.ToDictionary(p => p[1], p => p[0]);
         foreach (var (name, checksum) in known)
-            MigrationScripts.Embedded.All.SingleOrDefault(s => s.Name == name)?.Checksum().ShouldBe(checksum, $"{name} was edited or is gone. Put it back, and add a new version.");
-        known.Keys.Except(MigrationScripts.Embedded.All.Select(s => s.Name), StringComparer.Ordinal).ShouldBeEmpty("scripts are never taken away");
-        var added = MigrationScripts.Embedded.All.Where(s => !known.ContainsKey(s.Name)).Select(s => $"{s.Checksum()}  {s.Name}").ToList();
-        if (Environment.GetEnvironmentVariable("UPDATE_GOLDEN") == "1") await File.AppendAllLinesAsync(path, added, Cancel);
-        else added.ShouldBeEmpty($"{List} lacks them; run UPDATE_GOLDEN=1 ./capsul test once they are as they are to be published");
+            MigrationScripts.Embedded.All.SingleOrDefault(s => s.Name == name)?.Checksum()
+                .ShouldBe(checksum, $"{name} was edited or is gone. Put it back, and add a new version.");
+        known.Keys.Except(MigrationScripts.Embedded.All.Select(s => s.Name), StringComparer.Ordinal)
+            .ShouldBeEmpty("scripts are never taken away");
+        var added = MigrationScripts.Embedded.All.Where(s => !known.ContainsKey(s.Name))
+            .Select(s => $"{s.Checksum()}  {s.Name}").ToList();
+        if (Environment.GetEnvironmentVariable("UPDATE_GOLDEN") == "1")
+            await File.AppendAllLinesAsync(path, added, Cancel);
+        else added.ShouldBeEmpty(
+            $"{List} lacks them; run UPDATE_GOLDEN=1 ./capsul test once they are as they are to be published");
     }
 
-    /// <summary>Against the base branch where there is one, else against the commit in which each script first appeared.</summary>
+    /// <summary>
+    /// Against the base branch where there is one, else against the commit in which each script first appeared.
+    /// </summary>
     [Fact]
     public async Task No_script_differs_from_what_history_has()
     {
-        if (!Directory.Exists(Path.Combine(Golden.Root, ".git")) && !File.Exists(Path.Combine(Golden.Root, ".git"))) Assert.Skip("this is no checkout");
+        if (!Directory.Exists(Path.Combine(Golden.Root, ".git")) && !File.Exists(Path.Combine(Golden.Root, ".git")))
+            Assert.Skip("this is no checkout");
         var branch = await GitAsync("merge-base", "HEAD", "origin/main");
         foreach (var script in MigrationScripts.Embedded.All)
         {
             var file = $"schema_migrations/{script.Name}";
-            var since = branch ?? (await GitAsync("log", "--diff-filter=A", "--format=%H", "--", file))?.Split('\n').LastOrDefault();
+            var since = branch
+                ?? (await GitAsync("log", "--diff-filter=A", "--format=%H", "--", file))?.Split('\n').LastOrDefault();
             if (since is null || await GitAsync("show", $"{since}:{file}") is not { } was) continue;
-            SqlText.Checksum(was).ShouldBe(script.Checksum(), $"{script.Name} was edited since {since}. Put it back, and add a new version.");
+            SqlText.Checksum(was).ShouldBe(
+                script.Checksum(), $"{script.Name} was edited since {since}. Put it back, and add a new version.");
         }
     }
 

@@ -8,7 +8,9 @@ using Npgsql;
 
 namespace Capsul.Tests.House;
 
-/// <summary>Every statement is valid against the migrated schema, carries its name, and stands where statements belong.</summary>
+/// <summary>
+/// Every statement is valid against the migrated schema, carries its name, and stands where statements belong.
+/// </summary>
 public sealed partial class SqlTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -32,7 +34,8 @@ public sealed partial class SqlTests
 
     /// <summary>PREPARE takes what asks for rows and what changes them.</summary>
     static readonly string[] CannotBePrepared =
-        ["MigratorSql.MakeVersion", "MigratorSql.MakeRecords", "ListenerSql.Listen", "BackupSql.MarkTransaction", "BackupSql.CheckTransaction",
+        ["MigratorSql.MakeVersion", "MigratorSql.MakeRecords", "ListenerSql.Listen",
+            "BackupSql.MarkTransaction", "BackupSql.CheckTransaction",
             "ClusterSql.MakeDatabase", "ClusterSql.HandOver"];
 
     [Fact]
@@ -61,9 +64,13 @@ public sealed partial class SqlTests
 
     [Fact]
     public void Every_statement_begins_with_its_own_name() =>
-        Statements().Where(s => !s.Sql.TrimStart().StartsWith($"-- {s.Name}\n", StringComparison.Ordinal)).Select(s => s.Name).ShouldBeEmpty();
+        Statements().Where(s => !s.Sql.TrimStart().StartsWith($"-- {s.Name}\n", StringComparison.Ordinal))
+            .Select(s => s.Name).ShouldBeEmpty();
 
-    /// <summary>PostgreSQL reads an @ that no parameter replaced as "absolute value", and the statement goes on to mean something else.</summary>
+    /// <summary>
+    /// PostgreSQL reads an @ that no parameter replaced as "absolute value", and the statement goes on to mean
+    /// something else.
+    /// </summary>
     [Fact]
     public void Parameters_are_written_as_the_code_writes_them() =>
         Statements().Where(s => SnakeParameter().IsMatch(s.Sql)).Select(s => s.Name).ShouldBeEmpty();
@@ -71,7 +78,8 @@ public sealed partial class SqlTests
     [Fact]
     public void Statements_stand_in_sql_files_only()
     {
-        Sources().Where(f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && StatementInCode().IsMatch(File.ReadAllText(f)))
+        Sources().Where(
+            f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && StatementInCode().IsMatch(File.ReadAllText(f)))
             .Select(f => Path.GetRelativePath(Source, f)).Order(StringComparer.Ordinal).ToList()
             .ShouldBe(["Capsul.Postgres/Backups/BackupFile.cs"], "it looks for statements in dumps");
     }
@@ -82,12 +90,17 @@ public sealed partial class SqlTests
     {
         var writers = (from file in Sources().Where(f => f.EndsWith("Sql.cs", StringComparison.Ordinal))
                        from Match match in Write().Matches(File.ReadAllText(file))
-                       group Path.GetRelativePath(Source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value).ToList();
+                       group Path.GetRelativePath(Source, Path.GetDirectoryName(file)!) by match.Groups["table"].Value)
+            .ToList();
         writers.Count.ShouldBeGreaterThan(15, "the test must have found the tables");
-        writers.Where(w => w.Distinct(StringComparer.Ordinal).Count() > 1).Select(w => $"{w.Key}: {string.Join(", ", w.Distinct(StringComparer.Ordinal))}").ShouldBeEmpty();
+        writers.Where(w => w.Distinct(StringComparer.Ordinal).Count() > 1)
+            .Select(w => $"{w.Key}: {string.Join(", ", w.Distinct(StringComparer.Ordinal))}").ShouldBeEmpty();
     }
 
-    /// <summary>What works without being asked writes only while its epoch is in force. A mail's outcome is the exception: it is kept by the number of the attempt.</summary>
+    /// <summary>
+    /// What works without being asked writes only while its epoch is in force. A mail's outcome is the exception: it is
+    /// kept by the number of the attempt.
+    /// </summary>
     [Fact]
     public void Background_work_writes_under_the_seat()
     {
@@ -95,7 +108,8 @@ public sealed partial class SqlTests
         string[] files =
         [
             "Engine/Runner.cs", "Link/SpokeLine.cs", "Features/Mails/MailSender.cs",
-            .. Directory.EnumerateFiles(Path.Combine(source, "Reconcilers"), "*.cs").Select(f => Path.GetRelativePath(source, f)),
+            .. Directory.EnumerateFiles(Path.Combine(source, "Reconcilers"), "*.cs")
+                .Select(f => Path.GetRelativePath(source, f)),
         ];
         var bare = from file in files
                    from Match write in BareWrite().Matches(File.ReadAllText(Path.Combine(source, file)))
@@ -112,7 +126,9 @@ public sealed partial class SqlTests
     public async Task Constraints_that_have_a_sentence_exist()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var real = await database.Db.ListAsync<string>("SELECT conname::text FROM pg_constraint UNION SELECT indexrelid::regclass::text FROM pg_index", null, Cancel);
+        var real = await database.Db.ListAsync<string>(
+            "SELECT conname::text FROM pg_constraint UNION SELECT indexrelid::regclass::text FROM pg_index",
+            null, Cancel);
         Constraints.Names.Except(real, StringComparer.Ordinal).ShouldBeEmpty();
     }
 
@@ -135,7 +151,8 @@ public sealed partial class SqlTests
     [GeneratedRegex(@"\b(SELECT|INSERT|UPDATE|DELETE|LISTEN|CREATE)\b", RegexOptions.None, 1000)]
     private static partial Regex Verb();
 
-    [GeneratedRegex(@"\b(INSERT INTO|DELETE FROM|(?<!FOR )(?<!DO )UPDATE) (?<table>[a-z_]+)", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex(@"\b(INSERT INTO|DELETE FROM|(?<!FOR )(?<!DO )UPDATE) (?<table>[a-z_]+)",
+        RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Write();
 
     [GeneratedRegex(@"(?<![@<&|\w])@[a-zA-Z]\w*", RegexOptions.None, 1000)]
@@ -153,6 +170,7 @@ public sealed partial class SqlTests
     [GeneratedRegex(@"await transaction\.HoldSeatAsync\(", RegexOptions.None, 1000)]
     private static partial Regex Held();
 
-    [GeneratedRegex("\"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE) |\"\"\"\\s+(-- .*\\s+)?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", RegexOptions.None, 1000)]
+    [GeneratedRegex("\"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE) "
+        + "|\"\"\"\\s+(-- .*\\s+)?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", RegexOptions.None, 1000)]
     private static partial Regex StatementInCode();
 }

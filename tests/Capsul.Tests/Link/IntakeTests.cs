@@ -97,7 +97,8 @@ public sealed class IntakeTests
         { "IPv6 read as IPv4", h => h.Facts.Network.First = "::1" },
         { "an end outside", h => h.Facts.Network.Last = "10.78.0.1" },
         { "ends the wrong way round", h => (h.Facts.Network.First, h.Facts.Network.Last) = ("10.77.0.9", "10.77.0.2") },
-        { "everything there is", h => (h.Facts.Network.Cidr, h.Facts.Network.First, h.Facts.Network.Last) = ("0.0.0.0/0", "0.0.0.0", "255.255.255.255") },
+        { "everything there is", h => (h.Facts.Network.Cidr, h.Facts.Network.First, h.Facts.Network.Last) =
+            ("0.0.0.0/0", "0.0.0.0", "255.255.255.255") },
         { "a login user that is a command", h => h.Facts.Images[0].LoginUser = "u;curl x|sh" },
         { "an image that is a path", h => h.Facts.Images[0].Id = "../x" },
         { "fifty thousand images", h => h.Facts.Images.AddRange(Enumerable.Repeat(h.Facts.Images[0], 50_000)) },
@@ -121,28 +122,32 @@ public sealed class IntakeTests
     [InlineData(0x80000001u)]
     [InlineData(uint.MaxValue)]
     public void A_protocol_far_away_is_refused_with_a_sentence(uint version) =>
-        Should.Throw<RpcException>(() => Intake.CheckProtocol(version)).Status.Detail.ShouldContain("Upgrade the older");
+        Should.Throw<RpcException>(() => Intake.CheckProtocol(version)).Status.Detail.ShouldContain(
+            "Upgrade the older");
 
     static readonly Gen<string> Text = Gen.OneOf(
-        Gen.String[0, 30], Gen.Const(""), Gen.Const("capsul-0123456789"), Gen.Const("10.77.0.1"), Gen.Const("\0\x1b\ud800"), Gen.Const(new string('x', 70_000)));
+        Gen.String[0, 30], Gen.Const(""), Gen.Const("capsul-0123456789"),
+        Gen.Const("10.77.0.1"), Gen.Const("\0\x1b\ud800"), Gen.Const(new string('x', 70_000)));
 
-    static readonly Gen<int> Number = Gen.OneOf(Gen.Int, Gen.Int[-2, 9], Gen.Const(int.MaxValue), Gen.Const(int.MinValue));
+    static readonly Gen<int> Number =
+        Gen.OneOf(Gen.Int, Gen.Int[-2, 9], Gen.Const(int.MaxValue), Gen.Const(int.MinValue));
 
-    static readonly Gen<VmReport> Reports = Gen.Select(Text, Number, Number, Gen.Long, Text, Number, Text, Text).Select((id, power, phase, generation, host, port, key, tail) =>
-        new VmReport
-        {
-            Id = id,
-            Power = (Power)power,
-            Phase = (Phase)phase,
-            Generation = generation,
-            Epoch = generation / 2,
-            Restarts = port,
-            SshHost = host,
-            SshPort = port,
-            Problem = tail,
-            ConsoleTail = tail,
-            HostKeys = { new SshHostKey { Type = key, Key = key } },
-        });
+    static readonly Gen<VmReport> Reports = Gen.Select(Text, Number, Number, Gen.Long, Text, Number, Text, Text)
+        .Select((id, power, phase, generation, host, port, key, tail) =>
+            new VmReport
+            {
+                Id = id,
+                Power = (Power)power,
+                Phase = (Phase)phase,
+                Generation = generation,
+                Epoch = generation / 2,
+                Restarts = port,
+                SshHost = host,
+                SshPort = port,
+                Problem = tail,
+                ConsoleTail = tail,
+                HostKeys = { new SshHostKey { Type = key, Key = key } },
+            });
 
     static readonly Gen<SpokeMessage> Messages = Gen.OneOf(
         Reports.Select(r => new SpokeMessage { Vm = r }),
@@ -160,13 +165,18 @@ public sealed class IntakeTests
                     Cpus = number,
                     MemoryMb = number,
                     Network = new NetworkFacts { Cidr = "10.77.0.0/24", First = first, Last = first },
-                    Images = { new ImageFacts { Id = title, Title = title, Sha256 = title, LoginUser = title, MinDiskGb = number } },
+                    Images = { new ImageFacts
+                    {
+                        Id = title, Title = title, Sha256 = title, LoginUser = title, MinDiskGb = number,
+                    } },
                 },
             },
         }),
         Gen.Byte.Array[0, 200].Select(Parse));
 
-    /// <summary>Bytes that happen to be a message; an empty one where they are not, as gRPC itself refuses those.</summary>
+    /// <summary>
+    /// Bytes that happen to be a message; an empty one where they are not, as gRPC itself refuses those.
+    /// </summary>
     static SpokeMessage Parse(byte[] bytes)
     {
         try
@@ -179,7 +189,10 @@ public sealed class IntakeTests
         }
     }
 
-    /// <summary>Through the boundary into the real database: what is not refused must be taken in without an error and without harm.</summary>
+    /// <summary>
+    /// Through the boundary into the real database: what is not refused must be taken in without an error and without
+    /// harm.
+    /// </summary>
     [Fact]
     public async Task Generated_nonsense_is_refused_or_harmless()
     {
@@ -187,7 +200,8 @@ public sealed class IntakeTests
         var vm = await rows.RunningVmAsync(Cancel);
         await rows.Db.ExecuteAsync("INSERT INTO hosts (id, state) VALUES ('evil', 'joined')", null, Cancel);
         var before = await TakeAsync(rows);
-        var listener = new Capsul.Hub.Storage.Listener(rows.Db, rows.Time, NullLogger<Capsul.Hub.Storage.Listener>.Instance);
+        var listener = new Capsul.Hub.Storage.Listener(
+            rows.Db, rows.Time, NullLogger<Capsul.Hub.Storage.Listener>.Instance);
         var line = new SpokeLine("evil", rows.Epoch, rows.Db, listener, rows.Settings, rows.Time, NullLogger.Instance);
         await Messages.SampleAsync(async message =>
         {
@@ -197,7 +211,8 @@ public sealed class IntakeTests
             }
             catch (RpcException error)
             {
-                error.StatusCode.ShouldBeOneOf(StatusCode.InvalidArgument, StatusCode.FailedPrecondition, StatusCode.Unavailable);
+                error.StatusCode.ShouldBeOneOf(
+                    StatusCode.InvalidArgument, StatusCode.FailedPrecondition, StatusCode.Unavailable);
             }
         }, iter: 2000, threads: 1);
         (await TakeAsync(rows)).ShouldBe(before);
@@ -208,7 +223,8 @@ public sealed class IntakeTests
     static Task<string?> TakeAsync(VmRows rows) => rows.Db.FindAsync<string>(
         """
         SELECT (SELECT string_agg(v::text, '|') FROM vms v) || (SELECT string_agg(i::text, '|') FROM images i)
-            || (SELECT string_agg(h::text, '|') FROM hosts h WHERE id <> 'evil') || (SELECT string_agg(s::text, '|') FROM usage_spans s)
+            || (SELECT string_agg(h::text, '|') FROM hosts h WHERE id <> 'evil') || (SELECT string_agg(s::text, '|')
+                FROM usage_spans s)
             || (SELECT string_agg(a::text, '|') FROM addresses a WHERE host <> 'evil')
         """, null, Cancel);
 }

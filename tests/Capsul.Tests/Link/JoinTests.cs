@@ -17,7 +17,8 @@ public sealed class JoinTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    static async Task<Problem> RefusedAsync(Func<Task> what) => (await Should.ThrowAsync<ProblemException>(what)).Problem;
+    static async Task<Problem> RefusedAsync(Func<Task> what) =>
+        (await Should.ThrowAsync<ProblemException>(what)).Problem;
 
     [Fact]
     public async Task A_token_counts_once()
@@ -104,9 +105,11 @@ public sealed class JoinTests
     {
         await using var link = await LinkHub.StartAsync();
         var token = await link.InviteAsync("rack1") with { Fingerprint = new string('0', 64) };
-        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel))).Message.ShouldContain("is not the Hub that made this token");
+        (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel)))
+            .Message.ShouldContain("is not the Hub that made this token");
         // The true token is still good.
-        (await link.Db.FindAsync<int>("SELECT count(*)::integer FROM join_tokens WHERE used IS NULL", null, Cancel)).ShouldBe(1);
+        (await link.Db.FindAsync<int>("SELECT count(*)::integer FROM join_tokens WHERE used IS NULL", null, Cancel))
+            .ShouldBe(1);
     }
 
     [Fact]
@@ -115,7 +118,8 @@ public sealed class JoinTests
         await using var link = await LinkHub.StartAsync();
         var old = await link.JoinAsync("rack1");
         var anew = await link.JoinAsync("rack1");
-        using (var refused = await HandLine.DialAsync(old)) (await refused.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
+        using (var refused = await HandLine.DialAsync(old))
+            (await refused.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
         using var line = await HandLine.DialAsync(anew);
         (await line.NextAsync(HubMessage.BodyOneofCase.Welcome)).Welcome.HostId.ShouldBe("rack1");
     }
@@ -131,10 +135,12 @@ public sealed class JoinTests
             await link.Db.ExecuteAsync(HostSql.Revoke, new { id = "rack1" }, Cancel);
             await line.BeatAsync();
             (await line.RefusalAsync()).ShouldSatisfyAllConditions(
-                s => s.StatusCode.ShouldBe(StatusCode.PermissionDenied), s => s.Detail.ShouldBe("This host was revoked."));
+                s => s.StatusCode.ShouldBe(StatusCode.PermissionDenied),
+                s => s.Detail.ShouldBe("This host was revoked."));
         }
         (await link.IsOnlineAsync("rack1")).ShouldBeFalse();
-        using (var again = await HandLine.DialAsync(identity)) (await again.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
+        using (var again = await HandLine.DialAsync(identity))
+            (await again.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
         using var channel = identity.Open();
         link.Time.By = TimeSpan.FromDays(70);
         (await RefusedAsync(() => identity.RenewAsync(channel, link.Time, Cancel))).Message.ShouldContain(
@@ -160,7 +166,8 @@ public sealed class JoinTests
         await using var link = await LinkHub.StartAsync();
         using var line = await HandLine.DialAsync(await link.JoinAsync("rack1"), protocol);
         (await line.RefusalAsync()).ShouldSatisfyAllConditions(
-            s => s.StatusCode.ShouldBe(StatusCode.FailedPrecondition), s => s.Detail.ShouldContain($"speaks version {protocol} of the link and the Hub version {Protocol.Version}"));
+            s => s.StatusCode.ShouldBe(StatusCode.FailedPrecondition), s => s.Detail.ShouldContain(
+                $"speaks version {protocol} of the link and the Hub version {Protocol.Version}"));
         (await link.IsOnlineAsync("rack1")).ShouldBeFalse();
     }
 
@@ -187,10 +194,12 @@ public sealed class JoinTests
         using (var channel = renewing.Open()) (await renewing.RenewAsync(channel, link.Time, Cancel)).ShouldBeTrue();
         using var kept = X509CertificateLoader.LoadPkcs12FromFile(Path.Combine(folder, "spoke", "identity.pfx"), null);
         kept.NotAfter.ToUniversalTime().ShouldBeGreaterThan(link.Time.GetUtcNow().UtcDateTime.AddDays(85));
-        (await link.Db.FindAsync<byte[]>("SELECT certificate FROM hosts", null, Cancel)).ShouldBe(SHA256.HashData(kept.RawData));
+        (await link.Db.FindAsync<byte[]>("SELECT certificate FROM hosts", null, Cancel))
+            .ShouldBe(SHA256.HashData(kept.RawData));
 
         using (var before = await HandLine.DialAsync(old)) await before.NextAsync(HubMessage.BodyOneofCase.Welcome);
-        using (var line = await HandLine.DialAsync(Identity.Load(folder)!)) await line.NextAsync(HubMessage.BodyOneofCase.Welcome);
+        using (var line = await HandLine.DialAsync(Identity.Load(folder)!))
+            await line.NextAsync(HubMessage.BodyOneofCase.Welcome);
         using var after = await HandLine.DialAsync(old);
         (await after.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
     }

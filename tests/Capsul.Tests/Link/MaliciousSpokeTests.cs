@@ -5,7 +5,10 @@ using Grpc.Core;
 
 namespace Capsul.Tests.Link;
 
-/// <summary>A Spoke that has joined with a real token, over the real link, and means harm. The other host and the catalogue must not notice.</summary>
+/// <summary>
+/// A Spoke that has joined with a real token, over the real link, and means harm. The other host and the catalogue must
+/// not notice.
+/// </summary>
 public sealed class MaliciousSpokeTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
@@ -22,11 +25,19 @@ public sealed class MaliciousSpokeTests
         using var evil = await HandLine.DialAsync(identity, network: "10.78.0", change: f =>
         {
             (f.Images[0].Title, f.Images[0].LoginUser) = ("Free money", "root");
-            f.Images.Add(new ImageFacts { Id = "debian-99", Title = "Debian 99", Sha256 = VmRows.ImageSha256, LoginUser = "debian" });
+            f.Images.Add(new ImageFacts
+            {
+                Id = "debian-99",
+                Title = "Debian 99",
+                Sha256 = VmRows.ImageSha256,
+                LoginUser = "debian",
+            });
         });
         await evil.NextAsync(HubMessage.BodyOneofCase.Wanted);
-        (await link.Db.ListAsync<string>("SELECT id || ' ' || title || ' ' || login_user FROM images", null, Cancel)).ShouldBe(["tiny Tiny capsul"]);
-        (await link.Db.FindAsync<string>("SELECT title FROM host_images WHERE host = 'evil' AND image = 'tiny'", null, Cancel)).ShouldBe("Free money");
+        (await link.Db.ListAsync<string>("SELECT id || ' ' || title || ' ' || login_user FROM images", null, Cancel))
+            .ShouldBe(["tiny Tiny capsul"]);
+        (await link.Db.FindAsync<string>("SELECT title FROM host_images WHERE host = 'evil' AND image = 'tiny'",
+            null, Cancel)).ShouldBe("Free money");
     }
 
     [Theory]
@@ -35,7 +46,8 @@ public sealed class MaliciousSpokeTests
     public async Task A_range_without_bounds_costs_one_refusal(string first, string last)
     {
         await using var link = await LinkHub.StartAsync();
-        using var evil = await HandLine.DialAsync(await link.JoinAsync("evil"), change: f => (f.Network.First, f.Network.Last) = (first, last));
+        using var evil = await HandLine.DialAsync(
+            await link.JoinAsync("evil"), change: f => (f.Network.First, f.Network.Last) = (first, last));
         (await evil.RefusalAsync()).StatusCode.ShouldBe(StatusCode.InvalidArgument);
         (await link.Db.FindAsync<long>("SELECT count(*) FROM addresses", null, Cancel)).ShouldBe(0);
     }
@@ -51,19 +63,22 @@ public sealed class MaliciousSpokeTests
         (await evil.RefusalAsync()).StatusCode.ShouldBe(StatusCode.InvalidArgument);
         await honest.BeatAsync("still here");
         await Until.TrueAsync("the other host is heard", Limit, async () =>
-            await link.Db.FindAsync<string>("SELECT problem FROM hosts WHERE id = 'rack1'", null, Cancel) == "still here");
+            await link.Db.FindAsync<string>("SELECT problem FROM hosts WHERE id = 'rack1'", null, Cancel)
+                == "still here");
     }
 
     [Fact]
     public async Task Its_words_reach_operators_without_escapes_and_not_at_any_length()
     {
         await using var link = await LinkHub.StartAsync();
-        using var evil = await HandLine.DialAsync(await link.JoinAsync("evil"), change: f => f.Hypervisor = "\x1b]0;owned\a\x1b[2J" + new string('x', 9000));
+        using var evil = await HandLine.DialAsync(
+            await link.JoinAsync("evil"), change: f => f.Hypervisor = "\x1b]0;owned\a\x1b[2J" + new string('x', 9000));
         await evil.NextAsync(HubMessage.BodyOneofCase.Wanted);
         await evil.BeatAsync("\x1b[31m" + new string('y', 100_000));
         await Until.TrueAsync("the heartbeat is taken in", Limit, async () =>
             await link.Db.FindAsync<bool>("SELECT problem <> '' FROM hosts WHERE id = 'evil'", null, Cancel));
-        var said = await link.Db.FindAsync<string>("SELECT hypervisor || problem FROM hosts WHERE id = 'evil'", null, Cancel);
+        var said = await link.Db.FindAsync<string>(
+            "SELECT hypervisor || problem FROM hosts WHERE id = 'evil'", null, Cancel);
         said!.Length.ShouldBeLessThan(1000);
         said.Any(char.IsControl).ShouldBeFalse();
     }

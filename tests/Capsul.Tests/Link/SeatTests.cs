@@ -30,15 +30,27 @@ public sealed class SeatTests
         var wanted = (await owner.NextAsync(HubMessage.BodyOneofCase.Wanted)).Wanted;
         wanted.Vms.ShouldHaveSingleItem().Id.ShouldBe(id);
 
-        var lie = new VmReport { Id = id, Power = Power.On, Phase = Phase.Ready, Epoch = wanted.Epoch, Generation = wanted.Generation, SshHost = "127.0.0.1", SshPort = 666 };
+        var lie = new VmReport
+        {
+            Id = id,
+            Power = Power.On,
+            Phase = Phase.Ready,
+            Epoch = wanted.Epoch,
+            Generation = wanted.Generation,
+            SshHost = "127.0.0.1",
+            SshPort = 666,
+        };
         await other.SayAsync(new SpokeMessage { Vm = lie });
         await other.SayAsync(new SpokeMessage { Inventory = new Inventory { Vms = { lie } } });
         await other.BeatAsync("all said");
-        await Until.TrueAsync("all of it was heard", Limit, async () => await ColumnAsync(link, "SELECT problem FROM hosts WHERE id = 'rack2'") == "all said");
-        (await ColumnAsync(link, "SELECT state || ' ' || observed || ' ' || coalesce(ssh_port, 0) FROM vms")).ShouldBe("creating unknown 0");
+        await Until.TrueAsync("all of it was heard", Limit,
+            async () => await ColumnAsync(link, "SELECT problem FROM hosts WHERE id = 'rack2'") == "all said");
+        (await ColumnAsync(link, "SELECT state || ' ' || observed || ' ' || coalesce(ssh_port, 0) FROM vms"))
+            .ShouldBe("creating unknown 0");
 
         await owner.SayAsync(new SpokeMessage { Vm = new VmReport(lie) { SshPort = 22001 } });
-        await Until.TrueAsync("its own host is believed", Limit, async () => await ColumnAsync(link, "SELECT state || ' ' || ssh_port FROM vms") == "running 22001");
+        await Until.TrueAsync("its own host is believed", Limit,
+            async () => await ColumnAsync(link, "SELECT state || ' ' || ssh_port FROM vms") == "running 22001");
     }
 
     [Fact]
@@ -50,7 +62,8 @@ public sealed class SeatTests
         using (var line = await HandLine.DialAsync(identity.At($"127.0.0.1:{standby.LinkPort}")))
         {
             (await line.RefusalAsync()).ShouldSatisfyAllConditions(
-                s => s.StatusCode.ShouldBe(StatusCode.Unavailable), s => s.Detail.ShouldBe("This is a standby Hub; another one is active."));
+                s => s.StatusCode.ShouldBe(StatusCode.Unavailable),
+                s => s.Detail.ShouldBe("This is a standby Hub; another one is active."));
         }
         await link.StopAsync();
         await Until.TrueAsync("the other acts", Limit, () => Task.FromResult(standby.Seat.Epoch == 2));
@@ -79,7 +92,11 @@ public sealed class SeatTests
         await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
         await second.AwaitSaidAsync("Capsul answers at", Limit);
 
-        var spokes = new Dictionary<string, string>(environments[0], StringComparer.Ordinal) { ["CAPSUL_DATA"] = TestFolder.Make("seat-spoke"), ["CAPSUL_RELAY_PORTS"] = "31500-31599" };
+        var spokes = new Dictionary<string, string>(environments[0], StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("seat-spoke"),
+            ["CAPSUL_RELAY_PORTS"] = "31500-31599",
+        };
         var token = await CapsulProgram.RunAsync(environments[1], Cancel, "host", "invite", "rack1");
         (await CapsulProgram.RunAsync(spokes, Cancel, "spoke", "join", token.Output.Trim())).ExitCode.ShouldBe(0);
         await MakeSimulatedImageAsync(Path.Combine(spokes["CAPSUL_DATA"], "images"));
@@ -127,11 +144,16 @@ public sealed class SeatTests
         var data = TestFolder.Make("obey");
         var identity = await link.JoinAsync("rack1", data);
         await new AppliedState(Path.Combine(data, "spoke")).AdvanceAsync(50, 1, Cancel);
-        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = data, ["CAPSUL_HYPERVISOR"] = "simulated" });
+        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = data,
+            ["CAPSUL_HYPERVISOR"] = "simulated",
+        });
         var images = await MakeSimulatedImageAsync(settings.Images);
         await using var hypervisor = new Simulated(settings, images, TimeProvider.System);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-        var spoke = new SpokeProgram(settings, identity, hypervisor, images, TimeProvider.System, NullLoggerFactory.Instance).RunAsync(stop.Token);
+        var spoke = new SpokeProgram(settings, identity, hypervisor, images,
+            TimeProvider.System, NullLoggerFactory.Instance).RunAsync(stop.Token);
         await CreateVmAsync(link);
         await Until.TrueAsync("it has hung up", Limit, async () => !await link.IsOnlineAsync("rack1"));
         await Until.TrueAsync("it has dialed again", Limit, () => link.IsOnlineAsync("rack1"));
@@ -161,13 +183,15 @@ public sealed class SeatTests
             """
             INSERT INTO accounts (email) VALUES ('ada@example.org');
             INSERT INTO payments (email, dollars, method) VALUES ('ada@example.org', 100, 'cash');
-            INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES ('ada@example.org', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', now());
+            INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
+            VALUES ('ada@example.org', 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', now());
             """, null, Cancel);
         var key = await link.Db.FindAsync<long>("SELECT id FROM ssh_keys", null, Cancel);
         var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal));
         // A host that does not obey is there for moments only, in which it may be given a VM all the same.
         return await Until.SomeAsync("a host took the VM", Limit, async () =>
-            (await CreateVm.RunAsync(link.Db, "ada@example.org", new CreateVm.Input("vm", "f1-xs", "tiny", [key]), settings, TimeProvider.System, Cancel)).Value);
+            (await CreateVm.RunAsync(link.Db, "ada@example.org",
+                new CreateVm.Input("vm", "f1-xs", "tiny", [key]), settings, TimeProvider.System, Cancel)).Value);
     }
 
     static Task<string?> ColumnAsync(LinkHub link, string sql) => link.Db.FindAsync<string>(sql, null, Cancel);

@@ -23,9 +23,11 @@ public sealed class ScheduledBackupsTests
     });
 
     Task<bool> LookAsync(TestDatabase database, Settings? other = null) =>
-        new ScheduledBackups(database.Db, other ?? settings, time, NullLogger<ScheduledBackups>.Instance).LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel);
+        new ScheduledBackups(database.Db, other ?? settings, time, NullLogger<ScheduledBackups>.Instance)
+            .LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel);
 
-    string[] Files => [.. Directory.GetFiles(settings.BackupFolder).Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
+    string[] Files =>
+        [.. Directory.GetFiles(settings.BackupFolder).Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
 
     [Fact]
     public async Task Come_when_they_are_due_are_made_up_for_once_and_tried_again_after_an_hour()
@@ -50,14 +52,16 @@ public sealed class ScheduledBackupsTests
         (await LookAsync(database)).ShouldBeFalse("it has just failed");
         time.Advance(TimeSpan.FromMinutes(61));
         (await LookAsync(database)).ShouldBeTrue();
-        Files.ShouldBe(["capsul-backup-2026-03-05.gz", "capsul-backup-2026-03-06.gz"], "two days are kept, two proved ones always");
+        Files.ShouldBe(["capsul-backup-2026-03-05.gz", "capsul-backup-2026-03-06.gz"],
+            "two days are kept, two proved ones always");
     }
 
     [Fact]
     public async Task Two_proved_ones_stay_however_old_they_are_and_those_asked_for_are_left_alone()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var asked = await new TakeBackup(database.Db, settings, time, _ => { }).RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
+        var asked = await new TakeBackup(database.Db, settings, time, _ => { })
+            .RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
         var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
         for (var month = 0; month < 3; month++)
         {
@@ -81,12 +85,14 @@ public sealed class ScheduledBackupsTests
         File.Copy(mine, asked);
         await database.Db.ExecuteAsync("""
             INSERT INTO backups (reason, started, finished, file, format, schema_version, bytes, proved)
-            SELECT 'scheduled', started - interval '1 day', finished, @asked, format, schema_version, bytes, proved FROM backups
+            SELECT 'scheduled', started - interval '1 day', finished, @asked, format, schema_version, bytes, proved
+            FROM backups
             """, new { asked }, Cancel);
         // And two that another Hub has taken since, which are no comfort here.
         await database.Db.ExecuteAsync("""
             INSERT INTO backups (reason, started, finished, file, format, schema_version, bytes, proved)
-            SELECT 'scheduled', started + interval '1 hour', finished + interval '1 hour', '/elsewhere/' || n, format, schema_version, bytes, proved FROM backups, generate_series(1, 2) n WHERE file = @mine
+            SELECT 'scheduled', started + interval '1 hour', finished + interval '1 hour', '/elsewhere/' || n, format,
+                schema_version, bytes, proved FROM backups, generate_series(1, 2) n WHERE file = @mine
             """, new { mine }, Cancel);
         time.Advance(TimeSpan.FromDays(7));
         (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeTrue();
@@ -100,7 +106,8 @@ public sealed class ScheduledBackupsTests
     public async Task One_that_died_with_its_hub_is_noticed_by_the_next_which_raises_the_alert()
     {
         await using var database = await TestDatabase.CreateAsync();
-        await database.Db.ExecuteAsync("INSERT INTO backups (reason, started, file, format, schema_version) VALUES ('scheduled', @started, '/elsewhere/a.gz', 'plain', 4)",
+        await database.Db.ExecuteAsync("INSERT INTO backups (reason, started, file, format, schema_version) "
+            + "VALUES ('scheduled', @started, '/elsewhere/a.gz', 'plain', 4)",
             new { started = time.GetUtcNow().UtcDateTime - TimeSpan.FromMinutes(10) }, Cancel);
         (await LookAsync(database)).ShouldBeFalse("an hour later it is tried again");
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldBe(
@@ -118,7 +125,8 @@ public sealed class ScheduledBackupsTests
             other.Execute("UPDATE seat SET epoch = 8");
         })
         { Watch = BackupAlert.Watch(settings, time, epoch: 0) };
-        await Should.ThrowAsync<SeatLostException>(() => taking.RunAsync(new(null, DumpFormat.Plain, null, "scheduled"), Cancel));
+        await Should.ThrowAsync<SeatLostException>(
+            () => taking.RunAsync(new(null, DumpFormat.Plain, null, "scheduled"), Cancel));
         var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastScheduled, null, Cancel))!;
         (row.Finished, row.Problem).ShouldBe((null, ""));
     }
@@ -130,7 +138,8 @@ public sealed class ScheduledBackupsTests
         var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
         time.Advance(TimeSpan.FromDays(1));
         await database.Db.ExecuteAsync("UPDATE seat SET epoch = 8", null, Cancel);
-        await Should.ThrowAsync<SeatLostException>(() => reconciler.LookAsync(ScheduledBackups.Schedule(settings)!, 7, Cancel));
+        await Should.ThrowAsync<SeatLostException>(
+            () => reconciler.LookAsync(ScheduledBackups.Schedule(settings)!, 7, Cancel));
         (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM backups", null, Cancel)).ShouldBe(0);
     }
 
@@ -138,12 +147,14 @@ public sealed class ScheduledBackupsTests
     public void There_is_one_every_night_unless_it_is_turned_off()
     {
         var given = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal));
-        ScheduledBackups.Schedule(given).ShouldNotBeNull().GetNextOccurrence(time.GetUtcNow().UtcDateTime).ShouldBe(new DateTime(2026, 3, 2, 3, 30, 0, DateTimeKind.Utc));
+        ScheduledBackups.Schedule(given).ShouldNotBeNull().GetNextOccurrence(time.GetUtcNow().UtcDateTime)
+            .ShouldBe(new DateTime(2026, 3, 2, 3, 30, 0, DateTimeKind.Utc));
         ScheduledBackups.Schedule(given.With(("CAPSUL_BACKUP_SCHEDULE", "off"))).ShouldBeNull();
     }
 
     [Fact]
     public void A_schedule_that_is_none_is_said_in_a_sentence() =>
-        Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain(
-            "not a five-field cron expression");
+        Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(
+            settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain(
+                "not a five-field cron expression");
 }

@@ -48,10 +48,12 @@ public sealed class KeyRingTests : IAsyncLifetime
     {
         await Ring.WriteAsync("a", "x"u8.ToArray(), Cancel);
         var other = new KeyRing(database.Db, RandomNumberGenerator.GetBytes(32));
-        (await Should.ThrowAsync<ProblemException>(() => other.ReadAsync("a", Cancel))).Message.ShouldContain("CAPSUL_SECRET_KEY");
+        (await Should.ThrowAsync<ProblemException>(() => other.ReadAsync("a", Cancel)))
+            .Message.ShouldContain("CAPSUL_SECRET_KEY");
         await database.Db.ExecuteAsync("UPDATE key_ring SET name = 'b'", null, Cancel);
         await Should.ThrowAsync<ProblemException>(() => Ring.ReadAsync("b", Cancel));
-        await database.Db.ExecuteAsync("UPDATE key_ring SET name = 'a', content = substring(content, 1, 10)", null, Cancel);
+        await database.Db.ExecuteAsync(
+            "UPDATE key_ring SET name = 'a', content = substring(content, 1, 10)", null, Cancel);
         await Should.ThrowAsync<ProblemException>(() => Ring.ReadAsync("a", Cancel));
     }
 }

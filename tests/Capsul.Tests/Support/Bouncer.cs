@@ -9,7 +9,8 @@ public sealed class Bouncer : IAsyncDisposable
     readonly CancellationTokenSource stop;
     readonly Task running;
 
-    Bouncer(string connectionString, CancellationTokenSource stop, Task running) => (ConnectionString, this.stop, this.running) = (connectionString, stop, running);
+    Bouncer(string connectionString, CancellationTokenSource stop, Task running) =>
+        (ConnectionString, this.stop, this.running) = (connectionString, stop, running);
 
     public string ConnectionString { get; }
 
@@ -33,8 +34,17 @@ public sealed class Bouncer : IAsyncDisposable
             ignore_startup_parameters = extra_float_digits
             """, cancel);
         var stop = new CancellationTokenSource();
-        var running = new Command("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--", "/usr/sbin/pgbouncer", file) { Timeout = TimeSpan.FromMinutes(5) }.TryRunAsync(stop.Token);
-        var there = new NpgsqlConnectionStringBuilder { Host = "127.0.0.1", Port = port, Database = parts.Database, Username = "anybody", Password = "x" }.ConnectionString;
+        var running = new Command("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups",
+            "--", "/usr/sbin/pgbouncer", file)
+        { Timeout = TimeSpan.FromMinutes(5) }.TryRunAsync(stop.Token);
+        var there = new NpgsqlConnectionStringBuilder
+        {
+            Host = "127.0.0.1",
+            Port = port,
+            Database = parts.Database,
+            Username = "anybody",
+            Password = "x",
+        }.ConnectionString;
         await Until.TrueAsync("PgBouncer answers", TimeSpan.FromSeconds(20), async () =>
         {
             if (running.IsCompleted) throw new InvalidOperationException((await running).Error);

@@ -4,7 +4,9 @@ using Capsul.Foundation;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>The built executable, run as a person runs it: a process of its own, with its own environment and data folder.</summary>
+/// <summary>
+/// The built executable, run as a person runs it: a process of its own, with its own environment and data folder.
+/// </summary>
 public sealed class CapsulProgram : IAsyncDisposable
 {
     static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(60);
@@ -37,16 +39,26 @@ public sealed class CapsulProgram : IAsyncDisposable
     }
 
     /// <summary>Runs a verb to its end.</summary>
-    public static Task<CommandResult> RunAsync(IReadOnlyDictionary<string, string> environment, CancellationToken cancel, params string[] arguments) =>
-        new Command(File, arguments) { Environment = Changes(environment), Timeout = TimeSpan.FromMinutes(2) }.TryRunAsync(cancel);
+    public static Task<CommandResult> RunAsync(
+        IReadOnlyDictionary<string, string> environment, CancellationToken cancel, params string[] arguments) =>
+        new Command(File, arguments) { Environment = Changes(environment), Timeout = TimeSpan.FromMinutes(2) }
+            .TryRunAsync(cancel);
 
     /// <summary>Starts a verb that goes on until it is stopped.</summary>
-    public static CapsulProgram Start(IReadOnlyDictionary<string, string> environment, params string[] arguments) => StartFile(File, environment, arguments);
+    public static CapsulProgram Start(IReadOnlyDictionary<string, string> environment, params string[] arguments) =>
+        StartFile(File, environment, arguments);
 
     /// <summary>The same for another program.</summary>
-    public static CapsulProgram StartFile(string file, IReadOnlyDictionary<string, string> environment, params string[] arguments)
+    public static CapsulProgram StartFile(
+        string file, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
-        var info = new ProcessStartInfo(file) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var info = new ProcessStartInfo(file)
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            RedirectStandardInput = true,
+        };
         foreach (var argument in arguments) info.ArgumentList.Add(argument);
         foreach (var (name, value) in Changes(environment))
         {
@@ -62,16 +74,20 @@ public sealed class CapsulProgram : IAsyncDisposable
     }
 
     /// <summary>Waits until it has printed a text; fails with all it said when it ends before.</summary>
-    public Task AwaitSaidAsync(string text, TimeSpan limit) => Until.TrueAsync($"\"{text}\" in what {string.Join(' ', process.StartInfo.ArgumentList)} says:\n{Said}", limit, () =>
-    {
-        if (Said.Contains(text, StringComparison.Ordinal)) return Task.FromResult(true);
-        return HasExited ? throw new InvalidOperationException($"It ended with exit code {process.ExitCode}:\n{Said}") : Task.FromResult(false);
-    });
+    public Task AwaitSaidAsync(string text, TimeSpan limit) => Until.TrueAsync(
+        $"\"{text}\" in what {string.Join(' ', process.StartInfo.ArgumentList)} says:\n{Said}", limit, () =>
+        {
+            if (Said.Contains(text, StringComparison.Ordinal)) return Task.FromResult(true);
+            return HasExited
+                ? throw new InvalidOperationException($"It ended with exit code {process.ExitCode}:\n{Said}")
+                : Task.FromResult(false);
+        });
 
     /// <summary>TERM, STOP, CONT, KILL …</summary>
     public Task SignalAsync(string signal) => SignalAsync(signal, process.Id);
 
-    public static Task SignalAsync(string signal, int pid) => new Command("kill", $"-{signal}", pid.ToString()).RunAsync(CancellationToken.None);
+    public static Task SignalAsync(string signal, int pid) =>
+        new Command("kill", $"-{signal}", pid.ToString()).RunAsync(CancellationToken.None);
 
     /// <summary>Waits until it has ended; gives its exit code.</summary>
     public async Task<int> EndAsync()
@@ -94,11 +110,14 @@ public sealed class CapsulProgram : IAsyncDisposable
         process.Dispose();
     }
 
-    /// <summary>What the tests themselves were started with must not leak in: an unknown CAPSUL_ name is refused.</summary>
+    /// <summary>
+    /// What the tests themselves were started with must not leak in: an unknown CAPSUL_ name is refused.
+    /// </summary>
     static Dictionary<string, string?> Changes(IReadOnlyDictionary<string, string> environment)
     {
         var changes = new Dictionary<string, string?>(StringComparer.Ordinal);
-        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal)))
+        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>()
+            .Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal)))
             changes[name] = null;
         changes["CAPSUL_HUB_USER"] = HubUser;
         foreach (var (name, value) in environment) changes[name] = value;

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// Files in the repository that a test keeps true. <c>UPDATE_GOLDEN=1 ./capsul test</c> writes them anew; without it a difference
-/// fails the test.
+/// Files in the repository that a test keeps true. <c>UPDATE_GOLDEN=1 ./capsul test</c> writes them anew; without it a
+/// difference fails the test.
 /// </summary>
 public static class Golden
 {
@@ -22,13 +22,15 @@ public static class Golden
             return;
         }
         var expected = File.Exists(path) ? await File.ReadAllTextAsync(path, cancel) : "";
-        actual.ShouldBe(expected, $"{file} is no longer true; look at the difference and run: UPDATE_GOLDEN=1 ./capsul test");
+        actual.ShouldBe(expected,
+            $"{file} is no longer true; look at the difference and run: UPDATE_GOLDEN=1 ./capsul test");
     }
 
     static string FindRoot([CallerFilePath] string here = "")
     {
         // The path is fixed at build time; a build with mapped paths falls back to the working folder's repository.
-        foreach (var start in (string[])[Path.GetDirectoryName(here)!, Environment.CurrentDirectory, AppContext.BaseDirectory])
+        foreach (var start in (string[])[Path.GetDirectoryName(here)!,
+            Environment.CurrentDirectory, AppContext.BaseDirectory])
         {
             for (var folder = start; folder is not null; folder = Path.GetDirectoryName(folder))
             {

@@ -13,7 +13,10 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>A whole Hub in this process, over a database of the test's, whose clock can be set forward; and Spokes that are spoken by hand.</summary>
+/// <summary>
+/// A whole Hub in this process, over a database of the test's, whose clock can be set forward; and Spokes that are
+/// spoken by hand.
+/// </summary>
 public sealed class LinkHub : IAsyncDisposable
 {
     readonly TestDatabase database;
@@ -41,21 +44,24 @@ public sealed class LinkHub : IAsyncDisposable
     }
 
     /// <summary>One more Hub on the same database.</summary>
-    public Task<HubProgram> StartAnotherAsync(params (string Name, string? Value)[] changes) => HubProgram.StartAsync(Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
-    {
-        ["CAPSUL_DATA"] = TestFolder.Make("link"),
-        ["CAPSUL_DATABASE"] = database.ConnectionString,
-        ["CAPSUL_PORT"] = "0",
-        ["CAPSUL_LINK_PORT"] = "0",
-        // Hubs on one database share a key.
-        ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
-    }).With(changes), Time, logs => logs.ClearProviders(), Cancel);
+    public Task<HubProgram> StartAnotherAsync(params (string Name, string? Value)[] changes) =>
+        HubProgram.StartAsync(Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("link"),
+            ["CAPSUL_DATABASE"] = database.ConnectionString,
+            ["CAPSUL_PORT"] = "0",
+            ["CAPSUL_LINK_PORT"] = "0",
+            // Hubs on one database share a key.
+            ["CAPSUL_SECRET_KEY"] = Convert.ToBase64String(new byte[32]),
+        }).With(changes), Time, logs => logs.ClearProviders(), Cancel);
 
     public async Task<JoinToken> InviteAsync(string host) => (await InviteHost.RunAsync(
         Hub.Db, "test", host, $"127.0.0.1:{Hub.LinkPort}", Hub.Services.GetRequiredService<Authority>().Fingerprint,
         TimeProvider.System, Cancel)).OrThrow();
 
-    /// <summary>A machine that has joined under a name. What it has of images is offered, as on the Hub's own machine.</summary>
+    /// <summary>
+    /// A machine that has joined under a name. What it has of images is offered, as on the Hub's own machine.
+    /// </summary>
     public async Task<Identity> JoinAsync(string host, string? folder = null)
     {
         var identity = await Identity.JoinAsync(folder ?? TestFolder.Make(host), await InviteAsync(host), Cancel);
@@ -63,7 +69,8 @@ public sealed class LinkHub : IAsyncDisposable
         return identity;
     }
 
-    public Task<bool> IsOnlineAsync(string host) => Db.FindAsync<bool>("SELECT online FROM hosts WHERE id = @host", new { host }, Cancel);
+    public Task<bool> IsOnlineAsync(string host) =>
+        Db.FindAsync<bool>("SELECT online FROM hosts WHERE id = @host", new { host }, Cancel);
 
     /// <summary>Stops the first Hub; the database stays.</summary>
     public async Task StopAsync()
@@ -94,12 +101,14 @@ public sealed class HandLine : IDisposable
     readonly Grpc.Net.Client.GrpcChannel channel;
     readonly AsyncDuplexStreamingCall<SpokeMessage, HubMessage> call;
 
-    HandLine(Grpc.Net.Client.GrpcChannel channel) => (this.channel, call) = (channel, new HubLink.HubLinkClient(channel).Connect(cancellationToken: TestContext.Current.CancellationToken));
+    HandLine(Grpc.Net.Client.GrpcChannel channel) => (this.channel, call) =
+        (channel, new HubLink.HubLinkClient(channel).Connect(cancellationToken: TestContext.Current.CancellationToken));
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>Dials and says hello; what the Hub answers is still to be read.</summary>
-    public static async Task<HandLine> DialAsync(Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0",
+    public static async Task<HandLine> DialAsync(
+        Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0",
         Action<HostFacts>? change = null)
     {
         var line = new HandLine(identity.Open());
@@ -110,11 +119,19 @@ public sealed class HandLine : IDisposable
             MemoryMb = memoryMb,
             DiskMb = 200_000,
             DiskFreeMb = 100_000,
-            Network = new NetworkFacts { Cidr = $"{network}.0/28", Gateway = $"{network}.1", First = $"{network}.2", Last = $"{network}.14" },
-            Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256, LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
+            Network = new NetworkFacts
+            {
+                Cidr = $"{network}.0/28",
+                Gateway = $"{network}.1",
+                First = $"{network}.2",
+                Last = $"{network}.14",
+            },
+            Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256,
+                LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
         };
         change?.Invoke(facts);
-        await line.SayAsync(new SpokeMessage { Hello = new Hello { Protocol = (uint)protocol, Version = "0.0.0", Facts = facts } });
+        await line.SayAsync(
+            new SpokeMessage { Hello = new Hello { Protocol = (uint)protocol, Version = "0.0.0", Facts = facts } });
         return line;
     }
 
@@ -130,7 +147,10 @@ public sealed class HandLine : IDisposable
         }
     }
 
-    public Task BeatAsync(string problem = "") => SayAsync(new SpokeMessage { Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 100_000, Problem = problem } });
+    public Task BeatAsync(string problem = "") => SayAsync(new SpokeMessage
+    {
+        Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 100_000, Problem = problem },
+    });
 
     /// <summary>The next message; null when the Hub ended the line without a word.</summary>
     public async Task<HubMessage?> NextAsync()
@@ -211,7 +231,8 @@ public sealed class Crossing : IAsyncDisposable
         try
         {
             await far.ConnectAsync(IPAddress.Loopback, target, both.Token);
-            await Task.WhenAny(near.GetStream().CopyToAsync(far.GetStream(), both.Token), far.GetStream().CopyToAsync(near.GetStream(), both.Token));
+            await Task.WhenAny(near.GetStream().CopyToAsync(far.GetStream(), both.Token),
+                far.GetStream().CopyToAsync(near.GetStream(), both.Token));
             await both.CancelAsync();
         }
         catch (Exception error) when (error is SocketException or IOException or OperationCanceledException)

@@ -5,8 +5,8 @@ using Npgsql;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A real cluster on loopback: one etcd, and two PostgreSQL servers that two Patronis keep, one leading, one following synchronously.
-/// From Debian's packages, in a folder that goes with the run.
+/// A real cluster on loopback: one etcd, and two PostgreSQL servers that two Patronis keep, one leading, one following
+/// synchronously. From Debian's packages, in a folder that goes with the run.
 /// </summary>
 public sealed class PatroniCluster : IAsyncDisposable
 {
@@ -17,7 +17,8 @@ public sealed class PatroniCluster : IAsyncDisposable
     readonly CancellationTokenSource stop = new();
     readonly List<Task> programs = [];
     readonly int etcd = Ports.TakeFree();
-    readonly Node[] nodes = [.. Enumerable.Range(1, 2).Select(n => new Node($"node{n}", Ports.TakeFree(), Ports.TakeFree()))];
+    readonly Node[] nodes =
+        [.. Enumerable.Range(1, 2).Select(n => new Node($"node{n}", Ports.TakeFree(), Ports.TakeFree()))];
 
     /// <summary>One server of the cluster.</summary>
     public sealed record Node(string Name, int Port, int RestPort);
@@ -25,7 +26,9 @@ public sealed class PatroniCluster : IAsyncDisposable
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>Both hosts; the one that takes writes is to be found by whoever connects.</summary>
-    public string ConnectionString => $"Host={string.Join(',', nodes.Select(n => $"127.0.0.1:{n.Port}"))};Database=postgres;Username=postgres;Password={Password};Timeout=3;Target Session Attributes=primary";
+    public string ConnectionString =>
+        $"Host={string.Join(',', nodes.Select(n => $"127.0.0.1:{n.Port}"))};Database=postgres;Username=postgres;"
+            + $"Password={Password};Timeout=3;Target Session Attributes=primary";
 
     /// <summary>Returns when there is a leader and a synchronous standby.</summary>
     public static async Task<PatroniCluster> StartAsync()
@@ -63,9 +66,11 @@ public sealed class PatroniCluster : IAsyncDisposable
     /// <summary>Patroni and its PostgreSQL, without a word, as when the machine loses power.</summary>
     public async Task KillAsync(Node node)
     {
-        var postmaster = (await File.ReadAllLinesAsync(Path.Combine(folder, node.Name, "postmaster.pid"), Cancel))[0].Trim();
+        var postmaster =
+            (await File.ReadAllLinesAsync(Path.Combine(folder, node.Name, "postmaster.pid"), Cancel))[0].Trim();
         var patroni = Directory.EnumerateDirectories("/proc").Select(Path.GetFileName).First(pid =>
-            int.TryParse(pid, out _) && ReadCommandLine(pid).Contains("/usr/bin/patroni", StringComparison.Ordinal) && ReadCommandLine(pid).Contains(ConfigFile(node), StringComparison.Ordinal));
+            int.TryParse(pid, out _) && ReadCommandLine(pid).Contains("/usr/bin/patroni", StringComparison.Ordinal)
+                && ReadCommandLine(pid).Contains(ConfigFile(node), StringComparison.Ordinal));
         await new Command("kill", "-9", patroni!, postmaster).RunAsync(Cancel);
     }
 
@@ -97,9 +102,12 @@ public sealed class PatroniCluster : IAsyncDisposable
         try
         {
             using var answer = await client.GetAsync(new Uri($"http://127.0.0.1:{node.RestPort}{path}"), Cancel);
-            return answer.IsSuccessStatusCode ? JsonDocument.Parse(await answer.Content.ReadAsStringAsync(Cancel)) : null;
+            return answer.IsSuccessStatusCode
+                ? JsonDocument.Parse(await answer.Content.ReadAsStringAsync(Cancel))
+                : null;
         }
-        catch (Exception error) when (error is HttpRequestException or OperationCanceledException && !Cancel.IsCancellationRequested)
+        catch (Exception error)
+            when (error is HttpRequestException or OperationCanceledException && !Cancel.IsCancellationRequested)
         {
             return null;
         }
@@ -108,8 +116,10 @@ public sealed class PatroniCluster : IAsyncDisposable
     void StartEtcd()
     {
         var (client, peer) = ($"http://127.0.0.1:{etcd}", $"http://127.0.0.1:{Ports.TakeFree()}");
-        Run(new Command("etcd", "--name", "e", "--data-dir", Path.Combine(folder, "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
-            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", $"e={peer}", "--logger", "zap", "--log-level", "error"));
+        Run(new Command("etcd", "--name", "e", "--data-dir", Path.Combine(folder, "etcd"),
+            "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", $"e={peer}", "--logger", "zap", "--log-level", "error"));
     }
 
     string ConfigFile(Node node) => Path.Combine(folder, $"{node.Name}.yml");
@@ -143,11 +153,16 @@ public sealed class PatroniCluster : IAsyncDisposable
               parameters: {unix_socket_directories: "{{folder}}", password_encryption: scram-sha-256}
             """, Cancel);
         await new Command("chown", "-R", "postgres:", folder).RunAsync(Cancel);
-        Run(new Command("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--", "/usr/bin/patroni", ConfigFile(node)) { WorkingDirectory = folder });
+        Run(new Command("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups",
+            "--", "/usr/bin/patroni", ConfigFile(node))
+        { WorkingDirectory = folder });
     }
 
-    /// <summary>They run until the cluster is disposed; a program's own end before that is said by whoever waits for it.</summary>
-    void Run(Command command) => programs.Add((command with { Timeout = TimeSpan.FromMinutes(10) }).TryRunAsync(stop.Token));
+    /// <summary>
+    /// They run until the cluster is disposed; a program's own end before that is said by whoever waits for it.
+    /// </summary>
+    void Run(Command command) =>
+        programs.Add((command with { Timeout = TimeSpan.FromMinutes(10) }).TryRunAsync(stop.Token));
 
     public async ValueTask DisposeAsync()
     {
@@ -158,7 +173,9 @@ public sealed class PatroniCluster : IAsyncDisposable
         foreach (var node in nodes)
         {
             var pid = Path.Combine(folder, node.Name, "postmaster.pid");
-            if (File.Exists(pid)) await new Command("kill", "-9", (await File.ReadAllLinesAsync(pid, CancellationToken.None))[0].Trim()).TryRunAsync(CancellationToken.None);
+            if (File.Exists(pid))
+                await new Command("kill", "-9", (await File.ReadAllLinesAsync(pid, CancellationToken.None))[0].Trim())
+                    .TryRunAsync(CancellationToken.None);
         }
         stop.Dispose();
     }

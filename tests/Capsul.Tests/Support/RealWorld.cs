@@ -11,14 +11,16 @@ using Person = Capsul.Demo.Visitor;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A Hub and a Spoke as two processes of the built program, each with a data folder of its own, real libvirt and real guests. Used
-/// through the front door; what is left behind is looked for behind the scenes. All of it is gone afterwards.
+/// A Hub and a Spoke as two processes of the built program, each with a data folder of its own, real libvirt and real
+/// guests. Used through the front door; what is left behind is looked for behind the scenes. All of it is gone
+/// afterwards.
 /// </summary>
 public sealed class RealWorld : IAsyncDisposable
 {
     public const string Email = "newcomer@example.org";
 
-    public static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60), RunLimit = TimeSpan.FromSeconds(120), EndLimit = TimeSpan.FromSeconds(60);
+    public static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60),
+        RunLimit = TimeSpan.FromSeconds(120), EndLimit = TimeSpan.FromSeconds(60);
 
     static int count;
 
@@ -27,7 +29,8 @@ public sealed class RealWorld : IAsyncDisposable
     readonly string linkPort = Ports.TakeFree().ToString();
     TestDatabase? database;
 
-    RealWorld(Dictionary<string, string> common, string spokeFolder) => (this.common, this.spokeFolder) = (common, spokeFolder);
+    RealWorld(Dictionary<string, string> common, string spokeFolder) =>
+        (this.common, this.spokeFolder) = (common, spokeFolder);
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
@@ -52,8 +55,10 @@ public sealed class RealWorld : IAsyncDisposable
 
     /// <summary>Prepares folders and environments; starts nothing.</summary>
     /// <param name="spokeFolder">Data folder of the Spoke; null: a new one.</param>
-    /// <param name="ownDatabase">The Hub runs a private cluster, as on a real machine; otherwise it uses a database of the run's.</param>
-    public static async Task<RealWorld> PrepareAsync(bool ownDatabase, string? spokeFolder, params (string Name, string Value)[] changes)
+    /// <param name="ownDatabase">The Hub runs a private cluster, as on a real machine; otherwise it uses a database of
+    /// the run's.</param>
+    public static async Task<RealWorld> PrepareAsync(
+        bool ownDatabase, string? spokeFolder, params (string Name, string Value)[] changes)
     {
         // Twenty ports that no other world of this run uses, and hardly one of another run.
         var relays = 23_000 + 20 * ((Environment.ProcessId * 7 + Interlocked.Increment(ref count)) % 400);
@@ -83,8 +88,12 @@ public sealed class RealWorld : IAsyncDisposable
         return world;
     }
 
-    /// <summary>Hub and Spoke run and know each other; a person has signed in, with a key and 20 dollars; the tiny image is offered.</summary>
-    public static async Task<RealWorld> StartAsync(bool ownDatabase = false, string? spokeFolder = null, params (string Name, string Value)[] changes)
+    /// <summary>
+    /// Hub and Spoke run and know each other; a person has signed in, with a key and 20 dollars; the tiny image is
+    /// offered.
+    /// </summary>
+    public static async Task<RealWorld> StartAsync(
+        bool ownDatabase = false, string? spokeFolder = null, params (string Name, string Value)[] changes)
     {
         var world = await PrepareAsync(ownDatabase, spokeFolder, changes);
         try
@@ -108,7 +117,9 @@ public sealed class RealWorld : IAsyncDisposable
         await Hub.AwaitSaidAsync("Capsul answers at", StartLimit);
         if (Db is not null) return;
         // Without a pool: a private cluster goes down with its Hub, and its old connections with it.
-        Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString ?? await OwnDatabaseAsync()) { Pooling = false }.ConnectionString);
+        Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString
+            ?? await OwnDatabaseAsync())
+        { Pooling = false }.ConnectionString);
         Door = new FrontDoor(Address);
         Person = new Person(Door, TestFolder.Make("person"));
     }
@@ -116,7 +127,8 @@ public sealed class RealWorld : IAsyncDisposable
     /// <summary>Where the Hub's private cluster is; the Hub goes on being the only one who uses it.</summary>
     async Task<string> OwnDatabaseAsync()
     {
-        var (server, connection) = await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel);
+        var (server, connection) =
+            await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, Cancel);
         await server.StopAsync(Cancel);
         return connection;
     }
@@ -145,17 +157,20 @@ public sealed class RealWorld : IAsyncDisposable
     {
         await Until.TrueAsync($"a host has {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
             Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
-            : await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM host_images WHERE image = @image)", new { image }, Cancel));
-        var host = await Db.FindAsync<string>("SELECT min(host) FROM host_images WHERE image = @image", new { image }, Cancel);
+            : await Db.FindAsync<bool>(
+                "SELECT EXISTS (SELECT FROM host_images WHERE image = @image)", new { image }, Cancel));
+        var host = await Db.FindAsync<string>(
+            "SELECT min(host) FROM host_images WHERE image = @image", new { image }, Cancel);
         var offered = await CapsulProgram.RunAsync(HubEnvironment, Cancel, "image", "offer", image, "--host", host!);
         offered.ExitCode.ShouldBe(0, offered.Error);
         await AwaitOfferAsync(image);
     }
 
-    Task AwaitOfferAsync(string image) => Until.TrueAsync($"the form offers {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
-        Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
-        : (await Door.PageAsync("/vms/new", Cancel)).Contains($"value=\"{image}\"", StringComparison.Ordinal)
-            && await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM hosts WHERE online)", null, Cancel));
+    Task AwaitOfferAsync(string image) =>
+        Until.TrueAsync($"the form offers {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
+            Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
+            : (await Door.PageAsync("/vms/new", Cancel)).Contains($"value=\"{image}\"", StringComparison.Ordinal)
+                && await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM hosts WHERE online)", null, Cancel));
 
     /// <summary>A tiny VM that runs and lets its owner in.</summary>
     public async Task<(string Id, SshAddress Ssh)> MakeVmAsync()
@@ -174,40 +189,50 @@ public sealed class RealWorld : IAsyncDisposable
         }
         catch (OperationCanceledException error) when (!Cancel.IsCancellationRequested)
         {
-            throw new TimeoutException($"{id} does not run after {RunLimit.TotalSeconds:0} s.\nThe Hub says:\n{Hub?.Said}\nThe Spoke says:\n{Spoke?.Said}", error);
+            throw new TimeoutException($"{id} does not run after {RunLimit.TotalSeconds:0} s.\n"
+                + $"The Hub says:\n{Hub?.Said}\nThe Spoke says:\n{Spoke?.Said}", error);
         }
     }
 
     /// <summary>One value of the VM's row.</summary>
-    public Task<string?> ColumnAsync(string id, string column) => Db.FindAsync<string>($"SELECT ({column})::text FROM vms WHERE id = @id", new { id }, Cancel);
+    public Task<string?> ColumnAsync(string id, string column) =>
+        Db.FindAsync<string>($"SELECT ({column})::text FROM vms WHERE id = @id", new { id }, Cancel);
 
     public Task AwaitColumnAsync(string id, string column, string value, TimeSpan limit) =>
         Until.TrueAsync($"{column} of {id} is {value}", limit, async () => await ColumnAsync(id, column) == value);
 
     public async Task<bool> IsChargedAsync(string id) =>
-        await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))", new { id }, Cancel);
+        await Db.FindAsync<bool>(
+            "SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))", new { id }, Cancel);
 
     /// <summary>Whether anything was ever charged for it.</summary>
     public async Task<bool> WasChargedAsync(string id) =>
         await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id)", new { id }, Cancel);
 
-    /// <summary>Neither the Hub nor the host has anything left of a VM: address, charge, domain, disk, DHCP entry, record, QEMU, relay port.</summary>
+    /// <summary>
+    /// Neither the Hub nor the host has anything left of a VM: address, charge, domain, disk, DHCP entry, record, QEMU,
+    /// relay port.
+    /// </summary>
     public async Task ShouldBeGoneAsync(string id, int relayPort = 0)
     {
-        (await Db.FindAsync<int>("SELECT count(*)::integer FROM addresses WHERE vm = @id", new { id }, Cancel)).ShouldBe(0, "its address is still taken");
+        (await Db.FindAsync<int>("SELECT count(*)::integer FROM addresses WHERE vm = @id", new { id }, Cancel))
+            .ShouldBe(0, "its address is still taken");
         (await IsChargedAsync(id)).ShouldBeFalse("it is still charged");
         (await VirshAsync("list", "--all", "--name")).ShouldNotContain(id);
         (await VirshAsync("vol-list", "capsul")).ShouldNotContain(id);
         (await VirshAsync("net-dumpxml", "capsul")).ShouldNotContain(id);
-        Directory.EnumerateFileSystemEntries(Path.Combine(spokeFolder, "spoke"), $"*{id}*", SearchOption.AllDirectories).ShouldBeEmpty();
+        Directory.EnumerateFileSystemEntries(Path.Combine(spokeFolder, "spoke"), $"*{id}*", SearchOption.AllDirectories)
+            .ShouldBeEmpty();
         Qemus(id).ShouldBeEmpty();
         if (relayPort > 0) (await Until.AnswersAsync(relayPort)).ShouldBeFalse("its relay still listens");
     }
 
     /// <summary>QEMU processes of a VM, as the machine sees them.</summary>
-    public static IReadOnlyList<int> Qemus(string id) => [.. Directory.GetDirectories("/proc").Select(Path.GetFileName).Where(n => int.TryParse(n, out _))
-        .Where(n => ReadCommandLine(n!) is var line && line.Contains("qemu-system", StringComparison.Ordinal) && line.Contains(id, StringComparison.Ordinal))
-        .Select(n => int.Parse(n!))];
+    public static IReadOnlyList<int> Qemus(string id) =>
+        [.. Directory.GetDirectories("/proc").Select(Path.GetFileName).Where(n => int.TryParse(n, out _))
+            .Where(n => ReadCommandLine(n!) is var line && line.Contains("qemu-system", StringComparison.Ordinal)
+                && line.Contains(id, StringComparison.Ordinal))
+            .Select(n => int.Parse(n!))];
 
     static string ReadCommandLine(string pid)
     {
@@ -231,11 +256,13 @@ public sealed class RealWorld : IAsyncDisposable
     public async Task SignalLibvirtdAsync(string signal)
     {
         using var sandbox = await OpenSandboxAsync();
-        var pid = (await File.ReadAllTextAsync(Path.Combine(Sandbox.RunFolder(SpokeSettings), "libvirtd.pid"), Cancel)).Trim();
+        var pid = (await File.ReadAllTextAsync(Path.Combine(Sandbox.RunFolder(SpokeSettings), "libvirtd.pid"), Cancel))
+            .Trim();
         await sandbox.Inside("kill", signal, pid).RunAsync(Cancel);
     }
 
-    Task<Sandbox> OpenSandboxAsync() => Sandbox.OpenAsync(SpokeSettings, kvm: false, TimeProvider.System, NullLogger.Instance, Cancel);
+    Task<Sandbox> OpenSandboxAsync() =>
+        Sandbox.OpenAsync(SpokeSettings, kvm: false, TimeProvider.System, NullLogger.Instance, Cancel);
 
     public async ValueTask DisposeAsync()
     {
@@ -250,7 +277,8 @@ public sealed class RealWorld : IAsyncDisposable
         }
         else if (File.Exists(Path.Combine(HubEnvironment["CAPSUL_DATA"], "postgres", "data", "PG_VERSION")))
         {
-            var (server, _) = await EmbeddedPostgres.StartAsync(Settings.Load(HubEnvironment), NullLogger.Instance, CancellationToken.None);
+            var (server, _) = await EmbeddedPostgres.StartAsync(
+                Settings.Load(HubEnvironment), NullLogger.Instance, CancellationToken.None);
             await server.StopAsync(CancellationToken.None);
         }
     }

@@ -9,8 +9,11 @@ public static class Sample
     public const string Email = "ada.lovelace@example.org";
 
     /// <summary>A public key of a kind that OpenSSH makes; its bytes are random but well formed.</summary>
-    public static string Ed25519(string comment = "ada@engine") =>
-        $"ssh-ed25519 {Convert.ToBase64String([0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, 32, .. RandomNumberGenerator.GetBytes(32)])} {comment}";
+    public static string Ed25519(string comment = "ada@engine")
+    {
+        byte[] blob = [0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, 32, .. RandomNumberGenerator.GetBytes(32)];
+        return $"ssh-ed25519 {Convert.ToBase64String(blob)} {comment}";
+    }
 
     public static async Task FillAsync(WebHub hub, CancellationToken cancel)
     {
@@ -20,13 +23,17 @@ public static class Sample
         await hub.Db.ExecuteAsync(
             """
             INSERT INTO payments (created, email, dollars, method, invalidated)
-            VALUES (@now, @email, 25, 'cash', FALSE), (@now, @email, 10, 'cash', TRUE), (@now, @email, 20, 'play', FALSE);
+            VALUES (@now, @email, 25, 'cash', FALSE), (@now, @email, 10, 'cash', TRUE),
+                (@now, @email, 20, 'play', FALSE);
             INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
-            VALUES ('debian-12', 'Debian 12 (bookworm)', 'debian', 4, 256), ('alpine-3', 'Alpine 3.22', 'alpine', 1, 128), ('tiny', 'Tiny', 'user', 0, 64);
-            INSERT INTO hosts (id, state, online, cpus, memory_mb, disk_free_mb) VALUES ('host-1', 'joined', TRUE, 8, 32768, 500000);
+            VALUES ('debian-12', 'Debian 12 (bookworm)', 'debian', 4, 256),
+                ('alpine-3', 'Alpine 3.22', 'alpine', 1, 128), ('tiny', 'Tiny', 'user', 0, 64);
+            INSERT INTO hosts (id, state, online, cpus, memory_mb, disk_free_mb)
+            VALUES ('host-1', 'joined', TRUE, 8, 32768, 500000);
             INSERT INTO host_images (host, image, sha256) SELECT 'host-1', id, repeat('a', 64) FROM images;
             INSERT INTO addresses (host, address, mac)
-            SELECT 'host-1', '10.77.0.0'::inet + n, ('52:54:00:00:00:' || lpad(to_hex(n), 2, '0'))::macaddr FROM generate_series(2, 40) AS n;
+            SELECT 'host-1', '10.77.0.0'::inet + n, ('52:54:00:00:00:' || lpad(to_hex(n), 2, '0'))::macaddr
+            FROM generate_series(2, 40) AS n;
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
@@ -36,36 +43,50 @@ public static class Sample
         await AddVmAsync(hub, "capsul-running000", "engine", "running", "on", 6, "", cancel);
         await AddVmAsync(hub, "capsul-stopped000", "attic", "stopped", "off", 6, "", cancel);
         await AddVmAsync(hub, "capsul-creating00", "newcomer", "creating", "on", 4, "", cancel);
-        await AddVmAsync(hub, "capsul-failed0000", "unlucky", "failed", "gone", 4, "SSH did not answer in time. You were not charged; the last console output is below.", cancel);
+        await AddVmAsync(hub, "capsul-failed0000", "unlucky", "failed", "gone", 4,
+            "SSH did not answer in time. You were not charged; the last console output is below.", cancel);
         await AddVmAsync(hub, "capsul-silent0000", "faraway", "running", "unknown", 6, "", cancel);
         await hub.Db.ExecuteAsync(
             """
             INSERT INTO usage_spans (vm, email, span, dollars_per_month)
-            SELECT id, email, tstzrange(@now - interval '9 days', NULL), dollars_per_month FROM vms WHERE state IN ('running', 'stopped');
+            SELECT id, email, tstzrange(@now - interval '9 days', NULL), dollars_per_month FROM vms
+            WHERE state IN ('running', 'stopped');
             INSERT INTO vm_ssh_host_keys (vm, type, key, fingerprint)
-            VALUES ('capsul-running000', 'ssh-ed25519', 'AAAAC3NzaC1lZDI1NTE5AAAAIJ0', 'SHA256:b0Pp6QyVn8J5Qq2r0u8Yw1r7o3m2c5d9e4f6a1b2c3d'),
-                   ('capsul-running000', 'ecdsa-sha2-nistp256', 'AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI', 'SHA256:Zk3q1x7V9p2m4n6b8v0c2x4z6l8k0j2h4g6f8d0s2a4');
+            VALUES ('capsul-running000', 'ssh-ed25519', 'AAAAC3NzaC1lZDI1NTE5AAAAIJ0',
+                'SHA256:b0Pp6QyVn8J5Qq2r0u8Yw1r7o3m2c5d9e4f6a1b2c3d'),
+                   ('capsul-running000', 'ecdsa-sha2-nistp256', 'AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI',
+                       'SHA256:Zk3q1x7V9p2m4n6b8v0c2x4z6l8k0j2h4g6f8d0s2a4');
             INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at, finished, problem)
-            VALUES ('create_vm', 'capsul-creating00', @email, 'boot', 'running', @now, @now - interval '40 seconds', @now + interval '4 minutes', NULL, ''),
-                   ('create_vm', 'capsul-failed0000', @email, 'boot', 'failed', @now, @now - interval '9 minutes', @now, @now, 'SSH did not answer in time.');
+            VALUES ('create_vm', 'capsul-creating00', @email, 'boot', 'running', @now, @now - interval '40 seconds',
+                @now + interval '4 minutes', NULL, ''),
+                   ('create_vm', 'capsul-failed0000', @email, 'boot', 'failed', @now, @now - interval '9 minutes', @now,
+                       @now, 'SSH did not answer in time.');
             INSERT INTO operation_events (operation, at, step, message)
             SELECT o.id, @now - interval '40 seconds' + make_interval(secs => 6 * e.n), 'phase', e.message
-            FROM operations o, (VALUES (0, 'Scheduled on host host-1'), (1, 'Disk created'), (2, 'VM configured'), (3, 'Started'), (4, 'Booting')) AS e (n, message);
+            FROM operations o, (VALUES (0, 'Scheduled on host host-1'), (1, 'Disk created'), (2, 'VM configured'),
+                (3, 'Started'), (4, 'Booting')) AS e (n, message);
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
     public static Task AddVmAsync(
-        WebHub hub, string id, string name, string state, string observed, int phase, string problem, CancellationToken cancel, string email = Email) =>
+        WebHub hub, string id, string name, string state, string observed,
+        int phase, string problem, CancellationToken cancel, string email = Email) =>
         hub.Db.ExecuteAsync(
             """
-            INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, deleted, dollars_per_month, vcpus, memory_mb, disk_gb,
-                state, wanted, wanted_generation, observed, observed_generation, observed_at, phase, ssh_host, ssh_port, console_tail, problem)
-            VALUES (@id, @email, @name, 'f1-s', 'debian-12', repeat('a', 64), 'debian', 'host-1', @now - interval '9 days',
+            INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, deleted,
+                dollars_per_month, vcpus, memory_mb, disk_gb,
+                state, wanted, wanted_generation, observed, observed_generation, observed_at, phase, ssh_host, ssh_port,
+                console_tail, problem)
+            VALUES (@id, @email, @name, 'f1-s', 'debian-12', repeat('a', 64), 'debian', 'host-1',
+                @now - interval '9 days',
                 CASE WHEN @state = 'failed' THEN @now END, 7.50, 1, 1024, 25, @state,
-                CASE @state WHEN 'failed' THEN 'gone' WHEN 'stopped' THEN 'off' ELSE 'on' END, 1, @observed, 1, @now - interval '5 minutes', @phase,
-                '127.0.0.1', 22001, E'[    1.204] EXT4-fs (vda1): mounted filesystem\n[    9.881] cloud-init: waiting for network\n', @problem);
+                CASE @state WHEN 'failed' THEN 'gone' WHEN 'stopped' THEN 'off' ELSE 'on' END, 1, @observed, 1,
+                @now - interval '5 minutes', @phase, '127.0.0.1', 22001,
+                E'[    1.204] EXT4-fs (vda1): mounted filesystem\n[    9.881] cloud-init: waiting for network\n',
+                @problem);
             UPDATE addresses SET vm = @id
-            WHERE (host, address) = (SELECT host, address FROM addresses WHERE vm IS NULL ORDER BY address LIMIT 1) AND @state <> 'failed'
+            WHERE (host, address) = (SELECT host, address FROM addresses WHERE vm IS NULL ORDER BY address LIMIT 1)
+                AND @state <> 'failed'
             """, new { id, email, name, state, observed, phase, problem, now = hub.Now }, cancel);
 
     public static async Task<long> AddKeyAsync(WebHub hub, string email, string name, CancellationToken cancel)
@@ -75,6 +96,7 @@ public static class Sample
             """
             INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
             VALUES (@email, @name, @type, @key, @fingerprint, @now) RETURNING id
-            """, new { email, name, type = key.Type, key = key.Key, fingerprint = key.Fingerprint, now = hub.Now }, cancel);
+            """, new { email, name, type = key.Type, key = key.Key, fingerprint = key.Fingerprint, now = hub.Now },
+            cancel);
     }
 }

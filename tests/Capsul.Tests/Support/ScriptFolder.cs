@@ -18,7 +18,8 @@ public sealed class ScriptFolder
         return this;
     }
 
-    public Migrator Migrator(Db db, ILogger? log = null) => new(db, log ?? NullLogger.Instance) { Rules = new MigrationRules { Scripts = Scripts } };
+    public Migrator Migrator(Db db, ILogger? log = null) =>
+        new(db, log ?? NullLogger.Instance) { Rules = new MigrationRules { Scripts = Scripts } };
 
     public Repair Repair(Db db) => new(db, NullLogger.Instance) { Rules = new MigrationRules { Scripts = Scripts } };
 }

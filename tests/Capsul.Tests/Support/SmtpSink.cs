@@ -5,7 +5,9 @@ using System.Text;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>A server that speaks SMTP over TCP (RFC 5321: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, QUIT) and keeps what it is sent.</summary>
+/// <summary>
+/// A server that speaks SMTP over TCP (RFC 5321: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, QUIT) and keeps what it is sent.
+/// </summary>
 public sealed class SmtpSink : IAsyncDisposable
 {
     readonly TcpListener listener;

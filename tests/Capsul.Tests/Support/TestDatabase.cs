@@ -7,8 +7,8 @@ using Npgsql;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A real database for one test: cloned from a template that has all migrations, in one private cluster for the whole run. The
-/// cluster has fsync off and lies in a folder that goes with the run.
+/// A real database for one test: cloned from a template that has all migrations, in one private cluster for the whole
+/// run. The cluster has fsync off and lies in a folder that goes with the run.
 /// </summary>
 public sealed class TestDatabase : IAsyncDisposable
 {
@@ -36,7 +36,12 @@ public sealed class TestDatabase : IAsyncDisposable
             cluster ??= await StartClusterAsync();
             var name = $"test_{++count}";
             await ExecuteAsync(cluster, $"CREATE DATABASE {name} TEMPLATE {template}");
-            return new TestDatabase(new NpgsqlConnectionStringBuilder(cluster) { Database = name, MaxPoolSize = 20, ConnectionIdleLifetime = 5 }.ConnectionString);
+            return new TestDatabase(new NpgsqlConnectionStringBuilder(cluster)
+            {
+                Database = name,
+                MaxPoolSize = 20,
+                ConnectionIdleLifetime = 5,
+            }.ConnectionString);
         }
         finally
         {
@@ -61,9 +66,14 @@ public sealed class TestDatabase : IAsyncDisposable
             NpgsqlConnection.ClearAllPools();
             await server.StopAsync(CancellationToken.None);
         });
-        var maintenance = new NpgsqlConnectionStringBuilder(connection) { Database = "postgres", Pooling = false }.ConnectionString;
+        var maintenance =
+            new NpgsqlConnectionStringBuilder(connection) { Database = "postgres", Pooling = false }.ConnectionString;
         await ExecuteAsync(maintenance, "CREATE DATABASE capsul_template");
-        await using var template = new Db(new NpgsqlConnectionStringBuilder(connection) { Database = "capsul_template", Pooling = false }.ConnectionString);
+        await using var template = new Db(new NpgsqlConnectionStringBuilder(connection)
+        {
+            Database = "capsul_template",
+            Pooling = false,
+        }.ConnectionString);
         await new Migrator(template, NullLogger.Instance).MigrateAsync(CancellationToken.None);
         return maintenance;
     }
@@ -79,6 +89,7 @@ public sealed class TestDatabase : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Db.DisposeAsync();
-        await ExecuteAsync(cluster!, $"DROP DATABASE IF EXISTS {new NpgsqlConnectionStringBuilder(ConnectionString).Database} WITH (FORCE)");
+        await ExecuteAsync(cluster!,
+            $"DROP DATABASE IF EXISTS {new NpgsqlConnectionStringBuilder(ConnectionString).Database} WITH (FORCE)");
     }
 }

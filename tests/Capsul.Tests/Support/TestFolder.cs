@@ -1,6 +1,8 @@
 namespace Capsul.Tests.Support;
 
-/// <summary>Folders of one run, below one that is deleted at its end. Under /tmp, where PostgreSQL's own user may go too.</summary>
+/// <summary>
+/// Folders of one run, below one that is deleted at its end. Under /tmp, where PostgreSQL's own user may go too.
+/// </summary>
 public static class TestFolder
 {
     static readonly Lazy<string> Root = new(() =>
@@ -17,5 +19,6 @@ public static class TestFolder
 
     static int count;
 
-    public static string Make(string name) => Directory.CreateDirectory(Path.Combine(Root.Value, $"{name}-{Interlocked.Increment(ref count)}")).FullName;
+    public static string Make(string name) =>
+        Directory.CreateDirectory(Path.Combine(Root.Value, $"{name}-{Interlocked.Increment(ref count)}")).FullName;
 }

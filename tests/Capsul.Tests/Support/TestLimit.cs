@@ -7,15 +7,17 @@ using Xunit.v3;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A limit for every test. One that runs over it is cancelled, which ends every wait that watches its token; one that does not even hear
-/// that ends the whole run, with its name. A test that needs longer says so: <c>[Trait(TestLimitAttribute.Minutes, "25")]</c>.
+/// A limit for every test. One that runs over it is cancelled, which ends every wait that watches its token; one that
+/// does not even hear that ends the whole run, with its name. A test that needs longer says so:
+/// <c>[Trait(TestLimitAttribute.Minutes, "25")]</c>.
 /// </summary>
 [AttributeUsage(AttributeTargets.Assembly)]
 public sealed class TestLimitAttribute : BeforeAfterTestAttribute
 {
     public const string Minutes = "LimitMinutes";
 
-    static readonly TimeSpan Usual = TimeSpan.FromMinutes(10), Grace = TimeSpan.FromMinutes(2), Every = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan Usual = TimeSpan.FromMinutes(10),
+        Grace = TimeSpan.FromMinutes(2), Every = TimeSpan.FromSeconds(10);
 
     sealed record Run(string Name, ITestContext Context, DateTime CancelAt)
     {
@@ -28,8 +30,11 @@ public sealed class TestLimitAttribute : BeforeAfterTestAttribute
     public override void Before(MethodInfo methodUnderTest, IXunitTest test)
     {
         GC.KeepAlive(Watch);
-        var limit = test.Traits.TryGetValue(Minutes, out var minutes) ? TimeSpan.FromMinutes(int.Parse(minutes.First())) : Usual;
-        Running[test.UniqueID] = new Run(test.TestDisplayName, TestContext.Current, TimeProvider.System.GetUtcNow().UtcDateTime + limit);
+        var limit = test.Traits.TryGetValue(Minutes, out var minutes)
+            ? TimeSpan.FromMinutes(int.Parse(minutes.First()))
+            : Usual;
+        Running[test.UniqueID] =
+            new Run(test.TestDisplayName, TestContext.Current, TimeProvider.System.GetUtcNow().UtcDateTime + limit);
     }
 
     public override void After(MethodInfo methodUnderTest, IXunitTest test)
@@ -44,7 +49,8 @@ public sealed class TestLimitAttribute : BeforeAfterTestAttribute
         {
             if (now > run.CancelAt + Grace)
             {
-                Console.WriteLine($"HANGS: {run.Name} ran over its limit and did not end when it was cancelled; the run ends here.");
+                Console.WriteLine(
+                    $"HANGS: {run.Name} ran over its limit and did not end when it was cancelled; the run ends here.");
                 Console.Out.Flush();
                 Environment.Exit(70);
             }

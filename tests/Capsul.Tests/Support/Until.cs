@@ -8,7 +8,8 @@ public static class Until
 {
     static readonly TimeSpan Every = TimeSpan.FromMilliseconds(50);
 
-    public static Task TrueAsync(string what, TimeSpan limit, Func<Task<bool>> look) => SomeAsync<object>(what, limit, async () => await look() ? what : null);
+    public static Task TrueAsync(string what, TimeSpan limit, Func<Task<bool>> look) =>
+        SomeAsync<object>(what, limit, async () => await look() ? what : null);
 
     /// <summary>The first answer that is not null.</summary>
     public static async Task<T> SomeAsync<T>(string what, TimeSpan limit, Func<Task<T?>> look) where T : class

@@ -11,19 +11,21 @@ using Microsoft.Extensions.Time.Testing;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A database with one account, one host with two addresses and one image, a clock, and the runner of a Hub that holds the seat. Reports of
-/// a Spoke are put in by hand, so that each test decides what the Spoke did and when.
+/// A database with one account, one host with two addresses and one image, a clock, and the runner of a Hub that holds
+/// the seat. Reports of a Spoke are put in by hand, so that each test decides what the Spoke did and when.
 /// </summary>
 public sealed class VmRows : IAsyncDisposable
 {
-    public const string Email = "ada@example.org", Host = "rack1", ImageSha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    public const string Email = "ada@example.org", Host = "rack1",
+        ImageSha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     readonly TestDatabase database;
 
     VmRows(TestDatabase database)
     {
         this.database = database;
-        Runner = new Runner(Db, new Listener(Db, Time, NullLogger<Listener>.Instance), AllKinds(), Time, NullLogger<Runner>.Instance);
+        Runner = new Runner(
+            Db, new Listener(Db, Time, NullLogger<Listener>.Instance), AllKinds(), Time, NullLogger<Runner>.Instance);
     }
 
     public Db Db => database.Db;
@@ -37,7 +39,8 @@ public sealed class VmRows : IAsyncDisposable
     /// <summary>The epoch in force.</summary>
     public long Epoch { get; private set; }
 
-    public Settings Settings { get; } = Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = "/tmp/capsul-none" });
+    public Settings Settings { get; } =
+        Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = "/tmp/capsul-none" });
 
     public static IReadOnlyList<OperationKind> AllKinds() =>
         [.. typeof(OperationKind).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract)
@@ -50,11 +53,15 @@ public sealed class VmRows : IAsyncDisposable
             """
             INSERT INTO accounts (email) VALUES (@email);
             INSERT INTO payments (email, dollars, method) VALUES (@email, 100, 'cash');
-            INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES (@email, 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', @now);
-            INSERT INTO hosts (id, state, online, memory_mb, disk_free_mb, last_seen) VALUES (@host, 'joined', TRUE, 4096, 100000, @now);
-            INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb) VALUES ('tiny', 'Tiny', 'capsul', 1, 128);
+            INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
+            VALUES (@email, 'k', 'ssh-ed25519', 'AAAA', 'SHA256:x', @now);
+            INSERT INTO hosts (id, state, online, memory_mb, disk_free_mb, last_seen)
+            VALUES (@host, 'joined', TRUE, 4096, 100000, @now);
+            INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
+            VALUES ('tiny', 'Tiny', 'capsul', 1, 128);
             INSERT INTO host_images (host, image, sha256) VALUES (@host, 'tiny', @sha);
-            INSERT INTO addresses (host, address, mac) VALUES (@host, '10.77.0.2', '52:54:0a:4d:00:02'), (@host, '10.77.0.3', '52:54:0a:4d:00:03');
+            INSERT INTO addresses (host, address, mac)
+            VALUES (@host, '10.77.0.2', '52:54:0a:4d:00:02'), (@host, '10.77.0.3', '52:54:0a:4d:00:03');
             """, new { email = Email, host = Host, sha = ImageSha256, now = rows.Now }, cancel);
         await rows.TakeSeatAsync(cancel);
         return rows;
@@ -62,12 +69,14 @@ public sealed class VmRows : IAsyncDisposable
 
     /// <summary>Another Hub process takes over.</summary>
     public async Task TakeSeatAsync(CancellationToken cancel) =>
-        Epoch = await Db.FindAsync<long>("UPDATE seat SET epoch = epoch + 1, holder = 'test' RETURNING epoch", null, cancel);
+        Epoch = await Db.FindAsync<long>(
+            "UPDATE seat SET epoch = epoch + 1, holder = 'test' RETURNING epoch", null, cancel);
 
     public async Task<string> NewVmAsync(CancellationToken cancel, string size = "f1-xs") =>
         (await TryNewVmAsync(cancel, size)).OrThrow();
 
-    public async Task<Outcome<string>> TryNewVmAsync(CancellationToken cancel, string size = "f1-xs", string image = "tiny", string? name = null, long[]? keys = null,
+    public async Task<Outcome<string>> TryNewVmAsync(CancellationToken cancel,
+        string size = "f1-xs", string image = "tiny", string? name = null, long[]? keys = null,
         string email = Email)
     {
         keys ??= [await Db.FindAsync<long>("SELECT id FROM ssh_keys WHERE email = @email", new { email }, cancel)];
@@ -85,20 +94,23 @@ public sealed class VmRows : IAsyncDisposable
     }
 
     /// <summary>Asks for an action of the table as the owner does.</summary>
-    public Task<Outcome<string>> ChangeAsync(VmAction action, string vm, CancellationToken cancel, string email = Email) =>
+    public Task<Outcome<string>> ChangeAsync(
+        VmAction action, string vm, CancellationToken cancel, string email = Email) =>
         ChangeVm.RunAsync(action, Db, email, vm, Settings, Time, cancel);
 
     public Task<Outcome<string>> CancelAsync(string vm, CancellationToken cancel, string email = Email) =>
         CancelVm.RunAsync(Db, AllKinds(), email, vm, Time, cancel);
 
     public async Task<VmRow> FindAsync(string id, CancellationToken cancel) =>
-        await Db.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) ?? throw new InvalidOperationException($"no VM {id}");
+        await Db.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel)
+            ?? throw new InvalidOperationException($"no VM {id}");
 
     public async Task<OperationRow> NewestOperationAsync(string id, CancellationToken cancel) =>
         (await Db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = id }, cancel))!;
 
     /// <summary>What the Spoke says, as an answer to what is wanted now.</summary>
-    public async Task<bool?> ReportAsync(string id, Power power, Phase phase, CancellationToken cancel, Action<VmReport>? more = null)
+    public async Task<bool?> ReportAsync(
+        string id, Power power, Phase phase, CancellationToken cancel, Action<VmReport>? more = null)
     {
         var vm = await FindAsync(id, cancel);
         var report = new VmReport
@@ -131,7 +143,8 @@ public sealed class VmRows : IAsyncDisposable
         Db.ExecuteAsync(OperationSql.WakeFromHost, new { vm, host = Host, now = Now }, cancel);
 
     public Task SetStepAsync(string vm, string step, CancellationToken cancel) =>
-        Db.ExecuteAsync("UPDATE operations SET step = @step WHERE vm = @vm AND finished IS NULL", new { step, vm }, cancel);
+        Db.ExecuteAsync("UPDATE operations SET step = @step WHERE vm = @vm AND finished IS NULL",
+            new { step, vm }, cancel);
 
     /// <summary>An operator ends the VM's operation.</summary>
     public async Task ForceAsync(string vm, CancellationToken cancel) => await Db.ExecuteAsync(

@@ -18,7 +18,9 @@ using Npgsql;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>The pages as they are served, on a free port, over a database of their own; without Spoke and without reconcilers.</summary>
+/// <summary>
+/// The pages as they are served, on a free port, over a database of their own; without Spoke and without reconcilers.
+/// </summary>
 public sealed class WebHub : IAsyncDisposable
 {
     /// <summary>A Hub that can send no mails.</summary>
@@ -29,7 +31,8 @@ public sealed class WebHub : IAsyncDisposable
     readonly CancellationTokenSource stop = new();
     Task listening = Task.CompletedTask;
 
-    WebHub(TestDatabase database, WebApplication app, FakeTimeProvider time) => (rows, host, Time) = (database, app, time);
+    WebHub(TestDatabase database, WebApplication app, FakeTimeProvider time) =>
+        (rows, host, Time) = (database, app, time);
 
     public FakeTimeProvider Time { get; }
 
@@ -37,10 +40,12 @@ public sealed class WebHub : IAsyncDisposable
 
     public DateTime Now => Time.GetUtcNow().UtcDateTime;
 
-    public Uri Address => new(host.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
+    public Uri Address =>
+        new(host.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
 
-    public IEnumerable<Endpoint> Endpoints => host.Services.GetServices<EndpointDataSource>().Concat(((IEndpointRouteBuilder)host).DataSources)
-        .SelectMany(s => s.Endpoints).Distinct();
+    public IEnumerable<Endpoint> Endpoints =>
+        host.Services.GetServices<EndpointDataSource>().Concat(((IEndpointRouteBuilder)host).DataSources)
+            .SelectMany(s => s.Endpoints).Distinct();
 
     public IServiceProvider Services => host.Services;
 
@@ -62,7 +67,8 @@ public sealed class WebHub : IAsyncDisposable
         builder.Services.AddSingleton(settings).AddSingleton(database.Db).AddSingleton<TimeProvider>(time);
         builder.Services.AddSingleton(new KeyRing(database.Db, RandomNumberGenerator.GetBytes(32)));
         builder.Services.AddSingleton<Listener>();
-        foreach (var kind in typeof(OperationKind).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract))
+        foreach (var kind in typeof(OperationKind).Assembly.GetTypes()
+            .Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract))
             builder.Services.AddSingleton(typeof(OperationKind), kind);
         builder.Services.AddHubPages(settings);
         var app = builder.Build();
@@ -105,7 +111,8 @@ public sealed class WebHub : IAsyncDisposable
         await connection.OpenAsync(cancel);
         var name = new NpgsqlConnectionStringBuilder(rows.ConnectionString).Database;
         await using var command = new NpgsqlCommand(
-            $"ALTER DATABASE {name} ALLOW_CONNECTIONS FALSE; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'", connection);
+            $"ALTER DATABASE {name} ALLOW_CONNECTIONS FALSE; SELECT pg_terminate_backend(pid) "
+                + $"FROM pg_stat_activity WHERE datname = '{name}'", connection);
         await command.ExecuteNonQueryAsync(cancel);
     }
 

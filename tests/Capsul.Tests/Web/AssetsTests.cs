@@ -29,7 +29,8 @@ public sealed class AssetsTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
-        (await visitor.GetAsync("/assets/x/../../migrations/01_up_foundations.sql", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
+        (await visitor.GetAsync("/assets/x/../../migrations/01_up_foundations.sql", Cancel).ReadAsync(Cancel))
+            .Status.ShouldBe(404);
         (await visitor.GetAsync("/assets/x/nothing.css", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
         Should.Throw<KeyNotFoundException>(() => Assets.Url("nothing.css"));
     }

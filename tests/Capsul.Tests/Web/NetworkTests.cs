@@ -20,7 +20,8 @@ public sealed class NetworkTests
     [InlineData("127.0.0.1", "203.0.113.9", "203.0.113.9")]
     [InlineData("127.0.0.1, 10.0.0.0/8", "203.0.113.9, 10.1.2.3", "203.0.113.9")]
     [InlineData("127.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9")]
-    public async Task Only_a_trusted_proxy_is_believed_about_the_address(string? trusted, string forwarded, string counted)
+    public async Task Only_a_trusted_proxy_is_believed_about_the_address(
+        string? trusted, string forwarded, string counted)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_TRUSTED_PROXIES", trusted));
         using var visitor = hub.Visit(forwarded);
@@ -31,7 +32,8 @@ public sealed class NetworkTests
     [Theory]
     [InlineData("here"), InlineData("10.0.0.0/33"), InlineData("10.0.0.1/8, x")]
     public void A_proxy_that_is_no_network_is_refused(string value) =>
-        Should.Throw<ProblemException>(() => Load(("CAPSUL_TRUSTED_PROXIES", value))).Problem.Message.ShouldContain("CAPSUL_TRUSTED_PROXIES");
+        Should.Throw<ProblemException>(() => Load(("CAPSUL_TRUSTED_PROXIES", value))).Problem.Message.ShouldContain(
+            "CAPSUL_TRUSTED_PROXIES");
 
     [Theory]
     [InlineData("0.0.0.0"), InlineData("192.0.2.1"), InlineData("::")]
@@ -80,9 +82,11 @@ public sealed class NetworkTests
         answer.StatusCode.ShouldBe(HttpStatusCode.OK);
         answer.Content.Headers.ContentType!.MediaType.ShouldBe(type);
         if (path.EndsWith("security.txt", StringComparison.Ordinal))
-            (await answer.Content.ReadAsStringAsync(Cancel)).ShouldContain("Contact: mailto:help@example.org\nExpires: 2027-03-01T00:00:00Z\n");
+            (await answer.Content.ReadAsStringAsync(Cancel))
+                .ShouldContain("Contact: mailto:help@example.org\nExpires: 2027-03-01T00:00:00Z\n");
     }
 
     static Settings Load(params (string Name, string Value)[] values) =>
-        Settings.Load(values.Append(("CAPSUL_DATA", Path.GetTempPath())).ToDictionary(v => v.Item1, v => v.Item2, StringComparer.Ordinal));
+        Settings.Load(values.Append(("CAPSUL_DATA", Path.GetTempPath()))
+            .ToDictionary(v => v.Item1, v => v.Item2, StringComparer.Ordinal));
 }

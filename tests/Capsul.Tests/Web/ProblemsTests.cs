@@ -39,7 +39,8 @@ public sealed class ProblemsTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
-        var answer = await visitor.PostAsync("/keys", Cancel, ("Key", new string('a', 100_000)), ("Name", "")).ReadAsync(Cancel);
+        var answer =
+            await visitor.PostAsync("/keys", Cancel, ("Key", new string('a', 100_000)), ("Name", "")).ReadAsync(Cancel);
         answer.Status.ShouldBeOneOf(400, 413);
         answer.Page.ShouldContain("<h1>");
     }

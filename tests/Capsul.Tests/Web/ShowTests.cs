@@ -11,13 +11,15 @@ public sealed class ShowTests
     [InlineData(-1_999, "−$0.20")]
     [InlineData(-49, "−$0.01")]
     [InlineData(12_345_678, "$1,234.56")]
-    public void What_somebody_has_is_cut_down_to_the_cent(int tenThousandths, string shown) => Show.Dollars(tenThousandths / 10_000m).ShouldBe(shown);
+    public void What_somebody_has_is_cut_down_to_the_cent(int tenThousandths, string shown) =>
+        Show.Dollars(tenThousandths / 10_000m).ShouldBe(shown);
 
     [Theory]
     [InlineData(0, "$0.00")]
     [InlineData(12, "$0.0012")]
     [InlineData(22_176, "$2.22")]
-    public void What_something_costs_is_shown_up_to_the_cent_and_from_the_first_minute(int tenThousandths, string shown) =>
+    public void What_something_costs_is_shown_up_to_the_cent_and_from_the_first_minute(
+        int tenThousandths, string shown) =>
         Show.Cost(tenThousandths / 10_000m).ShouldBe(shown);
 
     [Fact]
@@ -27,7 +29,8 @@ public sealed class ShowTests
         for (var i = 0; i < 1000; i++)
         {
             var used = random.Next(100, 1_000_000) / 10_000m;
-            (decimal.Parse(Show.Dollars(200 - used)[1..], CultureInfo.InvariantCulture) + decimal.Parse(Show.Cost(used)[1..], CultureInfo.InvariantCulture)).ShouldBe(200);
+            (decimal.Parse(Show.Dollars(200 - used)[1..], CultureInfo.InvariantCulture)
+                + decimal.Parse(Show.Cost(used)[1..], CultureInfo.InvariantCulture)).ShouldBe(200);
         }
     }
 
@@ -36,7 +39,8 @@ public sealed class ShowTests
     [InlineData(65, "1 min 5 s")]
     [InlineData(7_260, "2 h 1 min")]
     [InlineData(200_000, "2 days")]
-    public void A_span_is_said_in_its_two_largest_units(int seconds, string said) => Show.Span(TimeSpan.FromSeconds(seconds)).ShouldBe(said);
+    public void A_span_is_said_in_its_two_largest_units(int seconds, string said) =>
+        Show.Span(TimeSpan.FromSeconds(seconds)).ShouldBe(said);
 
     [Theory]
     [InlineData(512, "512 MiB")]

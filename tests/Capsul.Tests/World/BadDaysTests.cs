@@ -5,7 +5,10 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
-/// <summary>Bad days of a host with real guests: whatever happens to a create, it ends with a clear sentence, nothing charged and nothing left.</summary>
+/// <summary>
+/// Bad days of a host with real guests: whatever happens to a create, it ends with a clear sentence, nothing charged
+/// and nothing left.
+/// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class BadDaysTests
 {
@@ -58,7 +61,8 @@ public sealed class BadDaysTests
         await new Command("mount", "-t", "tmpfs", "-o", "size=8g,mode=0755", "tmpfs", mounted).RunAsync(Cancel);
         try
         {
-            await using var world = await RealWorld.StartAsync(spokeFolder: mounted, changes: ("CAPSUL_DISK_OVERCOMMIT", "10"));
+            await using var world =
+                await RealWorld.StartAsync(spokeFolder: mounted, changes: ("CAPSUL_DISK_OVERCOMMIT", "10"));
             var (before, ssh) = await world.MakeVmAsync();
             await world.Spoke!.SignalAsync("STOP");
             var id = await world.Person.CreateAsync("f1-xs", TinyImage.Id, "unlucky", Cancel);
@@ -66,7 +70,8 @@ public sealed class BadDaysTests
             await world.Spoke.SignalAsync("CONT");
             await ShouldFailAsync(world, id, "The host's disk is full.");
             world.Spoke.HasExited.ShouldBeFalse();
-            // It is there; whether it goes on is up to what it does: QEMU pauses a guest whose write finds no room, rather than to lose it.
+            // It is there; whether it goes on is up to what it does: QEMU pauses a guest whose write finds no room,
+            // rather than to lose it.
             (await world.ColumnAsync(before, "state || ' ' || observed")).ShouldBe("running on");
             RealWorld.Qemus(before).Count.ShouldBe(1);
 
@@ -81,12 +86,13 @@ public sealed class BadDaysTests
     }
 
     /// <summary>
-    /// Makes the file system as small as what is on it, so that not a byte is free and no memory was spent. A guest that writes in between
-    /// makes it larger than what was read: then once more.
+    /// Makes the file system as small as what is on it, so that not a byte is free and no memory was spent. A guest
+    /// that writes in between makes it larger than what was read: then once more.
     /// </summary>
     static Task FillAsync(string mounted) => Until.TrueAsync("the file system is full", RealWorld.EndLimit, async () =>
     {
-        var used = (await new Command("df", "--output=used", "--block-size=1K", mounted).RunAsync(Cancel)).Output.Split('\n')[1].Trim();
+        var used = (await new Command("df", "--output=used", "--block-size=1K", mounted).RunAsync(Cancel))
+            .Output.Split('\n')[1].Trim();
         return (await new Command("mount", "-o", $"remount,size={used}k", mounted).TryRunAsync(Cancel)).ExitCode == 0
             && new DriveInfo(mounted).AvailableFreeSpace == 0;
     });
@@ -99,8 +105,10 @@ public sealed class BadDaysTests
         var qemu = RealWorld.Qemus(id);
         await world.SignalLibvirtdAsync("-KILL");
         await world.Person.LoginAsync(ssh, "true", Cancel);
-        await Until.TrueAsync("the host answers for its hypervisor again", RealWorld.EndLimit, () => world.Db.FindAsync<bool>(
-            "SELECT online AND problem = '' AND last_seen > now() - interval '6 seconds' FROM hosts", null, Cancel));
+        await Until.TrueAsync(
+            "the host answers for its hypervisor again", RealWorld.EndLimit, () => world.Db.FindAsync<bool>(
+                "SELECT online AND problem = '' AND last_seen > now() - interval '6 seconds' FROM hosts",
+                null, Cancel));
         await world.AwaitColumnAsync(id, "observed", "on", RealWorld.EndLimit);
         await Until.TrueAsync("it is charged", RealWorld.EndLimit, () => world.IsChargedAsync(id));
         RealWorld.Qemus(id).ShouldBe(qemu);
@@ -121,7 +129,8 @@ public sealed class BadDaysTests
             await world.AwaitColumnAsync(id, "observed", "unknown", RealWorld.EndLimit);
             (await world.IsChargedAsync(id)).ShouldBeFalse();
             (await world.Db.FindAsync<bool>("SELECT online FROM hosts", null, Cancel)).ShouldBeFalse();
-            (await world.Door.PageAsync($"/vms/{id}", Cancel)).ShouldContain("You are not charged until we hear from it again.");
+            (await world.Door.PageAsync($"/vms/{id}", Cancel))
+                .ShouldContain("You are not charged until we hear from it again.");
             await world.Person.LoginAsync(ssh, "true", Cancel);
         }
         finally
@@ -152,7 +161,8 @@ public sealed class BadDaysTests
     {
         var images = await CopyTinyAsync();
         await AddMuteAsync(images);
-        await using var world = await RealWorld.StartAsync(changes: [("CAPSUL_IMAGES", images), ("CAPSUL_CREATE_DEADLINE_SECONDS", "25")]);
+        await using var world =
+            await RealWorld.StartAsync(changes: [("CAPSUL_IMAGES", images), ("CAPSUL_CREATE_DEADLINE_SECONDS", "25")]);
         await world.AwaitImageAsync("mute");
         var id = await world.Person.CreateAsync("f1-xs", "mute", "unlucky", Cancel);
         await ShouldFailAsync(world, id, "SSH did not answer in time. You were not charged");
@@ -165,14 +175,17 @@ public sealed class BadDaysTests
         var store = new ImageStore(images);
         var tiny = store.Current(TinyImage.Id)!;
         var files = store.MakeScratch();
-        foreach (var name in (string[])["kernel", "disk.qcow2"]) File.Copy(store.FileOf(tiny, name), Path.Combine(files, name));
+        foreach (var name in (string[])["kernel", "disk.qcow2"])
+            File.Copy(store.FileOf(tiny, name), Path.Combine(files, name));
         await using (var output = File.Create(Path.Combine(files, "initrd")))
         {
             using var cpio = new CpioWriter(output);
             cpio.AddFolder("dev");
-            cpio.AddFile("bin/busybox", await File.ReadAllBytesAsync("/bin/busybox", Cancel), (UnixFileMode)0b111_101_101);
+            cpio.AddFile("bin/busybox", await File.ReadAllBytesAsync("/bin/busybox", Cancel),
+                (UnixFileMode)0b111_101_101);
             cpio.AddLink("bin/sh", "busybox");
-            cpio.AddText("init", "#!/bin/sh\n/bin/busybox mount -t devtmpfs dev /dev\nexec >/dev/ttyS0\necho I only sleep\nexec /bin/busybox sleep 100000\n", (UnixFileMode)0b111_101_101);
+            cpio.AddText("init", "#!/bin/sh\n/bin/busybox mount -t devtmpfs dev /dev\nexec >/dev/ttyS0\n"
+                + "echo I only sleep\nexec /bin/busybox sleep 100000\n", (UnixFileMode)0b111_101_101);
         }
         await store.AddAsync(tiny with { Id = "mute", Title = "A guest that says nothing" }, files, Cancel);
     }

@@ -6,7 +6,10 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
-/// <summary>A full Debian through the front door. Its image is built when it is not there; without KVM the boot takes a minute or more.</summary>
+/// <summary>
+/// A full Debian through the front door. Its image is built when it is not there; without KVM the boot takes a minute
+/// or more.
+/// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class DebianTests
 {
@@ -22,19 +25,26 @@ public sealed class DebianTests
         await world.AwaitImageAsync(DebianImage.Id);
         clock.Restart();
         var id = await world.Person.CreateAsync("f1-s", DebianImage.Id, "bookworm", Cancel);
-        var ssh = await world.Person.AwaitRunningAsync(id, step => RealHypervisor.Say($"{clock.Elapsed.TotalSeconds,6:0.0} s  {step}"), Cancel);
+        var ssh = await world.Person.AwaitRunningAsync(
+            id, step => RealHypervisor.Say($"{clock.Elapsed.TotalSeconds,6:0.0} s  {step}"), Cancel);
         ssh.User.ShouldBe("debian");
-        (await world.Person.FingerprintsAsync(id, Cancel)).ShouldContain(await world.Person.SeenFingerprintAsync(ssh, Cancel));
+        (await world.Person.FingerprintsAsync(id, Cancel))
+            .ShouldContain(await world.Person.SeenFingerprintAsync(ssh, Cancel));
 
-        (await world.Person.LoginAsync(ssh, "hostname; id -un; sudo -n id -u; . /etc/os-release; echo $VERSION_CODENAME", Cancel)).ShouldBe("bookworm\ndebian\n0\nbookworm");
+        (await world.Person.LoginAsync(
+            ssh, "hostname; id -un; sudo -n id -u; . /etc/os-release; echo $VERSION_CODENAME", Cancel))
+            .ShouldBe("bookworm\ndebian\n0\nbookworm");
         RealHypervisor.Say($"{clock.Elapsed.TotalSeconds,6:0.0} s  logged in");
         // The disk is grown while the guest goes on booting.
         await Until.TrueAsync("the root file system fills the disk of 25 GiB", RealWorld.RunLimit, async () =>
-            long.Parse((await world.Person.LoginAsync(ssh, "df -k --output=size / | tail -1", Cancel)).Trim(), CultureInfo.InvariantCulture) > 23_000_000);
+            long.Parse((await world.Person.LoginAsync(ssh, "df -k --output=size / | tail -1", Cancel)).Trim(),
+                CultureInfo.InvariantCulture) > 23_000_000);
         (await world.Person.LoginAsync(ssh, "sudo -n systemctl --failed --no-legend --plain", Cancel)).ShouldBe("");
         await Until.TrueAsync("cloud-init is done", RealWorld.RunLimit, async () =>
-            await world.Person.LoginAsync(ssh, "test -e /run/cloud-init/result.json && echo done; true", Cancel) == "done");
-        (await world.Person.LoginAsync(ssh, "sudo -n journalctl --unit ssh | grep --count 'Server listening on 0.0.0.0'", Cancel))
+            await world.Person.LoginAsync(
+                ssh, "test -e /run/cloud-init/result.json && echo done; true", Cancel) == "done");
+        (await world.Person.LoginAsync(
+            ssh, "sudo -n journalctl --unit ssh | grep --count 'Server listening on 0.0.0.0'", Cancel))
             .ShouldBe("1", "SSH was restarted after it let its first user in");
 
         await world.Person.DeleteAsync(id, Cancel);

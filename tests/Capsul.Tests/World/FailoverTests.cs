@@ -11,7 +11,10 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
-/// <summary>A Hub on a real PostgreSQL cluster (etcd, Patroni, two servers) whose leader is killed while people pay and create VMs.</summary>
+/// <summary>
+/// A Hub on a real PostgreSQL cluster (etcd, Patroni, two servers) whose leader is killed while people pay and create
+/// VMs.
+/// </summary>
 public sealed class FailoverTests
 {
     const int Payers = 3;
@@ -54,33 +57,44 @@ public sealed class FailoverTests
             doors.Add(await SignInAsync(hub, $"payer{number}@example.org", $"192.0.2.{number + 2}"));
             load.Add(PayAsync(doors[number], $"payer{number}@example.org", paid, enough.Token));
         }
-        await Until.TrueAsync("money comes in and VMs are made", Limit, () => Task.FromResult(paid.Count > 60 && created.Count > 5));
+        await Until.TrueAsync(
+            "money comes in and VMs are made", Limit, () => Task.FromResult(paid.Count > 60 && created.Count > 5));
 
         await using (var healthy = new Db(cluster.ConnectionString))
-            (await new DatabaseChecks(healthy, TimeProvider.System).RunAsync(Cancel)).Where(f => f.What == "replica").ShouldHaveSingleItem().Says.ShouldContain(", streaming, sync, ");
+            (await new DatabaseChecks(healthy, TimeProvider.System).RunAsync(Cancel))
+                .Where(f => f.What == "replica").ShouldHaveSingleItem().Says.ShouldContain(", streaming, sync, ");
 
         var leader = (await cluster.LeaderAsync())!;
         await cluster.KillAsync(leader);
-        await Until.TrueAsync("another leads", Limit, async () => await cluster.LeaderAsync() is { } now && now != leader);
+        await Until.TrueAsync(
+            "another leads", Limit, async () => await cluster.LeaderAsync() is { } now && now != leader);
         var (payments, vms, clock) = (paid.Count, created.Count, Stopwatch.StartNew());
         await Until.TrueAsync("the Hub acts, and money and VMs come in again", GoesOnWithin, async () =>
             await StatusAsync(hub) == "acting" && paid.Count > payments && created.Count > vms);
-        TestContext.Current.TestOutputHelper!.WriteLine($"{clock.Elapsed.TotalSeconds:0.0} s after the new leader; {paid.Count} payments and {created.Count} VMs acknowledged");
+        TestContext.Current.TestOutputHelper!.WriteLine($"{clock.Elapsed.TotalSeconds:0.0} s after the new leader; "
+            + $"{paid.Count} payments and {created.Count} VMs acknowledged");
         await enough.CancelAsync();
         await Task.WhenAll(load);
         doors.ForEach(d => d.Dispose());
 
         await using var db = new Db(cluster.ConnectionString);
-        var there = (await db.ListAsync<PaymentLine>("SELECT email, dollars FROM payments", null, Cancel)).GroupBy(p => (p.Email, p.Dollars)).ToDictionary(g => g.Key, g => g.Count());
-        paid.Where(p => there.GetValueOrDefault(p) != 1).ShouldBeEmpty("each payment that was acknowledged is there, once");
-        created.Except(await db.ListAsync<string>("SELECT id FROM vms", null, Cancel), StringComparer.Ordinal).ShouldBeEmpty("each VM that was acknowledged is there");
+        var there = (await db.ListAsync<PaymentLine>("SELECT email, dollars FROM payments", null, Cancel))
+            .GroupBy(p => (p.Email, p.Dollars)).ToDictionary(g => g.Key, g => g.Count());
+        paid.Where(p => there.GetValueOrDefault(p) != 1)
+            .ShouldBeEmpty("each payment that was acknowledged is there, once");
+        created.Except(await db.ListAsync<string>("SELECT id FROM vms", null, Cancel), StringComparer.Ordinal)
+            .ShouldBeEmpty("each VM that was acknowledged is there");
         var last = created.First();
-        await Until.TrueAsync("operations go on", Limit, async () => await db.FindAsync<string>("SELECT state FROM vms WHERE id = @last", new { last }, Cancel) == "running");
+        await Until.TrueAsync("operations go on", Limit, async () =>
+            await db.FindAsync<string>("SELECT state FROM vms WHERE id = @last", new { last }, Cancel) == "running");
     }
 
     sealed record PaymentLine(string Email, decimal Dollars);
 
-    /// <summary>One after the other: a sign-in takes the newest of the development mails. Each from an address of its own, so that none is too often.</summary>
+    /// <summary>
+    /// One after the other: a sign-in takes the newest of the development mails. Each from an address of its own, so
+    /// that none is too often.
+    /// </summary>
     static async Task<FrontDoor> SignInAsync(Uri hub, string email, string address)
     {
         var door = new FrontDoor(hub, address);
@@ -89,12 +103,14 @@ public sealed class FailoverTests
     }
 
     /// <summary>Pays again and again, a different amount each time; what the Hub has acknowledged is noted.</summary>
-    static async Task PayAsync(FrontDoor door, string email, ConcurrentBag<(string, decimal)> paid, CancellationToken enough)
+    static async Task PayAsync(
+        FrontDoor door, string email, ConcurrentBag<(string, decimal)> paid, CancellationToken enough)
     {
         for (var cents = 500; !enough.IsCancellationRequested; cents++)
         {
             var dollars = cents / 100m;
-            if (await AcknowledgedAsync(() => door.SubmitAsync("/balance", "/balance", [KeyValuePair.Create("Dollars", dollars.ToString("0.00", CultureInfo.InvariantCulture))], enough)))
+            if (await AcknowledgedAsync(() => door.SubmitAsync("/balance", "/balance",
+                [KeyValuePair.Create("Dollars", dollars.ToString("0.00", CultureInfo.InvariantCulture))], enough)))
                 paid.Add((email, dollars));
         }
     }
@@ -105,7 +121,8 @@ public sealed class FailoverTests
         await person.AddKeyAsync(Cancel);
         await person.TopUpAsync("500", Cancel);
         for (var number = 1; !enough.IsCancellationRequested; number++)
-            await AcknowledgedAsync(async () => created.Add(await person.CreateAsync("f1-xs", "tiny", $"vm{number}", enough)));
+            await AcknowledgedAsync(
+                async () => created.Add(await person.CreateAsync("f1-xs", "tiny", $"vm{number}", enough)));
     }
 
     /// <summary>Whether the Hub said yes. While the database is away it says no, or nothing.</summary>
@@ -116,7 +133,8 @@ public sealed class FailoverTests
             await act();
             return true;
         }
-        catch (Exception error) when (error is ProblemException or HttpRequestException or OperationCanceledException && !Cancel.IsCancellationRequested)
+        catch (Exception error) when (error is ProblemException or HttpRequestException or OperationCanceledException
+            && !Cancel.IsCancellationRequested)
         {
             return false;
         }
@@ -128,9 +146,11 @@ public sealed class FailoverTests
         try
         {
             using var answer = await client.GetAsync(new Uri(hub, "/healthz"), Cancel);
-            return JsonDocument.Parse(await answer.Content.ReadAsStringAsync(Cancel)).RootElement.GetProperty("status").GetString();
+            return JsonDocument.Parse(await answer.Content.ReadAsStringAsync(Cancel))
+                .RootElement.GetProperty("status").GetString();
         }
-        catch (Exception error) when (error is HttpRequestException or OperationCanceledException && !Cancel.IsCancellationRequested)
+        catch (Exception error)
+            when (error is HttpRequestException or OperationCanceledException && !Cancel.IsCancellationRequested)
         {
             return null;
         }

@@ -8,7 +8,10 @@ using Microsoft.Playwright;
 
 namespace Capsul.Tests.World;
 
-/// <summary>The whole way of somebody new, with a real browser, a real ssh and a real guest: from the landing page until nothing is left.</summary>
+/// <summary>
+/// The whole way of somebody new, with a real browser, a real ssh and a real guest: from the landing page until nothing
+/// is left.
+/// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chromium>
 {
@@ -47,7 +50,9 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         errors.ShouldBeEmpty();
     }
 
-    /// <summary>Clicks one to three: create, mail me a link, the link. (The page of mails stands for a mailbox.)</summary>
+    /// <summary>
+    /// Clicks one to three: create, mail me a link, the link. (The page of mails stands for a mailbox.)
+    /// </summary>
     static async Task SignInAsync(IPage page)
     {
         await page.GotoAsync("/");
@@ -64,8 +69,10 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     /// <summary>The fourth click: all that is needed stands on the page that the link leads to.</summary>
     async Task<string> CreateAsync(IPage page)
     {
-        await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "grace@laptop", "-f", KeyFile).RunAsync(Cancel);
-        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Create a capsul" })).ToBeVisibleAsync();
+        await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "grace@laptop", "-f", KeyFile)
+            .RunAsync(Cancel);
+        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Create a capsul" }))
+            .ToBeVisibleAsync();
         await page.GetByRole(AriaRole.Radio, new() { NameRegex = SmallSize() }).CheckAsync();
         await page.GetByRole(AriaRole.Radio, new() { NameRegex = TinyLinux() }).CheckAsync();
         await page.GetByLabel("Public SSH key").FillAsync(await File.ReadAllTextAsync(KeyFile + ".pub", Cancel));
@@ -78,18 +85,22 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         // The page is not loaded again: its script follows the steps as they happen.
         await Assertions.Expect(page.GetByText("Booting")).ToBeVisibleAsync();
         await Chromium.PictureAsync(page, "newcomer-4-booting");
-        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Connect" })).ToBeVisibleAsync(new() { Timeout = 90_000 });
+        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Connect" }))
+            .ToBeVisibleAsync(new() { Timeout = 90_000 });
         await Assertions.Expect(page.GetByText("running", new() { Exact = true }).First).ToBeVisibleAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" })).ToBeVisibleAsync();
+        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }))
+            .ToBeVisibleAsync();
         await Chromium.PictureAsync(page, "newcomer-5-running");
         return VmAddress().Match(page.Url).Groups["id"].Value;
     }
 
     static async Task<SshAddress> ReadAddressAsync(IPage page)
     {
-        var match = SshCommand().Match(await page.GetByRole(AriaRole.Region, new() { Name = "Connect" }).InnerTextAsync());
+        var match = SshCommand()
+            .Match(await page.GetByRole(AriaRole.Region, new() { Name = "Connect" }).InnerTextAsync());
         match.Success.ShouldBeTrue("the page shows an ssh command");
-        return new SshAddress(match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value));
+        return new SshAddress(
+            match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value));
     }
 
     /// <summary>Logs in as the page says, trusting only what the page shows. Gives the fingerprint.</summary>
@@ -97,11 +108,14 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     {
         var region = page.GetByRole(AriaRole.Region, new() { Name = "Connect" });
         await region.GetByText("known_hosts entries").ClickAsync();
-        await File.WriteAllTextAsync(Path.Combine(folder, "known_hosts"), await region.GetByLabel("known_hosts entries", new() { Exact = true }).InnerTextAsync() + "\n", Cancel);
+        await File.WriteAllTextAsync(Path.Combine(folder, "known_hosts"),
+            await region.GetByLabel("known_hosts entries", new() { Exact = true }).InnerTextAsync() + "\n", Cancel);
         var fingerprint = await region.Locator("code", new() { HasText = "SHA256:" }).First.InnerTextAsync();
 
-        var scan = await new Command("ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", ssh.Port.ToString(), ssh.Host).RunAsync(Cancel);
-        (await (new Command("ssh-keygen", "-lf", "-") with { Input = scan.Output }).RunAsync(Cancel)).Output.ShouldContain(fingerprint);
+        var scan = await new Command("ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", ssh.Port.ToString(), ssh.Host)
+            .RunAsync(Cancel);
+        (await (new Command("ssh-keygen", "-lf", "-") with { Input = scan.Output }).RunAsync(Cancel))
+            .Output.ShouldContain(fingerprint);
         (await SshAsync(ssh, "hostname; whoami; echo 'I was here' > note; sync")).ShouldBe("hopper\ncapsul");
         return fingerprint;
     }
@@ -109,18 +123,23 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     async Task StopAndStartAsync(IPage page, SshAddress ssh, string fingerprint)
     {
         await page.GetByRole(AriaRole.Button, new() { Name = "Stop", Exact = true }).ClickAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Start", Exact = true })).ToBeVisibleAsync(new() { Timeout = 90_000 });
+        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Start", Exact = true }))
+            .ToBeVisibleAsync(new() { Timeout = 90_000 });
         await Chromium.PictureAsync(page, "newcomer-6-stopped");
         await page.GetByRole(AriaRole.Button, new() { Name = "Start", Exact = true }).ClickAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Stop", Exact = true })).ToBeVisibleAsync(new() { Timeout = 90_000 });
-        await Assertions.Expect(page.GetByRole(AriaRole.Region, new() { Name = "Connect" })).ToContainTextAsync(fingerprint);
-        (await SshAsync(ssh, "cat note")).ShouldBe("I was here"); // Through the known_hosts of before: the host key is the same.
+        await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Stop", Exact = true }))
+            .ToBeVisibleAsync(new() { Timeout = 90_000 });
+        await Assertions.Expect(page.GetByRole(AriaRole.Region, new() { Name = "Connect" }))
+            .ToContainTextAsync(fingerprint);
+        // Through the known_hosts of before: the host key is the same.
+        (await SshAsync(ssh, "cat note")).ShouldBe("I was here");
     }
 
     static async Task DeleteAsync(IPage page, RealWorld world, string id, SshAddress ssh)
     {
         await page.GetByRole(AriaRole.Link, new() { Name = "Delete" }).ClickAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Delete this capsul?" })).ToBeVisibleAsync();
+        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Delete this capsul?" }))
+            .ToBeVisibleAsync();
         await Chromium.PictureAsync(page, "newcomer-7-delete");
         await page.GetByRole(AriaRole.Button, new() { Name = "Delete permanently" }).ClickAsync();
         await world.AwaitColumnAsync(id, "state", "deleted", RealWorld.EndLimit);
@@ -136,8 +155,10 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     /// <summary>ssh as a careful person uses it: only a host key that is known already is good enough.</summary>
     async Task<string> SshAsync(SshAddress ssh, string command)
     {
-        var result = await new Command("ssh", "-i", KeyFile, "-p", ssh.Port.ToString(), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
-            "-o", $"UserKnownHostsFile={Path.Combine(folder, "known_hosts")}", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", $"{ssh.User}@{ssh.Host}", command).RunAsync(Cancel);
+        var result = await new Command("ssh", "-i", KeyFile, "-p", ssh.Port.ToString(), "-o",
+            "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+            "-o", $"UserKnownHostsFile={Path.Combine(folder, "known_hosts")}", "-o", "LogLevel=ERROR",
+            "-o", "ConnectTimeout=20", $"{ssh.User}@{ssh.Host}", command).RunAsync(Cancel);
         return result.Output.Trim();
     }
 
@@ -153,6 +174,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     [GeneratedRegex("/vms/(?<id>capsul-[a-z0-9]{10})$", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex VmAddress();
 
-    [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z]+)@(?<host>[0-9.]+)", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("ssh -p (?<port>[0-9]+) (?<user>[a-z]+)@(?<host>[0-9.]+)",
+        RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex SshCommand();
 }

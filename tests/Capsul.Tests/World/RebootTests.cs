@@ -5,8 +5,8 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// A host that reboots, on real libvirt: the sandbox with all guests ends at once, as it does in a power cut. What was wanted on comes back;
-/// what its guest has shut down stays off.
+/// A host that reboots, on real libvirt: the sandbox with all guests ends at once, as it does in a power cut. What was
+/// wanted on comes back; what its guest has shut down stays off.
 /// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class RebootTests
@@ -24,19 +24,25 @@ public sealed class RebootTests
 
         await RebootAsync(world, everything);
         var note = await Until.SomeAsync($"ssh lets in again after {what} rebooted", RealWorld.RunLimit, async () =>
-            (await world.Person.SshCommandFor(ssh, "cat note").TryRunAsync(Cancel)) is { ExitCode: 0 } result ? result.Output.Trim() : null);
+            (await world.Person.SshCommandFor(ssh, "cat note").TryRunAsync(Cancel)) is { ExitCode: 0 } result
+                ? result.Output.Trim()
+                : null);
         note.ShouldBe("kept");
         RealWorld.Qemus(id).Count.ShouldBe(1);
-        await world.AwaitColumnAsync(id, "state || ' ' || wanted || ' ' || observed || ' ' || phase", "running on on 6", RealWorld.RunLimit);
+        await world.AwaitColumnAsync(
+            id, "state || ' ' || wanted || ' ' || observed || ' ' || phase", "running on on 6", RealWorld.RunLimit);
         (await world.IsChargedAsync(id)).ShouldBeTrue();
 
         await world.Person.SshCommandFor(ssh, "su -c 'sync; poweroff -f'").TryRunAsync(Cancel);
         await world.AwaitColumnAsync(id, "state || ' ' || wanted", "stopped off", RealWorld.EndLimit);
-        (await world.Db.FindAsync<string>("SELECT message FROM operation_events ORDER BY id DESC LIMIT 1", null, Cancel)).ShouldBe("The guest shut itself down");
+        (await world.Db.FindAsync<string>("SELECT message FROM operation_events ORDER BY id DESC LIMIT 1",
+            null, Cancel)).ShouldBe("The guest shut itself down");
 
         await RebootAsync(world, everything);
-        await Until.TrueAsync("the Spoke has reported again", RealWorld.StartLimit, async () => await world.Db.FindAsync<bool>(
-            "SELECT h.online AND v.observed = 'off' AND v.observed_at > h.last_seen - interval '1 minute' FROM hosts h JOIN vms v ON v.host = h.id", null, Cancel));
+        await Until.TrueAsync(
+            "the Spoke has reported again", RealWorld.StartLimit, async () => await world.Db.FindAsync<bool>(
+                "SELECT h.online AND v.observed = 'off' AND v.observed_at > h.last_seen - interval '1 minute' "
+                    + "FROM hosts h JOIN vms v ON v.host = h.id", null, Cancel));
         RealWorld.Qemus(id).ShouldBeEmpty();
         (await world.ColumnAsync(id, "state || ' ' || wanted")).ShouldBe("stopped off");
     }

@@ -3,8 +3,9 @@ using Capsul.Foundation;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// The whole system on one virtual clock with faults drawn from a seed, in a process of its own; see <c>Capsul.Chaos</c>. A seed that fails
-/// is replayed with <c>./capsul chaos --seed N</c>, which prints everything that happened; <c>./capsul chaos --seeds N</c> runs more.
+/// The whole system on one virtual clock with faults drawn from a seed, in a process of its own; see
+/// <c>Capsul.Chaos</c>. A seed that fails is replayed with <c>./capsul chaos --seed N</c>, which prints everything that
+/// happened; <c>./capsul chaos --seeds N</c> runs more.
 /// </summary>
 public sealed class SeededFaultsTests
 {
@@ -18,7 +19,8 @@ public sealed class SeededFaultsTests
         var ended = await RunAsync("--seeds", "50");
         ended.ExitCode.ShouldBe(0, ended.Output + ended.Error);
         ended.Output.ShouldContain("50 seeds in");
-        foreach (var action in (string[])["kill a Spoke", "kill the Hub", "cut a line", "reboot a host", "a guest crashes", "restore of a backup"])
+        foreach (var action in (string[])["kill a Spoke", "kill the Hub",
+            "cut a line", "reboot a host", "a guest crashes", "restore of a backup"])
             ended.Output.ShouldContain($"  {action}\n");
         foreach (var kind in (string[])["Slow", "Fail", "FailFinal", "Hang", "Lie", "LoseAnswer"])
             ended.Output.ShouldContain($"  fault {kind} of ");
@@ -33,7 +35,8 @@ public sealed class SeededFaultsTests
     }
 
     /// <summary>The last line says how long it took.</summary>
-    static string WithoutClock(string output) => string.Join('\n', output.Split('\n').Where(l => !l.Contains("seeds in", StringComparison.Ordinal)));
+    static string WithoutClock(string output) =>
+        string.Join('\n', output.Split('\n').Where(l => !l.Contains("seeds in", StringComparison.Ordinal)));
 
     static Task<CommandResult> RunAsync(params string[] arguments) =>
         new Command(Program, arguments) { Timeout = TimeSpan.FromMinutes(9) }.TryRunAsync(Cancel);

@@ -5,7 +5,9 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
-/// <summary>Hub and Spoke as two processes with real guests, killed in the middle of their work as a power cut would.</summary>
+/// <summary>
+/// Hub and Spoke as two processes with real guests, killed in the middle of their work as a power cut would.
+/// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class TwoProcessesTests
 {
@@ -25,7 +27,8 @@ public sealed class TwoProcessesTests
         using var leave = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var working = (world.Person.SshCommandFor(ssh, "while true; do echo tick; sleep 0.2; done") with
         { OnLine = _ => Interlocked.Increment(ref ticks), Timeout = TimeSpan.FromMinutes(5) }).TryRunAsync(leave.Token);
-        await Until.TrueAsync("a session is open", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > 0));
+        await Until.TrueAsync(
+            "a session is open", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > 0));
 
         await world.Spoke!.SignalAsync("TERM");
         (await world.Spoke.EndAsync()).ShouldBe(0, world.Spoke.Said);
@@ -33,7 +36,8 @@ public sealed class TwoProcessesTests
         world.StartSpoke();
         await world.AwaitColumnAsync(id, "phase", "6", RealWorld.StartLimit);
         var before = Volatile.Read(ref ticks);
-        await Until.TrueAsync("the session goes on", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > before + 5));
+        await Until.TrueAsync(
+            "the session goes on", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > before + 5));
         working.IsCompleted.ShouldBeFalse();
         await leave.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(working);
@@ -44,7 +48,8 @@ public sealed class TwoProcessesTests
         world.Hub.Said.ShouldNotContain("Exception");
         await ShouldLetInAsync(world, ssh); // The way in does not lead through the Hub.
         await world.StartHubAsync();
-        await Until.TrueAsync("it acts again", RealWorld.StartLimit, async () => await HealthAsync(world) == ("acting", 2));
+        await Until.TrueAsync(
+            "it acts again", RealWorld.StartLimit, async () => await HealthAsync(world) == ("acting", 2));
         RealWorld.Qemus(id).ShouldBe([qemu]);
         await DeleteAsync(world, id, ssh.Port);
     }
@@ -60,7 +65,8 @@ public sealed class TwoProcessesTests
         var id = await world.Person.CreateAsync("f1-xs", TinyImage.Id, "tiny", Cancel);
         await Until.TrueAsync($"{id} is in its middle", RealWorld.StartLimit, async () => booting
             ? RealWorld.Qemus(id).Count == 1
-            : Directory.EnumerateFiles(Path.Combine(world.SpokeSettings.Data, "spoke", "vms"), $"{id}*").Any() || await world.ColumnAsync(id, "state") != "creating");
+            : Directory.EnumerateFiles(Path.Combine(world.SpokeSettings.Data, "spoke", "vms"), $"{id}*").Any()
+                || await world.ColumnAsync(id, "state") != "creating");
         (await world.ColumnAsync(id, "state")).ShouldBe("creating", what);
 
         if (spoke) await world.Spoke!.KillAsync();
@@ -70,7 +76,8 @@ public sealed class TwoProcessesTests
 
         var ssh = await world.AwaitRunningAsync(id);
         (await world.Person.LoginAsync(ssh, "hostname", Cancel)).ShouldBe("tiny");
-        (await world.Person.FingerprintsAsync(id, Cancel)).ShouldContain(await world.Person.SeenFingerprintAsync(ssh, Cancel));
+        (await world.Person.FingerprintsAsync(id, Cancel))
+            .ShouldContain(await world.Person.SeenFingerprintAsync(ssh, Cancel));
         RealWorld.Qemus(id).Count.ShouldBe(1);
         (await world.IsChargedAsync(id)).ShouldBeTrue();
         await DeleteAsync(world, id, ssh.Port);
@@ -80,18 +87,22 @@ public sealed class TwoProcessesTests
     public async Task A_second_start_on_the_same_data_folder_is_refused()
     {
         await using var world = await RealWorld.StartAsync(changes: ("CAPSUL_HYPERVISOR", "simulated"));
-        foreach (var (environment, role) in ((Dictionary<string, string>, string)[])[(world.HubEnvironment, "hub"), (world.SpokeEnvironment, "spoke")])
+        foreach (var (environment, role) in ((Dictionary<string, string>, string)[])[(world.HubEnvironment, "hub"),
+            (world.SpokeEnvironment, "spoke")])
         {
             var second = await CapsulProgram.RunAsync(environment, Cancel, "up", $"--{role}");
             second.ExitCode.ShouldBe(73);
-            second.Error.ShouldContain($"capsul: Capsul ({role}) is already running on the data folder {environment["CAPSUL_DATA"]}.");
+            second.Error.ShouldContain(
+                $"capsul: Capsul ({role}) is already running on the data folder {environment["CAPSUL_DATA"]}.");
         }
         (await HealthAsync(world)).ShouldBe(("acting", 1));
     }
 
     static async Task ShouldLetInAsync(RealWorld world, Capsul.Demo.SshAddress ssh) =>
         (await Until.SomeAsync("ssh lets in", RealWorld.EndLimit, async () =>
-            (await world.Person.SshCommandFor(ssh, "cat note").TryRunAsync(Cancel)) is { ExitCode: 0 } result ? result : null)).Output.Trim().ShouldBe("kept");
+            (await world.Person.SshCommandFor(ssh, "cat note").TryRunAsync(Cancel)) is { ExitCode: 0 } result
+                ? result
+                : null)).Output.Trim().ShouldBe("kept");
 
     static async Task DeleteAsync(RealWorld world, string id, int port)
     {

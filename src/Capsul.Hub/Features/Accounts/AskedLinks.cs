@@ -15,13 +15,17 @@ public sealed class AskedLinks(Site site)
 
     public void Remember(HttpContext context, string token) =>
         context.Response.Cookies.Append(CookieName,
-            string.Join(Separator, Known(context).Append(Name(token)).TakeLast(SignIn.MaxLiveForAddress)), site.CookieFor(SignIn.Lifetime));
+            string.Join(Separator, Known(context).Append(Name(token)).TakeLast(SignIn.MaxLiveForAddress)),
+            site.CookieFor(SignIn.Lifetime));
 
-    public bool Asked(HttpContext context, string token) => Known(context).Contains(Name(token), StringComparer.Ordinal);
+    public bool Asked(HttpContext context, string token) =>
+        Known(context).Contains(Name(token), StringComparer.Ordinal);
 
-    public void Forget(HttpContext context) => context.Response.Cookies.Delete(CookieName, site.CookieFor(TimeSpan.Zero));
+    public void Forget(HttpContext context) =>
+        context.Response.Cookies.Delete(CookieName, site.CookieFor(TimeSpan.Zero));
 
     static string Name(string token) => Convert.ToHexStringLower(Secret.Hash(token));
 
-    string[] Known(HttpContext context) => context.Request.Cookies[CookieName] is { Length: > 0 and < 1000 } cookie ? cookie.Split(Separator) : [];
+    string[] Known(HttpContext context) =>
+        context.Request.Cookies[CookieName] is { Length: > 0 and < 1000 } cookie ? cookie.Split(Separator) : [];
 }

@@ -18,13 +18,15 @@ public static class EmailAddress
         if (email.Length > MaxChars)
             return new Problem(ProblemKind.Invalid, "That is longer than an email address can be.");
         if (!email.All(char.IsAscii))
-            return new Problem(ProblemKind.Invalid, "Use plain letters, digits and signs; write an international domain in its xn-- form.");
+            return new Problem(ProblemKind.Invalid,
+                "Use plain letters, digits and signs; write an international domain in its xn-- form.");
         var at = email.LastIndexOf('@');
         if (at < 1 || at == email.Length - 1)
             return new Problem(ProblemKind.Invalid, "An email address looks like name@example.org.");
         return IsLocal(email[..at]) && IsDomain(email[(at + 1)..])
             ? email
-            : new Problem(ProblemKind.Invalid, "An email address looks like name@example.org; this one has something else in it.");
+            : new Problem(ProblemKind.Invalid,
+                "An email address looks like name@example.org; this one has something else in it.");
     }
 
     static bool IsLocal(string local) =>
@@ -32,5 +34,6 @@ public static class EmailAddress
         && local.All(c => char.IsAsciiLetterOrDigit(c) || LocalSigns.Contains(c, StringComparison.Ordinal));
 
     static bool IsDomain(string domain) => domain.Split('.').All(label =>
-        label.Length is >= 1 and <= 63 && label[0] != '-' && label[^1] != '-' && label.All(c => char.IsAsciiLetterOrDigit(c) || c == '-'));
+        label.Length is >= 1 and <= 63 && label[0] != '-' && label[^1] != '-'
+            && label.All(c => char.IsAsciiLetterOrDigit(c) || c == '-'));
 }

@@ -13,7 +13,8 @@ namespace Capsul.Hub.Features.Accounts;
 /// Signs a request in by its cookie. The cookie carries a random id, the table <c>sessions</c> its SHA-256; the row is
 /// looked at on each request, so that a sign-out holds at once and everywhere. A stranger is sent to the sign-in page.
 /// </summary>
-public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logs, UrlEncoder encoder, Sessions sessions)
+public sealed class SessionCookie(
+    IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logs, UrlEncoder encoder, Sessions sessions)
     : AuthenticationHandler<AuthenticationSchemeOptions>(options, logs, encoder)
 {
     public const string SchemeName = "session";
@@ -21,11 +22,13 @@ public sealed class SessionCookie(IOptionsMonitor<AuthenticationSchemeOptions> o
     protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
     {
         // The page that says the database is down must not ask the database who is there.
-        if (Context.Features.Get<IExceptionHandlerFeature>() is not null || Context.GetEndpoint()?.Metadata.GetMetadata<NoSession>() is not null)
+        if (Context.Features.Get<IExceptionHandlerFeature>() is not null
+            || Context.GetEndpoint()?.Metadata.GetMetadata<NoSession>() is not null)
             return AuthenticateResult.NoResult();
         if (await sessions.FindAsync(Context, Context.RequestAborted) is not { } email)
             return AuthenticateResult.NoResult();
-        var identity = new ClaimsIdentity([new Claim(Actor.EmailClaim, email)], SchemeName, Actor.EmailClaim, roleType: null);
+        var identity = new ClaimsIdentity(
+            [new Claim(Actor.EmailClaim, email)], SchemeName, Actor.EmailClaim, roleType: null);
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
     }
 

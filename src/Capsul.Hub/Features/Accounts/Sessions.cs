@@ -27,11 +27,13 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     public async Task<string> CreateAsync(NpgsqlTransaction transaction, string email, CancellationToken cancel)
     {
         var id = Secret.Make();
-        await transaction.ExecuteAsync(AccountSql.CreateSession, new { hash = Secret.Hash(id), email, now = Now, expires = Now + Lifetime }, cancel);
+        await transaction.ExecuteAsync(AccountSql.CreateSession,
+            new { hash = Secret.Hash(id), email, now = Now, expires = Now + Lifetime }, cancel);
         return id;
     }
 
-    public void SetCookie(HttpContext context, string id) => context.Response.Cookies.Append(CookieName, id, site.CookieFor(Lifetime));
+    public void SetCookie(HttpContext context, string id) =>
+        context.Response.Cookies.Append(CookieName, id, site.CookieFor(Lifetime));
 
     /// <summary>The account of the request's session, or null.</summary>
     public async Task<string?> FindAsync(HttpContext context, CancellationToken cancel)
@@ -39,7 +41,8 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
         if (context.Request.Cookies[CookieName] is not { Length: > 0 and <= 100 } id)
             return null;
         var hash = Secret.Hash(id);
-        if (await db.FindAsync<AccountSql.Session>(AccountSql.FindSession, new { hash, now = Now }, cancel) is not { } session)
+        if (await db.FindAsync<AccountSql.Session>(AccountSql.FindSession, new { hash, now = Now }, cancel)
+            is not { } session)
             return null;
         if (session.Expires - Now < Lifetime - RenewAfter)
         {
@@ -52,7 +55,8 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     /// <summary>Whether the request's session still holds, for what goes on longer than a request.</summary>
     public async Task<bool> IsLiveAsync(HttpContext context, CancellationToken cancel) =>
         context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id
-        && await db.FindAsync<AccountSql.Session>(AccountSql.FindSession, new { hash = Secret.Hash(id), now = Now }, cancel) is not null;
+        && await db.FindAsync<AccountSql.Session>(
+            AccountSql.FindSession, new { hash = Secret.Hash(id), now = Now }, cancel) is not null;
 
     /// <summary>Ends the request's session, everywhere and at once.</summary>
     public async Task EndAsync(HttpContext context, CancellationToken cancel)

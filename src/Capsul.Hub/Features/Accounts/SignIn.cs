@@ -30,8 +30,8 @@ public static class SignIn
     public static Outcome<Plan> Decide(Facts facts, string email) => facts switch
     {
         { Links.LiveForAddress: >= MaxLiveForAddress } => new Problem(ProblemKind.RateLimited,
-            $"We have already sent {MaxLiveForAddress} links to this address that still work. Use one of those; a link works for "
-            + $"{Lifetime.TotalMinutes:0} minutes."),
+            $"We have already sent {MaxLiveForAddress} links to this address that still work. Use one of those; a link "
+            + $"works for {Lifetime.TotalMinutes:0} minutes."),
         { Links.RecentForAddress: >= MaxRecentForAddress } => new Problem(ProblemKind.RateLimited,
             "Too many links were sent to this address within an hour. Wait a while and try again."),
         { Links.RecentForIp: >= MaxRecentForIp } => new Problem(ProblemKind.RateLimited,

@@ -31,7 +31,8 @@ public sealed class SignInPage(
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
         if (!CanMail)
-            return this.Refuse(new Problem(ProblemKind.Unavailable, "This site cannot send email yet, so nothing was sent."));
+            return this.Refuse(
+                new Problem(ProblemKind.Unavailable, "This site cannot send email yet, so nothing was sent."));
         if (EmailAddress.Parse(Email).Refused(out var problem, out var email))
             return this.Refuse(problem, nameof(Email));
         var token = Secret.Make();
@@ -47,14 +48,18 @@ public sealed class SignInPage(
         {
             var ip = Limits.Neighbourhood(HttpContext.Connection.RemoteIpAddress);
             var now = time.GetUtcNow().UtcDateTime;
-            var words = new[] { email, ip.ToString(), Limits.Site(ip).ToString() }.Distinct(StringComparer.Ordinal).ToArray();
+            var words =
+                new[] { email, ip.ToString(), Limits.Site(ip).ToString() }.Distinct(StringComparer.Ordinal).ToArray();
             await transaction.ExecuteAsync(SignInSql.Lock, new { words }, cancel);
             var since = now - Accounts.SignIn.Window;
-            var links = await transaction.FindAsync<SignInSql.Counted>(SignInSql.Counts, new { email, ip, now, since }, cancel);
-            if (Accounts.SignIn.Decide(new Accounts.SignIn.Facts(now, links!), email).Refused(out var problem, out var plan))
+            var links = await transaction.FindAsync<SignInSql.Counted>(
+                SignInSql.Counts, new { email, ip, now, since }, cancel);
+            if (Accounts.SignIn.Decide(new Accounts.SignIn.Facts(now, links!), email)
+                .Refused(out var problem, out var plan))
                 return problem;
             await transaction.ExecuteAsync(SignInSql.Create,
-                new { hash = Secret.Hash(token), email, ip, now, expires = plan.Expires, returnPath = ReturnPath }, cancel);
+                new { hash = Secret.Hash(token), email, ip, now, expires = plan.Expires, returnPath = ReturnPath },
+                cancel);
             await transaction.ExecuteAsync(SignInSql.Sweep, new { before = now - TimeSpan.FromDays(7) }, cancel);
             var mail = SignInMail.Write(plan.Email, site.Link("/sign-in/"), seal.Seal(token), plan.Expires);
             await outbox.EnqueueAsync(transaction, mail, cancel);

@@ -10,7 +10,8 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 namespace Capsul.Hub.Features.Accounts;
 
 [Authorize(Policies.Public)]
-public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, Settings settings, TimeProvider time) : PageModel
+public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, Settings settings, TimeProvider time)
+    : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public string Token { get; set; } = "";
@@ -22,10 +23,13 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
-        if (HttpMethods.IsGet(Request.Method) && SignInLink.OpensAtOnce(asked.Asked(HttpContext, Token), settings.Development))
+        if (HttpMethods.IsGet(Request.Method)
+            && SignInLink.OpensAtOnce(asked.Asked(HttpContext, Token), settings.Development))
             return await OnPostAsync(cancel);
         var token = await db.FindAsync<SignInSql.Token>(SignInSql.Find, new { hash = Secret.Hash(Token) }, cancel);
-        return SignInLink.Decide(token, time.GetUtcNow().UtcDateTime).Refused(out var problem, out var plan) ? Refuse(problem) : Offer(plan.Email);
+        return SignInLink.Decide(token, time.GetUtcNow().UtcDateTime).Refused(out var problem, out var plan)
+            ? Refuse(problem)
+            : Offer(plan.Email);
     }
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
@@ -54,7 +58,8 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         await transaction.ExecuteAsync(AccountSql.Create, new { email = plan.Email, now }, cancel);
         await transaction.ExecuteAsync(AccountSql.SweepSessions, new { now }, cancel);
         var session = await sessions.CreateAsync(transaction, plan.Email, cancel);
-        var isNew = plan.ReturnPath.Length == 0 && !await transaction.FindAsync<bool>(AccountSql.HasVms, new { email = plan.Email }, cancel);
+        var isNew = plan.ReturnPath.Length == 0
+            && !await transaction.FindAsync<bool>(AccountSql.HasVms, new { email = plan.Email }, cancel);
         return new SignedIn(session, plan.ReturnPath.Length > 0 ? plan.ReturnPath : isNew ? "/vms/new" : "/console");
     }, cancel);
 

@@ -15,8 +15,8 @@ public static class SignInMail
 
         {links}{Mail.SecretMark}
 
-        It works once, within {SignIn.Lifetime.TotalMinutes:0} minutes. If you did not ask for it, ignore this email: nobody can
-        sign in without the link.
+        It works once, within {SignIn.Lifetime.TotalMinutes:0} minutes. If you did not ask for it, ignore this email:
+        nobody can sign in without the link.
         """)
     {
         Secret = token,

@@ -16,14 +16,17 @@ public static class SignInSql
     /// <param name="RecentForSite">For the /48 around an IPv6 address, which one customer of a provider may
     /// have.</param>
     /// <param name="Recent">For all addresses together.</param>
-    public sealed record Counted(long LiveForAddress, long RecentForAddress, long RecentForIp, long RecentForSite, long Recent);
+    public sealed record Counted(
+        long LiveForAddress, long RecentForAddress, long RecentForIp, long RecentForSite, long Recent);
 
     public const string Counts = """
         -- SignInSql.Counts
-        SELECT (SELECT count(*) FROM sign_in_tokens WHERE email = @email AND used IS NULL AND expires > @now) AS live_for_address,
+        SELECT (SELECT count(*) FROM sign_in_tokens
+            WHERE email = @email AND used IS NULL AND expires > @now) AS live_for_address,
                (SELECT count(*) FROM sign_in_tokens WHERE email = @email AND created > @since) AS recent_for_address,
                (SELECT count(*) FROM sign_in_tokens WHERE ip = @ip AND created > @since) AS recent_for_ip,
-               (SELECT count(*) FROM sign_in_tokens WHERE family(@ip) = 6 AND ip << network(set_masklen(@ip, 48)) AND created > @since)
+               (SELECT count(*) FROM sign_in_tokens
+                   WHERE family(@ip) = 6 AND ip << network(set_masklen(@ip, 48)) AND created > @since)
                    AS recent_for_site,
                (SELECT count(*) FROM sign_in_tokens WHERE created > @since) AS recent
         """;
@@ -58,6 +61,7 @@ public static class SignInSql
     public const string Sweep = """
         -- SignInSql.Sweep
         DELETE FROM sign_in_tokens WHERE token_hash IN (
-            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY token_hash LIMIT 500 FOR UPDATE SKIP LOCKED)
+            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY token_hash LIMIT 500
+                FOR UPDATE SKIP LOCKED)
         """;
 }

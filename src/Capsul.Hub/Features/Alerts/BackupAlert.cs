@@ -13,9 +13,11 @@ public static class BackupAlert
     /// a person's.</param>
     public static BackupWatch Watch(Settings settings, TimeProvider time, long? epoch = null) => new()
     {
-        Fence = (transaction, cancel) => epoch is { } held ? transaction.HoldSeatAsync(held, cancel) : Task.CompletedTask,
+        Fence = (transaction, cancel) =>
+            epoch is { } held ? transaction.HoldSeatAsync(held, cancel) : Task.CompletedTask,
         Failed = (transaction, message, cancel) =>
             RaiseAlert.InAsync(transaction, settings, RaiseAlert.BackupFailed, "", message, time, cancel),
-        Succeeded = (transaction, cancel) => RaiseAlert.ClearAsync(transaction, RaiseAlert.BackupFailed, "", time, cancel),
+        Succeeded = (transaction, cancel) =>
+            RaiseAlert.ClearAsync(transaction, RaiseAlert.BackupFailed, "", time, cancel),
     };
 }

@@ -20,15 +20,18 @@ public static class RaiseAlert
     /// <summary>A host no longer has the disk of a VM that has run.</summary>
     public const string DiskLost = "disk_lost";
 
-    public static async Task InAsync(NpgsqlTransaction transaction, Settings settings, string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
+    public static async Task InAsync(NpgsqlTransaction transaction, Settings settings,
+        string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
         var isNew = await transaction.FindAsync<bool>(AlertSql.Raise, new { kind, subject, message, now }, cancel);
         if (isNew && settings.OperatorEmail is { } recipient)
-            await new Outbox(time).EnqueueAsync(transaction, new Mail(recipient, $"Capsul: {kind.Replace('_', ' ')}", $"{message}\n\nSee: capsul doctor\n"), cancel);
+            await new Outbox(time).EnqueueAsync(transaction,
+                new Mail(recipient, $"Capsul: {kind.Replace('_', ' ')}", $"{message}\n\nSee: capsul doctor\n"), cancel);
     }
 
     /// <summary>It is well again.</summary>
-    public static Task ClearAsync(NpgsqlTransaction transaction, string kind, string subject, TimeProvider time, CancellationToken cancel) =>
+    public static Task ClearAsync(
+        NpgsqlTransaction transaction, string kind, string subject, TimeProvider time, CancellationToken cancel) =>
         transaction.ExecuteAsync(AlertSql.Clear, new { kind, subject, now = time.GetUtcNow().UtcDateTime }, cancel);
 }

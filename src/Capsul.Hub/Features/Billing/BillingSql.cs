@@ -22,9 +22,11 @@ public static class BillingSql
         -- BillingSql.Balance
         SELECT
             (SELECT coalesce(sum(dollars), 0) FROM payments WHERE email = @email AND NOT invalidated) AS paid,
-            (SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0)
+            (SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span))
+                * dollars_per_month), 0)
                 / (30.44 * 86400) FROM usage_spans WHERE email = @email AND lower(span) < @now) AS used,
-            (SELECT coalesce(sum(dollars_per_month), 0) FROM vms WHERE email = @email AND deleted IS NULL) AS dollars_per_month
+            (SELECT coalesce(sum(dollars_per_month), 0) FROM vms
+                WHERE email = @email AND deleted IS NULL) AS dollars_per_month
         """;
 
     public sealed record VmCost(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
@@ -36,9 +38,11 @@ public static class BillingSql
     public const string CostOfVms = """
         -- BillingSql.CostOfVms
         SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month,
-            sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span)) * u.dollars_per_month) / (30.44 * 86400) AS used
+            sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span)) * u.dollars_per_month)
+                / (30.44 * 86400) AS used
         FROM usage_spans u JOIN vms v ON v.id = u.vm
-        WHERE u.email = @email AND lower(u.span) < @now AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
+        WHERE u.email = @email AND lower(u.span) < @now
+            AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
             AND (@after = '' OR (v.created, v.id) < (SELECT created, id FROM vms WHERE id = @after AND email = @email))
         GROUP BY v.id
         ORDER BY v.created DESC, v.id DESC LIMIT @limit
@@ -47,13 +51,15 @@ public static class BillingSql
     public const string CountCosts = """
         -- BillingSql.CountCosts
         SELECT count(DISTINCT u.vm) FROM usage_spans u JOIN vms v ON v.id = u.vm
-        WHERE u.email = @email AND lower(u.span) < @now AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
+        WHERE u.email = @email AND lower(u.span) < @now
+            AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
         """;
 
     /// <summary>What one VM has cost to date.</summary>
     public const string CostOfVm = """
         -- BillingSql.CostOfVm
-        SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span)) * dollars_per_month), 0) / (30.44 * 86400)
+        SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span))
+            * dollars_per_month), 0) / (30.44 * 86400)
         FROM usage_spans WHERE vm = @vm AND lower(span) < @now
         """;
 }

@@ -5,18 +5,18 @@ namespace Capsul.Hub.Features.Hosts;
 
 /// <summary>A host as operators see it. Memory in MiB.</summary>
 public sealed record HostRow(
-    string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem, string Version,
-    string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, long MemoryUsedMb);
+    string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem,
+    string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, long MemoryUsedMb);
 
 /// <summary>A VM as it goes down the line. Keys one a line.</summary>
 public sealed record WantedRow(
-    string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus, int MemoryMb, int DiskGb,
-    string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys);
+    string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
+    int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys);
 
 /// <summary>What a Spoke said of its host, checked. Memory and disk in MiB; Addresses in full.</summary>
 public sealed record HostFactsRow(
-    string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms, IReadOnlyList<IPAddress> Addresses,
-    IReadOnlyList<HostImageRow> Images);
+    string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
+    IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
 
 /// <summary>A heartbeat, checked.</summary>
 public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem);
@@ -25,10 +25,11 @@ public static class HostSql
 {
     public const string List = """
         -- HostSql.List
-        SELECT h.id, h.state, h.accepts, h.generation, h.last_seen, h.online, h.problem, h.version, h.hypervisor, h.cpus, h.memory_mb,
-            h.disk_free_mb,
+        SELECT h.id, h.state, h.accepts, h.generation, h.last_seen, h.online, h.problem, h.version, h.hypervisor,
+            h.cpus, h.memory_mb, h.disk_free_mb,
             (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::integer AS vms,
-            (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::bigint AS memory_used_mb
+            (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v
+                WHERE v.host = h.id AND v.deleted IS NULL)::bigint AS memory_used_mb
         FROM hosts h ORDER BY h.id
         """;
 
@@ -61,7 +62,8 @@ public static class HostSql
 
     public const string Join = """
         -- HostSql.Join
-        UPDATE hosts SET state = 'joined', certificate = @certificate, old_certificate = NULL WHERE id = @id AND state <> 'revoked'
+        UPDATE hosts SET state = 'joined', certificate = @certificate, old_certificate = NULL
+        WHERE id = @id AND state <> 'revoked'
         """;
 
     public const string Renew = """
@@ -82,7 +84,8 @@ public static class HostSql
 
     public const string Revoke = """
         -- HostSql.Revoke
-        UPDATE hosts SET state = 'revoked', certificate = NULL, old_certificate = NULL, online = FALSE WHERE id = @id AND state <> 'revoked'
+        UPDATE hosts SET state = 'revoked', certificate = NULL, old_certificate = NULL, online = FALSE
+        WHERE id = @id AND state <> 'revoked'
         """;
 
     /// <summary>
@@ -98,15 +101,16 @@ public static class HostSql
     /// </summary>
     public const string SaveFacts = """
         -- HostSql.SaveFacts
-        UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor, cpus = @cpus,
-            memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms
+        UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor,
+            cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
 
     /// <summary>Gives whether the host was online before.</summary>
     public const string Heartbeat = """
         -- HostSql.Heartbeat
-        UPDATE hosts SET online = @answers, last_seen = CASE WHEN @answers THEN @now ELSE last_seen END, disk_free_mb = @diskFreeMb, problem = @problem
+        UPDATE hosts SET online = @answers, last_seen = CASE WHEN @answers THEN @now ELSE last_seen END,
+            disk_free_mb = @diskFreeMb, problem = @problem
         FROM (SELECT online FROM hosts WHERE id = @id FOR UPDATE) AS before
         WHERE id = @id AND state = 'joined' RETURNING before.online
         """;
@@ -144,11 +148,13 @@ public static class HostSql
     /// </summary>
     public const string Wanted = """
         -- HostSql.Wanted
-        SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb, v.disk_gb, v.image,
-            v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
-            (SELECT coalesce(string_agg(k.type || ' ' || k.key, E'\n' ORDER BY k.name), '') FROM vm_ssh_keys k WHERE k.vm = v.id) AS keys
+        SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb,
+            v.disk_gb, v.image, v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
+            (SELECT coalesce(string_agg(k.type || ' ' || k.key, E'\n' ORDER BY k.name), '') FROM vm_ssh_keys k
+                WHERE k.vm = v.id) AS keys
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id
-        WHERE v.host = @host AND v.wanted_generation > @since AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
+        WHERE v.host = @host AND v.wanted_generation > @since
+            AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
         ORDER BY v.wanted_generation, v.id
         """;
 

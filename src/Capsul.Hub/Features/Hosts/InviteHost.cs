@@ -20,18 +20,22 @@ public static partial class InviteHost
     /// <param name="address">host:port under which the Spoke reaches the Hub's link.</param>
     /// <param name="fingerprint">Of the Hub's authority.</param>
     public static Task<Outcome<JoinToken>> RunAsync(
-        Db db, string actor, string name, string address, string fingerprint, TimeProvider time, CancellationToken cancel) =>
+        Db db, string actor, string name, string address,
+        string fingerprint, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<JoinToken>(async transaction =>
         {
             if (Decide(name) is { } problem) return problem;
             if (!JoinToken.IsAddress(address))
-                return new Problem(ProblemKind.Invalid, $"CAPSUL_LINK_ADDRESS must be a host and a port, such as hub.example.org:8443; \"{address}\" is not.");
+                return new Problem(ProblemKind.Invalid, "CAPSUL_LINK_ADDRESS must be a host and a port, such as "
+                    + $"hub.example.org:8443; \"{address}\" is not.");
             var now = time.GetUtcNow().UtcDateTime;
             var token = JoinToken.Make(address, fingerprint);
             await transaction.ExecuteAsync(HostSql.Invite, new { id = name }, cancel);
             if (await transaction.FindAsync<string>(HostSql.StateOf, new { id = name }, cancel) == "revoked")
-                return new Problem(ProblemKind.Conflict, $"The host {name} was revoked. To let it join again: capsul host restore {name}");
-            await transaction.ExecuteAsync(HostSql.AddToken, new { hash = JoinToken.Hash(token.Secret), host = name, now, expires = now + Lifetime }, cancel);
+                return new Problem(ProblemKind.Conflict,
+                    $"The host {name} was revoked. To let it join again: capsul host restore {name}");
+            await transaction.ExecuteAsync(HostSql.AddToken,
+                new { hash = JoinToken.Hash(token.Secret), host = name, now, expires = now + Lifetime }, cancel);
             await transaction.AuditAsync(actor, "invite_host", name, "", cancel);
             return token;
         }, cancel);

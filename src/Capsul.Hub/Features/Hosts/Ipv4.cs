@@ -29,5 +29,6 @@ public static class Ipv4
     /// address.
     /// </summary>
     public static string Mac(IPAddress address) =>
-        string.Join(':', new PhysicalAddress([0x52, 0x54, .. address.GetAddressBytes()]).GetAddressBytes().Select(b => b.ToString("x2")));
+        string.Join(':', new PhysicalAddress([0x52, 0x54, .. address.GetAddressBytes()])
+            .GetAddressBytes().Select(b => b.ToString("x2")));
 }

@@ -1,13 +1,16 @@
 namespace Capsul.Hub.Features.Images;
 
 /// <summary>What can be booted.</summary>
-public sealed record ImageRow(string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb, bool Deprecated);
+public sealed record ImageRow(
+    string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb, bool Deprecated);
 
 /// <summary>An image on one host, as its Spoke says. Disk in GiB, memory in MiB.</summary>
-public sealed record HostImageRow(string Id, string Sha256, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
+public sealed record HostImageRow(
+    string Id, string Sha256, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
 /// <summary>An image that hosts have and nobody offers yet.</summary>
-public sealed record ProposedImageRow(string Id, string Host, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
+public sealed record ProposedImageRow(
+    string Id, string Host, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
 /// <summary>
 /// Statements on images and on which host has which version. The catalogue (<c>images</c>) is the operator's: what a
@@ -50,7 +53,8 @@ public static class ImageSql
         -- ImageSql.PutOfHost
         INSERT INTO host_images (host, image, sha256, title, login_user, min_disk_gb, min_memory_mb)
         VALUES (@host, @id, @sha256, @title, @loginUser, @minDiskGb, @minMemoryMb)
-        ON CONFLICT (host, image) DO UPDATE SET sha256 = excluded.sha256, title = excluded.title, login_user = excluded.login_user,
+        ON CONFLICT (host, image) DO UPDATE
+        SET sha256 = excluded.sha256, title = excluded.title, login_user = excluded.login_user,
             min_disk_gb = excluded.min_disk_gb, min_memory_mb = excluded.min_memory_mb
         """;
 

@@ -9,7 +9,8 @@ namespace Capsul.Hub.Features.Images;
 /// </summary>
 public static class OfferImage
 {
-    public static Task<Outcome<ImageRow>> RunAsync(Db db, string actor, string id, string? host, CancellationToken cancel) =>
+    public static Task<Outcome<ImageRow>> RunAsync(
+        Db db, string actor, string id, string? host, CancellationToken cancel) =>
         db.DecideAsync<ImageRow>(async transaction =>
         {
             var hosts = await transaction.ListAsync<string>(ImageSql.HostsWith, new { id }, cancel);
@@ -22,8 +23,10 @@ public static class OfferImage
     public static Problem? Decide(string id, string? host, IReadOnlyList<string> hosts) => hosts switch
     {
         [] => new(ProblemKind.NotFound, $"No host has an image called {id}."),
-        [_, _, ..] when host is null => new(ProblemKind.Invalid, $"Several hosts have {id}: {string.Join(", ", hosts)}. Say with --host whose description counts."),
-        _ when host is not null && !hosts.Contains(host, StringComparer.Ordinal) => new(ProblemKind.NotFound, $"{host} has no image called {id}."),
+        [_, _, ..] when host is null => new(ProblemKind.Invalid,
+            $"Several hosts have {id}: {string.Join(", ", hosts)}. Say with --host whose description counts."),
+        _ when host is not null && !hosts.Contains(host, StringComparer.Ordinal) =>
+            new(ProblemKind.NotFound, $"{host} has no image called {id}."),
         _ => null,
     };
 }

@@ -20,11 +20,13 @@ namespace Capsul.Hub.Features.Mails;
 /// it; both copies then carry the same Message-Id. Without an SMTP server set, mails stay where they are.
 /// </summary>
 public sealed partial class MailSender(
-    Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log) : IActingWork
+    Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
+    : IActingWork
 {
     public string Name => "The mail sender";
 
-    static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1), LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
+    static readonly TimeSpan FirstRetry = TimeSpan.FromMinutes(1),
+        LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
 
     /// <summary>
     /// For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.
@@ -70,13 +72,15 @@ public sealed partial class MailSender(
     public async Task<int> SendDueAsync(long epoch, CancellationToken cancel)
     {
         serverAnswered = true;
-        await db.ActAsync(epoch, MailSql.Expire, new { now = Now, problem = "It was of no use any more before it could be sent." }, cancel);
+        await db.ActAsync(epoch, MailSql.Expire,
+            new { now = Now, problem = "It was of no use any more before it could be sent." }, cancel);
         if (settings.SmtpHost is not { } host)
             return 0;
         var count = 0;
         // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have
         // to wait for.
-        using var smtp = new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
+        using var smtp =
+            new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
         while (serverAnswered && await ClaimAsync(epoch, cancel) is { } mail)
         {
             if (await TrySendAsync(smtp, host, mail, cancel))
@@ -94,7 +98,8 @@ public sealed partial class MailSender(
     Task<MailSql.Due?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
         await transaction.HoldSeatAsync(epoch, cancel);
-        return await transaction.FindAsync<MailSql.Due>(MailSql.Claim, new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
+        return await transaction.FindAsync<MailSql.Due>(MailSql.Claim,
+            new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
     }, cancel);
 
     async Task<bool> TrySendAsync(SmtpClient smtp, string host, MailSql.Due mail, CancellationToken cancel)
@@ -152,7 +157,8 @@ public sealed partial class MailSender(
         {
             Subject = mail.Subject,
             Date = new DateTimeOffset(mail.Created, TimeSpan.Zero),
-            MessageId = $"capsul-mail-{mail.Id}-{mail.Created.Ticks:x}@{(from.Domain.Length > 0 ? from.Domain : "localhost")}",
+            MessageId = $"capsul-mail-{mail.Id}-{mail.Created.Ticks:x}@"
+                + (from.Domain.Length > 0 ? from.Domain : "localhost"),
             Body = new TextPart("plain") { Text = text },
         };
         message.From.Add(from);
@@ -163,14 +169,16 @@ public sealed partial class MailSender(
 
     async Task NoteAsync(MailSql.Due mail, Exception error, CancellationToken cancel)
     {
-        var text = string.Join(' ', error.Message.Split((char[])['\r', '\n', '\t', '\0'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+        var text = string.Join(' ', error.Message.Split(
+            (char[])['\r', '\n', '\t', '\0'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
         var problem = text.Length > MaxProblemChars ? text[..MaxProblemChars] : text;
         await NoteAsync(mail, problem, IsFinal(error) || Now - mail.Created >= GiveUpAfter, cancel);
     }
 
     async Task NoteAsync(MailSql.Due mail, string problem, bool final, CancellationToken cancel)
     {
-        await db.ExecuteAsync(final ? MailSql.GiveUp : MailSql.Failed, new { id = mail.Id, attempt = mail.Attempt, problem, now = Now }, cancel);
+        await db.ExecuteAsync(final ? MailSql.GiveUp : MailSql.Failed,
+            new { id = mail.Id, attempt = mail.Attempt, problem, now = Now }, cancel);
         if (final) LogGivenUp(mail.Id, mail.Attempt, problem);
         else LogFailed(mail.Id, mail.Attempt, problem);
     }
@@ -185,7 +193,10 @@ public sealed partial class MailSender(
     /// tried again.
     /// </summary>
     static bool IsFinal(Exception error) =>
-        error is SmtpCommandException { ErrorCode: SmtpErrorCode.RecipientNotAccepted, StatusCode: >= (SmtpStatusCode)500 };
+        error is SmtpCommandException
+        {
+            ErrorCode: SmtpErrorCode.RecipientNotAccepted, StatusCode: >= (SmtpStatusCode)500,
+        };
 
     async Task<TimeSpan> SleepForAsync(CancellationToken cancel)
     {
@@ -199,10 +210,12 @@ public sealed partial class MailSender(
     [LoggerMessage(EventId = 3100, Level = LogLevel.Information, Message = "Mail {Id} was sent at attempt {Attempt}")]
     partial void LogSent(long id, int attempt);
 
-    [LoggerMessage(EventId = 3101, Level = LogLevel.Warning, Message = "Mail {Id} was not sent at attempt {Attempt} and will be tried again: {Problem}")]
+    [LoggerMessage(EventId = 3101, Level = LogLevel.Warning,
+        Message = "Mail {Id} was not sent at attempt {Attempt} and will be tried again: {Problem}")]
     partial void LogFailed(long id, int attempt, string problem);
 
-    [LoggerMessage(EventId = 3102, Level = LogLevel.Error, Message = "Mail {Id} was given up at attempt {Attempt}: {Problem}")]
+    [LoggerMessage(EventId = 3102, Level = LogLevel.Error,
+        Message = "Mail {Id} was given up at attempt {Attempt}: {Problem}")]
     partial void LogGivenUp(long id, int attempt, string problem);
 
     [LoggerMessage(EventId = 3103, Level = LogLevel.Warning, Message = "The outbox waits for the database: {Problem}")]

@@ -9,7 +9,8 @@ public static class MailSql
         VALUES (@recipient, @subject, @body, @secret, @expires, @now, @now)
         """;
 
-    public sealed record Due(long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, int Attempt);
+    public sealed record Due(
+        long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, int Attempt);
 
     /// <summary>
     /// Takes one mail: counts the attempt and puts the next one far enough away that nobody else takes it meanwhile.
@@ -57,11 +58,12 @@ public static class MailSql
         """;
 
     public sealed record Shown(
-        long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, DateTime? Sent, DateTime? GivenUp,
-        string? Problem);
+        long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, DateTime? Sent,
+        DateTime? GivenUp, string? Problem);
 
     public const string Newest = """
         -- MailSql.Newest
-        SELECT id, recipient, subject, body, secret, created, sent, given_up, problem FROM mails ORDER BY id DESC LIMIT 50
+        SELECT id, recipient, subject, body, secret, created, sent, given_up, problem FROM mails ORDER BY id DESC
+        LIMIT 50
         """;
 }

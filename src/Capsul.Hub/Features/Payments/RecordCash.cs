@@ -12,7 +12,8 @@ public static class RecordCash
     public const decimal Most = 1_000_000;
 
     public static Problem? Decide(decimal dollars) =>
-        dollars <= 0 ? new(ProblemKind.Invalid, "A payment must be more than 0 dollars. To take one back, set its column invalidated.")
+        dollars <= 0 ? new(ProblemKind.Invalid,
+            "A payment must be more than 0 dollars. To take one back, set its column invalidated.")
         : dollars > Most ? new(ProblemKind.Invalid, $"A payment is at most {Most} dollars.")
         : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two decimal places.")
         : null;
@@ -22,7 +23,9 @@ public static class RecordCash
         Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<int>(async transaction =>
         {
-            if (EmailAddress.Parse(email).Refused(out var problem, out var address) || (problem = Decide(dollars)) is not null) return problem;
+            if (EmailAddress.Parse(email).Refused(out var problem, out var address)
+                || (problem = Decide(dollars)) is not null)
+                return problem;
             var now = time.GetUtcNow().UtcDateTime;
             await transaction.ExecuteAsync(AccountSql.Create, new { email = address, now }, cancel);
             return await RecordPayment.InAsync(transaction, address, dollars, "cash", note, actor, now, cancel);

@@ -12,8 +12,8 @@ public static class RecordPayment
     /// </summary>
     /// <param name="actor">Who says so: an email address, or the name of a verb.</param>
     public static async Task<int> InAsync(
-        NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor, DateTime now,
-        CancellationToken cancel)
+        NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor,
+        DateTime now, CancellationToken cancel)
     {
         var id = await transaction.FindAsync<int>(PaymentSql.Record, new { now, email, dollars, method, note }, cancel);
         await transaction.AuditAsync(actor, "record_payment", $"payment {id}", $"{email} {dollars} {method}", cancel);

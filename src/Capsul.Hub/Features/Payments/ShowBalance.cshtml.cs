@@ -83,7 +83,8 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     {
         var (email, now, limit) = (Email, Now, PageRows + 1);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
-        var payments = await db.ListAsync<PaymentSql.Row>(PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);
+        var payments = await db.ListAsync<PaymentSql.Row>(
+            PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);
         (Payments, HasOlderPayments) = ([.. payments.Take(PageRows)], payments.Count > PageRows);
         PaymentCount = await db.FindAsync<long>(PaymentSql.Count, new { email }, cancel);
         var search = (Search ?? "").Trim();

@@ -18,7 +18,8 @@ public static class TopUp
     {
         if (!facts.Development)
             return new Problem(ProblemKind.Forbidden, "There is no play money on this site.");
-        if (!decimal.TryParse(dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount))
+        if (!decimal.TryParse(
+            dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount))
             return Wrong("Enter an amount in dollars, such as 10 or 7.50.");
         if (amount != decimal.Round(amount, 2))
             return Wrong("An amount has at most two decimal places.");

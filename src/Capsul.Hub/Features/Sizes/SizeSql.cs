@@ -8,7 +8,8 @@ public static class SizeSql
 {
     public const string Offered = """
         -- SizeSql.Offered
-        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE NOT retired ORDER BY dollars_per_month, id
+        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE NOT retired
+        ORDER BY dollars_per_month, id
         """;
 
     public const string Find = """

@@ -20,14 +20,21 @@ public static class AddSshKey
     public static Outcome<Plan> Decide(Facts facts, Input input)
     {
         if (facts.Keys >= MaxKeys)
-            return new Problem(ProblemKind.Conflict, $"You have {MaxKeys} keys, the most an account may have. Remove one first.");
+            return new Problem(ProblemKind.Conflict,
+                $"You have {MaxKeys} keys, the most an account may have. Remove one first.");
         if (SshKey.Parse(input.Text).Refused(out var problem, out var key))
             return problem;
         var name = input.Name?.Trim() is { Length: > 0 } given ? given : DefaultName(key);
         if (name.Length > MaxNameChars)
-            return new Problem(ProblemKind.Invalid, $"A name has at most {MaxNameChars} characters.") { Field = nameof(Input.Name) };
+            return new Problem(ProblemKind.Invalid, $"A name has at most {MaxNameChars} characters.")
+            {
+                Field = nameof(Input.Name),
+            };
         if (name.Any(IsUnseen))
-            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it by hand.") { Field = nameof(Input.Name) };
+            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it by hand.")
+            {
+                Field = nameof(Input.Name),
+            };
         return new Plan(name, key);
     }
 
@@ -39,7 +46,8 @@ public static class AddSshKey
         var facts = new Facts(await transaction.FindAsync<long>(SshKeySql.Count, new { email }, cancel));
         if (Decide(facts, input).Refused(out var problem, out var plan)) return problem;
         var (type, key, fingerprint) = (plan.Key.Type, plan.Key.Key, plan.Key.Fingerprint);
-        return (await transaction.FindAsync<long>(SshKeySql.Add, new { email, name = plan.Name, type, key, fingerprint, now }, cancel), plan);
+        return (await transaction.FindAsync<long>(
+            SshKeySql.Add, new { email, name = plan.Name, type, key, fingerprint, now }, cancel), plan);
     }
 
     static string DefaultName(SshKey key)
@@ -49,6 +57,7 @@ public static class AddSshKey
     }
 
     static bool IsUnseen(char c) => char.GetUnicodeCategory(c) is UnicodeCategory.Control or UnicodeCategory.Format
-        or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.Surrogate or UnicodeCategory.OtherNotAssigned
+        or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator
+        or UnicodeCategory.Surrogate or UnicodeCategory.OtherNotAssigned
         or UnicodeCategory.PrivateUse;
 }

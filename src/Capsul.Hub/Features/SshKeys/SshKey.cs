@@ -45,7 +45,8 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
             return Invalid("This is only the beginning of a key. Copy the whole line.");
         var blob = new byte[words[1].Length];
         if (!Convert.TryFromBase64String(words[1], blob, out var length) || length == 0)
-            return Invalid("The middle part of the key is not valid base64; a piece of it is probably missing. Copy the whole line.");
+            return Invalid("The middle part of the key is not valid base64; a piece of it is probably missing. Copy "
+                + "the whole line.");
         Array.Resize(ref blob, length);
         if (RefuseBlob(words[0], blob) is { } wrongBlob)
             return wrongBlob;
@@ -53,23 +54,30 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
     }
 
     /// <summary>SHA-256 of a key's blob, as OpenSSH prints it since 6.8.</summary>
-    public static string FingerprintOf(byte[] blob) => "SHA256:" + Convert.ToBase64String(SHA256.HashData(blob)).TrimEnd('=');
+    public static string FingerprintOf(byte[] blob) =>
+        "SHA256:" + Convert.ToBase64String(SHA256.HashData(blob)).TrimEnd('=');
 
     static Problem? RefuseText(string text)
     {
         if (string.IsNullOrWhiteSpace(text))
             return Invalid("Paste a public key, the one line from a file that ends in .pub.");
-        if (text.Contains("PRIVATE KEY", StringComparison.OrdinalIgnoreCase) || text.Contains("PuTTY-User-Key-File", StringComparison.OrdinalIgnoreCase))
-            return Invalid("This is a private key, which nobody but you may see. We did not keep it, but treat it as leaked: make a new pair, "
-                + "and take the old one out of every machine. Then paste the file that ends in .pub.");
+        if (text.Contains("PRIVATE KEY", StringComparison.OrdinalIgnoreCase)
+            || text.Contains("PuTTY-User-Key-File", StringComparison.OrdinalIgnoreCase))
+            return Invalid("This is a private key, which nobody but you may see. We did not keep it, but treat it as "
+                + "leaked: make a new pair, and take the old one out of every machine. Then paste the file that ends "
+                + "in .pub.");
         if (text.Length > MaxChars)
             return Invalid("This is too long for a public key.");
-        if (text.Contains("---- BEGIN", StringComparison.Ordinal) || text.Contains("-----BEGIN", StringComparison.Ordinal))
-            return Invalid("This is a public key in another format. Convert it with: ssh-keygen -i -f FILE (with -m PKCS8 for a PEM file).");
+        if (text.Contains("---- BEGIN", StringComparison.Ordinal)
+            || text.Contains("-----BEGIN", StringComparison.Ordinal))
+            return Invalid("This is a public key in another format. Convert it with: ssh-keygen -i -f FILE (with -m "
+                + "PKCS8 for a PEM file).");
         var line = text.Trim();
         if (line.AsSpan().ContainsAny('\r', '\n'))
             return Invalid("This is more than one line. Add one key at a time, and paste a key as one line.");
-        return line.Any(c => char.IsControl(c) && c != '\t') ? Invalid("There is a control character in the key. Copy it again.") : null;
+        return line.Any(c => char.IsControl(c) && c != '\t')
+            ? Invalid("There is a control character in the key. Copy it again.")
+            : null;
     }
 
     static Problem? RefuseType(string[] words)
@@ -79,12 +87,16 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         if (words[0].EndsWith(CertificateSuffix, StringComparison.Ordinal))
             return Invalid("This is a certificate. Paste the public key it was made for.");
         if (words[0] == "ssh-dss")
-            return Invalid("This is a DSA key, which OpenSSH no longer accepts. Make an Ed25519 key: ssh-keygen -t ed25519");
+            return Invalid(
+                "This is a DSA key, which OpenSSH no longer accepts. Make an Ed25519 key: ssh-keygen -t ed25519");
         if (words.Skip(1).Any(w => Types.Contains(w, StringComparer.Ordinal) || w == "ssh-dss"))
-            return Invalid("There are options before the key type. Leave them out, so that the line begins with the type.");
+            return Invalid(
+                "There are options before the key type. Leave them out, so that the line begins with the type.");
         if (words[0].StartsWith("AAAA", StringComparison.Ordinal))
-            return Invalid("The type in front of the key is missing. Copy the whole line, beginning with ssh-ed25519 or the like.");
-        return Invalid("This does not begin with a type of key that works here: Ed25519, ECDSA or RSA, on disk or on a security key.");
+            return Invalid("The type in front of the key is missing. Copy the whole line, beginning with ssh-ed25519 "
+                + "or the like.");
+        return Invalid("This does not begin with a type of key that works here: Ed25519, ECDSA or RSA, on disk or on a "
+            + "security key.");
     }
 
     static Problem? RefuseBlob(string type, ReadOnlySpan<byte> blob)
@@ -104,17 +116,22 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
             "sk-ssh-ed25519@openssh.com" => RefuseEd25519(ref reader) ?? RefuseApplication(ref reader),
             _ => RefuseEcdsa(ref reader, "nistp256", 32, ECCurve.NamedCurves.nistP256) ?? RefuseApplication(ref reader),
         };
-        return problem ?? (reader.AtEnd ? null : Invalid("There is something behind the end of the key. Copy it again."));
+        return problem
+            ?? (reader.AtEnd ? null : Invalid("There is something behind the end of the key. Copy it again."));
     }
 
     static Problem CutOff => Invalid("The key is cut off. Copy the whole line.");
 
     static Problem? RefuseEd25519(ref WireReader reader) =>
-        !reader.TryString(out var point) ? CutOff : point.Length == 32 ? null : Invalid("An Ed25519 key has 32 bytes; this one does not.");
+        !reader.TryString(out var point)
+            ? CutOff
+            : point.Length == 32 ? null : Invalid("An Ed25519 key has 32 bytes; this one does not.");
 
     static Problem? RefuseApplication(ref WireReader reader) =>
         !reader.TryString(out var application) ? CutOff
-        : application.Length > 0 ? null : Invalid("The key does not name the application that the security key made it for.");
+        : application.Length > 0
+            ? null
+            : Invalid("The key does not name the application that the security key made it for.");
 
     static Problem? RefuseRsa(ref WireReader reader)
     {
@@ -126,8 +143,11 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         var n = new BigInteger(modulus, isUnsigned: true, isBigEndian: true);
         var bits = n.GetBitLength();
         if (bits is < MinRsaBits or > MaxRsaBits)
-            return Invalid($"This RSA key has {bits} bits. It must have {MinRsaBits} to {MaxRsaBits}; or make an Ed25519 key: ssh-keygen -t ed25519");
-        return e.IsEven || e < 3 || n.IsEven || e >= n ? Invalid("The numbers in this RSA key cannot be those of a working key.") : null;
+            return Invalid($"This RSA key has {bits} bits. It must have {MinRsaBits} to {MaxRsaBits}; or make an "
+                + "Ed25519 key: ssh-keygen -t ed25519");
+        return e.IsEven || e < 3 || n.IsEven || e >= n
+            ? Invalid("The numbers in this RSA key cannot be those of a working key.")
+            : null;
     }
 
     /// <summary>An mpint above zero in its shortest form (RFC 4251, section 5).</summary>
@@ -157,8 +177,9 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
     }
 
     /// <summary>Whether a text is, or holds, a private key: it must not come back in a page.</summary>
-    public static bool LooksPrivate(string? text) => text?.Contains("PRIVATE", StringComparison.OrdinalIgnoreCase) == true
-        || text?.StartsWith("PuTTY-User-Key", StringComparison.OrdinalIgnoreCase) == true;
+    public static bool LooksPrivate(string? text) =>
+        text?.Contains("PRIVATE", StringComparison.OrdinalIgnoreCase) == true
+            || text?.StartsWith("PuTTY-User-Key", StringComparison.OrdinalIgnoreCase) == true;
 
     static Problem Invalid(string message) => new(ProblemKind.Invalid, message);
 

@@ -18,14 +18,16 @@ public static class CancelVm
     static readonly Problem TooLate = new(ProblemKind.Conflict, "This can no longer be cancelled.");
 
     public static Task<Outcome<string>> RunAsync(
-        Db db, IEnumerable<OperationKind> kinds, string email, string id, TimeProvider time, CancellationToken cancel) =>
+        Db db, IEnumerable<OperationKind> kinds, string email,
+        string id, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<string>(async transaction =>
         {
             var operation = await transaction.FindAsync<OperationRow>(OperationSql.OpenOf, new { vm = id }, cancel);
             var cancellable = kinds.Any(k => k.Name == operation?.Kind && k.Cancellable);
             if (Decide(operation, email, cancellable) is { } problem) return problem;
             var now = time.GetUtcNow().UtcDateTime;
-            if (await transaction.ExecuteAsync(OperationSql.Ask, new { id = operation!.Id, asked = "cancel", now }, cancel) == 0)
+            if (await transaction.ExecuteAsync(
+                OperationSql.Ask, new { id = operation!.Id, asked = "cancel", now }, cancel) == 0)
                 return TooLate;
             await transaction.AuditAsync(email, "cancel", id, operation.Kind, cancel);
             return id;

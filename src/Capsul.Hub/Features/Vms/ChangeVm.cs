@@ -11,7 +11,8 @@ namespace Capsul.Hub.Features.Vms;
 public static class ChangeVm
 {
     public static Task<Outcome<string>> RunAsync(
-        VmAction action, Db db, string email, string id, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        VmAction action, Db db, string email, string id,
+        Settings settings, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<string>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;

@@ -40,13 +40,15 @@ public sealed class CreateVmOperation : VmOperation
         }
     }
 
-    protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) => Task.FromResult<Next?>(new Next.Fail(
-        new Problem(ProblemKind.Unavailable, step.Vm switch
-        {
-            { Problem.Length: > 0 } vm => vm.Problem,
-            { Observed: "on" } => "SSH did not answer in time. You were not charged; the last console output is below.",
-            _ => $"Host {step.Vm.Host} did not start it in time. You were not charged.",
-        })));
+    protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) =>
+        Task.FromResult<Next?>(new Next.Fail(
+            new Problem(ProblemKind.Unavailable, step.Vm switch
+            {
+                { Problem.Length: > 0 } vm => vm.Problem,
+                { Observed: "on" } =>
+                    "SSH did not answer in time. You were not charged; the last console output is below.",
+                _ => $"Host {step.Vm.Host} did not start it in time. You were not charged.",
+            })));
 
     protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
@@ -74,5 +76,6 @@ public sealed class CreateVmOperation : VmOperation
     }
 
     static Task EndAsync(VmStep step, CancellationToken cancel) => step.Transaction.ExecuteAsync(
-        VmSql.MarkGone, new { id = step.Vm.Id, state = "failed", now = step.Now, problem = step.Operation.Problem }, cancel);
+        VmSql.MarkGone,
+        new { id = step.Vm.Id, state = "failed", now = step.Now, problem = step.Operation.Problem }, cancel);
 }

@@ -29,17 +29,22 @@ public static partial class CreateVm
     }
 
     /// <summary>What the decision rests on, read under the account's lock.</summary>
-    public sealed record Facts(SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms);
+    public sealed record Facts(
+        SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms);
 
     /// <summary>The refusal, or null. Capacity is not decided here: the place is taken by a row.</summary>
     public static Problem? Decide(Input input, Facts facts)
     {
         if (!string.IsNullOrEmpty(input.Name) && !HostName().IsMatch(input.Name))
-            return Wrong(nameof(Input.Name), "A name is 1 to 63 lower-case letters, digits and hyphens, and neither begins nor ends with a hyphen.");
+            return Wrong(nameof(Input.Name),
+                "A name is 1 to 63 lower-case letters, digits and hyphens, and neither begins nor ends with a hyphen.");
         if (facts.Size is null)
-            return Wrong(nameof(Input.Size), string.IsNullOrEmpty(input.Size) ? "Choose a size." : $"There is no size called {Quote(input.Size)}.");
+            return Wrong(nameof(Input.Size),
+                string.IsNullOrEmpty(input.Size) ? "Choose a size." : $"There is no size called {Quote(input.Size)}.");
         if (facts.Image is null)
-            return Wrong(nameof(Input.Image), string.IsNullOrEmpty(input.Image) ? "Choose an image." : $"There is no image called {Quote(input.Image)}.");
+            return Wrong(nameof(Input.Image), string.IsNullOrEmpty(input.Image)
+                ? "Choose an image."
+                : $"There is no image called {Quote(input.Image)}.");
         return CheckFit(facts.Size, facts.Image) ?? CheckKeys(input, facts) ?? CheckAccount(facts.Size, facts);
     }
 
@@ -48,25 +53,30 @@ public static partial class CreateVm
         : size.DiskGb < image.MinDiskGb ? Wrong(nameof(Input.Size),
             $"{image.Title} needs a disk of {image.MinDiskGb} GiB or more; size {size.Id} has {size.DiskGb} GiB.")
         : size.MemoryMb < image.MinMemoryMb ? Wrong(nameof(Input.Size),
-            $"{image.Title} needs {Show.Memory(image.MinMemoryMb)} of memory or more; size {size.Id} has {Show.Memory(size.MemoryMb)}.")
+            $"{image.Title} needs {Show.Memory(image.MinMemoryMb)} of memory or more; size {size.Id} has "
+                + $"{Show.Memory(size.MemoryMb)}.")
         : null;
 
     static Problem? CheckKeys(Input input, Facts facts) =>
-        input.KeyIds.Count == 0 ? Wrong(nameof(Input.KeyIds), "Choose at least one SSH key; without one nobody could log in.")
-        : facts.KeysFound != input.KeyIds.Distinct().Count() ? Wrong(nameof(Input.KeyIds), "One of the chosen SSH keys no longer exists.")
+        input.KeyIds.Count == 0
+            ? Wrong(nameof(Input.KeyIds), "Choose at least one SSH key; without one nobody could log in.")
+        : facts.KeysFound != input.KeyIds.Distinct().Count()
+            ? Wrong(nameof(Input.KeyIds), "One of the chosen SSH keys no longer exists.")
         : null;
 
     static Problem? CheckAccount(SizeRow size, Facts facts)
     {
         if (facts.Alive >= facts.MaxVms)
             return new(ProblemKind.Conflict,
-                $"You have {Show.Count(facts.Alive, "capsul", "capsuls")}, the most your account may have. Contact support to raise the limit.");
+                $"You have {Show.Count(facts.Alive, "capsul", "capsuls")}, the most your account may have. Contact "
+                    + "support to raise the limit.");
         var balance = facts.Balance;
         var day = Prices.PerDay(balance.DollarsPerMonth + size.DollarsPerMonth);
         if (balance.Balance >= day) return null;
         var what = balance.DollarsPerMonth > 0 ? "all your capsuls" : "this capsul";
         return new(ProblemKind.InsufficientFunds, string.Create(CultureInfo.InvariantCulture,
-            $"Your balance is {Show.Dollars(balance.Balance)}; one day of {what} costs ${Prices.Ceiling(day):0.00}. Top up first."));
+            $"Your balance is {Show.Dollars(balance.Balance)}; one day of {what} costs ${Prices.Ceiling(day):0.00}. "
+                + $"Top up first."));
     }
 
     static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };
@@ -78,7 +88,8 @@ public static partial class CreateVm
 
     /// <summary>The same in the caller's transaction.</summary>
     public static async Task<Outcome<string>> InAsync(
-        NpgsqlTransaction transaction, string email, Input input, Settings settings, TimeProvider time, CancellationToken cancel)
+        NpgsqlTransaction transaction, string email, Input input,
+        Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
         var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
@@ -90,7 +101,8 @@ public static partial class CreateVm
         var id = input.Id ?? NewId();
         await InsertAsync(transaction, id, email, input, size, image, place, now, cancel);
         await transaction.StartOperationAsync(
-            OperationName, id, email, CreateVmOperation.Start, $"Scheduled on host {place.Host}", now, Deadline(settings, place), cancel);
+            OperationName, id, email, CreateVmOperation.Start,
+            $"Scheduled on host {place.Host}", now, Deadline(settings, place), cancel);
         await transaction.AuditAsync(email, OperationName, id, $"{size.Id} {image.Id} on {place.Host}", cancel);
         return id;
     }
@@ -100,7 +112,9 @@ public static partial class CreateVm
     /// need 300). What an operator has set counts as it is.
     /// </summary>
     static TimeSpan Deadline(Settings settings, PlaceRow place) =>
-        place.Emulated && !settings.CreateDeadlineIsSet ? settings.CreateDeadline * EmulatedFactor : settings.CreateDeadline;
+        place.Emulated && !settings.CreateDeadlineIsSet
+            ? settings.CreateDeadline * EmulatedFactor
+            : settings.CreateDeadline;
 
     /// <summary>A host with room, locked, so that the room stays until the VM's row is there.</summary>
     static async Task<PlaceRow?> FindPlaceAsync(
@@ -118,7 +132,8 @@ public static partial class CreateVm
     }
 
     static async Task<Facts> LoadAsync(
-        NpgsqlTransaction transaction, string email, Input input, Settings settings, DateTime now, CancellationToken cancel)
+        NpgsqlTransaction transaction, string email, Input input,
+        Settings settings, DateTime now, CancellationToken cancel)
     {
         // The account's lock comes first: balance and count may not change under the decision.
         var max = await transaction.FindAsync<int>(VmSql.LockAccount, new { email, max = settings.MaxVms }, cancel);
@@ -133,8 +148,8 @@ public static partial class CreateVm
     }
 
     static async Task InsertAsync(
-        NpgsqlTransaction transaction, string id, string email, Input input, SizeRow size, ImageRow image, PlaceRow place, DateTime now,
-        CancellationToken cancel)
+        NpgsqlTransaction transaction, string id, string email, Input input, SizeRow size, ImageRow image,
+        PlaceRow place, DateTime now, CancellationToken cancel)
     {
         var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = place.Host }, cancel);
         await transaction.ExecuteAsync(VmSql.Insert, new
@@ -156,15 +171,18 @@ public static partial class CreateVm
         }, cancel);
         var keyIds = input.KeyIds.Distinct().ToArray();
         await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds }, cancel);
-        if (await transaction.FindAsync<AddressRow>(AddressSql.Take, new { vm = id, host = place.Host }, cancel) is null)
+        if (await transaction.FindAsync<AddressRow>(
+            AddressSql.Take, new { vm = id, host = place.Host }, cancel) is null)
             throw new ProblemException(ProblemKind.NoCapacity, "The last free address has just been taken. Try again.");
     }
 
     /// <summary><c>capsul-</c> and ten of [a-z0-9]: 51 bits, and the primary key refuses a repeat.</summary>
-    public static string NewId() => "capsul-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 10);
+    public static string NewId() =>
+        "capsul-" + RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", 10);
 
     static string Quote(string text) => text.Length <= 40 ? $"“{text}”" : $"“{text[..40]}…”";
 
-    [GeneratedRegex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex HostName();
 }

@@ -21,7 +21,8 @@ namespace Capsul.Hub.Features.Vms;
 /// one transaction: when the VM is refused, nothing was added, and what was typed is still in the form.
 /// </summary>
 [Authorize(Policies.SignedIn)]
-public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Settings settings, TimeProvider time) : PageModel
+public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Settings settings, TimeProvider time)
+    : PageModel
 {
     const string FirstAmount = "10";
 
@@ -90,13 +91,15 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
     {
         await LoadAsync(cancel);
         if (CheckInline() is { } wrong) return wrong;
-        if (!(await db.DecideAsync<string>(transaction => CreateAsync(transaction, cancel), cancel)).Refused(out var problem, out var id))
+        if (!(await db.DecideAsync<string>(transaction => CreateAsync(transaction, cancel), cancel))
+            .Refused(out var problem, out var id))
         {
             this.Done("Your capsul is being created. You won’t be charged until it answers SSH.");
             return RedirectToPage("ShowVm", new { id });
         }
         return problem.Field == nameof(KeyIds) && Keys.Count == 0
-            ? this.Refuse(problem with { Message = "Paste a public SSH key; without one nobody could log in." }, nameof(NewKey))
+            ? this.Refuse(
+                problem with { Message = "Paste a public SSH key; without one nobody could log in." }, nameof(NewKey))
             : this.Refuse(problem);
     }
 
@@ -104,7 +107,8 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
     PageResult? CheckInline()
     {
         PageResult? answer = null;
-        if (HasKey && AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(null, NewKey)).Problem is { } wrongKey)
+        if (HasKey
+            && AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(null, NewKey)).Problem is { } wrongKey)
         {
             answer = this.Refuse(wrongKey, nameof(NewKey));
             if (SshKey.LooksPrivate(NewKey)) this.Forget(nameof(NewKey), () => NewKey = null);
@@ -122,7 +126,8 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
     {
         await transaction.FindAsync<string>(SshKeySql.LockAccount, new { email = Email }, cancel);
         var id = DraftedId();
-        if (id is not null && await transaction.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) is not null)
+        if (id is not null
+            && await transaction.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) is not null)
             return id;
         var keyIds = KeyIds.ToList();
         if (HasKey)
@@ -133,7 +138,8 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
         }
         if (HasDollars)
         {
-            if (TopUp.Decide(new TopUp.Facts(settings.Development), Dollars).Refused(out var problem, out var plan)) return problem;
+            if (TopUp.Decide(new TopUp.Facts(settings.Development), Dollars).Refused(out var problem, out var plan))
+                return problem;
             await RecordPayment.InAsync(transaction, Email, plan.Dollars, "play", "", Email, Now, cancel);
         }
         var input = new CreateVm.Input(Name?.Trim(), Size, Image, keyIds) { Id = id };

@@ -14,7 +14,8 @@ public sealed class DeleteVmOperation : VmOperation
 
     public override string Name => VmActions.Delete.Operation;
 
-    public override IReadOnlyList<(string Name, string Title)> Steps => [(PowerOperation.Power, VmActions.Delete.Says.Present)];
+    public override IReadOnlyList<(string Name, string Title)> Steps =>
+        [(PowerOperation.Power, VmActions.Delete.Says.Present)];
 
     public override bool GoesOn => true;
 
@@ -32,7 +33,8 @@ public sealed class DeleteVmOperation : VmOperation
         Task.FromResult<Next>(new Next.GoTo(PowerOperation.Power));
 
     /// <summary>Nothing is charged any more, so there is no harm in going on.</summary>
-    protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) => Task.FromResult<Next?>(new Next.Wait(LookAgain));
+    protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) =>
+        Task.FromResult<Next?>(new Next.Wait(LookAgain));
 
     /// <summary>
     /// The wanted state stays "gone": when the host comes back it removes the VM and the address is freed then.

@@ -27,7 +27,8 @@ public sealed class DeleteVmPage(Db db, Settings settings, TimeProvider time) : 
         if (VmActions.Delete.Decide(vm) is { } problem)
             return Problems.Page(problem);
         Vm = vm!;
-        Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = Id, now = time.GetUtcNow().UtcDateTime }, cancel);
+        Cost = await db.FindAsync<decimal>(
+            BillingSql.CostOfVm, new { vm = Id, now = time.GetUtcNow().UtcDateTime }, cancel);
         return Page();
     }
 

@@ -16,7 +16,8 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
     /// <summary>From this many on there is a form to search them.</summary>
     const int ManyRows = 6;
 
-    public static readonly IReadOnlyList<(string Name, string Title)> Sorts = [("newest", "Newest first"), ("name", "Name"), ("price", "Price")];
+    public static readonly IReadOnlyList<(string Name, string Title)> Sorts =
+        [("newest", "Newest first"), ("name", "Name"), ("price", "Price")];
 
     public IReadOnlyList<VmRow> Vms { get; private set; } = [];
 

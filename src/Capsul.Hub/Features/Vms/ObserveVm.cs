@@ -12,8 +12,9 @@ namespace Capsul.Hub.Features.Vms;
 
 /// <summary>What a Spoke said of one VM, checked. Every value is in range; texts are plain; keys are keys.</summary>
 public sealed record VmObservation(
-    string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort, IReadOnlyList<SshKey> HostKeys,
-    string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself, bool DiskLost);
+    string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort,
+    IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
+    bool DiskLost);
 
 /// <summary>
 /// Takes in what a Spoke reports of a VM: what is observed, what the waiting person sees, and whether time is charged.
@@ -36,15 +37,19 @@ public static class ObserveVm
 
     /// <summary>Null: the VM is not this host's (or nobody's). Otherwise whether it was taken in.</summary>
     public static async Task<bool?> RunAsync(
-        NpgsqlTransaction transaction, string host, VmObservation report, long epoch, Settings settings, TimeProvider time, CancellationToken cancel)
+        NpgsqlTransaction transaction, string host, VmObservation report,
+        long epoch, Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
-        var operation = await transaction.FindAsync<long?>(OperationSql.WakeFromHost, new { vm = report.Id, host, now }, cancel);
+        var operation = await transaction.FindAsync<long?>(
+            OperationSql.WakeFromHost, new { vm = report.Id, host, now }, cancel);
         var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = report.Id }, cancel);
         if (vm is null || vm.Host != host) return null;
         if (vm is { Deleted: not null, Observed: "gone" } && report.Power is Power.On or Power.Off)
             return await RemoveAgainAsync(transaction, vm, settings, time, cancel);
-        if (report.Epoch != epoch || report.Generation < vm.ObservedGeneration || report.Generation > vm.WantedGeneration) return false;
+        if (report.Epoch != epoch || report.Generation < vm.ObservedGeneration
+            || report.Generation > vm.WantedGeneration)
+            return false;
         var isAnswer = report.Generation == vm.WantedGeneration;
         if (operation is { } id && isAnswer)
             await AddPhasesAsync(transaction, id, (Phase)vm.Phase, report.Phase, now, cancel);
@@ -53,7 +58,8 @@ public static class ObserveVm
         if (report.Power == Power.Gone && vm.Deleted is not null)
             await transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now }, cancel);
         if (report.DiskLost)
-            await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost, vm.Id, $"The disk of {vm.Id} is no longer on {host}.", time, cancel);
+            await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost,
+                vm.Id, $"The disk of {vm.Id} is no longer on {host}.", time, cancel);
         if (operation is null && isAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" })
             await StoppedItselfAsync(transaction, vm, now, cancel);
         return true;
@@ -63,39 +69,52 @@ public static class ObserveVm
     /// It was reported gone, and its address may be somebody else's by now; yet it is there (a hypervisor that lied, a
     /// folder that was copied back). It is told to go once more, and an operator hears of it.
     /// </summary>
-    static async Task<bool> RemoveAgainAsync(NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
+    static async Task<bool> RemoveAgainAsync(
+        NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
     {
         await transaction.WantAsync(vm, vm.State, "gone", cancel);
         await transaction.ExecuteAsync(ObserveVmSql.NotGone, new { id = vm.Id }, cancel);
         await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DeletedVmPresent, vm.Id,
-            $"{vm.Id} was deleted and reported gone, but {vm.Host} still has it. It is being removed again.", time, cancel);
+            $"{vm.Id} was deleted and reported gone, but {vm.Host} still has it. It is being removed again.",
+            time, cancel);
         return true;
     }
 
     /// <summary>
     /// A wanted state of its own, and a line in the VM's history: nobody clicked, so the page must say why it is off.
     /// </summary>
-    static async Task StoppedItselfAsync(NpgsqlTransaction transaction, VmRow vm, DateTime now, CancellationToken cancel)
+    static async Task StoppedItselfAsync(
+        NpgsqlTransaction transaction, VmRow vm, DateTime now, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(
-            OperationSql.Record, new { kind = "guest_shutdown", vm = vm.Id, vm.Email, now, message = "The guest shut itself down" }, cancel);
+            OperationSql.Record,
+            new { kind = "guest_shutdown", vm = vm.Id, vm.Email, now, message = "The guest shut itself down" }, cancel);
         await transaction.WantAsync(vm, "stopped", "off", cancel);
         await transaction.AuditAsync($"host {vm.Host}", "guest_shutdown", vm.Id, "", cancel);
     }
 
     /// <summary>Each line once an operation, also when the Spoke has to begin again.</summary>
-    static async Task AddPhasesAsync(NpgsqlTransaction transaction, long operation, Phase from, Phase to, DateTime now, CancellationToken cancel)
+    static async Task AddPhasesAsync(
+        NpgsqlTransaction transaction, long operation, Phase from, Phase to, DateTime now, CancellationToken cancel)
     {
         for (var phase = from + 1; phase <= to; phase++)
-            await transaction.ExecuteAsync(OperationSql.AddEventOnce, new { id = operation, now, step = "phase", message = Title(phase) }, cancel);
+            await transaction.ExecuteAsync(
+                OperationSql.AddEventOnce, new { id = operation, now, step = "phase", message = Title(phase) }, cancel);
     }
 
-    static async Task SaveAsync(NpgsqlTransaction transaction, VmRow vm, VmObservation report, bool isAnswer, DateTime now, CancellationToken cancel)
+    static async Task SaveAsync(NpgsqlTransaction transaction, VmRow vm,
+        VmObservation report, bool isAnswer, DateTime now, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(ObserveVmSql.Observe, new
         {
             id = vm.Id,
-            observed = report.Power switch { Power.On => "on", Power.Off => "off", Power.Gone => "gone", _ => "unknown" },
+            observed = report.Power switch
+            {
+                Power.On => "on",
+                Power.Off => "off",
+                Power.Gone => "gone",
+                _ => "unknown",
+            },
             generation = report.Generation,
             restarts = report.Restarts,
             now,
@@ -107,14 +126,16 @@ public static class ObserveVm
             problemFinal = isAnswer && report.ProblemFinal,
         }, cancel);
         foreach (var key in report.HostKeys)
-            await transaction.ExecuteAsync(ObserveVmSql.PutHostKey, new { vm = vm.Id, type = key.Type, key = key.Key, fingerprint = key.Fingerprint }, cancel);
+            await transaction.ExecuteAsync(ObserveVmSql.PutHostKey,
+                new { vm = vm.Id, type = key.Type, key = key.Key, fingerprint = key.Fingerprint }, cancel);
     }
 
     /// <summary>
     /// Unknown is free, and so is a VM whose disk is lost. A VM that was made is charged again once it is known to be
     /// there; one that is being made not yet.
     /// </summary>
-    static async Task ChargeAsync(NpgsqlTransaction transaction, VmRow vm, VmObservation report, DateTime now, CancellationToken cancel)
+    static async Task ChargeAsync(
+        NpgsqlTransaction transaction, VmRow vm, VmObservation report, DateTime now, CancellationToken cancel)
     {
         if (vm.Deleted is not null || vm.Wanted == "gone") return;
         if (report.Power == Power.Unknown || report.DiskLost)

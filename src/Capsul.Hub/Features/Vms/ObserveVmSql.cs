@@ -4,11 +4,12 @@ public static class ObserveVmSql
 {
     public const string Observe = """
         -- ObserveVmSql.Observe
-        UPDATE vms SET observed = @observed, observed_generation = @generation, observed_restarts = @restarts, observed_at = @now,
-            phase = @phase, ssh_host = CASE WHEN @sshHost = '' THEN ssh_host ELSE @sshHost END,
+        UPDATE vms SET observed = @observed, observed_generation = @generation, observed_restarts = @restarts,
+            observed_at = @now, phase = @phase, ssh_host = CASE WHEN @sshHost = '' THEN ssh_host ELSE @sshHost END,
             ssh_port = CASE WHEN @sshPort = 0 THEN ssh_port ELSE @sshPort END,
             console_tail = CASE WHEN @consoleTail = '' THEN console_tail ELSE @consoleTail END,
-            problem = CASE WHEN deleted IS NULL AND wanted <> 'gone' THEN @problem ELSE problem END, problem_final = @problemFinal,
+            problem = CASE WHEN deleted IS NULL AND wanted <> 'gone' THEN @problem ELSE problem END,
+            problem_final = @problemFinal,
             has_run = has_run OR @observed = 'on'
         WHERE id = @id
         """;

@@ -12,7 +12,8 @@ namespace Capsul.Hub.Features.Vms;
 /// <param name="Wanted">What the Spoke is told: on, off or gone.</param>
 /// <param name="End">The state in the end.</param>
 /// <param name="Button">What its button says.</param>
-public sealed record VmAction(string Name, IReadOnlyList<string> From, string Via, string Wanted, string End, string Button)
+public sealed record VmAction(
+    string Name, IReadOnlyList<string> From, string Via, string Wanted, string End, string Button)
 {
     public static readonly Problem NotFound = new(ProblemKind.NotFound, "There is no such capsul.");
 
@@ -46,7 +47,8 @@ public sealed record VmAction(string Name, IReadOnlyList<string> From, string Vi
         _ when From.Contains(vm.State, StringComparer.Ordinal) => null,
         _ when vm.State == Via => new(ProblemKind.Conflict, $"This capsul is already {Via}."),
         { State: "creating" } => new(ProblemKind.Conflict, "This capsul is still being created. Cancel that first."),
-        _ => new(ProblemKind.Conflict, $"This capsul is {vm.State}. Only a {string.Join(" or ", From)} capsul can {Name}."),
+        _ => new(ProblemKind.Conflict,
+            $"This capsul is {vm.State}. Only a {string.Join(" or ", From)} capsul can {Name}."),
     };
 }
 
@@ -76,17 +78,19 @@ public static class VmActions
     };
 
     /// <summary>Past its limit an operator sees it as overdue; it goes on trying.</summary>
-    public static readonly VmAction Delete = new("delete", ["running", "stopped"], "deleting", "gone", "deleted", "Delete")
-    {
-        Says = ("Removing machine, disk and address", "Deleted"),
-        Limit = TimeSpan.FromMinutes(5),
-        Destroys = true,
-    };
+    public static readonly VmAction Delete =
+        new("delete", ["running", "stopped"], "deleting", "gone", "deleted", "Delete")
+        {
+            Says = ("Removing machine, disk and address", "Deleted"),
+            Limit = TimeSpan.FromMinutes(5),
+            Destroys = true,
+        };
 
     public static readonly IReadOnlyList<VmAction> All = [Start, Restart, Stop, Delete];
 
     /// <summary>What may be asked of a VM in this state.</summary>
-    public static IEnumerable<VmAction> In(string state) => All.Where(a => a.From.Contains(state, StringComparer.Ordinal));
+    public static IEnumerable<VmAction> In(string state) =>
+        All.Where(a => a.From.Contains(state, StringComparer.Ordinal));
 
     /// <summary>What the Spoke is told in a state of rest.</summary>
     public static string WantedIn(string state) => state == "running" ? "on" : "off";

@@ -20,12 +20,14 @@ namespace Capsul.Hub.Features.Vms;
 /// in case one was lost. A stream ends with the session, and at the latest after a few minutes; the browser opens the
 /// next one, which asks anew who is there.
 /// </summary>
-public sealed class VmEvents(Db db, Listener listener, Sessions sessions, TimeProvider time, IHostApplicationLifetime lifetime)
+public sealed class VmEvents(
+    Db db, Listener listener, Sessions sessions, TimeProvider time, IHostApplicationLifetime lifetime)
 {
     /// <summary>Open streams of one account; each is a connection.</summary>
     public const int MaxStreams = 16;
 
-    static readonly TimeSpan Longest = TimeSpan.FromMinutes(5), LookAgain = TimeSpan.FromSeconds(10), Reconnect = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan Longest = TimeSpan.FromMinutes(5),
+        LookAgain = TimeSpan.FromSeconds(10), Reconnect = TimeSpan.FromSeconds(2);
 
     readonly ConcurrentDictionary<string, int> open = new(StringComparer.Ordinal);
 
@@ -50,10 +52,12 @@ public sealed class VmEvents(Db db, Listener listener, Sessions sessions, TimePr
             return Problems.Result(context, VmAction.NotFound);
         context.Response.RegisterForDispose(new Place(open, email));
         if (open[email] > MaxStreams)
-            return Problems.Result(context, new Problem(ProblemKind.RateLimited, "Too many live pages are open. Close some of them."));
+            return Problems.Result(
+                context, new Problem(ProblemKind.RateLimited, "Too many live pages are open. Close some of them."));
         // Proxies that collect answers (nginx) would hold the events back.
         context.Response.Headers["X-Accel-Buffering"] = "no";
-        return TypedResults.ServerSentEvents(EventsAsync(context, changes, sql, new { id, email }, lifetime.ApplicationStopping, cancel));
+        return TypedResults.ServerSentEvents(
+            EventsAsync(context, changes, sql, new { id, email }, lifetime.ApplicationStopping, cancel));
     }
 
     async IAsyncEnumerable<SseItem<string>> EventsAsync(
@@ -61,13 +65,16 @@ public sealed class VmEvents(Db db, Listener listener, Sessions sessions, TimePr
         [EnumeratorCancellation] CancellationToken cancel)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel, stopping);
-        var seen = context.Request.Headers["Last-Event-ID"].FirstOrDefault() ?? context.Request.Query["seen"].FirstOrDefault() ?? "";
+        var seen = context.Request.Headers["Last-Event-ID"].FirstOrDefault()
+            ?? context.Request.Query["seen"].FirstOrDefault() ?? "";
         var end = time.GetUtcNow() + Longest;
         // The first line goes out at once, and those without news tell when the reader has left.
         yield return new SseItem<string>("", "hello") { ReconnectionInterval = Reconnect };
         while (time.GetUtcNow() < end && await LookAsync(context, sql, owned, stop.Token) is { } now)
         {
-            yield return now == seen ? new SseItem<string>("", "quiet") : new SseItem<string>("look", "changed") { EventId = now };
+            yield return now == seen
+                ? new SseItem<string>("", "quiet")
+                : new SseItem<string>("look", "changed") { EventId = now };
             seen = now;
             if (!await WaitAsync(changes, stop.Token)) yield break;
         }
@@ -75,7 +82,9 @@ public sealed class VmEvents(Db db, Listener listener, Sessions sessions, TimePr
 
     /// <summary>The version there is now; null when the session has ended, or the VM is no longer theirs.</summary>
     async Task<string?> LookAsync(HttpContext context, string sql, object owned, CancellationToken cancel) =>
-        await sessions.IsLiveAsync(context, cancel) && await db.FindAsync<string>(sql, owned, cancel) is { } version ? Seen(version) : null;
+        await sessions.IsLiveAsync(context, cancel) && await db.FindAsync<string>(sql, owned, cancel) is { } version
+            ? Seen(version)
+            : null;
 
     /// <summary>False when the reader left, or the Hub stops.</summary>
     static async Task<bool> WaitAsync(Subscription changes, CancellationToken cancel)

@@ -34,7 +34,8 @@ public abstract class VmOperation : OperationKind
     static async Task<VmStep> LoadAsync(StepContext context, CancellationToken cancel)
     {
         var vm = await context.Transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = context.Operation.Vm }, cancel)
-            ?? throw new InvalidOperationException($"Operation {context.Operation.Id} has no VM {context.Operation.Vm}.");
+            ?? throw new InvalidOperationException(
+                $"Operation {context.Operation.Id} has no VM {context.Operation.Vm}.");
         return new VmStep(context.Operation, vm, context.Transaction, context.Now);
     }
 }

@@ -12,7 +12,8 @@ public static class VmPageSql
     /// </summary>
     public const string Version = """
         -- VmPageSql.Version
-        SELECT concat_ws('|', v.state, v.wanted, v.observed, v.phase, v.problem, v.ssh_host, v.ssh_port, v.deleted, o.id, o.status, o.step, o.asked,
+        SELECT concat_ws('|', v.state, v.wanted, v.observed, v.phase, v.problem, v.ssh_host, v.ssh_port, v.deleted,
+            o.id, o.status, o.step, o.asked,
             (SELECT max(e.id) FROM operation_events e WHERE e.operation = o.id))
         FROM vms v LEFT JOIN LATERAL (
             SELECT id, status, step, asked FROM operations WHERE vm = v.id ORDER BY id DESC LIMIT 1) AS o ON TRUE
@@ -30,10 +31,12 @@ public static class VmPageSql
     /// Living VMs, and those that failed within the last day: what the list shows. Then what is looked for in it.
     /// </summary>
     const string Shown = """
-        v.email = @email AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
+        v.email = @email
+            AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
         """;
 
-    const string Matches = "(@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0) AND (@state = '' OR v.state = @state)";
+    const string Matches = "(@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0) "
+        + "AND (@state = '' OR v.state = @state)";
 
     public const string Count = $"""
         -- VmPageSql.Count
@@ -66,7 +69,8 @@ public static class VmPageSql
         -- VmPageSql.ListByPrice
         SELECT {VmSql.Columns}
         {From}
-            AND (@after = '' OR (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM vms WHERE id = @after AND email = @email))
+            AND (@after = '' OR (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM vms
+                WHERE id = @after AND email = @email))
         ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit
         """;
 

@@ -8,10 +8,11 @@ namespace Capsul.Hub.Features.Vms;
 /// A VM as its owner and the operations see it. Money in dollars a month, memory in MiB, disk in GiB.
 /// </summary>
 public sealed record VmRow(
-    string Id, string Email, string Name, string Size, string Image, string LoginUser, string Host, DateTime Created, DateTime? Deleted,
-    decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted, long WantedGeneration, int Restarts,
-    string Observed, long ObservedGeneration, int ObservedRestarts, DateTime? ObservedAt, int Phase, string SshHost, int SshPort,
-    string ConsoleTail, string Problem, bool ProblemFinal, string? Address)
+    string Id, string Email, string Name, string Size, string Image, string LoginUser, string Host, DateTime Created,
+    DateTime? Deleted, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted,
+    long WantedGeneration, int Restarts, string Observed, long ObservedGeneration, int ObservedRestarts,
+    DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
+    string? Address)
 {
     /// <summary>The Spoke has answered to the last thing that was wanted.</summary>
     public bool Answered => ObservedGeneration >= WantedGeneration;
@@ -30,9 +31,10 @@ public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated);
 public static class VmSql
 {
     internal const string Columns = """
-        v.id, v.email, v.name, v.size, v.image, v.login_user, v.host, v.created, v.deleted, v.dollars_per_month, v.vcpus, v.memory_mb,
-        v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed, v.observed_generation, v.observed_restarts,
-        v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail, v.problem, v.problem_final, host(a.address) AS address
+        v.id, v.email, v.name, v.size, v.image, v.login_user, v.host, v.created, v.deleted, v.dollars_per_month,
+        v.vcpus, v.memory_mb, v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed,
+        v.observed_generation, v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail,
+        v.problem, v.problem_final, host(a.address) AS address
         """;
 
     /// <summary>One VM of one account; another's is not there.</summary>
@@ -74,7 +76,8 @@ public static class VmSql
         SELECT count(*)::integer FROM vms WHERE email = @email AND deleted IS NULL
         """;
 
-    const string MemoryUsed = "(SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)";
+    const string MemoryUsed =
+        "(SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)";
 
     /// <summary>
     /// Whether a host is online, takes VMs, has the image, an address, a port for its relay, the memory, and the disk.
@@ -85,7 +88,8 @@ public static class VmSql
             AND h.memory_mb - {MemoryUsed} >= @memoryMb
             AND (h.max_vms = 0 OR h.max_vms > (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL))
             AND (h.disk_mb = 0 OR h.disk_mb * @diskFactor::numeric
-                >= 1024::bigint * (@diskGb + (SELECT coalesce(sum(v.disk_gb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)))
+                >= 1024::bigint * (@diskGb + (SELECT coalesce(sum(v.disk_gb), 0) FROM vms v
+                    WHERE v.host = h.id AND v.deleted IS NULL)))
             AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
         """;
 
@@ -118,9 +122,11 @@ public static class VmSql
 
     public const string Insert = """
         -- VmSql.Insert
-        INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month, vcpus, memory_mb,
+        INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
+            vcpus, memory_mb,
             disk_gb, state, wanted, wanted_generation)
-        VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @vcpus, @memoryMb,
+        VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @vcpus,
+            @memoryMb,
             @diskGb, 'creating', 'on', @generation)
         """;
 
@@ -146,7 +152,8 @@ public static class VmSql
     /// </summary>
     public const string Order = """
         -- VmSql.Order
-        UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation, stop_grace_seconds = @graceSeconds,
+        UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation,
+            stop_grace_seconds = @graceSeconds,
             restarts = CASE WHEN @restart THEN 1 + greatest(restarts, observed_restarts,
                 (SELECT count(*)::integer FROM operations WHERE vm = @id AND kind = @operation)) ELSE restarts END,
             problem = '', problem_final = FALSE, phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
@@ -166,14 +173,17 @@ public static class VmSql
 
     public const string MarkGone = """
         -- VmSql.MarkGone
-        UPDATE vms SET state = @state, deleted = @now, problem = @problem WHERE id = @id AND wanted = 'gone' AND deleted IS NULL
+        UPDATE vms SET state = @state, deleted = @now, problem = @problem
+        WHERE id = @id AND wanted = 'gone' AND deleted IS NULL
         """;
 
     /// <summary>Begins to charge. No-op when a span is open.</summary>
     public const string OpenUsage = """
         -- VmSql.OpenUsage
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
-        SELECT id, email, tstzrange(greatest(@now, coalesce((SELECT max(upper(span)) FROM usage_spans WHERE vm = @id), @now)), NULL), dollars_per_month
+        SELECT id, email,
+            tstzrange(greatest(@now, coalesce((SELECT max(upper(span)) FROM usage_spans WHERE vm = @id), @now)), NULL),
+            dollars_per_month
         FROM vms WHERE id = @id AND NOT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))
         """;
 
@@ -181,7 +191,8 @@ public static class VmSql
     public const string CloseUsage = """
         -- VmSql.CloseUsage
         WITH empty AS (DELETE FROM usage_spans WHERE vm = @id AND upper_inf(span) AND lower(span) >= @now)
-        UPDATE usage_spans SET span = tstzrange(lower(span), @now) WHERE vm = @id AND upper_inf(span) AND lower(span) < @now
+        UPDATE usage_spans SET span = tstzrange(lower(span), @now)
+        WHERE vm = @id AND upper_inf(span) AND lower(span) < @now
         """;
 
     /// <summary>

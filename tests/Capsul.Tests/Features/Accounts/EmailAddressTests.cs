@@ -9,7 +9,8 @@ public sealed class EmailAddressTests
     [InlineData(" Ada@Example.ORG ", "ada@example.org")]
     [InlineData("a.b+c@sub.example.org", "a.b+c@sub.example.org")]
     [InlineData("root@localhost", "root@localhost")]
-    public void Keeps_addresses_in_lower_case(string text, string email) => EmailAddress.Parse(text).OrThrow().ShouldBe(email);
+    public void Keeps_addresses_in_lower_case(string text, string email) =>
+        EmailAddress.Parse(text).OrThrow().ShouldBe(email);
 
     [Theory]
     [InlineData(null)]
@@ -32,6 +33,7 @@ public sealed class EmailAddressTests
     public void Never_lets_through_what_could_break_the_head_of_a_mail() => Gen.String.Sample(text =>
     {
         var outcome = EmailAddress.Parse(text + "@example.org");
-        return outcome.Value is null || (outcome.Value.All(c => c is > ' ' and < '\x7f') && EmailAddress.Parse(outcome.Value).Value == outcome.Value);
+        return outcome.Value is null || (outcome.Value.All(c => c is > ' ' and < '\x7f')
+            && EmailAddress.Parse(outcome.Value).Value == outcome.Value);
     });
 }

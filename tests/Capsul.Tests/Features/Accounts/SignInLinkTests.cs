@@ -81,7 +81,8 @@ public sealed class SignInLinkTests
         using var asking = hub.Visit();
         using (await asking.PostAsync("/sign-in", Cancel, ("Email", Email))) { }
         using var phone = hub.Visit();
-        (await phone.PostAsync(await hub.NewestLinkAsync(Email, Cancel), Cancel).ReadAsync(Cancel)).Page.ShouldContain("Sign out");
+        (await phone.PostAsync(await hub.NewestLinkAsync(Email, Cancel), Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("Sign out");
     }
 
     [Fact]
@@ -100,7 +101,8 @@ public sealed class SignInLinkTests
             }));
             answers.Count(s => s == 200).ShouldBe(1);
             answers.Count(s => s == 409).ShouldBe(5);
-            (await hub.Db.FindAsync<long>("SELECT count(*) FROM sessions WHERE email = @email", new { email = $"a{round}@example.org" }, Cancel)).ShouldBe(1);
+            (await hub.Db.FindAsync<long>("SELECT count(*) FROM sessions WHERE email = @email",
+                new { email = $"a{round}@example.org" }, Cancel)).ShouldBe(1);
         }
     }
 

@@ -18,7 +18,8 @@ public sealed class SignInTests
     [InlineData(0, 0, 20, 20, 20, "from your network")]
     [InlineData(0, 0, 0, 60, 60, "from your provider")]
     [InlineData(0, 0, 0, 0, 2000, "Too many people")]
-    public void Mails_a_link_up_to_the_limits(long live, long forAddress, long forIp, long forSite, long all, string? refusal)
+    public void Mails_a_link_up_to_the_limits(
+        long live, long forAddress, long forIp, long forSite, long all, string? refusal)
     {
         var counted = new SignInSql.Counted(live, forAddress, forIp, forSite, all);
         var outcome = SignIn.Decide(new SignIn.Facts(Now, counted), "a@example.org");
@@ -36,7 +37,8 @@ public sealed class SignInTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
-        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "  Ada@Example.ORG ")).ReadAsync(Cancel)).Page.ShouldContain("Check your email");
+        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "  Ada@Example.ORG ")).ReadAsync(Cancel))
+            .Page.ShouldContain("Check your email");
         (await CountAsync(hub, "SELECT count(*) FROM accounts")).ShouldBe(0);
 
         var link = await hub.NewestLinkAsync("ada@example.org", Cancel);
@@ -56,7 +58,8 @@ public sealed class SignInTests
         var answers = (
             await first.PostAsync("/sign-in", Cancel, ("Email", "known@example.org")).ReadAsync(Cancel),
             await second.PostAsync("/sign-in", Cancel, ("Email", "unknown@example.org")).ReadAsync(Cancel));
-        answers.Item1.ShouldBe(answers.Item2 with { Page = answers.Item2.Page.Replace("unknown@", "known@", StringComparison.Ordinal) });
+        answers.Item1.ShouldBe(
+            answers.Item2 with { Page = answers.Item2.Page.Replace("unknown@", "known@", StringComparison.Ordinal) });
     }
 
     [Fact]
@@ -69,7 +72,8 @@ public sealed class SignInTests
         stored.ShouldBe(Secret.Hash(cookie));
         System.Text.Encoding.UTF8.GetString(stored!).ShouldNotContain(cookie);
         var token = (await hub.NewestLinkAsync("ada@example.org", Cancel))["/sign-in/".Length..];
-        var tables = await hub.Db.ListAsync<string>("SELECT mails::text FROM mails UNION ALL SELECT sign_in_tokens::text FROM sign_in_tokens", null, Cancel);
+        var tables = await hub.Db.ListAsync<string>(
+            "SELECT mails::text FROM mails UNION ALL SELECT sign_in_tokens::text FROM sign_in_tokens", null, Cancel);
         tables.ShouldAllBe(row => !row.Contains(token, StringComparison.Ordinal));
     }
 
@@ -79,12 +83,14 @@ public sealed class SignInTests
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
         for (var i = 0; i < 3; i++)
-            (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel)).Status.ShouldBe(200);
+            (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel))
+                .Status.ShouldBe(200);
         var refused = await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel);
         refused.Status.ShouldBe(429);
         refused.Page.ShouldContain("Use one of those");
         hub.Time.Advance(TimeSpan.FromMinutes(21));
-        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel)).Status.ShouldBe(200);
+        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel))
+            .Status.ShouldBe(200);
     }
 
     [Fact]
@@ -106,8 +112,10 @@ public sealed class SignInTests
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
         for (var i = 0; i < SignIn.MaxRecentForIp; i++)
-            (await visitor.PostAsync("/sign-in", Cancel, ("Email", $"a{i}@example.org")).ReadAsync(Cancel)).Status.ShouldBe(200);
-        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "last@example.org")).ReadAsync(Cancel)).Status.ShouldBe(429);
+            (await visitor.PostAsync("/sign-in", Cancel, ("Email", $"a{i}@example.org")).ReadAsync(Cancel))
+                .Status.ShouldBe(200);
+        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "last@example.org")).ReadAsync(Cancel))
+            .Status.ShouldBe(429);
     }
 
     [Fact]
@@ -117,11 +125,13 @@ public sealed class SignInTests
         for (var i = 0; i <= SignIn.MaxRecentForSite; i++)
         {
             using var visitor = hub.Visit($"2001:db8:1:{i:x}::1");
-            var status = (await visitor.PostAsync("/sign-in", Cancel, ("Email", $"a{i}@example.org")).ReadAsync(Cancel)).Status;
+            var status =
+                (await visitor.PostAsync("/sign-in", Cancel, ("Email", $"a{i}@example.org")).ReadAsync(Cancel)).Status;
             status.ShouldBe(i < SignIn.MaxRecentForSite ? 200 : 429);
         }
         using var neighbour = hub.Visit("2001:db8:2::1");
-        (await neighbour.PostAsync("/sign-in", Cancel, ("Email", "n@example.org")).ReadAsync(Cancel)).Status.ShouldBe(200);
+        (await neighbour.PostAsync("/sign-in", Cancel, ("Email", "n@example.org")).ReadAsync(Cancel))
+            .Status.ShouldBe(200);
     }
 
     [Fact]
@@ -130,7 +140,8 @@ public sealed class SignInTests
         await using var hub = await WebHub.StartAsync(Cancel, WebHub.NoMail);
         using var visitor = hub.Visit();
         (await visitor.ReadAsync("/sign-in", Cancel)).ShouldContain("cannot send email yet");
-        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel)).Status.ShouldBe(503);
+        (await visitor.PostAsync("/sign-in", Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel))
+            .Status.ShouldBe(503);
         (await CountAsync(hub, "SELECT count(*) FROM mails")).ShouldBe(0);
     }
 
@@ -144,19 +155,22 @@ public sealed class SignInTests
         using var asked = await visitor.GetAsync(path, Cancel);
         var signIn = asked.RequestMessage!.RequestUri!.PathAndQuery;
         signIn.ShouldStartWith("/sign-in?returnUrl=");
-        (await visitor.PostAsync(signIn, Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel)).Page.ShouldContain("ada@example.org");
+        (await visitor.PostAsync(signIn, Cancel, ("Email", "ada@example.org")).ReadAsync(Cancel))
+            .Page.ShouldContain("ada@example.org");
         using var landed = await visitor.GetAsync(await hub.NewestLinkAsync("ada@example.org", Cancel), Cancel);
         landed.RequestMessage!.RequestUri!.PathAndQuery.ShouldBe(path);
         (await landed.Content.ReadAsStringAsync(Cancel)).ShouldContain(heading);
     }
 
     [Theory]
-    [InlineData("https://evil.example"), InlineData("//evil.example"), InlineData("/\\evil.example"), InlineData("javascript:alert(1)")]
+    [InlineData("https://evil.example"), InlineData("//evil.example"),
+        InlineData("/\\evil.example"), InlineData("javascript:alert(1)")]
     public async Task Nobody_is_led_elsewhere_by_a_link_to_the_sign_in(string to)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
-        using (await visitor.PostAsync("/sign-in?returnUrl=" + Uri.EscapeDataString(to), Cancel, ("Email", "ada@example.org"))) { }
+        using (await visitor.PostAsync(
+            "/sign-in?returnUrl=" + Uri.EscapeDataString(to), Cancel, ("Email", "ada@example.org"))) { }
         using var landed = await visitor.GetAsync(await hub.NewestLinkAsync("ada@example.org", Cancel), Cancel);
         landed.RequestMessage!.RequestUri!.PathAndQuery.ShouldBe("/vms/new");
     }
@@ -179,7 +193,10 @@ public sealed class SignInTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
-        using var request = new HttpRequestMessage(HttpMethod.Post, "/sign-in") { Content = new FormUrlEncodedContent([KeyValuePair.Create("Email", "a@example.org")]) };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/sign-in")
+        {
+            Content = new FormUrlEncodedContent([KeyValuePair.Create("Email", "a@example.org")]),
+        };
         var answer = await visitor.SendAsync(request, Cancel).ReadAsync(Cancel);
         answer.Status.ShouldBe(400);
         answer.Page.ShouldContain("That did not work");

@@ -19,7 +19,8 @@ public sealed class BalanceTests
         await hub.Db.ExecuteAsync(
             """
             INSERT INTO usage_spans (vm, email, span, dollars_per_month) VALUES
-                ('capsul-running000', @email, tstzrange(@now - interval '1000 seconds', @now - interval '900 seconds'), 5),
+                ('capsul-running000', @email, tstzrange(@now - interval '1000 seconds', @now - interval '900 seconds'),
+                    5),
                 ('capsul-running000', @email, tstzrange(@now - interval '7 seconds', NULL), 7.50)
             """, new { email = Sample.Email, now = hub.Now }, Cancel);
         var balance = await BalanceAsync(hub);
@@ -29,9 +30,11 @@ public sealed class BalanceTests
         (await BalanceAsync(hub)).Used.ShouldBe((100 * 5m + 8 * 7.5m) / SecondsPerMonth, 0.0000000001m);
         balance.RunwayDays!.Value.ShouldBe(balance.Balance / (7.5m / 30.44m));
 
-        var cost = (await hub.Db.ListAsync<BillingSql.VmCost>(BillingSql.CostOfVms, new { email = Sample.Email, now = hub.Now, search = "", after = "", limit = 10 }, Cancel)).Single();
+        var cost = (await hub.Db.ListAsync<BillingSql.VmCost>(BillingSql.CostOfVms,
+            new { email = Sample.Email, now = hub.Now, search = "", after = "", limit = 10 }, Cancel)).Single();
         cost.Used.ShouldBe((await BalanceAsync(hub)).Used, 0.0000000001m);
-        (await hub.Db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = "capsul-running000", now = hub.Now }, Cancel)).ShouldBe(cost.Used);
+        (await hub.Db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = "capsul-running000", now = hub.Now }, Cancel))
+            .ShouldBe(cost.Used);
     }
 
     [Fact]
@@ -41,7 +44,8 @@ public sealed class BalanceTests
         await Sample.FillAsync(hub, Cancel);
         await Sample.AddVmAsync(hub, "capsul-running000", "engine", "running", "on", 6, "", Cancel);
         await hub.Db.ExecuteAsync(
-            "INSERT INTO usage_spans (vm, email, span, dollars_per_month) VALUES ('capsul-running000', @email, tstzrange(@now - interval '2630016 seconds', NULL), 7.50)",
+            "INSERT INTO usage_spans (vm, email, span, dollars_per_month) "
+                + "VALUES ('capsul-running000', @email, tstzrange(@now - interval '2630016 seconds', NULL), 7.50)",
             new { email = Sample.Email, now = hub.Now }, Cancel);
         (await BalanceAsync(hub)).Used.ShouldBe(7.5m);
     }

@@ -11,7 +11,8 @@ public sealed class HomeTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
-        await hub.Db.ExecuteAsync("UPDATE sizes SET dollars_per_month = 6.25 WHERE id = 'f1-xs'; UPDATE sizes SET retired = TRUE WHERE id = 'f1-xxl'", null, Cancel);
+        await hub.Db.ExecuteAsync("UPDATE sizes SET dollars_per_month = 6.25 WHERE id = 'f1-xs'; UPDATE sizes "
+            + "SET retired = TRUE WHERE id = 'f1-xxl'", null, Cancel);
         using var visitor = hub.Visit();
         var page = await visitor.ReadAsync("/", Cancel);
         page.ShouldContain("$6.25");
@@ -33,7 +34,8 @@ public sealed class HomeTests
     [InlineData("development", "mail.example.org")]
     public async Task Mails_are_shown_only_while_developing_without_a_server(string environment, string? smtp)
     {
-        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", environment), ("CAPSUL_SMTP_HOST", smtp));
+        await using var hub =
+            await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", environment), ("CAPSUL_SMTP_HOST", smtp));
         using var visitor = hub.Visit();
         (await visitor.GetAsync("/development/mails", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
     }

@@ -24,7 +24,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     public async Task A_mail_arrives_as_written_once_and_its_text_is_dropped()
     {
         await using var sink = new SmtpSink();
-        await EnqueueAsync("ada@example.org", "Grüße\n\n.a line that begins with a dot\nhttps://capsul.example.org/sign-in/secret");
+        await EnqueueAsync("ada@example.org",
+            "Grüße\n\n.a line that begins with a dot\nhttps://capsul.example.org/sign-in/secret");
         (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
         (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(0);
 
@@ -36,7 +37,8 @@ public sealed class MailSenderTests : IAsyncLifetime
         using var stream = new MemoryStream(System.Text.Encoding.Latin1.GetBytes(text));
         using var message = await MimeKit.MimeMessage.LoadAsync(stream, Cancel);
         message.Subject.ShouldBe("Héllo");
-        message.TextBody!.ReplaceLineEndings("\n").Trim().ShouldBe("Grüße\n\n.a line that begins with a dot\nhttps://capsul.example.org/sign-in/secret");
+        message.TextBody!.ReplaceLineEndings("\n").Trim()
+            .ShouldBe("Grüße\n\n.a line that begins with a dot\nhttps://capsul.example.org/sign-in/secret");
 
         var row = await RowAsync();
         row.Sent.ShouldBe(time.GetUtcNow().UtcDateTime);
@@ -47,7 +49,10 @@ public sealed class MailSenderTests : IAsyncLifetime
     public async Task A_secret_is_sealed_in_the_outbox_and_in_its_place_in_the_mail()
     {
         await using var sink = new SmtpSink();
-        await EnqueueAsync(new Mail("ada@example.org", "s", $"https://capsul.example.org/sign-in/{Mail.SecretMark}") { Secret = seal.Seal("t0ken") });
+        await EnqueueAsync(new Mail("ada@example.org", "s", $"https://capsul.example.org/sign-in/{Mail.SecretMark}")
+        {
+            Secret = seal.Seal("t0ken"),
+        });
         (await database.Db.FindAsync<string>("SELECT mails::text FROM mails", null, Cancel))!.ShouldNotContain("t0ken");
         (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
         sink.Received.Single().Text.ShouldContain("https://capsul.example.org/sign-in/t0ken");
@@ -59,7 +64,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await using var sink = new SmtpSink();
         var expires = time.GetUtcNow().UtcDateTime.AddMinutes(20);
-        await EnqueueAsync(new Mail("ada@example.org", "s", Mail.SecretMark) { Secret = seal.Seal("t0ken"), Expires = expires });
+        await EnqueueAsync(
+            new Mail("ada@example.org", "s", Mail.SecretMark) { Secret = seal.Seal("t0ken"), Expires = expires });
         time.Advance(TimeSpan.FromMinutes(20));
         (await Sender(sink.Port, ("CAPSUL_SMTP_HOST", null)).SendDueAsync(0, Cancel)).ShouldBe(0);
         var row = await RowAsync();
@@ -132,7 +138,8 @@ public sealed class MailSenderTests : IAsyncLifetime
         await EnqueueAsync("ada@example.org", "text");
         (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
 
-        var rows = (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel)).ToDictionary(r => r.Recipient, StringComparer.Ordinal);
+        var rows = (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel))
+            .ToDictionary(r => r.Recipient, StringComparer.Ordinal);
         rows["nobody@example.org"].GivenUp.ShouldNotBeNull();
         rows["nobody@example.org"].Problem!.ShouldContain("No such user here");
         rows["full@example.org"].GivenUp.ShouldBeNull();
@@ -145,7 +152,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org", "text");
-        (await Sender(sink.Port, ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(0, Cancel)).ShouldBe(1);
+        (await Sender(sink.Port, ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret"))
+            .SendDueAsync(0, Cancel)).ShouldBe(1);
         sink.Credentials.Single().ShouldBe("\0capsul\0s3cret");
     }
 
@@ -154,7 +162,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org", "text");
-        (await Sender(sink.Port, ("CAPSUL_SMTP_TLS", "starttls"), ("CAPSUL_SMTP_USER", "capsul"), ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(0, Cancel)).ShouldBe(0);
+        (await Sender(sink.Port, ("CAPSUL_SMTP_TLS", "starttls"), ("CAPSUL_SMTP_USER", "capsul"),
+            ("CAPSUL_SMTP_PASSWORD", "s3cret")).SendDueAsync(0, Cancel)).ShouldBe(0);
         sink.Received.ShouldBeEmpty();
         sink.Credentials.ShouldBeEmpty();
         (await RowAsync()).Problem!.ShouldContain("STARTTLS");
@@ -176,7 +185,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     public async Task Without_a_server_mails_stay_in_the_outbox()
     {
         await EnqueueAsync("ada@example.org", "text");
-        var sender = new MailSender(database.Db, seal, Settings(0).With(("CAPSUL_SMTP_HOST", null)), Listener(), time, NullLogger<MailSender>.Instance);
+        var sender = new MailSender(database.Db, seal, Settings(0).With(("CAPSUL_SMTP_HOST", null)),
+            Listener(), time, NullLogger<MailSender>.Instance);
         (await sender.SendDueAsync(0, Cancel)).ShouldBe(0);
         (await RowAsync()).Body.ShouldBe("text");
     }
@@ -188,7 +198,8 @@ public sealed class MailSenderTests : IAsyncLifetime
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var listener = Listener();
         var listening = listener.RunAsync(stop.Token);
-        var running = new MailSender(database.Db, seal, Settings(sink.Port), listener, time, NullLogger<MailSender>.Instance).RunAsync(0, stop.Token);
+        var running = new MailSender(database.Db, seal, Settings(sink.Port),
+            listener, time, NullLogger<MailSender>.Instance).RunAsync(0, stop.Token);
         await EnqueueAsync("first@example.org", "text");
         await UntilAsync(() => sink.Received.Count == 1);
         await EnqueueAsync("second@example.org", "text");
@@ -203,15 +214,17 @@ public sealed class MailSenderTests : IAsyncLifetime
 
     Listener Listener() => new(database.Db, TimeProvider.System, NullLogger<Listener>.Instance);
 
-    static Task UntilAsync(Func<bool> holds) => Until.TrueAsync("the mails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
+    static Task UntilAsync(Func<bool> holds) =>
+        Until.TrueAsync("the mails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
 
-    static Settings Settings(int port) => Capsul.Foundation.Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
-    {
-        ["CAPSUL_DATA"] = Path.GetTempPath(),
-        ["CAPSUL_SMTP_HOST"] = "127.0.0.1",
-        ["CAPSUL_SMTP_PORT"] = port.ToString(System.Globalization.CultureInfo.InvariantCulture),
-        ["CAPSUL_SMTP_TLS"] = "none",
-    });
+    static Settings Settings(int port) =>
+        Capsul.Foundation.Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = Path.GetTempPath(),
+            ["CAPSUL_SMTP_HOST"] = "127.0.0.1",
+            ["CAPSUL_SMTP_PORT"] = port.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            ["CAPSUL_SMTP_TLS"] = "none",
+        });
 
     Task<int> EnqueueAsync(string recipient, string body) => EnqueueAsync(new Mail(recipient, "Héllo", body));
 
@@ -221,7 +234,9 @@ public sealed class MailSenderTests : IAsyncLifetime
         return 0;
     }, Cancel);
 
-    async Task<MailSql.Shown> RowAsync() => (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel))[0];
+    async Task<MailSql.Shown> RowAsync() =>
+        (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel))[0];
 
-    Task<DateTime> RunAtAsync() => database.Db.FindAsync<DateTime>("SELECT run_at FROM mails ORDER BY id DESC LIMIT 1", null, Cancel);
+    Task<DateTime> RunAtAsync() =>
+        database.Db.FindAsync<DateTime>("SELECT run_at FROM mails ORDER BY id DESC LIMIT 1", null, Cancel);
 }

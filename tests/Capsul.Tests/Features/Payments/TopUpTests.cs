@@ -12,7 +12,8 @@ public sealed class TopUpTests
     [InlineData("10", 1000)]
     [InlineData(" 7.50 ", 750)]
     [InlineData("1000", 100_000)]
-    public void Takes_dollars_with_cents(string text, int cents) => TopUp.Decide(new TopUp.Facts(true), text).OrThrow().Dollars.ShouldBe(cents / 100m);
+    public void Takes_dollars_with_cents(string text, int cents) =>
+        TopUp.Decide(new TopUp.Facts(true), text).OrThrow().Dollars.ShouldBe(cents / 100m);
 
     [Theory]
     [InlineData(null)]
@@ -25,7 +26,8 @@ public sealed class TopUpTests
     [InlineData("1e3")]
     [InlineData("1,000")]
     [InlineData("99999999999999999999999999999999999999")]
-    public void Refuses_what_is_no_sensible_amount(string? text) => TopUp.Decide(new TopUp.Facts(true), text).Problem!.Kind.ShouldBe(ProblemKind.Invalid);
+    public void Refuses_what_is_no_sensible_amount(string? text) =>
+        TopUp.Decide(new TopUp.Facts(true), text).Problem!.Kind.ShouldBe(ProblemKind.Invalid);
 
     [Fact]
     public async Task Play_money_is_on_the_balance_at_once_and_says_what_it_is()
@@ -36,7 +38,8 @@ public sealed class TopUpTests
         var page = (await visitor.PostAsync("/balance", Cancel, ("Dollars", "12.34")).ReadAsync(Cancel)).Page;
         page.ShouldContain("$12.34");
         page.ShouldContain("play money");
-        (await hub.Db.FindAsync<string>("SELECT actor || ' ' || action FROM audit_lines", null, Cancel)).ShouldBe("ada@example.org record_payment");
+        (await hub.Db.FindAsync<string>("SELECT actor || ' ' || action FROM audit_lines", null, Cancel))
+            .ShouldBe("ada@example.org record_payment");
     }
 
     [Fact]

@@ -13,19 +13,23 @@ public sealed class AddSshKeyTests
     [InlineData(null, "", "ssh-ed25519")]
     [InlineData(null, "a\u202Eb", "ab")]
     public void The_name_is_the_one_given_or_the_comment_or_the_type(string? name, string comment, string expected) =>
-        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(name, Sample.Ed25519(comment))).OrThrow().Name.ShouldBe(expected);
+        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(name, Sample.Ed25519(comment)))
+            .OrThrow().Name.ShouldBe(expected);
 
     [Fact]
     public void A_long_comment_is_cut() =>
-        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(null, Sample.Ed25519(new string('x', 200)))).OrThrow().Name.Length.ShouldBe(64);
+        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(null, Sample.Ed25519(new string('x', 200))))
+            .OrThrow().Name.Length.ShouldBe(64);
 
     [Fact]
     public void A_name_with_unseen_characters_is_refused() =>
-        AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input("a\u202Eb", Sample.Ed25519())).Problem!.Message.ShouldContain("invisible character");
+        AddSshKey.Decide(new AddSshKey.Facts(0),
+            new AddSshKey.Input("a\u202Eb", Sample.Ed25519())).Problem!.Message.ShouldContain("invisible character");
 
     [Fact]
     public void There_is_a_bound() =>
-        AddSshKey.Decide(new AddSshKey.Facts(AddSshKey.MaxKeys), new AddSshKey.Input(null, Sample.Ed25519())).Problem!.Message.ShouldContain("Remove one first");
+        AddSshKey.Decide(new AddSshKey.Facts(AddSshKey.MaxKeys),
+            new AddSshKey.Input(null, Sample.Ed25519())).Problem!.Message.ShouldContain("Remove one first");
 
     [Fact]
     public async Task A_key_is_added_shown_and_removed()
@@ -52,7 +56,8 @@ public sealed class AddSshKeyTests
         var same = await visitor.PostAsync("/keys", Cancel, ("Key", text), ("Name", "two")).ReadAsync(Cancel);
         same.Status.ShouldBe(409);
         same.Page.ShouldContain("already added this key");
-        (await visitor.PostAsync("/keys", Cancel, ("Key", Sample.Ed25519()), ("Name", "one")).ReadAsync(Cancel)).Page.ShouldContain("already have a key with that name");
+        (await visitor.PostAsync("/keys", Cancel, ("Key", Sample.Ed25519()), ("Name", "one")).ReadAsync(Cancel))
+            .Page.ShouldContain("already have a key with that name");
     }
 
     [Fact]
@@ -60,7 +65,9 @@ public sealed class AddSshKeyTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
-        var answer = await visitor.PostAsync("/keys", Cancel, ("Key", "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"), ("Name", "")).ReadAsync(Cancel);
+        var answer = await visitor.PostAsync("/keys", Cancel,
+            ("Key", "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"), ("Name", ""))
+            .ReadAsync(Cancel);
         answer.Status.ShouldBe(400);
         answer.Page.ShouldContain("treat it as leaked");
         answer.Page.ShouldNotContain("c2VjcmV0");

@@ -13,8 +13,8 @@ public sealed class SshKeyTests
 
     static readonly string[] Types =
     [
-        "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
     ];
 
     [Theory]
@@ -30,7 +30,8 @@ public sealed class SshKeyTests
         try
         {
             var file = Path.Combine(folder.FullName, "id");
-            await new Command("ssh-keygen", "-q", "-t", type, "-b", bits, "-N", "", "-C", "ada@engine room", "-f", file).RunAsync(Cancel);
+            await new Command("ssh-keygen", "-q", "-t", type, "-b", bits, "-N", "", "-C", "ada@engine room", "-f", file)
+                .RunAsync(Cancel);
             var text = await File.ReadAllTextAsync(file + ".pub", Cancel);
             var key = SshKey.Parse(text).OrThrow();
             var listed = (await new Command("ssh-keygen", "-lf", file + ".pub").RunAsync(Cancel)).Output.Split(' ');
@@ -38,7 +39,8 @@ public sealed class SshKeyTests
             key.Comment.ShouldBe("ada@engine room");
             (key.Line + " " + key.Comment).ShouldBe(text.Trim());
 
-            SshKey.Parse(await File.ReadAllTextAsync(file, Cancel)).Problem!.Message.ShouldContain("treat it as leaked");
+            SshKey.Parse(await File.ReadAllTextAsync(file, Cancel)).Problem!.Message.ShouldContain(
+                "treat it as leaked");
         }
         finally
         {
@@ -67,7 +69,8 @@ public sealed class SshKeyTests
     }
 
     [Fact]
-    public void Never_throws_whatever_is_pasted() => Gen.String.Sample(text => SshKey.Parse(text) is { } outcome && (outcome.Value is null) != (outcome.Problem is null));
+    public void Never_throws_whatever_is_pasted() => Gen.String.Sample(
+        text => SshKey.Parse(text) is { } outcome && (outcome.Value is null) != (outcome.Problem is null));
 
     [Fact]
     public void Never_throws_whatever_is_inside_the_base64() =>
@@ -102,7 +105,8 @@ public sealed class SshKeyTests
     {
         { "", "Paste a public key" },
         { "   \n ", "Paste a public key" },
-        { "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----", "treat it as leaked" },
+        { "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----",
+            "treat it as leaked" },
         { "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "treat it as leaked" },
         { "-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + new string('A', 20_000), "treat it as leaked" },
         { "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none", "treat it as leaked" },
@@ -123,9 +127,12 @@ public sealed class SshKeyTests
         { Line("ssh-ed25519", String("ssh-rsa"), String(new byte[32])), "another type" },
         { Line("ssh-ed25519", String("ssh-ed25519"), String(new byte[31])), "32 bytes" },
         { Line("ssh-ed25519", String("ssh-ed25519"), String(new byte[32]), [0]), "behind the end" },
-        { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp384"), String(new byte[65])), "not the one of its type" },
-        { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp256"), String(new byte[97])), "length and form" },
-        { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp256"), String([4, .. new byte[63], 1])), "on its curve" },
+        { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp384"), String(new byte[65])),
+            "not the one of its type" },
+        { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp256"), String(new byte[97])),
+            "length and form" },
+        { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"),
+            String("nistp256"), String([4, .. new byte[63], 1])), "on its curve" },
         { Rsa(1024), "1024 bits" },
         { Line("ssh-rsa", String("ssh-rsa"), String([1, 0, 1]), String([0, 0, .. new byte[256]])), "not written" },
         { Line("ssh-rsa", String("ssh-rsa"), String([0x80]), String([0x7f, .. new byte[255]])), "not written" },
@@ -141,16 +148,19 @@ public sealed class SshKeyTests
         problem.Message.ShouldContain(reason, Case.Sensitive);
     }
 
-    static string Ed25519() => Line("ssh-ed25519", String("ssh-ed25519"), String([.. Enumerable.Range(1, 32).Select(i => (byte)i)]));
+    static string Ed25519() =>
+        Line("ssh-ed25519", String("ssh-ed25519"), String([.. Enumerable.Range(1, 32).Select(i => (byte)i)]));
 
     static string SkEd25519() =>
-        Line("sk-ssh-ed25519@openssh.com", String("sk-ssh-ed25519@openssh.com"), String(RandomNumberGenerator.GetBytes(32)), String("ssh:")) + " token";
+        Line("sk-ssh-ed25519@openssh.com", String("sk-ssh-ed25519@openssh.com"),
+            String(RandomNumberGenerator.GetBytes(32)), String("ssh:")) + " token";
 
     static string SkEcdsa()
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var point = key.ExportParameters(includePrivateParameters: false).Q;
-        return Line("sk-ecdsa-sha2-nistp256@openssh.com", String("sk-ecdsa-sha2-nistp256@openssh.com"), String("nistp256"),
+        return Line("sk-ecdsa-sha2-nistp256@openssh.com",
+            String("sk-ecdsa-sha2-nistp256@openssh.com"), String("nistp256"),
             String([4, .. point.X!, .. point.Y!]), String("ssh:")) + " token";
     }
 

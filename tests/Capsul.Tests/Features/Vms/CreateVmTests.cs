@@ -19,7 +19,8 @@ public sealed class CreateVmTests
     public void Accepts_what_is_right() => CreateVm.Decide(Input, Facts).ShouldBeNull();
 
     [Theory]
-    [InlineData("Web"), InlineData("-web"), InlineData("web-"), InlineData("a b"), InlineData("näme"), InlineData("a.b")]
+    [InlineData("Web"), InlineData("-web"), InlineData("web-"),
+        InlineData("a b"), InlineData("näme"), InlineData("a.b")]
     public void Refuses_names_that_are_no_host_names(string name) =>
         CreateVm.Decide(Input with { Name = name }, Facts)!.Kind.ShouldBe(ProblemKind.Invalid);
 
@@ -29,39 +30,48 @@ public sealed class CreateVmTests
 
     [Fact]
     public void Refuses_when_there_is_no_key() =>
-        CreateVm.Decide(Input with { KeyIds = [] }, Facts with { KeysFound = 0 })!.Message.ShouldContain("at least one SSH key");
+        CreateVm.Decide(Input with { KeyIds = [] }, Facts with { KeysFound = 0 })!.Message.ShouldContain(
+            "at least one SSH key");
 
     [Fact]
     public void Refuses_somebody_elses_key() =>
         CreateVm.Decide(Input with { KeyIds = [1, 2] }, Facts)!.Message.ShouldContain("no longer exists");
 
     [Fact]
-    public void Refuses_an_unknown_size() => CreateVm.Decide(Input with { Size = "f9" }, Facts with { Size = null })!.Message.ShouldBe("There is no size called “f9”.");
+    public void Refuses_an_unknown_size() => CreateVm.Decide(
+        Input with { Size = "f9" }, Facts with { Size = null })!.Message.ShouldBe("There is no size called “f9”.");
 
     [Fact]
-    public void Refuses_an_unknown_image() => CreateVm.Decide(Input with { Image = "dos" }, Facts with { Image = null })!.Message.ShouldBe("There is no image called “dos”.");
+    public void Refuses_an_unknown_image() => CreateVm.Decide(
+        Input with { Image = "dos" }, Facts with { Image = null })!.Message.ShouldBe("There is no image called “dos”.");
 
     [Fact]
-    public void Refuses_a_deprecated_image() => CreateVm.Decide(Input, Facts with { Image = Image with { Deprecated = true } })!.Message.ShouldContain("no longer offered");
+    public void Refuses_a_deprecated_image() => CreateVm.Decide(
+        Input, Facts with { Image = Image with { Deprecated = true } })!.Message.ShouldContain("no longer offered");
 
     [Fact]
     public void Refuses_an_image_that_does_not_fit_the_size()
     {
-        CreateVm.Decide(Input, Facts with { Image = Image with { MinDiskGb = 26 } })!.Message.ShouldContain("disk of 26 GiB");
-        CreateVm.Decide(Input, Facts with { Image = Image with { MinMemoryMb = 2048 } })!.Message.ShouldContain("2 GiB of memory");
+        CreateVm.Decide(Input, Facts with { Image = Image with { MinDiskGb = 26 } })!.Message.ShouldContain(
+            "disk of 26 GiB");
+        CreateVm.Decide(Input, Facts with { Image = Image with { MinMemoryMb = 2048 } })!.Message.ShouldContain(
+            "2 GiB of memory");
     }
 
     [Fact]
     public void Refuses_when_balance_is_below_one_day()
     {
         // 30.44 dollars a month are exactly one a day.
-        CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(0.99m, 0m, 0m) })!.Kind.ShouldBe(ProblemKind.InsufficientFunds);
+        CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(0.99m, 0m, 0m) })!.Kind.ShouldBe(
+            ProblemKind.InsufficientFunds);
         CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(1m, 0m, 0m) }).ShouldBeNull();
-        CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(1.5m, 0m, 30.44m) })!.Message.ShouldContain("one day of all your capsuls costs $2.00");
+        CreateVm.Decide(Input, Facts with { Balance = new BalanceRow(1.5m, 0m, 30.44m) })!.Message.ShouldContain(
+            "one day of all your capsuls costs $2.00");
     }
 
     [Fact]
-    public void Refuses_too_many() => CreateVm.Decide(Input, Facts with { Alive = 10 })!.Kind.ShouldBe(ProblemKind.Conflict);
+    public void Refuses_too_many() =>
+        CreateVm.Decide(Input, Facts with { Alive = 10 })!.Kind.ShouldBe(ProblemKind.Conflict);
 
     [Fact]
     public async Task Refuses_when_no_host_has_room()
@@ -75,8 +85,10 @@ public sealed class CreateVmTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = (await rows.TryNewVmAsync(Cancel, name: "web")).OrThrow();
-        (await rows.TryNewVmAsync(Cancel, name: "web")).Problem!.Message.ShouldBe("You already have a capsul with that name.");
-        await rows.Db.ExecuteAsync("UPDATE vms SET deleted = now(), state = 'failed', wanted = 'gone' WHERE id = @vm", new { vm }, Cancel);
+        (await rows.TryNewVmAsync(Cancel, name: "web")).Problem!.Message.ShouldBe(
+            "You already have a capsul with that name.");
+        await rows.Db.ExecuteAsync(
+            "UPDATE vms SET deleted = now(), state = 'failed', wanted = 'gone' WHERE id = @vm", new { vm }, Cancel);
         (await rows.TryNewVmAsync(Cancel, name: "web")).Problem.ShouldBeNull();
     }
 }

@@ -21,7 +21,8 @@ public sealed class RestartVmTests
         var after = await rows.FindAsync(vm, Cancel);
         (after.State, after.Wanted).ShouldBe(("running", "on"));
         after.Restarts.ShouldBe(before.Restarts, "a Spoke power-cycles a VM whose restarts are more than it has done");
-        (await GraceAsync(rows, vm)).ShouldBe((int)rows.Settings.StopGrace.TotalSeconds, "if the guest must be stopped after all, it may shut down");
+        (await GraceAsync(rows, vm)).ShouldBe(
+            (int)rows.Settings.StopGrace.TotalSeconds, "if the guest must be stopped after all, it may shut down");
     }
 
     [Fact]

@@ -25,7 +25,8 @@ public sealed partial class VmPagesTests
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
-        var page = (await CreateAsync(visitor, ("Name", "engine"), ("Size", "f1-s"), ("Image", "debian-12"), ("KeyIds", "1"), ("KeyIds", "2")).ReadAsync(Cancel)).Page;
+        var page = (await CreateAsync(visitor, ("Name", "engine"), ("Size", "f1-s"),
+            ("Image", "debian-12"), ("KeyIds", "1"), ("KeyIds", "2")).ReadAsync(Cancel)).Page;
         page.ShouldContain("<h1 class=\"break\" tabindex=\"-1\">engine</h1>");
         page.ShouldContain("Your capsul is being created");
         page.ShouldContain("Creating your capsul");
@@ -42,13 +43,15 @@ public sealed partial class VmPagesTests
     [InlineData("typed", "f1-s", "windows", "1", 400, "Image")]
     [InlineData("typed", "f1-s", "debian-12", "", 400, "KeyIds")]
     [InlineData("typed", "f1-s", "debian-12", "999", 400, "KeyIds")]
-    public async Task A_refusal_stands_beside_its_field_and_what_was_typed_stays(string name, string size, string image, string key, int status, string where)
+    public async Task A_refusal_stands_beside_its_field_and_what_was_typed_stays(
+        string name, string size, string image, string key, int status, string where)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         (string, string)[] keys = key.Length == 0 ? [] : [("KeyIds", key)];
-        var answer = await CreateAsync(visitor, [("Name", name), ("Size", size), ("Image", image), .. keys]).ReadAsync(Cancel);
+        var answer =
+            await CreateAsync(visitor, [("Name", name), ("Size", size), ("Image", image), .. keys]).ReadAsync(Cancel);
         answer.Status.ShouldBe(status);
         answer.Page.ShouldContain($"<a href=\"#{where}\">");
         answer.Page.ShouldContain($"id=\"{where}\"");
@@ -64,8 +67,10 @@ public sealed partial class VmPagesTests
         await Sample.FillAsync(hub, Cancel);
         await hub.Db.ExecuteAsync("UPDATE payments SET invalidated = TRUE", null, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
-        (await visitor.ReadAsync("/vms/new", Cancel)).ShouldContain("Add play money <span class=\"optional\">(needed)</span>");
-        var answer = await CreateAsync(visitor, ("Name", ""), ("Size", "f1-s"), ("Image", "tiny"), ("KeyIds", "1")).ReadAsync(Cancel);
+        (await visitor.ReadAsync("/vms/new", Cancel))
+            .ShouldContain("Add play money <span class=\"optional\">(needed)</span>");
+        var answer = await CreateAsync(visitor, ("Name", ""), ("Size", "f1-s"), ("Image", "tiny"), ("KeyIds", "1"))
+            .ReadAsync(Cancel);
         answer.Status.ShouldBe(402);
         answer.Page.ShouldContain("Your balance is $0.00");
         answer.Page.ShouldContain("Top up first.");
@@ -80,31 +85,36 @@ public sealed partial class VmPagesTests
         var page = await visitor.ReadAsync("/vms/new", Cancel);
         page.ShouldContain("Public SSH key");
         page.ShouldContain("$0.0103/hour");
-        var answer = await CreateAsync(visitor, ("Size", "f1-s"), ("Image", "debian-12"), ("NewKey", Sample.Ed25519("grace@cobol")), ("Dollars", "10"))
+        var answer = await CreateAsync(visitor, ("Size", "f1-s"), ("Image", "debian-12"),
+            ("NewKey", Sample.Ed25519("grace@cobol")), ("Dollars", "10"))
             .ReadAsync(Cancel);
         answer.Page.ShouldContain("Creating your capsul");
         (await hub.Db.FindAsync<string>(
-            "SELECT concat_ws(' ', (SELECT name FROM ssh_keys WHERE email = @email), (SELECT dollars FROM payments WHERE email = @email), "
-            + "(SELECT name FROM vm_ssh_keys))", new { email = "grace@example.org" }, Cancel)).ShouldBe("grace@cobol 10.00 grace@cobol");
+            "SELECT concat_ws(' ', (SELECT name FROM ssh_keys WHERE email = @email), (SELECT dollars "
+            + "FROM payments WHERE email = @email), (SELECT name FROM vm_ssh_keys))",
+            new { email = "grace@example.org" }, Cancel)).ShouldBe("grace@cobol 10.00 grace@cobol");
     }
 
     [Theory]
     [InlineData("no key", "10", "NewKey,")]
     [InlineData("", "10", "NewKey,")]
     [InlineData("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "ten", "NewKey,Dollars,")]
-    public async Task What_a_newcomer_got_wrong_is_said_at_the_top_and_nothing_is_kept(string key, string dollars, string fields)
+    public async Task What_a_newcomer_got_wrong_is_said_at_the_top_and_nothing_is_kept(
+        string key, string dollars, string fields)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync("grace@example.org", Cancel);
-        var answer = await CreateAsync(visitor, ("Size", "f1-s"), ("Image", "debian-12"), ("NewKey", key), ("Dollars", dollars)).ReadAsync(Cancel);
+        var answer = await CreateAsync(
+            visitor, ("Size", "f1-s"), ("Image", "debian-12"), ("NewKey", key), ("Dollars", dollars)).ReadAsync(Cancel);
         answer.Status.ShouldBe(400);
         answer.Page.ShouldContain("<title>Error: ");
         foreach (var field in fields.Split(',', StringSplitOptions.RemoveEmptyEntries))
             answer.Page.ShouldContain($"<a href=\"#{field}\">");
         answer.Page.ShouldNotContain("c2VjcmV0");
         answer.Page.ShouldContain($"value=\"{dollars}\"");
-        (await hub.Db.FindAsync<long>("SELECT count(*) FROM payments WHERE email = 'grace@example.org'", null, Cancel)).ShouldBe(0);
+        (await hub.Db.FindAsync<long>("SELECT count(*) FROM payments WHERE email = 'grace@example.org'", null, Cancel))
+            .ShouldBe(0);
     }
 
     [Fact]
@@ -113,12 +123,15 @@ public sealed partial class VmPagesTests
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync("grace@example.org", Cancel);
-        (string, string)[] fields = [("Size", "f1-s"), ("Image", "debian-12"), ("NewKey", Sample.Ed25519()), ("Dollars", "10"),
-            ("Draft", Hidden("Draft", await visitor.ReadAsync("/vms/new", Cancel)))];
-        var answers = await Task.WhenAll(CreateAsync(visitor, fields).ReadAsync(Cancel), CreateAsync(visitor, fields).ReadAsync(Cancel));
+        (string, string)[] fields =
+            [("Size", "f1-s"), ("Image", "debian-12"), ("NewKey", Sample.Ed25519()), ("Dollars", "10"),
+                ("Draft", Hidden("Draft", await visitor.ReadAsync("/vms/new", Cancel)))];
+        var answers = await Task.WhenAll(
+            CreateAsync(visitor, fields).ReadAsync(Cancel), CreateAsync(visitor, fields).ReadAsync(Cancel));
         answers.ShouldAllBe(a => a.Status == 200);
         (await hub.Db.FindAsync<long>("SELECT count(*) FROM vms", null, Cancel)).ShouldBe(1);
-        (await hub.Db.FindAsync<decimal>("SELECT sum(dollars) FROM payments WHERE email = 'grace@example.org'", null, Cancel)).ShouldBe(10);
+        (await hub.Db.FindAsync<decimal>(
+            "SELECT sum(dollars) FROM payments WHERE email = 'grace@example.org'", null, Cancel)).ShouldBe(10);
     }
 
     [Fact]
@@ -128,7 +141,8 @@ public sealed partial class VmPagesTests
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
-        (await visitor.ReadAsync("/vms/capsul-failed0000", Cancel)).ShouldContain("/vms/new?Size=f1-s&Image=debian-12&Name=unlucky");
+        (await visitor.ReadAsync("/vms/capsul-failed0000", Cancel))
+            .ShouldContain("/vms/new?Size=f1-s&Image=debian-12&Name=unlucky");
         var page = await visitor.ReadAsync("/vms/new?Size=f1-m&Image=debian-12&Name=unlucky", Cancel);
         page.ShouldContain("value=\"f1-m\" checked=\"checked\"");
         page.ShouldContain("value=\"unlucky\"");
@@ -141,7 +155,8 @@ public sealed partial class VmPagesTests
         await Sample.FillAsync(hub, Cancel);
         const int many = ListVmsPage.PageRows + 10;
         for (var i = 0; i < many; i++)
-            await Sample.AddVmAsync(hub, $"capsul-many{i:000000}", $"web-{i:000}", i % 2 == 0 ? "running" : "stopped", "on", 6, "", Cancel);
+            await Sample.AddVmAsync(
+                hub, $"capsul-many{i:000000}", $"web-{i:000}", i % 2 == 0 ? "running" : "stopped", "on", 6, "", Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         foreach (var sort in ListVmsPage.Sorts)
         {
@@ -161,7 +176,8 @@ public sealed partial class VmPagesTests
     static int Rows(string page) => page.Split("<tr id=\"capsul-").Length - 1;
 
     static string Hidden(string name, string page) =>
-        Regex.Match(page, $"name=\"{name}\" value=\"(?<v>[^\"]+)\"", RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1)).Groups["v"].Value;
+        Regex.Match(page, $"name=\"{name}\" value=\"(?<v>[^\"]+)\"",
+            RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1)).Groups["v"].Value;
 
     [GeneratedRegex("href=\"(?<path>/console\\?[^\"]*After=[^\"]*)\"", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex NextPage();
@@ -216,13 +232,17 @@ public sealed partial class VmPagesTests
         await Sample.FillVmsAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         const string vm = "/vms/capsul-running000";
-        (await visitor.PostAsync(vm, vm + "?handler=stop", Cancel).ReadAsync(Cancel)).Page.ShouldContain("Shutting down");
+        (await visitor.PostAsync(vm, vm + "?handler=stop", Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("Shutting down");
         var again = await visitor.PostAsync("/keys", vm + "?handler=stop", Cancel).ReadAsync(Cancel);
         again.Status.ShouldBe(409);
         again.Page.ShouldContain("already stopping");
-        (await visitor.PostAsync("/keys", "/vms/capsul-stopped000?handler=start", Cancel).ReadAsync(Cancel)).Page.ShouldContain("Waiting for SSH");
-        (await visitor.PostAsync("/keys", "/vms/capsul-silent0000?handler=restart", Cancel).ReadAsync(Cancel)).Page.ShouldContain("starting again");
-        (await visitor.PostAsync("/keys", "/vms/capsul-creating00?handler=cancel", Cancel).ReadAsync(Cancel)).Page.ShouldContain("Cancel requested.");
+        (await visitor.PostAsync("/keys", "/vms/capsul-stopped000?handler=start", Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("Waiting for SSH");
+        (await visitor.PostAsync("/keys", "/vms/capsul-silent0000?handler=restart", Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("starting again");
+        (await visitor.PostAsync("/keys", "/vms/capsul-creating00?handler=cancel", Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("Cancel requested.");
     }
 
     [Fact]
@@ -233,9 +253,12 @@ public sealed partial class VmPagesTests
         await Sample.FillVmsAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         (await visitor.ReadAsync("/vms/capsul-running000/delete", Cancel)).ShouldContain("Delete this capsul?");
-        (await visitor.PostAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel)).Page.ShouldContain("Removing machine, disk and address");
-        (await hub.Db.FindAsync<bool>("SELECT bool_or(upper_inf(span)) FROM usage_spans WHERE vm = 'capsul-running000'", null, Cancel)).ShouldBeFalse();
-        (await visitor.GetAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel)).Page.ShouldContain("already deleting");
+        (await visitor.PostAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("Removing machine, disk and address");
+        (await hub.Db.FindAsync<bool>("SELECT bool_or(upper_inf(span)) FROM usage_spans WHERE vm = 'capsul-running000'",
+            null, Cancel)).ShouldBeFalse();
+        (await visitor.GetAsync("/vms/capsul-running000/delete", Cancel).ReadAsync(Cancel))
+            .Page.ShouldContain("already deleting");
     }
 
     [Fact]
@@ -252,7 +275,8 @@ public sealed partial class VmPagesTests
             answer.Content.Headers.ContentType!.MediaType.ShouldBe("text/event-stream");
             using var reader = new StreamReader(await answer.Content.ReadAsStreamAsync(Cancel));
             (await reader.ReadLineAsync(Cancel)).ShouldBe("event: hello");
-            await hub.Db.ExecuteAsync("UPDATE vms SET problem = problem || '!' WHERE id = 'capsul-creating00'", null, Cancel);
+            await hub.Db.ExecuteAsync(
+                "UPDATE vms SET problem = problem || '!' WHERE id = 'capsul-creating00'", null, Cancel);
             string? line;
             do
                 line = await reader.ReadLineAsync(Cancel);
@@ -294,5 +318,6 @@ public sealed partial class VmPagesTests
             answer.Dispose();
     }
 
-    static Task<HttpResponseMessage> CreateAsync(Visitor visitor, params (string, string)[] fields) => visitor.PostAsync("/vms/new", Cancel, fields);
+    static Task<HttpResponseMessage> CreateAsync(Visitor visitor, params (string, string)[] fields) =>
+        visitor.PostAsync("/vms/new", Cancel, fields);
 }

@@ -217,9 +217,14 @@ public sealed class AccidentTests
         var environment = Environment(database);
         var backup = new Command("setsid", "--wait", "bash", "-c", $"""
             env --default-signal=INT '{CapsulProgram.File}' db backup & mine=$!
-            until psql -Atc "SELECT 1 FROM pg_stat_activity WHERE application_name = 'capsul pg_dump' AND datname = current_database()" | grep -q 1; do :; done
+            until psql -Atc "SELECT 1 FROM pg_stat_activity WHERE application_name = 'capsul pg_dump'
+                AND datname = current_database()" | grep -q 1; do :; done
             pkill -INT -P $mine; kill -INT $mine; wait $mine
-            """) { Environment = new Dictionary<string, string?>(database.Db.Address.ForPrograms("test"), StringComparer.Ordinal) };
+            """)
+        {
+            Environment = new Dictionary<string, string?>(
+                database.Db.Address.ForPrograms("test"), StringComparer.Ordinal)
+        };
         foreach (var (name, value) in environment) ((Dictionary<string, string?>)backup.Environment)[name] = value;
         var ended = await backup.TryRunAsync(Cancel);
         ended.ExitCode.ShouldBe(130, ended.Error);

@@ -137,8 +137,8 @@ public sealed class ServerLogTests
         var error = await Should.ThrowAsync<ProblemException>(() => RemoteLogFiles.OpenAsync(db, Cancel));
         error.Problem.Kind.ShouldBe(ProblemKind.Forbidden);
         error.Problem.Message.ShouldContain(
-            "as root: tail -f /var/log/postgresql/*.log; or ask an administrator to run, as postgres: GRANT pg_monitor, "
-            + "pg_read_server_files TO \"nobody_special\"");
+            "as root: tail -f /var/log/postgresql/*.log; or ask an administrator to run, as postgres: GRANT "
+            + "pg_monitor, pg_read_server_files TO \"nobody_special\"");
         await database.Db.ExecuteAsync(
             error.Problem.Message[error.Problem.Message.IndexOf("GRANT pg_monitor", StringComparison.Ordinal)..],
             null, Cancel);

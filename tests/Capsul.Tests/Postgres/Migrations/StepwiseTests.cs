@@ -80,7 +80,8 @@ public sealed class StepwiseTests
                 ? throw new InvalidOperationException(child.Said)
                 : await database.Db.FindAsync<bool>("""
                     SELECT EXISTS (SELECT 1 FROM schema_statements WHERE ordinal = @ordinal AND outcome = 'running')
-                        AND EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'capsul migrations' AND wait_event_type = 'Lock')
+                        AND EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+                            AND application_name = 'capsul migrations' AND wait_event_type = 'Lock')
                     """, new { ordinal }, Cancel));
             await child.KillAsync();
         }

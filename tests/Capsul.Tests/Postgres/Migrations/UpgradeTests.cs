@@ -19,15 +19,21 @@ public sealed class UpgradeTests
         DECLARE t regclass; columns text; made text;
         BEGIN
             SET LOCAL session_replication_role = replica;
-            FOR t IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname !~ '^schema' LOOP
+            FOR t IN SELECT c.oid FROM pg_class c
+            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname !~ '^schema' LOOP
                 SELECT string_agg(quote_ident(attname), ', '), string_agg(CASE
                         WHEN format_type(atttypid, NULL) IN ('integer', 'bigint', 'numeric') THEN '1000'
-                        WHEN format_type(atttypid, NULL) = 'boolean' THEN 'FALSE' WHEN format_type(atttypid, NULL) = 'bytea' THEN 'sha256(''x'')'
-                        WHEN format_type(atttypid, NULL) = 'inet' THEN '''10.0.0.1''' WHEN format_type(atttypid, NULL) = 'macaddr' THEN '''02:00:00:00:00:01'''
-                        WHEN format_type(atttypid, NULL) = 'tstzrange' THEN 'tstzrange(now(), NULL)' WHEN format_type(atttypid, NULL) LIKE 'timestamp%' THEN 'now()' ELSE '''x''' END, ', ')
-                INTO columns, made FROM pg_attribute WHERE attrelid = t AND attnum > 0 AND NOT attisdropped AND attidentity = '' AND attnotnull AND NOT atthasdef;
+                        WHEN format_type(atttypid, NULL) = 'boolean' THEN 'FALSE'
+                            WHEN format_type(atttypid, NULL) = 'bytea' THEN 'sha256(''x'')'
+                        WHEN format_type(atttypid, NULL) = 'inet' THEN '''10.0.0.1'''
+                            WHEN format_type(atttypid, NULL) = 'macaddr' THEN '''02:00:00:00:00:01'''
+                        WHEN format_type(atttypid, NULL) = 'tstzrange' THEN 'tstzrange(now(), NULL)'
+                            WHEN format_type(atttypid, NULL) LIKE 'timestamp%' THEN 'now()' ELSE '''x''' END, ', ')
+                INTO columns, made FROM pg_attribute WHERE attrelid = t AND attnum > 0 AND NOT attisdropped
+                    AND attidentity = '' AND attnotnull AND NOT atthasdef;
                 -- Rules of the shop are not what is tested here.
-                EXECUTE (SELECT coalesce(string_agg(format('ALTER TABLE %s DROP CONSTRAINT %I', t, conname), '; '), '') FROM pg_constraint WHERE conrelid = t AND contype = 'c');
+                EXECUTE (SELECT coalesce(string_agg(format('ALTER TABLE %s DROP CONSTRAINT %I', t, conname), '; '), '')
+                    FROM pg_constraint WHERE conrelid = t AND contype = 'c');
                 IF columns IS NULL THEN EXECUTE format('INSERT INTO %s DEFAULT VALUES ON CONFLICT DO NOTHING', t);
                 ELSE EXECUTE format('INSERT INTO %s (%s) VALUES (%s)', t, columns, made); END IF;
             END LOOP;
@@ -35,8 +41,10 @@ public sealed class UpgradeTests
         """;
 
     const string Count = """
-        SELECT c.relname || ' ' || (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass), FALSE, TRUE, '')))[1]::text
-        FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname !~ '^schema' ORDER BY 1
+        SELECT c.relname || ' ' || (xpath('/row/n/text()',
+            query_to_xml(format('SELECT count(*) AS n FROM %s', c.oid::regclass), FALSE, TRUE, '')))[1]::text
+        FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname !~ '^schema'
+        ORDER BY 1
         """;
 
     public static TheoryData<int> EveryVersion() => new(Enumerable.Range(2, Migrator.DesiredVersion - 1));
@@ -85,7 +93,8 @@ public sealed class UpgradeTests
         await migrator.MigrateAsync(Cancel);
         Dumps(settings).Length.ShouldBe(1, "a start with nothing to do dumps nothing");
         await migrator.MigrateAsync(3, allowDowngrade: true, Cancel);
-        Dumps(settings).Count(f => f.Contains($"before-downgrade-{Migrator.DesiredVersion}-to-3", StringComparison.Ordinal)).ShouldBe(1);
+        Dumps(settings).Count(
+            f => f.Contains($"before-downgrade-{Migrator.DesiredVersion}-to-3", StringComparison.Ordinal)).ShouldBe(1);
     }
 
     [Theory, InlineData(false, "on"), InlineData(true, "off")]
@@ -99,7 +108,8 @@ public sealed class UpgradeTests
         if (!data) return;
         await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(3,
             allowDowngrade: true, Cancel);
-        Dumps(settings).ShouldHaveSingleItem("the way down is always dumped").ShouldContain($"before-downgrade-{Migrator.DesiredVersion}-to-3");
+        Dumps(settings).ShouldHaveSingleItem("the way down is always dumped")
+            .ShouldContain($"before-downgrade-{Migrator.DesiredVersion}-to-3");
     }
 
     [Fact]

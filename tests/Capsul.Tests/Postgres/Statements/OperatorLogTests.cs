@@ -39,8 +39,10 @@ public sealed class OperatorLogTests
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, sql);
         (await LinesAsync(database)).ShouldBe($"test@here: {sql}: {rows}");
-        await TypedSql.RunAsync(database,
-            $"CREATE TABLE v (a int); {(sql.StartsWith("VACUUM", StringComparison.Ordinal) ? "DROP TABLE t" : sql.Replace(" u ", " w ", StringComparison.Ordinal).Replace("b int", "c int", StringComparison.Ordinal))}");
+        var other = sql.StartsWith("VACUUM", StringComparison.Ordinal)
+            ? "DROP TABLE t"
+            : sql.Replace(" u ", " w ", StringComparison.Ordinal).Replace("b int", "c int", StringComparison.Ordinal);
+        await TypedSql.RunAsync(database, $"CREATE TABLE v (a int); {other}");
         (await LinesAsync(database)).Split('\n').Length.ShouldBe(3, "also behind another one that wrote");
     }
 
@@ -72,7 +74,8 @@ public sealed class OperatorLogTests
         var all = await TypedSql.RunAsync(database,
             "DROP TABLE operator_statements; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)");
         all.Notes.ShouldBe(
-            "capsul: the operator log is incomplete from here on: relation \"public.operator_statements\" does not exist\n");
+            "capsul: the operator log is incomplete from here on: relation \"public.operator_statements\" does not "
+                + "exist\n");
         (await TypedSql.RunAsync(database, "SELECT count(*) FROM t; INSERT INTO t VALUES (3)"))
             .ShouldBe(new TypedSql("2\n1 rows affected.\n", ""));
     }

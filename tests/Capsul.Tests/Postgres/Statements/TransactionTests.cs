@@ -119,7 +119,8 @@ public sealed class TransactionTests
     {
         await using var database = await WithTableAsync();
         var lines = (await TypedSql.RefusalAsync(database,
-            $"SELECT {string.Join(", ", Enumerable.Range(1000, 500))}, nope, {string.Join(", ", Enumerable.Range(1000, 500))}")).Split('\n');
+            $"SELECT {string.Join(", ", Enumerable.Range(1000, 500))}, nope, "
+                + $"{string.Join(", ", Enumerable.Range(1000, 500))}")).Split('\n');
         lines[1].Length.ShouldBeLessThan(130);
         lines[1][lines[2].IndexOf('^')..].ShouldStartWith("nope");
     }

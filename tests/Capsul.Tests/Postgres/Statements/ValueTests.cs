@@ -79,8 +79,10 @@ public sealed class ValueTests
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("""
-            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET DateStyle = ''German''', current_database()); EXECUTE format('ALTER DATABASE %I SET TimeZone = ''Asia/Tokyo''', current_database());
-            EXECUTE format('ALTER DATABASE %I SET bytea_output = ''escape''', current_database()); EXECUTE format('ALTER DATABASE %I SET IntervalStyle = ''iso_8601''', current_database()); END $$
+            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET DateStyle = ''German''', current_database());
+            EXECUTE format('ALTER DATABASE %I SET TimeZone = ''Asia/Tokyo''', current_database());
+            EXECUTE format('ALTER DATABASE %I SET bytea_output = ''escape''', current_database());
+            EXECUTE format('ALTER DATABASE %I SET IntervalStyle = ''iso_8601''', current_database()); END $$
             """, null, Cancel);
         (await TypedSql.RunAsync(database,
             "SELECT timestamptz '2020-05-05Z', '\\x00'::bytea, interval '1 day'")).Output.ShouldBe(

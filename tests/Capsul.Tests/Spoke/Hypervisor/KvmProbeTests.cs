@@ -19,17 +19,23 @@ public sealed class KvmProbeTests : IDisposable
         KvmProbe.Machine("Linux version 6.1.0-40 (gcc…)", ["processor : 0", "model name\t: Some CPU: 3 GHz"], "b1\n")
             .ShouldBe("Linux version 6.1.0-40 on Some CPU: 3 GHz, boot b1");
 
-    /// <summary>The same sector on the emulated processor: that it is silent on a broken KVM must be KVM's doing.</summary>
+    /// <summary>
+    /// The same sector on the emulated processor: that it is silent on a broken KVM must be KVM's doing.
+    /// </summary>
     [Fact]
     public async Task The_boot_sector_comes_up_where_a_processor_works() =>
         (await Probe("auto").ProbeAsync("tcg", "max", TestContext.Current.CancellationToken)).Use.ShouldBeTrue();
 
     KvmProbe Probe(string set) => new(
-        Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder, ["CAPSUL_KVM"] = set }),
+        Settings.Load(
+            new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder, ["CAPSUL_KVM"] = set }),
         TimeProvider.System);
 }
 
-/// <summary>The probe with a real guest. Whether KVM works here is the machine's business; that there is an answer, kept, is ours.</summary>
+/// <summary>
+/// The probe with a real guest. Whether KVM works here is the machine's business; that there is an answer, kept, is
+/// ours.
+/// </summary>
 [Trait("Group", "libvirt"), Collection(nameof(RealHypervisor))]
 public sealed class KvmProbeRunTests(RealHypervisor real)
 {
@@ -37,7 +43,8 @@ public sealed class KvmProbeRunTests(RealHypervisor real)
     public async Task A_probe_decides_in_time_and_is_asked_once()
     {
         var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
-        var probe = new KvmProbe(real.Settings.With(("CAPSUL_DATA", folder), ("CAPSUL_KVM", "auto")), TimeProvider.System);
+        var probe = new KvmProbe(
+            real.Settings.With(("CAPSUL_DATA", folder), ("CAPSUL_KVM", "auto")), TimeProvider.System);
         var first = await probe.DecideAsync(CancellationToken.None);
         RealHypervisor.Say($"KVM {first.Use}: {first.Why}");
         (await probe.DecideAsync(CancellationToken.None)).ShouldBe(first);

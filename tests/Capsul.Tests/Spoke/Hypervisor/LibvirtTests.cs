@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Tests.Support;
@@ -9,7 +8,7 @@ using static Capsul.Tests.Spoke.Hypervisor.RealHypervisor;
 namespace Capsul.Tests.Spoke.Hypervisor;
 
 [Trait("Group", "libvirt"), Collection(nameof(RealHypervisor))]
-public sealed class LibvirtTests(RealHypervisor real)
+public sealed partial class LibvirtTests(RealHypervisor real)
 {
     static CancellationToken None => TestContext.Current.CancellationToken;
 
@@ -25,8 +24,10 @@ public sealed class LibvirtTests(RealHypervisor real)
         await real.Libvirt.StartAsync(vm, None);
         var start = watch.ElapsedMilliseconds;
         await real.WaitForSshAsync(vm);
-        Say($"disk {disk} ms, define {define - disk} ms, start {start - define} ms, start to SSH banner {watch.ElapsedMilliseconds - define} ms");
-        (await real.SshAsync(vm, "hostname; df -k /disk | tail -1; echo kept >file; sync")).Output.ShouldStartWith("t10\n");
+        Say($"disk {disk} ms, define {define - disk} ms, start {start - define} ms, start to SSH banner "
+            + $"{watch.ElapsedMilliseconds - define} ms");
+        (await real.SshAsync(vm, "hostname; df -k /disk | tail -1; echo kept >file; sync"))
+            .Output.ShouldStartWith("t10\n");
 
         var qemu = RealWorld.Qemus(vm.Id).ShouldHaveSingleItem();
         (await File.ReadAllTextAsync($"/proc/{qemu}/cgroup", None)).ShouldContain($"/{vm.Id}", customMessage: "it is in a control group of its own");
@@ -54,7 +55,8 @@ public sealed class LibvirtTests(RealHypervisor real)
         await real.WaitForSshAsync(vm);
         Say($"start again to SSH {watch.ElapsedMilliseconds} ms");
         (await real.SshAsync(vm, "cat file")).Output.ShouldBe("kept\n");
-        var keys = (await real.Libvirt.ConsoleTailAsync(vm.Id, 1 << 20, None)).Split('\n').Where(l => l.StartsWith("ssh-ed25519", StringComparison.Ordinal)).ToList();
+        var keys = (await real.Libvirt.ConsoleTailAsync(vm.Id, 1 << 20, None)).Split('\n')
+            .Where(l => l.StartsWith("ssh-ed25519", StringComparison.Ordinal)).ToList();
         keys.Count.ShouldBe(2);
         keys[0].ShouldBe(keys[1]);
 
@@ -107,10 +109,13 @@ public sealed class LibvirtTests(RealHypervisor real)
     public async Task An_image_that_is_not_here_is_named_and_final()
     {
         var vm = real.Spec("eeeeeeeeee", 14);
-        var missing = await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.MakeDiskAsync(vm with { ImageId = "plan-9" }, None));
+        var missing = await Should.ThrowAsync<HypervisorException>(
+            () => real.Libvirt.MakeDiskAsync(vm with { ImageId = "plan-9" }, None));
         (missing.Final, missing.Message).ShouldBe((true, "The image plan-9 is not on this host."));
-        var other = await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.MakeDiskAsync(vm with { ImageSha256 = new string('0', 64) }, None));
-        (other.Final, other.Message).ShouldBe((true, "The image tiny is not on this host in version 0000000000000000."));
+        var other = await Should.ThrowAsync<HypervisorException>(
+            () => real.Libvirt.MakeDiskAsync(vm with { ImageSha256 = new string('0', 64) }, None));
+        (other.Final, other.Message).ShouldBe(
+            (true, "The image tiny is not on this host in version 0000000000000000."));
         (await real.Libvirt.FindAsync(vm.Id, None)).ShouldBeNull();
     }
 
@@ -150,8 +155,10 @@ public sealed class LibvirtTests(RealHypervisor real)
     [Fact]
     public async Task Names_that_are_not_ours_are_refused()
     {
-        foreach (var name in (string[])["web", "capsul-", "capsul-AAAAAAAAAA", "capsul-aaaaaaaaaaa", "../capsul-aaaaaaaaaa"])
-            (await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.RemoveAsync(name, None))).Final.ShouldBeTrue();
+        foreach (var name in (string[])["web", "capsul-", "capsul-AAAAAAAAAA",
+            "capsul-aaaaaaaaaaa", "../capsul-aaaaaaaaaa"])
+            (await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.RemoveAsync(name, None)))
+                .Final.ShouldBeTrue();
     }
 
     [Fact]
@@ -160,7 +167,8 @@ public sealed class LibvirtTests(RealHypervisor real)
         var vm = real.Spec("ffffffffff", 15);
         await real.CreateAsync(vm);
         await real.WaitForSshAsync(vm);
-        (await real.SshAsync(vm, "su -c 'until pidof qemu-ga; do sleep 0.1; done; killall -STOP qemu-ga; until pidof acpid; do sleep 0.1; done'")).ExitCode.ShouldBe(0);
+        (await real.SshAsync(vm, "su -c 'until pidof qemu-ga; do sleep 0.1; done; killall -STOP qemu-ga; until pidof "
+            + "acpid; do sleep 0.1; done'")).ExitCode.ShouldBe(0);
         await real.Libvirt.ShutdownAsync(vm.Id, None);
         await real.WaitForPowerAsync(vm, DomainPower.Off);
         await real.Libvirt.RemoveAsync(vm.Id, None);
@@ -228,125 +236,10 @@ public sealed class LibvirtTests(RealHypervisor real)
         await Sandbox.StopAsync(settings, TimeProvider.System, None);
         Sandbox.IsRunning(settings).ShouldBeFalse();
         File.ReadAllText("/proc/mounts").ShouldNotContain(folder);
-        Directory.GetDirectories("/proc").Where(d => int.TryParse(Path.GetFileName(d), out _)).Select(CommandLine).ShouldNotContain(c => c.Contains(vm.Id));
+        Directory.GetDirectories("/proc").Where(d => int.TryParse(Path.GetFileName(d), out _))
+            .Select(CommandLine).ShouldNotContain(c => c.Contains(vm.Id));
         Directory.Delete(folder, recursive: true);
         Directory.Exists(Sandbox.RunFolder(settings)).ShouldBeFalse();
-    }
-
-    /// <summary>
-    /// A witness behind the filter counts what arrives at the host with a forged address. To be sure that the witness sees, it also
-    /// counts the VM's own packets, and the same forgeries once the filter is taken away.
-    /// </summary>
-    [Fact]
-    public async Task A_guest_cannot_speak_with_another_address()
-    {
-        const string witness = """
-            table bridge witness {
-                counter own { }
-                counter forged_ip { }
-                counter forged_arp { }
-                counter forged_mac { }
-                chain arrived {
-                    type filter hook input priority 0;
-                    ip saddr 10.77.0.20 counter name own
-                    ip saddr 10.77.0.99 counter name forged_ip
-                    arp saddr ip 10.77.0.99 counter name forged_arp
-                    ether saddr 52:54:00:99:99:99 counter name forged_mac
-                }
-            }
-            """;
-        const string forge = """
-            su -c 'ip addr add 10.77.0.99/24 dev eth0
-            ping -q -c 2 -W 1 -I 10.77.0.99 10.77.0.1
-            arping -q -c 2 -w 2 -U -I eth0 -s 10.77.0.99 10.77.0.99
-            ip link set eth0 address 52:54:00:99:99:99
-            ping -q -c 2 -W 1 10.77.0.1
-            ip link set eth0 address 52:54:00:12:34:14
-            ip addr del 10.77.0.99/24 dev eth0
-            ping -q -c 2 -W 1 10.77.0.1'
-            """;
-        var vm = real.Spec("kkkkkkkkkk", 20);
-        await real.CreateAsync(vm);
-        await real.WaitForSshAsync(vm);
-        await (real.Sandbox.Inside("nft", "-f", "-") with { Input = witness }).RunAsync(None);
-
-        await real.SshAsync(vm, forge);
-        var guarded = await CountAsync();
-        guarded["own"].ShouldBeGreaterThan(0);
-        guarded.Where(c => c.Key != "own").ShouldAllBe(c => c.Value == 0);
-
-        await real.Sandbox.Inside("nft", "flush", "chain", "bridge", "capsul", "guests_in").RunAsync(None);
-        var forged = await real.SshAsync(vm, forge);
-        (await CountAsync()).Where(c => c.Value == 0).ShouldBeEmpty(forged.Output + forged.Error);
-
-        await real.Sandbox.Inside("nft", "delete", "table", "bridge", "witness").RunAsync(None);
-        await real.Sandbox.Inside("nft", "delete", "table", "bridge", "capsul").RunAsync(None);
-        await real.Libvirt.PrepareAsync(None);
-        await real.Libvirt.RemoveAsync(vm.Id, None);
-    }
-
-    /// <summary>
-    /// A guest that names another's hardware address inside DHCP (a DHCPDECLINE would take that one's address away). The guest here is a
-    /// network namespace on a tap's name: what it sends and what arrives at the host is all that counts.
-    /// </summary>
-    [Fact]
-    public async Task A_guest_cannot_name_another_guests_hardware_address_in_dhcp()
-    {
-        const string tap = "capfake0", own = "52:54:00:12:34:28", other = "52:54:00:12:34:29", address = "10.77.0.40";
-        const string setUp = $"""
-            ip netns add fake
-            ip link add {tap} type veth peer name eth0 netns fake
-            ip netns exec fake ip link set eth0 address {own} up
-            ip netns exec fake ip addr add {address}/24 dev eth0
-            ip link set {tap} master capsul0 up
-            """;
-        const string witness = """
-            table bridge heard {
-                counter own { }
-                counter forged { }
-                chain arrived {
-                    type filter hook input priority 0;
-                    ether type ip udp dport 67 @th,288,48 0x525400123428 counter name own
-                    ether type ip udp dport 67 @th,288,48 0x525400123429 counter name forged
-                }
-            }
-            """;
-        await real.Sandbox.Inside("bash", "-ec", setUp).RunAsync(None);
-        try
-        {
-            await (real.Sandbox.Inside("nft", "-f", "-") with { Input = witness }).RunAsync(None);
-            var filter = new Filter(arguments => real.Sandbox.Inside("nft", arguments));
-            await filter.AllowAsync(tap, own, System.Net.IPAddress.Parse(address), None);
-            await Until.TrueAsync("the guest's own requests arrive", TimeSpan.FromSeconds(30), async () =>
-            {
-                await SendDhcpAsync(own);
-                return (await CountAsync("heard"))["own"] > 0;
-            });
-            for (var n = 0; n < 5; n++) await SendDhcpAsync(other);
-            await SendDhcpAsync(own);
-            (await CountAsync("heard"))["forged"].ShouldBe(0);
-            await filter.ForbidAsync(tap, None);
-        }
-        finally
-        {
-            await real.Sandbox.Inside("bash", "-c", $"nft delete table bridge heard; ip netns del fake; ip link del {tap}").TryRunAsync(None);
-        }
-    }
-
-    /// <summary>The first 44 bytes of a DHCP message (RFC 2131): the client's hardware address stands at 28.</summary>
-    Task SendDhcpAsync(string mac)
-    {
-        var bytes = $"\\x01\\x01\\x06{string.Concat(Enumerable.Repeat("\\x00", 25))}{string.Concat(mac.Split(':').Select(b => "\\x" + b))}"
-            + string.Concat(Enumerable.Repeat("\\x00", 10));
-        return real.Sandbox.Inside("ip", "netns", "exec", "fake", "bash", "-c", $"printf '{bytes}' >/dev/udp/10.77.0.1/67").RunAsync(None);
-    }
-
-    async Task<Dictionary<string, int>> CountAsync(string table = "witness")
-    {
-        var listed = await real.Sandbox.Inside("nft", "-j", "list", "counters", "table", "bridge", table).RunAsync(None);
-        using var json = JsonDocument.Parse(listed.Output);
-        return json.RootElement.GetProperty("nftables").EnumerateArray().Where(e => e.TryGetProperty("counter", out _)).Select(e => e.GetProperty("counter"))
-            .ToDictionary(c => c.GetProperty("name").GetString()!, c => c.GetProperty("packets").GetInt32(), StringComparer.Ordinal);
     }
 
     async Task SignalLibvirtdAsync(string signal)
@@ -380,10 +273,13 @@ public sealed class LibvirtTests(RealHypervisor real)
         (await real.VirshAsync("list", "--all", "--name")).ShouldNotContain(vm.Id);
         (await real.VirshAsync("vol-list", "capsul")).ShouldNotContain(vm.Id);
         (await real.VirshAsync("net-dumpxml", "capsul")).ShouldNotContain(vm.Id);
-        (await real.Sandbox.Inside("nft", "list", "table", "bridge", "capsul").RunAsync(None)).Output.ShouldNotContain(DomainXml.Tap(vm.Id));
+        (await real.Sandbox.Inside("nft", "list", "table", "bridge", "capsul").RunAsync(None))
+            .Output.ShouldNotContain(DomainXml.Tap(vm.Id));
         (await real.Sandbox.Inside("ip", "link").RunAsync(None)).Output.ShouldNotContain(DomainXml.Tap(vm.Id));
-        Directory.GetFileSystemEntries(Path.Combine(real.Settings.Data, "spoke"), "*" + vm.Id + "*", SearchOption.AllDirectories).ShouldBeEmpty();
-        Directory.GetDirectories("/proc").Where(d => int.TryParse(Path.GetFileName(d), out _)).Select(CommandLine).ShouldNotContain(c => c.Contains(vm.Id));
+        Directory.GetFileSystemEntries(
+            Path.Combine(real.Settings.Data, "spoke"), "*" + vm.Id + "*", SearchOption.AllDirectories).ShouldBeEmpty();
+        Directory.GetDirectories("/proc").Where(d => int.TryParse(Path.GetFileName(d), out _))
+            .Select(CommandLine).ShouldNotContain(c => c.Contains(vm.Id));
     }
 
     static string CommandLine(string process)

@@ -8,11 +8,16 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Spoke.Hypervisor;
 
-/// <summary>The collection of tests that share one real sandbox; they run one after another, because guests are slow without KVM.</summary>
+/// <summary>
+/// The collection of tests that share one real sandbox; they run one after another, because guests are slow without
+/// KVM.
+/// </summary>
 [CollectionDefinition(nameof(RealHypervisor))]
 public sealed class RealHypervisorCollection : ICollectionFixture<RealHypervisor>;
 
-/// <summary>A sandbox with libvirtd in a data folder of its own, the tiny image, and an SSH key. Ended with everything in it.</summary>
+/// <summary>
+/// A sandbox with libvirtd in a data folder of its own, the tiny image, and an SSH key. Ended with everything in it.
+/// </summary>
 public sealed class RealHypervisor : IAsyncLifetime
 {
     readonly string folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
@@ -23,24 +28,34 @@ public sealed class RealHypervisor : IAsyncLifetime
     public Image Tiny { get; private set; } = null!;
     public string KeyFile => Path.Combine(folder, "id");
     public string PublicKey { get; private set; } = "";
-    public string RunFolder => new Uri(new Uri("file:///"), Sandbox.Uri.Split('=')[1]).LocalPath is var socket ? Path.GetDirectoryName(socket)! : "";
+    public string RunFolder => new Uri(new Uri("file:///"), Sandbox.Uri.Split('=')[1]).LocalPath is var socket
+        ? Path.GetDirectoryName(socket)!
+        : "";
     public Sandbox Sandbox { get; private set; } = null!;
 
     /// <summary>Where images are kept between test runs.</summary>
-    public static string ImageFolder => Environment.GetEnvironmentVariable("TEST_IMAGES") is { Length: > 0 } set ? set : "/var/cache/capsul/images";
+    public static string ImageFolder =>
+        Environment.GetEnvironmentVariable("TEST_IMAGES") is { Length: > 0 } set ? set : "/var/cache/capsul/images";
 
     public async ValueTask InitializeAsync()
     {
-        Settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal) { ["CAPSUL_DATA"] = folder, ["CAPSUL_KVM"] = "off", ["CAPSUL_IMAGES"] = ImageFolder });
+        Settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = folder,
+            ["CAPSUL_KVM"] = "off",
+            ["CAPSUL_IMAGES"] = ImageFolder,
+        });
         Images = new ImageStore(Settings.Images);
         Tiny = await TinyAsync(Images, CancellationToken.None);
-        await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KeyFile).RunAsync(CancellationToken.None);
+        await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KeyFile)
+            .RunAsync(CancellationToken.None);
         PublicKey = (await File.ReadAllTextAsync(KeyFile + ".pub")).Trim();
         Libvirt = new Libvirt(Settings, Images, NullLogger.Instance, TimeProvider.System);
         var watch = Stopwatch.StartNew();
         await Libvirt.PrepareAsync(CancellationToken.None);
         Say($"prepare, cold: {watch.ElapsedMilliseconds} ms");
-        Sandbox = await Sandbox.OpenAsync(Settings, kvm: false, TimeProvider.System, NullLogger.Instance, CancellationToken.None);
+        Sandbox = await Sandbox.OpenAsync(
+            Settings, kvm: false, TimeProvider.System, NullLogger.Instance, CancellationToken.None);
     }
 
     public async ValueTask DisposeAsync()
@@ -51,7 +66,8 @@ public sealed class RealHypervisor : IAsyncLifetime
         Directory.Delete(folder, recursive: true);
     }
 
-    public static Task<Image> TinyAsync(ImageStore images, CancellationToken cancel) => ImageAsync(images, TinyImage.Id, cancel);
+    public static Task<Image> TinyAsync(ImageStore images, CancellationToken cancel) =>
+        ImageAsync(images, TinyImage.Id, cancel);
 
     /// <summary>Builds an image where it is not there; a lock keeps two test runs from doing it at once.</summary>
     public static async Task<Image> ImageAsync(ImageStore images, string id, CancellationToken cancel)
@@ -62,7 +78,8 @@ public sealed class RealHypervisor : IAsyncLifetime
         {
             try
             {
-                await using var held = new FileStream(Path.Combine(images.Folder, $".lock-{id}"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+                await using var held = new FileStream(Path.Combine(images.Folder, $".lock-{id}"),
+                    FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
                 return images.Current(id) ?? (id == TinyImage.Id
                     ? await TinyImage.BuildAsync(images, _ => { }, cancel)
                     : await DebianImage.BuildAsync(images, _ => { }, cancel));
@@ -74,8 +91,9 @@ public sealed class RealHypervisor : IAsyncLifetime
         }
     }
 
-    public VmSpec Spec(string letters, int number) => new($"capsul-{letters}", "t" + number, Vcpus: 1, MemoryMb: 256, DiskGb: 1, Tiny.Id, Tiny.Sha256,
-        $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey], HasRun: false);
+    public VmSpec Spec(string letters, int number) =>
+        new($"capsul-{letters}", "t" + number, Vcpus: 1, MemoryMb: 256, DiskGb: 1, Tiny.Id, Tiny.Sha256,
+            $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey], HasRun: false);
 
     public async Task CreateAsync(VmSpec vm)
     {
@@ -98,7 +116,8 @@ public sealed class RealHypervisor : IAsyncLifetime
                 await stream.ReadExactlyAsync(start, limit.Token);
                 if (start.AsSpan().SequenceEqual("SSH-"u8)) return;
             }
-            catch (Exception error) when ((error is HypervisorException or IOException or OperationCanceledException) && watch.Elapsed.TotalSeconds < seconds)
+            catch (Exception error) when ((error is HypervisorException or IOException or OperationCanceledException)
+                && watch.Elapsed.TotalSeconds < seconds)
             {
                 await Task.Delay(50);
             }
@@ -111,7 +130,8 @@ public sealed class RealHypervisor : IAsyncLifetime
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
         var relay = RelayAsync(listener, vm);
-        var result = await new Command("ssh", "-i", KeyFile, "-p", ((IPEndPoint)listener.LocalEndpoint).Port.ToString(), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+        var result = await new Command("ssh", "-i", KeyFile, "-p", ((IPEndPoint)listener.LocalEndpoint).Port.ToString(),
+            "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", $"{user}@127.0.0.1", command)
         { Timeout = TimeSpan.FromSeconds(60) }.TryRunAsync(CancellationToken.None);
         listener.Stop();
@@ -124,14 +144,16 @@ public sealed class RealHypervisor : IAsyncLifetime
         var watch = Stopwatch.StartNew();
         while (await Libvirt.FindAsync(vm.Id, CancellationToken.None) is var now && now != power)
         {
-            if (watch.Elapsed.TotalSeconds > seconds) throw new TimeoutException($"{vm.Id} is {now}, not {power}, after {seconds} s.");
+            if (watch.Elapsed.TotalSeconds > seconds)
+                throw new TimeoutException($"{vm.Id} is {now}, not {power}, after {seconds} s.");
             await Task.Delay(50);
         }
     }
 
     /// <summary>virsh inside the sandbox, to look at what is really there.</summary>
     public async Task<string> VirshAsync(params string[] arguments) =>
-        (await new Command("virsh", ["-q", "-c", Sandbox.Uri, .. arguments]).TryRunAsync(CancellationToken.None)).Output;
+        (await new Command("virsh", ["-q", "-c", Sandbox.Uri, .. arguments])
+            .TryRunAsync(CancellationToken.None)).Output;
 
     public static void Say(string text) => TestContext.Current.SendDiagnosticMessage("{0}", text);
 

@@ -7,7 +7,8 @@ namespace Capsul.Tests.Spoke.Hypervisor;
 
 public sealed class XmlTests
 {
-    static readonly VmSpec Vm = new("capsul-0123456789", "web", 2, 1024, 10, "tiny", new string('a', 64), "52:54:00:12:34:56", IPAddress.Parse("10.77.0.5"),
+    static readonly VmSpec Vm = new("capsul-0123456789", "web", 2, 1024, 10, "tiny",
+        new string('a', 64), "52:54:00:12:34:56", IPAddress.Parse("10.77.0.5"),
         ["ssh-ed25519 AAAA+/= me@home"], HasRun: false);
 
     static readonly Image Tiny = new("tiny", "Tiny", new string('a', 64), "capsul", 1, 128, "console=ttyS0 quiet");
@@ -19,18 +20,21 @@ public sealed class XmlTests
         domain.Element("name")!.Value.ShouldBe(Vm.Id);
         domain.Element("vcpu")!.Value.ShouldBe("2");
         domain.Element("memory")!.Value.ShouldBe("1024");
-        domain.Element("os")!.Elements().Select(e => e.Name.LocalName).ShouldBe(["type", "kernel", "initrd", "cmdline"]);
+        domain.Element("os")!.Elements().Select(e => e.Name.LocalName)
+            .ShouldBe(["type", "kernel", "initrd", "cmdline"]);
         domain.Descendants("interface").Single().Element("target")!.Attribute("dev")!.Value.ShouldBe("cap0123456789");
     }
 
     [Fact]
     public void A_domain_without_one_boots_its_disk() =>
-        Domain(new DomainFiles("/d", "/s", "/c", null, null)).Element("os")!.Elements().Select(e => e.Name.LocalName).ShouldBe(["type", "boot"]);
+        Domain(new DomainFiles("/d", "/s", "/c", null, null)).Element("os")!.Elements()
+            .Select(e => e.Name.LocalName).ShouldBe(["type", "boot"]);
 
     [Fact]
     public void What_a_person_types_cannot_break_out_of_its_element()
     {
-        var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" }, Tiny, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
+        var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" },
+            Tiny, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
         xml.Element("title")!.Value.ShouldBe("</title><evil a='\"&");
         xml.Descendants("evil").ShouldBeEmpty();
         xml.Attribute("type")!.Value.ShouldBe("kvm");
@@ -47,7 +51,8 @@ public sealed class XmlTests
     [InlineData("10.77.0.0/24", "10.77.0.1", "10.77.0.2", "10.77.0.253")]
     [InlineData("192.168.4.0/29", "192.168.4.1", "192.168.4.2", "192.168.4.5")]
     [InlineData("172.16.0.0/16", "172.16.0.1", "172.16.0.2", "172.16.255.253")]
-    public void A_network_keeps_its_ends_for_gateway_placeholder_and_broadcast(string cidr, string gateway, string first, string last)
+    public void A_network_keeps_its_ends_for_gateway_placeholder_and_broadcast(
+        string cidr, string gateway, string first, string last)
     {
         var layout = NetworkXml.Layout(IPNetwork.Parse(cidr));
         (layout.Gateway.ToString(), layout.First.ToString(), layout.Last.ToString()).ShouldBe((gateway, first, last));
@@ -84,7 +89,9 @@ public sealed class XmlTests
     [Fact]
     public void Elements_of_a_set_are_read_from_what_nft_prints()
     {
-        Filter.Elements("""{"nftables":[{"metainfo":{}},{"set":{"name":"macs","elem":[{"concat":["cap1","52:54:00:00:00:01"]}]}}]}""")
+        Filter.Elements("""
+            {"nftables":[{"metainfo":{}},{"set":{"name":"macs","elem":[{"concat":["cap1","52:54:00:00:00:01"]}]}}]}
+            """)
             .ShouldHaveSingleItem().Parts.ShouldBe(["cap1", "52:54:00:00:00:01"]);
         Filter.Elements("""{"nftables":[{"set":{"name":"macs"}}]}""").ShouldBeEmpty();
     }

@@ -2,16 +2,20 @@ using Capsul.Spoke.Images;
 
 namespace Capsul.Tests.Spoke.Images;
 
-/// <summary>What can be said of the recipe without building; that the result boots is proven in World/DebianTests.</summary>
+/// <summary>
+/// What can be said of the recipe without building; that the result boots is proven in World/DebianTests.
+/// </summary>
 public sealed class DebianImageTests
 {
     [Fact]
     public void All_parts_of_bookworm_are_taken_from_where_this_machine_gets_them() =>
-        DebianImage.Sources("http://mirror/debian/ bookworm\nhttp://mirror/debian/ bookworm\nhttp://mirror/sec/ bookworm-security\nhttps://other/ nodistro\n")
+        DebianImage.Sources("http://mirror/debian/ bookworm\nhttp://mirror/debian/ bookworm\n"
+            + "http://mirror/sec/ bookworm-security\nhttps://other/ nodistro\n")
             .ShouldBe(["deb http://mirror/debian/ bookworm main", "deb http://mirror/sec/ bookworm-security main"]);
 
     [Fact]
-    public void A_machine_without_bookworm_has_no_sources_to_offer() => DebianImage.Sources("http://mirror/debian/ trixie\n").ShouldBeEmpty();
+    public void A_machine_without_bookworm_has_no_sources_to_offer() =>
+        DebianImage.Sources("http://mirror/debian/ trixie\n").ShouldBeEmpty();
 
     [Fact]
     public void The_boot_sector_names_one_bootable_linux_partition()

@@ -27,7 +27,8 @@ public sealed class ImageImportTests : IDisposable
         var file = await MakeAsync(format, "-f", format);
         var image = await ImportAsync(file);
         store.Current("mine").ShouldBe(image);
-        (await new Command("qemu-img", "info", store.Disk(image)).RunAsync(None)).Output.ShouldContain("file format: qcow2");
+        (await new Command("qemu-img", "info", store.Disk(image)).RunAsync(None))
+            .Output.ShouldContain("file format: qcow2");
         Directory.GetDirectories(store.Folder, ".tmp-*").ShouldBeEmpty();
     }
 
@@ -54,7 +55,8 @@ public sealed class ImageImportTests : IDisposable
     public async Task An_image_whose_content_is_in_another_file_is_refused()
     {
         var file = await MakeAsync("c", "-f", "qcow2", "-o", $"data_file={Path.Combine(folder, "secret.raw")}");
-        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("external data file");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file)))
+            .Message.ShouldContain("external data file");
     }
 
     [Fact]
@@ -65,7 +67,8 @@ public sealed class ImageImportTests : IDisposable
     }
 
     [Theory]
-    [InlineData("gzip", "1f8b0800"), InlineData("xz", "fd377a585a00"), InlineData("zip", "504b0304"), InlineData("boot sector", "48656c6c6f")]
+    [InlineData("gzip", "1f8b0800"), InlineData("xz", "fd377a585a00"),
+        InlineData("zip", "504b0304"), InlineData("boot sector", "48656c6c6f")]
     public async Task What_is_no_disk_yet_is_refused_with_what_it_is(string what, string begins)
     {
         var file = Path.Combine(folder, "other");
@@ -78,7 +81,8 @@ public sealed class ImageImportTests : IDisposable
     {
         var file = Path.Combine(folder, "huge");
         await new Command("qemu-img", "create", "-q", "-f", "qcow2", file, "60T").RunAsync(None);
-        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file))).Message.ShouldContain("the limit is 1024 GiB");
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file)))
+            .Message.ShouldContain("the limit is 1024 GiB");
     }
 
     [Fact]
@@ -91,16 +95,19 @@ public sealed class ImageImportTests : IDisposable
 
     [Fact]
     public async Task A_file_that_is_not_there_is_not_found() =>
-        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(Path.Combine(folder, "none"), new string('a', 64)))).Problem.Kind.ShouldBe(ProblemKind.NotFound);
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync(
+            Path.Combine(folder, "none"), new string('a', 64)))).Problem.Kind.ShouldBe(ProblemKind.NotFound);
 
     [Fact]
     public async Task A_checksum_is_required() =>
-        (await Should.ThrowAsync<ProblemException>(() => ImportAsync("x", ""))).Problem.Kind.ShouldBe(ProblemKind.Invalid);
+        (await Should.ThrowAsync<ProblemException>(() => ImportAsync("x", ""))).Problem.Kind.ShouldBe(
+            ProblemKind.Invalid);
 
     async Task<string> MakeAsync(string name, params string[] options)
     {
         var file = Path.Combine(folder, name + ".img");
-        await new Command("qemu-img", ["create", "-q", .. options, file, .. options.Contains("-b") ? (string[])[] : ["8M"]]).RunAsync(None);
+        await new Command("qemu-img",
+            ["create", "-q", .. options, file, .. options.Contains("-b") ? (string[])[] : ["8M"]]).RunAsync(None);
         if (options.Contains("raw") && !options.Contains("-b"))
         {
             await using var disk = File.OpenWrite(file);
@@ -111,7 +118,8 @@ public sealed class ImageImportTests : IDisposable
     }
 
     Task<Image> ImportAsync(string file, string? sum = null, long maxBytes = 1 << 30) =>
-        new ImageImport(store, client, maxBytes).ImportAsync(new ImageSource(file, sum ?? Sum(file), "mine", "Mine", "me", 1, 128), _ => { }, None);
+        new ImageImport(store, client, maxBytes)
+            .ImportAsync(new ImageSource(file, sum ?? Sum(file), "mine", "Mine", "me", 1, 128), _ => { }, None);
 
     static string Sum(string file) => Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(file)));
 }

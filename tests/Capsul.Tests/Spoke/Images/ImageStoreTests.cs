@@ -35,7 +35,8 @@ public sealed class ImageStoreTests : IDisposable
     {
         var image = await AddAsync("disk one");
         var disk = Convert.ToHexStringLower(SHA256.HashData("disk one"u8));
-        image.Sha256.ShouldBe(Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{disk}  disk.qcow2\n"))));
+        image.Sha256.ShouldBe(
+            Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{disk}  disk.qcow2\n"))));
     }
 
     [Fact]
@@ -63,7 +64,8 @@ public sealed class ImageStoreTests : IDisposable
     [InlineData("../tiny"), InlineData(""), InlineData(".hidden"), InlineData("Tiny"), InlineData("a/b")]
     public async Task An_id_that_is_no_plain_name_is_refused(string id)
     {
-        (await Should.ThrowAsync<ProblemException>(() => AddAsync("disk", id))).Problem.Kind.ShouldBe(ProblemKind.Invalid);
+        (await Should.ThrowAsync<ProblemException>(() => AddAsync("disk", id))).Problem.Kind.ShouldBe(
+            ProblemKind.Invalid);
         store.Current(id).ShouldBeNull();
     }
 

@@ -17,16 +17,20 @@ public sealed class TinyImageTests(RealHypervisor real)
         await real.CreateAsync(vm);
         await real.WaitForSshAsync(vm);
         await Until.TrueAsync("the guest's file system has grown to its disk of 3 GiB", Limit,
-            async () => int.Parse((await real.SshAsync(vm, "df -k /disk | tail -1 | awk '{print $2}'")).Output) > 2_500_000);
+            async () =>
+                int.Parse((await real.SshAsync(vm, "df -k /disk | tail -1 | awk '{print $2}'")).Output) > 2_500_000);
         (await real.SshAsync(vm, "true", "root")).ExitCode.ShouldBe(255);
 
         var before = await BootAsync(vm);
         await real.SshAsync(vm, "su -c reboot");
-        await Until.TrueAsync("the guest has booted again", Limit, async () => await BootAsync(vm) is { Length: > 0 } now && now != before);
+        await Until.TrueAsync("the guest has booted again", Limit,
+            async () => await BootAsync(vm) is { Length: > 0 } now && now != before);
         await real.Libvirt.RemoveAsync(vm.Id, TestContext.Current.CancellationToken);
     }
 
-    /// <summary>Which boot it is; empty while SSH does not answer. The kernel makes this id anew at each boot (random(4)).</summary>
+    /// <summary>
+    /// Which boot it is; empty while SSH does not answer. The kernel makes this id anew at each boot (random(4)).
+    /// </summary>
     async Task<string> BootAsync(VmSpec vm)
     {
         try

@@ -70,12 +70,14 @@ public sealed class VmReconcilerTests : IAsyncLifetime
 
     VmReconciler Start(VmRecord? record = null)
     {
-        var reconciler = new VmReconciler(record ?? VmRecord.New(1, Wanted(Power.On, 1)), hypervisor, records, relays, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
+        var reconciler = new VmReconciler(record ?? VmRecord.New(1, Wanted(Power.On, 1)),
+            hypervisor, records, relays, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
         running.Add(Task.Run(() => reconciler.RunAsync(stop.Token)));
         return reconciler;
     }
 
-    Task AwaitAsync(string what, Func<VmReport, bool> last) => Until.TrueAsync(what, Limit, () => Task.FromResult(!reports.IsEmpty && last(reports.Last())));
+    Task AwaitAsync(string what, Func<VmReport, bool> last) =>
+        Until.TrueAsync(what, Limit, () => Task.FromResult(!reports.IsEmpty && last(reports.Last())));
 
     Task AwaitReadyAsync() => AwaitAsync("it is ready", r => r is { Power: Power.On, Phase: Phase.Ready, Problem: "" });
 
@@ -84,7 +86,8 @@ public sealed class VmReconcilerTests : IAsyncLifetime
         var data = new TheoryData<Verb, FaultKind>();
         foreach (var verb in (Verb[])[Verb.Find, Verb.MakeDisk, Verb.Define, Verb.Start, Verb.Console, Verb.Dial])
         {
-            foreach (var kind in (FaultKind[])[FaultKind.Fail, FaultKind.Hang, FaultKind.LoseAnswer, FaultKind.Slow]) data.Add(verb, kind);
+            foreach (var kind in (FaultKind[])[FaultKind.Fail, FaultKind.Hang, FaultKind.LoseAnswer, FaultKind.Slow])
+                data.Add(verb, kind);
         }
         return data;
     }
@@ -96,8 +99,10 @@ public sealed class VmReconcilerTests : IAsyncLifetime
         hypervisor.Inject(verb, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
         Start();
         await AwaitReadyAsync();
-        (await hypervisor.ListAsync(TestContext.Current.CancellationToken)).ShouldHaveSingleItem().Power.ShouldBe(DomainPower.On);
-        if (kind == FaultKind.Hang && verb is not Verb.Dial) reports.ShouldContain(r => r.Power == Power.Unknown && r.Problem.Length > 0);
+        (await hypervisor.ListAsync(TestContext.Current.CancellationToken))
+            .ShouldHaveSingleItem().Power.ShouldBe(DomainPower.On);
+        if (kind == FaultKind.Hang && verb is not Verb.Dial)
+            reports.ShouldContain(r => r.Power == Power.Unknown && r.Problem.Length > 0);
     }
 
     [Theory]
