@@ -66,7 +66,8 @@ static class CreateBench
     static async Task<List<double>> PostsAsync(string folder, CancellationToken cancel)
     {
         Console.WriteLine($"POST of the create form, {Posts} times, simulated hypervisor:");
-        await using var running = await RunningCapsul.StartAsync(SettingsFor(folder, simulated: true), withHub: true, withSpoke: true, LogLevel.Error, cancel);
+        await using var running = await RunningCapsul.StartAsync(
+            SettingsFor(folder, simulated: true), withHub: true, withSpoke: true, LogLevel.Error, cancel);
         using var door = new FrontDoor(running.BaseUrl);
         var visitor = await EnterAsync(door, folder, cancel);
         for (var n = 0; n < 20; n++) await visitor.PostCreateAsync(Size, TinyImage.Id, "", cancel);
@@ -87,8 +88,10 @@ static class CreateBench
         var watch = new StartWatch();
         try
         {
-            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Error, cancel,
-                logs => logs.AddProvider(watch).AddFilter<StartWatch>("Capsul.Spoke.Hypervisor.Libvirt", LogLevel.Debug));
+            await using var running =
+                await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Error, cancel,
+                    logs => logs.AddProvider(watch)
+                        .AddFilter<StartWatch>("Capsul.Spoke.Hypervisor.Libvirt", LogLevel.Debug));
             using var door = new FrontDoor(running.BaseUrl);
             var visitor = await EnterAsync(door, folder, cancel);
             var bare = new BareGuest(

@@ -129,7 +129,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     {
         using var process = Start();
         var read = Task.WhenAll(
-            ReadAsync(process.StandardOutput, CancellationToken.None), ReadAsync(process.StandardError, CancellationToken.None));
+            ReadAsync(process.StandardOutput, CancellationToken.None),
+            ReadAsync(process.StandardError, CancellationToken.None));
         var ended = process.WaitForExitAsync(CancellationToken.None);
         await Task.WhenAny(until, ended);
         process.StandardInput.Close();

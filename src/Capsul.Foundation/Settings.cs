@@ -23,7 +23,8 @@ public sealed class Settings
     [
         new("CAPSUL_DATA", null,
             "Folder for all of Capsul's data. Default: /var/lib/capsul for root, else ~/.local/share/capsul."),
-        new("CAPSUL_CONFIG", null, "File with further settings; none: no file. Default: capsul.conf in the data folder."),
+        new("CAPSUL_CONFIG", null,
+            "File with further settings; none: no file. Default: capsul.conf in the data folder."),
         new("CAPSUL_HUB_USER", "capsul",
             "User that the Hub runs as when root starts it; created if it is missing. root: no change of user."),
         new("CAPSUL_ENVIRONMENT", "production",
@@ -227,7 +228,8 @@ public sealed class Settings
 
     static string DefaultData() => System.Environment.IsPrivilegedProcess
         ? RootData
-        : Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".local/share/capsul");
+        : Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile),
+            ".local/share/capsul");
 
     static Dictionary<string, string> ReadFile(string file)
     {

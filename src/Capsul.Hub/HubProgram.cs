@@ -205,7 +205,10 @@ public sealed partial class HubProgram : IAsyncDisposable
         app.MapGet("/healthz", HealthAsync).RequireAuthorization(Policies.Public);
     }
 
-    /// <summary>200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database does not answer.</summary>
+    /// <summary>
+    /// 200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database
+    /// does not answer.
+    /// </summary>
     static async Task<IResult> HealthAsync(HttpRequest request, Seat seat, Db db, CancellationToken cancel)
     {
         // Whether a proxy in front of the pages is set up right is seen from outside only.
@@ -215,7 +218,11 @@ public sealed partial class HubProgram : IAsyncDisposable
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(TimeSpan.FromSeconds(3));
             var row = await db.FindSeatAsync(limit.Token);
-            return Results.Json(new { status = seat.Held ? "acting" : "standby", epoch = row!.Epoch, since = row.TakenAt, why = seat.Unfit, https });
+            return Results.Json(new
+            {
+                status = seat.Held ? "acting" : "standby", epoch = row!.Epoch,
+                since = row.TakenAt, why = seat.Unfit, https,
+            });
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException
             && !cancel.IsCancellationRequested)

@@ -187,7 +187,9 @@ public sealed partial class EmbeddedPostgres
     /// <summary>The folder of the programs that make and run a cluster.</summary>
     public static string FindBinaries(string? configured) => PostgresPrograms.Folder(configured, "initdb", "postgres");
 
-    /// <summary>PostgreSQL refuses to run as root: an existing cluster runs as its owner, a new one as the Hub does.</summary>
+    /// <summary>
+    /// PostgreSQL refuses to run as root: an existing cluster runs as its owner, a new one as the Hub does.
+    /// </summary>
     async Task FindUserAsync(CancellationToken cancel)
     {
         if (user is not null || !Environment.IsPrivilegedProcess) return;
@@ -215,8 +217,8 @@ public sealed partial class EmbeddedPostgres
                 await new Command("chown", $"{user.Name}:", path).RunAsync(cancel);
             if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
                 throw new ProblemException(ProblemKind.Unavailable,
-                    $"PostgreSQL runs as user {user.Name}, who cannot reach {folder}: a parent folder is not accessible to "
-                        + "others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
+                    $"PostgreSQL runs as user {user.Name}, who cannot reach {folder}: a parent folder is not "
+                        + "accessible to others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
         }
         File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }

@@ -26,7 +26,8 @@ static class LostDatabase
 
     static IEnumerable<string> Traces(Settings settings, string? backup)
     {
-        if (new FileInfo(Path.Combine(settings.Data, "secret.key")) is { Exists: true, Length: > 0 }) yield return "secret.key";
+        if (new FileInfo(Path.Combine(settings.Data, "secret.key")) is { Exists: true, Length: > 0 })
+            yield return "secret.key";
         if (backup is not null) yield return Path.GetFileName(backup);
         var vms = Path.Combine(settings.Data, "spoke", "vms");
         if (Directory.Exists(vms) && Directory.EnumerateFiles(vms).Any()) yield return "VMs of its Spoke";

@@ -32,16 +32,18 @@ public sealed partial class Sandbox
                 Directory.CreateDirectory(Path.Combine(home, "lib", "capsul", Path.GetFileName(inside)));
         }
         Configure(Path.Combine(home, "etc"));
-        await Inside("sh", ["-ec", NewRoot, "sh", record.Run, .. folders.SelectMany(f => new[] { f.Host, f.Inside })]).RunAsync(cancel);
+        await Inside("sh", ["-ec", NewRoot, "sh", record.Run, .. folders.SelectMany(f => new[] { f.Host, f.Inside })])
+            .RunAsync(cancel);
         await Inside("ip", "link", "set", "lo", "up").RunAsync(cancel);
         await GiveKvmAsync(cancel);
     }
 
     /// <summary>
-    /// A root of its own for the daemons and QEMU: of the machine there are only its programs, the few files of /etc that
-    /// they read, and the devices that guests use. The first argument is the run folder, which is /run/libvirt inside, so
-    /// that the daemons' sockets are seen from outside and nothing else of /run is seen from inside (D-Bus, locks); the
-    /// others are pairs of a folder and where it is mounted. The old root is gone at the end (pivot_root(8)).
+    /// A root of its own for the daemons and QEMU: of the machine there are only its programs, the few files of /etc
+    /// that they read, and the devices that guests use. The first argument is the run folder, which is /run/libvirt
+    /// inside, so that the daemons' sockets are seen from outside and nothing else of /run is seen from inside (D-Bus,
+    /// locks); the others are pairs of a folder and where it is mounted. The old root is gone at the end
+    /// (pivot_root(8)).
     /// </summary>
     const string NewRoot = """
         run=$1; shift
@@ -57,7 +59,8 @@ public sealed partial class Sandbox
             elif [ -d "/$name" ]; then mkdir "$name"; mount --bind "/$name" "$name"; mount -o remount,bind,ro "$name"
             fi
         done
-        for name in alternatives ethertypes group hosts ld.so.cache localtime login.defs nsswitch.conf passwd protocols services; do
+        for name in alternatives ethertypes group hosts ld.so.cache localtime login.defs nsswitch.conf passwd \
+            protocols services; do
             if [ -e "/etc/$name" ]; then cp -a "/etc/$name" etc/; fi
         done
         for name in null zero full random urandom tty kvm net/tun vhost-net; do
@@ -81,9 +84,9 @@ public sealed partial class Sandbox
         """;
 
     /// <summary>
-    /// QEMU does not run as root, and /dev/kvm is often root's alone. With KVM the sandbox gets a node of its own with a group
-    /// that QEMU is in. Without, an empty file that only root may open lies over it: libvirt looks at QEMU again, which takes
-    /// seconds, whenever what it finds there does not fit what QEMU said of KVM the last time.
+    /// QEMU does not run as root, and /dev/kvm is often root's alone. With KVM the sandbox gets a node of its own with
+    /// a group that QEMU is in. Without, an empty file that only root may open lies over it: libvirt looks at QEMU
+    /// again, which takes seconds, whenever what it finds there does not fit what QEMU said of KVM the last time.
     /// </summary>
     async Task GiveKvmAsync(CancellationToken cancel)
     {

@@ -35,7 +35,8 @@ static class Seed
     /// older tiny image takes the rest of the line as it is.
     /// </summary>
     static string HostName(string name) =>
-        char.IsAsciiDigit(name[0]) || name is "y" or "yes" or "n" or "no" or "on" or "off" or "true" or "false" or "null" ? Quote(name) : name;
+        char.IsAsciiDigit(name[0])
+            || name is "y" or "yes" or "n" or "no" or "on" or "off" or "true" or "false" or "null" ? Quote(name) : name;
 
     public static string NetworkConfig(VmSpec vm) =>
         $"version: 2\nethernets:\n  primary:\n    match:\n      macaddress: {Quote(vm.Mac)}\n    dhcp4: true\n"

@@ -42,7 +42,9 @@ public sealed class Identity
             new AuthorityRequest(), cancellationToken: cancel).ResponseAsync.WaitAsync(CallLimit, cancel));
     }
 
-    /// <summary>The same Spoke for a Hub that is now somewhere else, such as in this process on a port that changes.</summary>
+    /// <summary>
+    /// The same Spoke for a Hub that is now somewhere else, such as in this process on a port that changes.
+    /// </summary>
     public Identity At(string address) => new(folder, address, certificate, authority);
 
     static string FolderOf(string data) => Path.Combine(data, "spoke");

@@ -21,7 +21,8 @@ static class DoctorPages
                 : new(Verdict.Warn, Address, "CAPSUL_BASE_URL is not set: links in emails lead to this machine only")];
         }
         if (url.Scheme != "https" && !url.IsLoopback)
-            return [new(Verdict.Fail, Address, $"{url} is not https: cookies are sent over TLS only, so nobody can sign in")];
+            return [new(Verdict.Fail, Address,
+                $"{url} is not https: cookies are sent over TLS only, so nobody can sign in")];
         using var client = new HttpClient { Timeout = Limit };
         try
         {
@@ -31,8 +32,11 @@ static class DoctorPages
         catch (Exception error) when (error is HttpRequestException or JsonException or NotSupportedException
             || error is OperationCanceledException && !cancel.IsCancellationRequested)
         {
-            var why = error is OperationCanceledException ? $"no answer in {Limit.TotalSeconds:0} s" : error.Message.TrimEnd('.');
-            return [new(Verdict.Warn, Address, $"no Hub answers at {url}: {why}. Is it running, and the proxy in front of it?")];
+            var why = error is OperationCanceledException
+                ? $"no answer in {Limit.TotalSeconds:0} s"
+                : error.Message.TrimEnd('.');
+            return [new(Verdict.Warn, Address,
+                $"no Hub answers at {url}: {why}. Is it running, and the proxy in front of it?")];
         }
     }
 
@@ -42,7 +46,8 @@ static class DoctorPages
         yield return health.TryGetProperty("https", out var https) && https.ValueKind == JsonValueKind.True
             ? new(Verdict.Ok, Proxy, "the Hub is told that requests came over TLS")
             : new(Verdict.Fail, Proxy,
-                "the Hub is not told that requests came over TLS: the proxy must set X-Forwarded-Proto and X-Forwarded-For, and its address must be "
-                + $"in CAPSUL_TRUSTED_PROXIES ({string.Join(", ", settings.TrustedProxies)})");
+                "the Hub is not told that requests came over TLS: the proxy must set X-Forwarded-Proto and "
+                + "X-Forwarded-For, and its address must be in CAPSUL_TRUSTED_PROXIES "
+                + $"({string.Join(", ", settings.TrustedProxies)})");
     }
 }

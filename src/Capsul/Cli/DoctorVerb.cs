@@ -36,8 +36,8 @@ static class DoctorVerb
             foreach (var line in await DoctorPages.RunAsync(settings, cancel)) Say(line);
         }
         Say(await SpokeAsync(settings, spokeOnly, cancel));
-        foreach (var check in (Func<Settings, CancellationToken, Task<Finding>>[])[LibvirtAsync, KvmAsync, ImagesAsync, SshAsync])
-            Say(await check(settings, cancel));
+        Func<Settings, CancellationToken, Task<Finding>>[] ofMachine = [LibvirtAsync, KvmAsync, ImagesAsync, SshAsync];
+        foreach (var check in ofMachine) Say(await check(settings, cancel));
         return failed ? 1 : 0;
 
         void Say(Finding line)
@@ -56,7 +56,8 @@ static class DoctorVerb
         if (free < 5) return Task.FromResult(new Finding(Verdict.Warn, "data folder", $"{says}: new VMs need 4"));
         if (!Environment.IsPrivilegedProcess && !settings.Simulated && settings.Data != Settings.RootData)
             return Task.FromResult(new Finding(Verdict.Warn, "data folder",
-                $"{says}: yours. Capsul with real VMs runs as root, on {Settings.RootData} unless CAPSUL_DATA is set; see that with: sudo capsul doctor"));
+                $"{says}: yours. Capsul with real VMs runs as root, on {Settings.RootData} unless CAPSUL_DATA is set; "
+                    + "see that with: sudo capsul doctor"));
         return Task.FromResult(new Finding(Verdict.Ok, "data folder", says));
     }
 
@@ -68,7 +69,8 @@ static class DoctorVerb
     {
         if (Identity.Load(settings.Data) is not { } identity)
             return new(Verdict.Ok, "spoke", "has not joined a Hub; capsul up joins its own");
-        var says = $"host {identity.HostId} of the Hub at {identity.Address}, certificate valid until {identity.ValidUntil:yyyy-MM-dd}";
+        var says = $"host {identity.HostId} of the Hub at {identity.Address}, certificate valid until "
+            + $"{identity.ValidUntil:yyyy-MM-dd}";
         // The port of a Hub that is started together with its Spoke may be another each time.
         if (!spokeOnly) return new(Verdict.Ok, "spoke", says);
         try

@@ -46,17 +46,24 @@ static partial class HubUser
             ["HOME"] = Path.Combine(settings.Data, "hub"),
         };
         var program = Path.Combine(AppContext.BaseDirectory, "capsul");
-        if (await CanAsync(user, cancel, "-x", program, "-a", "-r", $"{program}.dll", "-a", "-r", Path.Combine(Runtime, "host")))
-            return new Command("/usr/bin/setpriv", [.. Rights(user, settings.Port), program, .. arguments]) { Environment = environment };
+        string[] readable = ["-x", program, "-a", "-r", $"{program}.dll", "-a", "-r", Path.Combine(Runtime, "host")];
+        if (await CanAsync(user, cancel, readable))
+        {
+            return new Command("/usr/bin/setpriv", [.. Rights(user, settings.Port), program, .. arguments])
+            { Environment = environment };
+        }
         var run = $"/run/capsul-hub/{DataFolder.ShortName(settings.Data)}";
         foreach (var folder in (string[])["app", "dotnet"]) Directory.CreateDirectory(Path.Combine(run, folder));
         environment["DOTNET_ROOT"] = $"{run}/dotnet";
-        return new Command("/usr/bin/unshare", ["--mount", "--", "sh", "-ec", WithOwnMounts, "sh", AppContext.BaseDirectory, Runtime, run,
-            "setpriv", .. Rights(user, settings.Port), $"{run}/app/capsul", .. arguments])
+        return new Command("/usr/bin/unshare",
+            ["--mount", "--", "sh", "-ec", WithOwnMounts, "sh", AppContext.BaseDirectory, Runtime, run,
+                "setpriv", .. Rights(user, settings.Port), $"{run}/app/capsul", .. arguments])
         { Environment = environment };
     }
 
-    /// <summary>No rights, except to listen on a port that only root may have, where such a port is configured.</summary>
+    /// <summary>
+    /// No rights, except to listen on a port that only root may have, where such a port is configured.
+    /// </summary>
     static IEnumerable<string> Rights(SystemUser user, int port)
     {
         var rights = port is > 0 and < FirstFreePort ? "-all,+net_bind_service" : "-all";
@@ -71,7 +78,8 @@ static partial class HubUser
             "--home-dir", "/var/lib/capsul/hub", "--shell", "/usr/sbin/nologin", name).TryRunAsync(cancel);
         // Another process may have been quicker.
         return SystemUser.Find(name) ?? throw new ProblemException(ProblemKind.Unavailable,
-            $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or name another with CAPSUL_HUB_USER.");
+            $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or name another with "
+                + "CAPSUL_HUB_USER.");
     }
 
     static async Task HandOverAsync(Settings settings, SystemUser user, CancellationToken cancel)
@@ -89,7 +97,8 @@ static partial class HubUser
         // Only what is not the user's yet: in folders that are, it could prepare what root then gives away.
         var owners = await SystemUser.OwnersAsync(all, cancel);
         var foreign = all.Where((_, n) => owners[n] != user.Name).ToList();
-        if (foreign.Count > 0) await new Command("chown", ["-hR", $"{user.Name}:{user.Group}", "--", .. foreign]).RunAsync(cancel);
+        if (foreign.Count > 0)
+            await new Command("chown", ["-hR", $"{user.Name}:{user.Group}", "--", .. foreign]).RunAsync(cancel);
     }
 
     static FileStreamOptions NewFile => new()

@@ -90,18 +90,21 @@ public sealed class RunningCapsul : IAsyncDisposable
         var identity = Identity.Load(settings.Data);
         if (withHub) identity = await JoinOwnHubAsync(identity, cancel);
         if (identity is null)
-            throw new ProblemException(ProblemKind.Invalid, "This machine has not joined a Hub. On the Hub run: capsul host invite NAME; here: capsul spoke join TOKEN.");
+            throw new ProblemException(ProblemKind.Invalid, "This machine has not joined a Hub. On the Hub run: capsul "
+                + "host invite NAME; here: capsul spoke join TOKEN.");
         var logs = LoggerFactory.Create(configureLogs);
         started.Push(new Released(logs));
         var images = new ImageStore(settings.Images);
         Hypervisor = MakeHypervisor(settings, images, logs);
         started.Push(Hypervisor);
-        Spoke = new SpokeProgram(settings, identity, Hypervisor, images, TimeProvider.System, logs).RunAsync(stop.Token);
+        Spoke = new SpokeProgram(settings, identity, Hypervisor, images, TimeProvider.System, logs)
+            .RunAsync(stop.Token);
     }
 
-    public static IHypervisor MakeHypervisor(Settings settings, ImageStore images, ILoggerFactory logs) => settings.Simulated
-        ? new Simulated(settings, images, TimeProvider.System)
-        : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
+    public static IHypervisor MakeHypervisor(Settings settings, ImageStore images, ILoggerFactory logs) =>
+        settings.Simulated
+            ? new Simulated(settings, images, TimeProvider.System)
+            : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
 
     /// <summary>
     /// The first start on a machine that is both Hub and host joins without a token from the operator. What the

@@ -51,7 +51,8 @@ static class UpVerb
 
     static async Task RunHubAsync(Settings settings, LogLevel level, CancellationToken cancel)
     {
-        await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: false, level, cancel);
+        await using var running =
+            await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: false, level, cancel);
         HubProcess.SayReady();
         await running.AwaitEndAsync(cancel);
     }

@@ -45,7 +45,8 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         await CleanUpAsync(settings);
         try
         {
-            await using var running = await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Warning, cancel);
+            await using var running =
+                await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Warning, cancel);
             Done("Hub answers");
             var worked = await VisitAsync(running, cancel);
             if (!exit && worked) await StayAsync(running, cancel);

@@ -3,7 +3,9 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
 
-/// <summary>What <c>capsul doctor</c> says of mail, of the way to the pages, and of a machine that is only a host.</summary>
+/// <summary>
+/// What <c>capsul doctor</c> says of mail, of the way to the pages, and of a machine that is only a host.
+/// </summary>
 public sealed class DoctorTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -18,7 +20,8 @@ public sealed class DoctorTests
         ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
     };
 
-    static async Task<CommandResult> DoctorAsync(Dictionary<string, string> environment, params (string Name, string Value)[] changes)
+    static async Task<CommandResult> DoctorAsync(
+        Dictionary<string, string> environment, params (string Name, string Value)[] changes)
     {
         var all = new Dictionary<string, string>(environment, StringComparer.Ordinal);
         foreach (var (name, value) in changes) all[name] = value;
@@ -34,8 +37,10 @@ public sealed class DoctorTests
         unset.Output.ShouldContain("warn  mail         CAPSUL_SMTP_HOST is not set");
         unset.Output.ShouldContain("CAPSUL_SUPPORT_EMAIL is support@localhost");
         await using var sink = new SmtpSink();
-        (string, string)[] server = [("CAPSUL_SMTP_HOST", "127.0.0.1"), ("CAPSUL_SMTP_PORT", sink.Port.ToString()), ("CAPSUL_SMTP_TLS", "none")];
-        (await DoctorAsync(environment, server)).Output.ShouldContain($"ok    mail         127.0.0.1:{sink.Port} accepts connections");
+        (string, string)[] server = [("CAPSUL_SMTP_HOST", "127.0.0.1"),
+            ("CAPSUL_SMTP_PORT", sink.Port.ToString()), ("CAPSUL_SMTP_TLS", "none")];
+        (await DoctorAsync(environment, server))
+            .Output.ShouldContain($"ok    mail         127.0.0.1:{sink.Port} accepts connections");
         var closed = await DoctorAsync(environment, [.. server, ("CAPSUL_SMTP_PORT", Ports.TakeFree().ToString())]);
         closed.ExitCode.ShouldBe(1);
         closed.Output.ShouldContain("fail  mail         127.0.0.1:");
@@ -48,12 +53,15 @@ public sealed class DoctorTests
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
         (await DoctorAsync(environment)).Output.ShouldContain("warn  base URL     CAPSUL_BASE_URL is not set");
-        (await DoctorAsync(environment, ("CAPSUL_BASE_URL", "http://cloud.example.org"))).Output.ShouldContain("fail  base URL");
+        (await DoctorAsync(environment, ("CAPSUL_BASE_URL", "http://cloud.example.org")))
+            .Output.ShouldContain("fail  base URL");
         var url = $"http://127.0.0.1:{environment["CAPSUL_PORT"]}";
-        (await DoctorAsync(environment, ("CAPSUL_BASE_URL", url))).Output.ShouldContain("warn  base URL     no Hub answers at");
+        (await DoctorAsync(environment, ("CAPSUL_BASE_URL", url)))
+            .Output.ShouldContain("warn  base URL     no Hub answers at");
         await using var hub = CapsulProgram.Start(environment, "up", "--hub");
         await hub.AwaitSaidAsync("Capsul answers at", Limit);
-        (await DoctorAsync(environment, ("CAPSUL_BASE_URL", url))).Output.ShouldContain("ok    base URL     the Hub answers at");
+        (await DoctorAsync(environment, ("CAPSUL_BASE_URL", url)))
+            .Output.ShouldContain("ok    base URL     the Hub answers at");
     }
 
     [Fact]

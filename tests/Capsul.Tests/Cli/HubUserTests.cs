@@ -29,11 +29,13 @@ public sealed class HubUserTests
         var hub = await HubOfAsync(both);
         ShouldHaveNoRights(hub);
         (await OwnersAsync(data, ".", "spoke", "spoke.lock")).ShouldAllBe(owner => owner == "root");
-        (await OwnersAsync(data, "postgres", "secret.key", "hub.lock", "backups")).ShouldAllBe(owner => owner == "capsul");
+        (await OwnersAsync(data, "postgres", "secret.key", "hub.lock", "backups"))
+            .ShouldAllBe(owner => owner == "capsul");
         var key = Path.Combine(data, "spoke", "identity.pfx");
         var user = SystemUser.Find("capsul").ShouldNotBeNull();
         (await user.Run("cat", key).TryRunAsync(Cancel)).Error.ShouldContain("Permission denied");
-        (await user.Run("touch", Path.Combine(data, "capsul.conf")).TryRunAsync(Cancel)).Error.ShouldContain("Permission denied");
+        (await user.Run("touch", Path.Combine(data, "capsul.conf")).TryRunAsync(Cancel))
+            .Error.ShouldContain("Permission denied");
 
         // Verbs of root's work beside it, and leave nothing behind that the Hub could not use.
         (await CapsulProgram.RunAsync(Environment(data), Cancel, "db", "backup")).ExitCode.ShouldBe(0);
@@ -80,7 +82,8 @@ public sealed class HubUserTests
     public async Task A_data_folder_of_before_is_handed_over_with_its_database()
     {
         var environment = Environment(TestFolder.Make("before"));
-        var before = new Dictionary<string, string>(environment, StringComparer.Ordinal) { ["CAPSUL_HUB_USER"] = "root" };
+        var before =
+            new Dictionary<string, string>(environment, StringComparer.Ordinal) { ["CAPSUL_HUB_USER"] = "root" };
         await using (var old = CapsulProgram.Start(before, "up", "--hub"))
         {
             await old.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
@@ -118,7 +121,8 @@ public sealed class HubUserTests
 
     static async Task<int> HubOfAsync(CapsulProgram both)
     {
-        var children = await new Command("pgrep", "--parent", both.Id.ToString(), "--full", "up --hub").RunAsync(Cancel);
+        var children =
+            await new Command("pgrep", "--parent", both.Id.ToString(), "--full", "up --hub").RunAsync(Cancel);
         return int.Parse(children.Output.Trim());
     }
 

@@ -3,7 +3,9 @@ using MailKit.Net.Smtp;
 
 namespace Capsul.Hub.Features.Mails;
 
-/// <summary>Whether emails can leave: the server takes a connection and the user, and the addresses are real ones.</summary>
+/// <summary>
+/// Whether emails can leave: the server takes a connection and the user, and the addresses are real ones.
+/// </summary>
 public static class CheckMail
 {
     const string Name = "mail";
@@ -18,7 +20,8 @@ public static class CheckMail
         {
             return settings.Development
                 ? new(Verdict.Ok, Name, "emails are shown at /development/mails")
-                : new(Verdict.Warn, Name, "CAPSUL_SMTP_HOST is not set: sign-in links stay in the outbox, so nobody can sign in");
+                : new(Verdict.Warn, Name,
+                    "CAPSUL_SMTP_HOST is not set: sign-in links stay in the outbox, so nobody can sign in");
         }
         var server = $"{host}:{settings.SmtpPort}";
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -28,11 +31,14 @@ public static class CheckMail
         {
             await MailSender.SignInAsync(smtp, host, settings, limit.Token);
             await smtp.DisconnectAsync(quit: true, limit.Token);
-            return new(Verdict.Ok, Name, $"{server} accepts {(settings.SmtpUser is { } user ? $"user {user}" : "connections")}");
+            return new(Verdict.Ok, Name,
+                $"{server} accepts {(settings.SmtpUser is { } user ? $"user {user}" : "connections")}");
         }
         catch (Exception error) when (MailSender.IsExpected(error) && !cancel.IsCancellationRequested)
         {
-            var why = error is OperationCanceledException ? $"no answer in {Limit.TotalSeconds:0} s" : error.Message.ReplaceLineEndings(" ");
+            var why = error is OperationCanceledException
+                ? $"no answer in {Limit.TotalSeconds:0} s"
+                : error.Message.ReplaceLineEndings(" ");
             return new(Verdict.Fail, Name, $"{server}: {why}");
         }
     }
@@ -47,6 +53,7 @@ public static class CheckMail
                 yield return new(Verdict.Warn, Name, $"{name} is {value}: nobody can write to it");
         }
         if (settings.OperatorEmail is null)
-            yield return new(Verdict.Warn, Name, "CAPSUL_OPERATOR_EMAIL is not set: nobody is emailed when an alert is raised");
+            yield return new(Verdict.Warn, Name,
+                "CAPSUL_OPERATOR_EMAIL is not set: nobody is emailed when an alert is raised");
     }
 }

@@ -184,9 +184,11 @@ public sealed partial class MailSender(
     }
 
     /// <summary>What a network and a server can do to us; anything else is a bug.</summary>
-    internal static bool IsExpected(Exception error) => error is SmtpCommandException or SmtpProtocolException or AuthenticationException or SslHandshakeException
-        or ServiceNotConnectedException or ServiceNotAuthenticatedException or NotSupportedException or SocketException or IOException
-        or TimeoutException or OperationCanceledException or ParseException;
+    internal static bool IsExpected(Exception error) =>
+        error is SmtpCommandException or SmtpProtocolException or AuthenticationException or SslHandshakeException
+            or ServiceNotConnectedException or ServiceNotAuthenticatedException
+            or NotSupportedException or SocketException or IOException
+            or TimeoutException or OperationCanceledException or ParseException;
 
     /// <summary>
     /// The server knows for good that there is no such recipient. Any other refusal may be a matter of settings, and is

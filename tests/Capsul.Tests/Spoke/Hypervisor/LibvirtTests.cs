@@ -30,11 +30,15 @@ public sealed partial class LibvirtTests(RealHypervisor real)
             .Output.ShouldStartWith("t10\n");
 
         var qemu = RealWorld.Qemus(vm.Id).ShouldHaveSingleItem();
-        (await File.ReadAllTextAsync($"/proc/{qemu}/cgroup", None)).ShouldContain($"/{vm.Id}", customMessage: "it is in a control group of its own");
-        int.Parse(await File.ReadAllTextAsync($"/proc/{qemu}/oom_score_adj", None)).ShouldBeGreaterThan(0, "it goes before the Hub does");
-        string[] visible = ["bin", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var"];
+        (await File.ReadAllTextAsync($"/proc/{qemu}/cgroup", None))
+            .ShouldContain($"/{vm.Id}", customMessage: "it is in a control group of its own");
+        int.Parse(await File.ReadAllTextAsync($"/proc/{qemu}/oom_score_adj", None))
+            .ShouldBeGreaterThan(0, "it goes before the Hub does");
+        string[] visible =
+            ["bin", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var"];
         Directory.EnumerateFileSystemEntries($"/proc/{qemu}/root/").Select(Path.GetFileName).ShouldBeSubsetOf(visible);
-        Directory.EnumerateFileSystemEntries($"/proc/{qemu}/root/var/lib").Select(Path.GetFileName).ShouldBe(["libvirt"]);
+        Directory.EnumerateFileSystemEntries($"/proc/{qemu}/root/var/lib")
+            .Select(Path.GetFileName).ShouldBe(["libvirt"]);
         File.Exists($"/proc/{qemu}/root/etc/shadow").ShouldBeFalse("QEMU sees the host's files");
 
         var console = await real.Libvirt.ConsoleTailAsync(vm.Id, 4096, None);
