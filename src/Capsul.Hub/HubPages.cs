@@ -15,7 +15,7 @@ namespace Capsul.Hub;
 public static class HubPages
 {
     public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings) =>
-        services.AddWeb(settings).AddAccounts().AddMails().AddVmPages();
+        services.AddWeb(settings).AddAccounts().AddMails().AddVmOperations().AddVmPages();
 
     public static WebApplication MapHubPages(this WebApplication app)
     {

@@ -2,7 +2,6 @@ using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
-using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
@@ -173,7 +172,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
         services.AddSingleton<LinkEndpoint>();
-        services.AddBackgroundWork().AddVmOperations();
+        services.AddBackgroundWork();
         if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
         services.AddHubPages(settings);

@@ -1,7 +1,6 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub;
-using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
@@ -67,9 +66,6 @@ public sealed class WebHub : IAsyncDisposable
         builder.Services.AddSingleton(settings).AddSingleton(database.Db).AddSingleton<TimeProvider>(time);
         builder.Services.AddSingleton(new KeyRing(database.Db, RandomNumberGenerator.GetBytes(32)));
         builder.Services.AddSingleton<Listener>();
-        foreach (var kind in typeof(OperationKind).Assembly.GetTypes()
-            .Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract))
-            builder.Services.AddSingleton(typeof(OperationKind), kind);
         builder.Services.AddHubPages(settings);
         var app = builder.Build();
         app.MapHubPages();

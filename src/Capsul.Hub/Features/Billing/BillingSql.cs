@@ -15,16 +15,19 @@ public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMo
 public static class BillingSql
 {
     /// <summary>
-    /// A month is 30.44 days (365.25 / 12, rounded), as in the price list of the original. Usage is counted by the
-    /// second at the price that was copied into each span.
+    /// What spans that began before @now have cost until then: counted by the second, at the price that was copied into
+    /// each span; a month is <see cref="Prices.DaysPerMonthText"/> days. Of the spans <c>u</c>.
     /// </summary>
-    public const string Balance = """
+    const string Used = $"""
+        coalesce(sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span))
+            * u.dollars_per_month), 0) / ({Prices.DaysPerMonthText} * 86400)
+        """;
+
+    public const string Balance = $"""
         -- BillingSql.Balance
         SELECT
             (SELECT coalesce(sum(dollars), 0) FROM payments WHERE email = @email AND NOT invalidated) AS paid,
-            (SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span))
-                * dollars_per_month), 0)
-                / (30.44 * 86400) FROM usage_spans WHERE email = @email AND lower(span) < @now) AS used,
+            (SELECT {Used} FROM usage_spans u WHERE u.email = @email AND lower(u.span) < @now) AS used,
             (SELECT coalesce(sum(dollars_per_month), 0) FROM vms
                 WHERE email = @email AND deleted IS NULL) AS dollars_per_month
         """;
@@ -35,11 +38,9 @@ public static class BillingSql
     /// What each VM of an account has cost to date, the newest first, those whose name or id holds @search. A page
     /// begins after (older than) the VM @after, or with the newest when that is blank.
     /// </summary>
-    public const string CostOfVms = """
+    public const string CostOfVms = $"""
         -- BillingSql.CostOfVms
-        SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month,
-            sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span)) * u.dollars_per_month)
-                / (30.44 * 86400) AS used
+        SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month, {Used} AS used
         FROM usage_spans u JOIN vms v ON v.id = u.vm
         WHERE u.email = @email AND lower(u.span) < @now
             AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
@@ -56,10 +57,8 @@ public static class BillingSql
         """;
 
     /// <summary>What one VM has cost to date.</summary>
-    public const string CostOfVm = """
+    public const string CostOfVm = $"""
         -- BillingSql.CostOfVm
-        SELECT coalesce(sum(extract(epoch FROM least(coalesce(upper(span), @now), @now) - lower(span))
-            * dollars_per_month), 0) / (30.44 * 86400)
-        FROM usage_spans WHERE vm = @vm AND lower(span) < @now
+        SELECT {Used} FROM usage_spans u WHERE u.vm = @vm AND lower(u.span) < @now
         """;
 }

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Capsul.Hub.Features.Billing;
 
 /// <summary>
@@ -5,8 +7,10 @@ namespace Capsul.Hub.Features.Billing;
 /// </summary>
 public static class Prices
 {
-    /// <summary>365.25 days / 12, rounded to two places as the price list says.</summary>
-    public const decimal DaysPerMonth = 30.44m;
+    /// <summary>365.25 days / 12, rounded to two places, as in the price list of the original.</summary>
+    public const string DaysPerMonthText = "30.44";
+
+    public static readonly decimal DaysPerMonth = decimal.Parse(DaysPerMonthText, CultureInfo.InvariantCulture);
 
     public static decimal PerDay(decimal dollarsPerMonth) => dollarsPerMonth / DaysPerMonth;
 
