@@ -1,4 +1,5 @@
-// What a page gains from scripts: buttons that copy, forms that are sent once, the total of the chosen size. Pages work without.
+// What a page gains from scripts: buttons that copy, forms that are sent once, the total of the chosen size. Pages work
+// without.
 export function dress(part) {
   for (const box of part.querySelectorAll(".copy")) addCopyButton(box);
 }

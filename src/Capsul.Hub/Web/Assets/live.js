@@ -1,5 +1,5 @@
-// Keeps the part of the page called "live" fresh: the Hub says that something changed, and the page fetches itself again.
-// Without this script the page reloads by itself while something is under way.
+// Keeps the part of the page called "live" fresh: the Hub says that something changed, and the page fetches itself
+// again. Without this script the page reloads by itself while something is under way.
 import { dress } from "./capsul.js";
 
 const live = document.getElementById("live");
@@ -43,14 +43,17 @@ function replace(next, title) {
     const key = e.id || `#${i}`;
     if (sent.get(key) === fresh.get(key) && old.has(key)) return old.get(key);
     if (old.get(key)?.open !== undefined) e.open = old.get(key).open;
-    for (const details of e.querySelectorAll("details[id]")) details.open = document.getElementById(details.id)?.open ?? details.open;
+    for (const details of e.querySelectorAll("details[id]"))
+      details.open = document.getElementById(details.id)?.open ?? details.open;
     return document.adoptNode(e);
   });
   sent = fresh;
   for (const attribute of next.attributes) live.setAttribute(attribute.name, attribute.value);
   // First what is gone, so that nothing that stays has to move, which would take the focus from it.
   for (const child of [...live.children]) if (!children.includes(child)) child.remove();
-  children.forEach((child, i) => { if (live.children[i] !== child) live.insertBefore(child, live.children[i] ?? null); });
+  children.forEach((child, i) => {
+    if (live.children[i] !== child) live.insertBefore(child, live.children[i] ?? null);
+  });
   dress(live);
   if (had && !live.contains(document.activeElement)) refocus(focused);
   document.title = title;
@@ -73,7 +76,8 @@ function path(element) {
 
 // A screen reader hears the state and the newest step, once each, not the whole part again.
 function say() {
-  const text = [live.querySelector(".state"), live.querySelector(".progress .now")].map(e => e?.textContent.trim()).filter(Boolean).join(": ");
+  const text = [live.querySelector(".state"), live.querySelector(".progress .now")]
+    .map(e => e?.textContent.trim()).filter(Boolean).join(": ");
   if (word && word.textContent !== text) word.textContent = text;
 }
 
