@@ -218,7 +218,8 @@ public sealed partial class EmbeddedPostgres
             if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
                 throw new ProblemException(ProblemKind.Unavailable,
                     $"PostgreSQL runs as user {user.Name}, who cannot reach {folder}: a parent folder is not "
-                        + "accessible to others. Choose another data folder with CAPSUL_DATA, such as /var/lib/capsul.");
+                        + "accessible to others. Choose another data folder with CAPSUL_DATA, such as "
+                        + "/var/lib/capsul.");
         }
         File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
