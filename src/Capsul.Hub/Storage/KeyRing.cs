@@ -21,7 +21,7 @@ public sealed class KeyRing(Db db, byte[] key)
 
     public async Task<byte[]?> ReadAsync(string name, CancellationToken cancel)
     {
-        var row = await db.FindAsync<KeyRingSql.Entry>(KeyRingSql.Find, new { name }, cancel);
+        var row = await db.FindAsync<KeyRingRow>(KeyRingSql.Find, new { name }, cancel);
         return row is null ? null : Open(row.Name, row.Content);
     }
 
@@ -37,7 +37,7 @@ public sealed class KeyRing(Db db, byte[] key)
     /// <summary>All entries whose name begins with <paramref name="prefix"/>, oldest first.</summary>
     public async Task<IReadOnlyList<(string Name, byte[] Content)>> ListAsync(string prefix, CancellationToken cancel)
     {
-        var rows = await db.ListAsync<KeyRingSql.Entry>(KeyRingSql.List, new { prefix }, cancel);
+        var rows = await db.ListAsync<KeyRingRow>(KeyRingSql.List, new { prefix }, cancel);
         return [.. rows.Select(row => (row.Name, Open(row.Name, row.Content)))];
     }
 
@@ -45,7 +45,7 @@ public sealed class KeyRing(Db db, byte[] key)
     public IReadOnlyList<(string Name, byte[] Content)> List(string prefix)
     {
         using var connection = db.Open();
-        return [.. connection.Query<KeyRingSql.Entry>(KeyRingSql.List, new { prefix })
+        return [.. connection.Query<KeyRingRow>(KeyRingSql.List, new { prefix })
             .Select(row => (row.Name, Open(row.Name, row.Content)))];
     }
 

@@ -1,10 +1,10 @@
 namespace Capsul.Hub.Storage;
 
+public sealed record KeyRingRow(string Name, byte[] Content);
+
 /// <summary>Statements over <c>key_ring</c>.</summary>
 public static class KeyRingSql
 {
-    public sealed record Entry(string Name, byte[] Content);
-
     public const string Find = """
         -- KeyRingSql.Find
         SELECT name, content FROM key_ring WHERE name = @name

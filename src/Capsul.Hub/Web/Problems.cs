@@ -74,12 +74,12 @@ public static partial class Problems
     };
 
     /// <summary>Writes down what a person was not told.</summary>
-    public static void Log(ILogger logger, HttpContext context, Exception error)
+    public static void Record(ILogger logger, HttpContext context, Exception error)
     {
         if (Of(error) is { } problem)
-            LogRefused(logger, context.Request.Method, RouteOf(context), problem);
+            Log.Refused(logger, context.Request.Method, RouteOf(context), problem);
         else if (StatusOf(error) == 500)
-            LogBroken(logger, error, context.Request.Method, RouteOf(context));
+            Log.Broken(logger, error, context.Request.Method, RouteOf(context));
     }
 
     /// <summary>The pattern, never the path: a path may hold a link that signs somebody in.</summary>
@@ -87,12 +87,6 @@ public static partial class Problems
         context.GetEndpoint() is RouteEndpoint { RoutePattern.RawText: { } pattern }
             ? "/" + pattern.TrimStart('/')
             : "(no route)";
-
-    [LoggerMessage(EventId = 3001, Level = LogLevel.Warning, Message = "{Method} {Route} was refused: {Problem}")]
-    static partial void LogRefused(ILogger logger, string method, string route, Problem problem);
-
-    [LoggerMessage(EventId = 3002, Level = LogLevel.Error, Message = "{Method} {Route} failed with an unhandled error")]
-    static partial void LogBroken(ILogger logger, Exception error, string method, string route);
 
     sealed class Refusal(Problem problem) : IActionResult
     {
@@ -108,4 +102,14 @@ public static partial class Problems
     public static Problem? Find(HttpContext context) =>
         context.Features.Get<Problem>()
             ?? (context.Features.Get<IExceptionHandlerFeature>() is { } thrown ? Of(thrown.Error) : null);
+
+    static partial class Log
+    {
+        [LoggerMessage(EventId = 3001, Level = LogLevel.Warning, Message = "{Method} {Route} was refused: {Problem}")]
+        public static partial void Refused(ILogger log, string method, string route, Problem problem);
+
+        [LoggerMessage(EventId = 3002, Level = LogLevel.Error,
+            Message = "{Method} {Route} failed with an unhandled error")]
+        public static partial void Broken(ILogger log, Exception error, string method, string route);
+    }
 }

@@ -125,9 +125,9 @@ public static partial class WebParts
         var site = app.Services.GetRequiredService<Site>();
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Capsul.Hub.Web");
         if (!site.Secure)
-            LogPlain(log);
+            Log.Plain(log);
         else if (!site.Tls)
-            LogUnreachable(log, site.Base);
+            Log.Unreachable(log, site.Base);
 
         app.UseForwardedHeaders();
         app.UseHostFiltering();
@@ -155,7 +155,7 @@ public static partial class WebParts
             catch (Exception error)
                 when (error is not OperationCanceledException || !context.RequestAborted.IsCancellationRequested)
             {
-                Problems.Log(log, context, error);
+                Problems.Record(log, context, error);
                 throw;
             }
         });
@@ -174,13 +174,16 @@ public static partial class WebParts
         return app;
     }
 
-    [LoggerMessage(EventId = 3000, Level = LogLevel.Information,
-        Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set CAPSUL_BASE_URL to "
-            + "an https address before others use them.")]
-    static partial void LogPlain(ILogger logger);
+    static partial class Log
+    {
+        [LoggerMessage(EventId = 3000, Level = LogLevel.Information,
+            Message = "The pages are plain http on this machine, so cookies are sent without TLS. Set "
+                + "CAPSUL_BASE_URL to an https address before others use them.")]
+        public static partial void Plain(ILogger log);
 
-    [LoggerMessage(EventId = 3003, Level = LogLevel.Error,
-        Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the cookies "
-            + "there, so nobody can sign in. Put TLS in front and set an https address.")]
-    static partial void LogUnreachable(ILogger logger, Uri address);
+        [LoggerMessage(EventId = 3003, Level = LogLevel.Error,
+            Message = "CAPSUL_BASE_URL is {Address}, plain http beyond this machine. Browsers will not send the "
+                + "cookies there, so nobody can sign in. Put TLS in front and set an https address.")]
+        public static partial void Unreachable(ILogger log, Uri address);
+    }
 }

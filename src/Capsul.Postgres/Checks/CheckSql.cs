@@ -1,12 +1,19 @@
 namespace Capsul.Postgres.Checks;
 
+public sealed record ServerRow(
+    string Version, string Fsync, string SynchronousCommit, string FullPageWrites,
+        string TimeZone, int MaxConnections, int Reserved, int Connections, bool InRecovery,
+    long Bytes, long OldestTransaction, string Encoding);
+
+public sealed record LongTransactionRow(
+    int Pid, string User, string Application, string State, double Seconds, string Query);
+
+public sealed record BloatRow(string Table, long Live, long Dead, DateTime? Vacuumed);
+
+public sealed record ReplicaRow(string Name, string State, string SyncState, long? LagBytes, double? LagSeconds);
+
 public static class CheckSql
 {
-    public sealed record ServerRow(
-        string Version, string Fsync, string SynchronousCommit, string FullPageWrites,
-            string TimeZone, int MaxConnections, int Reserved, int Connections, bool InRecovery,
-        long Bytes, long OldestTransaction, string Encoding);
-
     public const string Server = """
         -- CheckSql.Server
         SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync,
@@ -22,9 +29,6 @@ public static class CheckSql
             (SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = current_database()) AS encoding
         """;
 
-    public sealed record LongTransactionRow(
-        int Pid, string User, string Application, string State, double Seconds, string Query);
-
     /// <summary>Transactions open for more than five minutes: they hold vacuum back, and migrations.</summary>
     public const string LongTransactions = """
         -- CheckSql.LongTransactions
@@ -37,8 +41,6 @@ public static class CheckSql
         ORDER BY xact_start
         """;
 
-    public sealed record BloatRow(string Table, long Live, long Dead, DateTime? Vacuumed);
-
     /// <summary>Tables of which more than a fifth, and more than ten thousand rows, is dead.</summary>
     public const string Bloat = """
         -- CheckSql.Bloat
@@ -46,8 +48,6 @@ public static class CheckSql
             last_autovacuum) AS vacuumed
         FROM pg_stat_user_tables WHERE n_dead_tup > 10000 AND n_dead_tup > n_live_tup / 5 ORDER BY n_dead_tup DESC
         """;
-
-    public sealed record ReplicaRow(string Name, string State, string SyncState, long? LagBytes, double? LagSeconds);
 
     /// <summary>The standbys of this server. A user without pg_monitor sees them without figures.</summary>
     public const string Replicas = """

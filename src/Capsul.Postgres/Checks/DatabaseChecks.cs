@@ -32,7 +32,7 @@ public sealed class DatabaseChecks(
     {
         try
         {
-            var server = (await db.FindAsync<CheckSql.ServerRow>(CheckSql.Server, null, cancel))!;
+            var server = (await db.FindAsync<ServerRow>(CheckSql.Server, null, cancel))!;
             if (Migrator.TooOld(await db.AskAsync<int>(ServerSql.ServerVersion, null, cancel)) is { } problem)
                 return [new(Verdict.Fail, "database", problem.Message)];
             return
@@ -75,7 +75,7 @@ public sealed class DatabaseChecks(
                 + "newer program");
     }
 
-    static IEnumerable<Finding> Settings(CheckSql.ServerRow server)
+    static IEnumerable<Finding> Settings(ServerRow server)
     {
         yield return server is { Fsync: "on", FullPageWrites: "on" }
             ? new(Verdict.Ok, "durability", "fsync and full_page_writes are on")
@@ -149,7 +149,7 @@ public sealed class DatabaseChecks(
 
     async Task<IEnumerable<Finding>> BloatAsync(CancellationToken cancel)
     {
-        var tables = await db.ListAsync<CheckSql.BloatRow>(CheckSql.Bloat, null, cancel);
+        var tables = await db.ListAsync<BloatRow>(CheckSql.Bloat, null, cancel);
         return tables.Count == 0 ? [new(Verdict.Ok, "bloat", "no table has many dead rows")]
             : tables.Select(t => new Finding(Verdict.Warn, "bloat",
                 $"{t.Table}: {t.Dead} dead rows beside {t.Live}, last vacuumed {Time(t.Vacuumed)}; "
@@ -159,7 +159,7 @@ public sealed class DatabaseChecks(
             at?.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture) ?? "never";
     }
 
-    static Finding Wraparound(CheckSql.ServerRow server) => server.OldestTransaction < WraparoundWarning
+    static Finding Wraparound(ServerRow server) => server.OldestTransaction < WraparoundWarning
         ? new(Verdict.Ok, "wraparound", $"oldest transaction id is {server.OldestTransaction} back")
         : new(Verdict.Fail, "wraparound",
             $"oldest transaction id is {server.OldestTransaction} back, and the server stops near 2,000,000,000: end "
@@ -167,7 +167,7 @@ public sealed class DatabaseChecks(
 
     async Task<IEnumerable<Finding>> LongTransactionsAsync(CancellationToken cancel)
     {
-        var open = await db.ListAsync<CheckSql.LongTransactionRow>(CheckSql.LongTransactions, null, cancel);
+        var open = await db.ListAsync<LongTransactionRow>(CheckSql.LongTransactions, null, cancel);
         return open.Count == 0 ? [new(Verdict.Ok, "transactions", "none is open for more than 5 minutes")]
             : open.Select(t => new Finding(Verdict.Warn, "transactions",
                 $"{t.Application} (pid {t.Pid}, user {t.User}) has one open for "
@@ -177,7 +177,7 @@ public sealed class DatabaseChecks(
 
     async Task<IEnumerable<Finding>> ReplicasAsync(CancellationToken cancel)
     {
-        var replicas = await db.ListAsync<CheckSql.ReplicaRow>(CheckSql.Replicas, null, cancel);
+        var replicas = await db.ListAsync<ReplicaRow>(CheckSql.Replicas, null, cancel);
         return replicas.Select(r => r.LagBytes is { } lag && lag > LagBytes
             ? new Finding(Verdict.Warn, "replica",
                 $"{r.Name} is {Size(lag)} behind ({r.State}, {r.SyncState}): check its log and its disk")

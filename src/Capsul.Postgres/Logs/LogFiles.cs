@@ -65,7 +65,7 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
         var connection = await db.OpenAloneAsync("capsul logs", cancel);
         try
         {
-            var where = await connection.QuerySingleAsync<ServerLogSql.WhereRow>(
+            var where = await connection.QuerySingleAsync<LogPlaceRow>(
                 new CommandDefinition(ServerLogSql.Where, cancellationToken: cancel));
             if (!where.Collects)
                 throw new ProblemException(ProblemKind.Unavailable,
@@ -99,7 +99,7 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
     }
 
     public async Task<IReadOnlyList<LogFile>> ListAsync(CancellationToken cancel) =>
-        [.. (await connection.QueryAsync<ServerLogSql.FileRow>(
+        [.. (await connection.QueryAsync<LogFileRow>(
             new CommandDefinition(ServerLogSql.Files, cancellationToken: cancel)))
             .Select(f => new LogFile(f.Name, f.Bytes, f.Modified))];
 

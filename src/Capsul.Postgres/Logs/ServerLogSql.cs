@@ -1,21 +1,21 @@
 namespace Capsul.Postgres.Logs;
 
+/// <summary>
+/// Whether the server writes files of its own (not to syslog), and where; a folder that is not absolute lies in its
+/// data folder.
+/// </summary>
+public sealed record LogPlaceRow(bool Collects, string Folder, string TimeZone, string SlowAfter);
+
+public sealed record LogFileRow(string Name, long Bytes, DateTime Modified);
+
 static class ServerLogSql
 {
-    /// <summary>
-    /// Whether the server writes files of its own (not to syslog), and where; a folder that is not absolute lies in its
-    /// data folder.
-    /// </summary>
-    public sealed record WhereRow(bool Collects, string Folder, string TimeZone, string SlowAfter);
-
     public const string Where = """
         -- ServerLogSql.Where
         SELECT current_setting('logging_collector') = 'on' AS collects, current_setting('log_directory') AS folder,
             current_setting('log_timezone') AS time_zone,
             current_setting('log_min_duration_statement') AS slow_after
         """;
-
-    public sealed record FileRow(string Name, long Bytes, DateTime Modified);
 
     public const string Files = """
         -- ServerLogSql.Files

@@ -39,6 +39,14 @@ public sealed partial class SqlTests
             "ClusterSql.MakeDatabase", "ClusterSql.HandOver"];
 
     [Fact]
+    public void A_row_record_stands_beside_its_statements() =>
+        typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())
+            .Where(t => t is { IsNested: true, DeclaringType.Name: var outer }
+                && outer.EndsWith("Sql", StringComparison.Ordinal)
+                && t.GetMethod("<Clone>$") is not null)
+            .Select(t => t.FullName).ShouldBeEmpty();
+
+    [Fact]
     public async Task Every_statement_prepares_against_the_schema()
     {
         await using var database = await TestDatabase.CreateAsync();

@@ -92,7 +92,7 @@ public sealed class WebHub : IAsyncDisposable
     /// <summary>The path of the newest sign-in link mailed to an address.</summary>
     public async Task<string> NewestLinkAsync(string email, CancellationToken cancel)
     {
-        var mails = await Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, cancel);
+        var mails = await Db.ListAsync<ShownMailRow>(MailSql.Newest, null, cancel);
         var mail = mails.First(m => m.Recipient == email);
         var body = Services.GetRequiredService<MailSeal>().Open(mail.Body, mail.Secret)!;
         var start = body.IndexOf("/sign-in/", StringComparison.Ordinal);

@@ -1,5 +1,7 @@
 namespace Capsul.Hub.Features.Accounts;
 
+public sealed record SessionRow(string Email, DateTime Expires);
+
 /// <summary>Statements over <c>accounts</c> and <c>sessions</c>.</summary>
 public static class AccountSql
 {
@@ -18,8 +20,6 @@ public static class AccountSql
         -- AccountSql.CreateSession
         INSERT INTO sessions (id_hash, email, created, expires) VALUES (@hash, @email, @now, @expires)
         """;
-
-    public sealed record Session(string Email, DateTime Expires);
 
     public const string FindSession = """
         -- AccountSql.FindSession

@@ -41,7 +41,7 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
         if (context.Request.Cookies[CookieName] is not { Length: > 0 and <= 100 } id)
             return null;
         var hash = Secret.Hash(id);
-        if (await db.FindAsync<AccountSql.Session>(AccountSql.FindSession, new { hash, now = Now }, cancel)
+        if (await db.FindAsync<SessionRow>(AccountSql.FindSession, new { hash, now = Now }, cancel)
             is not { } session)
             return null;
         if (session.Expires - Now < Lifetime - RenewAfter)
@@ -55,7 +55,7 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     /// <summary>Whether the request's session still holds, for what goes on longer than a request.</summary>
     public async Task<bool> IsLiveAsync(HttpContext context, CancellationToken cancel) =>
         context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id
-        && await db.FindAsync<AccountSql.Session>(
+        && await db.FindAsync<SessionRow>(
             AccountSql.FindSession, new { hash = Secret.Hash(id), now = Now }, cancel) is not null;
 
     /// <summary>Ends the request's session, everywhere and at once.</summary>

@@ -20,7 +20,7 @@ public static class SignIn
     /// What the rows say about an address and an IP: links that could still be used, and links asked for within <see
     /// cref="Window"/>.
     /// </summary>
-    public sealed record Facts(DateTime Now, SignInSql.Counted Links);
+    public sealed record Facts(DateTime Now, AskedLinksRow Links);
 
     public sealed record Plan(string Email, DateTime Expires);
 

@@ -52,7 +52,7 @@ public sealed class SignInPage(
                 new[] { email, ip.ToString(), Limits.Site(ip).ToString() }.Distinct(StringComparer.Ordinal).ToArray();
             await transaction.ExecuteAsync(SignInSql.Lock, new { words }, cancel);
             var since = now - Accounts.SignIn.Window;
-            var links = await transaction.FindAsync<SignInSql.Counted>(
+            var links = await transaction.FindAsync<AskedLinksRow>(
                 SignInSql.Counts, new { email, ip, now, since }, cancel);
             if (Accounts.SignIn.Decide(new Accounts.SignIn.Facts(now, links!), email)
                 .Refused(out var problem, out var plan))

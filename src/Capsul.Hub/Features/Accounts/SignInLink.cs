@@ -9,7 +9,7 @@ public static class SignInLink
     public sealed record Plan(string Email, string ReturnPath);
 
     /// <summary>Whether the link still lets its bearer in.</summary>
-    public static Outcome<Plan> Decide(SignInSql.Token? token, DateTime now) => token switch
+    public static Outcome<Plan> Decide(SignInTokenRow? token, DateTime now) => token switch
     {
         null => new Problem(ProblemKind.NotFound,
             "This link is invalid or has expired. Check that you copied the whole address, or request a new link."),

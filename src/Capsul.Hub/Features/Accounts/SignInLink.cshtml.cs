@@ -26,7 +26,7 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         if (HttpMethods.IsGet(Request.Method)
             && SignInLink.OpensAtOnce(asked.Asked(HttpContext, Token), settings.Development))
             return await OnPostAsync(cancel);
-        var token = await db.FindAsync<SignInSql.Token>(SignInSql.Find, new { hash = Secret.Hash(Token) }, cancel);
+        var token = await db.FindAsync<SignInTokenRow>(SignInSql.Find, new { hash = Secret.Hash(Token) }, cancel);
         return SignInLink.Decide(token, time.GetUtcNow().UtcDateTime).Refused(out var problem, out var plan)
             ? Refuse(problem)
             : Offer(plan.Email);
@@ -51,7 +51,7 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
     {
         var now = time.GetUtcNow().UtcDateTime;
         var hash = Secret.Hash(Token);
-        var token = await transaction.FindAsync<SignInSql.Token>(SignInSql.FindForUse, new { hash }, cancel);
+        var token = await transaction.FindAsync<SignInTokenRow>(SignInSql.FindForUse, new { hash }, cancel);
         if (SignInLink.Decide(token, now).Refused(out var problem, out var plan))
             return problem;
         await transaction.ExecuteAsync(SignInSql.Use, new { hash, now }, cancel);

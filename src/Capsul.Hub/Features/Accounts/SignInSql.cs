@@ -1,5 +1,13 @@
 namespace Capsul.Hub.Features.Accounts;
 
+/// <param name="RecentForSite">For the /48 around an IPv6 address, which one customer of a provider may
+/// have.</param>
+/// <param name="Recent">For all addresses together.</param>
+public sealed record AskedLinksRow(
+    long LiveForAddress, long RecentForAddress, long RecentForIp, long RecentForSite, long Recent);
+
+public sealed record SignInTokenRow(string Email, DateTime Expires, DateTime? Used, string ReturnPath);
+
 /// <summary>Statements over <c>sign_in_tokens</c>.</summary>
 public static class SignInSql
 {
@@ -12,12 +20,6 @@ public static class SignInSql
         SELECT count(pg_advisory_xact_lock(hashtextextended('capsul sign-in ' || word, 0)))
         FROM (SELECT word FROM unnest(CAST(@words AS text[])) AS given (word) ORDER BY word) AS ordered
         """;
-
-    /// <param name="RecentForSite">For the /48 around an IPv6 address, which one customer of a provider may
-    /// have.</param>
-    /// <param name="Recent">For all addresses together.</param>
-    public sealed record Counted(
-        long LiveForAddress, long RecentForAddress, long RecentForIp, long RecentForSite, long Recent);
 
     public const string Counts = """
         -- SignInSql.Counts
@@ -36,8 +38,6 @@ public static class SignInSql
         INSERT INTO sign_in_tokens (token_hash, email, ip, created, expires, return_path)
         VALUES (@hash, @email, @ip, @now, @expires, @returnPath)
         """;
-
-    public sealed record Token(string Email, DateTime Expires, DateTime? Used, string ReturnPath);
 
     public const string Find = """
         -- SignInSql.Find

@@ -12,6 +12,8 @@ public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMo
     public decimal? RunwayDays => DollarsPerMonth == 0 ? null : Math.Max(0, Balance / Prices.PerDay(DollarsPerMonth));
 }
 
+public sealed record VmCostRow(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
+
 public static class BillingSql
 {
     /// <summary>
@@ -31,8 +33,6 @@ public static class BillingSql
             (SELECT coalesce(sum(dollars_per_month), 0) FROM vms
                 WHERE email = @email AND deleted IS NULL) AS dollars_per_month
         """;
-
-    public sealed record VmCost(string Vm, string Name, DateTime? Deleted, decimal DollarsPerMonth, decimal Used);
 
     /// <summary>
     /// What each VM of an account has cost to date, the newest first, those whose name or id holds @search. A page

@@ -60,7 +60,7 @@ public sealed partial class MailSender(
             }
             catch (NpgsqlException error)
             {
-                LogNoDatabase(error.Message);
+                Log.NoDatabase(log, error.Message);
                 await news.WaitAsync(PauseAfterNoServer, cancel);
             }
         }
@@ -95,14 +95,14 @@ public sealed partial class MailSender(
     /// Only the seat holder claims. What became of a mail is noted by whoever claimed it, under the number of its
     /// attempt, even if the seat has gone since.
     /// </summary>
-    Task<MailSql.Due?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    Task<DueMailRow?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
         await transaction.HoldSeatAsync(epoch, cancel);
-        return await transaction.FindAsync<MailSql.Due>(MailSql.Claim,
+        return await transaction.FindAsync<DueMailRow>(MailSql.Claim,
             new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
     }, cancel);
 
-    async Task<bool> TrySendAsync(SmtpClient smtp, string host, MailSql.Due mail, CancellationToken cancel)
+    async Task<bool> TrySendAsync(SmtpClient smtp, string host, DueMailRow mail, CancellationToken cancel)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(MailTimeout);
@@ -125,7 +125,7 @@ public sealed partial class MailSender(
             return false;
         }
         await db.ExecuteAsync(MailSql.Sent, new { id = mail.Id, attempt = mail.Attempt, now = Now }, cancel);
-        LogSent(mail.Id, mail.Attempt);
+        Log.Sent(log, mail.Id, mail.Attempt);
         return true;
     }
 
@@ -150,7 +150,7 @@ public sealed partial class MailSender(
             await smtp.AuthenticateAsync(user, settings.SmtpPassword ?? "", cancel);
     }
 
-    MimeMessage Compose(MailSql.Due mail, string text)
+    MimeMessage Compose(DueMailRow mail, string text)
     {
         var from = MailboxAddress.Parse(settings.MailFrom);
         var message = new MimeMessage
@@ -167,7 +167,7 @@ public sealed partial class MailSender(
         return message;
     }
 
-    async Task NoteAsync(MailSql.Due mail, Exception error, CancellationToken cancel)
+    async Task NoteAsync(DueMailRow mail, Exception error, CancellationToken cancel)
     {
         var text = string.Join(' ', error.Message.Split(
             (char[])['\r', '\n', '\t', '\0'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
@@ -175,12 +175,12 @@ public sealed partial class MailSender(
         await NoteAsync(mail, problem, IsFinal(error) || Now - mail.Created >= GiveUpAfter, cancel);
     }
 
-    async Task NoteAsync(MailSql.Due mail, string problem, bool final, CancellationToken cancel)
+    async Task NoteAsync(DueMailRow mail, string problem, bool final, CancellationToken cancel)
     {
         await db.ExecuteAsync(final ? MailSql.GiveUp : MailSql.Failed,
             new { id = mail.Id, attempt = mail.Attempt, problem, now = Now }, cancel);
-        if (final) LogGivenUp(mail.Id, mail.Attempt, problem);
-        else LogFailed(mail.Id, mail.Attempt, problem);
+        if (final) Log.GivenUp(log, mail.Id, mail.Attempt, problem);
+        else Log.Failed(log, mail.Id, mail.Attempt, problem);
     }
 
     /// <summary>What a network and a server can do to us; anything else is a bug.</summary>
@@ -209,17 +209,22 @@ public sealed partial class MailSender(
         return sleep < least ? least : sleep > LongestSleep ? LongestSleep : sleep;
     }
 
-    [LoggerMessage(EventId = 3100, Level = LogLevel.Information, Message = "Mail {Id} was sent at attempt {Attempt}")]
-    partial void LogSent(long id, int attempt);
+    static partial class Log
+    {
+        [LoggerMessage(EventId = 3100, Level = LogLevel.Information,
+            Message = "Mail {Id} was sent at attempt {Attempt}")]
+        public static partial void Sent(ILogger log, long id, int attempt);
 
-    [LoggerMessage(EventId = 3101, Level = LogLevel.Warning,
-        Message = "Mail {Id} was not sent at attempt {Attempt} and will be tried again: {Problem}")]
-    partial void LogFailed(long id, int attempt, string problem);
+        [LoggerMessage(EventId = 3101, Level = LogLevel.Warning,
+            Message = "Mail {Id} was not sent at attempt {Attempt} and will be tried again: {Problem}")]
+        public static partial void Failed(ILogger log, long id, int attempt, string problem);
 
-    [LoggerMessage(EventId = 3102, Level = LogLevel.Error,
-        Message = "Mail {Id} was given up at attempt {Attempt}: {Problem}")]
-    partial void LogGivenUp(long id, int attempt, string problem);
+        [LoggerMessage(EventId = 3102, Level = LogLevel.Error,
+            Message = "Mail {Id} was given up at attempt {Attempt}: {Problem}")]
+        public static partial void GivenUp(ILogger log, long id, int attempt, string problem);
 
-    [LoggerMessage(EventId = 3103, Level = LogLevel.Warning, Message = "The outbox waits for the database: {Problem}")]
-    partial void LogNoDatabase(string problem);
+        [LoggerMessage(EventId = 3103, Level = LogLevel.Warning,
+            Message = "The outbox waits for the database: {Problem}")]
+        public static partial void NoDatabase(ILogger log, string problem);
+    }
 }

@@ -1,5 +1,12 @@
 namespace Capsul.Hub.Features.Mails;
 
+public sealed record DueMailRow(
+    long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, int Attempt);
+
+public sealed record ShownMailRow(
+    long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, DateTime? Sent,
+    DateTime? GivenUp, string? Problem);
+
 /// <summary>Statements over <c>mails</c>, the outbox.</summary>
 public static class MailSql
 {
@@ -8,9 +15,6 @@ public static class MailSql
         INSERT INTO mails (recipient, subject, body, secret, expires, created, run_at)
         VALUES (@recipient, @subject, @body, @secret, @expires, @now, @now)
         """;
-
-    public sealed record Due(
-        long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, int Attempt);
 
     /// <summary>
     /// Takes one mail: counts the attempt and puts the next one far enough away that nobody else takes it meanwhile.
@@ -56,10 +60,6 @@ public static class MailSql
         -- MailSql.NextRun
         SELECT min(least(run_at, expires)) FROM mails WHERE sent IS NULL AND given_up IS NULL
         """;
-
-    public sealed record Shown(
-        long Id, string Recipient, string Subject, string Body, string Secret, DateTime Created, DateTime? Sent,
-        DateTime? GivenUp, string? Problem);
 
     public const string Newest = """
         -- MailSql.Newest

@@ -1,5 +1,8 @@
 namespace Capsul.Hub.Features.Payments;
 
+public sealed record PaymentRow(
+    int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
+
 /// <summary>Statements over <c>payments</c>.</summary>
 public static class PaymentSql
 {
@@ -8,8 +11,6 @@ public static class PaymentSql
         INSERT INTO payments (created, email, dollars, method, note) VALUES (@now, @email, @dollars, @method, @note)
         RETURNING id
         """;
-
-    public sealed record Row(int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
 
     /// <summary>
     /// The newest first; a page begins after (older than) the payment @after, or with the newest when that is 0.

@@ -22,13 +22,13 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
 
     public BalanceRow Balance { get; private set; } = null!;
 
-    public IReadOnlyList<PaymentSql.Row> Payments { get; private set; } = [];
+    public IReadOnlyList<PaymentRow> Payments { get; private set; } = [];
 
     public long PaymentCount { get; private set; }
 
     public bool HasOlderPayments { get; private set; }
 
-    public IReadOnlyList<BillingSql.VmCost> Costs { get; private set; } = [];
+    public IReadOnlyList<VmCostRow> Costs { get; private set; } = [];
 
     public long CostCount { get; private set; }
 
@@ -83,12 +83,12 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     {
         var (email, now, limit) = (Email, Now, PageRows + 1);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
-        var payments = await db.ListAsync<PaymentSql.Row>(
+        var payments = await db.ListAsync<PaymentRow>(
             PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);
         (Payments, HasOlderPayments) = ([.. payments.Take(PageRows)], payments.Count > PageRows);
         PaymentCount = await db.FindAsync<long>(PaymentSql.Count, new { email }, cancel);
         var search = (Search ?? "").Trim();
-        var costs = await db.ListAsync<BillingSql.VmCost>(
+        var costs = await db.ListAsync<VmCostRow>(
             BillingSql.CostOfVms, new { email, now, search, after = UsageAfter ?? "", limit }, cancel);
         (Costs, HasOlderCosts) = ([.. costs.Take(PageRows)], costs.Count > PageRows);
         CostCount = await db.FindAsync<long>(BillingSql.CountCosts, new { email, now, search }, cancel);

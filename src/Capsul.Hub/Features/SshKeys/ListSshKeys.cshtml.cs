@@ -11,7 +11,7 @@ namespace Capsul.Hub.Features.SshKeys;
 [Authorize(Policies.SignedIn)]
 public sealed class ListSshKeysPage(Db db, TimeProvider time) : PageModel
 {
-    public IReadOnlyList<SshKeySql.Row> Keys { get; private set; } = [];
+    public IReadOnlyList<SshKeyRow> Keys { get; private set; } = [];
 
     [BindProperty]
     public string? Name { get; set; }
@@ -40,5 +40,5 @@ public sealed class ListSshKeysPage(Db db, TimeProvider time) : PageModel
     }
 
     async Task LoadAsync(CancellationToken cancel) =>
-        Keys = await db.ListAsync<SshKeySql.Row>(SshKeySql.List, new { email = Email }, cancel);
+        Keys = await db.ListAsync<SshKeyRow>(SshKeySql.List, new { email = Email }, cancel);
 }

@@ -16,13 +16,13 @@ public sealed class RemoveSshKeyPage(Db db) : PageModel
     [BindProperty(SupportsGet = true)]
     public long Id { get; set; }
 
-    public SshKeySql.Row Key { get; private set; } = null!;
+    public SshKeyRow Key { get; private set; } = null!;
 
     object Owned => new { email = Actor.Of(HttpContext).Email, id = Id };
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
-        if (await db.FindAsync<SshKeySql.Row>(SshKeySql.Find, Owned, cancel) is not { } key)
+        if (await db.FindAsync<SshKeyRow>(SshKeySql.Find, Owned, cancel) is not { } key)
             return Problems.Page(NotThere);
         Key = key;
         return Page();

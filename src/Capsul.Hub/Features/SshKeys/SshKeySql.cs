@@ -1,11 +1,11 @@
 namespace Capsul.Hub.Features.SshKeys;
 
+/// <param name="Key">The base64 part of the public key.</param>
+public sealed record SshKeyRow(long Id, string Name, string Type, string Key, string Fingerprint, DateTime Created);
+
 /// <summary>Statements over <c>ssh_keys</c>.</summary>
 public static class SshKeySql
 {
-    /// <param name="Key">The base64 part of the public key.</param>
-    public sealed record Row(long Id, string Name, string Type, string Key, string Fingerprint, DateTime Created);
-
     public const string List = """
         -- SshKeySql.List
         SELECT id, name, type, key, fingerprint, created FROM ssh_keys WHERE email = @email ORDER BY name, id

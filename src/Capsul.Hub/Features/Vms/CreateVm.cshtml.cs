@@ -30,7 +30,7 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     public IReadOnlyList<ImageRow> Images { get; private set; } = [];
 
-    public IReadOnlyList<SshKeySql.Row> Keys { get; private set; } = [];
+    public IReadOnlyList<SshKeyRow> Keys { get; private set; } = [];
 
     public BalanceRow Balance { get; private set; } = null!;
 
@@ -162,7 +162,7 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
     {
         Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
         Images = await db.ListAsync<ImageRow>(ImageSql.Offered, null, cancel);
-        Keys = await db.ListAsync<SshKeySql.Row>(SshKeySql.List, new { email = Email }, cancel);
+        Keys = await db.ListAsync<SshKeyRow>(SshKeySql.List, new { email = Email }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;
     }
 }

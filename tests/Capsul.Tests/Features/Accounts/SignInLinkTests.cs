@@ -14,7 +14,7 @@ public sealed class SignInLinkTests
     public void Decides_by_use_and_age()
     {
         var now = new DateTime(2026, 3, 1, 12, 0, 0, DateTimeKind.Utc);
-        var live = new SignInSql.Token(Email, now.AddTicks(1), null, "");
+        var live = new SignInTokenRow(Email, now.AddTicks(1), null, "");
         SignInLink.Decide(live, now).OrThrow().Email.ShouldBe(Email);
         SignInLink.Decide(live with { Expires = now }, now).Problem!.Message.ShouldContain("has expired");
         SignInLink.Decide(live with { Used = now }, now).Problem!.Message.ShouldContain("already been used");

@@ -21,7 +21,7 @@ public sealed class SignInTests
     public void Mails_a_link_up_to_the_limits(
         long live, long forAddress, long forIp, long forSite, long all, string? refusal)
     {
-        var counted = new SignInSql.Counted(live, forAddress, forIp, forSite, all);
+        var counted = new AskedLinksRow(live, forAddress, forIp, forSite, all);
         var outcome = SignIn.Decide(new SignIn.Facts(Now, counted), "a@example.org");
         if (refusal is null)
         {

@@ -30,7 +30,7 @@ public sealed class BalanceTests
         (await BalanceAsync(hub)).Used.ShouldBe((100 * 5m + 8 * 7.5m) / SecondsPerMonth, 0.0000000001m);
         balance.RunwayDays!.Value.ShouldBe(balance.Balance / (7.5m / 30.44m));
 
-        var cost = (await hub.Db.ListAsync<BillingSql.VmCost>(BillingSql.CostOfVms,
+        var cost = (await hub.Db.ListAsync<VmCostRow>(BillingSql.CostOfVms,
             new { email = Sample.Email, now = hub.Now, search = "", after = "", limit = 10 }, Cancel)).Single();
         cost.Used.ShouldBe((await BalanceAsync(hub)).Used, 0.0000000001m);
         (await hub.Db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = "capsul-running000", now = hub.Now }, Cancel))

@@ -138,7 +138,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         await EnqueueAsync("ada@example.org", "text");
         (await Sender(sink.Port).SendDueAsync(0, Cancel)).ShouldBe(1);
 
-        var rows = (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel))
+        var rows = (await database.Db.ListAsync<ShownMailRow>(MailSql.Newest, null, Cancel))
             .ToDictionary(r => r.Recipient, StringComparer.Ordinal);
         rows["nobody@example.org"].GivenUp.ShouldNotBeNull();
         rows["nobody@example.org"].Problem!.ShouldContain("No such user here");
@@ -234,8 +234,8 @@ public sealed class MailSenderTests : IAsyncLifetime
         return 0;
     }, Cancel);
 
-    async Task<MailSql.Shown> RowAsync() =>
-        (await database.Db.ListAsync<MailSql.Shown>(MailSql.Newest, null, Cancel))[0];
+    async Task<ShownMailRow> RowAsync() =>
+        (await database.Db.ListAsync<ShownMailRow>(MailSql.Newest, null, Cancel))[0];
 
     Task<DateTime> RunAtAsync() =>
         database.Db.FindAsync<DateTime>("SELECT run_at FROM mails ORDER BY id DESC LIMIT 1", null, Cancel);
