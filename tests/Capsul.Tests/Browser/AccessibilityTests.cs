@@ -9,30 +9,6 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    static readonly (string Name, string Path)[] PublicPages =
-    [
-        ("home", "/"), ("about-ssh", "/about-ssh"), ("support", "/support"), ("sign-in", "/sign-in"),
-        ("sent", "/sign-in/sent"), ("bad-link", "/sign-in/unknown"), ("not-found", "/nowhere"),
-    ];
-
-    static readonly (string Name, string Path)[] SignedInPages =
-    [
-        ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"),
-        ("sign-out", "/sign-out"), ("mails", "/development/mails"), ("console", "/console"), ("new-vm", "/vms/new"),
-        ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
-        ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"),
-        ("silent-vm", "/vms/capsul-silent0000"), ("searched", "/console?q=e&Sort=name"),
-        ("again", "/vms/new?Size=f1-m&Name=x"), ("delete-vm", "/vms/capsul-running000/delete"),
-        ("conflict", "/vms/capsul-creating00/delete"),
-    ];
-
-    static readonly Dictionary<string, int> Refused = new(StringComparer.Ordinal)
-    {
-        ["/sign-in/unknown"] = 404,
-        ["/nowhere"] = 404,
-        ["/vms/capsul-creating00/delete"] = 409,
-    };
-
     [Theory]
     [InlineData(ColorScheme.Light, 320)]
     [InlineData(ColorScheme.Light, 640)] // 1280 at 200 %
@@ -58,10 +34,10 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
             if (message.Type == "error" && !message.Text.Contains("status of 4", StringComparison.Ordinal))
                 found.Add($"console of {page.Url}: {message.Text}");
         };
-        foreach (var (name, path) in PublicPages)
+        foreach (var (name, path) in EveryPage.Public)
             await LookAsync(page, path, $"{name}-{width}-{scheme}", found);
         await SignInAsync(hub, page);
-        foreach (var (name, path) in SignedInPages)
+        foreach (var (name, path) in EveryPage.SignedIn)
             await LookAsync(page, path, $"{name}-{width}-{scheme}", found);
         foreach (var (name, path, button) in RefusedForms)
             await RefuseAsync(page, path, button, $"{name}-{width}-{scheme}", found);
@@ -107,7 +83,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     async Task LookAsync(IPage page, string path, string name, List<string> found)
     {
         var answer = await page.GotoAsync(path);
-        if (answer!.Status != (Refused.TryGetValue(path, out var status) ? status : 200))
+        if (answer!.Status != EveryPage.StatusOf(path))
             found.Add($"{name}: status {answer.Status}");
         await CheckAsync(page, name, found);
     }

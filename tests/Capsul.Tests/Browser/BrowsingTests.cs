@@ -84,17 +84,21 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
             .ShouldBe("ssh -p 22001 debian@127.0.0.1");
     }
 
-    [Theory]
-    [InlineData("/")]
-    [InlineData("/keys")]
-    [InlineData("/vms/new")]
-    [InlineData("/vms/capsul-running000")]
-    [InlineData("/balance")]
-    public async Task The_keyboard_reaches_everything_and_the_focus_is_seen(string path)
+    [Fact]
+    public async Task On_every_page_the_keyboard_reaches_everything_and_the_focus_is_seen()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await using var context = await SignedInAsync(hub);
         var page = await context.NewPageAsync();
+        var wrong = new List<string>();
+        foreach (var (name, path) in EveryPage.SignedIn) await TabThroughAsync(page, name, path, wrong);
+        await context.ClearCookiesAsync();
+        foreach (var (name, path) in EveryPage.Public) await TabThroughAsync(page, name, path, wrong);
+        wrong.ShouldBeEmpty();
+    }
+
+    static async Task TabThroughAsync(IPage page, string name, string path, List<string> wrong)
+    {
         await page.GotoAsync(path);
         // Of radio buttons of one name, Tab goes to one; the arrow keys to the others.
         var wanted = await page.EvaluateAsync<int>("""
@@ -106,8 +110,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
               return window.wanted.length;
             }
             """);
-        wanted.ShouldBeGreaterThan(5);
-        var unseen = new List<string>();
+        if (wanted < 3) wrong.Add($"{name}: only {wanted} things can be used");
         for (var i = 0; i < wanted * 2 + 10; i++)
         {
             await page.Keyboard.PressAsync("Tab");
@@ -122,11 +125,45 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
                     ? null : e.outerHTML.slice(0, 120);
                 }
                 """);
-            if (invisible is not null)
-                unseen.Add(invisible);
+            if (invisible is not null) wrong.Add($"{name}: the focus is not seen on {invisible}");
         }
-        unseen.ShouldBeEmpty();
-        (await page.EvaluateAsync<string[]>("() => window.wanted.map(e => e.outerHTML.slice(0, 120))")).ShouldBeEmpty();
+        var missed = await page.EvaluateAsync<string[]>("() => window.wanted.map(e => e.outerHTML.slice(0, 120))");
+        wrong.AddRange(missed.Select(e => $"{name}: Tab does not reach {e}"));
+    }
+
+    [Fact]
+    public async Task Every_page_works_without_scripts()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        await using var context = await ContextAsync(hub, scripts: false);
+        var page = await context.NewPageAsync();
+        var wrong = new List<string>();
+        foreach (var (name, path) in EveryPage.Public) await LookWithoutScriptsAsync(page, name, path, wrong);
+        await page.GotoAsync("/sign-in");
+        await page.GetByLabel("Email address").FillAsync(Sample.Email);
+        await page.GetByRole(AriaRole.Button, new() { Name = "Email me a link" }).ClickAsync();
+        await page.GotoAsync(await hub.NewestLinkAsync(Sample.Email, Cancel));
+        foreach (var (name, path) in EveryPage.SignedIn) await LookWithoutScriptsAsync(page, name, path, wrong);
+        wrong.ShouldBeEmpty();
+    }
+
+    /// <summary>It says what it is, and there is no control that only a script would make do anything.</summary>
+    static async Task LookWithoutScriptsAsync(IPage page, string name, string path, List<string> wrong)
+    {
+        var answer = await page.GotoAsync(path);
+        if (answer!.Status != EveryPage.StatusOf(path)) wrong.Add($"{name}: status {answer.Status}");
+        if (await page.Locator("button:visible, input:visible").CountAsync() == 0 && path != "/nowhere")
+            wrong.Add($"{name}: nothing can be used");
+        var idle = await page.EvaluateAsync<string[]>("""
+            () => [...document.querySelectorAll("button, input, select, textarea")]
+              .filter(e => e.checkVisibility() && !(e.form && e.form.action
+                && e.form.querySelector("button:not([type=button]), input[type=submit]") && e.type !== "button"))
+              .map(e => e.outerHTML.slice(0, 120))
+            """);
+        wrong.AddRange(idle.Select(e => $"{name}: does nothing without scripts: {e}"));
+        if (await page.Locator("h1").CountAsync() != 1) wrong.Add($"{name}: no heading");
     }
 
     [Fact]

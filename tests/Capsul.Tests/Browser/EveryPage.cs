@@ -1,0 +1,30 @@
+namespace Capsul.Tests.Browser;
+
+/// <summary>The pages that each rule for all pages is tried on, with the data of <see cref="Support.Sample"/>.</summary>
+static class EveryPage
+{
+    public static readonly (string Name, string Path)[] Public =
+    [
+        ("home", "/"), ("about-ssh", "/about-ssh"), ("support", "/support"), ("sign-in", "/sign-in"),
+        ("sent", "/sign-in/sent"), ("bad-link", "/sign-in/unknown"), ("not-found", "/nowhere"),
+    ];
+
+    public static readonly (string Name, string Path)[] SignedIn =
+    [
+        ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"),
+        ("sign-out", "/sign-out"), ("mails", "/development/mails"), ("console", "/console"), ("new-vm", "/vms/new"),
+        ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
+        ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"),
+        ("silent-vm", "/vms/capsul-silent0000"), ("searched", "/console?q=e&Sort=name"),
+        ("again", "/vms/new?Size=f1-m&Name=x"), ("delete-vm", "/vms/capsul-running000/delete"),
+        ("conflict", "/vms/capsul-creating00/delete"),
+    ];
+
+    /// <summary>Those that do not answer 200.</summary>
+    public static int StatusOf(string path) => path switch
+    {
+        "/sign-in/unknown" or "/nowhere" => 404,
+        "/vms/capsul-creating00/delete" => 409,
+        _ => 200,
+    };
+}
