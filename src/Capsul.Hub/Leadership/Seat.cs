@@ -96,8 +96,11 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     {
         var version = await connection.QuerySingleAsync<int>(
             new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel));
-        var unfit = version == schema ? null
-            : $"the database is at schema version {version}, and this program needs {schema}";
+        var unfit = version != schema ? $"the database is at schema version {version}, and this program needs {schema}"
+            : await connection.ExecuteScalarAsync<bool>(
+                new CommandDefinition(SeatSql.IsReadOnly, cancellationToken: cancel))
+                ? "the database is read-only: a standby server, or default_transaction_read_only"
+                : null;
         if (unfit is not null && unfit != Unfit) Log.Unfit(log, unfit);
         Unfit = unfit;
         return unfit is null

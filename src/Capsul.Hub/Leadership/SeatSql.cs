@@ -22,6 +22,12 @@ public static class SeatSql
         SELECT pg_try_advisory_lock(@key)
         """;
 
+    /// <summary>Always so on a server in recovery.</summary>
+    public const string IsReadOnly = """
+        -- SeatSql.IsReadOnly
+        SELECT current_setting('transaction_read_only')::boolean
+        """;
+
     public const string Take = """
         -- SeatSql.Take
         UPDATE seat SET epoch = epoch + 1, holder = @holder, taken_at = now() RETURNING epoch

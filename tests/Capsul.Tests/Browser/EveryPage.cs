@@ -1,6 +1,6 @@
 namespace Capsul.Tests.Browser;
 
-/// <summary>The pages that each rule for all pages is tried on, with the data of <see cref="Support.Sample"/>.</summary>
+/// <summary>All pages, as the rules for all pages try them, with the data of <see cref="Support.Sample"/>.</summary>
 static class EveryPage
 {
     public static readonly (string Name, string Path)[] Public =

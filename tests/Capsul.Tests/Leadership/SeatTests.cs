@@ -164,6 +164,20 @@ public sealed class SeatTests
     }
 
     [Fact]
+    public async Task A_hub_on_a_read_only_database_stands_by_and_says_why()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var name = await link.Db.FindAsync<string>("SELECT current_database()::text", null, Cancel);
+        await link.Db.ExecuteAsync($"ALTER DATABASE {name} SET default_transaction_read_only = on", null, Cancel);
+        await using var standby = await link.StartAnotherAsync();
+        await Until.TrueAsync("it has noticed", Limit, () => Task.FromResult(standby.Seat.Unfit is not null));
+        await link.StopAsync();
+        (await HealthAsync(standby.Port)).GetProperty("why").GetString()
+            .ShouldBe("the database is read-only: a standby server, or default_transaction_read_only");
+        standby.Seat.Held.ShouldBeFalse();
+    }
+
+    [Fact]
     public async Task A_newer_hub_waits_as_standby_until_the_older_one_stops_and_only_then_changes_the_schema()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
