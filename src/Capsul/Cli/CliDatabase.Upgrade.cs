@@ -1,0 +1,35 @@
+using Capsul.Foundation;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
+
+namespace Capsul.Cli;
+
+/// <summary>On its own, so that verbs that never upgrade load nothing of the Hub.</summary>
+sealed partial class CliDatabase
+{
+    /// <param name="settings">Where it is.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <param name="migrate">Bring it up to date first. Not for the verbs that are about its schema.</param>
+    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel, bool migrate = true)
+    {
+        var database = await ConnectAsync(settings, cancel);
+        if (!migrate) return database;
+        try
+        {
+            await UpgradeAsync(database.Db, settings, cancel);
+            return database;
+        }
+        catch
+        {
+            await database.DisposeAsync();
+            throw;
+        }
+    }
+
+    static async Task UpgradeAsync(Db db, Settings settings, CancellationToken cancel)
+    {
+        using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
+        await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli"))
+            .RunAsync(() => Task.CompletedTask, cancel);
+    }
+}
