@@ -276,8 +276,8 @@ public sealed class Settings
     }
 
     /// <summary>
-    /// What is not set holds (a test says so of every default), and to look at it would cost each call on the command line
-    /// the loading of what reads addresses and networks.
+    /// What is not set holds (a test says so of every default), and to look at it would cost each call on the command
+    /// line the loading of what reads addresses and networks.
     /// </summary>
     void Check()
     {

@@ -69,9 +69,9 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
     }
 
     /// <summary>
-    /// Takes the answer of a dial that has ended, and begins one when it is due. With the keys on the console SSH is up: a
-    /// dial of before may wait a second and more until TCP repeats what the guest did not hear, and a new one is answered at
-    /// once; the old one ends by itself.
+    /// Takes the answer of a dial that has ended, and begins one when it is due. With the keys on the console SSH is
+    /// up: a dial of before may wait a second and more until TCP repeats what the guest did not hear, and a new one is
+    /// answered at once; the old one ends by itself.
     /// </summary>
     async Task DialAsync(IPAddress address, bool keysAreThere, CancellationToken cancel)
     {
