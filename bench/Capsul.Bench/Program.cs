@@ -1,31 +1,39 @@
 using Capsul.Bench;
+using Capsul.Foundation;
 
-// One program; each bench runs its baseline in the same run and prints ratios. --check exits with 1 under the bar and
-// prints the figures as the last line.
+// One program; each bench runs its baseline in the same run and prints ratios. Its figures and the verdict are the last
+// line; --check exits with 1 when a bar was missed.
 var check = args.Contains("--check", StringComparer.Ordinal);
-switch (args.FirstOrDefault(a => !a.StartsWith('-')))
+try
 {
-    case "create":
-        return await CreateBench.RunAsync(check, CancellationToken.None);
-    case "start":
-        return await StartBench.RunAsync(check, CancellationToken.None);
-    case "sql":
-        return await SqlBench.RunAsync(check, CancellationToken.None);
-    case "migrate":
-        return await MigrateBench.RunAsync(check, CancellationToken.None);
-    case "cli":
-        return await CliBench.RunAsync(check, CancellationToken.None);
-    case "backup":
-        return await BackupBench.RunAsync(check, CancellationToken.None);
-    default:
-        await Console.Error.WriteLineAsync("""
-            usage: capsul bench NAME [--check]
-              create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes
-              start    from the start of the program to its first page, against PostgreSQL alone
-              migrate  nothing to do with 5,000 scripts, against DbUp; 500 scripts applied, against psql
-              sql      a million rows to a file, against psql; and ten million, for the memory
-              cli      select 1 as a whole process, against psql; and --help
-              backup   a gigabyte with its proof, against pg_dump, gzip and psql
-            """);
-        return 64;
+    switch (args.FirstOrDefault(a => !a.StartsWith('-')))
+    {
+        case "create":
+            return await CreateBench.RunAsync(check, CancellationToken.None);
+        case "start":
+            return await StartBench.RunAsync(check, CancellationToken.None);
+        case "sql":
+            return await SqlBench.RunAsync(check, CancellationToken.None);
+        case "migrate":
+            return await MigrateBench.RunAsync(check, CancellationToken.None);
+        case "cli":
+            return await CliBench.RunAsync(check, CancellationToken.None);
+        case "backup":
+            return await BackupBench.RunAsync(check, CancellationToken.None);
+    }
 }
+catch (ProblemException error)
+{
+    await Console.Error.WriteLineAsync($"capsul bench: {error.Problem.Message}");
+    return error.Problem.ExitCode;
+}
+await Console.Error.WriteLineAsync("""
+    usage: capsul bench NAME [--check]
+      create   from the form to the SSH login, against a bare QEMU; and what the Hub itself takes
+      start    from the start of the program to its first page, against PostgreSQL alone
+      migrate  nothing to do with 5,000 scripts, against DbUp; 500 scripts applied, against one psql
+      sql      a million rows to a file, against psql; and ten million, for the memory
+      cli      select 1 as a whole process, against psql; and --help
+      backup   a gigabyte with its proof, against pg_dump, gzip and psql
+    """);
+return 64;

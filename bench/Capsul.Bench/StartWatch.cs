@@ -5,8 +5,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Bench;
 
 /// <summary>
-/// Notes the moment at which the Spoke tells libvirt to start a VM (log event 4109), on the clock of
-/// <see cref="Stopwatch"/>.
+/// Notes the moment at which the Spoke tells libvirt to start a VM (log event 4109), on the clock of <see
+/// cref="Stopwatch"/>.
 /// </summary>
 sealed class StartWatch : ILoggerProvider
 {
@@ -24,8 +24,8 @@ sealed class StartWatch : ILoggerProvider
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state,
-            Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter)
         {
             if (eventId.Id != Starting || state is not IReadOnlyList<KeyValuePair<string, object?>> parts) return;
             watch.StartedAt.TryAdd((string)parts.First(p => p.Key == "Id").Value!, Stopwatch.GetTimestamp());

@@ -221,6 +221,8 @@ public sealed class Settings
 
     string? Optional(string name) => values.GetValueOrDefault(name);
 
+    bool IsSet(string name) => values.ContainsKey(name);
+
     int Number(string name) => int.Parse(Text(name), CultureInfo.InvariantCulture);
 
     /// <summary>The data folder of a Capsul that root starts, unless another is set.</summary>
@@ -301,6 +303,10 @@ public sealed class Settings
         return row[^1];
     }
 
+    /// <summary>
+    /// What is not set holds (a test says so of every default), and to look at it would cost each call on the command
+    /// line the loading of what reads addresses and networks.
+    /// </summary>
     void Check()
     {
         OneOf("CAPSUL_ENVIRONMENT", "production", "development");
@@ -313,26 +319,29 @@ public sealed class Settings
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
         foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
-            Must(name, IPAddress.TryParse(Text(name), out _), "an IP address");
+            Must(name, !IsSet(name) || IPAddress.TryParse(Text(name), out _), "an IP address");
         // Development shows every email, with its sign-in link, to everyone.
         Must("CAPSUL_LISTEN", !Development || IPAddress.IsLoopback(Listen),
             "127.0.0.1 or ::1 while CAPSUL_ENVIRONMENT is development, which signs in anybody who can open its pages");
-        Must("CAPSUL_TRUSTED_PROXIES", ParseNetworks(Text("CAPSUL_TRUSTED_PROXIES")) is not null,
+        Must("CAPSUL_TRUSTED_PROXIES",
+            !IsSet("CAPSUL_TRUSTED_PROXIES") || ParseNetworks(Text("CAPSUL_TRUSTED_PROXIES")) is not null,
             "networks separated by commas, such as 10.1.2.0/24, or none");
         foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT", "CAPSUL_DATABASE_PORT"])
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
         InRange("CAPSUL_MAX_CONNECTIONS", 1, 1_000_000);
         InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);
-        Must("CAPSUL_DISK_OVERCOMMIT", decimal.TryParse(Text("CAPSUL_DISK_OVERCOMMIT"), NumberStyles.AllowDecimalPoint,
-            CultureInfo.InvariantCulture, out var factor) && factor is >= 1 and <= 100, "a number from 1 to 100");
+        Must("CAPSUL_DISK_OVERCOMMIT", !IsSet("CAPSUL_DISK_OVERCOMMIT")
+            || decimal.TryParse(Text("CAPSUL_DISK_OVERCOMMIT"), NumberStyles.AllowDecimalPoint,
+                CultureInfo.InvariantCulture, out var factor) && factor is >= 1 and <= 100, "a number from 1 to 100");
         InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
         InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
         InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);
-        Must("CAPSUL_VM_NETWORK",
-            IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
+        Must("CAPSUL_VM_NETWORK", !IsSet("CAPSUL_VM_NETWORK")
+            || IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
             "an IPv4 network of size /16 to /29, such as 10.77.0.0/24");
-        Must("CAPSUL_SSH_HOST", IsReachableName(SshHost),
+        Must("CAPSUL_SSH_HOST",
+            !IsSet("CAPSUL_SSH_HOST") && !IsSet("CAPSUL_RELAY_ADDRESS") || IsReachableName(SshHost),
             "a DNS name or an IP address that people can reach, such as ssh.example.org");
         Must("CAPSUL_RELAY_PORTS", ParsePorts(Text("CAPSUL_RELAY_PORTS")) is not null,
             "two ports, such as 22000-22999");

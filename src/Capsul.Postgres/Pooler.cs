@@ -1,5 +1,4 @@
 using Capsul.Foundation;
-using Dapper;
 using Npgsql;
 
 namespace Capsul.Postgres;
@@ -19,8 +18,8 @@ public static class Pooler
     /// <summary>The refusal, or null when sessions are sessions.</summary>
     public static async Task<Problem?> FindAsync(Db db, CancellationToken cancel)
     {
-        await using var first = await db.OpenAloneAsync("capsul probe", cancel);
-        await using var second = await db.OpenAloneAsync("capsul probe", cancel);
+        await using var first = await db.OpenBareAsync("capsul probe", cancel);
+        await using var second = await db.OpenBareAsync("capsul probe", cancel);
         // What the server itself calls the session, against what was said at the connection's start: they are one
         // without a pooler.
         var own = await PidAsync(first, cancel);
@@ -41,6 +40,10 @@ public static class Pooler
             + "transaction), where session locks and notifications do not work: point CAPSUL_DATABASE at PostgreSQL "
             + "itself, or set pool_mode = session.");
 
-    static Task<int> PidAsync(NpgsqlConnection connection, CancellationToken cancel) =>
-        connection.ExecuteScalarAsync<int>(new CommandDefinition(PoolerSql.ServerPid, cancellationToken: cancel));
+    static async Task<int> PidAsync(NpgsqlConnection connection, CancellationToken cancel)
+    {
+        await using var command = new NpgsqlCommand(PoolerSql.ServerPid, connection);
+        return await command.ExecuteScalarAsync(cancel) is int pid ? pid
+            : throw new InvalidOperationException("A session has no number.");
+    }
 }

@@ -38,8 +38,9 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
     /// </summary>
     static readonly TimeSpan KeysLimit = TimeSpan.FromSeconds(10);
 
-    sealed record Boot(DateTimeOffset Began, DateTimeOffset NextDial,
-        DateTimeOffset NextTail, DateTimeOffset? AnsweredAt, Task<bool>? Dial);
+    /// <param name="Late">The dial that goes on was begun when the keys were there.</param>
+    sealed record Boot(DateTimeOffset Began, DateTimeOffset NextDial, DateTimeOffset NextTail,
+        DateTimeOffset? AnsweredAt, Task<bool>? Dial, bool Late);
 
     Boot? boot;
 
@@ -56,7 +57,7 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
         string id, IPAddress address, IReadOnlyList<SshHostKey> earlier, CancellationToken cancel)
     {
         var now = time.GetUtcNow();
-        boot ??= new Boot(now, now, now + TailEvery, null, null);
+        boot ??= new Boot(now, now, now + TailEvery, null, null, Late: false);
         var console = await hypervisor.ConsoleTailAsync(id, ConsoleBytes, cancel);
         var keys = ConsoleText.HostKeys(console);
         await DialAsync(address, keys.Count > 0, cancel);
@@ -75,13 +76,25 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
         return new SshLook(boot.AnsweredAt is not null, null, tail, now - boot.Began < Patience ? Often : BannerLimit);
     }
 
-    /// <summary>Takes the answer of a dial that has ended, and begins one when it is due.</summary>
+    /// <summary>
+    /// Takes the answer of a dial that has ended, and begins one when it is due. With the keys on the console SSH is
+    /// up: a dial of before may wait a second and more until TCP repeats what the guest did not hear, and a new one is
+    /// answered at once; the old one ends by itself.
+    /// </summary>
     async Task DialAsync(IPAddress address, bool keysAreThere, CancellationToken cancel)
     {
         var now = time.GetUtcNow();
-        if (boot!.AnsweredAt is null && boot.Dial is null && (keysAreThere || now >= boot.NextDial))
-            boot = boot with { NextDial = now + BannerLimit, Dial = HasBannerAsync(address, cancel) };
-        if (boot.Dial is not { IsCompleted: true } dial) return;
+        await TakeAnswerAsync(now);
+        var free = boot!.Dial is null || keysAreThere && !boot.Late;
+        if (boot.AnsweredAt is not null || !free || !keysAreThere && now < boot.NextDial) return;
+        var dial = HasBannerAsync(address, cancel);
+        boot = boot with { NextDial = now + BannerLimit, Dial = dial, Late = keysAreThere };
+        await TakeAnswerAsync(now);
+    }
+
+    async Task TakeAnswerAsync(DateTimeOffset now)
+    {
+        if (boot!.Dial is not { IsCompleted: true } dial) return;
         boot = boot with { Dial = null, AnsweredAt = await dial ? now : boot.AnsweredAt };
     }
 

@@ -1,5 +1,4 @@
 using Capsul.Foundation;
-using Capsul.Hub.Leadership;
 using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -7,9 +6,10 @@ namespace Capsul.Cli;
 
 /// <summary>
 /// The database for a verb that needs it: the configured one, or the private cluster, which is started for the verb
-/// when it is down.
+/// when it is down. This half knows nothing of the Hub: it is also compiled into the native program of <c>capsul
+/// sql</c>.
 /// </summary>
-sealed class CliDatabase : IAsyncDisposable
+sealed partial class CliDatabase : IAsyncDisposable
 {
     readonly EmbeddedPostgres? postgres;
 
@@ -17,34 +17,10 @@ sealed class CliDatabase : IAsyncDisposable
 
     public Db Db { get; }
 
+    /// <summary>As it is; for the verbs that never upgrade its schema.</summary>
     /// <param name="settings">Where it is.</param>
     /// <param name="cancel">Gives up.</param>
-    /// <param name="migrate">Bring it up to date first. Not for the verbs that are about its schema.</param>
-    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel, bool migrate = true)
-    {
-        var database = await ConnectAsync(settings, cancel);
-        if (!migrate) return database;
-        try
-        {
-            await UpgradeAsync(database.Db, settings, cancel);
-            return database;
-        }
-        catch
-        {
-            await database.DisposeAsync();
-            throw;
-        }
-    }
-
-    /// <summary>On its own, so that verbs that never upgrade load nothing of the Hub.</summary>
-    static async Task UpgradeAsync(Db db, Settings settings, CancellationToken cancel)
-    {
-        using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
-        await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli"))
-            .RunAsync(() => Task.CompletedTask, cancel);
-    }
-
-    static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
+    public static async Task<CliDatabase> ConnectAsync(Settings settings, CancellationToken cancel)
     {
         if (DatabaseAddress.From(settings) is { } external)
             return new CliDatabase(new Db(external.ConnectionString), null);

@@ -7,9 +7,10 @@ namespace Capsul.Cli;
 
 /// <summary>
 /// The command line: one file a verb. An expected refusal is one sentence on standard error and its exit code
-/// (<see cref="Problem.ExitCode"/>); anything else is a bug, and is one sentence too.
+/// (<see cref="Problem.ExitCode"/>); anything else is a bug, and is one sentence too. This half knows no verb: it is
+/// also compiled into the native program of <c>capsul sql</c>.
 /// </summary>
-public static class CommandLine
+public static partial class CommandLine
 {
     /// <summary>What a clean stop may take: a Hub with a database to close.</summary>
     static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(60);
@@ -17,44 +18,13 @@ public static class CommandLine
     /// <summary>EX_SOFTWARE of sysexits.h.</summary>
     const int Bug = 70;
 
-    static readonly (string Name, Func<Command> Make)[] Verbs =
-    [
-        ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
-        ("host", HostVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
-        ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("db", DbVerb.Make), ("sql", SqlVerb.Make),
-    ];
-
-    /// <summary>All verbs; also what the golden help is written from.</summary>
-    public static RootCommand Make() => Make(Verbs);
-
-    /// <summary>Only the verb that the line begins with: the others would cost every call their time.</summary>
-    static RootCommand MakeFor(string[] args) =>
-        Verbs.Where(v => args.Length > 0 && v.Name == args[0]).ToArray() is [var verb] ? Make([verb]) : Make();
-
-    static RootCommand Make(ReadOnlySpan<(string Name, Func<Command> Make)> verbs)
-    {
-        var root = new RootCommand(Description);
-        foreach (var (_, make) in verbs) root.Add(make());
-        return root;
-    }
-
-    const string Description = """
-        Capsul: a self-hosted cloud. People sign in with an emailed link, add credit to their account, and SSH into
-        their own virtual machine.
-
-        Examples:
-          capsul demo                      a complete Capsul on this machine, with one VM to log in to
-          capsul up                        Hub and Spoke, until Ctrl-C
-          capsul up --hub                  the Hub alone
-          capsul host invite rack1         prints a token for another machine to join with
-          capsul spoke join TOKEN          ... on that machine
-          capsul doctor                    checks this machine and suggests fixes
-        """;
-
-    public static async Task<int> RunAsync(string[] args)
+    /// <summary>Runs the verb that the line names.</summary>
+    /// <param name="root">The verbs, of which it may be one.</param>
+    /// <param name="args">The line, without the program's name.</param>
+    public static async Task<int> RunAsync(RootCommand root, string[] args)
     {
         // An argument that begins with @ is what it says: SQL has an operator of that name.
-        var parsed = MakeFor(args).Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         try
         {
             if (parsed.Action is ParseErrorAction && args.Length > 0)

@@ -43,7 +43,7 @@ static class DbBackup
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
         var settings = Settings.Load();
-        await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         var request = new TakeBackup.Request(
             parsed.GetValue(Target), parsed.GetValue(Format), parsed.GetValue(EncryptTo), "asked");
         var backup = await new TakeBackup(

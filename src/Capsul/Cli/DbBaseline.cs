@@ -23,7 +23,7 @@ static class DbBaseline
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
         var version = parsed.GetValue(Version);
-        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(Settings.Load(), cancel);
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
         var drift = await new Baseline(database.Db, logs.CreateLogger("Capsul.Cli"))
             .TakeAsync(version, parsed.GetValue(Force), cancel);

@@ -34,7 +34,7 @@ static class DbMigrate
     {
         var settings = Settings.Load();
         var target = parsed.GetValue(To) ?? Migrator.DesiredVersion;
-        await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
         var log = logs.CreateLogger("Capsul.Cli");
         if (parsed.GetValue(DryRun))

@@ -43,7 +43,7 @@ static class DbRepair
                 "Use only one of --resume, --roll-back and --mark.");
         if (mark is not (null or "done" or "not-run")) throw new ProblemException(ProblemKind.Invalid,
             $"--mark must be done or not-run, not \"{mark}\".");
-        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(Settings.Load(), cancel);
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
         await using var seat =
             resume || back || mark is not null ? await SeatLock.TakeAsync(database.Db, "capsul repair", cancel) : null;

@@ -42,7 +42,7 @@ static class DbRestore
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
         var settings = Settings.Load();
-        await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System,
             SeatLock.ForRestore, text => Console.Error.WriteLine($"{text} …"))
             .RunAsync(parsed.GetValue(File)!, parsed.GetValue(Identity), parsed.GetValue(Beside), cancel);

@@ -18,7 +18,7 @@ static class DbStatus
 
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
-        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(Settings.Load(), cancel);
         var status = await SchemaStatus.ReadAsync(database.Db, MigrationScripts.Embedded, cancel);
         var table = new Table().Border(TableBorder.Simple)
             .AddColumns("version", "script", "state", "applied", "took", "by");

@@ -19,7 +19,7 @@ static class DbVerify
 
     static async Task<int> RunAsync(ParseResult parsed, CancellationToken cancel)
     {
-        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(Settings.Load(), cancel);
         var version = await SchemaCheck.VersionAsync(database.Db, cancel)
             ?? throw new ProblemException(ProblemKind.NotFound, "This database was never migrated: it has no table "
                 + "schemaversion. See capsul db migrate, and capsul db baseline.");

@@ -96,7 +96,7 @@ static class DoctorVerb
                 return [new(Verdict.Ok, "database",
                     "a private cluster will be created, using the programs in "
                     + $"{EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
-            await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+            await using var database = await CliDatabase.ConnectAsync(settings, cancel);
             return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync)
                 .RunAsync(cancel);
         }

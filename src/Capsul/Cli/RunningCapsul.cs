@@ -113,7 +113,7 @@ public sealed class RunningCapsul : IAsyncDisposable
     async Task<Identity> JoinOwnHubAsync(Identity? identity, CancellationToken cancel)
     {
         var address = $"127.0.0.1:{settings.LinkPort}";
-        await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         if (identity is null)
         {
             var token = await HostVerb.InviteAsync(database.Db, settings, "capsul up", OwnName(), cancel);

@@ -89,7 +89,7 @@ static class SqlVerb
         using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, _ => terminated = true);
         try
         {
-            await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel, migrate: false);
+            await using var database = await CliDatabase.ConnectAsync(Settings.Load(), cancel);
             var output = RowOutput.Make(format, parsed.GetValue(Header), OpenOutput(), Console.Error);
             await using var run =
                 await StatementRun.OpenAsync(database.Db, output, Console.Error, Console.OpenStandardInput(),
@@ -230,7 +230,7 @@ static class SqlVerb
     static async Task<int> PsqlAsync(bool readOnly, TimeSpan timeout, CancellationToken cancel)
     {
         var settings = Settings.Load();
-        await using var database = await CliDatabase.OpenAsync(settings, cancel, migrate: false);
+        await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         var psql = PostgresPrograms.Make(settings.PostgresBin, database.Db.Address, "psql");
         var options = (readOnly ? "-c default_transaction_read_only=on " : "")
             + (timeout > TimeSpan.Zero ? $"-c statement_timeout={timeout.TotalMilliseconds:0}" : "");

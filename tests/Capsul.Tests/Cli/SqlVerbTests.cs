@@ -28,9 +28,11 @@ public sealed class SqlVerbTests
     /// <summary>Through a shell, for pipes and redirection; $CAPSUL is the program.</summary>
     Task<CommandResult> ShellAsync(string line, string? input = null) => new Command("bash", "-c", line)
     {
-        Environment = new Dictionary<string, string?>(environment.ToDictionary(e => e.Key, e => (string?)e.Value),
-            StringComparer.Ordinal)
-        { ["CAPSUL"] = CapsulProgram.File },
+        Environment = new Dictionary<string, string?>(
+            environment.ToDictionary(e => e.Key, e => (string?)e.Value), StringComparer.Ordinal)
+        {
+            ["CAPSUL"] = CapsulProgram.SqlFile,
+        },
         Input = input,
     }.TryRunAsync(Cancel);
 

@@ -22,6 +22,19 @@ public sealed class SettingsTests
     public void A_wrong_value_is_refused_by_name(string name, string value) =>
         Should.Throw<ProblemException>(() => Load((name, value))).Problem.Message.ShouldStartWith($"{name} must be ");
 
+    /// <summary>Because what is not set is not checked.</summary>
+    [Fact]
+    public void Every_default_may_also_be_set()
+    {
+        foreach (var setting in Settings.All.Where(s => s.Default is not null)) Load((setting.Name, setting.Default!));
+    }
+
+    [Theory]
+    [InlineData("0.0.0.0"), InlineData("::")]
+    public void A_relay_on_every_address_needs_a_name_for_people(string address) =>
+        Should.Throw<ProblemException>(() => Load(("CAPSUL_RELAY_ADDRESS", address))).Problem.Message
+            .ShouldStartWith("CAPSUL_SSH_HOST must be ");
+
     [Fact]
     public void A_wrong_secret_is_not_repeated() =>
         Should.Throw<ProblemException>(

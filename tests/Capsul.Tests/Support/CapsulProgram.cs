@@ -25,6 +25,15 @@ public sealed class CapsulProgram : IAsyncDisposable
     /// <summary>It lies beside the tests, because they refer to it.</summary>
     public static string File { get; } = Path.Combine(AppContext.BaseDirectory, "capsul");
 
+    /// <summary>
+    /// <c>sql</c> has a second front, the same sources as native code: with its path in NATIVE_SQL the tests of that
+    /// verb go through it.
+    /// </summary>
+    public static string SqlFile { get; } =
+        Environment.GetEnvironmentVariable("NATIVE_SQL") is { Length: > 0 } native ? native : File;
+
+    static string FileOf(string[] arguments) => arguments is ["sql", ..] ? SqlFile : File;
+
     public int Id => process.Id;
 
     public bool HasExited => process.HasExited;
@@ -41,12 +50,16 @@ public sealed class CapsulProgram : IAsyncDisposable
     /// <summary>Runs a verb to its end.</summary>
     public static Task<CommandResult> RunAsync(
         IReadOnlyDictionary<string, string> environment, CancellationToken cancel, params string[] arguments) =>
-        new Command(File, arguments) { Environment = Changes(environment), Timeout = TimeSpan.FromMinutes(2) }
-            .TryRunAsync(cancel);
+        new Command(FileOf(arguments), arguments)
+        {
+            Environment = Changes(environment),
+            Timeout = TimeSpan.FromMinutes(2),
+        }.TryRunAsync(cancel);
 
     /// <summary>Starts a verb that goes on until it is stopped.</summary>
-    public static CapsulProgram Start(IReadOnlyDictionary<string, string> environment, params string[] arguments) =>
-        StartFile(File, environment, arguments);
+    public static CapsulProgram Start(
+        IReadOnlyDictionary<string, string> environment, params string[] arguments) =>
+        StartFile(FileOf(arguments), environment, arguments);
 
     /// <summary>The same for another program.</summary>
     public static CapsulProgram StartFile(

@@ -1,0 +1,33 @@
+using Capsul.Foundation;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
+
+namespace Capsul.Cli;
+
+/// <summary>On its own, so that verbs that never upgrade load nothing of the Hub.</summary>
+sealed partial class CliDatabase
+{
+    /// <param name="settings">Where it is.</param>
+    /// <param name="cancel">Gives up.</param>
+    public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel)
+    {
+        var database = await ConnectAsync(settings, cancel);
+        try
+        {
+            await UpgradeAsync(database.Db, settings, cancel);
+            return database;
+        }
+        catch
+        {
+            await database.DisposeAsync();
+            throw;
+        }
+    }
+
+    static async Task UpgradeAsync(Db db, Settings settings, CancellationToken cancel)
+    {
+        using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
+        await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli"))
+            .RunAsync(() => Task.CompletedTask, cancel);
+    }
+}
