@@ -219,8 +219,11 @@ public sealed partial class HubProgram : IAsyncDisposable
             var row = await db.FindSeatAsync(limit.Token);
             return Results.Json(new
             {
-                status = seat.Held ? "acting" : "standby", epoch = row!.Epoch,
-                since = row.TakenAt, why = seat.Unfit, https,
+                status = seat.Held ? "acting" : "standby",
+                epoch = row!.Epoch,
+                since = row.TakenAt,
+                why = seat.Unfit,
+                https,
             });
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or OperationCanceledException or TimeoutException

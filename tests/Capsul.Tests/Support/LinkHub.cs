@@ -1,14 +1,14 @@
-using Microsoft.Extensions.DependencyInjection;
-using Capsul.Hub.Link;
-using Capsul.Hub.Features.Hosts;
 using System.Net;
 using System.Net.Sockets;
 using Capsul.Foundation;
 using Capsul.Hub;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Link;
 using Capsul.Postgres;
 using Capsul.Spoke.Link;
 using Capsul.Wire;
 using Grpc.Core;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
 namespace Capsul.Tests.Support;
