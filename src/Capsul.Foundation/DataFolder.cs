@@ -25,7 +25,7 @@ public sealed class DataFolder : IDisposable
         {
             Directory.CreateDirectory(path);
             return new DataFolder(
-                path, Sign(new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1)));
+                path, new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1));
         }
         catch (IOException) when (File.Exists(file))
         {
@@ -35,27 +35,13 @@ public sealed class DataFolder : IDisposable
         }
         catch (Exception error) when (error is UnauthorizedAccessException or IOException)
         {
-            throw new ProblemException(ProblemKind.Unavailable,
-                $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.",
-                null, error);
+            throw NotWritable(path, error);
         }
     }
 
-    /// <summary>Writes the process ID into the lock file, for information; on a full disk it is left out.</summary>
-    static FileStream Sign(FileStream held)
-    {
-        try
-        {
-            held.SetLength(0);
-            held.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString()));
-            held.Flush();
-        }
-        catch (IOException)
-        {
-            // What counts is that it is held.
-        }
-        return held;
-    }
+    /// <summary>Unavailable: what to tell the person who chose it.</summary>
+    public static ProblemException NotWritable(string path, Exception error) => new(ProblemKind.Unavailable,
+        $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.", null, error);
 
     /// <summary>
     /// Eight hex digits that stand for a folder where a short name is needed (Unix sockets have 107 characters).

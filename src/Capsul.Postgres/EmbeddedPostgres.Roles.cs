@@ -24,15 +24,23 @@ public sealed partial class EmbeddedPostgres
         {
             Host = SocketFolder,
             Username = role,
-            Password = (await File.ReadAllTextAsync(passwordFile, cancel)).Trim(),
+            Password = await ReadAsync(passwordFile, cancel),
             Database = database,
         }.ConnectionString;
+
+    /// <summary>As the cluster's user, who could have put a link there: root reads nothing for it.</summary>
+    async Task<string> ReadAsync(string file, CancellationToken cancel)
+    {
+        await FindUserAsync(cancel);
+        return (user is null ? await File.ReadAllTextAsync(file, cancel)
+            : (await user.Run("cat", "--", file).RunAsync(cancel)).Output).Trim();
+    }
 
     async Task<string> WritePasswordAsync(string file, CancellationToken cancel)
     {
         var password = RandomNumberGenerator.GetHexString(32, lowercase: true);
         await DataFolder.WriteWholeAsync(file, Encoding.ASCII.GetBytes(password), cancel);
-        if (user is not null) await new Command("chown", $"{user.Name}:", file).RunAsync(cancel);
+        if (user is not null) await new Command("chown", "-h", $"{user.Name}:", file).RunAsync(cancel);
         return password;
     }
 
@@ -62,7 +70,7 @@ public sealed partial class EmbeddedPostgres
     {
         var file = AdministratorFile + ".made";
         if (!File.Exists(file)) await WritePasswordAsync(file, cancel);
-        var password = (await File.ReadAllTextAsync(file, cancel)).Trim();
+        var password = await ReadAsync(file, cancel);
         await using (var first = await OpenAsync(
             await AddressAsync(ClusterSql.Everyday, PasswordFile, "postgres", cancel), cancel))
         {

@@ -55,14 +55,24 @@ public sealed partial class EmbeddedPostgres
         var server = new EmbeddedPostgres(settings, log, more ?? []);
         var there = Directory.Exists(server.Cluster);
         if (!there) await server.PrepareFoldersAsync(cancel);
-        using var only = await server.use.LockAsync(cancel);
-        if (!server.IsComplete())
+        using (await server.use.LockAsync(cancel))
         {
-            if (there) await server.PrepareFoldersAsync(cancel);
-            await server.MakeAndStartAsync(cancel);
+            if (!server.IsComplete())
+            {
+                if (there) await server.PrepareFoldersAsync(cancel);
+                await server.MakeAndStartAsync(cancel);
+            }
+            server.use.Join();
         }
-        server.use.Join();
-        return (server, await server.ConnectionStringAsync(cancel));
+        try
+        {
+            return (server, await server.ConnectionStringAsync(cancel));
+        }
+        catch
+        {
+            await server.StopAsync(CancellationToken.None);
+            throw;
+        }
     }
 
     /// <summary>
@@ -108,7 +118,7 @@ public sealed partial class EmbeddedPostgres
         var server = new EmbeddedPostgres(settings, NullLogger.Instance, []);
         if (!Directory.Exists(server.Cluster)) return;
         await server.FindUserAsync(cancel);
-        if (server.user is null || server.user.Name == user.Name) return;
+        if (server.user is null || server.user.Id == user.Id) return;
         await server.StopAsync(cancel);
         if (await server.IsRunningAsync(cancel))
             throw new ProblemException(ProblemKind.Conflict,
@@ -193,8 +203,8 @@ public sealed partial class EmbeddedPostgres
     async Task FindUserAsync(CancellationToken cancel)
     {
         if (user is not null || !Environment.IsPrivilegedProcess) return;
-        var owner = Directory.Exists(folder) ? (await SystemUser.OwnersAsync([folder], cancel))[0] : "root";
-        user = owner == "root" ? SystemUser.Find(hubUser is "root" ? "postgres" : hubUser, "postgres", "nobody")
+        var owner = Directory.Exists(folder) ? (await SystemUser.OwnersAsync([folder], cancel))[0] : 0;
+        user = owner == 0 ? SystemUser.Find(hubUser is "root" ? "postgres" : hubUser, "postgres", "nobody")
             : SystemUser.Find(owner);
     }
 
@@ -214,7 +224,7 @@ public sealed partial class EmbeddedPostgres
         if (user is not null)
         {
             foreach (var path in (string[])[folder, LogFolder, SocketFolder])
-                await new Command("chown", $"{user.Name}:", path).RunAsync(cancel);
+                await new Command("chown", "-h", $"{user.Name}:", path).RunAsync(cancel);
             if ((await AsUser("test", "-x", folder).TryRunAsync(cancel)).ExitCode != 0)
                 throw new ProblemException(ProblemKind.Unavailable,
                     $"PostgreSQL runs as user {user.Name}, who cannot reach {folder}: a parent folder is not "
@@ -286,13 +296,12 @@ public sealed partial class EmbeddedPostgres
 
             """;
         var file = Path.Combine(Cluster, "capsul.conf");
-        await DataFolder.WriteWholeAsync(file, System.Text.Encoding.UTF8.GetBytes(lines), cancel);
-        if (user is not null)
-            await new Command("chown", $"{user.Name}:", file).RunAsync(cancel);
+        // As the cluster's user: root must not write where that user may have put a link.
+        await (AsUser("tee", file) with { Input = lines }).RunAsync(cancel);
         var main = Path.Combine(Cluster, "postgresql.conf");
         const string include = "include 'capsul.conf'";
-        if (!(await File.ReadAllTextAsync(main, cancel)).Contains(include, StringComparison.Ordinal))
-            await File.AppendAllTextAsync(main, $"\n{include}\n", cancel);
+        if ((await AsUser("grep", "-qF", include, main).TryRunAsync(cancel)).ExitCode != 0)
+            await (AsUser("tee", "-a", main) with { Input = $"\n{include}\n" }).RunAsync(cancel);
     }
 
     async Task EnsureRunningAsync(CancellationToken cancel)

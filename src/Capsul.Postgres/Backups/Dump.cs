@@ -60,6 +60,8 @@ public static class Dump
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(file))!);
+            // Root may write where another user does: through no link of that user's.
+            if (new FileInfo(part).LinkTarget is not null) File.Delete(part);
             await using (var disk = new FileStream(part, new FileStreamOptions
             {
                 Mode = FileMode.Create,

@@ -46,6 +46,7 @@ public sealed partial class Sandbox
     /// (pivot_root(8)).
     /// </summary>
     const string NewRoot = """
+        umask 022
         run=$1; shift
         mkdir -p "$run/root"
         mount -t tmpfs -o mode=0755,size=64m tmpfs "$run/root"
@@ -66,6 +67,8 @@ public sealed partial class Sandbox
         for name in null zero full random urandom tty kvm net/tun vhost-net; do
             if [ -c "/dev/$name" ]; then cp -a "/dev/$name" "dev/$name"; fi
         done
+        # Something to mount over, should KVM appear later.
+        [ -e dev/kvm ] || install -m 0600 /dev/null dev/kvm
         ln -s /proc/self/fd dev/fd
         ln -s pts/ptmx dev/ptmx
         mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts

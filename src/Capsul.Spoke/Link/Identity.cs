@@ -54,11 +54,23 @@ public sealed class Identity
     {
         var folder = FolderOf(data);
         if (!File.Exists(Path.Combine(folder, "identity.pfx"))) return null;
-        return new Identity(folder, File.ReadAllText(Path.Combine(folder, "hub")).Trim(),
-            X509CertificateLoader.LoadPkcs12FromFile(
-                Path.Combine(folder, "identity.pfx"), null, X509KeyStorageFlags.Exportable),
-            X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")));
+        try
+        {
+            return Read(folder);
+        }
+        catch (Exception error) when (error is CryptographicException or IOException or UnauthorizedAccessException)
+        {
+            throw new ProblemException(ProblemKind.Unavailable,
+                $"The identity of this Spoke in {folder} cannot be read: {error.Message} Restore it from a backup, or "
+                + "join again with a new token.", null, error);
+        }
     }
+
+    static Identity Read(string folder) => new(
+        folder, File.ReadAllText(Path.Combine(folder, "hub")).Trim(),
+        X509CertificateLoader.LoadPkcs12FromFile(
+            Path.Combine(folder, "identity.pfx"), null, X509KeyStorageFlags.Exportable),
+        X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")));
 
     /// <summary>
     /// Joins with a one-time token: first asks the Hub for its authority and compares the fingerprint, and only over a

@@ -43,7 +43,8 @@ static class DoctorPages
     static IEnumerable<Finding> OfProxy(Uri url, JsonElement health, Settings settings)
     {
         if (url.Scheme != "https") yield break;
-        yield return health.TryGetProperty("https", out var https) && https.ValueKind == JsonValueKind.True
+        yield return health.ValueKind == JsonValueKind.Object
+            && health.TryGetProperty("https", out var https) && https.ValueKind == JsonValueKind.True
             ? new(Verdict.Ok, Proxy, "the Hub is told that requests came over TLS")
             : new(Verdict.Fail, Proxy,
                 "the Hub is not told that requests came over TLS: the proxy must set X-Forwarded-Proto and "

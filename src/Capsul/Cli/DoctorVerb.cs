@@ -62,25 +62,27 @@ static class DoctorVerb
     }
 
     /// <summary>This machine joined a Hub that runs on another: there is no database here.</summary>
-    static bool IsSpokeOnly(Settings settings) => !settings.ExternalDatabase && Identity.Load(settings.Data) is not null
+    static bool IsSpokeOnly(Settings settings) => !settings.ExternalDatabase
+        && File.Exists(Path.Combine(settings.Data, "spoke", "identity.pfx"))
         && !Directory.Exists(Path.Combine(settings.Data, "postgres"));
 
     static async Task<Finding> SpokeAsync(Settings settings, bool spokeOnly, CancellationToken cancel)
     {
-        if (Identity.Load(settings.Data) is not { } identity)
-            return new(Verdict.Ok, "spoke", "has not joined a Hub; capsul up joins its own");
-        var says = $"host {identity.HostId} of the Hub at {identity.Address}, certificate valid until "
-            + $"{identity.ValidUntil:yyyy-MM-dd}";
-        // The port of a Hub that is started together with its Spoke may be another each time.
-        if (!spokeOnly) return new(Verdict.Ok, "spoke", says);
+        var says = "";
         try
         {
+            if (Identity.Load(settings.Data) is not { } identity)
+                return new(Verdict.Ok, "spoke", "has not joined a Hub; capsul up joins its own");
+            says = $"host {identity.HostId} of the Hub at {identity.Address}, certificate valid until "
+                + $"{identity.ValidUntil:yyyy-MM-dd}";
+            // The port of a Hub that is started together with its Spoke may be another each time.
+            if (!spokeOnly) return new(Verdict.Ok, "spoke", says);
             await identity.ReachHubAsync(cancel);
             return new(Verdict.Ok, "spoke", $"{says}; the Hub answers");
         }
         catch (ProblemException error)
         {
-            return new(Verdict.Fail, "spoke", $"{says}. {error.Problem.Message}");
+            return new(Verdict.Fail, "spoke", $"{(says.Length > 0 ? $"{says}. " : "")}{error.Problem.Message}");
         }
     }
 

@@ -25,8 +25,10 @@ sealed class HubProcess : IAsyncDisposable
     /// <exception cref="ProblemException">What the Hub said is in the way.</exception>
     public static async Task<HubProcess> StartAsync(Settings settings, LogLevel level, CancellationToken cancel)
     {
-        var process = new HubProcess(await HubUser.PrepareAsync(
-            settings, ["up", "--hub", "--attached", level.ToString()], cancel));
+        var command = await HubUser.PrepareAsync(settings, ["up", "--hub", "--attached", level.ToString()], cancel);
+        // In a session of its own: Ctrl-C is for this process, which then ends the other.
+        var process = new HubProcess(
+            command with { Program = "setsid", Arguments = [command.Program, .. command.Arguments] });
         try
         {
             await (await Task.WhenAny(process.ready.Task, process.Ended)).WaitAsync(cancel);
@@ -45,7 +47,8 @@ sealed class HubProcess : IAsyncDisposable
     public static async Task<int> ServeAsync(Func<CancellationToken, Task> run, CancellationToken cancel)
     {
         using var parent = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        var watch = WatchAsync(parent);
+        // Not awaited in the end: reading a console cannot be cancelled.
+        _ = WatchAsync(parent);
         try
         {
             await run(parent.Token);
@@ -56,11 +59,6 @@ sealed class HubProcess : IAsyncDisposable
             Console.WriteLine($"{Refused}{error.Problem.Kind} {error.Problem.Message.ReplaceLineEndings(" ")}");
             return error.Problem.ExitCode;
         }
-        finally
-        {
-            await parent.CancelAsync();
-            await watch.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
     }
 
     public static void SayReady() => Console.WriteLine(Ready);
@@ -68,18 +66,25 @@ sealed class HubProcess : IAsyncDisposable
     static async Task WatchAsync(CancellationTokenSource parent)
     {
         await using var input = Console.OpenStandardInput();
-        while (await input.ReadAsync(new byte[256], parent.Token) > 0)
+        while (await input.ReadAsync(new byte[256], CancellationToken.None) > 0)
         {
-            // Nothing is said to a Hub this way.
+            // Nothing is sent to a Hub this way.
         }
-        await parent.CancelAsync();
+        try
+        {
+            await parent.CancelAsync();
+        }
+        catch (ObjectDisposedException)
+        {
+            // It ended by itself.
+        }
     }
 
     void Hear(string line)
     {
         if (line == Ready) ready.TrySetResult();
         else if (line.StartsWith(Refused, StringComparison.Ordinal)) Refuse(line[Refused.Length..]);
-        else Console.Error.WriteLine(line);
+        else Console.Error.WriteLine(string.Concat(line.Where(c => !char.IsControl(c) || c == '\t')));
     }
 
     void Refuse(string problem)

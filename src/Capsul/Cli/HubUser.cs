@@ -41,39 +41,47 @@ static partial class HubUser
         var user = await EnsureAsync(settings.HubUser, cancel);
         await HandOverAsync(settings, user, cancel);
         await CheckFoldersAsync(settings, user, cancel);
-        var environment = new Dictionary<string, string?>(settings.ToEnvironment(), StringComparer.Ordinal)
-        {
-            ["HOME"] = Path.Combine(settings.Data, "hub"),
-        };
+        var environment = SystemUser.CleanEnvironment();
+        foreach (var (name, value) in settings.ToEnvironment()) environment[name] = value;
+        environment["HOME"] = Path.Combine(settings.Data, "hub");
         var program = Path.Combine(AppContext.BaseDirectory, "capsul");
         string[] readable = ["-x", program, "-a", "-r", $"{program}.dll", "-a", "-r", Path.Combine(Runtime, "host")];
         if (await CanAsync(user, cancel, readable))
         {
-            return new Command("/usr/bin/setpriv", [.. Rights(user, settings.Port), program, .. arguments])
+            return new Command("/usr/bin/setpriv", [.. Rights(user, settings), program, .. arguments])
             { Environment = environment };
         }
         var run = $"/run/capsul-hub/{DataFolder.ShortName(settings.Data)}";
-        foreach (var folder in (string[])["app", "dotnet"]) Directory.CreateDirectory(Path.Combine(run, folder));
+        foreach (var folder in (string[])["/run/capsul-hub", run, $"{run}/app", $"{run}/dotnet"])
+        {
+            Directory.CreateDirectory(folder);
+            File.SetUnixFileMode(folder, OpenFolder);
+        }
         environment["DOTNET_ROOT"] = $"{run}/dotnet";
         return new Command("/usr/bin/unshare",
             ["--mount", "--", "sh", "-ec", WithOwnMounts, "sh", AppContext.BaseDirectory, Runtime, run,
-                "setpriv", .. Rights(user, settings.Port), $"{run}/app/capsul", .. arguments])
+                "setpriv", .. Rights(user, settings), $"{run}/app/capsul", .. arguments])
         { Environment = environment };
     }
 
     /// <summary>
     /// No rights, except to listen on a port that only root may have, where such a port is configured.
     /// </summary>
-    static IEnumerable<string> Rights(SystemUser user, int port)
+    static IEnumerable<string> Rights(SystemUser user, Settings settings)
     {
-        var rights = port is > 0 and < FirstFreePort ? "-all,+net_bind_service" : "-all";
-        return ["--reuid", user.Name, "--regid", user.Group.ToString(), "--clear-groups", "--no-new-privs",
+        var rights = settings is { Port: > 0 and < FirstFreePort } or { LinkPort: > 0 and < FirstFreePort }
+            ? "-all,+net_bind_service" : "-all";
+        return ["--reuid", user.Id.ToString(), "--regid", user.Group.ToString(), "--clear-groups", "--no-new-privs",
             $"--inh-caps={rights}", $"--ambient-caps={rights}", $"--bounding-set={rights}", "--"];
     }
 
     static async Task<SystemUser> EnsureAsync(string name, CancellationToken cancel)
     {
-        if (SystemUser.Find(name) is { } user) return user;
+        if (SystemUser.Find(name) is { } user)
+        {
+            return user.Id != 0 ? user : throw new ProblemException(ProblemKind.Invalid,
+                $"CAPSUL_HUB_USER is {name}, another name of root. Name a user without rights, or root itself.");
+        }
         var made = await new Command("useradd", "--system", "--user-group", "--no-create-home",
             "--home-dir", "/var/lib/capsul/hub", "--shell", "/usr/sbin/nologin", name).TryRunAsync(cancel);
         // Another process may have been quicker.
@@ -84,21 +92,31 @@ static partial class HubUser
 
     static async Task HandOverAsync(Settings settings, SystemUser user, CancellationToken cancel)
     {
-        Directory.CreateDirectory(settings.Data);
         if (!settings.ExternalDatabase) await EmbeddedPostgres.StopForeignAsync(settings, user, cancel);
-        List<string> all = [];
-        foreach (var folder in Folders)
-            all.Add(Directory.CreateDirectory(Path.Combine(settings.Data, folder), PrivateFolder).FullName);
-        foreach (var file in Files)
-        {
-            all.Add(Path.Combine(settings.Data, file));
-            if (!File.Exists(all[^1])) await File.Open(all[^1], NewFile).DisposeAsync();
-        }
-        // Only what is not the user's yet: in folders that are, it could prepare what root then gives away.
+        var all = await MakeAsync(settings.Data);
+        // Only what is not the user's yet: in folders that are, it could prepare what root then gives away. A link in
+        // the data folder is root's own, to another disk.
         var owners = await SystemUser.OwnersAsync(all, cancel);
-        var foreign = all.Where((_, n) => owners[n] != user.Name).ToList();
+        var foreign = all.Where((_, n) => owners[n] != user.Id).ToList();
         if (foreign.Count > 0)
-            await new Command("chown", ["-hR", $"{user.Name}:{user.Group}", "--", .. foreign]).RunAsync(cancel);
+            await new Command("chown", ["-hRH", $"{user.Name}:{user.Group}", "--", .. foreign]).RunAsync(cancel);
+    }
+
+    /// <summary>Creates what is missing of the Hub's files and folders; returns all of them.</summary>
+    static async Task<IReadOnlyList<string>> MakeAsync(string data)
+    {
+        try
+        {
+            if (!Directory.Exists(data)) Directory.CreateDirectory(data, OpenFolder);
+            foreach (var folder in Folders) Directory.CreateDirectory(Path.Combine(data, folder), PrivateFolder);
+            foreach (var file in Files.Select(name => Path.Combine(data, name)).Where(file => !File.Exists(file)))
+                await File.Open(file, NewFile).DisposeAsync();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw DataFolder.NotWritable(data, error);
+        }
+        return [.. Folders.Concat(Files).Select(name => Path.Combine(data, name))];
     }
 
     static FileStreamOptions NewFile => new()
@@ -108,6 +126,9 @@ static partial class HubUser
         UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
     };
 
+    const UnixFileMode OpenFolder = PrivateFolder | UnixFileMode.GroupRead | UnixFileMode.GroupExecute
+        | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
+
     const UnixFileMode PrivateFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
     static async Task CheckFoldersAsync(Settings settings, SystemUser user, CancellationToken cancel)
@@ -116,8 +137,9 @@ static partial class HubUser
         {
             if (!Directory.Exists(folder) || await CanAsync(user, cancel, "-w", folder)) continue;
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The Hub runs as user {user.Name}, who cannot write to {folder}: make that user its owner and the "
-                + "folders above it accessible to others, or choose another with CAPSUL_DATA or CAPSUL_BACKUP_FOLDER.");
+                $"The Hub runs as user {user.Name}, who cannot write to {folder}: it belongs to another user, or a "
+                + "parent folder is not accessible to others. Change that, or choose another folder with CAPSUL_DATA "
+                + "or CAPSUL_BACKUP_FOLDER.");
         }
     }
 

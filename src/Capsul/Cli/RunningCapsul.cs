@@ -18,6 +18,7 @@ public sealed class RunningCapsul : IAsyncDisposable
     /// <summary>What was started, to be ended in the reverse order.</summary>
     readonly Stack<IAsyncDisposable> started = new();
     readonly Settings settings;
+    bool spokeStarted;
 
     RunningCapsul(Settings settings) => this.settings = settings;
 
@@ -97,6 +98,7 @@ public sealed class RunningCapsul : IAsyncDisposable
         var images = new ImageStore(settings.Images);
         Hypervisor = MakeHypervisor(settings, images, logs);
         started.Push(Hypervisor);
+        spokeStarted = true;
         Spoke = new SpokeProgram(settings, identity, Hypervisor, images, TimeProvider.System, logs)
             .RunAsync(stop.Token);
     }
@@ -133,7 +135,7 @@ public sealed class RunningCapsul : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await stop.CancelAsync();
-        if (Hypervisor is not null) await Spoke.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (spokeStarted) await Spoke.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         while (started.TryPop(out var next)) await next.DisposeAsync();
         stop.Dispose();
     }

@@ -28,9 +28,9 @@ public sealed class HubUserTests
         await both.AwaitSaidAsync("Connected to the Hub at", Limit);
         var hub = await HubOfAsync(both);
         ShouldHaveNoRights(hub);
-        (await OwnersAsync(data, ".", "spoke", "spoke.lock")).ShouldAllBe(owner => owner == "root");
+        (await OwnersAsync(data, ".", "spoke", "spoke.lock")).ShouldAllBe(owner => owner == 0);
         (await OwnersAsync(data, "postgres", "secret.key", "hub.lock", "backups"))
-            .ShouldAllBe(owner => owner == "capsul");
+            .ShouldAllBe(owner => owner == HubUser);
         var key = Path.Combine(data, "spoke", "identity.pfx");
         var user = SystemUser.Find("capsul").ShouldNotBeNull();
         (await user.Run("cat", key).TryRunAsync(Cancel)).Error.ShouldContain("Permission denied");
@@ -39,7 +39,7 @@ public sealed class HubUserTests
 
         // Verbs of root's work beside it, and leave nothing behind that the Hub could not use.
         (await CapsulProgram.RunAsync(Environment(data), Cancel, "db", "backup")).ExitCode.ShouldBe(0);
-        (await OwnersAsync(data, "backup.lock", "scratch", "backups")).ShouldAllBe(owner => owner == "capsul");
+        (await OwnersAsync(data, "backup.lock", "scratch", "backups")).ShouldAllBe(owner => owner == HubUser);
         await both.SignalAsync("TERM");
         (await both.EndAsync()).ShouldBe(0, both.Said);
         File.Exists($"/proc/{hub}/status").ShouldBeFalse("the Hub went on");
@@ -66,6 +66,58 @@ public sealed class HubUserTests
     }
 
     [Fact]
+    public async Task A_Hub_that_is_told_to_end_ends_although_its_input_stays_open()
+    {
+        await using var both = CapsulProgram.Start(Environment(TestFolder.Make("told")), "up");
+        await both.AwaitSaidAsync("Capsul answers at", Limit);
+        await CapsulProgram.SignalAsync("TERM", await HubOfAsync(both));
+        (await both.EndAsync()).ShouldBe(69);
+        both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
+    }
+
+    [Fact]
+    public async Task Nothing_of_roots_environment_reaches_the_Hub_or_its_database()
+    {
+        var data = TestFolder.Make("clean");
+        var environment = Environment(data);
+        environment["SSH_AUTH_SOCK"] = "/run/roots-agent";
+        await using var both = CapsulProgram.Start(environment, "up");
+        await both.AwaitSaidAsync("Capsul answers at", Limit);
+        var postmaster = int.Parse(File.ReadLines(Path.Combine(data, "postgres/data/postmaster.pid")).First());
+        foreach (var pid in (int[])[await HubOfAsync(both), postmaster])
+            (await File.ReadAllTextAsync($"/proc/{pid}/environ", Cancel)).ShouldNotContain("roots-agent");
+    }
+
+    [Fact]
+    public async Task Root_reads_and_writes_nothing_through_links_of_the_Hubs_user()
+    {
+        var data = TestFolder.Make("links");
+        await using (var hub = CapsulProgram.Start(Environment(data), "up", "--hub"))
+        {
+            await hub.AwaitSaidAsync("Capsul answers at", Limit);
+            await hub.SignalAsync("TERM");
+            await hub.EndAsync();
+        }
+        var secret = Path.Combine(TestFolder.Make("roots"), "secret");
+        await File.WriteAllTextAsync(secret, "of root alone\n", Cancel);
+        File.SetUnixFileMode(secret, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        foreach (var name in (string[])["postgres/password",
+            "postgres/data/capsul.conf", "postgres/data/postgresql.conf"])
+        {
+            var link = Path.Combine(data, name);
+            File.Move(link, link + ".kept");
+            File.CreateSymbolicLink(link, secret);
+            var refused = await CapsulProgram.RunAsync(Environment(data), Cancel, "db", "status");
+            refused.ExitCode.ShouldNotBe(0, name);
+            refused.Error.ShouldNotContain("of root alone");
+            (await File.ReadAllTextAsync(secret, Cancel)).ShouldBe("of root alone\n", name);
+            (await SystemUser.OwnersAsync([secret], Cancel)).ShouldBe([0]);
+            File.Move(link + ".kept", link, overwrite: true);
+        }
+        (await CapsulProgram.RunAsync(Environment(data), Cancel, "db", "status")).ExitCode.ShouldBe(0);
+    }
+
+    [Fact]
     public async Task What_is_in_the_way_of_the_Hub_is_said_once()
     {
         var environment = Environment(TestFolder.Make("refused"));
@@ -87,14 +139,14 @@ public sealed class HubUserTests
         await using (var old = CapsulProgram.Start(before, "up", "--hub"))
         {
             await old.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
-            (await OwnersAsync(environment["CAPSUL_DATA"], "secret.key")).ShouldBe(["root"]);
+            (await OwnersAsync(environment["CAPSUL_DATA"], "secret.key")).ShouldBe([0]);
             // Killed, so that PostgreSQL goes on as the user that it had.
         }
         await using var hub = CapsulProgram.Start(environment, "up", "--hub");
         await hub.AwaitSaidAsync("acting Hub (epoch 2)", Limit);
         ShouldHaveNoRights(hub.Id);
         (await OwnersAsync(environment["CAPSUL_DATA"], "secret.key", "postgres/data/PG_VERSION"))
-            .ShouldAllBe(owner => owner == "capsul");
+            .ShouldAllBe(owner => owner == HubUser);
     }
 
     [Fact]
@@ -119,6 +171,8 @@ public sealed class HubUserTests
         refused.Error.ShouldContain($"user capsul, who cannot write to {environment["CAPSUL_BACKUP_FOLDER"]}");
     }
 
+    static int HubUser => SystemUser.Find("capsul").ShouldNotBeNull().Id;
+
     static async Task<int> HubOfAsync(CapsulProgram both)
     {
         var children =
@@ -130,7 +184,7 @@ public sealed class HubUserTests
     {
         var status = File.ReadAllLines($"/proc/{pid}/status")
             .Select(line => line.Split(':', 2)).ToDictionary(p => p[0], p => p[1].Trim(), StringComparer.Ordinal);
-        var user = SystemUser.Find("capsul")!.Id.ToString();
+        var user = HubUser.ToString();
         status["Uid"].Split('\t').ShouldAllBe(id => id == user);
         status["Groups"].ShouldBe("");
         foreach (var name in (string[])["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"])
@@ -138,6 +192,6 @@ public sealed class HubUserTests
         status["NoNewPrivs"].ShouldBe("1");
     }
 
-    static Task<IReadOnlyList<string>> OwnersAsync(string data, params string[] names) =>
+    static Task<IReadOnlyList<int>> OwnersAsync(string data, params string[] names) =>
         SystemUser.OwnersAsync(names.Select(name => Path.Combine(data, name)), Cancel);
 }

@@ -30,7 +30,8 @@ public static class CheckMail
         try
         {
             await MailSender.SignInAsync(smtp, host, settings, limit.Token);
-            await smtp.DisconnectAsync(quit: true, limit.Token);
+            // Some servers close the connection instead of answering.
+            await smtp.DisconnectAsync(quit: true, limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             return new(Verdict.Ok, Name,
                 $"{server} accepts {(settings.SmtpUser is { } user ? $"user {user}" : "connections")}");
         }
