@@ -14,8 +14,8 @@ using Npgsql;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one
-/// that the database has for its host: a certificate that was replaced or revoked is invalid, whoever signed it.
+/// The Hub's end of the link. A Spoke is authenticated by its client certificate, which must equal the one in the
+/// database for its host byte for byte: a replaced or revoked certificate is invalid, no matter who signed it.
 /// </summary>
 public sealed partial class LinkEndpoint(
     Db db, Listener listener, Seat seat, Authority authority, Settings settings,
@@ -25,8 +25,8 @@ public sealed partial class LinkEndpoint(
     readonly ConcurrentDictionary<string, OpenLine> lines = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// A line that another one for the same host, on another thread, may end at any time, also when it has just ended
-    /// by itself.
+    /// A connection that a newer one for the same host, on another thread, may end at any time, even when it has just
+    /// ended on its own.
     /// </summary>
     sealed class OpenLine : IDisposable
     {
@@ -110,7 +110,7 @@ public sealed partial class LinkEndpoint(
         if (epoch == 0)
             throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
         using var line = new OpenLine(context.CancellationToken);
-        // A second connection for a host means that the first is dead.
+        // A new connection for a host means that the old one is dead.
         if (lines.TryGetValue(host, out var old)) await old.EndAsync();
         lines[host] = line;
         try
@@ -124,7 +124,7 @@ public sealed partial class LinkEndpoint(
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
-            // The Spoke went away, or another line took over; both are part of a day.
+            // The Spoke disconnected, or a newer connection took over; both are routine.
         }
         catch (SeatLostException)
         {
@@ -138,7 +138,7 @@ public sealed partial class LinkEndpoint(
         }
     }
 
-    /// <summary>Whichever ends first ends the other; both have ended when this returns.</summary>
+    /// <summary>When one ends, so does the other; both have ended when this returns.</summary>
     static async Task RunAsync(Task carrying, Task seatLost, OpenLine line)
     {
         var first = await Task.WhenAny(carrying, seatLost);
@@ -149,7 +149,7 @@ public sealed partial class LinkEndpoint(
 
     static RpcException NotActing => new(new Status(StatusCode.Unavailable, "Another Hub is active."));
 
-    /// <summary>Not when another Hub acts by now: the host may be talking to that one.</summary>
+    /// <summary>Not if another Hub is active by now: the host may be connected to that one.</summary>
     async Task SetOfflineAsync(string host, long epoch)
     {
         try
@@ -158,7 +158,7 @@ public sealed partial class LinkEndpoint(
         }
         catch (SeatLostException)
         {
-            // The new one will see for itself.
+            // The new one checks for itself.
         }
     }
 

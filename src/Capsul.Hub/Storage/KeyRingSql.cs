@@ -1,6 +1,6 @@
 namespace Capsul.Hub.Storage;
 
-/// <summary>Statements over <c>key_ring</c>.</summary>
+/// <summary>Statements on <c>key_ring</c>.</summary>
 public static class KeyRingSql
 {
     public sealed record Entry(string Name, byte[] Content);

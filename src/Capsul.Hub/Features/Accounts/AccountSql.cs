@@ -1,6 +1,6 @@
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>Statements over <c>accounts</c> and <c>sessions</c>.</summary>
+/// <summary>Statements on <c>accounts</c> and <c>sessions</c>.</summary>
 public static class AccountSql
 {
     public const string Create = """

@@ -2,10 +2,10 @@ using Capsul.Foundation;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>An email address as Capsul keeps it: trimmed, lower case, ASCII, fit for the head of a mail.</summary>
+/// <summary>An email address as Capsul stores it: trimmed, lower case, ASCII, safe in an email header.</summary>
 public static class EmailAddress
 {
-    /// <summary>Most characters of an address (RFC 5321, by way of its path limit).</summary>
+    /// <summary>Maximum length of an address, in characters (from RFC 5321's limit on paths).</summary>
     public const int MaxChars = 254;
 
     const string LocalSigns = "!#$%&'*+-/=?^_`{|}~.";

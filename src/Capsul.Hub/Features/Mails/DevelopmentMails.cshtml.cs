@@ -9,8 +9,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// The newest mails, in place of a mailbox: only while developing, and only without an SMTP server. Elsewhere not
-/// found.
+/// The newest emails, in place of a mailbox: only in development without an SMTP server, otherwise "not found".
 /// </summary>
 [Authorize(Policies.Public)]
 public sealed partial class DevelopmentMailsPage(Db db, MailSeal seal, Settings settings) : PageModel
@@ -25,7 +24,7 @@ public sealed partial class DevelopmentMailsPage(Db db, MailSeal seal, Settings 
         return Page();
     }
 
-    /// <summary>The text of a mail in pieces; every second one is a link.</summary>
+    /// <summary>The text of an email in pieces; every second one is a link.</summary>
     public string[] Pieces(MailSql.Shown mail) => Links().Split(seal.Open(mail.Body, mail.Secret) ?? mail.Body);
 
     [GeneratedRegex(@"(https?://\S+)", RegexOptions.None, matchTimeoutMilliseconds: 1000)]

@@ -1,6 +1,6 @@
 namespace Capsul.Hub.Features.Payments;
 
-/// <summary>Statements over <c>payments</c>.</summary>
+/// <summary>Statements on <c>payments</c>.</summary>
 public static class PaymentSql
 {
     public const string Record = """
@@ -12,7 +12,7 @@ public static class PaymentSql
     public sealed record Row(int Id, DateTime Created, decimal Dollars, string Method, bool Invalidated, string Note);
 
     /// <summary>
-    /// The newest first; a page begins after (older than) the payment @after, or with the newest when that is 0.
+    /// Newest first; a page begins after (older than) the payment @after, or with the newest if that is 0.
     /// </summary>
     public const string List = """
         -- PaymentSql.List
