@@ -8,30 +8,28 @@ using static Capsul.Spoke.Hypervisor.LibvirtNative;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The line to one libvirt daemon. A daemon can crash or hang at any moment, so every call runs on its own thread with
-/// a limit: the caller gets its answer, libvirt's error, or <see cref="HypervisorException.Unreachable"/>, always in
-/// time. A broken line is dropped and the next call opens a new one. A hung call's thread stays behind until keepalive
-/// (25 s) ends the line.
+/// The connection to one libvirt daemon. A daemon can crash or hang at any moment, so every call runs on its own thread
+/// with a time limit: the caller gets its result, libvirt's error, or <see cref="HypervisorException.Unreachable"/>,
+/// always in time. A broken connection is dropped and the next call opens a new one. A hung call's thread stays until
+/// keepalive (25 s) closes the connection.
 /// </summary>
-/// <param name="daemon">Makes sure that the daemon runs, if that is up to us, and gives the URI to open.</param>
+/// <param name="daemon">Makes sure that the daemon runs, if it is ours, and returns the URI to open.</param>
 sealed class LibvirtConnection(
     Func<CancellationToken, Task<string>> daemon, ChannelWriter<string> changes, TimeProvider time, ILogger log)
     : IAsyncDisposable
 {
-    /// <summary>
-    /// Opening may include the daemon's first look at QEMU (measured: 1 to 12 s when nothing is cached).
-    /// </summary>
+    /// <summary>Opening may include the daemon's first probe of QEMU (measured: 1 to 12 s without a cache).</summary>
     static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15);
 
     /// <summary>virDomainEventID: lifecycle.</summary>
     const int LifecycleEvent = 0;
 
     /// <summary>
-    /// virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, which a host that goes down sends.
+    /// virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, as when the host shuts down.
     /// </summary>
     const int StartedEvent = 2, ShutdownEvent = 6, ShutdownByHost = 2;
 
-    /// <summary>Domains whose QEMU was ended by a signal since they were last started.</summary>
+    /// <summary>Domains whose QEMU was terminated by a signal since they were last started.</summary>
     readonly ConcurrentDictionary<string, bool> endedByHost = new(StringComparer.Ordinal);
 
     readonly SemaphoreSlim gate = new(1, 1);
@@ -39,10 +37,10 @@ sealed class LibvirtConnection(
 
     sealed record Line(ConnectHandle Handle, int Callback, GCHandle Owner);
 
-    /// <summary>Runs one piece of work against the daemon.</summary>
-    /// <param name="what">What is tried, for the sentence: "start capsul-…".</param>
-    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not there; else libvirt's own
-    /// words.</exception>
+    /// <summary>Runs one call to the daemon.</summary>
+    /// <param name="what">What is attempted, for the error message: "start capsul-…".</param>
+    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not running; otherwise
+    /// libvirt's own message.</exception>
     public async Task<T> CallAsync<T>(
         string what, TimeSpan limit, Func<ConnectHandle, T> work, CancellationToken cancel)
     {
@@ -54,7 +52,7 @@ sealed class LibvirtConnection(
         catch (TimeoutException error)
         {
             await DropAsync(line);
-            throw Unreachable($"libvirt did not answer within {limit.TotalSeconds:0} s ({what}).", error);
+            throw Unreachable($"libvirt did not respond within {limit.TotalSeconds:0} s ({what}).", error);
         }
         catch (LibvirtError error) when (virConnectIsAlive(line.Handle) != 1)
         {
@@ -68,7 +66,7 @@ sealed class LibvirtConnection(
     }
 
     /// <summary>
-    /// Whether a domain's QEMU was ended from outside. Libvirt sends the event before the state changes.
+    /// Whether a domain's QEMU was terminated from outside. Libvirt sends the event before the state changes.
     /// </summary>
     public bool EndedByHost(string name) => endedByHost.ContainsKey(name);
 
@@ -102,7 +100,7 @@ sealed class LibvirtConnection(
         }
         catch (Exception error) when (error is LibvirtError or TimeoutException)
         {
-            throw Unreachable($"libvirt does not answer: {error.Message}.", error);
+            throw Unreachable($"libvirt does not respond: {error.Message}.", error);
         }
         finally
         {
@@ -147,10 +145,9 @@ sealed class LibvirtConnection(
     }
 
     /// <summary>
-    /// Closes a connection on a background thread: unregistering the callback calls the daemon, which may hang.
-    /// The registration holds a reference to the line, so without this the line would never close. The owner's handle
-    /// is left to the library's last event (a few bytes per broken line): freeing it while an event is on its way would
-    /// be a use after free.
+    /// Closes a connection on a background thread: unregistering the callback calls the daemon, which may hang. The
+    /// registration holds a reference to the connection, so without this it would never close. The owner's handle is
+    /// never freed (a few bytes per broken connection): an event may still be in flight, and would use it after free.
     /// </summary>
     void Close(Line line) => _ = OnThread(() =>
     {
