@@ -25,7 +25,7 @@ public static class CheckSql
     public sealed record LongTransactionRow(
         int Pid, string User, string Application, string State, double Seconds, string Query);
 
-    /// <summary>Transactions open for more than five minutes: they hold vacuum back, and migrations.</summary>
+    /// <summary>Transactions open for more than five minutes: they delay vacuum and migrations.</summary>
     public const string LongTransactions = """
         -- CheckSql.LongTransactions
         SELECT pid, coalesce(usename, '')::text AS "user", application_name AS application, coalesce(state,
@@ -39,7 +39,7 @@ public static class CheckSql
 
     public sealed record BloatRow(string Table, long Live, long Dead, DateTime? Vacuumed);
 
-    /// <summary>Tables of which more than a fifth, and more than ten thousand rows, is dead.</summary>
+    /// <summary>Tables with more than ten thousand dead rows that make up more than a fifth.</summary>
     public const string Bloat = """
         -- CheckSql.Bloat
         SELECT relname::text AS "table", n_live_tup AS live, n_dead_tup AS dead, greatest(last_vacuum,
@@ -49,7 +49,7 @@ public static class CheckSql
 
     public sealed record ReplicaRow(string Name, string State, string SyncState, long? LagBytes, double? LagSeconds);
 
-    /// <summary>The standbys of this server. A user without pg_monitor sees them without figures.</summary>
+    /// <summary>The replicas of this server. A user without pg_monitor sees them without figures.</summary>
     public const string Replicas = """
         -- CheckSql.Replicas
         SELECT coalesce(application_name, '') AS name, coalesce(state, '') AS state, coalesce(sync_state,
@@ -61,7 +61,7 @@ public static class CheckSql
         """;
 
     /// <summary>
-    /// What a backup or restore that was killed has left beside this database; one with sessions is still in use.
+    /// Databases that a killed backup or restore left beside this one; those with sessions are still in use.
     /// </summary>
     public const string Leftovers = """
         -- CheckSql.Leftovers

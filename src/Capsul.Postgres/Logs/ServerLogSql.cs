@@ -3,8 +3,7 @@ namespace Capsul.Postgres.Logs;
 static class ServerLogSql
 {
     /// <summary>
-    /// Whether the server writes files of its own (not to syslog), and where; a folder that is not absolute lies in its
-    /// data folder.
+    /// Whether the server writes its own files (not to syslog), and where; a relative folder is in its data folder.
     /// </summary>
     public sealed record WhereRow(bool Collects, string Folder, string TimeZone, string SlowAfter);
 
