@@ -3,7 +3,7 @@ namespace Capsul.Foundation;
 /// <summary>A user of this machine, from <c>/etc/passwd</c> (passwd(5)).</summary>
 public sealed record SystemUser(string Name, int Id, int Group)
 {
-    /// <summary>The first of these that exists; null when none does.</summary>
+    /// <summary>The first of these that exists; null if none does.</summary>
     public static SystemUser? Find(params ReadOnlySpan<string> names)
     {
         var all = File.ReadLines("/etc/passwd").Select(line => line.Split(':')).Where(fields => fields.Length > 3)
@@ -21,7 +21,7 @@ public sealed record SystemUser(string Name, int Id, int Group)
         (await new Command("stat", ["--format=%U", "--", .. paths]).RunAsync(cancel)).Output
             .Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
-    /// <summary>A program as this user, in its group alone. Needs root.</summary>
+    /// <summary>Runs a program as this user, with only its primary group. Needs root.</summary>
     public Command Run(string program, params IEnumerable<string> arguments) =>
         new("setpriv", ["--reuid", Name, "--regid", Group.ToString(), "--clear-groups", "--", program, .. arguments]);
 }

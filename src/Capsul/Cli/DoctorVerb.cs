@@ -61,7 +61,7 @@ static class DoctorVerb
         return Task.FromResult(new Finding(Verdict.Ok, "data folder", says));
     }
 
-    /// <summary>This machine joined a Hub that runs on another: there is no database here.</summary>
+    /// <summary>Whether this machine joined a Hub on another machine, so that there is no database here.</summary>
     static bool IsSpokeOnly(Settings settings) => !settings.ExternalDatabase && Identity.Load(settings.Data) is not null
         && !Directory.Exists(Path.Combine(settings.Data, "postgres"));
 
@@ -71,12 +71,12 @@ static class DoctorVerb
             return new(Verdict.Ok, "spoke", "has not joined a Hub; capsul up joins its own");
         var says = $"host {identity.HostId} of the Hub at {identity.Address}, certificate valid until "
             + $"{identity.ValidUntil:yyyy-MM-dd}";
-        // The port of a Hub that is started together with its Spoke may be another each time.
+        // The port of a Hub that is started together with its Spoke may differ each time.
         if (!spokeOnly) return new(Verdict.Ok, "spoke", says);
         try
         {
             await identity.ReachHubAsync(cancel);
-            return new(Verdict.Ok, "spoke", $"{says}; the Hub answers");
+            return new(Verdict.Ok, "spoke", $"{says}; the Hub responds");
         }
         catch (ProblemException error)
         {
