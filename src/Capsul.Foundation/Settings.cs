@@ -308,7 +308,7 @@ public sealed class Settings
         OneOf("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "off");
         OneOf("CAPSUL_DATABASE_TLS", "disable", "prefer", "require", "verify-ca", "verify-full");
         Must("CAPSUL_DATABASE", Database is null || DatabaseHost is null,
-            "the complete address, or unset when CAPSUL_DATABASE_HOST gives it in parts");
+            "the complete address, or unset if CAPSUL_DATABASE_HOST is set");
         OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
         OneOf("CAPSUL_KVM", "auto", "on", "off");

@@ -10,7 +10,7 @@ namespace Capsul.Spoke;
 /// <summary>
 /// The Spoke: one reconciler per VM, one connection to the Hub. The last wanted states are on disk, so that VMs are
 /// managed even while the Hub is unreachable and right after a crash. <see cref="HostVms"/> has the VMs, <see
-/// cref="Line"/> the connection.
+/// cref="HubConnection"/> the connection.
 /// </summary>
 public sealed class SpokeProgram(
     Settings settings, Identity identity, IHypervisor hypervisor,
@@ -32,12 +32,13 @@ public sealed class SpokeProgram(
         await using var relays = hypervisor.MakeRelays(log);
         var records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), log);
         var vms = new HostVms(hypervisor, records, relays, applied, time, log);
-        var line = new Line(vms, settings, identity, hypervisor, images, time, logs.CreateLogger<Line>());
-        vms.Told = line.Tell;
+        var connection = new HubConnection(
+            vms, settings, identity, hypervisor, images, time, logs.CreateLogger<HubConnection>());
+        vms.Told = connection.Tell;
         vms.Start(cancel);
         try
         {
-            await Task.WhenAll(line.RunAsync(cancel), WatchAsync(vms, cancel));
+            await Task.WhenAll(connection.RunAsync(cancel), WatchAsync(vms, cancel));
         }
         finally
         {

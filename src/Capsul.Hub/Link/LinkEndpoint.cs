@@ -22,17 +22,17 @@ public sealed partial class LinkEndpoint(
     TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
     static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
-    readonly ConcurrentDictionary<string, OpenLine> lines = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, OpenConnection> connections = new(StringComparer.Ordinal);
 
     /// <summary>
     /// A connection that a newer one for the same host, on another thread, may end at any time, even when it has just
     /// ended on its own.
     /// </summary>
-    sealed class OpenLine : IDisposable
+    sealed class OpenConnection : IDisposable
     {
         readonly CancellationTokenSource ended;
 
-        public OpenLine(CancellationToken call)
+        public OpenConnection(CancellationToken call)
         {
             ended = CancellationTokenSource.CreateLinkedTokenSource(call);
             Token = ended.Token;
@@ -109,18 +109,18 @@ public sealed partial class LinkEndpoint(
         var epoch = seat.Epoch;
         if (epoch == 0)
             throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
-        using var line = new OpenLine(context.CancellationToken);
+        using var connection = new OpenConnection(context.CancellationToken);
         // A new connection for a host means that the old one is dead.
-        if (lines.TryGetValue(host, out var old)) await old.EndAsync();
-        lines[host] = line;
+        if (connections.TryGetValue(host, out var old)) await old.EndAsync();
+        connections[host] = connection;
         try
         {
-            var hello = await ReadHelloAsync(requestStream, line.Token);
-            var spoke = new SpokeLine(host, epoch, db, listener, settings, time, log);
-            await spoke.GreetAsync(hello, line.Token);
+            var hello = await ReadHelloAsync(requestStream, connection.Token);
+            var spoke = new SpokeConnection(host, epoch, db, listener, settings, time, log);
+            await spoke.GreetAsync(hello, connection.Token);
             Log.Connected(log, host, Intake.Check(hello).Version);
-            await RunAsync(spoke.RunAsync(requestStream, responseStream, line.Token),
-                SeatLostAsync(epoch, line.Token), line);
+            await RunAsync(spoke.RunAsync(requestStream, responseStream, connection.Token),
+                SeatLostAsync(epoch, connection.Token), connection);
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
@@ -132,17 +132,17 @@ public sealed partial class LinkEndpoint(
         }
         finally
         {
-            if (lines.TryRemove(new KeyValuePair<string, OpenLine>(host, line)))
+            if (connections.TryRemove(new KeyValuePair<string, OpenConnection>(host, connection)))
                 await SetOfflineAsync(host, epoch);
             Log.Disconnected(log, host);
         }
     }
 
     /// <summary>When one ends, so does the other; both have ended when this returns.</summary>
-    static async Task RunAsync(Task carrying, Task seatLost, OpenLine line)
+    static async Task RunAsync(Task carrying, Task seatLost, OpenConnection connection)
     {
         var first = await Task.WhenAny(carrying, seatLost);
-        await line.EndAsync();
+        await connection.EndAsync();
         await Task.WhenAll(carrying, seatLost).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }

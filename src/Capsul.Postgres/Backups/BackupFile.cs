@@ -24,7 +24,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
     public const string Unfinished = ".part";
 
     /// <summary>Allows an unverified file, for the backup that is verifying it.</summary>
-    public bool MayBeUnproved { get; init; }
+    public bool AllowUnverified { get; init; }
 
     /// <summary>
     /// Sets a backup's modification time to the time of its snapshot, to the second: a row is matched to its file by
@@ -108,7 +108,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
     /// <exception cref="ProblemException">Invalid, with what is wrong with it.</exception>
     public async Task ReadAsync(Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
     {
-        if (path.EndsWith(Unfinished, StringComparison.Ordinal) && !MayBeUnproved)
+        if (path.EndsWith(Unfinished, StringComparison.Ordinal) && !AllowUnverified)
             throw Refuse("was never finished; it is not a backup");
         try
         {

@@ -82,8 +82,8 @@ public static class BackupSql
         "id, reason, started, finished, file, format, encrypted_to, schema_version, bytes, proved, proof, problem";
 
     /// <summary>The newest verified one, whoever requested it.</summary>
-    public const string LastProved = $"""
-        -- BackupSql.LastProved
+    public const string LastVerified = $"""
+        -- BackupSql.LastVerified
         SELECT {Columns} FROM backups WHERE proved IS NOT NULL AND removed IS NULL ORDER BY proved DESC, id DESC LIMIT 1
         """;
 

@@ -107,25 +107,25 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     {
         // An unverified file has a name that cannot be mistaken for a backup, and that restore refuses. Plaintext of an
         // encrypted backup is never in the backup folder, even if this process is killed.
-        var unproved = (request.EncryptTo is null
+        var unverified = (request.EncryptTo is null
             ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file)))
-            + ".unproved" + BackupFile.Unfinished;
+            + ".unverified" + BackupFile.Unfinished;
         FileStream? held = null;
         try
         {
-            foreach (var mine in (string[])[file, unproved]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
-            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved))
+            foreach (var mine in (string[])[file, unverified]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
+            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unverified))
                 BackupFile.ClearLeftovers(name);
-            var facts = await DumpAsync(unproved, request.Format, cancel);
-            held = new FileStream(unproved, FileMode.Open, FileAccess.Read, FileShare.Read);
-            await ProveAsync(unproved, facts, cancel);
-            var bytes = new FileInfo(unproved).Length;
+            var facts = await DumpAsync(unverified, request.Format, cancel);
+            held = new FileStream(unverified, FileMode.Open, FileAccess.Read, FileShare.Read);
+            await VerifyAsync(unverified, facts, cancel);
+            var bytes = new FileInfo(unverified).Length;
             if (request.EncryptTo is { } recipient)
             {
                 say($"encrypting to {recipient}");
-                bytes = await Encryption.WriteAsync(unproved, file, recipient, cancel);
+                bytes = await Encryption.WriteAsync(unverified, file, recipient, cancel);
             }
-            else File.Move(unproved, file);
+            else File.Move(unverified, file);
             return new Backup(file, bytes, facts.Summary
                 + (request.EncryptTo is null ? "" : "; verified before it was encrypted"));
         }
@@ -136,7 +136,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
         finally
         {
-            if (held is not null) File.Delete(unproved);
+            if (held is not null) File.Delete(unverified);
             held?.Dispose();
         }
     }
@@ -172,7 +172,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
     }
 
-    async Task ProveAsync(string file, DatabaseFacts facts, CancellationToken cancel)
+    async Task VerifyAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
         say("verifying: restoring into a scratch database");
         try
@@ -189,7 +189,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     async Task CompareAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
         await using var scratch = await ScratchDatabase.MakeAsync(settings, db, cancel);
-        await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { MayBeUnproved = true },
+        await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { AllowUnverified = true },
             settings, scratch.Address, cancel);
         await using var copy = new Db(scratch.Address.ConnectionString);
         await using var connection = await copy.OpenAloneAsync("capsul backup", cancel);

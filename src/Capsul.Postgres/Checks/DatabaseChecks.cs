@@ -117,7 +117,7 @@ public sealed class DatabaseChecks(
     async Task<Finding> LastBackupAsync(CancellationToken cancel)
     {
         const string what = "backup";
-        if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
+        if (await db.FindAsync<BackupRow>(BackupSql.LastVerified, null, cancel) is not { Proved: { } proved } last)
             return new(Verdict.Warn, what,
                 "no backup taken yet: the Hub takes one on CAPSUL_BACKUP_SCHEDULE; capsul db backup takes one now");
         var age = time.GetUtcNow().UtcDateTime - proved;

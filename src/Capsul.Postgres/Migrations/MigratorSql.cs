@@ -98,7 +98,7 @@ static class MigratorSql
             raw_checksum    text NOT NULL,
             checksum        text NOT NULL,
             down_checksum   text,
-            -- Of the newest: the build whose scripts were all found to be those that were applied.
+            -- In the newest row: the build whose scripts were all found to match the applied ones.
             compared_with   text NOT NULL DEFAULT ''
         );
         CREATE TABLE IF NOT EXISTS schema_statements (

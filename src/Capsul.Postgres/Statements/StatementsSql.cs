@@ -16,7 +16,7 @@ static class StatementsSql
             set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),
             set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
             set_config('extra_float_digits', '1', false), set_config('standard_conforming_strings', 'on', false),
-            -- A client that was killed leaves no statement running.
+            -- A killed client leaves no statement running.
             set_config('client_connection_check_interval', '1s', false),
             set_config('statement_timeout', '{timeoutMs}', false), set_config('default_transaction_read_only',
                 '{(readOnly ? "on" : "off")}', false)

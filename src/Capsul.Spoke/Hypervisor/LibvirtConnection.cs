@@ -33,9 +33,9 @@ sealed class LibvirtConnection(
     readonly ConcurrentDictionary<string, bool> endedByHost = new(StringComparer.Ordinal);
 
     readonly SemaphoreSlim gate = new(1, 1);
-    Line? current;
+    Session? current;
 
-    sealed record Line(ConnectHandle Handle, int Callback, GCHandle Owner);
+    sealed record Session(ConnectHandle Handle, int Callback, GCHandle Owner);
 
     /// <summary>Runs one call to the daemon.</summary>
     /// <param name="what">What is attempted, for the error message: "start capsul-…".</param>
@@ -44,19 +44,19 @@ sealed class LibvirtConnection(
     public async Task<T> CallAsync<T>(
         string what, TimeSpan limit, Func<ConnectHandle, T> work, CancellationToken cancel)
     {
-        var line = await LineAsync(cancel);
+        var session = await SessionAsync(cancel);
         try
         {
-            return await OnThread(() => work(line.Handle)).WaitAsync(limit, time, cancel);
+            return await OnThread(() => work(session.Handle)).WaitAsync(limit, time, cancel);
         }
         catch (TimeoutException error)
         {
-            await DropAsync(line);
+            await DropAsync(session);
             throw Unreachable($"libvirt did not respond within {limit.TotalSeconds:0} s ({what}).", error);
         }
-        catch (LibvirtError error) when (virConnectIsAlive(line.Handle) != 1)
+        catch (LibvirtError error) when (virConnectIsAlive(session.Handle) != 1)
         {
-            await DropAsync(line);
+            await DropAsync(session);
             throw Unreachable($"The connection to libvirt was lost ({what}): {error.Message}.", error);
         }
         catch (LibvirtError error)
@@ -80,19 +80,19 @@ sealed class LibvirtConnection(
     public async ValueTask DisposeAsync()
     {
         await gate.WaitAsync();
-        if (current is { } line) Close(line);
+        if (current is { } session) Close(session);
         current = null;
     }
 
-    async Task<Line> LineAsync(CancellationToken cancel)
+    async Task<Session> SessionAsync(CancellationToken cancel)
     {
         await gate.WaitAsync(cancel);
         try
         {
-            if (current is { } line)
+            if (current is { } session)
             {
-                if (virConnectIsAlive(line.Handle) == 1) return line;
-                Close(line);
+                if (virConnectIsAlive(session.Handle) == 1) return session;
+                Close(session);
                 current = null;
             }
             var uri = await daemon(cancel);
@@ -108,14 +108,14 @@ sealed class LibvirtConnection(
         }
     }
 
-    async Task DropAsync(Line line)
+    async Task DropAsync(Session session)
     {
         await gate.WaitAsync();
         try
         {
-            if (current != line) return;
+            if (current != session) return;
             current = null;
-            Close(line);
+            Close(session);
         }
         finally
         {
@@ -123,7 +123,7 @@ sealed class LibvirtConnection(
         }
     }
 
-    unsafe Line Open(string uri)
+    unsafe Session Open(string uri)
     {
         Initialize();
         var handle = Check(virConnectOpen(uri));
@@ -134,7 +134,7 @@ sealed class LibvirtConnection(
             var callback = Check(
                 virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(owner), 0));
             Log.Connected(log, uri);
-            return new Line(handle, callback, owner);
+            return new Session(handle, callback, owner);
         }
         catch
         {
@@ -149,11 +149,11 @@ sealed class LibvirtConnection(
     /// registration holds a reference to the connection, so without this it would never close. The owner's handle is
     /// never freed (a few bytes per broken connection): an event may still be in flight, and would use it after free.
     /// </summary>
-    void Close(Line line) => _ = OnThread(() =>
+    void Close(Session session) => _ = OnThread(() =>
     {
-        if (virConnectDomainEventDeregisterAny(line.Handle, line.Callback) < 0)
+        if (virConnectDomainEventDeregisterAny(session.Handle, session.Callback) < 0)
             Log.ClosingBroken(log, LastError().Message);
-        line.Handle.Dispose();
+        session.Handle.Dispose();
         return true;
     });
 

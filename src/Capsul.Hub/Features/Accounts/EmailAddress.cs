@@ -26,7 +26,7 @@ public static class EmailAddress
         return IsLocal(email[..at]) && IsDomain(email[(at + 1)..])
             ? email
             : new Problem(ProblemKind.Invalid,
-                "An email address looks like name@example.org; this one has something else in it.");
+                "An email address looks like name@example.org; this one contains something else.");
     }
 
     static bool IsLocal(string local) =>

@@ -37,7 +37,7 @@ public static class CheckMail
         catch (Exception error) when (MailSender.IsExpected(error) && !cancel.IsCancellationRequested)
         {
             var why = error is OperationCanceledException
-                ? $"no answer in {Limit.TotalSeconds:0} s"
+                ? $"no response in {Limit.TotalSeconds:0} s"
                 : error.Message.ReplaceLineEndings(" ");
             return new(Verdict.Fail, Name, $"{server}: {why}");
         }

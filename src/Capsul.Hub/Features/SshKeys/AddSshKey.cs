@@ -31,7 +31,7 @@ public static class AddSshKey
                 Field = nameof(Input.Name),
             };
         if (name.Any(IsUnseen))
-            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it by hand.")
+            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it manually.")
             {
                 Field = nameof(Input.Name),
             };

@@ -85,7 +85,7 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         if (Types.Contains(words[0], StringComparer.Ordinal))
             return null;
         if (words[0].EndsWith(CertificateSuffix, StringComparison.Ordinal))
-            return Invalid("This is a certificate. Paste the public key it was made for.");
+            return Invalid("This is a certificate. Paste the public key it was issued for.");
         if (words[0] == "ssh-dss")
             return Invalid(
                 "This is a DSA key, which OpenSSH no longer accepts. Create an Ed25519 key: ssh-keygen -t ed25519");
@@ -131,7 +131,7 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         !reader.TryString(out var application) ? CutOff
         : application.Length > 0
             ? null
-            : Invalid("The key does not name the application that the security key made it for.");
+            : Invalid("The key does not name the application of the security key.");
 
     static Problem? RefuseRsa(ref WireReader reader)
     {

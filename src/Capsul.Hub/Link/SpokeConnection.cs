@@ -18,7 +18,7 @@ namespace Capsul.Hub.Link;
 /// Everything it sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke disconnects,
 /// when a newer connection for the same host takes over, or when the seat is lost; the Spoke then reconnects.
 /// </summary>
-public sealed partial class SpokeLine(
+public sealed partial class SpokeConnection(
     string host, long epoch, Db db, Listener listener, Settings settings, TimeProvider time, ILogger log)
 {
     /// <summary>Longest time between two checks of the generation, in case a notification was lost.</summary>

@@ -15,9 +15,9 @@ namespace Capsul.Spoke.Link;
 /// sends heartbeats. When the connection breaks it reconnects with exponential backoff from 0.2 s to 10 s; reports that
 /// could not be sent are dropped, because the inventory on connect contains everything.
 /// </summary>
-public sealed partial class Line(
+public sealed partial class HubConnection(
     HostVms vms, Settings settings, Identity identity, IHypervisor hypervisor,
-    ImageStore images, TimeProvider time, ILogger<Line> log)
+    ImageStore images, TimeProvider time, ILogger<HubConnection> log)
 {
     static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200),
         LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
@@ -64,20 +64,20 @@ public sealed partial class Line(
     {
         using var channel = identity.Open();
         if (await identity.RenewAsync(channel, time, cancel)) return; // Reconnect with the new certificate.
-        using var line = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        current = line;
-        using var call = new HubLink.HubLinkClient(channel).Connect(cancellationToken: line.Token);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        current = ended;
+        using var call = new HubLink.HubLinkClient(channel).Connect(cancellationToken: ended.Token);
         reports = Channel.CreateBounded<VmReport>(MaxWaiting);
-        await call.RequestStream.WriteAsync(new SpokeMessage { Hello = await HelloAsync(line.Token) }, line.Token);
+        await call.RequestStream.WriteAsync(new SpokeMessage { Hello = await HelloAsync(ended.Token) }, ended.Token);
         var inventory = new Inventory();
-        inventory.Vms.AddRange(await vms.InventoryAsync(line.Token));
-        await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, line.Token);
+        inventory.Vms.AddRange(await vms.InventoryAsync(ended.Token));
+        await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, ended.Token);
         var sending = Channel.CreateBounded<SpokeMessage>(1);
-        Task[] all = [ReceiveAsync(call.ResponseStream, line.Token), SendAsync(sending, call.RequestStream, line.Token),
-            ForwardAsync(sending, line.Token), BeatAsync(sending, line.Token), RenewInTimeAsync(channel, line.Token)];
+        Task[] all = [ReceiveAsync(call.ResponseStream, ended.Token), SendAsync(sending, call.RequestStream, ended.Token),
+            ForwardAsync(sending, ended.Token), BeatAsync(sending, ended.Token), RenewInTimeAsync(channel, ended.Token)];
         var first = await Task.WhenAny(all);
         current = null;
-        await line.CancelAsync();
+        await ended.CancelAsync();
         await Task.WhenAll(all).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }
