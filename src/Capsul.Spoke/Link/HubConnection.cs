@@ -73,8 +73,12 @@ public sealed partial class HubConnection(
         inventory.Vms.AddRange(await vms.InventoryAsync(ended.Token));
         await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, ended.Token);
         var sending = Channel.CreateBounded<SpokeMessage>(1);
-        Task[] all = [ReceiveAsync(call.ResponseStream, ended.Token), SendAsync(sending, call.RequestStream, ended.Token),
-            ForwardAsync(sending, ended.Token), BeatAsync(sending, ended.Token), RenewInTimeAsync(channel, ended.Token)];
+        Task[] all =
+        [
+            ReceiveAsync(call.ResponseStream, ended.Token), SendAsync(sending, call.RequestStream, ended.Token),
+            ForwardAsync(sending, ended.Token), BeatAsync(sending, ended.Token),
+            RenewInTimeAsync(channel, ended.Token),
+        ];
         var first = await Task.WhenAny(all);
         current = null;
         await ended.CancelAsync();
