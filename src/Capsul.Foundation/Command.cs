@@ -5,7 +5,8 @@ using System.Text;
 namespace Capsul.Foundation;
 
 /// <summary>
-/// What a program left behind: exit code, and both streams as text (each cut at <see cref="Command.MaxOutputChars"/>).
+/// The result of a program: exit code, and both streams as text (each truncated at <see
+/// cref="Command.MaxOutputChars"/>).
 /// </summary>
 public sealed record CommandResult(int ExitCode, string Output, string Error)
 {
@@ -19,45 +20,46 @@ public sealed record CommandResult(int ExitCode, string Output, string Error)
 }
 
 /// <summary>
-/// Starts a program with an argument list, never through a shell, and never without a time limit. A program that runs
-/// over its limit, or whose caller gives up, is killed with all its children. Output is read while it runs and bounded.
+/// Starts a program with an argument list, never through a shell, and never without a time limit. A program that
+/// exceeds its limit, or whose caller cancels, is killed with all its children. Output is read while it runs, up to a
+/// limit.
 /// </summary>
 public sealed record Command(string Program, params IReadOnlyList<string> Arguments)
 {
-    /// <summary>Most characters kept of each stream; the rest is read and dropped.</summary>
+    /// <summary>Maximum number of characters kept of each stream; the rest is read and dropped.</summary>
     public const int MaxOutputChars = 1 << 20;
 
     static readonly TimeSpan DrainLimit = TimeSpan.FromSeconds(1);
 
-    /// <summary>Limit for one run. Default one minute.</summary>
+    /// <summary>Time limit for one run. Default: one minute.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(1);
 
     public string? WorkingDirectory { get; init; }
 
-    /// <summary>Variables added to (or, with null, taken from) the environment.</summary>
+    /// <summary>Variables added to (or, if null, removed from) the environment.</summary>
     public IReadOnlyDictionary<string, string?> Environment { get; init; } =
         new Dictionary<string, string?>(StringComparer.Ordinal);
 
     /// <summary>
-    /// Text for standard input; it is closed after that. Without it standard input is closed at once.
+    /// Text for standard input, which is closed after it. If null, standard input is closed immediately.
     /// </summary>
     public string? Input { get; init; }
 
     /// <summary>
     /// Writes standard input as bytes, instead of <see cref="Input"/>; it is closed when this returns. A broken pipe is
-    /// no error here: the exit code tells.
+    /// not an error here: the exit code decides.
     /// </summary>
     public Func<Stream, CancellationToken, Task>? WriteInput { get; init; }
 
     /// <summary>Reads standard output as bytes; <see cref="CommandResult.Output"/> is empty then.</summary>
     public Func<Stream, CancellationToken, Task>? ReadOutput { get; init; }
 
-    /// <summary>Called for each line of either stream as it comes, from a pool thread.</summary>
+    /// <summary>Called for each line of either stream as it arrives, on a pool thread.</summary>
     public Action<string>? OnLine { get; init; }
 
-    /// <summary>Runs to the end and gives the result, whatever the exit code.</summary>
-    /// <exception cref="ProblemException">Unavailable: the program is missing, or ran over
-    /// <see cref="Timeout"/>.</exception>
+    /// <summary>Runs to the end and returns the result, whatever the exit code.</summary>
+    /// <exception cref="ProblemException">Unavailable: the program is missing, or exceeded <see
+    /// cref="Timeout"/>.</exception>
     public async Task<CommandResult> TryRunAsync(CancellationToken cancel)
     {
         using var process = Start();
@@ -102,8 +104,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     }
 
     /// <summary>
-    /// Runs with this process's own terminal, for as long as the person stays in it; gives the exit code. Ctrl-C is the
-    /// program's while it runs.
+    /// Runs on this process's own terminal until the person exits it; returns the exit code. Ctrl-C goes to the program
+    /// while it runs.
     /// </summary>
     public async Task<int> RunAttachedAsync(CancellationToken cancel)
     {
@@ -122,8 +124,8 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
     }
 
     /// <summary>
-    /// Runs beside this process until it ends by itself or <paramref name="until"/> does: then its standard input is
-    /// closed, and it has <see cref="Timeout"/> to end before it is killed. Gives the exit code.
+    /// Runs until it exits by itself or <paramref name="until"/> completes: then its standard input is closed, and it
+    /// has <see cref="Timeout"/> to exit before it is killed. Returns the exit code.
     /// </summary>
     public async Task<int> RunBesideAsync(Task until)
     {
@@ -137,12 +139,12 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         if (await Task.WhenAny(ended, Task.Delay(Timeout, CancellationToken.None)) != ended)
             process.Kill(entireProcessTree: true);
         await ended;
-        // A daemon that it started may hold the streams open.
+        // A daemon that it started may keep the streams open.
         await Task.WhenAny(read, Task.Delay(DrainLimit, CancellationToken.None));
         return process.ExitCode;
     }
 
-    /// <summary>The command as one would type it, for logs.</summary>
+    /// <summary>The command as typed in a shell, for logs.</summary>
     public override string ToString() => string.Join(
         ' ', Arguments.Prepend(Program).Select(a => a.Contains(' ', StringComparison.Ordinal) ? $"'{a}'" : a));
 
@@ -187,7 +189,7 @@ public sealed record Command(string Program, params IReadOnlyList<string> Argume
         }
         catch (IOException)
         {
-            // The program ended before it read everything; its exit code tells.
+            // The program exited before it read everything; its exit code decides.
         }
     }
 

@@ -3,9 +3,7 @@ using System.Text;
 
 namespace Capsul.Foundation;
 
-/// <summary>
-/// The folder in which Capsul keeps everything, and the lock that lets one process of a role use it at a time.
-/// </summary>
+/// <summary>The folder for all of Capsul's data, with a lock that lets one process per role use it at a time.</summary>
 public sealed class DataFolder : IDisposable
 {
     readonly FileStream held;
@@ -15,7 +13,7 @@ public sealed class DataFolder : IDisposable
     public string FullPath { get; }
 
     /// <summary>
-    /// Makes the folder if it is missing and takes its lock for <paramref name="role"/> ("hub", "spoke").
+    /// Creates the folder if it is missing and acquires its lock for <paramref name="role"/> ("hub", "spoke").
     /// </summary>
     /// <exception cref="ProblemException">Unavailable: not writable. Conflict: another process holds it.</exception>
     public static DataFolder Take(string path, string role)
@@ -44,13 +42,14 @@ public sealed class DataFolder : IDisposable
         $"The data folder {path} cannot be written: {error.Message} Choose another with CAPSUL_DATA.", null, error);
 
     /// <summary>
-    /// Eight hex digits that stand for a folder where a short name is needed (Unix sockets have 107 characters).
+    /// Eight hex digits that identify a folder where a short name is needed (paths of Unix sockets have at most 107
+    /// characters).
     /// </summary>
     public static string ShortName(string path) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Path.GetFullPath(path))))[..8];
 
     /// <summary>
-    /// Writes a small file so that after a crash there is the old one or the new one, never half of it.
+    /// Writes a small file atomically: after a crash there is the old one or the new one, never part of it.
     /// </summary>
     public static async Task WriteWholeAsync(
         string file, byte[] content, CancellationToken cancel,
@@ -73,7 +72,7 @@ public sealed class DataFolder : IDisposable
         }
     }
 
-    /// <summary>The same, for small files that are written under a lock.</summary>
+    /// <summary>The same, synchronously, for small files that are written under a lock.</summary>
     public static void WriteWhole(
         string file, ReadOnlySpan<byte> content, UnixFileMode mode = UnixFileMode.UserRead | UnixFileMode.UserWrite)
     {
@@ -95,7 +94,7 @@ public sealed class DataFolder : IDisposable
     }
 
     /// <summary>
-    /// A name of its own beside the file: of two concurrent writers the last one wins, with a complete file.
+    /// A unique name beside the file: of two concurrent writers the last one wins, with a complete file.
     /// </summary>
     static (FileStream Stream, string Name) OpenNew(string file, UnixFileMode mode)
     {

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace Capsul.Foundation;
 
-/// <summary>A value, or the <see cref="Foundation.Problem"/> that stood in the way. Exactly one of the two.</summary>
+/// <summary>A value, or the <see cref="Foundation.Problem"/> that prevented it. Exactly one of the two.</summary>
 public readonly record struct Outcome<T>
 {
     Outcome(T? value, Problem? problem) => (Value, Problem) = (value, problem);
@@ -11,7 +11,7 @@ public readonly record struct Outcome<T>
 
     public Problem? Problem { get; }
 
-    /// <summary>True, with the problem, when it was refused.</summary>
+    /// <summary>True, with the problem, if it was refused.</summary>
     public bool Refused([NotNullWhen(true)] out Problem? problem, [NotNullWhen(false)] out T? value)
     {
         (problem, value) = (Problem, Value);
@@ -22,6 +22,6 @@ public readonly record struct Outcome<T>
 
     public static implicit operator Outcome<T>(Problem problem) => new(default, problem);
 
-    /// <summary>The value; a problem is thrown. For callers at an edge, such as a CLI verb.</summary>
+    /// <summary>Returns the value, or throws the problem. For callers at an edge, such as a CLI verb.</summary>
     public T OrThrow() => Problem is null ? Value! : throw new ProblemException(Problem);
 }

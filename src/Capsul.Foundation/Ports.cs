@@ -5,9 +5,7 @@ namespace Capsul.Foundation;
 
 public static class Ports
 {
-    /// <summary>
-    /// A TCP port of the loopback that is free at this moment. Nothing holds it until the caller does.
-    /// </summary>
+    /// <summary>A TCP port that is free on loopback at this moment. It is not reserved.</summary>
     public static int TakeFree()
     {
         using var probe = new TcpListener(IPAddress.Loopback, 0);

@@ -1,33 +1,33 @@
 namespace Capsul.Foundation;
 
-/// <summary>The closed list of ways in which Capsul refuses. Each maps to one HTTP status and one exit code.</summary>
+/// <summary>The closed list of kinds of refusals. Each maps to one HTTP status and one exit code.</summary>
 public enum ProblemKind
 {
-    /// <summary>The input is wrong; the sentence says what is.</summary>
+    /// <summary>The input is wrong; the message says how.</summary>
     Invalid,
     /// <summary>It does not exist, or belongs to somebody else.</summary>
     NotFound,
-    /// <summary>Known, but not allowed.</summary>
+    /// <summary>It is known, but not allowed.</summary>
     Forbidden,
-    /// <summary>The thing is in a state in which this cannot be done.</summary>
+    /// <summary>It is not possible in the current state.</summary>
     Conflict,
     /// <summary>The balance does not cover it.</summary>
     InsufficientFunds,
-    /// <summary>No host has room.</summary>
+    /// <summary>No host has enough capacity.</summary>
     NoCapacity,
-    /// <summary>Too often; try again later.</summary>
+    /// <summary>Too many requests; try again later.</summary>
     RateLimited,
-    /// <summary>A part that is needed does not answer.</summary>
+    /// <summary>A required service does not respond.</summary>
     Unavailable,
 }
 
 /// <summary>
-/// An expected refusal, as a value. <paramref name="Message"/> is one sentence for the person who asked;
+/// An expected refusal, as a value. <paramref name="Message"/> is one sentence for the person who made the request;
 /// <paramref name="Detail"/> is for the log and is never shown to a user.
 /// </summary>
 public sealed record Problem(ProblemKind Kind, string Message, string? Detail = null)
 {
-    /// <summary>The form field that is wrong, where one is; a page shows the sentence beside it.</summary>
+    /// <summary>The form field that is wrong, if any; a page shows the message beside it.</summary>
     public string? Field { get; init; }
 
     /// <summary>Exit code of a CLI verb that ends with this problem (sysexits.h numbers where one fits).</summary>

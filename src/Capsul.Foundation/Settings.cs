@@ -7,7 +7,7 @@ namespace Capsul.Foundation;
 /// One thing that can be configured: an environment variable, or a line of <c>capsul.conf</c> in the data folder.
 /// </summary>
 /// <param name="Name">The variable.</param>
-/// <param name="Default">What holds when it is not set; null: nothing.</param>
+/// <param name="Default">The value if it is not set; null: none.</param>
 /// <param name="Description">One or two sentences for the reference.</param>
 /// <param name="Secret">May come from a file through the same name with <c>_FILE</c>; never printed.</param>
 public sealed record Setting(string Name, string? Default, string Description, bool Secret = false);
@@ -15,7 +15,7 @@ public sealed record Setting(string Name, string? Default, string Description, b
 /// <summary>
 /// All settings of the program, on one page and typed. The order of precedence: environment, then <c>capsul.conf</c>,
 /// then the default. A blank value counts as unset. A CAPSUL_ name that is not in the list is refused, because it is a
-/// typing error. <c>docs/configuration.md</c> is written from this list.
+/// typo. <c>docs/configuration.md</c> is generated from this list.
 /// </summary>
 public sealed class Settings
 {
@@ -96,7 +96,7 @@ public sealed class Settings
             "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "
             + "Disks are thinly provisioned and grow as they fill. 1: no overcommit."),
         new("CAPSUL_MAX_CONNECTIONS", "10000",
-            "Maximum number of connections to the web pages, and as many to the link; more are closed at once."),
+            "Maximum number of connections to the web pages, and as many to the link; more are closed immediately."),
         new("CAPSUL_CREATE_DEADLINE_SECONDS", "300",
             "How long a new VM may take until SSH responds; after that it is rolled back and nothing is charged. "
             + "Unless it is set, hosts without KVM get four times as long."),
@@ -144,7 +144,7 @@ public sealed class Settings
             .Where(e => ((string)e.Key).StartsWith("CAPSUL_", StringComparison.Ordinal))
             .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal));
 
-    /// <summary>The same settings with some replaced; a null takes one away.</summary>
+    /// <summary>The same settings with some replaced; null removes one.</summary>
     public Settings With(params ReadOnlySpan<(string Name, string? Value)> changes)
     {
         var copy = new Dictionary<string, string>(values, StringComparer.Ordinal);
@@ -225,7 +225,7 @@ public sealed class Settings
 
     int Number(string name) => int.Parse(Text(name), CultureInfo.InvariantCulture);
 
-    /// <summary>The data folder of a Capsul that root starts, unless another is set.</summary>
+    /// <summary>Default data folder of a Capsul that is started by root.</summary>
     public const string RootData = "/var/lib/capsul";
 
     static string DefaultData() => System.Environment.IsPrivilegedProcess
@@ -259,7 +259,7 @@ public sealed class Settings
         {
             if (!name.StartsWith("CAPSUL_", StringComparison.Ordinal) || string.IsNullOrWhiteSpace(value)) continue;
             if (All.FirstOrDefault(s => s.Name == name) is { } setting)
-                // A password may begin or end with a space; a line end it never has.
+                // A password may begin or end with a space, but never with a line end.
                 known[name] = setting.Secret ? value.TrimEnd('\r', '\n') : value.Trim();
             else if (name.EndsWith("_FILE", StringComparison.Ordinal) && All.Any(s => s.Secret && s.Name == name[..^5]))
                 known.TryAdd(name[..^5], ReadSecret(name, value.Trim()));
@@ -314,7 +314,7 @@ public sealed class Settings
         OneOf("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "off");
         OneOf("CAPSUL_DATABASE_TLS", "disable", "prefer", "require", "verify-ca", "verify-full");
         Must("CAPSUL_DATABASE", Database is null || DatabaseHost is null,
-            "the complete address, or unset when CAPSUL_DATABASE_HOST gives it in parts");
+            "the complete address, or unset if CAPSUL_DATABASE_HOST is set");
         OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
@@ -354,8 +354,7 @@ public sealed class Settings
     }
 
     /// <summary>
-    /// Something that ssh can be given: neither "any address" nor anything that a shell or ssh would take for more than
-    /// a name.
+    /// Whether it can be used in an ssh command: not "any address", and nothing that a shell or ssh would interpret.
     /// </summary>
     static bool IsReachableName(string text) => IPAddress.TryParse(text, out var address)
         ? !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.IPv6Any)

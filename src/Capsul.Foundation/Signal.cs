@@ -1,7 +1,7 @@
 namespace Capsul.Foundation;
 
 /// <summary>
-/// Something may have happened: wakes the one who waits. Any number of sets before a wait count as one; a set is never
+/// Wakes a waiter because something may have happened. Any number of sets before a wait count as one; a set is never
 /// lost.
 /// </summary>
 public sealed class Signal
@@ -14,7 +14,7 @@ public sealed class Signal
         lock (gate) next.TrySetResult();
     }
 
-    /// <summary>Until it is set, at the longest for <paramref name="limit"/>. Whether it was set.</summary>
+    /// <summary>Waits until it is set, for at most <paramref name="limit"/>. Returns whether it was set.</summary>
     public async Task<bool> WaitAsync(TimeSpan limit, TimeProvider time, CancellationToken cancel)
     {
         Task waiting;
@@ -35,7 +35,7 @@ public sealed class Signal
         return true;
     }
 
-    /// <summary>Whether it was set since the last wait; takes that back.</summary>
+    /// <summary>Whether it was set since the last wait; resets it.</summary>
     public bool Take()
     {
         lock (gate)

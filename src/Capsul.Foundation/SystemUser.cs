@@ -3,7 +3,7 @@ namespace Capsul.Foundation;
 /// <summary>A user of this machine, from <c>/etc/passwd</c> (passwd(5)).</summary>
 public sealed record SystemUser(string Name, int Id, int Group)
 {
-    /// <summary>The first of these that exists; null when none does.</summary>
+    /// <summary>The first of these that exists; null if none does.</summary>
     public static SystemUser? Find(params ReadOnlySpan<string> names)
     {
         var all = All();

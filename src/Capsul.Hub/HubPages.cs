@@ -9,8 +9,8 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Capsul.Hub;
 
 /// <summary>
-/// The pages of the Hub: the web application, and what each feature brings into it. Expects <see cref="Postgres.Db"/>,
-/// <see cref="Storage.KeyRing"/>, <see cref="Settings"/> and <see cref="TimeProvider"/> among the services.
+/// The pages of the Hub: the web application and each feature's services. Expects <see cref="Postgres.Db"/>, <see
+/// cref="Storage.KeyRing"/>, <see cref="Settings"/> and <see cref="TimeProvider"/> among the services.
 /// </summary>
 public static class HubPages
 {

@@ -21,8 +21,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub;
 
 /// <summary>
-/// A running Hub: the database brought up to date, the pages on one port, the line for Spokes on another, and, while it
-/// holds the seat, the work in the background. Everything is wired here and nowhere else.
+/// A running Hub: an up-to-date database, the pages on one port, the link for Spokes on another, and the background
+/// work while it holds the seat. Everything is wired here and nowhere else.
 /// </summary>
 public sealed partial class HubProgram : IAsyncDisposable
 {
@@ -44,18 +44,18 @@ public sealed partial class HubProgram : IAsyncDisposable
 
     public IServiceProvider Services => app.Services;
 
-    /// <summary>Port of the pages, also when 0 was asked for.</summary>
+    /// <summary>Port of the pages, even when 0 was configured.</summary>
     public int Port => settings.Port;
 
-    /// <summary>Port of the line for Spokes.</summary>
+    /// <summary>Port of the link for Spokes.</summary>
     public int LinkPort => settings.LinkPort;
 
     /// <summary>Where people reach the pages.</summary>
     public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://127.0.0.1:{Port}/");
 
-    /// <summary>Starts; returns when pages and line answer.</summary>
+    /// <summary>Starts; returns when pages and link accept connections.</summary>
     /// <param name="configureLogs">Where log lines go.</param>
-    /// <exception cref="ProblemException">With one sentence on what is in the way.</exception>
+    /// <exception cref="ProblemException">With one sentence that says what is wrong.</exception>
     public static async Task<HubProgram> StartAsync(
         Settings settings, TimeProvider time, Action<ILoggingBuilder> configureLogs, CancellationToken cancel)
     {
@@ -87,7 +87,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     /// <summary>
-    /// Checks the way to the database and brings the schema up to date, which has to wait while an older Hub acts.
+    /// Checks the connection to the database and upgrades the schema, which has to wait while an older Hub is active.
     /// </summary>
     static async Task PrepareAsync(Db db, Settings settings, ILogger log, CancellationToken cancel)
     {
@@ -110,13 +110,13 @@ public sealed partial class HubProgram : IAsyncDisposable
         }
     }
 
-    /// <summary>Port 0 means a free one; it is chosen now, because mails and tokens name it.</summary>
+    /// <summary>Port 0 means a free one; it is chosen now, because emails and tokens contain it.</summary>
     public static Settings WithPorts(Settings settings) => settings.With(
         ("CAPSUL_PORT", TakeFree(settings.Port)), ("CAPSUL_LINK_PORT", TakeFree(settings.LinkPort)));
 
     static string TakeFree(int port) => (port == 0 ? Ports.TakeFree() : port).ToString();
 
-    /// <summary>From the settings, or made once and kept in the data folder, readable by the owner only.</summary>
+    /// <summary>From the settings, or generated once and kept in the data folder, readable by the owner only.</summary>
     public static async Task<byte[]> SecretKeyAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.SecretKey is { } configured) return Convert.FromBase64String(configured);
@@ -125,7 +125,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         return Convert.FromBase64String((await File.ReadAllTextAsync(file, cancel)).Trim());
     }
 
-    /// <summary>In a folder that is not this user's, an empty file is there for it.</summary>
+    /// <summary>In a folder that this user cannot write to, an empty file has been created for it.</summary>
     static async Task MakeSecretKeyAsync(string file, CancellationToken cancel)
     {
         var text = Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n");
@@ -161,10 +161,10 @@ public sealed partial class HubProgram : IAsyncDisposable
                 link.Protocols = HttpProtocols.Http2;
                 link.UseHttps(certificate, https =>
                 {
-                    // Both ends are Capsul's: nothing older has to be understood.
+                    // Both ends are Capsul: older protocol versions are not needed.
                     https.SslProtocols = SslProtocols.Tls13;
                     https.ClientCertificateMode = ClientCertificateMode.AllowCertificate;
-                    // Whose it is is decided against the database, byte for byte; see LinkEndpoint.
+                    // The certificate is compared with the database's, byte for byte; see LinkEndpoint.
                     https.ClientCertificateValidation = (_, _, _) => true;
                 });
             });
@@ -181,9 +181,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         return app;
     }
 
-    /// <summary>
-    /// Two ports, two worlds: the line's port has nothing but the line, and the pages' port has everything else.
-    /// </summary>
+    /// <summary>Two separate ports: the link's port serves only the link, the pages' port everything else.</summary>
     static void Map(WebApplication app)
     {
         app.Use(async (context, next) =>
@@ -205,12 +203,12 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     /// <summary>
-    /// 200 with "acting" or "standby", and the epoch; strangers may ask, so no name of a machine. 503 when the database
-    /// does not answer.
+    /// 200 with "acting" or "standby", and the epoch; it is public, so it contains no machine name. 503 when the
+    /// database does not respond.
     /// </summary>
     static async Task<IResult> HealthAsync(HttpRequest request, Seat seat, Db db, CancellationToken cancel)
     {
-        // Whether a proxy in front of the pages is set up right is seen from outside only.
+        // Whether a proxy in front of the pages is configured correctly can only be seen from outside.
         var https = request.IsHttps;
         try
         {
@@ -242,7 +240,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         catch (IOException error)
         {
             throw new ProblemException(ProblemKind.Conflict,
-                $"A port is taken: {error.Message.TrimEnd('.')}. Choose others with --port "
+                $"A port is in use: {error.Message.TrimEnd('.')}. Choose others with --port "
                     + $"(CAPSUL_PORT={settings.Port}) and CAPSUL_LINK_PORT={settings.LinkPort}.", null, error);
         }
         catch (System.Net.Sockets.SocketException error)
@@ -254,11 +252,11 @@ public sealed partial class HubProgram : IAsyncDisposable
     }
 
     /// <summary>
-    /// Ends when the Hub has to: a part of it that cannot be started again has failed. The log says which.
+    /// Completes when the Hub has to exit because a part that cannot be restarted has failed. The log says which.
     /// </summary>
     public Task Ended => ended.Task;
 
-    /// <summary>Stops cleanly: pages first, then the work, then the private cluster.</summary>
+    /// <summary>Stops cleanly: first the pages, then the background work, then the private cluster.</summary>
     public async ValueTask DisposeAsync()
     {
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));

@@ -1,15 +1,13 @@
 namespace Capsul.Postgres;
 
 /// <summary>
-/// The roles of a private cluster: one that everything works as, without rights over the server, and its administrator.
+/// The roles of a private cluster: the everyday role, without server privileges, and the administrator.
 /// </summary>
 static class ClusterSql
 {
     public const string Administrator = "postgres", Everyday = "capsul", Database = "capsul";
 
-    /// <summary>
-    /// What an older program called the cluster's first role, which is always a superuser, has this name since.
-    /// </summary>
+    /// <summary>New name of the bootstrap role of an older program's cluster, which is always a superuser.</summary>
     const string First = "capsul_first";
 
     public const string RoleExists = """
@@ -27,7 +25,7 @@ static class ClusterSql
         SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = 'capsul')
         """;
 
-    /// <summary>Those created by people and programs.</summary>
+    /// <summary>Databases created by people and programs.</summary>
     public const string Databases = """
         -- ClusterSql.Databases
         SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datallowconn AND datname <> 'postgres'
@@ -43,8 +41,8 @@ static class ClusterSql
         END $$
         """;
 
-    /// <summary>It makes and renames databases for restores, and sees what doctor shows.</summary>
-    /// <param name="exists">It exists; only its password is set.</param>
+    /// <summary>The role creates and renames databases for restores, and may read what doctor shows.</summary>
+    /// <param name="exists">The role exists; only its password is set.</param>
     /// <param name="password">Hex digits.</param>
     public static string MakeEveryday(bool exists, string password) =>
         exists ? $"ALTER ROLE {Everyday} PASSWORD '{password}'"
@@ -55,12 +53,12 @@ static class ClusterSql
         CREATE DATABASE {Database} OWNER {Everyday}
         """;
 
-    /// <summary>The first role cannot lose its rights; so it loses its name, and may not log in.</summary>
+    /// <summary>The bootstrap role cannot lose its superuser rights; so it is renamed, and may not log in.</summary>
     public const string SetFirstAside = $"ALTER ROLE {Everyday} RENAME TO {First}; ALTER ROLE {First} NOLOGIN;";
 
     /// <summary>
-    /// What the first role owns in a database, and the database, becomes the everyday role's. What belongs to an
-    /// extension stays.
+    /// Transfers the database, and what the bootstrap role owns in it, to the everyday role. Objects of extensions
+    /// stay.
     /// </summary>
     public const string HandOver = $"""
         -- ClusterSql.HandOver

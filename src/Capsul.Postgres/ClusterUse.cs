@@ -3,9 +3,9 @@ using Capsul.Foundation;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Who uses a private cluster: the Hub, and verbs that run beside it or without it. Two locks on files beside its
-/// folder, which end with their process however that ends: one that lets one process at a time make, start or stop it,
-/// and one that everybody shares who uses it.
+/// Tracks which processes use a private cluster: the Hub, and commands that run beside it or without it. Two locks on
+/// files beside its folder, which are released when their process ends, however it ends: one lets a single process at a
+/// time create, start or stop the cluster, the other is shared by all processes that use it.
 /// </summary>
 sealed class ClusterUse(string folder)
 {
@@ -15,7 +15,7 @@ sealed class ClusterUse(string folder)
 
     string Users => folder + ".users";
 
-    /// <summary>For making, starting and stopping; released by disposing.</summary>
+    /// <summary>Acquires the lock for creating, starting and stopping; released by disposing.</summary>
     /// <exception cref="ProblemException">Unavailable: another process has held the lock for minutes.</exception>
     public async Task<IDisposable> LockAsync(CancellationToken cancel)
     {
@@ -29,7 +29,7 @@ sealed class ClusterUse(string folder)
             }
             catch (IOException) when (clock.Elapsed < LockLimit)
             {
-                // Locks on files have no event to wait for.
+                // File locks cannot be awaited.
                 await Task.Delay(TryEvery, cancel);
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -40,10 +40,10 @@ sealed class ClusterUse(string folder)
         }
     }
 
-    /// <summary>From now on the cluster is used by this process. Only under the lock.</summary>
+    /// <summary>Marks the cluster as used by this process. Requires the lock.</summary>
     public void Join() => shared ??= new FileStream(Users, FileMode.OpenOrCreate, FileAccess.Read, FileShare.Read, 1);
 
-    /// <summary>Stops using it; true when no other process uses it either. Only under the lock.</summary>
+    /// <summary>Stops using it; true if no other process uses it either. Requires the lock.</summary>
     public bool Leave()
     {
         shared?.Dispose();

@@ -5,19 +5,19 @@ using Npgsql;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Where the database is: one connection string, whether it was configured by parts, as a URI or as Npgsql's own
-/// format; and the same for PostgreSQL's programs, which take it from the environment (libpq's variables), so that no
-/// password is ever an argument.
+/// The address of the database: one connection string, whether it was configured in parts, as a URI or in Npgsql's own
+/// format; also for PostgreSQL's programs, through their environment (libpq's variables), so that no password is ever
+/// an argument.
 /// </summary>
 public sealed record DatabaseAddress
 {
     DatabaseAddress(string connectionString) => ConnectionString = connectionString;
 
-    /// <summary>Npgsql's format, with password. Never for the log.</summary>
+    /// <summary>Npgsql's format, with the password. Must never be logged.</summary>
     public string ConnectionString { get; }
 
-    /// <summary>The external database that the settings name, or null when the private cluster is to be used.</summary>
-    /// <exception cref="ProblemException">Invalid: no connection string.</exception>
+    /// <summary>The external database in the settings, or null if the private cluster is to be used.</summary>
+    /// <exception cref="ProblemException">Invalid: not a connection string.</exception>
     public static DatabaseAddress? From(Settings settings)
     {
         if (!settings.ExternalDatabase) return null;
@@ -26,11 +26,11 @@ public sealed record DatabaseAddress
         return new DatabaseAddress(parts.ConnectionString);
     }
 
-    /// <summary>A connection string of either kind.</summary>
-    /// <exception cref="ProblemException">Invalid: neither.</exception>
+    /// <summary>Parses a connection string in either format.</summary>
+    /// <exception cref="ProblemException">Invalid: it is in neither format.</exception>
     public static DatabaseAddress Of(string connectionString) => new(Parse(connectionString).ConnectionString);
 
-    /// <summary>Host, port and database, for people: what may be shown.</summary>
+    /// <summary>Host, port and database, for display, without the password.</summary>
     public string Shown
     {
         get
@@ -72,7 +72,7 @@ public sealed record DatabaseAddress
             ["PGTARGETSESSIONATTRS"] = hosts.Length > 1 ? "read-write" : null,
             ["PGCONNECT_TIMEOUT"] = Math.Max(2, parts.Timeout).ToString(CultureInfo.InvariantCulture),
             ["PGAPPNAME"] = applicationName,
-            // What a person has set for other databases must not leak in.
+            // Variables that a person has set for other databases must not leak in.
             ["PGSERVICE"] = null,
             ["PGPASSFILE"] = null,
             ["PGOPTIONS"] = null,
@@ -80,8 +80,8 @@ public sealed record DatabaseAddress
     }
 
     /// <summary>
-    /// As Npgsql splits them: a port may follow a name, an IPv4 address or an IPv6 address in brackets; one without
-    /// brackets has none. libpq wants no brackets.
+    /// Splits as Npgsql does: a port may follow a name, an IPv4 address or an IPv6 address in brackets; an IPv6 address
+    /// without brackets has none. libpq expects no brackets.
     /// </summary>
     static (string Host, int Port) Split(string host, int port)
     {
@@ -90,7 +90,7 @@ public sealed record DatabaseAddress
             ? (host[..colon].Trim('[', ']'), own) : (host.Trim('[', ']'), port);
     }
 
-    /// <summary>Where the colon before the port stands; 0 or less when there is none.</summary>
+    /// <summary>Position of the colon before the port; 0 or less if there is none.</summary>
     static int PortColon(string host)
     {
         var colon = host.LastIndexOf(':');
@@ -108,7 +108,7 @@ public sealed record DatabaseAddress
         RootCertificate = settings.DatabaseRootCertificate,
     };
 
-    /// <summary>What is wrong is said without quoting: any piece of the text may be a piece of the password.</summary>
+    /// <summary>Errors do not quote the text: any part of it may be part of the password.</summary>
     const string MustBeEncoded =
         "a user name or password in it has a character that must be percent-encoded (@ is %40, / is %2F, ? is %3F, # "
             + "is %23, % is %25); "
@@ -133,9 +133,7 @@ public sealed record DatabaseAddress
         }
     }
 
-    /// <summary>
-    /// Npgsql's own format. Its complaints quote what they stumbled over, which may be the end of a password.
-    /// </summary>
+    /// <summary>Npgsql's own format. Its error messages quote the text, which may be the end of a password.</summary>
     static NpgsqlConnectionStringBuilder ParsePairs(string text) => TryParsePairs(text) ?? throw new FormatException(
         "it is neither postgres://user@host/database nor Host=…;Database=…;Username=… with names that Npgsql knows; "
         + "put a value with a semicolon or quotes in double quotes");
@@ -160,11 +158,11 @@ public sealed record DatabaseAddress
                 : "the text after a host's colon is not a port number");
     }
 
-    /// <summary>libpq's URI. .NET's own <see cref="Uri"/> does not know several hosts.</summary>
+    /// <summary>libpq's URI. .NET's own <see cref="Uri"/> does not support several hosts.</summary>
     static NpgsqlConnectionStringBuilder ParseUri(string text)
     {
         var rest = text[(text.IndexOf("//", StringComparison.Ordinal) + 2)..];
-        // The user ends at the first @; there is none after it.
+        // The user ends at the first @; there must be no other.
         if (rest.Count(c => c == '@') > 1 || rest.IndexOfAny(['/', '?', '#']) is var end and >= 0
             && end < rest.IndexOf('@', StringComparison.Ordinal))
             throw new FormatException(MustBeEncoded);

@@ -13,7 +13,7 @@ namespace Capsul.Postgres;
 /// </summary>
 public sealed class Db : IAsyncDisposable
 {
-    /// <summary>Made when it is first asked for: a verb that needs one lone connection has no time for it.</summary>
+    /// <summary>Created on first use: it would slow down commands that need only one dedicated connection.</summary>
     readonly Lazy<NpgsqlDataSource> source;
 
     /// <param name="connectionString">Npgsql's format or a URI; see <c>CAPSUL_DATABASE</c>.</param>
@@ -23,7 +23,7 @@ public sealed class Db : IAsyncDisposable
         var parts = new NpgsqlConnectionStringBuilder(Address.ConnectionString);
         parts.ApplicationName ??= "capsul";
         if (parts.MaxPoolSize > MaxConnections) parts.MaxPoolSize = MaxConnections;
-        // The statements are constants, so that the server need plan each only once a connection.
+        // The statements are constants, so the server need plan each only once per connection.
         if (parts.MaxAutoPrepare == 0) parts.MaxAutoPrepare = MaxPrepared;
         if (IsMultiHost(parts)) Wanted(parts);
         source = new Lazy<NpgsqlDataSource>(() => Build(parts));
@@ -33,7 +33,7 @@ public sealed class Db : IAsyncDisposable
         parts.Host?.Contains(',', StringComparison.Ordinal) == true;
 
     /// <summary>
-    /// Of several hosts the one that takes writes is used, and looked for again as soon as it does not.
+    /// With several hosts, uses the one that accepts writes, and searches again as soon as it does not.
     /// </summary>
     static NpgsqlDataSource Build(NpgsqlConnectionStringBuilder parts)
     {
@@ -50,27 +50,29 @@ public sealed class Db : IAsyncDisposable
         null or "" or "any" or "primary" => TargetSessionAttributes.Primary,
         "read-write" => TargetSessionAttributes.ReadWrite,
         var other => throw new ProblemException(ProblemKind.Invalid,
-            $"CAPSUL_DATABASE asks for target session \"{other}\"; a Hub writes, so it must be primary or read-write."),
+            $"CAPSUL_DATABASE has target session \"{other}\"; a Hub writes, so it must be primary or read-write."),
     };
 
-    /// <summary>Most pooled connections of one Hub process; PostgreSQL's own default allows 100 in all.</summary>
+    /// <summary>
+    /// Maximum number of pooled connections of one Hub process; PostgreSQL's default allows 100 in total.
+    /// </summary>
     public const int MaxConnections = 40;
 
-    /// <summary>Prepared statements of one connection; there are about a hundred in the program.</summary>
+    /// <summary>Prepared statements per connection; the program has about a hundred.</summary>
     const int MaxPrepared = 200;
 
     /// <summary>
-    /// How long Npgsql trusts what it knows of each of several hosts, seconds: what a failover costs at most on top of
-    /// the election.
+    /// How long Npgsql caches the state of each of several hosts, seconds: the maximum delay of a failover in addition
+    /// to the election.
     /// </summary>
     const int RecheckSeconds = 1;
 
-    /// <summary>For child programs and connections that stand outside the pool.</summary>
+    /// <summary>For child programs and connections outside the pool.</summary>
     public DatabaseAddress Address { get; }
 
     /// <summary>
-    /// An open connection outside the pool, for what belongs to a session: locks, LISTEN, settings. The caller closes
-    /// it. Fails as Npgsql fails; <see cref="Explain"/> makes a sentence of that.
+    /// An open connection outside the pool, for session state: locks, LISTEN, settings. The caller closes it. Throws
+    /// Npgsql's exceptions, which <see cref="Explain"/> turns into a problem.
     /// </summary>
     public Task<NpgsqlConnection> OpenAloneAsync(
         string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
@@ -79,7 +81,7 @@ public sealed class Db : IAsyncDisposable
         return OpenBareAsync(applicationName, cancel, configure);
     }
 
-    /// <summary>The same for those who read no rows through Dapper, which takes its time to load.</summary>
+    /// <summary>The same without loading Dapper, which takes time, for callers that do not need it.</summary>
     internal async Task<NpgsqlConnection> OpenBareAsync(
         string applicationName, CancellationToken cancel, Action<NpgsqlConnectionStringBuilder>? configure = null)
     {
@@ -109,11 +111,10 @@ public sealed class Db : IAsyncDisposable
     }
 
     const string TlsAdvice =
-        "Name the file of the authority that signed it in CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert), and for "
-        + "verify-full "
-        + "connect by the name in the certificate.";
+        "Set CAPSUL_DATABASE_ROOT_CERTIFICATE (or sslrootcert) to the certificate file of the CA that signed it, and "
+        + "for verify-full connect by the name in the certificate.";
 
-    /// <summary>What a person is told when the server cannot be reached, or refuses.</summary>
+    /// <summary>Explains to people why the server cannot be reached, or refuses.</summary>
     public Problem Explain(Exception error) => new(ProblemKind.Unavailable, error switch
     {
         NpgsqlException { InnerException: AuthenticationException inner } =>
@@ -131,21 +132,21 @@ public sealed class Db : IAsyncDisposable
             SqlState: PostgresErrorCodes.InvalidPassword
             or PostgresErrorCodes.InvalidAuthorizationSpecification
         } refused =>
-            $"PostgreSQL at {Address.Shown} refused the user or password: {refused.MessageText}. Check "
+            $"PostgreSQL at {Address.Shown} rejected the user or password: {refused.MessageText}. Check "
                 + "CAPSUL_DATABASE.",
         PostgresException other => $"PostgreSQL at {Address.Shown} answered: {other.MessageText}.",
         _ => $"PostgreSQL at {Address.Shown} cannot be reached: {error.InnerException?.Message ?? error.Message}. "
             + "Check CAPSUL_DATABASE and that the server runs.",
     }, error.ToString());
 
-    /// <summary>A pooled connection, open.</summary>
+    /// <summary>An open connection from the pool.</summary>
     public async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel)
     {
         Rows.Ready();
         return await source.Value.OpenConnectionAsync(cancel);
     }
 
-    /// <summary>The same for callers that know no async.</summary>
+    /// <summary>The same for callers that are not async.</summary>
     public NpgsqlConnection Open()
     {
         Rows.Ready();
@@ -162,7 +163,7 @@ public sealed class Db : IAsyncDisposable
         return value;
     }
 
-    /// <summary>The same for work that has nothing to give back.</summary>
+    /// <summary>The same for work without a result.</summary>
     public async Task InTransactionAsync(Func<NpgsqlTransaction, Task> work, CancellationToken cancel)
     {
         await using var connection = await OpenAsync(cancel);
@@ -187,7 +188,7 @@ public sealed class Db : IAsyncDisposable
     }
 
     /// <summary>
-    /// The one value of a statement that always gives a row; a missing row is an error, and never 0 or false.
+    /// The single value of a statement that always returns a row; a missing row is an error, not 0 or false.
     /// </summary>
     /// <exception cref="InvalidOperationException">There was no row, or more than one.</exception>
     public async Task<T> AskAsync<T>(string sql, object? parameters, CancellationToken cancel)
@@ -196,7 +197,7 @@ public sealed class Db : IAsyncDisposable
         return await connection.QuerySingleAsync<T>(new CommandDefinition(sql, parameters, cancellationToken: cancel));
     }
 
-    /// <summary>Runs one statement in a transaction of its own; gives the number of rows.</summary>
+    /// <summary>Runs one statement in its own transaction; returns the number of rows.</summary>
     public async Task<int> ExecuteAsync(string sql, object? parameters, CancellationToken cancel)
     {
         await using var connection = await OpenAsync(cancel);
@@ -205,7 +206,7 @@ public sealed class Db : IAsyncDisposable
 
     public ValueTask DisposeAsync() => source.IsValueCreated ? source.Value.DisposeAsync() : ValueTask.CompletedTask;
 
-    /// <summary>How Dapper reads rows; once in a process.</summary>
+    /// <summary>Dapper's configuration, once per process.</summary>
     static class Rows
     {
         static Rows()
@@ -214,7 +215,7 @@ public sealed class Db : IAsyncDisposable
             SqlMapper.AddTypeHandler(new AddressHandler());
         }
 
-        /// <summary>Nothing more: what counts is that the constructor has run.</summary>
+        /// <summary>Does nothing: it only makes sure that the static constructor has run.</summary>
         public static void Ready() { }
     }
 

@@ -5,13 +5,13 @@ using Npgsql;
 
 namespace Capsul.Postgres;
 
-/// <summary>Who may do what in a private cluster: Capsul works as a role that has no rights over the server.</summary>
+/// <summary>Roles of a private cluster: Capsul uses a role without server privileges.</summary>
 public sealed partial class EmbeddedPostgres
 {
-    /// <summary>Password of the administrator. A cluster of an older program has none yet.</summary>
+    /// <summary>File with the administrator's password. A cluster of an older program has none yet.</summary>
     string AdministratorFile => Path.Combine(folder, "administrator");
 
-    /// <summary>The way in for what needs a superuser, on database postgres.</summary>
+    /// <summary>Connection string for what needs a superuser, on database postgres.</summary>
     public Task<string> AdministratorAsync(CancellationToken cancel) =>
         AddressAsync(File.Exists(AdministratorFile) ? ClusterSql.Administrator : ClusterSql.Everyday,
             File.Exists(AdministratorFile) ? AdministratorFile : PasswordFile, "postgres", cancel);
@@ -45,7 +45,7 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// The everyday role and its database. Its password is written last: with it the cluster is complete.
+    /// Creates the everyday role and its database. Its password is written last, and marks the cluster as complete.
     /// </summary>
     async Task EnsureRolesAsync(CancellationToken cancel)
     {
@@ -63,8 +63,8 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// An older program worked as the cluster's first role, a superuser. Now it works as one that is none, of the same
-    /// name and with the same password. Each step may have been done by a start that was killed.
+    /// An older program used the cluster's bootstrap role, a superuser. It is replaced by a role with the same name and
+    /// password that is not a superuser. Each step may already have been done by a start that was killed.
     /// </summary>
     async Task DemoteAsync(CancellationToken cancel)
     {
@@ -88,14 +88,14 @@ public sealed partial class EmbeddedPostgres
         Log.Demoted(log);
     }
 
-    /// <summary>Gives the databases whose contents are to follow.</summary>
+    /// <summary>Returns the databases whose objects remain to be transferred.</summary>
     async Task<IReadOnlyList<string>> ReplaceFirstRoleAsync(string administrator, CancellationToken cancel)
     {
         await using var connection = await OpenAsync(administrator, cancel);
         if (await AskAsync(connection, ClusterSql.EverydayIsSuperuser, cancel))
         {
             var password = (await File.ReadAllTextAsync(PasswordFile, cancel)).Trim();
-            // One transaction: the protocol makes that of several statements in one text.
+            // One transaction: the protocol runs several statements in one text as one.
             await ExecuteAsync(connection, ClusterSql.SetFirstAside + ClusterSql.MakeEveryday(exists: false, password),
                 cancel);
         }

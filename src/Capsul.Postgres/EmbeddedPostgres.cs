@@ -7,9 +7,9 @@ namespace Capsul.Postgres;
 
 /// <summary>
 /// A private PostgreSQL cluster in the data folder: found among the system's binaries, reachable over a Unix socket
-/// only, run as an unprivileged user even when Capsul is root. It is a daemon of its own: when the Hub crashes it keeps
-/// on, and the next start finds it running. The last process that used it stops it. fsync stays on unless
-/// <c>CAPSUL_POSTGRES_FSYNC</c> says otherwise. Its log files lie in <c>postgres/log</c>, one a day.
+/// only, run as an unprivileged user even when Capsul is root. It is a separate daemon: if the Hub crashes it keeps
+/// running, and the next start finds it. The last process that uses it stops it. fsync is on unless
+/// <c>CAPSUL_POSTGRES_FSYNC</c> turns it off. Its log files are in <c>postgres/log</c>, one per day.
 /// </summary>
 public sealed partial class EmbeddedPostgres
 {
@@ -25,7 +25,7 @@ public sealed partial class EmbeddedPostgres
     readonly ClusterUse use;
     readonly ILogger log;
 
-    /// <summary>Whose the cluster is; null when it is this process's own user. Looked up when it is needed.</summary>
+    /// <summary>Owner of the cluster; null if it is this process's own user. Looked up when it is needed.</summary>
     SystemUser? user;
 
     EmbeddedPostgres(Settings settings, ILogger log, IReadOnlyList<string> more)
@@ -42,11 +42,11 @@ public sealed partial class EmbeddedPostgres
         : Path.Combine("/tmp", "capsul-" + DataFolder.ShortName(folder));
 
     /// <summary>
-    /// Makes the cluster if there is none, starts it if it does not run, and gives a connection string.
+    /// Creates the cluster if there is none, starts it if it is not running, and returns a connection string.
     /// </summary>
-    /// <exception cref="ProblemException">With one sentence on what is missing or in the way.</exception>
+    /// <exception cref="ProblemException">With one sentence that says what is wrong.</exception>
     /// <param name="settings">Where the data folder is.</param>
-    /// <param name="log">What happens.</param>
+    /// <param name="log">Receives progress.</param>
     /// <param name="cancel">Gives up.</param>
     /// <param name="more">Further lines for the server's configuration.</param>
     public static async Task<(EmbeddedPostgres Server, string ConnectionString)> StartAsync(
@@ -76,8 +76,7 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// It runs, and nothing is missing: then nothing has to be looked at, which a verb on the command line has no time
-    /// for.
+    /// The cluster runs and is complete: a fast path without further checks, to keep the command line fast.
     /// </summary>
     bool IsComplete() => File.Exists(PasswordFile) && IsReady();
 
@@ -95,7 +94,8 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// Stops the cluster of a data folder, at once and without a checkpoint, and deletes it. Fine when there is none.
+    /// Stops the cluster of a data folder immediately, without a checkpoint, and deletes it. Does nothing if there is
+    /// none.
     /// </summary>
     public static async Task DiscardAsync(Settings settings, CancellationToken cancel)
     {
@@ -110,7 +110,8 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// Stops the cluster if it is another user's, because from now on it will be this one's. Fine when there is none.
+    /// Stops the cluster if another user runs it, because it will belong to this one from now on. Does nothing if there
+    /// is none.
     /// </summary>
     /// <exception cref="ProblemException">Conflict: another command is using it.</exception>
     public static async Task StopForeignAsync(Settings settings, SystemUser user, CancellationToken cancel)
@@ -122,13 +123,13 @@ public sealed partial class EmbeddedPostgres
         await server.StopAsync(cancel);
         if (await server.IsRunningAsync(cancel))
             throw new ProblemException(ProblemKind.Conflict,
-                $"The database in {server.folder} is in use by another capsul command; wait until that has ended.");
+                $"The database in {server.folder} is in use by another capsul command; wait until it has finished.");
         if (server.SocketFolder != server.folder && Directory.Exists(server.SocketFolder))
             Directory.Delete(server.SocketFolder, recursive: true);
     }
 
     /// <summary>
-    /// Restarts it when it exits (killed, out of memory), until canceled. Committed data is kept.
+    /// Restarts it when it exits (killed, out of memory), until canceled. Committed data is preserved.
     /// </summary>
     public async Task KeepRunningAsync(CancellationToken cancel)
     {
@@ -148,7 +149,7 @@ public sealed partial class EmbeddedPostgres
         }
     }
 
-    /// <summary>By the process id that PostgreSQL keeps in its folder (first line of postmaster.pid).</summary>
+    /// <summary>Checks the process ID that PostgreSQL stores in its folder (first line of postmaster.pid).</summary>
     bool IsAlive()
     {
         try
@@ -163,8 +164,8 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// The eighth line of that file says so (pidfile.h), and the process is PostgreSQL's, not another that has got its
-    /// number.
+    /// The eighth line of that file says so (pidfile.h), and the process is PostgreSQL, not another that reuses its
+    /// PID.
     /// </summary>
     bool IsReady()
     {
@@ -181,8 +182,8 @@ public sealed partial class EmbeddedPostgres
     }
 
     /// <summary>
-    /// Leaves the cluster, and stops it when nobody else uses it; connections that are still open are ended then. Fine
-    /// when it is already down.
+    /// Stops using the cluster, and stops it if nobody else uses it, which ends open connections. Does nothing if it is
+    /// already down.
     /// </summary>
     public async Task StopAsync(CancellationToken cancel)
     {
@@ -194,11 +195,11 @@ public sealed partial class EmbeddedPostgres
             Log.StopFailed(log, result.LastLine);
     }
 
-    /// <summary>The folder of the programs that make and run a cluster.</summary>
+    /// <summary>The folder of the programs that create and run a cluster.</summary>
     public static string FindBinaries(string? configured) => PostgresPrograms.Folder(configured, "initdb", "postgres");
 
     /// <summary>
-    /// PostgreSQL refuses to run as root: an existing cluster runs as its owner, a new one as the Hub does.
+    /// PostgreSQL refuses to run as root: an existing cluster runs as its owner, a new one as the Hub's user.
     /// </summary>
     async Task FindUserAsync(CancellationToken cancel)
     {
@@ -237,8 +238,7 @@ public sealed partial class EmbeddedPostgres
     async Task InitialiseAsync(CancellationToken cancel)
     {
         Log.Initialising(log, Cluster);
-        // A start that was killed inside initdb leaves a folder without PG_VERSION or half filled; nothing in it is
-        // worth keeping.
+        // A start that was killed inside initdb leaves a folder without PG_VERSION or half filled; it contains no data.
         if (Directory.Exists(Cluster)) Directory.Delete(Cluster, recursive: true);
         await WritePasswordAsync(AdministratorFile, cancel);
         File.Delete(PasswordFile);
@@ -248,7 +248,7 @@ public sealed partial class EmbeddedPostgres
             "-U", ClusterSql.Administrator, "--pwfile", AdministratorFile, "--auth=scram-sha-256",
             "--encoding=UTF8", "--locale=C.UTF-8", fsync ? "--data-checksums" : "--no-sync") with
         { Timeout = TimeSpan.FromMinutes(3) }).TryRunAsync(cancel);
-        // Its last line is only that it cleans up.
+        // Its last line only says that it cleans up.
         if (made.ExitCode != 0)
         {
             var why = made.Error.Split('\n').FirstOrDefault(l =>
@@ -310,7 +310,7 @@ public sealed partial class EmbeddedPostgres
         await StartIfDownAsync(cancel);
     }
 
-    /// <summary>True when it was down.</summary>
+    /// <summary>True if it was down.</summary>
     async Task<bool> StartIfDownAsync(CancellationToken cancel)
     {
         if (await IsRunningAsync(cancel)) return false;
@@ -333,7 +333,7 @@ public sealed partial class EmbeddedPostgres
         { Timeout = TimeSpan.FromSeconds(90) };
 
     /// <summary>
-    /// As the unprivileged user, in the cluster's folder, because the caller's may be closed to that user.
+    /// Runs as the unprivileged user, in the cluster's folder, because that user may not have access to the caller's.
     /// </summary>
     Command AsUser(string program, params string[] arguments) =>
         (user?.Run(program, arguments) ?? new Command(program, arguments)) with { WorkingDirectory = folder };

@@ -4,18 +4,19 @@ using Npgsql;
 namespace Capsul.Postgres;
 
 /// <summary>
-/// Finds out whether a pooler in transaction mode (PgBouncer's <c>pool_mode = transaction</c> or <c>statement</c>)
-/// stands between this process and PostgreSQL. Through one, session locks and LISTEN do not work: two Hubs would both
-/// believe to hold the seat.
+/// Detects a pooler in transaction mode (PgBouncer's <c>pool_mode = transaction</c> or <c>statement</c>) between this
+/// process and PostgreSQL. Through one, session locks and LISTEN do not work: two Hubs would both believe that they
+/// hold the seat.
 /// </summary>
 public static class Pooler
 {
     /// <summary>
-    /// A pooler with several idle servers may give the right one by chance; a direct connection never fails.
+    /// A pooler with several idle servers may pass by chance, hence several attempts; a direct connection always
+    /// passes.
     /// </summary>
     const int Probes = 5;
 
-    /// <summary>The refusal, or null when sessions are sessions.</summary>
+    /// <summary>The problem, or null if sessions are preserved.</summary>
     public static async Task<Problem?> FindAsync(Db db, CancellationToken cancel)
     {
         await using var first = await db.OpenBareAsync("capsul probe", cancel);
@@ -27,7 +28,7 @@ public static class Pooler
         for (var probe = 0; probe < probes; probe++)
         {
             await using var transaction = await second.BeginTransactionAsync(cancel);
-            // In session mode, and without a pooler, two open connections have two servers and keep them.
+            // In session mode, and without a pooler, two open connections have two backends and keep them.
             if (await PidAsync(second, cancel) == own) return InTransactionMode();
             await transaction.CommitAsync(cancel);
             if (await PidAsync(first, cancel) != own) return InTransactionMode();

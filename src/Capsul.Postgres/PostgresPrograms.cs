@@ -3,18 +3,18 @@ using Capsul.Foundation;
 
 namespace Capsul.Postgres;
 
-/// <summary>PostgreSQL's own programs on this machine: psql, pg_dump, initdb and their kind.</summary>
+/// <summary>PostgreSQL's own programs on this machine: psql, pg_dump, initdb and others.</summary>
 public static class PostgresPrograms
 {
     const string Root = "/usr/lib/postgresql";
     const int OldestMajor = 14;
 
     /// <summary>
-    /// The folder that holds all of <paramref name="programs"/>: <paramref name="configured"/>, or the newest version
+    /// The folder with all of <paramref name="programs"/>: <paramref name="configured"/>, or that of the newest version
     /// installed.
     /// </summary>
     /// <param name="configured"><c>CAPSUL_POSTGRES_BIN</c>.</param>
-    /// <exception cref="ProblemException">Unavailable: not there.</exception>
+    /// <exception cref="ProblemException">Unavailable: not found.</exception>
     public static string Folder(string? configured, params string[] programs)
     {
         var candidates = configured is not null ? [configured]
@@ -27,7 +27,7 @@ public static class PostgresPrograms
         var names = string.Join(" and ", programs);
         return candidates.FirstOrDefault(d => programs.All(p => File.Exists(Path.Combine(d, p))))
             ?? throw new ProblemException(ProblemKind.Unavailable, configured is not null
-                ? $"CAPSUL_POSTGRES_BIN names {configured}, but {names} "
+                ? $"CAPSUL_POSTGRES_BIN is {configured}, but {names} "
                     + $"{(programs.Length > 1 ? "are" : "is")} not there."
                 : programs.Contains("initdb", StringComparer.Ordinal)
                     ? "PostgreSQL 14 or newer is not installed. Install the package postgresql, or set "
@@ -36,7 +36,7 @@ public static class PostgresPrograms
                         + "CAPSUL_POSTGRES_BIN.");
     }
 
-    /// <summary>One program on one database; the address goes through the environment.</summary>
+    /// <summary>One program on one database; the address is passed in the environment.</summary>
     public static Command Make(
         string? configured, DatabaseAddress address, string program, params IReadOnlyList<string> arguments) =>
         new(Path.Combine(Folder(configured, program), program),

@@ -1,6 +1,6 @@
 namespace Capsul.Postgres;
 
-/// <summary>What every part wants to know of a database before it works with it.</summary>
+/// <summary>Basic queries that every part needs.</summary>
 public static class ServerSql
 {
     /// <summary>Such as 150018 for 15.18.</summary>
@@ -9,13 +9,13 @@ public static class ServerSql
         SELECT current_setting('server_version_num')::integer
         """;
 
-    /// <summary>Whether it has ever been migrated.</summary>
+    /// <summary>Whether the database has ever been migrated.</summary>
     public const string SchemaTable = """
         -- ServerSql.SchemaTable
         SELECT to_regclass('schemaversion') IS NOT NULL
         """;
 
-    /// <summary>Only where <see cref="SchemaTable"/> says yes.</summary>
+    /// <summary>Only if <see cref="SchemaTable"/> returns true.</summary>
     public const string SchemaVersion = """
         -- ServerSql.SchemaVersion
         SELECT version FROM schemaversion

@@ -8,9 +8,9 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke;
 
 /// <summary>
-/// The Spoke: one reconciler a VM, one line to the Hub. The last wanted states are on disk, so that VMs are managed
-/// even while the Hub is away and right after a crash. What there is of VMs is in <see cref="HostVms"/>, what the line
-/// does in <see cref="Line"/>.
+/// The Spoke: one reconciler per VM, one connection to the Hub. The last wanted states are on disk, so that VMs are
+/// managed even while the Hub is unreachable and right after a crash. <see cref="HostVms"/> has the VMs, <see
+/// cref="HubConnection"/> the connection.
 /// </summary>
 public sealed class SpokeProgram(
     Settings settings, Identity identity, IHypervisor hypervisor,
@@ -19,7 +19,7 @@ public sealed class SpokeProgram(
     readonly ILogger log = logs.CreateLogger("Capsul.Spoke");
     readonly AppliedState applied = new(Path.Combine(settings.Data, "spoke"));
 
-    /// <summary>Version of this program, as it tells the Hub.</summary>
+    /// <summary>Version of this program, as reported to the Hub.</summary>
     public static string Version => typeof(SpokeProgram).Assembly.GetName().Version!.ToString(3);
 
     /// <summary>
@@ -32,12 +32,13 @@ public sealed class SpokeProgram(
         await using var relays = hypervisor.MakeRelays(log);
         var records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), log);
         var vms = new HostVms(hypervisor, records, relays, applied, time, log);
-        var line = new Line(vms, settings, identity, hypervisor, images, time, logs.CreateLogger<Line>());
-        vms.Told = line.Tell;
+        var connection = new HubConnection(
+            vms, settings, identity, hypervisor, images, time, logs.CreateLogger<HubConnection>());
+        vms.Told = connection.Tell;
         vms.Start(cancel);
         try
         {
-            await Task.WhenAll(line.RunAsync(cancel), WatchAsync(vms, cancel));
+            await Task.WhenAll(connection.RunAsync(cancel), WatchAsync(vms, cancel));
         }
         finally
         {

@@ -3,13 +3,12 @@ using System.Text.RegularExpressions;
 namespace Capsul.Wire;
 
 /// <summary>
-/// What names and addresses on the link look like. Both ends check what they receive against these: an id becomes a
-/// file name and a domain name, a MAC address becomes part of a firewall rule, a host name becomes part of a command
-/// that people copy.
+/// Formats of names and addresses on the link. Both ends validate what they receive: an ID becomes a file name and a
+/// domain name, a MAC address becomes part of a firewall rule, a host name becomes part of a command that people copy.
 /// </summary>
 public static partial class Formats
 {
-    /// <summary>Most bytes of an SSH public key in base64; RSA with 16384 bits takes 2.8 kB.</summary>
+    /// <summary>Maximum length of an SSH public key in base64; RSA with 16384 bits takes 2.8 kB.</summary>
     public const int MaxKeyChars = 8 * 1024;
 
     /// <summary><c>capsul-</c> and ten of [a-z0-9].</summary>
@@ -19,7 +18,7 @@ public static partial class Formats
     public static bool IsLabel(string text) => Label().IsMatch(text);
 
     /// <summary>
-    /// Labels joined by dots, at most 253 characters, not all digits: a DNS name that no tool takes for an option or
+    /// Labels joined by dots, at most 253 characters, not all digits: a DNS name that no tool mistakes for an option or
     /// address.
     /// </summary>
     public static bool IsDnsName(string text) => text.Length <= 253 && DnsName().IsMatch(text);
@@ -32,7 +31,7 @@ public static partial class Formats
     /// <summary>32 bytes in lower-case hex.</summary>
     public static bool IsSha256(string text) => Sha256().IsMatch(text);
 
-    /// <summary>The name of a Unix account, as useradd takes it by default.</summary>
+    /// <summary>The name of a Unix account, as useradd accepts it by default.</summary>
     public static bool IsLoginUser(string text) => LoginUser().IsMatch(text);
 
     [GeneratedRegex(@"\Acapsul-[a-z0-9]{10}\z", RegexOptions.None, 1000)]

@@ -6,9 +6,9 @@ using System.Text;
 namespace Capsul.Wire;
 
 /// <summary>
-/// What an operator carries from the Hub to a new host: where the Hub is, how to know it, and a secret that counts
-/// once. As text <c>capsul-join.ADDRESS.FINGERPRINT.SECRET</c>, the address in base64url, the fingerprint as 64 hex
-/// digits.
+/// What an operator copies from the Hub to a new host: the Hub's address, the fingerprint of its certificate authority,
+/// and a single-use secret. As text <c>capsul-join.ADDRESS.FINGERPRINT.SECRET</c>, the address in base64url, the
+/// fingerprint as 64 hex digits.
 /// </summary>
 public sealed record JoinToken(string Address, string Fingerprint, string Secret)
 {
@@ -34,7 +34,7 @@ public sealed record JoinToken(string Address, string Fingerprint, string Secret
         && ushort.TryParse(text.AsSpan(text.LastIndexOf(':') + 1), NumberStyles.None,
             CultureInfo.InvariantCulture, out var port) && port > 0;
 
-    /// <summary>What the Hub keeps of it: SHA-256 of the secret.</summary>
+    /// <summary>What the Hub stores: SHA-256 of the secret.</summary>
     public static byte[] Hash(string secret) => SHA256.HashData(Encoding.UTF8.GetBytes(secret));
 
     public override string ToString() =>

@@ -4,7 +4,7 @@ using Capsul.Spoke.Hypervisor;
 
 namespace Capsul.Chaos;
 
-/// <summary>What people, guests, machines and bad luck do: one action at a time, drawn from the seed.</summary>
+/// <summary>The actions of people, guests, machines and chance, one at a time, drawn from the seed.</summary>
 sealed class Actors(World world, Snapshot snapshot)
 {
     public const string Email = "ada@example.org";
@@ -18,7 +18,7 @@ sealed class Actors(World world, Snapshot snapshot)
     /// <summary>How often a guest shut itself down.</summary>
     public int Poweroffs { get; private set; }
 
-    /// <summary>When each that was taken down comes back.</summary>
+    /// <summary>When each killed Spoke restarts.</summary>
     readonly Dictionary<Host, DateTime> spokesBack = [];
 
     DateTime? hubBack;
@@ -35,9 +35,9 @@ sealed class Actors(World world, Snapshot snapshot)
             case < 11:
                 KillHub();
                 break;
-            case < 16 when host.Line is not null:
-                Count($"cut the line to {host.Name}", "cut a line");
-                host.CutLine();
+            case < 16 when host.Connection is not null:
+                Count($"cut the connection to {host.Name}", "cut a connection");
+                host.Disconnect();
                 host.NextDial = world.Time.Now + world.Milliseconds(200, 45_000);
                 break;
             case < 20:
@@ -61,7 +61,7 @@ sealed class Actors(World world, Snapshot snapshot)
         }
     }
 
-    /// <summary>The end of all faults: everything runs again.</summary>
+    /// <summary>Ends all faults: everything runs again.</summary>
     public async Task CalmAsync()
     {
         (hubBack, var now) = (hubBack is null ? null : world.Time.Now, world.Time.Now);
@@ -139,7 +139,7 @@ sealed class Actors(World world, Snapshot snapshot)
         host.Hypervisor.Inject(verb, new Fault(kind, Random.Next(1, 4), By: world.Milliseconds(10, 20_000)));
     }
 
-    /// <summary>First a backup; later the Hub is lost, and comes back with what the backup had.</summary>
+    /// <summary>First takes a backup; later the Hub is lost, and restarts with the backup's data.</summary>
     async Task BackUpAsync()
     {
         if (!snapshot.IsTaken)
@@ -166,7 +166,7 @@ sealed class Actors(World world, Snapshot snapshot)
         await world.ChangedAsync();
     }
 
-    /// <summary>Any use case on any VM; a refusal because of its state is an answer, too.</summary>
+    /// <summary>Any use case on any VM; a refusal because of its state is a valid result, too.</summary>
     async Task ChangeAsync()
     {
         var vms = await world.Db.ListAsync<string>("SELECT id FROM vms WHERE deleted IS NULL", null, Never);

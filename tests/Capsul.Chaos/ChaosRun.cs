@@ -5,7 +5,7 @@ using Capsul.Spoke.Images;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// Runs seeds on one database, one after the other. The database must be its own; everything in it goes.
+/// Runs seeds on one database, one after another. It needs its own database; everything in it is deleted.
 /// </summary>
 public sealed class ChaosRun : IDisposable
 {
@@ -30,16 +30,15 @@ public sealed class ChaosRun : IDisposable
     }
 
     /// <summary>
-    /// A new folder in memory where there is such a thing: a Spoke syncs every record to disk, some hundred times a
-    /// seed.
+    /// A new folder, in memory if possible: a Spoke syncs every record to disk, some hundred times per seed.
     /// </summary>
     public static string MakeFolder() => Path.Combine(
         Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(),
         $"capsul-chaos-{Environment.ProcessId}-{Path.GetRandomFileName()}");
 
     /// <summary>
-    /// One seed. Its report, and what happened line by line. Away from the caller's synchronization context: what waits
-    /// for the virtual clock must go on inside the step that sets it forward, not when a context gets to it.
+    /// Runs one seed; returns its report and its trace. Without the caller's synchronization context: what waits for
+    /// the virtual clock must continue inside the step that advances it, not when a context schedules it.
     /// </summary>
     public Task<(Report Report, IReadOnlyList<string> Trace)> RunAsync(int seed) => Task.Run(() => RunSeedAsync(seed));
 
@@ -70,24 +69,24 @@ public sealed class ChaosRun : IDisposable
         }
         catch (Exception error)
         {
-            report.Violate($"an error that nobody expected: {error}");
+            report.Violate($"an unexpected error: {error}");
         }
         report.VirtualTime = time.Now - began;
         return (report, world.Trace);
     }
 
-    /// <summary>Until everything has come to rest, or for an hour; then what must hold is checked.</summary>
+    /// <summary>Runs until everything is at rest, or for an hour; then the invariants are checked.</summary>
     static async Task RestAsync(World world, Actors actors)
     {
         var end = world.Time.Now + Longest;
-        // What failed for good is looked at again every five minutes.
+        // Permanent failures are retried every five minutes.
         await world.RunToAsync(world.Time.Now + TimeSpan.FromMinutes(6));
         while (world.Time.Now < end && await IsBusyAsync(world)) await world.RunToAsync(world.Time.Now + Look);
         await Invariants.CheckAtRestAsync(world, actors);
         if (world.Report.Violations.Count > 0) await NoteVmsAsync(world);
     }
 
-    /// <summary>What the database says in the end, for whoever looks for the cause.</summary>
+    /// <summary>The final state of the database, to help find the cause.</summary>
     static async Task NoteVmsAsync(World world)
     {
         var rows = await world.Db.ListAsync<(string Id, string Line)>(

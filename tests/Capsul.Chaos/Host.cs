@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Chaos;
 
-/// <summary>Ports that nobody listens on: what they lead to does not matter to any rule here.</summary>
+/// <summary>Ports that nobody listens on: no invariant depends on them.</summary>
 sealed class PretendedRelays : IRelays
 {
     public string PublicName => "127.0.0.1";
@@ -24,7 +24,7 @@ sealed class PretendedRelays : IRelays
 
 /// <summary>
 /// A host of the world: the machine (<see cref="Simulated"/> and the data folder, which outlive everything), the Spoke
-/// on it while it runs, and its line to the Hub while there is one.
+/// on it while it runs, and its connection to the Hub while there is one.
 /// </summary>
 sealed class Host
 {
@@ -49,13 +49,13 @@ sealed class Host
 
     public Simulated Hypervisor { get; private set; }
 
-    /// <summary>Null while the Spoke does not run.</summary>
+    /// <summary>Null while the Spoke is not running.</summary>
     public HostVms? Vms { get; private set; }
 
     public AppliedState Applied { get; private set; } = null!;
 
-    /// <summary>The Hub's end; null while there is no line.</summary>
-    public SpokeLine? Line { get; set; }
+    /// <summary>The Hub's end; null while there is no connection.</summary>
+    public SpokeConnection? Connection { get; set; }
 
     public List<SpokeMessage> Up { get; } = [];
 
@@ -65,20 +65,20 @@ sealed class Host
 
     public DateTime NextBeat { get; set; }
 
-    /// <summary>Something may have changed in the database that this host is to be told.</summary>
+    /// <summary>Something may have changed in the database that this host must be sent.</summary>
     public bool Stale { get; set; }
 
-    /// <summary>The Spoke asks its hypervisor what there is, to say it to the Hub; that may take long.</summary>
+    /// <summary>The Spoke is querying its hypervisor for a report to the Hub; that may take long.</summary>
     public Task Asking { get; set; } = Task.CompletedTask;
 
     /// <summary>
-    /// When each reconciler is to look at the latest; a round that has not ended is in <see cref="Rounds"/>.
+    /// When the next round of each reconciler is due at the latest; unfinished rounds are in <see cref="Rounds"/>.
     /// </summary>
     public Dictionary<VmReconciler, DateTime> Due { get; } = [];
 
     public Dictionary<VmReconciler, Task<TimeSpan?>> Rounds { get; } = [];
 
-    /// <summary>Ends with the Spoke: nothing that its code was in the middle of goes on after a kill.</summary>
+    /// <summary>Canceled with the Spoke: nothing that its code was doing continues after a kill.</summary>
     public CancellationToken Alive => alive.Token;
 
     CancellationTokenSource alive = new();
@@ -94,30 +94,28 @@ sealed class Host
         {
             Told = report =>
             {
-                if (Line is not null) Up.Add(new SpokeMessage { Vm = report.Clone() });
+                if (Connection is not null) Up.Add(new SpokeMessage { Vm = report.Clone() });
             },
         };
         Vms.Load();
         NextDial = NextBeat = time.Now;
     }
 
-    /// <summary>
-    /// As kill -9 does it: what it was in the middle of stays where it was, on the machine and on disk.
-    /// </summary>
+    /// <summary>Like kill -9: whatever it was doing stays half done, on the machine and on disk.</summary>
     public void KillSpoke()
     {
         Vms = null;
         alive.Cancel();
         alive = new();
         Asking = Task.CompletedTask;
-        CutLine();
+        Disconnect();
         Due.Clear();
         Rounds.Clear();
     }
 
-    public void CutLine()
+    public void Disconnect()
     {
-        Line = null;
+        Connection = null;
         Up.Clear();
         Down.Clear();
     }

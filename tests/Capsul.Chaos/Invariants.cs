@@ -3,8 +3,8 @@ using Capsul.Spoke.Hypervisor;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// What must hold whatever went wrong: invariants 1 to 5, 7 and 11 of the design. 1 and 2 are watched where they could
-/// break (see <see cref="World"/>); 5 and 7 are also constraints of the database, which a run would hit as an error.
+/// What must hold whatever went wrong: invariants 1 to 5, 7 and 11 of the design. 1 and 2 are checked where they could
+/// break (see <see cref="World"/>); 5 and 7 are also constraints of the database, whose violation would be an error.
 /// </summary>
 static class Invariants
 {
@@ -13,10 +13,10 @@ static class Invariants
     /// <summary>At any moment.</summary>
     public static async Task CheckAlwaysAsync(World world)
     {
-        await MustAsync(world, "nobody pays for a VM of which nothing is known",
+        await MustAsync(world, "nobody pays for a VM whose state is unknown",
             "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
                 + "AND v.observed = 'unknown' AND v.wanted <> 'gone'");
-        await MustAsync(world, "nobody pays for a VM that is gone or never came up",
+        await MustAsync(world, "nobody pays for a VM that is gone or never started",
             "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
                 + "AND v.state IN ('creating', 'deleting', 'deleted', 'failed')");
         await MustAsync(world, "no VM has two open spans",
@@ -24,24 +24,24 @@ static class Invariants
                 + "GROUP BY vm HAVING count(*) > 1) AS twice");
     }
 
-    /// <summary>When the faults have ended and everything has had time to come to rest.</summary>
+    /// <summary>Checked when the faults have ended and everything has had time to come to rest.</summary>
     public static async Task CheckAtRestAsync(World world, Actors actors)
     {
         await CheckAlwaysAsync(world);
         await MustAsync(world, "every operation ends", "SELECT count(*) FROM operations WHERE finished IS NULL");
         await MustAsync(world, "every VM runs, is stopped, or is gone",
             "SELECT count(*) FROM vms WHERE deleted IS NULL AND state NOT IN ('running', 'stopped')");
-        await MustAsync(world, "what did not come up is not charged",
+        await MustAsync(world, "a VM that failed to start is not charged",
             "SELECT count(*) FROM usage_spans WHERE vm IN (SELECT id FROM vms WHERE state = 'failed')");
-        await MustAsync(world, "what is there is charged",
+        await MustAsync(world, "an existing VM is charged",
             "SELECT count(*) FROM vms v WHERE deleted IS NULL AND problem NOT LIKE '%no longer on this host%'"
             + " AND NOT EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))");
-        await MustAsync(world, "what is gone has no address",
+        await MustAsync(world, "a deleted VM has no address",
             "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE v.deleted IS NOT NULL");
-        await MustAsync(world, "what is there has an address",
+        await MustAsync(world, "an existing VM has an address",
             "SELECT count(*) FROM vms v WHERE deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a "
                 + "WHERE a.vm = v.id)");
-        await MustAsync(world, "no time is charged before it was, or after now",
+        await MustAsync(world, "no time is charged before the VM was created, or in the future",
             "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created "
                 + "OR lower(s.span) > @now OR upper(s.span) > @now");
         await CheckMachinesAsync(world);
@@ -49,9 +49,7 @@ static class Invariants
             await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
     }
 
-    /// <summary>
-    /// Each living VM is on its host as it is wanted, and nothing else is there that the database knows to be gone.
-    /// </summary>
+    /// <summary>Each existing VM is on its host in its wanted state, and no deleted VM is still there.</summary>
     static async Task CheckMachinesAsync(World world)
     {
         var rows = await world.Db.ListAsync<(string Id, string Host, string Wanted, bool Deleted, bool Lost)>(
@@ -65,11 +63,11 @@ static class Invariants
             {
                 DomainPower? power = machines.TryGetValue(id, out var found) ? found : null;
                 if (deleted && power is not null)
-                    world.Report.Violate($"{world.NameOf(id)} is deleted and still on {host.Name}");
+                    world.Report.Violate($"{world.NameOf(id)} is deleted but still on {host.Name}");
                 if (!deleted && !lost && wanted == "on" && power != DomainPower.On)
-                    world.Report.Violate($"{world.NameOf(id)} is wanted on and is not");
+                    world.Report.Violate($"{world.NameOf(id)} is wanted on but is not");
                 if (!deleted && wanted == "off" && power == DomainPower.On)
-                    world.Report.Violate($"{world.NameOf(id)} is wanted off and is on");
+                    world.Report.Violate($"{world.NameOf(id)} is wanted off but is on");
             }
         }
     }
@@ -77,9 +75,10 @@ static class Invariants
     static void CheckPromises(World world, Actors actors, long shutdowns)
     {
         foreach (var (id, count) in world.Hosts.SelectMany(h => h.Hypervisor.DisksMade).Where(d => d.Value > 1))
-            world.Report.Violate($"an empty disk was made {count} times for {world.NameOf(id)}");
+            world.Report.Violate($"a new disk was created {count} times for {world.NameOf(id)}");
         if (shutdowns > actors.Poweroffs)
-            world.Report.Violate($"{shutdowns} VMs were taken to have shut themselves down; {actors.Poweroffs} did");
+            world.Report.Violate(
+                $"{shutdowns} VMs were recorded as shut down by their guests; {actors.Poweroffs} were");
     }
 
     static async Task MustAsync(World world, string what, string sql)

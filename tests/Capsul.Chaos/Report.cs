@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Capsul.Chaos;
 
-/// <summary>What came of one seed, or of many.</summary>
+/// <summary>The result of one seed, or of many.</summary>
 public sealed class Report
 {
     readonly SortedDictionary<string, int> counts = new(StringComparer.Ordinal);
@@ -36,7 +36,7 @@ public sealed class Report
     {
         var text = new StringBuilder();
         foreach (var (what, count) in counts) text.Append($"{count,10}  {what}\n");
-        text.Append($"{LateWritesRefused,10}  late writes of an earlier Hub, refused\n");
+        text.Append($"{LateWritesRefused,10}  late writes by an earlier Hub, refused\n");
         foreach (var violation in violations) text.Append($"VIOLATION  {violation}\n");
         return text.Append($"{Steps} steps, {VirtualTime.TotalHours:0.0} virtual hours, {violations.Count} violations")
             .ToString();

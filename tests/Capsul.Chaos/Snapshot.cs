@@ -4,14 +4,14 @@ using Capsul.Postgres;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// A backup of the database and its return, by copies of the tables instead of a dump, because a dump takes a second:
-/// what comes back is the same, with the seat lifted as a restore lifts it (<see cref="SeatSql.Lift"/>).
+/// Backs up and restores the database with copies of the tables instead of a dump, because a dump takes a second: the
+/// result is the same, with the epoch raised as in a real restore (<see cref="SeatSql.Lift"/>).
 /// </summary>
 sealed class Snapshot(Db db)
 {
     static readonly CancellationToken Never = CancellationToken.None;
 
-    /// <summary>What a run changes, parents first.</summary>
+    /// <summary>Tables that a run changes, parents first.</summary>
     static readonly string[] Tables =
     [
         "accounts", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses", "vm_ssh_keys",
@@ -30,7 +30,7 @@ sealed class Snapshot(Db db)
 
     public async Task RestoreAsync()
     {
-        // Triggers stay silent, as they do in a restore: generations go back, and nobody is told.
+        // Triggers are disabled, as in a restore: generations go back without notifications.
         await db.ExecuteAsync(
             $"BEGIN; {Triggers("DISABLE")} {Truncate}"
             + string.Concat(
@@ -40,7 +40,7 @@ sealed class Snapshot(Db db)
         IsTaken = false;
     }
 
-    /// <summary>An empty database with one account that can pay, and its key.</summary>
+    /// <summary>An empty database with one account that has a balance, and its key.</summary>
     public Task ClearAsync(DateTime now) => db.ExecuteAsync(
         $"""
         BEGIN; {Triggers("DISABLE")} {Truncate} {Triggers("ENABLE")} COMMIT;

@@ -1,8 +1,9 @@
 namespace Capsul.Chaos;
 
 /// <summary>
-/// A clock that stands still until it is set forward; timers fire then, in the order of their times, on the thread that
-/// sets it. What waits for one goes on inside <see cref="AdvanceTo"/>, so that everything happens one after the other.
+/// A clock that stands still until it is advanced; then timers fire in order of their times, on the thread that
+/// advances it. Code that waits for one continues inside <see cref="AdvanceTo"/>, so that everything happens
+/// sequentially.
 /// </summary>
 public sealed class VirtualTime : TimeProvider
 {
@@ -49,7 +50,7 @@ public sealed class VirtualTime : TimeProvider
 
     sealed class Timer(VirtualTime time, TimerCallback callback, object? state) : ITimer
     {
-        /// <summary>Null: it is not set. An entry of the queue with another time is one of before.</summary>
+        /// <summary>Null: it is not set. A queue entry with a different time is outdated.</summary>
         public DateTimeOffset? Due { get; private set; }
 
         TimeSpan again;

@@ -17,14 +17,14 @@ namespace Capsul.Chaos;
 
 /// <summary>
 /// A Hub and two hosts in one process, on one virtual clock, with the real database: the engine, the reconcilers of the
-/// Hub, both ends of the link and the reconcilers of the Spokes, each taken one step at a time. Which step comes next
-/// is drawn from the seed among all that are due; nothing else decides, so the same seed gives the same run. A message
-/// is a step, too: it can be lost, repeated, or late.
+/// Hub, both ends of the link and the reconcilers of the Spokes, each taken one step at a time. The next step is drawn
+/// from the seed among all that are due; nothing else is random, so the same seed produces the same run. The arrival of
+/// a message is a step, too: it can be lost, repeated, or late.
 /// </summary>
 sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualTime time, Random random, Report report)
 {
     static readonly CancellationToken Never = CancellationToken.None;
-    /// <summary>A seed takes about two thousand; with so many something wakes itself without end.</summary>
+    /// <summary>A seed takes about two thousand steps; with this many, something wakes itself endlessly.</summary>
     const int MostSteps = 50_000;
 
     static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5);
@@ -37,7 +37,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     DateTime nextHealth;
     DateTime? nextOperation;
 
-    /// <summary>0 while no Hub acts.</summary>
+    /// <summary>0 while no Hub is active.</summary>
     public long Epoch { get; private set; }
 
     public Db Db => db;
@@ -52,7 +52,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
 
     public Report Report => report;
 
-    /// <summary>What happened, line by line; the same for the same seed.</summary>
+    /// <summary>The trace; the same for the same seed.</summary>
     public IReadOnlyList<string> Trace => trace;
 
     public static IReadOnlyList<OperationKind> Kinds =>
@@ -61,7 +61,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         new RestartVmOperation(), new DeleteVmOperation(),
     ];
 
-    /// <summary>VMs are named in the order of their making: their ids are random.</summary>
+    /// <summary>VMs are numbered in order of creation, because their IDs are random.</summary>
     public string NameOf(string vm)
     {
         if (!numbers.TryGetValue(vm, out var number)) numbers[vm] = number = numbers.Count + 1;
@@ -74,7 +74,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         trace.Add($"{(time.Now - DateTime.UnixEpoch).TotalSeconds % 86_400 % 10_000,9:0.000} {what}");
 
     /// <summary>
-    /// Takes the seat, as a process does that has just started; one before it may still believe that it acts.
+    /// Acquires the seat, like a process that has just started; an earlier one may still believe that it is active.
     /// </summary>
     public async Task StartHubAsync()
     {
@@ -87,7 +87,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
     }
 
-    /// <summary>Invariant 1: what a Hub of before still writes must be refused.</summary>
+    /// <summary>Invariant 1: writes by an earlier Hub must be refused.</summary>
     async Task TryLateWriteAsync(Runner old, long epoch)
     {
         try
@@ -102,17 +102,17 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     }
 
     /// <summary>
-    /// As kill -9 does it: between two steps, with its lines. The next one takes over from the database alone.
+    /// Like kill -9: between two steps, with its connections. The next one takes over from the database alone.
     /// </summary>
     public void KillHub()
     {
         Epoch = 0;
-        foreach (var host in hosts) host.CutLine();
+        foreach (var host in hosts) host.Disconnect();
     }
 
     public TimeSpan Milliseconds(int least, int most) => TimeSpan.FromMilliseconds(random.Next(least, most + 1));
 
-    /// <summary>Everything up to a moment.</summary>
+    /// <summary>Runs everything up to a time.</summary>
     public async Task RunToAsync(DateTime until)
     {
         while (true)
@@ -142,7 +142,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         await CollectRoundsAsync();
     }
 
-    /// <summary>Every step that could be taken now, in an order that does not depend on ids or hashes.</summary>
+    /// <summary>Every step that is possible now, in an order that does not depend on IDs or hashes.</summary>
     IEnumerable<(string Name, Func<Task> Step)> Ready()
     {
         if (Epoch != 0)
@@ -160,21 +160,21 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         if (host.Vms is null) yield break;
         var idle = host.Asking.IsCompleted;
-        if (host.Line is null && idle && Epoch != 0 && host.NextDial <= time.Now)
+        if (host.Connection is null && idle && Epoch != 0 && host.NextDial <= time.Now)
             yield return ($"{host.Name} dials", () => DialAsync(host));
-        if (host.Line is not null)
+        if (host.Connection is not null)
         {
             if (host.NextBeat <= time.Now && idle) yield return ($"{host.Name} beats", () => BeatAsync(host));
-            if (host.Stale) yield return ($"the Hub looks for news for {host.Name}", () => TellAsync(host));
+            if (host.Stale) yield return ($"the Hub checks for changes for {host.Name}", () => TellAsync(host));
             if (host.Up.Count > 0)
-                yield return ($"the Hub hears {host.Name}: {host.Up[0].BodyCase}", () => HearAsync(host));
-            if (host.Down.Count > 0) yield return ($"{host.Name} hears the Hub", () => ApplyAsync(host));
+                yield return ($"the Hub receives from {host.Name}: {host.Up[0].BodyCase}", () => HearAsync(host));
+            if (host.Down.Count > 0) yield return ($"{host.Name} receives from the Hub", () => ApplyAsync(host));
         }
         foreach (var reconciler in Reconcilers(host).Where(r => !host.Rounds.ContainsKey(r)))
         {
             if (reconciler.TakeLook()) host.Due[reconciler] = time.Now;
             if (!host.Due.TryGetValue(reconciler, out var due) || due <= time.Now)
-                yield return ($"{host.Name} looks at {NameOf(reconciler.Id)}", () => LookAsync(host, reconciler));
+                yield return ($"{host.Name} reconciles {NameOf(reconciler.Id)}", () => LookAsync(host, reconciler));
         }
     }
 
@@ -187,7 +187,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)
-                due.Add(host.Line is not null ? host.NextBeat : Epoch != 0 ? host.NextDial : null);
+                due.Add(host.Connection is not null ? host.NextBeat : Epoch != 0 ? host.NextDial : null);
             due.AddRange(host.Due.Where(d => !host.Rounds.ContainsKey(d.Key)).Select(d => (DateTime?)d.Value));
         }
         return due.Min() ?? DateTime.MaxValue;
@@ -206,13 +206,13 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         await ChangedAsync();
     }
 
-    /// <summary>A line begins as a real one does: hello, then everything that is here.</summary>
+    /// <summary>A connection begins like a real one: hello, then the inventory.</summary>
     async Task DialAsync(Host host)
     {
-        host.Line = new SpokeLine(host.Name, Epoch, db, listener, settings, time, NullLogger.Instance);
+        host.Connection = new SpokeConnection(host.Name, Epoch, db, listener, settings, time, NullLogger.Instance);
         try
         {
-            await host.Line.GreetAsync(host.Hello(), Never);
+            await host.Connection.GreetAsync(host.Hello(), Never);
             host.Asking = SayAsync(host, async vms =>
             {
                 var inventory = new Inventory();
@@ -224,7 +224,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         }
         catch (RpcException error)
         {
-            CutLine(host, error.Status.Detail);
+            Disconnect(host, error.Status.Detail);
         }
     }
 
@@ -242,11 +242,11 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     }
 
     /// <summary>
-    /// What the Spoke says when its hypervisor has answered, if the line and the Spoke are still the same.
+    /// Sends the Spoke's report once its hypervisor has responded, if the connection and the Spoke are still the same.
     /// </summary>
     async Task SayAsync(Host host, Func<HostVms, Task<IEnumerable<SpokeMessage>>> ask)
     {
-        var (vms, line) = (host.Vms!, host.Line);
+        var (vms, connection) = (host.Vms!, host.Connection);
         IEnumerable<SpokeMessage> messages;
         try
         {
@@ -258,7 +258,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
                 [new SpokeMessage { Heartbeat = new Heartbeat { DiskFreeMb = 1_000_000, Problem = error.Message } }];
             vms.LookAtAll();
         }
-        if (host.Vms == vms && host.Line == line) host.Up.AddRange(messages);
+        if (host.Vms == vms && host.Connection == connection) host.Up.AddRange(messages);
     }
 
     async Task TellAsync(Host host)
@@ -266,11 +266,12 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         host.Stale = false;
         try
         {
-            if (await host.Line!.ChangesAsync(Never) is { } wanted) host.Down.Add(new HubMessage { Wanted = wanted });
+            if (await host.Connection!.ChangesAsync(Never) is { } wanted)
+                host.Down.Add(new HubMessage { Wanted = wanted });
         }
         catch (RpcException error)
         {
-            CutLine(host, error.Status.Detail);
+            Disconnect(host, error.Status.Detail);
         }
     }
 
@@ -280,11 +281,11 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         if (!Repeats()) host.Up.RemoveAt(0);
         try
         {
-            await host.Line!.TakeInAsync(message, Never);
+            await host.Connection!.TakeInAsync(message, Never);
         }
         catch (RpcException error)
         {
-            CutLine(host, error.Status.Detail);
+            Disconnect(host, error.Status.Detail);
         }
         await ChangedAsync();
     }
@@ -294,18 +295,18 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         var message = host.Down[0].Clone();
         if (!Repeats()) host.Down.RemoveAt(0);
         var before = (host.Applied.Epoch, host.Applied.Generation);
-        if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) CutLine(host, "it was refused");
+        if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) Disconnect(host, "it was refused");
         if (before.CompareTo((host.Applied.Epoch, host.Applied.Generation)) > 0)
             report.Violate("a Spoke went backwards");
     }
 
-    /// <summary>Either side may hear any message twice.</summary>
+    /// <summary>Either side may receive any message twice.</summary>
     bool Repeats() => random.Next(20) == 0;
 
-    void CutLine(Host host, string why)
+    void Disconnect(Host host, string why)
     {
-        Note($"the line to {host.Name} ends: {why}");
-        host.CutLine();
+        Note($"the connection to {host.Name} ends: {why}");
+        host.Disconnect();
         host.NextDial = time.Now + Milliseconds(200, 5000);
     }
 
@@ -338,15 +339,15 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         host.Vms!.Forget(reconciler);
     }
 
-    /// <summary>Something was written: who is notified in a real Hub looks again.</summary>
+    /// <summary>Something was written: those that a real Hub would notify check again.</summary>
     public async Task ChangedAsync()
     {
         nextOperation = await db.FindAsync<DateTime?>(OperationSql.NextDue, null, Never);
-        foreach (var host in hosts) host.Stale = host.Line is not null;
+        foreach (var host in hosts) host.Stale = host.Connection is not null;
         if (random.Next(4) == 0) await Invariants.CheckAlwaysAsync(this);
     }
 
-    /// <summary>What the hypervisors say has changed.</summary>
+    /// <summary>Hypervisors have reported changes.</summary>
     void PassOnEvents()
     {
         foreach (var host in hosts)

@@ -3,12 +3,12 @@ using Npgsql;
 
 namespace Capsul.Hub.Engine;
 
-/// <summary>A durable piece of work. Status: running, undoing, or an end: done, failed, cancelled.</summary>
+/// <summary>A durable piece of work. Status: running, undoing, or final: done, failed, cancelled.</summary>
 public sealed record OperationRow(
     long Id, string Kind, string Vm, string Email, string Step, string Status, DateTime RunAt, int Attempt,
     DateTime Created, DateTime DeadlineAt, DateTime? Finished, string? Asked, string Problem);
 
-/// <summary>One line of what an operation went through.</summary>
+/// <summary>One line of an operation's history.</summary>
 public sealed record OperationEventRow(DateTime At, string Step, string Message);
 
 public static class OperationSql
@@ -23,7 +23,7 @@ public static class OperationSql
         RETURNING id
         """;
 
-    /// <summary>The next that is due, locked; another runner skips it.</summary>
+    /// <summary>The next operation that is due, locked; other runners skip it.</summary>
     public const string Take = $"""
         -- OperationSql.Take
         SELECT {Columns}
@@ -43,14 +43,14 @@ public static class OperationSql
         WHERE id = @id
         """;
 
-    /// <summary>A step threw: try again later, and keep why.</summary>
+    /// <summary>A step threw: retry later, and store the reason.</summary>
     public const string Postpone = """
         -- OperationSql.Postpone
         UPDATE operations SET run_at = @runAt, attempt = attempt + 1, detail = @detail
         WHERE id = @id AND finished IS NULL
         """;
 
-    /// <summary>A step threw past its deadline: undo what there is.</summary>
+    /// <summary>A step threw after the deadline: start the undo.</summary>
     public const string GiveUp = """
         -- OperationSql.GiveUp
         UPDATE operations SET status = 'undoing', attempt = 0, run_at = @now, problem = @problem, detail = @detail
@@ -65,8 +65,8 @@ public static class OperationSql
         """;
 
     /// <summary>
-    /// Asks for an exit, or with null only for another try. Cancelling is for what is still running; it is remembered
-    /// to the end, because the end is then "cancelled" and not "failed".
+    /// Requests cancellation or a forced end; null only requests a retry. Only running operations can be canceled; the
+    /// request is kept, because the final status is then "cancelled" and not "failed".
     /// </summary>
     public const string Ask = """
         -- OperationSql.Ask
@@ -79,14 +79,14 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
 
-    /// <summary>The same, unless the operation has that line.</summary>
+    /// <summary>The same, unless the operation already has that line.</summary>
     public const string AddEventOnce = """
         -- OperationSql.AddEventOnce
         INSERT INTO operation_events (operation, at, step, message) SELECT @id, @now, @step, @message
         WHERE NOT EXISTS (SELECT FROM operation_events WHERE operation = @id AND step = @step AND message = @message)
         """;
 
-    /// <summary>An event for the history: an operation that is done when it is written.</summary>
+    /// <summary>An event for the history: an operation that is inserted as done.</summary>
     public const string Record = """
         -- OperationSql.Record
         WITH done AS (
@@ -101,7 +101,7 @@ public static class OperationSql
         SELECT pg_notify('capsul_vms', @vm)
         """;
 
-    /// <summary>The newest of a VM, finished or not.</summary>
+    /// <summary>The newest operation of a VM, finished or not.</summary>
     public const string Newest = $"""
         -- OperationSql.Newest
         SELECT {Columns} FROM operations o WHERE o.vm = @vm ORDER BY o.id DESC LIMIT 1
@@ -112,7 +112,7 @@ public static class OperationSql
         SELECT {Columns} FROM operations o WHERE o.vm = @vm AND o.finished IS NULL
         """;
 
-    /// <summary>Locked, before the VM is: the runner locks the operation first and its VM after it.</summary>
+    /// <summary>Locked, and before the VM: the runner also locks the operation first and then its VM.</summary>
     public const string LockOpenOf = """
         -- OperationSql.LockOpenOf
         SELECT id FROM operations WHERE vm = @vm AND finished IS NULL FOR UPDATE

@@ -9,16 +9,16 @@ namespace Capsul.Hub.Engine;
 
 /// <summary>
 /// Runs operations: takes one that is due, runs one step in one transaction, writes what comes next, commits. The row
-/// lock is the lease: it holds exactly as long as the transaction and goes with the process or the connection. Every
+/// lock is the lease: it lasts exactly as long as the transaction, and ends with the process or the connection. Every
 /// transaction begins by checking the epoch, so that a Hub that has lost the seat writes nothing. A step that throws is
-/// tried again with a growing pause (1 s doubling to 1 min) until its deadline, and is then undone; an undo that throws
-/// is tried again for ever, and an operator may force its end.
+/// retried with exponential backoff (1 s to 1 min) until the operation's deadline, and then the operation is rolled
+/// back; an undo that throws is retried indefinitely, and an operator may force its end.
 /// </summary>
 public sealed partial class Runner(
     Db db, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
     : IActingWork
 {
-    /// <summary>Steps that run at the same time.</summary>
+    /// <summary>Number of steps that run concurrently.</summary>
     const int Workers = 4;
     static readonly TimeSpan LongestSleep = TimeSpan.FromSeconds(30);
     static readonly TimeSpan LongestPause = TimeSpan.FromMinutes(1);
@@ -29,7 +29,7 @@ public sealed partial class Runner(
 
     public IReadOnlyCollection<OperationKind> Kinds => byName.Values;
 
-    /// <summary>Works until cancelled or the seat is lost.</summary>
+    /// <summary>Runs until canceled or the seat is lost.</summary>
     public async Task RunAsync(long epoch, CancellationToken cancel)
     {
         using var wake = listener.Subscribe(Listener.Operations);
@@ -122,11 +122,11 @@ public sealed partial class Runner(
             Next.Done done => SaveAsync(context, "done", operation.Step, TimeSpan.Zero, "", done.Message, cancel),
             Next.Fail fail => SaveAsync(context, "undoing", operation.Step, TimeSpan.Zero,
                 fail.Problem.Message, fail.Problem.Message, cancel, fail.Problem.Detail),
-            _ => throw new InvalidOperationException($"A step answered {next}."),
+            _ => throw new InvalidOperationException($"A step returned {next}."),
         };
     }
 
-    /// <summary>A wait never sleeps past the deadline, so that the deadline is kept to the moment.</summary>
+    /// <summary>A wait never extends past the deadline, so that the deadline is exact.</summary>
     static TimeSpan Until(OperationRow operation, TimeSpan wait, bool undoing, DateTime now)
     {
         var left = operation.DeadlineAt - now;
@@ -151,7 +151,7 @@ public sealed partial class Runner(
         }, cancel);
         if (message is not null)
             await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);
-        // Pages listen to the subject, not to the operation.
+        // Pages subscribe to the subject, not to the operation.
         await context.Transaction.ExecuteAsync(OperationSql.TellVm, new { vm = context.Operation.Vm }, cancel);
     }
 

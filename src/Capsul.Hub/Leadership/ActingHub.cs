@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// A part of what only the acting Hub does. It runs until cancelled; what it writes is fenced by the epoch.
+/// A part of the work that only the active Hub does. It runs until canceled; its writes are fenced by the epoch.
 /// </summary>
 public interface IActingWork
 {
@@ -16,8 +16,8 @@ public interface IActingWork
 }
 
 /// <summary>
-/// Tries for the seat as long as the process runs, and does all acting work while it holds it. A part that fails is
-/// started again after a pause, alone; only a lost seat ends all of them.
+/// Tries to acquire the seat as long as the process runs, and runs all parts of the active Hub's work while it holds
+/// it. A part that fails is restarted alone after a delay; only losing the seat ends all of them.
 /// </summary>
 public sealed partial class ActingHub(
     Seat seat, IEnumerable<IActingWork> work, TimeProvider time, ILogger<ActingHub> log) : BackgroundService
@@ -36,10 +36,10 @@ public sealed partial class ActingHub(
         await first;
     }
 
-    /// <summary>Runs one part again and again until the seat is lost or the work cancelled.</summary>
+    /// <summary>Runs one part, restarting it, until the seat is lost or the work is canceled.</summary>
     async Task KeepAsync(IActingWork part, long epoch, CancellationToken cancel)
     {
-        // Off the caller's thread: a part may do much before it first waits.
+        // Off the caller's thread: a part may do a lot of work before its first await.
         await Task.Yield();
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {

@@ -3,9 +3,9 @@ using Capsul.Foundation;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// An empty database beside the traces of a Hub that has worked before means that the database is lost: the VMs of
-/// running Spokes would have no row, and nobody would notice. So it is refused, and an empty one has to be asked
-/// for.
+/// An empty database beside traces of an earlier Hub means that the database was lost: the VMs of running Spokes would
+/// have no row, and nobody would notice. So the Hub refuses to start; the operator must request an empty database
+/// explicitly.
 /// </summary>
 static class LostDatabase
 {

@@ -8,22 +8,22 @@ using Npgsql;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// Migrations run under the seat: the schema never changes below a Hub that acts. A process that finds scripts to apply
-/// takes the seat's lock for as long as they run; while another Hub acts it waits, or is told to. When there is nothing
-/// to apply nobody waits.
+/// Migrations run under the seat's lock: the schema never changes under an active Hub. A process that finds pending
+/// scripts holds the lock while they run; while another Hub is active it waits, or reports that it would have to. When
+/// nothing is pending nobody waits.
 /// </summary>
 /// <param name="db">The database.</param>
 /// <param name="settings">Where the dump before an upgrade goes.</param>
-/// <param name="patient">A Hub that starts: waits while another Hub acts, and is listed as standby meanwhile. Else that
-/// is refused.</param>
-/// <param name="log">What happens.</param>
+/// <param name="patient">For a Hub that starts: it waits while another Hub is active, and is listed as standby
+/// meanwhile. Otherwise it is refused.</param>
+/// <param name="log">Receives progress.</param>
 public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient, ILogger log)
 {
     static readonly TimeSpan TryEvery = TimeSpan.FromMilliseconds(500);
 
     /// <summary>
-    /// How long an impatient one waits for a Hub, which may just be upgrading the schema itself, and for a verb that
-    /// does.
+    /// How long a process that is not patient waits for a Hub, which may be upgrading the schema itself, and for a
+    /// command that does.
     /// </summary>
     static readonly TimeSpan HubMayTake = TimeSpan.FromSeconds(5), VerbMayTake = TimeSpan.FromMinutes(2);
 
@@ -33,13 +33,12 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     Migrator Migrator => new(db, log) { Settings = settings };
 
     /// <summary>
-    /// Applies what is missing; gives how many scripts ran. A lost database is not recreated (<see
-    /// cref="LostDatabase"/>).
+    /// Applies pending scripts; returns how many ran. A lost database is not recreated (<see cref="LostDatabase"/>).
     /// </summary>
-    /// <param name="onWait">Called once, when it has to wait.</param>
+    /// <param name="onWait">Called once, if it has to wait.</param>
     /// <param name="cancel">Gives up.</param>
-    /// <exception cref="ProblemException">Conflict: another Hub acts, or the database is newer. Else what
-    /// <see cref="Migrator"/> says.</exception>
+    /// <exception cref="ProblemException">Conflict: another Hub is active, or the database is newer. Otherwise the
+    /// problem of <see cref="Migrator"/>.</exception>
     public async Task<int> RunAsync(Func<Task> onWait, CancellationToken cancel)
     {
         await using var seat = await AwaitSeatAsync(async () =>
@@ -48,7 +47,7 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
     }
 
     /// <summary>
-    /// To any version, up or, if allowed, down; refused while a Hub acts, unless there is nothing to do.
+    /// Migrates to any version, up or, if allowed, down; refused while a Hub is active, unless there is nothing to do.
     /// </summary>
     public async Task<int> ToAsync(int target, bool allowDowngrade, CancellationToken cancel)
     {
@@ -96,7 +95,7 @@ public sealed partial class SchemaUpgrade(Db db, Settings settings, bool patient
         }
     }
 
-    /// <summary>Refuses an empty database where there should be none.</summary>
+    /// <summary>Refuses an empty database where it should not be empty.</summary>
     async Task<int> KnownVersionAsync(CancellationToken cancel)
     {
         var version = await VersionAsync(cancel);

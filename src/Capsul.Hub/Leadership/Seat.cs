@@ -7,11 +7,11 @@ using Npgsql;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// The right to act as the Hub. Any number of Hub processes may run on one database; the one that holds a session
-/// advisory lock, on a connection of its own, is the acting Hub and has an epoch, which grows with every taking. The
-/// others stand by and try again each second. Losing that connection means losing the seat at once: the work is
-/// cancelled, and what it still tries to write is refused by its old epoch (<see cref="SeatSql.HoldSeatAsync"/>). A
-/// process whose program is older than the database's schema stands by for ever and says so.
+/// The leader lease. Any number of Hub processes may run on one database; the one that holds a session advisory lock,
+/// on a dedicated connection, is the active Hub and has an epoch, which increases every time the seat is acquired. The
+/// others are on standby and try again every second. Losing that connection means losing the seat immediately: the work
+/// is canceled, and further writes are refused because of the old epoch (<see cref="SeatSql.HoldSeatAsync"/>). A
+/// process whose program is older than the database's schema remains on standby and logs why.
 /// </summary>
 public sealed partial class Seat(Db db, ILogger<Seat> log)
 {
@@ -21,22 +21,21 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     readonly int schema = Migrator.DesiredVersion;
     long epoch;
 
-    /// <summary>The epoch while this process holds the seat; 0 while it stands by.</summary>
+    /// <summary>The epoch while this process holds the seat; 0 on standby.</summary>
     public long Epoch => Interlocked.Read(ref epoch);
 
     public bool Held => Epoch != 0;
 
-    /// <summary>Why this process cannot take the seat even when it is free; null when it can.</summary>
+    /// <summary>Why this process cannot acquire the seat even if it is free; null if it can.</summary>
     public string? Unfit { get; private set; }
 
     /// <summary>
-    /// How a process is known: by its machine and process id. In <c>seat.holder</c> and in the server's list of
-    /// connections.
+    /// Identifies a process by machine and process ID, in <c>seat.holder</c> and in the server's list of connections.
     /// </summary>
     public static string ProcessName => $"{Environment.MachineName} pid {Environment.ProcessId}";
 
     /// <summary>
-    /// Tries for the seat until cancelled, and runs <paramref name="act"/> with the epoch whenever it is held.
+    /// Tries to acquire the seat until canceled, and runs <paramref name="act"/> with the epoch while it is held.
     /// </summary>
     public async Task RunAsync(Func<long, CancellationToken, Task> act, CancellationToken cancel)
     {
@@ -52,7 +51,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
             }
             catch (Exception error) when (!cancel.IsCancellationRequested)
             {
-                // A bug; a process that only looked like a standby from here on would be worse than one that tries
+                // A bug; a process that only pretends to be a standby from here on would be worse than one that tries
                 // again.
                 Log.Failed(log, error);
             }
@@ -65,7 +64,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     }
 
     /// <summary>
-    /// One connection for as long as it lasts: first as standby, then, if the seat becomes free, as the acting Hub.
+    /// Uses one connection until it breaks: first as standby, then, if the seat becomes free, as the active Hub.
     /// </summary>
     async Task StandByAsync(Func<long, CancellationToken, Task> act, CancellationToken cancel)
     {
@@ -109,8 +108,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     }
 
     /// <summary>
-    /// Returns or throws as soon as the seat is no longer ours, or the work has ended. A connection that breaks is
-    /// noticed when it breaks.
+    /// Returns or throws as soon as the seat is lost or the work has ended. A broken connection is noticed immediately.
     /// </summary>
     static async Task WatchAsync(NpgsqlConnection connection, long taken, Task acting, CancellationToken cancel)
     {
@@ -135,7 +133,7 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
 
     static partial class Log
     {
-        [LoggerMessage(200, LogLevel.Information, "This process is the acting Hub (epoch {Epoch})")]
+        [LoggerMessage(200, LogLevel.Information, "This process is the active Hub (epoch {Epoch})")]
         public static partial void Taken(ILogger log, long epoch);
 
         [LoggerMessage(201, LogLevel.Warning, "Leadership was lost: {Why}")]

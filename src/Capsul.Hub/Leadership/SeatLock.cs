@@ -7,18 +7,19 @@ using Npgsql;
 namespace Capsul.Hub.Leadership;
 
 /// <summary>
-/// The lock of the seat without its epoch, for work during which no Hub may act: changing the schema, restoring a
-/// backup. As long as the connection is open, no Hub begins.
+/// The seat's lock without an epoch, for work during which no Hub may be active: changing the schema, restoring a
+/// backup. As long as the connection is open, no Hub becomes active.
 /// </summary>
 public static class SeatLock
 {
     /// <summary>
-    /// No Hub acts during a restore, and Spokes obey the next one although the database is older than what they know.
+    /// No Hub is active during a restore, and Spokes follow the next one although the database is older than their
+    /// state.
     /// </summary>
     public static RestoreFence ForRestore { get; } = new((db, cancel) =>
         TakeAsync(db, "capsul restore", cancel), SeatSql.Lift);
 
-    /// <summary>Takes it on a connection of its own; refused while a Hub acts.</summary>
+    /// <summary>Acquires it on a dedicated connection; refused while a Hub is active.</summary>
     /// <exception cref="ProblemException">Conflict, naming the Hub.</exception>
     public static async Task<NpgsqlConnection> TakeAsync(Db db, string applicationName, CancellationToken cancel)
     {
@@ -36,8 +37,7 @@ public static class SeatLock
             new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel));
 
     /// <summary>
-    /// The Hub that holds it, by the lock itself, because the table of the seat may not be there yet; null when no Hub
-    /// does.
+    /// The Hub that holds it, found through the lock itself, because the table may not exist yet; null if no Hub does.
     /// </summary>
     public static async Task<string?> FindHubAsync(NpgsqlConnection connection, CancellationToken cancel)
     {

@@ -3,10 +3,10 @@ using Npgsql;
 
 namespace Capsul.Hub.Leadership;
 
-/// <summary>The seat as the database has it.</summary>
+/// <summary>The seat's row.</summary>
 public sealed record SeatRow(long Epoch, string Holder, DateTime TakenAt);
 
-/// <summary>One Hub process, known by the connection on which it holds the seat or waits for it.</summary>
+/// <summary>One Hub process, identified by the connection on which it holds or awaits the seat.</summary>
 public sealed record HubRow(string Name, DateTime Since, bool Acting);
 
 public static class SeatSql
@@ -14,7 +14,7 @@ public static class SeatSql
     /// <summary>Key of the session lock: "seat" as hex.</summary>
     public const long LockKey = 0x73656174;
 
-    /// <summary>Each Hub has one connection with this name and its own behind it.</summary>
+    /// <summary>Each Hub has one connection with this prefix and its own name.</summary>
     public const string ConnectionName = "capsul seat ";
 
     public const string TryLock = """
@@ -44,16 +44,15 @@ public static class SeatSql
         """;
 
     /// <summary>
-    /// A restored database is older than what the Spokes have last been told. They obey a higher epoch whatever its
-    /// generations are, so the epoch jumps further than any number of fail-overs could have brought it since the
-    /// backup.
+    /// A restored database is older than what the Spokes were last sent. They follow a higher epoch regardless of its
+    /// generations, so the epoch jumps further than any number of failovers since the backup could have raised it.
     /// </summary>
     public const string Lift = """
         -- SeatSql.Lift
         UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
         """;
 
-    /// <summary>Every Hub process that is connected, the acting one first.</summary>
+    /// <summary>All connected Hub processes, the active one first.</summary>
     public const string Hubs = """
         -- SeatSql.Hubs
         SELECT substr(a.application_name, length('capsul seat ') + 1) AS name, a.backend_start AS since,
@@ -71,8 +70,8 @@ public static class SeatSql
         """;
 
     /// <summary>
-    /// First statement of every transaction of background work: when another process has taken the seat, nothing more
-    /// is written. The share lock makes a taker wait until this transaction ends.
+    /// First statement of every transaction of background work: if another process has acquired the seat, nothing is
+    /// written. The share lock makes another process wait until this transaction ends.
     /// </summary>
     /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
     public static async Task HoldSeatAsync(this NpgsqlTransaction transaction, long epoch, CancellationToken cancel)
@@ -81,7 +80,7 @@ public static class SeatSql
     }
 
     /// <summary>
-    /// One statement of background work, in a transaction of its own that holds the seat; gives the number of rows.
+    /// Runs one statement of background work in its own transaction, fenced by the seat; returns the number of rows.
     /// </summary>
     /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
     public static Task<int> ActAsync(this Db db, long epoch, string sql, object parameters, CancellationToken cancel) =>
@@ -96,5 +95,5 @@ public static class SeatSql
         db.FindAsync<SeatRow>(Find, null, cancel);
 }
 
-/// <summary>Another process has taken the seat; everything that was being written is rolled back.</summary>
+/// <summary>Another process has acquired the seat; the transaction is rolled back.</summary>
 public sealed class SeatLostException(long epoch) : FencedException($"Epoch {epoch} is no longer in force.");

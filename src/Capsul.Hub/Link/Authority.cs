@@ -6,9 +6,9 @@ using Capsul.Hub.Storage;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The Hub's own certificate authority, for the line to Spokes and nothing else. Elliptic P-256. Its key lies in the
-/// key ring, so every Hub on the database has the same. Server certificates are made at each start and live in memory;
-/// client certificates last 90 days and are renewed over the line.
+/// The Hub's own certificate authority, for the link to Spokes only. ECDSA with P-256. Its key is in the key ring, so
+/// every Hub on the database has the same one. Server certificates are created at each start and kept in memory; client
+/// certificates are valid for 90 days and renewed over the link.
 /// </summary>
 public sealed class Authority : IDisposable
 {
@@ -23,12 +23,12 @@ public sealed class Authority : IDisposable
     /// <summary>The authority's certificate, DER, without its key.</summary>
     public byte[] Certificate => certificate.RawData;
 
-    /// <summary>SHA-256 of the certificate, lower-case hex; what a join token carries.</summary>
+    /// <summary>SHA-256 of the certificate, lower-case hex, as in join tokens.</summary>
     public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(certificate.RawData));
 
     /// <summary>
-    /// From the key ring; created at first use. If two Hubs create one at the same time, the first written is used by
-    /// both.
+    /// From the key ring; created on first use. If two Hubs create one at the same time, both use the one written
+    /// first.
     /// </summary>
     public static async Task<Authority> OpenAsync(KeyRing ring, TimeProvider time, CancellationToken cancel)
     {
@@ -36,7 +36,7 @@ public sealed class Authority : IDisposable
         {
             await ring.AddAsync(RingName, Make(time), cancel);
             stored = await ring.ReadAsync(RingName, cancel)
-                ?? throw new InvalidOperationException("The key ring lost what was just written.");
+                ?? throw new InvalidOperationException("The key ring lost the entry that was just written.");
         }
         return new Authority(X509CertificateLoader.LoadPkcs12(stored, null, X509KeyStorageFlags.Exportable));
     }
@@ -55,8 +55,8 @@ public sealed class Authority : IDisposable
     }
 
     /// <summary>
-    /// What the Hub shows on the link's port. Spokes check that it comes from this authority for server use, not its
-    /// name.
+    /// The Hub's server certificate on the link's port. Spokes check that this authority issued it for server use; they
+    /// do not check its name.
     /// </summary>
     public X509Certificate2 MakeServerCertificate(TimeProvider time)
     {
@@ -70,7 +70,7 @@ public sealed class Authority : IDisposable
         return X509CertificateLoader.LoadPkcs12(withKey.Export(X509ContentType.Pkcs12), null);
     }
 
-    /// <summary>A client certificate for a host. Of the request only the public key counts.</summary>
+    /// <summary>Issues a client certificate for a host. Only the public key of the request is used.</summary>
     /// <exception cref="ProblemException">Invalid: not a certificate request, or its signature is wrong.</exception>
     public X509Certificate2 SignHost(string host, byte[] certificateRequest, TimeProvider time)
     {

@@ -10,14 +10,16 @@ using Grpc.Core;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The one boundary for all that a Spoke sends. A Spoke may be anybody's machine: what gets through here has the types,
-/// sizes and ranges that the rest of the Hub relies on, and nothing behind it looks at the wire's messages. What a
-/// Spoke itself says wrong ends its line, with a sentence for its log; what a guest can write (host keys, console) is
-/// cleaned or left out, because a guest must not be able to cut its host off.
+/// The one boundary at which everything that a Spoke sends is validated. A Spoke may be anybody's machine: what passes
+/// has the types, sizes and ranges that the rest of the Hub relies on, and nothing behind it sees wire messages. An
+/// error by the Spoke itself ends its connection, with a sentence for its log; what a guest can write (host keys,
+/// console) is cleaned or dropped, because a guest must not be able to disconnect its host.
 /// </summary>
 public static class Intake
 {
-    /// <summary>Most of each that one host may report. Far above what works, far below what hurts.</summary>
+    /// <summary>
+    /// Maximum of each that one host may report. Far above what is realistic, far below what does harm.
+    /// </summary>
     public const int MaxVms = 10_000, MaxImages = 200, MaxHostKeys = 16, MaxAddresses = 4096;
 
     const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64,
@@ -36,12 +38,12 @@ public static class Intake
     static void CheckCertificateRequest(int bytes) => Must(bytes is > 0 and <= MaxRequestBytes,
         "the certificate request has an invalid size");
 
-    /// <exception cref="RpcException">The Spoke's version of the link is more than one away.</exception>
+    /// <exception cref="RpcException">The Spoke's protocol version differs by more than one.</exception>
     public static void CheckProtocol(uint version)
     {
         if (Math.Abs((long)version - Protocol.Version) > 1)
             throw new RpcException(new Status(StatusCode.FailedPrecondition,
-                $"This Spoke speaks version {version} of the link and the Hub version {Protocol.Version}; they may "
+                $"This Spoke uses version {version} of the protocol and the Hub version {Protocol.Version}; they may "
                 + "differ by one. Upgrade the older of the two."));
     }
 
@@ -73,14 +75,14 @@ public static class Intake
             image.LoginUser, image.MinDiskGb, image.MinMemoryMb);
     }
 
-    /// <summary>The range in full: IPv4, both ends inside the network that is named, at most a /20.</summary>
+    /// <summary>All addresses of the range: IPv4, both ends inside the given network, at most a /20.</summary>
     static IReadOnlyList<IPAddress> Addresses(NetworkFacts facts)
     {
         Must(IPNetwork.TryParse(facts.Cidr, out var network)
             && network.BaseAddress.AddressFamily == AddressFamily.InterNetwork,
             "the VM network is not an IPv4 network");
         var (hasFirst, hasLast) = (Ipv4.TryParse(facts.First, out var first), Ipv4.TryParse(facts.Last, out var last));
-        Must(hasFirst && hasLast, "the VM network's ends are not IPv4 addresses");
+        Must(hasFirst && hasLast, "the first and last VM address are not IPv4 addresses");
         var (low, high) = (Ipv4.Number(first), Ipv4.Number(last));
         Must(network.Contains(first) && network.Contains(last) && low <= high,
             "the addresses are outside the VM network");
@@ -101,7 +103,7 @@ public static class Intake
         return [.. inventory.Vms.Select(Check)];
     }
 
-    /// <summary>Whether it matches a request is checked with the VM's row: see ObserveVm.</summary>
+    /// <summary>ObserveVm checks against the VM's row whether it matches a request.</summary>
     public static VmObservation Check(VmReport report)
     {
         Must(Formats.IsVmId(report.Id), "a VM's id is malformed");
@@ -119,7 +121,7 @@ public static class Intake
             report.DiskLost);
     }
 
-    /// <summary>Null when it is no key: guests print what they like between the markers on their console.</summary>
+    /// <summary>Null if it is not a key: guests can print anything between the markers on their console.</summary>
     static SshKey? Check(SshHostKey key) =>
         key.Type.Length + key.Key.Length > Formats.MaxKeyChars || key.Key.Any(char.IsWhiteSpace) ? null
             : SshKey.Parse($"{key.Type} {key.Key}").Refused(out _, out var parsed) ? null : parsed;
@@ -128,13 +130,11 @@ public static class Intake
         ? address.ToString() == text && !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.IPv6Any)
         : Formats.IsDnsName(text);
 
-    /// <summary>
-    /// One line without control characters, so that no terminal and no log takes it for more than text.
-    /// </summary>
+    /// <summary>One line without control characters, which could be interpreted by a terminal or a log.</summary>
     static string Line(string text, int most) =>
         Cut(new string([.. text.Take(most * 2).Select(c => IsPlain(c) ? c : ' ')]).Trim(), most);
 
-    /// <summary>The console with its line ends and tabs; the end of it counts.</summary>
+    /// <summary>Console text with line ends and tabs; only its end is kept.</summary>
     static string Console(string text)
     {
         var tail = text.Length <= Protocol.ConsoleTailBytes ? text : text[^Protocol.ConsoleTailBytes..];
@@ -142,8 +142,7 @@ public static class Intake
     }
 
     /// <summary>
-    /// Neither control nor format characters (which reorder text), nor halves of surrogate pairs, which PostgreSQL
-    /// refuses.
+    /// No control or format characters (which reorder text), and no unpaired surrogates, which PostgreSQL rejects.
     /// </summary>
     static bool IsPlain(char c) =>
         !char.IsControl(c) && !char.IsSurrogate(c)

@@ -14,25 +14,25 @@ using Npgsql;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The Hub's end of the line. A Spoke is known by its client certificate, which is compared byte for byte with the one
-/// that the database has for its host: a certificate that was replaced or revoked is invalid, whoever signed it.
+/// The Hub's end of the link. A Spoke is authenticated by its client certificate, which must equal the one in the
+/// database for its host byte for byte: a replaced or revoked certificate is invalid, no matter who signed it.
 /// </summary>
 public sealed partial class LinkEndpoint(
     Db db, Listener listener, Seat seat, Authority authority, Settings settings,
     TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
     static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
-    readonly ConcurrentDictionary<string, OpenLine> lines = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, OpenConnection> connections = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// A line that another one for the same host, on another thread, may end at any time, also when it has just ended
-    /// by itself.
+    /// A connection that a newer one for the same host, on another thread, may end at any time, even when it has just
+    /// ended on its own.
     /// </summary>
-    sealed class OpenLine : IDisposable
+    sealed class OpenConnection : IDisposable
     {
         readonly CancellationTokenSource ended;
 
-        public OpenLine(CancellationToken call)
+        public OpenConnection(CancellationToken call)
         {
             ended = CancellationTokenSource.CreateLinkedTokenSource(call);
             Token = ended.Token;
@@ -109,22 +109,22 @@ public sealed partial class LinkEndpoint(
         var epoch = seat.Epoch;
         if (epoch == 0)
             throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
-        using var line = new OpenLine(context.CancellationToken);
-        // A second connection for a host means that the first is dead.
-        if (lines.TryGetValue(host, out var old)) await old.EndAsync();
-        lines[host] = line;
+        using var connection = new OpenConnection(context.CancellationToken);
+        // A new connection for a host means that the old one is dead.
+        if (connections.TryGetValue(host, out var old)) await old.EndAsync();
+        connections[host] = connection;
         try
         {
-            var hello = await ReadHelloAsync(requestStream, line.Token);
-            var spoke = new SpokeLine(host, epoch, db, listener, settings, time, log);
-            await spoke.GreetAsync(hello, line.Token);
+            var hello = await ReadHelloAsync(requestStream, connection.Token);
+            var spoke = new SpokeConnection(host, epoch, db, listener, settings, time, log);
+            await spoke.GreetAsync(hello, connection.Token);
             Log.Connected(log, host, Intake.Check(hello).Version);
-            await RunAsync(spoke.RunAsync(requestStream, responseStream, line.Token),
-                SeatLostAsync(epoch, line.Token), line);
+            await RunAsync(spoke.RunAsync(requestStream, responseStream, connection.Token),
+                SeatLostAsync(epoch, connection.Token), connection);
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
-            // The Spoke went away, or another line took over; both are part of a day.
+            // The Spoke disconnected, or a newer connection took over; both are routine.
         }
         catch (SeatLostException)
         {
@@ -132,24 +132,24 @@ public sealed partial class LinkEndpoint(
         }
         finally
         {
-            if (lines.TryRemove(new KeyValuePair<string, OpenLine>(host, line)))
+            if (connections.TryRemove(new KeyValuePair<string, OpenConnection>(host, connection)))
                 await SetOfflineAsync(host, epoch);
             Log.Disconnected(log, host);
         }
     }
 
-    /// <summary>Whichever ends first ends the other; both have ended when this returns.</summary>
-    static async Task RunAsync(Task carrying, Task seatLost, OpenLine line)
+    /// <summary>When one ends, so does the other; both have ended when this returns.</summary>
+    static async Task RunAsync(Task carrying, Task seatLost, OpenConnection connection)
     {
         var first = await Task.WhenAny(carrying, seatLost);
-        await line.EndAsync();
+        await connection.EndAsync();
         await Task.WhenAll(carrying, seatLost).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }
 
     static RpcException NotActing => new(new Status(StatusCode.Unavailable, "Another Hub is active."));
 
-    /// <summary>Not when another Hub acts by now: the host may be talking to that one.</summary>
+    /// <summary>Not if another Hub is active by now: the host may be connected to that one.</summary>
     async Task SetOfflineAsync(string host, long epoch)
     {
         try
@@ -158,7 +158,7 @@ public sealed partial class LinkEndpoint(
         }
         catch (SeatLostException)
         {
-            // The new one will see for itself.
+            // The new one checks for itself.
         }
     }
 

@@ -7,9 +7,9 @@ using Capsul.Wire;
 namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
-/// Takes no input and may run as often as it likes: hosts that have been silent too long are offline, and what they
-/// hold is unknown from the moment of their last report, so that nobody pays for unobserved time. A host at a time,
-/// each in a transaction of its own: one host's thousand VMs do not hold up another's.
+/// A reconciler without input: hosts that have been silent too long are set offline, and their VMs are unknown from the
+/// time of their last report, so that nobody pays for unobserved time. Each host is handled in its own transaction, so
+/// that one host's thousand VMs do not delay another's.
 /// </summary>
 public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
 {
@@ -26,7 +26,7 @@ public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
         }
     }
 
-    /// <summary>One look; gives how many VMs became unknown.</summary>
+    /// <summary>One round; returns how many VMs became unknown.</summary>
     public async Task<int> LookAsync(long epoch, CancellationToken cancel)
     {
         var silent = time.GetUtcNow().UtcDateTime - TimeSpan.FromSeconds(Protocol.SilentSeconds);
@@ -37,7 +37,7 @@ public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
     }
 
     /// <summary>
-    /// VMs first, then their host, in the order of all locks; only then is it certain that the host is silent still.
+    /// Locks the VMs first, then their host, in lock order; only then is it certain that the host is still silent.
     /// </summary>
     Task<int> GiveUpAsync(string host, DateTime silent, long epoch, CancellationToken cancel) =>
         db.InTransactionAsync(async transaction =>

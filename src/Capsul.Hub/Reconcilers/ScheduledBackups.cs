@@ -9,9 +9,9 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
-/// Takes backups by the clock. When the last one was due is read from the database, so a Hub that was down at the time
-/// makes up for it, once. One that failed is tried again an hour later, and has raised an alert meanwhile. Old ones are
-/// deleted after one succeeded.
+/// Takes backups on a schedule. The time of the last one is read from the database, so a Hub that was down makes up for
+/// missed ones with a single backup. A failed backup raises an alert and is retried an hour later. Expired backups are
+/// deleted after one succeeds.
 /// </summary>
 public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log)
     : IActingWork
@@ -28,7 +28,7 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     readonly DateTime started = time.GetUtcNow().UtcDateTime;
 
     /// <summary>The schedule as read from the settings; null when there is none.</summary>
-    /// <exception cref="ProblemException">Invalid: no cron expression.</exception>
+    /// <exception cref="ProblemException">Invalid: not a cron expression.</exception>
     public static CronExpression? Schedule(Settings settings)
     {
         if (settings.BackupSchedule is not { } text) return null;
@@ -53,7 +53,7 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         }
     }
 
-    /// <summary>One look; true when a backup was due and was tried.</summary>
+    /// <summary>One round; true when a backup was due and was attempted.</summary>
     public async Task<bool> LookAsync(CronExpression schedule, long epoch, CancellationToken cancel)
     {
         var last = await db.FindAsync<BackupRow>(BackupSql.LastScheduled, null, cancel);
@@ -69,14 +69,15 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         }
         catch (ProblemException error)
         {
-            // The row and the alert are written by the backup itself.
+            // The backup itself has written the row and the alert.
             Log.Failed(log, error.Problem.Message);
         }
         return true;
     }
 
     /// <summary>
-    /// The next time after the last one began, or after this process did; sooner when the last one failed.
+    /// The next scheduled time after the last one started, or after this process started; sooner if the last one
+    /// failed.
     /// </summary>
     DateTime? Due(CronExpression schedule, BackupRow? last)
     {
@@ -85,7 +86,7 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     }
 
     /// <summary>
-    /// Only the acting Hub takes these, one after the other: an unfinished one belongs to a Hub that crashed during it.
+    /// Only the active Hub takes these, one after another: an unfinished one belongs to a Hub that crashed meanwhile.
     /// </summary>
     Task GiveUpAsync(BackupRow last, long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
@@ -95,9 +96,9 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     }, cancel);
 
     /// <summary>
-    /// Those beyond their days go, except the newest two that are verified. Only files on this machine count and are
-    /// deleted: what is on another Hub's disk is left to that one, and does not count if this disk is the only one
-    /// left.
+    /// Deletes expired backups, except the newest two verified ones. Only files on this machine are counted and
+    /// deleted: a file on another Hub's disk is left to that Hub, and must not count because this disk may be the only
+    /// one left.
     /// </summary>
     async Task ExpireAsync(long epoch, CancellationToken cancel)
     {

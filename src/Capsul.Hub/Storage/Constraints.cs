@@ -4,8 +4,8 @@ using Npgsql;
 namespace Capsul.Hub.Storage;
 
 /// <summary>
-/// What a person is told when the database refuses. Constraints do the guarding; this one table maps SQLSTATE and
-/// constraint name to a sentence. A violation that is not listed is a bug and stays an exception.
+/// What people are told when the database refuses. Constraints enforce the invariants; this one table maps constraint
+/// names to sentences. A violation that is not listed is a bug and stays an exception.
 /// </summary>
 public static class Constraints
 {
@@ -15,10 +15,10 @@ public static class Constraints
         ["ssh_keys_key_once"] = new(ProblemKind.Conflict, "You have already added this key."),
         ["vms_name_once"] = new(ProblemKind.Conflict, "You already have a capsul with that name.") { Field = "Name" },
         ["operations_one_for_a_vm"] = new(ProblemKind.Conflict,
-            "Something else is already being done to this capsul; wait until it is finished."),
+            "Another operation on this capsul is still running; wait until it has finished."),
     };
 
-    /// <summary>Names known here; a test checks that each exists in the schema.</summary>
+    /// <summary>All names in the table; a test checks that each exists in the schema.</summary>
     public static IEnumerable<string> Names => Sentences.Keys;
 
     public static Problem? Explain(PostgresException error) =>

@@ -9,8 +9,8 @@ public static class Decisions
 {
     /// <summary>
     /// Runs <paramref name="work"/> in one transaction; commits when it returns, rolls back when it throws or returns a
-    /// problem. A serialization failure or deadlock is tried again, three times in all, so <paramref name="work"/> must
-    /// touch PostgreSQL only.
+    /// problem. A serialization failure or deadlock is retried, for three attempts in all, so <paramref name="work"/>
+    /// must only touch PostgreSQL.
     /// </summary>
     public static async Task<Outcome<T>> DecideAsync<T>(
         this Db db, Func<NpgsqlTransaction, Task<Outcome<T>>> work, CancellationToken cancel)
@@ -29,11 +29,11 @@ public static class Decisions
             }
             catch (PostgresException error) when (error.IsTransient && attempt < 3)
             {
-                // Deadlock or serialization: nothing was committed; go again.
+                // Deadlock or serialization failure: nothing was committed; retry.
             }
             catch (ProblemException error)
             {
-                // Rolled back with the transaction; for refusals that are only found half way.
+                // For refusals that are only found half way; the transaction is rolled back.
                 return error.Problem;
             }
             catch (PostgresException error) when (Constraints.Explain(error) is { } problem)

@@ -7,12 +7,12 @@ using Dapper;
 namespace Capsul.Hub.Storage;
 
 /// <summary>
-/// Secrets of the Hub that several Hubs share, kept in the table <c>key_ring</c>. Each is sealed with AES-256-GCM under
-/// the secret key, which is not in the database: a fresh random nonce a write, and the name as associated data, so that
-/// a row cannot be moved under another name. A row that does not open is refused with a sentence about the key, never
+/// Secrets shared by all Hubs, in the table <c>key_ring</c>. Each is encrypted with AES-256-GCM under the secret key,
+/// which is not in the database: with a fresh random nonce per write, and the name as associated data, so that a row
+/// cannot be moved to another name. A row that cannot be decrypted is an error that mentions the key; it is never
 /// skipped.
 /// </summary>
-/// <param name="db">Where the rows lie.</param>
+/// <param name="db">The database with the rows.</param>
 /// <param name="key">The secret key, 32 bytes.</param>
 public sealed class KeyRing(Db db, byte[] key)
 {
@@ -29,7 +29,7 @@ public sealed class KeyRing(Db db, byte[] key)
         db.ExecuteAsync(KeyRingSql.Write, new { name, content = Seal(name, bytes) }, cancel);
 
     /// <summary>
-    /// Writes only when there is none of that name yet: of several Hubs that start at once, one wins.
+    /// Writes only if no entry has that name yet: of several Hubs that start at the same time, one wins.
     /// </summary>
     public Task AddAsync(string name, byte[] bytes, CancellationToken cancel) =>
         db.ExecuteAsync(KeyRingSql.Add, new { name, content = Seal(name, bytes) }, cancel);
@@ -41,7 +41,7 @@ public sealed class KeyRing(Db db, byte[] key)
         return [.. rows.Select(row => (row.Name, Open(row.Name, row.Content)))];
     }
 
-    /// <summary>As <see cref="ListAsync"/>, for ASP.NET's data protection, which knows no async.</summary>
+    /// <summary>As <see cref="ListAsync"/>, for ASP.NET's data protection, which is not async.</summary>
     public IReadOnlyList<(string Name, byte[] Content)> List(string prefix)
     {
         using var connection = db.Open();
@@ -49,7 +49,7 @@ public sealed class KeyRing(Db db, byte[] key)
             .Select(row => (row.Name, Open(row.Name, row.Content)))];
     }
 
-    /// <summary>As <see cref="WriteAsync"/>, for ASP.NET's data protection, which knows no async.</summary>
+    /// <summary>As <see cref="WriteAsync"/>, for ASP.NET's data protection, which is not async.</summary>
     public void Write(string name, byte[] bytes)
     {
         using var connection = db.Open();

@@ -9,8 +9,8 @@ namespace Capsul.Hub.Storage;
 
 /// <summary>
 /// One connection that LISTENs, shared by everything in this process that waits for a change in the database. A
-/// notification is a hint to look again, never the news itself; after a lost connection every waiter is woken, because
-/// hints may have been missed.
+/// notification is only a hint to check again; after a lost connection every waiter is woken, because notifications may
+/// have been missed.
 /// </summary>
 public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener> log) : BackgroundService
 {
@@ -21,7 +21,9 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
     static readonly TimeSpan RetryAfter = TimeSpan.FromSeconds(1);
     readonly ConcurrentDictionary<Subscription, byte> subscriptions = new();
 
-    /// <summary>Subscribes to a channel; <paramref name="payload"/> null means all of it. Dispose to end.</summary>
+    /// <summary>
+    /// Subscribes to a channel; a null <paramref name="payload"/> matches every payload. Dispose to unsubscribe.
+    /// </summary>
     public Subscription Subscribe(string channel, string? payload = null)
     {
         var subscription = new Subscription(channel, payload, time, s => subscriptions.TryRemove(s, out _));
@@ -72,7 +74,7 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
 
     static partial class Log
     {
-        [LoggerMessage(120, LogLevel.Warning, "The connection for notifications was lost: {Why}; connecting again")]
+        [LoggerMessage(120, LogLevel.Warning, "The connection for notifications was lost: {Why}; reconnecting")]
         public static partial void Lost(ILogger log, string why);
     }
 }

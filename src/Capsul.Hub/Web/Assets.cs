@@ -8,10 +8,10 @@ using Microsoft.Net.Http.Headers;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Style sheet, scripts and pictures, carried inside the program. The address holds a hash over all of them, so that a
-/// browser may keep a file for ever and modules find each other by plain relative names. Under another hash (a page of
-/// an older or newer Hub) the file is still given, but not to keep. ASP.NET's own MapStaticAssets wants its files and
-/// two manifests beside the program, which is one file set that may be started from anywhere, and knows no second hash.
+/// Style sheet, scripts and pictures, embedded in the program. The URL contains a hash over all of them, so that
+/// browsers may cache a file forever and modules import each other by plain relative names. Under another hash (a page
+/// of an older or newer Hub) the file is still served, but not cacheable. ASP.NET's own MapStaticAssets needs its files
+/// and two manifests beside the program, and does not support a second hash.
 /// </summary>
 public static class Assets
 {
@@ -21,8 +21,8 @@ public static class Assets
 
     static readonly string Hash = HashAll();
 
-    /// <summary>Address of a file in <c>Web/Assets</c>.</summary>
-    /// <exception cref="KeyNotFoundException">There is none of that name; a bug in a page.</exception>
+    /// <summary>URL of a file in <c>Web/Assets</c>.</summary>
+    /// <exception cref="KeyNotFoundException">There is no such file; a bug in a page.</exception>
     public static string Url(string name) =>
         Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
 
@@ -38,7 +38,7 @@ public static class Assets
         return Results.Bytes(bytes, ContentType(name));
     }
 
-    /// <summary>A file at an address of its own, which may change.</summary>
+    /// <summary>A file at a fixed URL, whose content may change.</summary>
     public static IResult Plain(HttpContext context, string name)
     {
         context.Response.Headers[HeaderNames.CacheControl] = "public, max-age=86400";

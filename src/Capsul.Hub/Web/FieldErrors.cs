@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Razor.TagHelpers;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Tells a screen reader that a field was refused, and where the sentence stands: what <c>asp-for</c> leaves out.
+/// Tells screen readers that a field is invalid, and where the message is: what <c>asp-for</c> leaves out.
 /// </summary>
 [HtmlTargetElement("input", Attributes = ForName, TagStructure = TagStructure.WithoutEndTag)]
 [HtmlTargetElement("textarea", Attributes = ForName)]

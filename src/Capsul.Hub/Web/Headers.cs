@@ -4,14 +4,12 @@ using Microsoft.Net.Http.Headers;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Headers on every answer. Set as the answer starts, so that an error page, which clears what came before, has them
+/// Headers of every response. Set when the response starts, so that error pages, which clear earlier headers, have them
 /// too.
 /// </summary>
 public static class Headers
 {
-    /// <summary>
-    /// Nothing but files of this site, no inline script or style, no frames, forms to this site only.
-    /// </summary>
+    /// <summary>Only files of this site, no inline script or style, no frames, forms to this site only.</summary>
     public const string ContentSecurityPolicy =
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
         + "form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -28,7 +26,7 @@ public static class Headers
         headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
         if (tls)
             headers[HeaderNames.StrictTransportSecurity] = "max-age=31536000";
-        // Pages speak of an account; only assets say otherwise.
+        // Pages contain account data; only assets override this.
         if (!headers.ContainsKey(HeaderNames.CacheControl))
             headers[HeaderNames.CacheControl] = "no-store";
         return Task.CompletedTask;

@@ -6,23 +6,23 @@ using Microsoft.AspNetCore.Http;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// General bounds on what one address may ask of the pages; what an account may do is decided from rows. An IPv6
-/// neighbourhood (/64) counts as one address, because one person usually has all of it.
+/// General rate limits per client address; limits per account are decided from rows. An IPv6 /64 counts as one address,
+/// because one person usually has all of it.
 /// </summary>
 public static class Limits
 {
-    /// <summary>Largest request body, bytes. The largest form here is an SSH key.</summary>
+    /// <summary>Largest request body, bytes. The largest form contains an SSH key.</summary>
     public const long MaxBodyBytes = 64 * 1024;
 
-    /// <summary>Requests that an address may make at once after a pause.</summary>
+    /// <summary>Requests that an address may make in a burst.</summary>
     public const int Burst = 400;
 
-    /// <summary>Requests a second that it may keep up.</summary>
+    /// <summary>Sustained requests per second.</summary>
     public const int PerSecond = 40;
 
     public static PartitionedRateLimiter<HttpContext> PerAddress() =>
         PartitionedRateLimiter.Create<HttpContext, IPAddress>(context =>
-            // The error page of a refused request must not be refused itself.
+            // The error page of a rejected request must not be rejected itself.
             Problems.IsExplaining(context)
                 ? RateLimitPartition.GetNoLimiter(IPAddress.None)
                 : RateLimitPartition.GetTokenBucketLimiter(
@@ -35,7 +35,8 @@ public static class Limits
                     }));
 
     /// <summary>
-    /// The /48 around an IPv6 address, which one customer of a provider may have; of IPv4 the address itself.
+    /// The /48 around an IPv6 address, since a provider may assign one customer a whole /48; for IPv4 the address
+    /// itself.
     /// </summary>
     public static IPAddress Site(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6
         ? new IPAddress([.. address.GetAddressBytes().AsSpan(0, 6), .. new byte[10]]) : address;

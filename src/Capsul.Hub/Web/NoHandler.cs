@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Mvc.Filters;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Refuses a method, or a named handler, that a page does not have. Razor would show the page without having loaded
-/// what is on it.
+/// Rejects a method or named handler that a page does not have. Razor would render the page without having loaded its
+/// data.
 /// </summary>
 public sealed class NoHandler : IPageFilter
 {
@@ -13,7 +13,7 @@ public sealed class NoHandler : IPageFilter
 
     public void OnPageHandlerExecuting(PageHandlerExecutingContext context)
     {
-        // The page that explains a refusal comes by whatever method was refused.
+        // The error page runs with whatever method was rejected.
         if (Problems.IsExplaining(context.HttpContext)) return;
         var method = context.HttpContext.Request.Method;
         var onlyShown = HttpMethods.IsGet(method) || HttpMethods.IsHead(method);

@@ -10,21 +10,19 @@ using Npgsql;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// The one place where a refusal becomes a page. A handler answers with <see cref="Page"/>; whatever is thrown comes
-/// through <see cref="Of"/>. Both leave the problem on the request, and the page at <see cref="Path"/> shows its
-/// sentence, never its detail.
+/// The one place where a problem becomes a page. A handler returns <see cref="Page"/>; exceptions are mapped by <see
+/// cref="Of"/>. Both store the problem in the request, and the page at <see cref="Path"/> shows its message, never its
+/// detail.
 /// </summary>
 public static partial class Problems
 {
-    /// <summary>Where the pipeline goes for the body of an answer with status 400 or above.</summary>
+    /// <summary>The path that renders the body of a response with status 400 or above.</summary>
     public const string Path = "/problem";
 
-    /// <summary>The answer to a request that is refused.</summary>
+    /// <summary>The response to a request that is refused.</summary>
     public static IActionResult Page(Problem problem) => new Refusal(problem);
 
-    /// <summary>
-    /// The answer to a request that is refused for what it is; the sentence is the one of its status.
-    /// </summary>
+    /// <summary>The response to an unacceptable request, with the message of its status.</summary>
     public static IActionResult Status(int status) => new StatusCodeResult(status);
 
     /// <summary>The same for an endpoint that is not a page.</summary>
@@ -34,14 +32,14 @@ public static partial class Problems
         return Results.StatusCode(problem.HttpStatus);
     }
 
-    /// <summary>What an exception that reached the edge means to the person who asked.</summary>
+    /// <summary>What an unhandled exception means to the person who made the request.</summary>
     public static Problem? Of(Exception error) => error switch
     {
         ProblemException known => known.Problem,
         NpgsqlException { InnerException: IOException or TimeoutException or System.Net.Sockets.SocketException }
             or PostgresException { IsTransient: true } =>
             new Problem(ProblemKind.Unavailable,
-                "The database does not answer. Nothing was changed; try again in a moment.", error.Message),
+                "The database does not respond. Nothing was changed; try again in a moment.", error.Message),
         AntiforgeryValidationException => new Problem(
             ProblemKind.Invalid, "This form is out of date. Reload its page and submit it again.", error.Message),
         _ => null,
@@ -50,12 +48,12 @@ public static partial class Problems
     public static int StatusOf(Exception error) =>
         error is BadHttpRequestException bad ? bad.StatusCode : Of(error)?.HttpStatus ?? 500;
 
-    /// <summary>Whether the pipeline has come back with a refusal, for the page that explains it.</summary>
+    /// <summary>Whether this request renders the error page.</summary>
     public static bool IsExplaining(HttpContext context) =>
         context.Features.Get<IStatusCodeReExecuteFeature>() is not null
             || context.Features.Get<IExceptionHandlerFeature>() is not null;
 
-    /// <summary>Title and sentence for a status that no handler explained.</summary>
+    /// <summary>Title and message for a status without a problem.</summary>
     public static (string Title, string Sentence) Explain(int status) => status switch
     {
         400 => ("That did not work",
@@ -64,7 +62,7 @@ public static partial class Problems
         402 => ("Not enough on your balance", "Your balance does not cover this. Top up first."),
         403 => ("Not allowed", "You do not have permission to do this."),
         404 => ("Not found", "There is nothing here, or it belongs to somebody else."),
-        405 => ("Method not allowed", "This address exists, but does not take this kind of request."),
+        405 => ("Method not allowed", "This address exists, but does not accept this kind of request."),
         409 => ("Not possible right now", "This cannot be done in the current state."),
         413 => ("Too large", "The request is larger than any form here needs."),
         429 => ("Too many requests", "There were too many requests in a short time. Wait a moment and try again."),
@@ -82,7 +80,7 @@ public static partial class Problems
             Log.Broken(logger, error, context.Request.Method, RouteOf(context));
     }
 
-    /// <summary>The pattern, never the path: a path may hold a link that signs somebody in.</summary>
+    /// <summary>The pattern, never the path: a path may contain a sign-in token.</summary>
     static string RouteOf(HttpContext context) =>
         context.GetEndpoint() is RouteEndpoint { RoutePattern.RawText: { } pattern }
             ? "/" + pattern.TrimStart('/')
@@ -98,7 +96,7 @@ public static partial class Problems
         }
     }
 
-    /// <summary>The problem of this request, if one was left on it.</summary>
+    /// <summary>The problem of this request, if there is one.</summary>
     public static Problem? Find(HttpContext context) =>
         context.Features.Get<Problem>()
             ?? (context.Features.Get<IExceptionHandlerFeature>() is { } thrown ? Of(thrown.Error) : null);

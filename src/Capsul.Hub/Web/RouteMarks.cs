@@ -1,9 +1,9 @@
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Marks a route for which nobody needs to be known (files), to save the look into the table of sessions.
+/// Marks a route that does not need to know who is signed in (files), to save the query for the session.
 /// </summary>
 public sealed class NoSession;
 
-/// <summary>Marks a route that scripts read, not people.</summary>
+/// <summary>Marks a route for scripts, not for people.</summary>
 public sealed class ForScripts;

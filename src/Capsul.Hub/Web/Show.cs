@@ -3,19 +3,19 @@ using System.Globalization;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// Values as people read them. Times are UTC. Sums are kept exact and only the sight of them is rounded: what somebody
-/// has down to the cent, what something costs up to it, so that the two always add up to what was paid.
+/// Formats values for people. Times are UTC. Amounts are exact and only rounded for display: balances down to the cent,
+/// costs up to the cent, so that the two always add up to what was paid.
 /// </summary>
 public static class Show
 {
-    /// <summary>What somebody has, or a price.</summary>
+    /// <summary>A balance or a price.</summary>
     public static string Dollars(decimal amount)
     {
         var shown = decimal.Round(amount, 2, MidpointRounding.ToNegativeInfinity);
         return (shown < 0 ? "−$" : "$") + Math.Abs(shown).ToString("#,0.00", CultureInfo.InvariantCulture);
     }
 
-    /// <summary>A price by the hour: small, so with four places, rounded up as a cost is.</summary>
+    /// <summary>A price per hour: small, so with four decimal places, rounded up like costs.</summary>
     public static string Hourly(decimal dollarsPerHour) =>
         "$" + decimal.Round(dollarsPerHour, 4, MidpointRounding.ToPositiveInfinity)
             .ToString("0.0000", CultureInfo.InvariantCulture);
@@ -24,7 +24,7 @@ public static class Show
     public static string Days(decimal days) =>
         days < 1 ? "less than a day" : "about " + Count((long)days, "day", "days");
 
-    /// <summary>What something has cost. The first minutes need more places to be seen at all.</summary>
+    /// <summary>A cost. Very small ones get more decimal places, so that they are visible at all.</summary>
     public static string Cost(decimal amount) => amount is > 0 and < 0.01m
         ? "$" + decimal.Round(amount, 4, MidpointRounding.ToPositiveInfinity)
             .ToString("0.0000", CultureInfo.InvariantCulture)

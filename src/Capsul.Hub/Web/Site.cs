@@ -10,7 +10,8 @@ namespace Capsul.Hub.Web;
 public sealed class Site(Settings settings, IServer server)
 {
     /// <summary>
-    /// For links in mails. With no address set it is the one the server listens on, as seen from this machine.
+    /// For links in emails. Without a configured address, the one that the server listens on, as seen from this
+    /// machine.
     /// </summary>
     public Uri Base => settings.BaseUrl ?? Listening() ?? new Uri($"http://127.0.0.1:{settings.Port}");
 
@@ -19,10 +20,10 @@ public sealed class Site(Settings settings, IServer server)
     /// </summary>
     public bool Secure => settings.BaseUrl is { } url && !(url.Scheme == Uri.UriSchemeHttp && url.IsLoopback);
 
-    /// <summary>Whether people come over TLS.</summary>
+    /// <summary>Whether people connect over TLS.</summary>
     public bool Tls => settings.BaseUrl?.Scheme == Uri.UriSchemeHttps;
 
-    /// <summary>Name for a cookie; over TLS with the prefix that keeps neighbouring domains from setting it.</summary>
+    /// <summary>Name of a cookie; over TLS with the prefix that prevents sibling domains from setting it.</summary>
     public string Cookie(string name) => Secure ? "__Host-" + name : name;
 
     public CookieOptions CookieFor(TimeSpan age) => new()
@@ -37,11 +38,11 @@ public sealed class Site(Settings settings, IServer server)
 
     public Uri Link(string path) => new(Base, path);
 
-    /// <summary>Whether an address for support was set; its default reaches nobody.</summary>
+    /// <summary>Whether a support address was set; its default reaches nobody.</summary>
     public static bool HasSupport(Settings settings) =>
         !settings.SupportEmail.EndsWith("@localhost", StringComparison.Ordinal);
 
-    /// <summary>Whether mails reach anybody: a server sends them, or a page shows them.</summary>
+    /// <summary>Whether emails reach anybody: a server sends them, or a page shows them.</summary>
     public static bool HasMail(Settings settings) => settings.SmtpHost is not null || settings.Development;
 
     Uri? Listening()

@@ -7,9 +7,9 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// What answers on the pages' port while this Hub cannot serve them yet, because another Hub acts on an older schema:
+/// Serves the pages' port while this Hub cannot serve the pages yet, because another Hub is active on an older schema:
 /// <c>/healthz</c> with "standby" and the reason, and a plain sentence with status 503 everywhere else, so that a proxy
-/// goes to the other Hub.
+/// uses the other Hub.
 /// </summary>
 sealed class WaitingRoom : IAsyncDisposable
 {
@@ -33,7 +33,7 @@ sealed class WaitingRoom : IAsyncDisposable
             context.Response.StatusCode = StatusCodes.Status503ServiceUnavailable;
             context.Response.Headers.RetryAfter = "5";
             return context.Response.WriteAsync(
-                "This Hub is on standby: it takes over when the acting Hub stops.\n", context.RequestAborted);
+                "This Hub is on standby: it takes over when the active Hub stops.\n", context.RequestAborted);
         });
         await room.app.StartAsync(cancel);
         return room;

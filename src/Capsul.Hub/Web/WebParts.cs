@@ -18,8 +18,8 @@ using Microsoft.Extensions.WebEncoders;
 namespace Capsul.Hub.Web;
 
 /// <summary>
-/// The web application without its pages: <see cref="AddWeb"/> the parts, <see cref="MapWeb"/> the order in which a
-/// request meets them. Every route names its policy; without one it is for signed-in people only.
+/// The web application without its pages: <see cref="AddWeb"/> adds the services, <see cref="MapWeb"/> the middleware
+/// in order. Every route names its policy; without one it requires a sign-in.
 /// </summary>
 public static partial class WebParts
 {
@@ -31,8 +31,8 @@ public static partial class WebParts
         services.AddRouting(routing => routing.LowercaseUrls = true);
         services.AddSingleton<Site>();
         services.Configure<KestrelServerOptions>(kestrel => kestrel.AddServerHeader = false);
-        // Letters of every script as they are, in place of numbers; what has a meaning in HTML is still written as an
-        // entity.
+        // Letters of every script are written as they are, not as numeric entities; HTML's special characters are still
+        // escaped.
         services.Configure<WebEncoderOptions>(
             encoder => encoder.TextEncoderSettings = new TextEncoderSettings(UnicodeRanges.All));
 
@@ -50,7 +50,7 @@ public static partial class WebParts
             errors.ExceptionHandlingPath = Problems.Path;
             errors.CreateScopeForErrors = true;
             errors.StatusCodeSelector = Problems.StatusOf;
-            // The line is written by Problems, once, and not for what is expected.
+            // Problems logs each error once, and not the expected ones.
             errors.SuppressDiagnosticsCallback = _ => true;
         });
         return services;
@@ -65,10 +65,10 @@ public static partial class WebParts
         });
         services.Configure<ForwardedHeadersOptions>(forwarded =>
         {
-            // Without a known network the framework would believe everybody.
+            // Without a known network the framework would trust everybody.
             forwarded.ForwardedHeaders = settings.TrustedProxies.Count == 0
                 ? ForwardedHeaders.None : ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto;
-            // From the nearest proxy backwards, as long as each is one of ours.
+            // From the nearest proxy backwards, as long as each one is trusted.
             forwarded.ForwardLimit = null;
             forwarded.KnownProxies.Clear();
             forwarded.KnownIPNetworks.Clear();
@@ -76,12 +76,12 @@ public static partial class WebParts
         });
         services.AddResponseCompression(compression =>
         {
-            // A page holds no secret beside what its reader typed: form tokens are encrypted anew each time.
+            // A page contains no secret beside its reader's own input: form tokens are encrypted differently each time.
             compression.EnableForHttps = true;
             compression.MimeTypes = ["text/html", "text/css", "text/javascript", "image/svg+xml", "text/plain"];
         });
-        // Whoever can make a browser on this machine ask for a name of theirs (DNS rebinding) could read the mails
-        // otherwise.
+        // Otherwise anyone who can make a browser on this machine request a host name of theirs (DNS rebinding) could
+        // read the emails.
         services.AddHostFiltering(hosts => hosts.AllowedHosts = settings.Development
             ? ["localhost", "127.0.0.1", "[::1]", .. settings.BaseUrl is { } url ? [url.Host] : Array.Empty<string>()]
             : ["*"]);
@@ -111,11 +111,11 @@ public static partial class WebParts
             flash.Cookie.Path = "/";
             flash.Cookie.IsEssential = true;
         });
-        // The name stands for all Hubs on one database, wherever they are installed.
+        // One name for all Hubs on one database, wherever they are installed.
         services.AddDataProtection().SetApplicationName("capsul");
         services.AddSingleton<KeyRingXml>();
         services.AddOptions<KeyManagementOptions>().Configure<KeyRingXml>((keys, ring) => keys.XmlRepository = ring);
-        // It warns that keys lie in the open, because it cannot see that the key ring seals them.
+        // It warns that keys are stored unencrypted, because it does not know that the key ring encrypts them.
         services.AddLogging(
             logs => logs.AddFilter("Microsoft.AspNetCore.DataProtection.KeyManagement.XmlKeyManager", LogLevel.Error));
     }
@@ -134,11 +134,11 @@ public static partial class WebParts
         app.Use((context, next) =>
         {
             Headers.Set(context, site.Tls);
-            // People come over TLS, whatever the last hop is: the form tokens insist on it before they give a cookie
-            // that is.
+            // People connect over TLS, whatever the last hop uses: antiforgery refuses to set a secure cookie
+            // otherwise.
             if (site.Secure)
                 context.Request.Scheme = Uri.UriSchemeHttps;
-            // The line for Spokes bounds its messages itself.
+            // The link limits its messages itself.
             if (context.Request.ContentType?.StartsWith("application/grpc", StringComparison.Ordinal) != true
                 && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } body)
                 body.MaxRequestBodySize = Limits.MaxBodyBytes;
@@ -168,8 +168,7 @@ public static partial class WebParts
         app.MapRazorPages();
         app.MapAssets();
         app.MapWellKnown();
-        // Otherwise the rule for routes that name no policy would send strangers to the sign-in page for every typing
-        // error.
+        // Otherwise the policy for routes that name none would redirect every mistyped address to the sign-in page.
         app.MapFallback("{*path}", () => Results.NotFound()).RequireAuthorization(Policies.Public);
         return app;
     }

@@ -6,10 +6,10 @@ using Microsoft.AspNetCore.Routing;
 
 namespace Capsul.Hub.Web;
 
-/// <summary>Files that browsers, crawlers and finders of holes ask every site for.</summary>
+/// <summary>Files that browsers, crawlers and security researchers expect on every site.</summary>
 public static class WellKnown
 {
-    /// <summary>Pages of an account lead a crawler to the sign-in anyhow.</summary>
+    /// <summary>Account pages redirect crawlers to the sign-in page anyway.</summary>
     const string Robots = """
         User-agent: *
         Disallow: /sign-in/
@@ -23,7 +23,7 @@ public static class WellKnown
     }
 
     /// <summary>
-    /// RFC 9116. It must say until when it holds; it is written anew each time, so that is a year from now.
+    /// RFC 9116. It must have an expiration date; it is generated on each request, so that is a year from now.
     /// </summary>
     static IResult Security(Settings settings, TimeProvider time) =>
         !Site.HasSupport(settings) ? Results.NotFound() : Results.Text(

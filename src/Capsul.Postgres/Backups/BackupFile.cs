@@ -4,14 +4,14 @@ using Capsul.Foundation;
 
 namespace Capsul.Postgres.Backups;
 
-/// <summary>What a backup holds, found by reading all of it.</summary>
-/// <param name="SchemaVersion">Of the database that it was taken from.</param>
+/// <summary>The contents of a backup, found by reading all of it.</summary>
+/// <param name="SchemaVersion">Schema version of the database that was backed up.</param>
 public sealed record BackupContent(int SchemaVersion);
 
 /// <summary>
 /// A backup as a file: plain SQL, SQL behind gzip, pg_dump's custom format, or any of these encrypted with age or gpg.
-/// Whatever it is, it is read as a stream of SQL. What is cut off, damaged, half written or something else is refused
-/// with a sentence that says which, before anything is changed.
+/// All of them are read as a stream of SQL. A file that is truncated, damaged, unfinished or not a backup is refused
+/// with the reason before anything is changed.
 /// </summary>
 public sealed class BackupFile(string path, string? identity, string? configuredPrograms)
 {
@@ -20,15 +20,15 @@ public sealed class BackupFile(string path, string? identity, string? configured
     const string AgeMark = "age-encryption.org/v1", AgeArmor = "-----BEGIN AGE ENCRYPTED FILE-----",
         GpgArmor = "-----BEGIN PGP MESSAGE-----", CustomMark = "PGDMP";
 
-    /// <summary>What the name of a file ends in that is still being written.</summary>
+    /// <summary>Suffix of a file that is still being written.</summary>
     public const string Unfinished = ".part";
 
-    /// <summary>For the one who is just proving it.</summary>
-    public bool MayBeUnproved { get; init; }
+    /// <summary>Allows an unverified file, for the backup that is verifying it.</summary>
+    public bool AllowUnverified { get; init; }
 
     /// <summary>
-    /// Gives a backup the time of the moment it shows, to the second: by that, its name and its size the row of it is
-    /// known to be its own.
+    /// Sets a backup's modification time to the time of its snapshot, to the second: a row is matched to its file by
+    /// this time, the name and the size.
     /// </summary>
     public static void Stamp(string file, DateTime started)
     {
@@ -38,24 +38,24 @@ public sealed class BackupFile(string path, string? identity, string? configured
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // Some network folders keep their own time. It is as good a backup, only that retention will leave it
-            // alone.
+            // Some network file systems set their own time. The backup is just as good, but retention will not delete
+            // it.
         }
     }
 
     /// <summary>
-    /// Whether the file of a row lies on this machine. Several Hubs write into one table, each on its own disk, where
-    /// another's path may not be there, or may be some other file.
+    /// Whether the file of a row is on this machine. Several Hubs write to one table, each with its own disk, where
+    /// another Hub's path may not exist or may be a different file.
     /// </summary>
     public static bool IsHere(BackupRow row) =>
         new FileInfo(row.File) is { Exists: true } file && file.Length == row.Bytes
             && (file.LastWriteTimeUtc - row.Started).Duration() < StampPrecision;
 
-    /// <summary>FAT, which USB sticks have, counts two seconds.</summary>
+    /// <summary>FAT, as on USB sticks, has a resolution of two seconds.</summary>
     static readonly TimeSpan StampPrecision = TimeSpan.FromSeconds(3);
 
     /// <summary>
-    /// Deletes what a backup that was killed has left in the folder of a backup. Files being written are left alone.
+    /// Deletes leftovers of killed backups in the folder of a backup. Files being written are left alone.
     /// </summary>
     public static void ClearLeftovers(string file)
     {
@@ -73,15 +73,15 @@ public sealed class BackupFile(string path, string? identity, string? configured
             }
             catch (IOException)
             {
-                // Its lock is taken: it is being written.
+                // Locked: it is being written.
             }
         }
     }
 
-    /// <summary>How much of the end is kept to look for the last line, bytes.</summary>
+    /// <summary>How much of the end is kept to find the last line, bytes.</summary>
     const int TailBytes = 512;
 
-    /// <summary>Reads all of it once.</summary>
+    /// <summary>Reads the whole file once.</summary>
     /// <exception cref="ProblemException">Invalid, with what is wrong with it.</exception>
     public async Task<BackupContent> CheckAsync(CancellationToken cancel)
     {
@@ -98,17 +98,17 @@ public sealed class BackupFile(string path, string? identity, string? configured
     }
 
     /// <summary>
-    /// Behind the last line pg_dump writes the rest of a comment, and since August 2025 a word for psql.
+    /// After the last line pg_dump writes the rest of a comment, and since August 2025 a psql command.
     /// </summary>
     static bool EndsThere(string end) => end[(end.LastIndexOf(Tail, StringComparison.Ordinal) + Tail.Length)..]
         .Split('\n')
         .All(line => line.Trim() is "" or "--" || line.StartsWith(@"\unrestrict ", StringComparison.Ordinal));
 
-    /// <summary>The backup as SQL for psql, decrypted and unpacked on the way.</summary>
+    /// <summary>Reads the backup as SQL for psql, decrypted and unpacked on the fly.</summary>
     /// <exception cref="ProblemException">Invalid, with what is wrong with it.</exception>
     public async Task ReadAsync(Func<Stream, CancellationToken, Task> read, CancellationToken cancel)
     {
-        if (path.EndsWith(Unfinished, StringComparison.Ordinal) && !MayBeUnproved)
+        if (path.EndsWith(Unfinished, StringComparison.Ordinal) && !AllowUnverified)
             throw Refuse("was never finished; it is not a backup");
         try
         {
@@ -143,7 +143,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
         var start = new byte[CustomMark.Length];
         var count = await packed.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
         await using var whole = new Prefixed(start.AsMemory(0, count), packed);
-        // gzip itself, because .NET's reader takes a file that was cut off for one that ends.
+        // gzip itself, because .NET's reader does not detect a truncated file.
         if (count >= 2 && start[0] == 0x1f && start[1] == 0x8b)
             await UnpackWithAsync(new Command("gzip", "--decompress", "--stdout"), whole, read, cancel);
         else if (Encoding.ASCII.GetString(start) == CustomMark)
@@ -176,7 +176,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
 
     ProblemException Refuse(string what) => new(ProblemKind.Invalid, $"{path} {what}. Nothing was changed.");
 
-    /// <summary>Looks at a dump as it goes by: its first and last lines, and the row of schemaversion.</summary>
+    /// <summary>Scans a dump as it streams past: its first and last lines, and the row of schemaversion.</summary>
     sealed class DumpScan
     {
         static readonly byte[][] Marks =
@@ -188,7 +188,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
         public string End { get; private set; } = "";
         public int? SchemaVersion { get; private set; }
 
-        /// <summary>In blocks that overlap by more than the longest thing that is looked for.</summary>
+        /// <summary>Reads in blocks that overlap by more than the longest string searched for.</summary>
         public async Task ReadAsync(Stream sql, CancellationToken cancel)
         {
             var buffer = new byte[1 << 20];
@@ -205,7 +205,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
             }
         }
 
-        /// <summary>A file that went through Windows has its line ends.</summary>
+        /// <summary>A file that was edited on Windows may have CRLF line ends.</summary>
         static string Text(ReadOnlySpan<byte> bytes) => Encoding.UTF8.GetString(bytes)
             .Replace("\r\n", "\n", StringComparison.Ordinal);
 
@@ -223,7 +223,7 @@ public sealed class BackupFile(string path, string? identity, string? configured
         }
     }
 
-    /// <summary>A stream of which the first bytes have been looked at already.</summary>
+    /// <summary>A stream whose first bytes have already been read.</summary>
     sealed class Prefixed(ReadOnlyMemory<byte> prefix, Stream rest) : Stream
     {
         ReadOnlyMemory<byte> left = prefix;

@@ -3,22 +3,20 @@ using Capsul.Foundation;
 
 namespace Capsul.Postgres.Backups;
 
-/// <summary>
-/// Plain: SQL behind gzip, which <c>zcat FILE | psql</c> reads. Custom: pg_dump's own, for pg_restore.
-/// </summary>
+/// <summary>Plain: gzipped SQL, for <c>zcat FILE | psql</c>. Custom: pg_dump's own format, for pg_restore.</summary>
 public enum DumpFormat { Plain, Custom }
 
 /// <summary>
-/// The whole database in one file: what <c>pg_dump</c> writes, compressed. It is a consistent picture of one moment
-/// while everybody works on. The file gets its name only when it is whole and on the disk; a dump that fails leaves
-/// nothing behind. Owners and grants are not in it: the restored objects belong to the user who restores.
+/// The whole database in one file: the output of <c>pg_dump</c>, compressed. It is a consistent snapshot, taken while
+/// everybody keeps working. The file gets its name only when it is complete and on disk; a failed dump leaves nothing
+/// behind. Owners and grants are not included: restored objects belong to the user who restores.
 /// </summary>
 public static class Dump
 {
     /// <summary>How long a dump may take; a bound, not an expectation.</summary>
     static readonly TimeSpan Limit = TimeSpan.FromHours(24);
 
-    /// <summary>Writes plain SQL through gzip; gives the size in bytes.</summary>
+    /// <summary>Writes gzipped plain SQL; returns the size in bytes.</summary>
     /// <exception cref="ProblemException">As <see cref="WriteAsync"/>.</exception>
     public static Task<long> WritePlainAsync(
         string? configuredPrograms, DatabaseAddress address, string file, CancellationToken cancel) =>
@@ -26,10 +24,10 @@ public static class Dump
 
     /// <param name="configuredPrograms"><c>CAPSUL_POSTGRES_BIN</c>.</param>
     /// <param name="address">What to dump.</param>
-    /// <param name="file">Where to; must not exist.</param>
-    /// <param name="format">How.</param>
-    /// <param name="snapshot">Name of a snapshot that another session has exported and holds; null: the moment pg_dump
-    /// starts.</param>
+    /// <param name="file">The target; must not exist.</param>
+    /// <param name="format">The format.</param>
+    /// <param name="snapshot">Name of a snapshot that another session has exported and keeps open; null: the time when
+    /// pg_dump starts.</param>
     /// <param name="cancel">Gives up.</param>
     /// <exception cref="ProblemException">Conflict: the file exists. Unavailable: pg_dump is missing or failed, or the
     /// disk is full.</exception>
@@ -48,7 +46,7 @@ public static class Dump
         }).RunAsync(stop), cancel);
     }
 
-    /// <summary>A large file that is whole or not there, readable by its owner only; gives its size in bytes.</summary>
+    /// <summary>Writes a large file atomically, readable by its owner only; returns its size in bytes.</summary>
     /// <exception cref="ProblemException">Conflict: it exists. Unavailable: it cannot be written.</exception>
     public static async Task<long> WriteWholeAsync(
         string file, Func<Stream, CancellationToken, Task> write, CancellationToken cancel)
@@ -66,8 +64,7 @@ public static class Dump
             {
                 Mode = FileMode.Create,
                 Access = FileAccess.Write,
-                // Two that write one file at a time would both spoil it; the second is refused, and takes nothing away
-                // from the first.
+                // Two concurrent writers would corrupt the file; the second is refused, and does not disturb the first.
                 Share = FileShare.None,
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }))
@@ -90,7 +87,7 @@ public static class Dump
         }
     }
 
-    /// <summary>Level 9, as <c>gzip -9</c>.</summary>
+    /// <summary>Compresses with level 9, like <c>gzip -9</c>.</summary>
     static async Task CompressAsync(Stream from, Stream to, CancellationToken cancel)
     {
         await using var gzip = new GZipStream(to, CompressionLevel.SmallestSize, leaveOpen: true);

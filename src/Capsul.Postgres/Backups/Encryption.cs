@@ -3,17 +3,17 @@ using Capsul.Foundation;
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// Backups that only their recipient can read, by age (age-encryption.org) or gpg, whichever the recipient's key
-/// belongs to. Only public keys are needed here; reading one back needs the private key, which Capsul never keeps.
+/// Encrypts backups with age (age-encryption.org) or gpg, depending on the recipient's key. Only public keys are needed
+/// here; decryption needs the private key, which Capsul never stores.
 /// </summary>
 public static class Encryption
 {
     static readonly TimeSpan Limit = TimeSpan.FromHours(24);
 
-    /// <summary>What the file's name ends in.</summary>
+    /// <summary>Suffix of the file's name.</summary>
     public static string Extension(string recipient) => IsAge(recipient) ? ".age" : ".gpg";
 
-    /// <summary>Whole or not there; gives the size in bytes.</summary>
+    /// <summary>Writes the file atomically; returns its size in bytes.</summary>
     /// <exception cref="ProblemException">Unavailable: the program is missing, or does not know the
     /// recipient.</exception>
     public static Task<long> WriteAsync(string plain, string file, string recipient, CancellationToken cancel)
@@ -34,7 +34,7 @@ public static class Encryption
         }, stop), cancel);
     }
 
-    /// <summary>What is wrong is said in age's first line; its last one is where to report bugs of age.</summary>
+    /// <summary>age reports the error in its first line; its last line is where to report bugs in age.</summary>
     static async Task RunAsync(Command command, CancellationToken cancel)
     {
         var result = await command.TryRunAsync(cancel);
@@ -45,7 +45,7 @@ public static class Encryption
     }
 
     /// <summary>
-    /// Reads a file back. <paramref name="identity"/> is the file of an age private key; gpg asks its own agent.
+    /// Decrypts a file. <paramref name="identity"/> is the file with an age private key; gpg uses its own agent.
     /// </summary>
     /// <exception cref="ProblemException">Invalid: age needs an identity. Unavailable: wrong key, or the file is
     /// damaged.</exception>
@@ -54,7 +54,7 @@ public static class Encryption
     {
         if (age && identity is null)
             throw new ProblemException(ProblemKind.Invalid,
-            $"{file} is encrypted with age; name the file of its private key with --identity.");
+            $"{file} is encrypted with age; pass the file with its private key as --identity.");
         var command = age ? new Command("age", "--decrypt", "--identity", identity!, file)
             : new Command("gpg", "--batch", "--decrypt", file);
         return RunAsync(command with { Timeout = Limit, ReadOutput = read }, cancel);

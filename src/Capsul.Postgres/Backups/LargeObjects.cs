@@ -2,12 +2,12 @@ namespace Capsul.Postgres.Backups;
 
 /// <summary>
 /// pg_dump writes BEGIN and COMMIT around the large objects of a plain dump, which would end the one transaction of a
-/// restore. This copies a dump and leaves the two lines out. It knows them by the heading of the section, which pg_dump
-/// writes, and by what stands between them (pg_backup_archiver.c, StartRestoreLOs); rows of a COPY are never looked at.
+/// restore. This copies a dump without these two lines. They are recognized by the heading of pg_dump's section, and by
+/// what is between them (pg_backup_archiver.c, StartRestoreLOs); rows of a COPY are never examined.
 /// </summary>
 static class LargeObjects
 {
-    /// <summary>Lines are looked at up to this length; longer ones pass. Bytes.</summary>
+    /// <summary>Lines up to this length are examined; longer ones pass. Bytes.</summary>
     const int BufferSize = 1 << 18;
 
     enum Place { Elsewhere, Copy, Heading, Section }
@@ -26,7 +26,7 @@ static class LargeObjects
         await to.WriteAsync(buffer.AsMemory(0, kept), cancel);
     }
 
-    /// <summary>Takes whole lines off a buffer.</summary>
+    /// <summary>Consumes whole lines from a buffer.</summary>
     sealed class Filter
     {
         readonly MemoryStream passed = new(2 * BufferSize);
@@ -39,7 +39,7 @@ static class LargeObjects
 
         public void Clear() => passed.SetLength(0);
 
-        /// <summary>Passes what can be; gives how many bytes are left at the buffer's begin.</summary>
+        /// <summary>Passes on what it can; returns how many bytes are left, moved to the start of the buffer.</summary>
         public int Pass(byte[] buffer, int count)
         {
             var from = 0;

@@ -6,15 +6,15 @@ using Npgsql;
 
 namespace Capsul.Postgres.Backups;
 
-/// <summary>What was restored.</summary>
-/// <param name="SchemaVersion">Of the restored database; the next Hub brings it up to date.</param>
+/// <summary>The result of a restore.</summary>
+/// <param name="SchemaVersion">Schema version of the restored database; the next Hub upgrades it.</param>
 /// <param name="Holds">Tables, rows and sums.</param>
-/// <param name="Old">What the database that was there before is called now; null when there was none.</param>
+/// <param name="Old">New name of the previous database; null if there was none.</param>
 public sealed record Restored(int SchemaVersion, string Holds, string? Old);
 
 /// <summary>
-/// Restores a backup: into an empty database, or, if requested, beside the current one, which is renamed and kept.
-/// The file is read to its end before anything is touched; what cannot be restored whole leaves everything as it was.
+/// Restores a backup: into an empty database, or, if requested, beside the current one, which is renamed and kept. The
+/// whole file is read before anything is changed; if the restore fails, nothing is changed.
 /// </summary>
 public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, RestoreFence fence, Action<string> say)
 {
@@ -24,10 +24,10 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
     static readonly TimeSpan EndEvery = TimeSpan.FromMilliseconds(100);
 
     /// <param name="path">The backup.</param>
-    /// <param name="identity">File of the private key, for one that is encrypted with age.</param>
+    /// <param name="identity">File with the private key, for a backup encrypted with age.</param>
     /// <param name="beside">Restore beside a database that is not empty, and swap names.</param>
-    /// <param name="cancel">Gives up; nothing is changed then.</param>
-    /// <exception cref="ProblemException">With what is in the way, or wrong with the file.</exception>
+    /// <param name="cancel">Cancels; then nothing is changed.</param>
+    /// <exception cref="ProblemException">With what prevents the restore, or what is wrong with the file.</exception>
     public async Task<Restored> RunAsync(string path, string? identity, bool beside, CancellationToken cancel)
     {
         var file = new BackupFile(path, identity, settings.PostgresBin);
@@ -35,7 +35,7 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         var content = await file.CheckAsync(cancel);
         if (content.SchemaVersion > Migrator.DesiredVersion)
             throw new ProblemException(ProblemKind.Conflict,
-                $"{path} is of schema version {content.SchemaVersion}, and this program knows up to "
+                $"{path} has schema version {content.SchemaVersion}, and this program knows up to "
                     + $"{Migrator.DesiredVersion}. Use the newer program; nothing was changed.");
         try
         {
@@ -44,7 +44,7 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
             {
                 say("restoring");
                 await TakeBackup.RestoreAsync(file, settings, db.Address, cancel, then: fence.Afterwards);
-                // It is restored, even if the caller cancels now.
+                // The restore is complete, even if the caller cancels now.
                 return new Restored(content.SchemaVersion, await FinishAsync(db, CancellationToken.None), null);
             }
             if (!beside)
@@ -106,9 +106,9 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
     }
 
     /// <summary>
-    /// Both renames are one transaction, so that at every moment, also when this process or the server is killed, the
-    /// name leads to the old database or to the new one. A rename wants the database without sessions: it keeps new
-    /// ones waiting at the door, and meanwhile those that are in are ended, from another connection.
+    /// Both renames are one transaction, so that at every moment, even if this process or the server is killed, the
+    /// name refers to the old database or to the new one. A rename requires that the database has no sessions: it makes
+    /// new ones wait, while existing ones are ended from another connection.
     /// </summary>
     /// <exception cref="ProblemException">Conflict: there are sessions that this user may not end.</exception>
     static async Task SwapAsync(
@@ -153,7 +153,9 @@ public sealed class RestoreBackup(Db db, Settings settings, TimeProvider time, R
         }
     }
 
-    /// <summary>Gives what it holds, and takes out what was only true while the backup was written.</summary>
+    /// <summary>
+    /// Returns the contents' summary, and removes rows that were only valid while the backup was written.
+    /// </summary>
     static async Task<string> FinishAsync(Db restored, CancellationToken cancel)
     {
         await using var connection = await restored.OpenAloneAsync("capsul restore", cancel);

@@ -6,14 +6,14 @@ using Npgsql;
 namespace Capsul.Postgres.Backups;
 
 /// <summary>
-/// An empty database to restore into and drop. It is in a private cluster created for the purpose, so that the
-/// server that people wait for is not burdened and needs grant nothing; only where PostgreSQL's server programs are
-/// missing here, or too old, it is created beside the real one. One at a time per machine; leftovers of a killed one
-/// are cleared away by the next.
+/// An empty database to restore into and then drop. It is in a private cluster created for the purpose, so that the
+/// production server has no extra load and need not grant anything; only if PostgreSQL's server programs are missing
+/// here, or too old, is it created beside the real one. One at a time per machine; leftovers of a killed one are
+/// removed by the next.
 /// </summary>
 public sealed class ScratchDatabase : IAsyncDisposable
 {
-    /// <summary>It is thrown away: nothing of it need survive a crash, and loading goes without a log.</summary>
+    /// <summary>It is discarded, so it need not survive a crash, and loading needs only minimal WAL.</summary>
     public static IReadOnlyList<string> ForLoading { get; } =
     [
         "wal_level = minimal", "max_wal_senders = 0", "maintenance_work_mem = '256MB'",
@@ -21,7 +21,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
         "max_wal_size = '4GB'",
     ];
 
-    /// <summary>The name of one that is created beside the real one.</summary>
+    /// <summary>Name prefix of one that is created beside the real one.</summary>
     public const string NamePrefix = "capsul_scratch_";
 
     readonly DataFolder folder;
@@ -33,9 +33,9 @@ public sealed class ScratchDatabase : IAsyncDisposable
 
     public DatabaseAddress Address { get; }
 
-    /// <summary>Makes one.</summary>
-    /// <exception cref="ProblemException">Conflict: another backup or restore is running. Unavailable: there is no way
-    /// to make one.</exception>
+    /// <summary>Creates one.</summary>
+    /// <exception cref="ProblemException">Conflict: another backup or restore is running. Unavailable: it cannot be
+    /// created.</exception>
     public static async Task<ScratchDatabase> MakeAsync(Settings settings, Db db, CancellationToken cancel)
     {
         var path = Path.Combine(settings.Data, "scratch");
@@ -61,7 +61,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
         try
         {
             var (server, _) = await EmbeddedPostgres.StartAsync(own, NullLogger.Instance, cancel, ForLoading);
-            // Whatever rights the restore of a dump needs, here they are.
+            // The restore of a dump may need any right, so it gets all of them.
             var address = DatabaseAddress.Of(await server.AdministratorAsync(cancel)).For(ClusterSql.Database);
             return new ScratchDatabase(folder, address, own, null);
         }
@@ -99,8 +99,8 @@ public sealed class ScratchDatabase : IAsyncDisposable
     }
 
     /// <summary>
-    /// This data folder has one name for it, under the folder's lock: so one that a killed backup left is known, and
-    /// goes first.
+    /// The name is derived from the data folder, whose lock is held: so one that a killed backup left is recognized,
+    /// and dropped first.
     /// </summary>
     static async Task<ScratchDatabase> MakeBesideAsync(
         DataFolder folder, Settings settings, Db db, CancellationToken cancel)
@@ -135,7 +135,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
 
 public static class MadeStatements
 {
-    /// <summary>The same inside a transaction, for what may be.</summary>
+    /// <summary>The same inside a transaction, for statements that allow it.</summary>
     public static async Task RunMadeAsync(
         this NpgsqlTransaction transaction, string statement, object parameters, CancellationToken cancel) =>
         await transaction.Connection!.ExecuteAsync(
@@ -143,7 +143,7 @@ public static class MadeStatements
             transaction: transaction, commandTimeout: 0, cancellationToken: cancel));
 
     /// <summary>
-    /// Lets the server make a statement (with its own quoting of names) and runs it, outside any transaction.
+    /// Lets the server generate a statement (with its own quoting of names) and runs it outside any transaction.
     /// </summary>
     public static async Task RunMadeAsync(this Db db, string statement, object parameters, CancellationToken cancel)
     {

@@ -6,23 +6,23 @@ using Npgsql;
 
 namespace Capsul.Postgres.Backups;
 
-/// <summary>What was taken: where it lies, its size in bytes, and what the proof compared.</summary>
+/// <summary>A finished backup: its path, its size in bytes, and what the verification compared.</summary>
 public sealed record Backup(string File, long Bytes, string Proof);
 
 /// <summary>
-/// One backup: a dump of one moment, verified by restoring it into a scratch database and comparing the rows of every
-/// table and the sums of every numeric column with those of that same moment. Only then it gets its name. It is
-/// remembered in the database, whichever way it went; <see cref="Watch"/> hears of it.
+/// Takes a backup: a dump of one snapshot, verified by restoring it into a scratch database and comparing the row
+/// counts of every table and the sums of every numeric column with those in the snapshot. Only then does it get its
+/// name. Success or failure is recorded in the database and reported to <see cref="Watch"/>.
 /// </summary>
-/// <param name="db">What is backed up.</param>
-/// <param name="settings">Where backups go and where the programs are.</param>
+/// <param name="db">The database to back up.</param>
+/// <param name="settings">Contains the backup folder and the programs' folder.</param>
 /// <param name="time">The clock.</param>
 /// <param name="say">Progress messages.</param>
 public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider time, Action<string> say)
 {
     static readonly TimeSpan RestoreLimit = TimeSpan.FromHours(24);
 
-    /// <param name="Target">A file, a folder that exists, or null for the backup folder.</param>
+    /// <param name="Target">A file, an existing folder, or null for the backup folder.</param>
     /// <param name="Format">Plain or custom.</param>
     /// <param name="EncryptTo">An age or ssh public key, or a gpg recipient; null: not encrypted.</param>
     /// <param name="Reason">asked or scheduled.</param>
@@ -30,8 +30,8 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
 
     public BackupWatch Watch { get; init; } = new();
 
-    /// <exception cref="ProblemException">With what went wrong; nothing is left behind then but the note of
-    /// it.</exception>
+    /// <exception cref="ProblemException">With what went wrong; nothing is left behind but the record of the
+    /// failure.</exception>
     public async Task<Backup> RunAsync(Request request, CancellationToken cancel)
     {
         using var turn = TakeTurn();
@@ -48,7 +48,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
             id = await RememberAsync(request, file, started, cancel);
             var backup = await WriteAsync(file, request, cancel);
             BackupFile.Stamp(file, started);
-            // It is complete and verified: from here on, cancellation must not turn it into a failure.
+            // The backup is complete and verified: from here on, cancellation must not turn it into a failure.
             await FinishAsync(id, backup, CancellationToken.None);
             return backup;
         }
@@ -64,8 +64,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     }
 
     /// <summary>
-    /// Ctrl-C goes to the programs that were started too, and their complaint may come before the word that we are to
-    /// stop.
+    /// Ctrl-C is also sent to the child programs, and their error may arrive before our own cancellation.
     /// </summary>
     public static async Task<bool> WasInterruptedAsync(CancellationToken cancel)
     {
@@ -73,7 +72,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         return cancel.IsCancellationRequested;
     }
 
-    /// <summary>One at a time in a data folder, before anything is written.</summary>
+    /// <summary>One at a time per data folder; locked before anything is written.</summary>
     DataFolder TakeTurn()
     {
         try
@@ -87,7 +86,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
     }
 
-    /// <summary><c>capsul-backup-YYYY-MM-DD.gz</c>, with the time of day when that is taken.</summary>
+    /// <summary><c>capsul-backup-YYYY-MM-DD.gz</c>, with the time of day if that name is taken.</summary>
     string FileFor(Request request)
     {
         if (request.Target is not null && !Directory.Exists(request.Target)
@@ -106,27 +105,27 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
 
     async Task<Backup> WriteAsync(string file, Request request, CancellationToken cancel)
     {
-        // An unverified file has a name that nobody takes for a backup, and that restore refuses. What is to be
-        // encrypted never lies open where backups go, also when this process is killed.
-        var unproved = (request.EncryptTo is null
+        // An unverified file has a name that cannot be mistaken for a backup, and that restore refuses. Plaintext of an
+        // encrypted backup is never in the backup folder, even if this process is killed.
+        var unverified = (request.EncryptTo is null
             ? file : Path.Combine(settings.Data, "scratch", Path.GetFileName(file)))
-            + ".unproved" + BackupFile.Unfinished;
+            + ".unverified" + BackupFile.Unfinished;
         FileStream? held = null;
         try
         {
-            foreach (var mine in (string[])[file, unproved]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
-            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unproved))
+            foreach (var mine in (string[])[file, unverified]) Directory.CreateDirectory(Path.GetDirectoryName(mine)!);
+            foreach (var name in (await EndlessAsync(cancel)).Append(file).Append(unverified))
                 BackupFile.ClearLeftovers(name);
-            var facts = await DumpAsync(unproved, request.Format, cancel);
-            held = new FileStream(unproved, FileMode.Open, FileAccess.Read, FileShare.Read);
-            await ProveAsync(unproved, facts, cancel);
-            var bytes = new FileInfo(unproved).Length;
+            var facts = await DumpAsync(unverified, request.Format, cancel);
+            held = new FileStream(unverified, FileMode.Open, FileAccess.Read, FileShare.Read);
+            await VerifyAsync(unverified, facts, cancel);
+            var bytes = new FileInfo(unverified).Length;
             if (request.EncryptTo is { } recipient)
             {
                 say($"encrypting to {recipient}");
-                bytes = await Encryption.WriteAsync(unproved, file, recipient, cancel);
+                bytes = await Encryption.WriteAsync(unverified, file, recipient, cancel);
             }
-            else File.Move(unproved, file);
+            else File.Move(unverified, file);
             return new Backup(file, bytes, facts.Summary
                 + (request.EncryptTo is null ? "" : "; verified before it was encrypted"));
         }
@@ -137,17 +136,17 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
         finally
         {
-            if (held is not null) File.Delete(unproved);
+            if (held is not null) File.Delete(unverified);
             held?.Dispose();
         }
     }
 
-    /// <summary>Files of those that were killed, wherever those were to go.</summary>
+    /// <summary>Files of killed backups, wherever they were written.</summary>
     async Task<IEnumerable<string>> EndlessAsync(CancellationToken cancel) =>
         !await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel) ? []
         : (await db.ListAsync<BackupRow>(BackupSql.Endless, null, cancel)).Select(b => b.File);
 
-    /// <summary>Dump and figures of the same moment: both read the snapshot of one transaction.</summary>
+    /// <summary>Dump and figures are consistent: both read the snapshot of one transaction.</summary>
     async Task<DatabaseFacts> DumpAsync(string file, DumpFormat format, CancellationToken cancel)
     {
         await using var connection = await db.OpenAloneAsync("capsul backup", cancel);
@@ -173,7 +172,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
     }
 
-    async Task ProveAsync(string file, DatabaseFacts facts, CancellationToken cancel)
+    async Task VerifyAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
         say("verifying: restoring into a scratch database");
         try
@@ -190,7 +189,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     async Task CompareAsync(string file, DatabaseFacts facts, CancellationToken cancel)
     {
         await using var scratch = await ScratchDatabase.MakeAsync(settings, db, cancel);
-        await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { MayBeUnproved = true },
+        await RestoreAsync(new BackupFile(file, null, settings.PostgresBin) { AllowUnverified = true },
             settings, scratch.Address, cancel);
         await using var copy = new Db(scratch.Address.ConnectionString);
         await using var connection = await copy.OpenAloneAsync("capsul backup", cancel);
@@ -200,14 +199,14 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
                 $"It does not match the database: {string.Join("; ", differences)}.");
     }
 
-    /// <summary>All of a backup into an empty database, in one transaction.</summary>
-    /// <exception cref="ProblemException">Invalid: psql refused a statement, or the file is damaged; the database is as
-    /// empty as before.</exception>
-    /// <param name="file">What.</param>
-    /// <param name="settings">Where the programs are.</param>
+    /// <summary>Restores a backup into an empty database, in one transaction.</summary>
+    /// <exception cref="ProblemException">Invalid: psql refused a statement, or the file is damaged; the database is
+    /// still empty.</exception>
+    /// <param name="file">The backup.</param>
+    /// <param name="settings">Contains the programs' folder.</param>
     /// <param name="into">An empty database.</param>
-    /// <param name="cancel">Gives up; it is as empty as before then.</param>
-    /// <param name="then">A statement that belongs to it, in the same transaction.</param>
+    /// <param name="cancel">Cancels; the database is then still empty.</param>
+    /// <param name="then">A statement to run in the same transaction.</param>
     public static async Task RestoreAsync(
         BackupFile file, Settings settings, DatabaseAddress into, CancellationToken cancel, string? then = null)
     {
@@ -231,7 +230,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
                 $"The backup could not be restored: {Explain(result)} Nothing of it was kept.", result.Error);
     }
 
-    /// <summary>psql's own first complaint. A dump with owners needs their roles.</summary>
+    /// <summary>psql's first error. A dump with owners needs their roles.</summary>
     static string Explain(CommandResult psql)
     {
         var says = (psql.Error.Split('\n').FirstOrDefault(l => l.Contains("ERROR: ", StringComparison.Ordinal))
@@ -243,7 +242,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
     [GeneratedRegex("role (?<role>\".+\") does not exist", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex MissingRole();
 
-    /// <summary>A row for it, unless the schema is too old to have the table; then null.</summary>
+    /// <summary>Inserts its row; null if the schema is too old to have the table.</summary>
     async Task<long?> RememberAsync(Request request, string file, DateTime started, CancellationToken cancel)
     {
         if (!await db.AskAsync<bool>(BackupSql.CanRemember, null, cancel)) return null;
@@ -272,7 +271,7 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         await Watch.Succeeded(transaction, cancel);
     }, cancel);
 
-    /// <summary>Also when it was interrupted; a database that is away cannot be told.</summary>
+    /// <summary>Also when it was interrupted; if the database is unreachable, this cannot be recorded.</summary>
     async Task FailAsync(long? id, string problem)
     {
         if (id is null) return;
@@ -286,11 +285,11 @@ public sealed partial class TakeBackup(Db db, Settings settings, TimeProvider ti
         }
         catch (Exception error) when (error is NpgsqlException or TimeoutException or FencedException)
         {
-            // The row stays without an end, which counts as failed; the Hub that acts next says so.
+            // The row stays unfinished, which counts as failed; the next active Hub records that.
         }
     }
 
-    /// <summary>Notes that a backup failed, and says so.</summary>
+    /// <summary>Records and reports that a backup failed.</summary>
     public static async Task FailAsync(
         NpgsqlTransaction transaction, BackupWatch watch, long id, DateTime at,
             string problem, CancellationToken cancel)

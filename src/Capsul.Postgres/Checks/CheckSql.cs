@@ -61,7 +61,7 @@ public static class CheckSql
         """;
 
     /// <summary>
-    /// What a backup or restore that was killed has left beside this database; one with sessions is still in use.
+    /// Databases that a killed backup or restore left beside this one; those with sessions are still in use.
     /// </summary>
     public const string Leftovers = """
         -- CheckSql.Leftovers

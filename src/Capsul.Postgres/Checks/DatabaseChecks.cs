@@ -6,13 +6,10 @@ using Npgsql;
 
 namespace Capsul.Postgres.Checks;
 
-/// <summary>
-/// What an operator wants to know of a database in trouble, or before there is any: one line each, with what to do.
-/// Changes nothing.
-/// </summary>
+/// <summary>Checks the database, one line per finding, with what to do. Changes nothing.</summary>
 /// <param name="db">The database.</param>
 /// <param name="time">The clock.</param>
-/// <param name="alerts">What its owner has to say of it, last; null: nothing.</param>
+/// <param name="alerts">Further findings of the database's owner, shown last; null: none.</param>
 public sealed class DatabaseChecks(
     Db db, TimeProvider time, Func<Db, CancellationToken, Task<IReadOnlyList<Finding>>>? alerts = null)
 {
@@ -20,14 +17,14 @@ public sealed class DatabaseChecks(
     static readonly TimeSpan BackupAge = TimeSpan.FromDays(2);
 
     /// <summary>
-    /// PostgreSQL stops at about two thousand million (documentation, "Preventing Transaction ID Wraparound Failures").
+    /// PostgreSQL stops at about two billion (documentation, "Preventing Transaction ID Wraparound Failures").
     /// </summary>
     const long WraparoundWarning = 1_000_000_000;
 
-    /// <summary>Of a replica: how far behind is worth a word.</summary>
+    /// <summary>Replication lag from which a replica is reported.</summary>
     const long LagBytes = 64 << 20;
 
-    /// <summary>Every line; one "fail" when it cannot be reached.</summary>
+    /// <summary>All findings; a single failure if the database cannot be reached.</summary>
     public async Task<IReadOnlyList<Finding>> RunAsync(CancellationToken cancel)
     {
         try
@@ -92,7 +89,7 @@ public sealed class DatabaseChecks(
             ? new(Verdict.Ok, "connections", $"{server.Connections} of {server.MaxConnections} in use")
             : new(Verdict.Warn, "connections",
                 $"{server.Connections} of {server.MaxConnections} in use; a Hub needs up to {Db.MaxConnections}: "
-                + "raise max_connections, or check pg_stat_activity for who holds them");
+                + "raise max_connections, or see who uses them in pg_stat_activity");
         yield return server.TimeZone is "UTC" or "Etc/UTC" or "GMT" ? new(Verdict.Ok, "time zone", "UTC")
             : new(Verdict.Warn, "time zone",
                 $"{server.TimeZone}; Capsul always uses UTC, but the server's log does not: set timezone "
@@ -102,7 +99,7 @@ public sealed class DatabaseChecks(
             $"{server.Encoding}; recreate the database with encoding UTF8, and restore a backup into it");
         if (server.InRecovery)
             yield return new(Verdict.Fail, "role",
-            "this server is a standby and takes no writes: point CAPSUL_DATABASE at the primary, or name all hosts");
+            "this server is a standby and accepts no writes: point CAPSUL_DATABASE at the primary, or list all hosts");
     }
 
     async Task<IReadOnlyList<Finding>> BackupsAsync(CancellationToken cancel)
@@ -120,7 +117,7 @@ public sealed class DatabaseChecks(
     async Task<Finding> LastBackupAsync(CancellationToken cancel)
     {
         const string what = "backup";
-        if (await db.FindAsync<BackupRow>(BackupSql.LastProved, null, cancel) is not { Proved: { } proved } last)
+        if (await db.FindAsync<BackupRow>(BackupSql.LastVerified, null, cancel) is not { Proved: { } proved } last)
             return new(Verdict.Warn, what,
                 "no backup taken yet: the Hub takes one on CAPSUL_BACKUP_SCHEDULE; capsul db backup takes one now");
         var age = time.GetUtcNow().UtcDateTime - proved;
@@ -140,7 +137,7 @@ public sealed class DatabaseChecks(
             $"database {name} was left by a backup or restore that was killed, and is no longer needed: "
                 + $"{DropCommand(name)}"));
 
-    /// <summary>As a person types it into a shell.</summary>
+    /// <summary>As typed into a shell.</summary>
     public static string DropCommand(string database)
     {
         var sql = $"DROP DATABASE \"{database.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";

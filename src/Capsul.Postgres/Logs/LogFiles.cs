@@ -7,20 +7,20 @@ namespace Capsul.Postgres.Logs;
 /// <summary>One file of the server's log.</summary>
 public sealed record LogFile(string Name, long Bytes, DateTime Modified);
 
-/// <summary>The database server's log files, wherever they lie.</summary>
+/// <summary>The database server's log files, local or remote.</summary>
 public interface ILogFiles
 {
-    /// <summary>In which its lines tell the time.</summary>
+    /// <summary>Time zone of the log lines.</summary>
     TimeZoneInfo Zone { get; }
 
-    /// <summary>The oldest first.</summary>
+    /// <summary>Oldest first.</summary>
     Task<IReadOnlyList<LogFile>> ListAsync(CancellationToken cancel);
 
     /// <summary>At most <paramref name="count"/> bytes from <paramref name="offset"/>; empty at the end.</summary>
     Task<byte[]> ReadAsync(LogFile file, long offset, int count, CancellationToken cancel);
 }
 
-/// <summary>Of the private cluster: in the data folder, and there also when the server does not run.</summary>
+/// <summary>Those of the private cluster, in the data folder, even when the server is not running.</summary>
 public sealed class LocalLogFiles(string folder) : ILogFiles
 {
     public static LocalLogFiles Of(Settings settings) => new(Path.Combine(settings.Data, "postgres", "log"));
@@ -43,9 +43,7 @@ public sealed class LocalLogFiles(string folder) : ILogFiles
     }
 }
 
-/// <summary>
-/// Of a server elsewhere, read through its own functions, for which the user needs rights that few have.
-/// </summary>
+/// <summary>Those of an external server, read through its own functions, which need special privileges.</summary>
 public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
 {
     readonly NpgsqlConnection connection;
@@ -54,7 +52,7 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
     RemoteLogFiles(NpgsqlConnection connection, string folder, TimeZoneInfo zone) =>
         (this.connection, this.folder, Zone) = (connection, folder, zone);
 
-    /// <summary>Whether the server writes down statements that take long.</summary>
+    /// <summary>Whether the server logs slow statements.</summary>
     public bool NotesSlow { get; private init; }
 
     public TimeZoneInfo Zone { get; }
@@ -75,7 +73,7 @@ public sealed class RemoteLogFiles : ILogFiles, IAsyncDisposable
             var files = new RemoteLogFiles(connection, where.Folder,
                 TimeZoneInfo.FindSystemTimeZoneById(where.TimeZone))
             { NotesSlow = where.SlowAfter != "-1" };
-            // Both rights are tried now, so that the sentence comes before the first line does.
+            // Both rights are checked now, so that the error comes before the first line.
             foreach (var newest in (await files.ListAsync(cancel)).TakeLast(1))
                 await files.ReadAsync(newest, 0, 1, cancel);
             return files;

@@ -6,38 +6,36 @@ using System.Text.RegularExpressions;
 namespace Capsul.Postgres.Logs;
 
 /// <summary>
-/// The database server's own log, entry by entry. An entry begins with its time and continues over the lines that do
-/// not. Statements of ours carry their name in their first line, so that a slow one points at its place in the source.
+/// The database server's own log, entry by entry. An entry begins with a time, and includes the following lines without
+/// one. Capsul's statements have their name in their first line, so that a slow one can be found in the source.
 /// </summary>
 public sealed partial class ServerLog(ILogFiles files)
 {
     const int BlockBytes = 1 << 16;
 
-    /// <summary>A longer line comes in pieces of this, bytes.</summary>
+    /// <summary>Longer lines are split into pieces of this size, bytes.</summary>
     const int MaxLineBytes = 1 << 20;
 
-    /// <summary>
-    /// How much of an entry is looked at for a slow statement, characters: it is only shown how it begins.
-    /// </summary>
+    /// <summary>How much of an entry is parsed for a slow statement, characters: only its beginning is shown.</summary>
     const int SlowChars = 4096;
 
-    /// <summary>Without a time to begin at: this much of the newest file.</summary>
+    /// <summary>Without a start time: this much of the newest file.</summary>
     const long RecentBytes = 32 << 10;
 
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(300);
 
     /// <summary>
-    /// One entry: when (UTC; null for lines that tell no time), and its text without the last line end.
+    /// One entry: its time (UTC; null for lines without one), and its text without the last line end.
     /// </summary>
     public sealed record Entry(DateTime? At, string Text);
 
-    /// <summary>What a slow statement is shown as: time, how long, its name, and how it begins.</summary>
+    /// <summary>A slow statement: time, duration, name, and beginning.</summary>
     public sealed record Slow(DateTime? At, double Milliseconds, string Name, string Statement);
 
     /// <summary>Entries in order.</summary>
     /// <param name="since">UTC; null: the most recent part.</param>
     /// <param name="follow">Continues until canceled, including files created later.</param>
-    /// <param name="cancel">Ends it.</param>
+    /// <param name="cancel">Stops reading.</param>
     public async IAsyncEnumerable<Entry> ReadAsync(
         DateTime? since, bool follow, [EnumeratorCancellation] CancellationToken cancel)
     {
@@ -49,15 +47,15 @@ public sealed partial class ServerLog(ILogFiles files)
             Offset = since is null && current is not null
             ? Math.Max(0, current.Bytes - RecentBytes) : 0
         };
-        // The first line of a part is not whole.
+        // The first line of a part is incomplete.
         var skip = lines.Offset > 0;
         var pending = new StringBuilder();
         DateTime? time = null;
         var begun = false;
         while (true)
         {
-            // Listed before it is read: when there is a next file already, this one grows no more, and reading it now
-            // reads all of it.
+            // Listed before reading: if there already is a next file, this one no longer grows, so it is now read
+            // completely.
             var now = await files.ListAsync(cancel);
             if (current is not null)
             {
@@ -76,7 +74,7 @@ public sealed partial class ServerLog(ILogFiles files)
                     pending.Append(line);
                 }
             }
-            // In the order of the listing: names need not sort by time, and the file that grows is the last.
+            // In the order of the list: names need not sort by time, and the file that grows is the last.
             var next = current is null ? (now.Count > 0 ? now[^1] : null)
                 : now.SkipWhile(f => f.Name != current.Name).Skip(1).FirstOrDefault();
             if (next is not null)
@@ -94,7 +92,7 @@ public sealed partial class ServerLog(ILogFiles files)
         }
     }
 
-    /// <summary>The entry as a slow statement, or null when it is none.</summary>
+    /// <summary>The entry as a slow statement, or null if it is not one.</summary>
     public static Slow? AsSlow(Entry entry)
     {
         var begin = entry.Text.Length <= SlowChars ? entry.Text : entry.Text[..SlowChars];
@@ -114,7 +112,7 @@ public sealed partial class ServerLog(ILogFiles files)
         return TimeZoneInfo.ConvertTimeToUtc(DateTime.SpecifyKind(local, DateTimeKind.Unspecified), files.Zone);
     }
 
-    /// <summary>Whole lines of a growing file, from where the last look ended.</summary>
+    /// <summary>Whole lines of a growing file, from where the last read ended.</summary>
     sealed class Lines(ILogFiles files)
     {
         public long Offset { get; set; }
@@ -142,7 +140,7 @@ public sealed partial class ServerLog(ILogFiles files)
         }
     }
 
-    /// <summary>%m or %t at the line's begin, as the private cluster and Debian's servers write it.</summary>
+    /// <summary>%m or %t at the start of the line, as the private cluster and Debian's servers write it.</summary>
     [GeneratedRegex(@"^(?<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?) ", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Stamp();
 

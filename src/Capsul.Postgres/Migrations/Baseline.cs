@@ -4,16 +4,16 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// Takes a database that has the schema of a version, but no record of it, for that version: one that was restored by
-/// hand, or whose applied scripts are not the program's although the schema is right.
+/// Records that a database is at a version whose schema it has: one that was restored manually, or whose applied
+/// scripts differ from the program's although the schema is correct.
 /// </summary>
 public sealed class Baseline(Db db, ILogger log)
 {
     public MigrationRules Rules { get; init; } = MigrationRules.Default;
 
     /// <summary>
-    /// Records <paramref name="version"/> with the present scripts; gives the differences that were gone over with
-    /// <paramref name="force"/>.
+    /// Records <paramref name="version"/> with the current scripts; returns the differences that were ignored because
+    /// of <paramref name="force"/>.
     /// </summary>
     /// <exception cref="ProblemException">Conflict: the schema is not that of the version, or the database is at
     /// another. Invalid: no such version.</exception>
@@ -27,7 +27,7 @@ public sealed class Baseline(Db db, ILogger log)
             throw new ProblemException(ProblemKind.Conflict,
                 $"The database says that it is at schema version {has}. Migrate it with capsul db migrate, or set "
                 + $"it to {version} with --force.");
-        // The record itself may be missing; it is created below.
+        // The migrator's own tables may be missing; they are created below.
         var drift = (await SchemaCheck.CompareAsync(db, Rules.Scripts, version, cancel))
             .Where(d => !IsRecord(d.Name)).ToList();
         if (drift.Count > 0 && !force)

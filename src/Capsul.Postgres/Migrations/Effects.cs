@@ -4,24 +4,24 @@ using Npgsql;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>What there is of a statement whose outcome was not recorded.</summary>
+/// <summary>The effect of a statement whose outcome was not recorded.</summary>
 public enum Effect
 {
-    /// <summary>Nothing, or nothing that running it again does not replace.</summary>
+    /// <summary>Nothing, or nothing that would prevent running it again.</summary>
     Absent,
-    /// <summary>All of it.</summary>
+    /// <summary>It took effect completely.</summary>
     There,
-    /// <summary>An index that is not valid: to be dropped and built again.</summary>
+    /// <summary>An invalid index, to be dropped and rebuilt.</summary>
     Half,
-    /// <summary>It cannot be told from here.</summary>
+    /// <summary>It cannot be determined.</summary>
     Unknown,
 }
 
-/// <summary>Statements that cannot be in a transaction, and how to find out what became of one.</summary>
+/// <summary>Statements that cannot run in a transaction, and how to determine the outcome of one.</summary>
 static class Effects
 {
     /// <summary>
-    /// Whether a statement is known to refuse a transaction. Others that do are found out when they are run.
+    /// Whether a statement is known to be impossible in a transaction. Others are found when they are run.
     /// </summary>
     public static bool RunsAlone(string statement)
     {
@@ -30,11 +30,11 @@ static class Effects
             || (words[0] is not "REFRESH" && words.Contains("CONCURRENTLY", StringComparer.Ordinal));
     }
 
-    /// <summary>What became of a recorded statement that is not done.</summary>
+    /// <summary>The effect of a recorded statement that is not done.</summary>
     public static async Task<Effect> OfAsync(
         NpgsqlConnection connection, RecordedStatement statement, CancellationToken cancel)
     {
-        // In one transaction with the word "done": without that word there is nothing of it.
+        // It was in one transaction with the outcome "done": without that, it had no effect.
         if (!statement.Alone) return Effect.Absent;
         if (IndexOf(statement.Statement) is { } index)
         {
@@ -44,7 +44,7 @@ static class Effects
             return whole switch { null => Effect.Absent, true => Effect.There, false => Effect.Half };
         }
         if (Words(statement.Statement)[0] is "VACUUM" or "REINDEX" or "ANALYZE") return Effect.Absent;
-        // The server said that it failed, and a statement is all or nothing.
+        // The server reported a failure, and a statement is atomic.
         return statement.Outcome == "failed" ? Effect.Absent : Effect.Unknown;
     }
 
@@ -77,7 +77,7 @@ static class Effects
         return name;
     }
 
-    /// <summary>All words that stand outside parentheses, upper case; at least one.</summary>
+    /// <summary>All words outside parentheses, upper case; at least one.</summary>
     static List<string> Words(string statement)
     {
         var lexer = new SqlLexer(statement);

@@ -3,19 +3,19 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>Something in a script that a person should think about before it is published.</summary>
-/// <param name="Error">It loses data or fails, or the set is not whole; else it makes people wait.</param>
+/// <summary>A problem in a script that a person should consider before it is published.</summary>
+/// <param name="Error">It loses data or fails, or the set is incomplete; otherwise it blocks others.</param>
 public sealed record LintFinding(string File, int Line, string Rule, bool Error, string Says, string Instead);
 
 /// <summary>
-/// Reads scripts as the server would and says what they do to a database that is in use. A finding is accepted by a
-/// comment between the statement before and the end of the statement itself: <c>-- lint: accept RULE because …</c>; the
-/// reason is required.
+/// Parses scripts as the server would and reports their effect on a database in use. A finding is accepted with a
+/// comment between the previous statement and the end of the statement itself: <c>-- lint: accept RULE because …</c>;
+/// the reason is required.
 /// </summary>
 public static partial class Lint
 {
-    /// <param name="wholeSet">Also whether numbers are without gap and double and every script has its way
-    /// down.</param>
+    /// <param name="wholeSet">Also checks that numbers have no gaps or duplicates and that every script has a down
+    /// script.</param>
     public static IReadOnlyList<LintFinding> Check(IReadOnlyList<Migration> scripts, bool wholeSet)
     {
         var findings = scripts.SelectMany(CheckScript);
@@ -27,19 +27,19 @@ public static partial class Lint
     {
         foreach (var twice in scripts.GroupBy(s => (s.Version, s.Up)).Where(g => g.Count() > 1))
             yield return new(twice.Last().Name, 1, "number-twice", true,
-                $"Has the number of {twice.First().Name}.", "Take the next free number.");
+                $"Has the same number as {twice.First().Name}.", "Use the next free number.");
         var ups = scripts.Where(s => s.Up).Select(s => s.Version).ToHashSet();
         foreach (var script in scripts.Where(s => s.Version > 1 && !ups.Contains(s.Version - 1) && s.Up))
             yield return new(script.Name, 1, "number-gap", true,
-                $"There is no script that leads to version {script.Version - 1}.",
-                "Take the next number, without a gap.");
+                $"There is no script for version {script.Version - 1}.",
+                "Use the next number, without a gap.");
         foreach (var script in scripts.Where(s => s.Version < 1 || !s.Up && !ups.Contains(s.Version)))
-            yield return new(script.Name, 1, "number-gap", true, "There is no script up with its number.",
-                "Numbers begin with 1, and go up and down in pairs.");
+            yield return new(script.Name, 1, "number-gap", true, "There is no up script with its number.",
+                "Numbers begin with 1; up and down scripts come in pairs.");
         var downs = scripts.Where(s => !s.Up).Select(s => s.Version).ToHashSet();
         foreach (var script in scripts.Where(s => s.Up && !downs.Contains(s.Version)
             && !Accepts(s.Sql, "missing-down")))
-            yield return new(script.Name, 1, "missing-down", true, "Has no script that leads back.",
+            yield return new(script.Name, 1, "missing-down", true, "Has no down script.",
                 $"Write {script.Version:00}_down_….sql.");
     }
 
@@ -66,7 +66,7 @@ public static partial class Lint
         if (script.TransactionStatement is { } ends && ends.Start == text.Statement.Start)
             yield return new("transaction-statement", true,
                 $"{ends.Words(1)[0]} is not allowed: the migrator runs a script and its version in one transaction.",
-                "Leave it out.");
+                "Remove it.");
         foreach (var breach in LintRules.OfAny(text, script.Transactional)) yield return breach;
         if (!script.Up) yield break;
         foreach (var breach in LintRules.Of(text, made)) yield return breach;
@@ -79,17 +79,17 @@ public static partial class Lint
                 + 1, "unclosed", true, $"A {unclosed} is never closed.", "Close it.");
         if (statements == 0)
             yield return new(script.Name, 1, "empty", false, "Does nothing.",
-                "Leave the number for a script that does.");
+                "Keep the number for a script that does something.");
         if (script.Transactional && Marker().Match(script.Sql) is { Success: true } marker)
             yield return new(script.Name, SqlText.Place(script.Sql, marker.Index).Line,
                 "marker", true,
-                "The mark of a script without a transaction counts only as its first line, and only as it is written "
+                "The marker of a script without a transaction must be its first line, and exactly as it is written "
                 + "in the README.", $"First line: {Migration.NoTransaction}");
         if (!script.Transactional && !script.Statements.Any(s => Effects.RunsAlone(s.Text))
             && !Accepts(script.Sql, "needless-no-transaction"))
             yield return new(script.Name, 1, "needless-no-transaction",
                 false, "Nothing in it needs to be outside a transaction.",
-                "Take the first line away; in a transaction it is all or nothing.");
+                "Remove the first line; in a transaction it is all or nothing.");
         foreach (Match accept in WithoutReason().Matches(script.Sql))
             yield return new(script.Name, SqlText.Place(script.Sql, accept.Index).Line, "accept-without-reason",
                 true, "Accepts a finding without a reason.", "-- lint: accept RULE because …");

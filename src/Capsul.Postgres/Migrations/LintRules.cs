@@ -3,18 +3,17 @@ using System.Text.RegularExpressions;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>A rule that a statement breaks.</summary>
-/// <param name="Error">It loses data, or fails; otherwise it makes others wait, or may surprise.</param>
+/// <param name="Error">It loses data, or fails; otherwise it blocks others, or may surprise.</param>
 sealed record LintBreach(string Rule, bool Error, string Says, string Instead);
 
 /// <summary>
-/// What a statement does to a database that is in use. The locks are those of PostgreSQL's manual, "Explicit Locking"
-/// and "ALTER TABLE". A table that the same script makes is empty and nobody's yet, so that most rules do not hold for
-/// it.
+/// The effects of a statement on a database in use. The locks are those of PostgreSQL's manual, "Explicit Locking" and
+/// "ALTER TABLE". A table that the same script creates is empty and not yet in use, so most rules do not apply to it.
 /// </summary>
 static partial class LintRules
 {
-    /// <summary>Rules for scripts that go up.</summary>
-    /// <param name="made">Tables that this script has made before this statement.</param>
+    /// <summary>Rules for up scripts.</summary>
+    /// <param name="made">Tables that this script has created before this statement.</param>
     public static IEnumerable<LintBreach> Of(LintText s, IReadOnlySet<string> made)
     {
         if (s.Starts("ALTER", "TABLE"))
@@ -28,7 +27,7 @@ static partial class LintRules
         if (transactional && Effects.RunsAlone(s.Statement.Text))
             yield return new("concurrently-in-transaction", true,
                 "This cannot run in a transaction, and the script has one.",
-                $"Put it into a script of its own whose first line is: {Migration.NoTransaction}");
+                $"Put it into a separate script whose first line is: {Migration.NoTransaction}");
         if (Effects.RunsAlone(s.Statement.Text) && s.HasRow("INDEX", "CONCURRENTLY")
             && Effects.IndexOf(s.Statement.Text) is null)
             yield return new("index-without-name", true,
@@ -47,11 +46,11 @@ static partial class LintRules
             yield return new("data-loss", true, "Deletes all rows.", "Upgrades do not delete data.");
         if (s.Starts("DELETE", "FROM") && !s.Has("WHERE"))
             yield return new("data-loss", true, $"Deletes all rows of {s.NameAfter("FROM")}.",
-                "Upgrades do not delete data; name the rows in WHERE if some must go.");
+                "Upgrades do not delete data; select the rows with WHERE if some must be deleted.");
         if (s.Starts("UPDATE") && !s.Has("WHERE"))
             yield return new("update-all", false,
                 $"Rewrites every row of {s.NameAfter("UPDATE")} and locks it until the end of the script.",
-                "Let the program fill it in, or name in WHERE the rows that need it.");
+                "Let the program fill it in, or select the rows that need it with WHERE.");
     }
 
     static IEnumerable<LintBreach> Locks(LintText s, IReadOnlySet<string> made)
@@ -68,7 +67,7 @@ static partial class LintRules
             || s.Starts("REINDEX") && !s.Has("CONCURRENTLY") || s.Starts("REFRESH") && !s.Has("CONCURRENTLY"))
             yield return new("exclusive-lock", false,
                 "Nobody can use the table while it runs, or until the end of the script.",
-                "REINDEX and REFRESH have CONCURRENTLY; the others do not belong into an upgrade.");
+                "REINDEX and REFRESH have CONCURRENTLY; the others do not belong in an upgrade.");
         if (s.Starts("ALTER") && s.Has("RENAME"))
             yield return Renames;
     }
@@ -76,7 +75,7 @@ static partial class LintRules
     static IEnumerable<LintBreach> Sessions(LintText s)
     {
         if (s.Starts("SET") && !s.Starts("SET", "LOCAL") && !s.Starts("SET", "CONSTRAINTS"))
-            yield return new("session-setting", false, "The setting stays for the scripts that follow.",
+            yield return new("session-setting", false, "The setting stays in effect for the scripts that follow.",
                 "Use SET LOCAL, which ends with the transaction.");
     }
 
@@ -89,12 +88,12 @@ static partial class LintRules
     {
         var table = s.NameAfter("TABLE");
         if (DropsColumn().IsMatch(action))
-            yield return new("data-loss", true, $"Drops a column of {table} with all it holds.",
+            yield return new("data-loss", true, $"Drops a column of {table} with all its values.",
                 "Stop using it in this version and keep it; upgrades do not delete data.");
         if (action.StartsWith("RENAME", StringComparison.Ordinal)) yield return Renames;
         if (AltersType().IsMatch(action))
-            yield return new("rewrite", false, $"May write all of {table} anew while nobody can use it.",
-                "Add a column of the new type and fill it from the program. Accept it where the manual says that no "
+            yield return new("rewrite", false, $"May rewrite all of {table} while nobody can use it.",
+                "Add a column of the new type and fill it from the program. Accept it if the manual says that no "
                 + "rewrite is needed, as from varchar to text.");
         if (SetsNotNull().IsMatch(action))
             yield return new("set-not-null", false, $"Reads all of {table} while nobody can use it.",
@@ -150,7 +149,7 @@ static partial class LintRules
     [GeneratedRegex("\\b(BIG|SMALL)?SERIAL\\b", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Serial();
 
-    /// <summary>Functions that give each row another value (pg_proc.provolatile = 'v').</summary>
+    /// <summary>Functions that return a different value for each row (pg_proc.provolatile = 'v').</summary>
     [GeneratedRegex(
         "\\bDEFAULT .*\\b(RANDOM|CLOCK_TIMESTAMP|TIMEOFDAY|GEN_RANDOM_UUID|UUIDV4|UUIDV7|NEXTVAL|GEN_RANDOM_BYTES)\\b",
         RegexOptions.ExplicitCapture, 1000)]

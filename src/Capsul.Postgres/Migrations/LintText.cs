@@ -2,7 +2,7 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>A statement for the lint: its tokens in upper case, without parenthesized parts.</summary>
+/// <summary>A statement for the linter: its tokens in upper case, without parenthesized parts.</summary>
 sealed class LintText
 {
     readonly List<string> tokens = [];
@@ -31,7 +31,7 @@ sealed class LintText
 
     public bool Has(string word) => tokens.Contains(word, StringComparer.Ordinal);
 
-    /// <summary>The words in a row, anywhere.</summary>
+    /// <summary>Whether the words occur consecutively anywhere.</summary>
     public bool HasRow(params ReadOnlySpan<string> words)
     {
         for (var n = 0; n < tokens.Count; n++)
@@ -51,7 +51,7 @@ sealed class LintText
     }
 
     /// <summary>
-    /// The name that follows <paramref name="word"/>, without schema and in lower case; "" when there is none.
+    /// The name after <paramref name="word"/>, without schema and in lower case; "" if there is none.
     /// </summary>
     public string NameAfter(string word)
     {
@@ -62,7 +62,7 @@ sealed class LintText
         return at < tokens.Count ? tokens[at].Trim('"').ToLowerInvariant() : "";
     }
 
-    /// <summary>What an ALTER TABLE does, one by one: <c>ADD COLUMN a text NOT NULL</c>.</summary>
+    /// <summary>The actions of an ALTER TABLE, one by one: <c>ADD COLUMN a text NOT NULL</c>.</summary>
     public IEnumerable<string> Actions()
     {
         var at = tokens.IndexOf("TABLE") + 1;

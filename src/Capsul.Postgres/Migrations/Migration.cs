@@ -9,14 +9,12 @@ using Capsul.Postgres.Text;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// One numbered script: up from <c>Version - 1</c> to <c>Version</c>, or down again. Its text is read when it is asked
-/// for.
+/// One numbered script: up from <c>Version - 1</c> to <c>Version</c>, or down again. Its text is read on first use.
 /// </summary>
 public sealed class Migration(int version, bool up, string name, Func<byte[]> read)
 {
     /// <summary>
-    /// First line of a script whose statements run one by one, each on its own, because one of them cannot be in a
-    /// transaction.
+    /// First line of a script whose statements run one by one, because one of them cannot run in a transaction.
     /// </summary>
     public const string NoTransaction = "-- capsul: no transaction";
 
@@ -24,7 +22,7 @@ public sealed class Migration(int version, bool up, string name, Func<byte[]> re
     static readonly string[] TransactionWords = ["BEGIN", "START", "COMMIT",
         "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"];
 
-    /// <summary>More would not fit into an integer.</summary>
+    /// <summary>More digits would not fit into an integer.</summary>
     const int MaxDigits = 8;
     static readonly SearchValues<char> NameCharacters = SearchValues.Create("abcdefghijklmnopqrstuvwxyz0123456789_");
 
@@ -49,10 +47,10 @@ public sealed class Migration(int version, bool up, string name, Func<byte[]> re
 
     public bool Transactional => Sql.AsSpan(0, Math.Max(0, Sql.AsSpan().IndexOf('\n'))).TrimEnd() is not NoTransaction;
 
-    /// <summary>SHA-256 of the bytes: the cheap question.</summary>
+    /// <summary>SHA-256 of the bytes: the cheap comparison.</summary>
     public string RawChecksum() => Convert.ToHexStringLower(SHA256.HashData(read()));
 
-    /// <summary>Over the tokens: comments, blanks and line ends do not count.</summary>
+    /// <summary>SHA-256 of the tokens: comments, whitespace and line ends do not count.</summary>
     public string Checksum() => SqlText.Checksum(Sql);
 
     /// <summary>The first statement that would end or nest the transaction that the migrator holds.</summary>
@@ -62,11 +60,11 @@ public sealed class Migration(int version, bool up, string name, Func<byte[]> re
         || s.Words(2) is ["PREPARE", "TRANSACTION"]);
 
     /// <summary>
-    /// By the file's name <c>NN_up_what.sql</c> or <c>NN_down_what.sql</c>, or null when it is no script's.
+    /// Parses the file name, <c>NN_up_what.sql</c> or <c>NN_down_what.sql</c>; null if it is not a script's.
     /// </summary>
     public static Migration? Named(string name, Func<byte[]> read)
     {
-        // By hand: thousands of names are read at each start.
+        // Without a regex: thousands of names are read at each start.
         var digits = name.AsSpan().IndexOfAnyExceptInRange('0', '9');
         if (digits is < 1 or > MaxDigits || !name.EndsWith(".sql", StringComparison.Ordinal)) return null;
         var rest = name.AsSpan(digits, name.Length - digits - ".sql".Length);
@@ -78,7 +76,7 @@ public sealed class Migration(int version, bool up, string name, Func<byte[]> re
     }
 }
 
-/// <summary>The scripts that lead from an empty database to the newest version, without gap or double.</summary>
+/// <summary>The scripts from an empty database to the newest version, without gaps or duplicates.</summary>
 public sealed class MigrationScripts
 {
     readonly Migration?[] ups, downs;
@@ -90,7 +88,7 @@ public sealed class MigrationScripts
         Array.Sort(all, (a, b) => a.Version != b.Version ? a.Version.CompareTo(b.Version) : b.Up.CompareTo(a.Up));
         All = all;
         Newest = all.LastOrDefault(s => s.Up)?.Version ?? 0;
-        // A number far out of line is a gap, and must not cost its size.
+        // A huge number is a gap, and must not allocate an array of its size.
         if (Newest > all.Length)
             throw Gap(Enumerable.Range(1, Newest).Except(all.Where(s => s.Up).Select(s => s.Version)).First());
         (ups, downs) = (new Migration?[Newest + 1], new Migration?[Newest + 1]);
@@ -108,30 +106,30 @@ public sealed class MigrationScripts
     ProblemException Gap(int version) =>
         new(ProblemKind.Invalid, $"There is no script {version:00}_up_….sql, but there is one for version {Newest}.");
 
-    /// <summary>The scripts inside this program.</summary>
+    /// <summary>The scripts embedded in this program.</summary>
     public static MigrationScripts Embedded { get; } = FromAssembly(typeof(Migration).Assembly);
 
-    /// <summary>Those that are embedded as resources <c>migrations/NN_up_what.sql</c>.</summary>
+    /// <summary>Scripts embedded as resources <c>migrations/NN_up_what.sql</c>.</summary>
     public static MigrationScripts FromAssembly(Assembly assembly) =>
         new(Find(assembly), assembly.ManifestModule.ModuleVersionId.ToString());
 
-    /// <summary>Those of a folder; other files in it are left alone.</summary>
+    /// <summary>The scripts of a folder; other files are ignored.</summary>
     public static MigrationScripts FromFolder(string folder) => new(Find(folder), null);
 
     /// <summary>
-    /// The same for the same scripts: the id that the compiler gives to each build. Null for files, which may change at
-    /// any time.
+    /// Identifies the scripts: the ID that the compiler assigns to each build. Null for files, which may change at any
+    /// time.
     /// </summary>
     public string? Identity { get; }
 
-    /// <summary>All scripts of a folder, whether or not they make a whole set.</summary>
+    /// <summary>All scripts of a folder, whether or not the set is complete.</summary>
     public static IEnumerable<Migration> Find(string folder) => Directory.EnumerateFiles(folder, "*.sql")
         .Select(file => Migration.Named(Path.GetFileName(file), () => File.ReadAllBytes(file))).OfType<Migration>();
 
     /// <summary>By version, up before down.</summary>
     public IReadOnlyList<Migration> All { get; }
 
-    /// <summary>The version that all of them together give.</summary>
+    /// <summary>The version after all of them.</summary>
     public int Newest { get; }
 
     public Migration Up(int version) => ups[version] ?? throw new ArgumentOutOfRangeException(nameof(version));

@@ -7,11 +7,11 @@ using Npgsql;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// The right to migrate: a session advisory lock on a connection of its own, which is idle and in no transaction,
-/// because <c>CREATE INDEX CONCURRENTLY</c> waits for everybody's transactions. It is tried for, never waited for
-/// inside the server, for the same reason. It frees itself when the process dies. A second lock is on the connection
-/// that does the work: the server may continue a statement for a moment after its client was killed, and until then
-/// no other process may begin.
+/// The right to migrate: a session advisory lock on a dedicated connection, which is idle and not in a transaction,
+/// because <c>CREATE INDEX CONCURRENTLY</c> waits for all transactions. For the same reason it is polled, never waited
+/// for inside the server. It is released when the process dies. A second lock is on the connection that does the work:
+/// the server may continue a statement for a moment after its client was killed, and until then no other process may
+/// begin.
 /// </summary>
 sealed partial class MigrationLock : IAsyncDisposable
 {
@@ -21,8 +21,8 @@ sealed partial class MigrationLock : IAsyncDisposable
 
     MigrationLock(NpgsqlConnection connection) => this.connection = connection;
 
-    /// <param name="work">The connection that is to do the work.</param>
-    /// <param name="wait">How long another may have it.</param>
+    /// <param name="work">The connection that will do the work.</param>
+    /// <param name="wait">How long to wait for another process.</param>
     /// <exception cref="ProblemException">Unavailable: another process holds it for longer; the message says
     /// which.</exception>
     public static async Task<MigrationLock> TakeAsync(
@@ -46,7 +46,7 @@ sealed partial class MigrationLock : IAsyncDisposable
                         new CommandDefinition(MigratorSql.Holder, new { key }, cancellationToken: cancel));
                     if (time.GetElapsedTime(began) >= wait)
                         throw new ProblemException(ProblemKind.Unavailable,
-                            "Another process is migrating the database, and did not end within "
+                            "Another process is migrating the database, and did not finish within "
                             + $"{wait.TotalSeconds:0} s: "
                             + $"{holder ?? "it has just finished; try again"}.");
                     if (holder is not null && holder != told) Log.Waiting(log, told = holder);
@@ -63,8 +63,8 @@ sealed partial class MigrationLock : IAsyncDisposable
     }
 
     /// <summary>
-    /// Those that the session <paramref name="pid"/> waits for. Fails when the lock's connection is gone, and with it
-    /// the lock.
+    /// The sessions that block session <paramref name="pid"/>. Fails if the lock's connection is lost, and with it the
+    /// lock.
     /// </summary>
     public async Task<IReadOnlyList<BlockingSession>> BlockingAsync(int pid, CancellationToken cancel) =>
         [.. await connection.QueryAsync<BlockingSession>(

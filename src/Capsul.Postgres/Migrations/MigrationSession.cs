@@ -6,7 +6,7 @@ using Npgsql;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>What a migration goes by. The defaults are the product's.</summary>
+/// <summary>Parameters of a migration. The defaults are for production.</summary>
 public sealed record MigrationRules
 {
     public static readonly MigrationRules Default = new();
@@ -18,19 +18,19 @@ public sealed record MigrationRules
     /// <summary>How long another process may be migrating.</summary>
     public TimeSpan OthersMayTake { get; init; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>How long a script is tried again whose locks others hold.</summary>
+    /// <summary>How long a script is retried while others hold the locks it needs.</summary>
     public TimeSpan LockPatience { get; init; } = TimeSpan.FromMinutes(2);
 }
 
 /// <summary>
-/// One connection that migrates: it runs a script in one transaction with its version, and is patient about locks. A
-/// statement waits for a lock for two seconds only, because everybody else waits behind it; then it is rolled back and
-/// tried again after a pause that grows, and the log says who is in the way.
+/// One connection that migrates: it runs a script in one transaction with its version, and retries when it does not get
+/// its locks. A statement waits for a lock for two seconds only, because everybody else queues behind it; then it is
+/// rolled back and retried with backoff, and the log names the blocking sessions.
 /// </summary>
 sealed partial class MigrationSession : IAsyncDisposable
 {
     const string LockTimeout = "2s";
-    /// <summary>A statement with CONCURRENTLY waits for others without being in their way.</summary>
+    /// <summary>A statement with CONCURRENTLY waits for others without blocking them.</summary>
     const string PatientLockTimeout = "10min";
     static readonly TimeSpan LookAfter = TimeSpan.FromMilliseconds(250),
         FirstPause = TimeSpan.FromMilliseconds(250), LongestPause = TimeSpan.FromSeconds(10);
@@ -60,7 +60,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         throw new ProblemException(problem);
     }
 
-    /// <summary>From here on no other process migrates.</summary>
+    /// <summary>Excludes other migrating processes from here on.</summary>
     public async Task LockAsync(CancellationToken cancel)
     {
         pid = await Work.ExecuteScalarAsync<int>(
@@ -69,8 +69,8 @@ sealed partial class MigrationSession : IAsyncDisposable
     }
 
     /// <summary>
-    /// The state; the tables that hold it are made first where they are missing. Scripts that ran before there was a
-    /// record are taken as they are now.
+    /// The state; missing tables for it are created first. Scripts that ran before there was a record are assumed to be
+    /// as they are now.
     /// </summary>
     public async Task<MigrationState> StateAsync(CancellationToken cancel)
     {
@@ -102,7 +102,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         Work.ExecuteScalarAsync<bool>(new CommandDefinition(MigratorSql.TableExists,
             new { name = "schemaversion" }, cancellationToken: cancel));
 
-    /// <summary>The state without making anything; a database that was never migrated is at version 0.</summary>
+    /// <summary>The state without creating anything; a database that was never migrated is at version 0.</summary>
     public async Task<MigrationState> PeekAsync(CancellationToken cancel) =>
         await MigrationState.ReadAsync(Work, cancel)
         ?? new MigrationState(await HasVersionAsync(cancel)
@@ -110,9 +110,9 @@ sealed partial class MigrationSession : IAsyncDisposable
                 (await Work.QueryAsync<int>(new CommandDefinition(ServerSql.SchemaVersion, cancellationToken: cancel)))
                 .AsList()) : 0, [], []);
 
-    /// <summary>A script in one transaction with its version.</summary>
-    /// <exception cref="ProblemException">Conflict: it failed; nothing of it was kept. Unavailable: others hold what it
-    /// must lock.</exception>
+    /// <summary>Runs a script in one transaction with its version.</summary>
+    /// <exception cref="ProblemException">Conflict: it failed and was rolled back. Unavailable: others hold the locks
+    /// it needs.</exception>
     public Task RunWholeAsync(Migration script, CancellationToken cancel) =>
         PatientlyAsync($"Migration {script.Name}", async () =>
     {
@@ -121,7 +121,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         await transaction.CommitAsync(cancel);
     }, cancel);
 
-    /// <summary>Several scripts in one transaction that is rolled back.</summary>
+    /// <summary>Runs several scripts in one transaction that is rolled back.</summary>
     public Task TryAsync(IReadOnlyList<Migration> scripts, CancellationToken cancel) =>
         PatientlyAsync("The dry run", async () =>
     {
@@ -164,7 +164,7 @@ sealed partial class MigrationSession : IAsyncDisposable
     public NpgsqlBatch Batch(NpgsqlTransaction transaction) => new(Work, transaction) { Timeout = 0 };
 
     /// <summary>
-    /// What makes a script one that ran: the version, the record, and nothing begun in the other direction.
+    /// Marks a script as applied: sets the version, adds the record, and deletes records of the other direction.
     /// </summary>
     public void AddEnd(NpgsqlBatch batch, Migration script)
     {
@@ -204,7 +204,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         return command;
     }
 
-    /// <summary>One command; its own transaction unless one is open.</summary>
+    /// <summary>Runs one command, in its own transaction unless one is open.</summary>
     public async Task ExecuteAsync(NpgsqlBatchCommand command, CancellationToken cancel)
     {
         await using var batch = new NpgsqlBatch(Work) { Timeout = 0 };
@@ -212,7 +212,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         await batch.ExecuteNonQueryAsync(cancel);
     }
 
-    /// <summary>One statement of a script in a transaction with what records it.</summary>
+    /// <summary>Runs one statement of a script in a transaction with its record.</summary>
     public Task RunWithAsync(string what, string statement, NpgsqlBatchCommand? record, CancellationToken cancel) =>
         PatientlyAsync(what, async () =>
     {
@@ -226,7 +226,7 @@ sealed partial class MigrationSession : IAsyncDisposable
     }, cancel);
 
     /// <summary>
-    /// One statement outside any transaction; <paramref name="before"/> clears away what an earlier attempt left.
+    /// Runs one statement outside any transaction; <paramref name="before"/> removes what an earlier attempt left.
     /// </summary>
     public Task RunAloneAsync(string what, string statement, Func<Task> before, CancellationToken cancel) =>
         PatientlyAsync(what, async () =>
@@ -246,13 +246,13 @@ sealed partial class MigrationSession : IAsyncDisposable
     static bool IsAboutLocks(PostgresException error) =>
         error.SqlState is PostgresErrorCodes.LockNotAvailable or PostgresErrorCodes.DeadlockDetected;
 
-    /// <summary>Runs <paramref name="work"/>, which rolls back when it throws, until it has its locks.</summary>
+    /// <summary>Retries <paramref name="work"/>, which rolls back when it throws, until it gets its locks.</summary>
     async Task PatientlyAsync(string what, Func<Task> work, CancellationToken cancel)
     {
         var began = rules.Time.GetTimestamp();
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {
-            var inTheWay = "somebody who has gone";
+            var inTheWay = "a session that has ended";
             try
             {
                 await WatchAsync(what, work(), who => inTheWay = who, cancel);
@@ -263,7 +263,7 @@ sealed partial class MigrationSession : IAsyncDisposable
                 if (rules.Time.GetElapsedTime(began) + pause > rules.LockPatience)
                     throw new ProblemException(ProblemKind.Unavailable,
                         $"{what} could not lock what it changes within {rules.LockPatience.TotalSeconds:0} s; in the "
-                            + $"way: {inTheWay}. Nothing of it was changed; end that session, or try again later.",
+                            + $"way: {inTheWay}. It changed nothing; end that session, or try again later.",
                         error.ToString(), error);
                 Log.Blocked(log, what, inTheWay);
                 await Task.Delay(pause * (0.5 + (RandomNumberGenerator.GetInt32(1000) / 1000.0)), rules.Time, cancel);
@@ -271,7 +271,7 @@ sealed partial class MigrationSession : IAsyncDisposable
         }
     }
 
-    /// <summary>While <paramref name="work"/> takes long, asks who is in its way.</summary>
+    /// <summary>While <paramref name="work"/> takes long, finds out what blocks it.</summary>
     async Task WatchAsync(string what, Task work, Action<string> found, CancellationToken cancel)
     {
         string? told = null;
@@ -291,7 +291,7 @@ sealed partial class MigrationSession : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        // The work first: once the lock is free another process may begin.
+        // The work connection first: once the lock is released another process may begin.
         await Work.DisposeAsync();
         if (held is not null) await held.DisposeAsync();
     }
@@ -299,10 +299,10 @@ sealed partial class MigrationSession : IAsyncDisposable
     static partial class Log
     {
         [LoggerMessage(112, LogLevel.Warning,
-            "{What} did not get its locks and was rolled back; in the way: {Who}. Trying again")]
+            "{What} did not get its locks and was rolled back; in the way: {Who}. Retrying")]
         public static partial void Blocked(ILogger log, string what, string who);
 
-        [LoggerMessage(113, LogLevel.Information, "{What} waits for {Who}")]
+        [LoggerMessage(113, LogLevel.Information, "{What} is waiting for {Who}")]
         public static partial void Waiting(ILogger log, string what, string who);
     }
 }

@@ -4,12 +4,12 @@ using Npgsql;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>What the database says about itself, read in one round trip.</summary>
+/// <summary>The database's migration state, read in one round trip.</summary>
 /// <param name="Version">The one row of schemaversion.</param>
-/// <param name="Unfinished">Statements of a script that was begun and not ended; empty when there is none.</param>
+/// <param name="Unfinished">Statements of an unfinished script; empty if there is none.</param>
 sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IReadOnlyList<RecordedStatement> Unfinished)
 {
-    /// <summary>Null: there is no schemaversion, or not yet the migrator's records.</summary>
+    /// <summary>Null: there is no schemaversion table, or not yet the migrator's tables.</summary>
     public static async Task<MigrationState?> ReadAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
         try
@@ -30,7 +30,7 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
     }
 
     /// <summary>
-    /// Whether the database is at <paramref name="target"/> by these very scripts: the one question of most starts.
+    /// Whether the database is at <paramref name="target"/> with exactly these scripts: the only query of most starts.
     /// </summary>
     public static async Task<bool> IsSettledAsync(
         NpgsqlConnection connection, MigrationScripts scripts, int target, CancellationToken cancel)
@@ -53,7 +53,7 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
         ? version : throw new ProblemException(ProblemKind.Conflict,
         $"Table schemaversion must have exactly one row; it has {versions.Count}. Nothing was changed.");
 
-    /// <exception cref="ProblemException">Conflict: newer than <paramref name="scripts"/>, or begun by a newer
+    /// <exception cref="ProblemException">Conflict: newer than <paramref name="scripts"/>, or being upgraded by a newer
     /// program.</exception>
     public void RefuseNewer(MigrationScripts scripts)
     {
@@ -63,13 +63,13 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
                     + $"{scripts.Newest}. Use the newer program; nothing was changed.");
         if (Unfinished.FirstOrDefault(s => s.Version > scripts.Newest) is { } newer)
             throw new ProblemException(ProblemKind.Conflict,
-                $"A newer program was interrupted on the way to schema version {newer.Version}; this one knows up to "
-                    + $"{scripts.Newest}. Use the newer program; nothing was changed.");
+                $"A newer program was interrupted while upgrading to schema version {newer.Version}; this one knows "
+                    + $"up to {scripts.Newest}. Use the newer program; nothing was changed.");
     }
 
     /// <summary>
-    /// Scripts whose bytes differ from those that were applied, with whether only comments, blanks or line ends do.
-    /// Cheap when none differs: the tokens are looked at only then.
+    /// Scripts whose bytes differ from those that were applied, and whether only comments, whitespace or line ends
+    /// differ. Cheap if none differs: tokens are compared only if the bytes differ.
     /// </summary>
     public IReadOnlyList<(Migration Script, bool SameTokens)> Differing(MigrationScripts scripts) =>
     [
@@ -80,7 +80,7 @@ sealed record MigrationState(int Version, IReadOnlyList<ScriptSeal> Seals, IRead
            select (script, script.Checksum() == seal.Checksum),
     ];
 
-    /// <exception cref="ProblemException">Conflict: an applied script is not what it was.</exception>
+    /// <exception cref="ProblemException">Conflict: an applied script was changed.</exception>
     public static void RefuseEdited(IReadOnlyList<(Migration Script, bool SameTokens)> differing)
     {
         var edited = differing.Where(d => !d.SameTokens).Select(d => d.Script).ToList();

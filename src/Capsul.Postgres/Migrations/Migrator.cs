@@ -6,32 +6,31 @@ using Npgsql;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// Brings the database to the version that this program wants. Table <c>schemaversion</c> has one row and one column,
-/// <c>version</c>; scripts run one by one until it is equal, each in one transaction with its new version, or, when its
-/// first line says so, statement by statement with each outcome recorded (<see cref="Stepwise"/>). A database newer
-/// than the program, and one whose applied scripts are not the program's, is refused and left alone. Down it goes only
-/// when asked in so many words. Before a database that holds data is changed it is dumped. Several processes may start
-/// at once (<see cref="MigrationLock"/>).
+/// Brings the database to this program's version. Table <c>schemaversion</c> has one row and one column,
+/// <c>version</c>; scripts run one by one until it is equal, each in one transaction with its new version, or, if its
+/// first line says so, statement by statement with each outcome recorded (<see cref="Stepwise"/>). A database that is
+/// newer than the program, or whose applied scripts are not the program's, is refused and not changed. Downgrades need
+/// an explicit option. A database that holds data is dumped before it is changed. Several processes may start at the
+/// same time (<see cref="MigrationLock"/>).
 /// </summary>
 public sealed partial class Migrator(Db db, ILogger log)
 {
     const int OldestServer = 140_000;
 
-    /// <summary>The version that this program works with.</summary>
+    /// <summary>The version that this program needs.</summary>
     public static int DesiredVersion => MigrationScripts.Embedded.Newest;
 
     public MigrationRules Rules { get; init; } = MigrationRules.Default;
 
     /// <summary>
-    /// Where the dump before a change goes, and whether there is one; null: none, for databases that hold nothing.
+    /// Where the dump before a change goes, and whether to take one; null: no dump, for databases that hold no data.
     /// </summary>
     public Settings? Settings { get; init; }
 
-    /// <summary>Applies what is missing; gives how many scripts ran.</summary>
-    /// <exception cref="ProblemException">
-    /// Unavailable: server not reachable or too old, the lock or a table is held too long, the dump failed. Conflict:
-    /// database newer, scripts edited, a script failed or was interrupted in a way that needs a decision.
-    /// </exception>
+    /// <summary>Applies pending scripts; returns how many ran.</summary>
+    /// <exception cref="ProblemException">Unavailable: server not reachable or too old, the lock or a table is held too
+    /// long, the dump failed. Conflict: the database is newer, scripts were edited, a script failed, or one was
+    /// interrupted so that the operator must decide.</exception>
     public Task<int> MigrateAsync(CancellationToken cancel) =>
         MigrateAsync(Rules.Scripts.Newest, allowDowngrade: false, cancel);
 
@@ -41,7 +40,7 @@ public sealed partial class Migrator(Db db, ILogger log)
     {
         RefuseTarget(target);
         await using var session = await MigrationSession.OpenAsync(db, Rules, log, cancel);
-        // Most starts have nothing to do, and see so in one round trip and without the lock.
+        // Most starts have nothing to do, and find that in one round trip without the lock.
         if (await MigrationState.IsSettledAsync(session.Work, Rules.Scripts, target, cancel)) return 0;
         if (await MigrationState.ReadAsync(session.Work, cancel) is { } first
             && await IsSettledAsync(session, first, target, cancel)) return 0;
@@ -65,7 +64,7 @@ public sealed partial class Migrator(Db db, ILogger log)
 
     /// <summary>
     /// The text of the scripts that a migration to <paramref name="target"/> would run, after they were tried in a
-    /// transaction that is rolled back. From the first script without a transaction on they are only written out.
+    /// transaction that is rolled back. From the first script without a transaction on, they are only printed.
     /// </summary>
     /// <returns>The SQL, and the first script that was not tried.</returns>
     public Task<(string Sql, Migration? NotTried)> DryRunAsync(
@@ -128,7 +127,7 @@ public sealed partial class Migrator(Db db, ILogger log)
             if (script is null || script.Transactional
                 || !(begun.Up ? target > state.Version : target < state.Version && allowDowngrade))
                 throw new ProblemException(ProblemKind.Conflict,
-                    $"The way {(begun.Up ? "up to" : "down from")} schema version {begun.Version} "
+                    $"The {(begun.Up ? "upgrade to" : "downgrade from")} schema version {begun.Version} "
                     + "was interrupted. "
                     + "See what ran, then resume or roll back: capsul db repair.");
         }
@@ -136,7 +135,7 @@ public sealed partial class Migrator(Db db, ILogger log)
             return [.. Enumerable.Range(state.Version + 1, target - state.Version).Select(scripts.Up)];
         if (!allowDowngrade)
             throw new ProblemException(ProblemKind.Conflict,
-                $"The database is at schema version {state.Version}; going down to {target} may lose data and needs "
+                $"The database is at schema version {state.Version}; downgrading to {target} may lose data and needs "
                 + "--allow-downgrade.");
         return [.. Enumerable.Range(target + 1, state.Version - target)
             .Reverse().Select(version => DownOf(state, version))];
@@ -164,7 +163,7 @@ public sealed partial class Migrator(Db db, ILogger log)
     Task RunAsync(MigrationSession session, Migration script, IReadOnlyList<RecordedStatement> unfinished,
         CancellationToken cancel) => RunAsync(session, script, unfinished, log, cancel);
 
-    /// <summary>Outside the pool: the session locks must not go back to it.</summary>
+    /// <summary>Outside the pool: the session locks must not be returned to it.</summary>
     internal static async Task<NpgsqlConnection> ConnectAsync(Db db, CancellationToken cancel)
     {
         try
@@ -178,7 +177,7 @@ public sealed partial class Migrator(Db db, ILogger log)
         }
     }
 
-    /// <summary>A connection that is lost half way is said in a sentence too.</summary>
+    /// <summary>Also explains a connection that is lost half way.</summary>
     internal static async Task<T> ExplainedAsync<T>(Db db, Func<Task<T>> work)
     {
         try
@@ -191,7 +190,7 @@ public sealed partial class Migrator(Db db, ILogger log)
         }
     }
 
-    /// <summary>The refusal of a server older than PostgreSQL 14, by its <c>server_version_num</c>.</summary>
+    /// <summary>The problem if the server is older than PostgreSQL 14, by its <c>server_version_num</c>.</summary>
     public static Problem? TooOld(int serverVersion) => serverVersion >= OldestServer
         ? null : new(ProblemKind.Unavailable,
         $"The PostgreSQL server is version {serverVersion / 10_000}; Capsul needs {OldestServer / 10_000} or newer.");

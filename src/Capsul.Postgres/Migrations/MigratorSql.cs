@@ -3,7 +3,7 @@ namespace Capsul.Postgres.Migrations;
 /// <summary>An applied script, as it was when it ran.</summary>
 /// <param name="RawChecksum">SHA-256 of its bytes, hex.</param>
 /// <param name="Checksum">Over its tokens, hex; see <see cref="Text.SqlText.Checksum"/>.</param>
-/// <param name="DownChecksum">The same of the script that leads back; null when there was none.</param>
+/// <param name="DownChecksum">The same for the down script; null if there was none.</param>
 sealed record ScriptSeal(int Version, string RawChecksum, string Checksum, string? DownChecksum);
 
 /// <summary>The same for people.</summary>
@@ -20,17 +20,17 @@ public sealed record RecordedStatement(
     int Version, bool Up, int Ordinal, string Statement, bool Alone, string Outcome,
     DateTime Started, DateTime? Finished, string Problem);
 
-/// <param name="ComparedWith">The build whose scripts were found to be those that were applied; "" when there was
+/// <param name="ComparedWith">The build whose scripts were last found to match the applied ones; "" if there was
 /// none.</param>
 sealed record SchemaSummary(int Version, string ComparedWith, bool Unfinished);
 
-/// <summary>A session that is in the way.</summary>
-/// <param name="Since">Begin of its transaction, or of the session.</param>
+/// <summary>A blocking session.</summary>
+/// <param name="Since">Start of its transaction, or of the session.</param>
 sealed record BlockingSession(int Pid, string Application, string Person, DateTime Since, string Query);
 
 static class MigratorSql
 {
-    /// <summary>Any number, the same in every Capsul: "capsul" as hex.</summary>
+    /// <summary>An arbitrary number, the same in every Capsul: "capsul" as hex.</summary>
     public const long LockKey = 0x63617073756c;
 
     /// <summary>
@@ -44,7 +44,7 @@ static class MigratorSql
         SELECT pg_try_advisory_lock(@key)
         """;
 
-    /// <summary>Who holds the lock, as far as the server tells.</summary>
+    /// <summary>Who holds the lock, as far as the server reports it.</summary>
     public const string Holder = """
         -- MigratorSql.Holder
         SELECT format('%s of user %s%s (pid %s, since %s)', coalesce(nullif(a.application_name, ''), 'a session'),
@@ -57,7 +57,7 @@ static class MigratorSql
         LIMIT 1
         """;
 
-    /// <summary>The server gives up a statement within a second when its client is gone.</summary>
+    /// <summary>Makes the server cancel a statement within a second after its client is gone.</summary>
     public const string PrepareSession = """
         -- MigratorSql.PrepareSession
         SELECT pg_backend_pid() FROM (SELECT set_config('client_connection_check_interval', '1s', FALSE),
@@ -69,7 +69,7 @@ static class MigratorSql
         SELECT set_config('lock_timeout', @limit, @local)
         """;
 
-    /// <summary>Sessions that hold what the session @pid waits for.</summary>
+    /// <summary>Sessions that block the session @pid.</summary>
     public const string Blocking = """
         -- MigratorSql.Blocking
         SELECT a.pid, coalesce(a.application_name, '') AS application, coalesce(a.usename::text,
@@ -86,7 +86,7 @@ static class MigratorSql
         INSERT INTO schemaversion (version) VALUES (0);
         """;
 
-    /// <summary>The migrator's own: what ran, and what was begun.</summary>
+    /// <summary>The migrator's own tables: what ran, and what was started.</summary>
     public const string MakeRecords = """
         -- MigratorSql.MakeRecords
         CREATE TABLE IF NOT EXISTS schema_scripts (
@@ -98,7 +98,7 @@ static class MigratorSql
             raw_checksum    text NOT NULL,
             checksum        text NOT NULL,
             down_checksum   text,
-            -- Of the newest: the build whose scripts were all found to be those that were applied.
+            -- In the newest row: the build whose scripts were all found to match the applied ones.
             compared_with   text NOT NULL DEFAULT ''
         );
         CREATE TABLE IF NOT EXISTS schema_statements (
@@ -121,7 +121,7 @@ static class MigratorSql
         SELECT to_regclass(@name) IS NOT NULL
         """;
 
-    /// <summary>All that a start with nothing to do needs to know.</summary>
+    /// <summary>Everything that a start with nothing to do needs to know.</summary>
     public const string Summary = """
         -- MigratorSql.Summary
         SELECT v.version, coalesce(s.compared_with, '') AS compared_with, EXISTS (SELECT 1 FROM schema_statements t
@@ -151,8 +151,7 @@ static class MigratorSql
         """;
 
     /// <summary>
-    /// Statements of a script that was begun and not ended: an up script above the version, a down script at or below
-    /// it.
+    /// Statements of an unfinished script: an up script above the version, a down script at or below it.
     /// </summary>
     public const string Unfinished = """
         -- MigratorSql.Unfinished
@@ -174,7 +173,9 @@ static class MigratorSql
             raw_checksum = excluded.raw_checksum, checksum = excluded.checksum, down_checksum = excluded.down_checksum
         """;
 
-    /// <summary>Other comments or line ends: the cheap question answers yes from now on.</summary>
+    /// <summary>
+    /// Only comments or line ends differ: updates the checksum so that the cheap comparison succeeds from now on.
+    /// </summary>
     public const string RefreshRaw = """
         -- MigratorSql.RefreshRaw
         UPDATE schema_scripts SET raw_checksum = @rawChecksum WHERE version = @version
@@ -185,7 +186,7 @@ static class MigratorSql
         DELETE FROM schema_scripts WHERE version > @version
         """;
 
-    /// <summary>What was begun in the other direction is history with the end of this one.</summary>
+    /// <summary>Deletes what was started in the other direction, at the end of this script.</summary>
     public const string ForgetStatements = """
         -- MigratorSql.ForgetStatements
         DELETE FROM schema_statements WHERE version = @version AND up = @up
@@ -212,8 +213,8 @@ static class MigratorSql
         """;
 
     /// <summary>
-    /// Whether the index of that name exists and is valid; no row if it does not exist. An interrupted concurrent build
-    /// leaves one that is not.
+    /// Whether the index of that name is valid; no row if it does not exist. An interrupted concurrent build leaves an
+    /// invalid one.
     /// </summary>
     public const string IndexIsWhole = """
         -- MigratorSql.IndexIsWhole

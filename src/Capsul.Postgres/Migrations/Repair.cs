@@ -4,29 +4,29 @@ using Npgsql;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>A statement of an interrupted script, and what there is of it.</summary>
+/// <summary>A statement of an interrupted script, and its effect.</summary>
 /// <param name="Line">In the script, from 1.</param>
 /// <param name="Outcome">not run, running, done or failed.</param>
-/// <param name="Effect">Of one that is running or failed.</param>
+/// <param name="Effect">For one that is running or failed.</param>
 public sealed record RepairLine(
     int Ordinal, int Line, string Statement, string Outcome, Effect? Effect, DateTime? Started, string Problem);
 
-/// <summary>A script that was begun and not ended.</summary>
+/// <summary>An unfinished script.</summary>
 public sealed record Interrupted(Migration Script, IReadOnlyList<RepairLine> Lines);
 
-/// <summary>What was done to a statement on the way back.</summary>
+/// <summary>The result of undoing a statement.</summary>
 /// <param name="Said">undone, was not there, or failed: ….</param>
 public sealed record UndoLine(int Line, string Statement, string Said, bool Good);
 
 /// <summary>
-/// The ways out of a script without a transaction that was interrupted: on, back, or saying what became of the
-/// statement whose effect is unknown.
+/// Repairs an interrupted script without a transaction: resume, roll back, or mark the outcome of the statement whose
+/// effect is unknown.
 /// </summary>
 public sealed class Repair(Db db, ILogger log)
 {
     /// <summary>
-    /// What a script that undoes another may meet where the other never came: no such table, column, object, function,
-    /// schema; already there.
+    /// Errors that mean that there is nothing to undo: undefined table, column, object, function, schema; already
+    /// exists.
     /// </summary>
     static readonly string[] NothingToUndo =
     [
@@ -46,9 +46,9 @@ public sealed class Repair(Db db, ILogger log)
         return await LookAsync(session, await session.PeekAsync(cancel), cancel);
     });
 
-    /// <summary>Runs what is left of it, in its own direction; gives the script.</summary>
-    /// <exception cref="ProblemException">NotFound: nothing is interrupted. Conflict: see
-    /// <see cref="Stepwise.RunAsync"/>.</exception>
+    /// <summary>Runs the remaining statements, in the script's own direction; returns the script.</summary>
+    /// <exception cref="ProblemException">NotFound: nothing is interrupted. Conflict: see <see
+    /// cref="Stepwise.RunAsync"/>.</exception>
     public Task<Migration> ResumeAsync(CancellationToken cancel) => WithAsync(async (session, state, interrupted) =>
     {
         if (interrupted.Script.Transactional)
@@ -59,7 +59,7 @@ public sealed class Repair(Db db, ILogger log)
         return interrupted.Script;
     }, cancel);
 
-    /// <summary>Says what became of the statement that is neither done nor not run; gives it.</summary>
+    /// <summary>Marks the outcome of the statement in doubt; returns it.</summary>
     public Task<RepairLine> MarkAsync(bool done, CancellationToken cancel) =>
         WithAsync(async (session, _, interrupted) =>
     {
@@ -73,8 +73,8 @@ public sealed class Repair(Db db, ILogger log)
     }, cancel);
 
     /// <summary>
-    /// Runs the script of the other direction statement by statement, all of it, and goes over what is not there. With
-    /// every line good nothing is interrupted any more; else it can be run again.
+    /// Runs the whole script for the opposite direction, statement by statement, and ignores what does not exist. If
+    /// every statement succeeds, nothing is interrupted anymore; otherwise it can be run again.
     /// </summary>
     public Task<IReadOnlyList<UndoLine>> RollBackAsync(CancellationToken cancel) =>
         WithAsync<IReadOnlyList<UndoLine>>(async (session, _, interrupted) =>
@@ -140,7 +140,7 @@ public sealed class Repair(Db db, ILogger log)
         if (state.Unfinished is not [var first, ..]) return null;
         var script = (first.Up ? Rules.Scripts.Up(first.Version) : Rules.Scripts.Down(first.Version))
             ?? throw new ProblemException(ProblemKind.Conflict,
-                $"The way down from schema version {first.Version} was interrupted, and this program has no script "
+                $"The downgrade from schema version {first.Version} was interrupted, and this program has no script "
                 + "for it.");
         var lines = new List<RepairLine>();
         for (var n = 1; n <= Math.Max(script.Statements.Count, state.Unfinished.Max(s => s.Ordinal)); n++)

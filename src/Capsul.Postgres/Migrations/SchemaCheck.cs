@@ -6,16 +6,16 @@ using Npgsql;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>One object that is not as the scripts make it.</summary>
-/// <param name="What">missing, extra or changed: seen from the live database.</param>
-/// <param name="Golden">As the scripts make it; null for an extra one.</param>
-/// <param name="Live">As it is; null for a missing one.</param>
+/// <summary>One object that differs from what the scripts create.</summary>
+/// <param name="What">missing, extra or changed, as seen from the live database.</param>
+/// <param name="Golden">As the scripts create it; null for an extra one.</param>
+/// <param name="Live">As it is in the live database; null for a missing one.</param>
 public sealed record Drift(string What, string Kind, string Name, string? Golden, string? Live);
 
 /// <summary>
-/// Whether the live schema is the one that the scripts make. The scripts are run into a scratch database on the same
-/// server, so that both sides are described by the same server in the same words; then the two catalogues are compared
-/// object by object. The scratch database is always dropped.
+/// Compares the live schema with the one that the scripts create. The scripts are run into a scratch database on the
+/// same server, so that the same server describes both sides; then the two catalogs are compared object by object. The
+/// scratch database is always dropped.
 /// </summary>
 public static class SchemaCheck
 {
@@ -35,9 +35,7 @@ public static class SchemaCheck
         return Compare(golden, live);
     });
 
-    /// <summary>
-    /// The version that schemaversion says, without changing anything; null when there is no such table.
-    /// </summary>
+    /// <summary>The version in schemaversion, without changing anything; null if there is no such table.</summary>
     public static Task<int?> VersionAsync(Db db, CancellationToken cancel) => Migrator.ExplainedAsync(db, async () =>
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
@@ -49,7 +47,7 @@ public static class SchemaCheck
     });
 
     public static IReadOnlyList<Drift> Compare(
-        IReadOnlyList<CatalogueObject> golden, IReadOnlyList<CatalogueObject> live)
+        IReadOnlyList<CatalogObject> golden, IReadOnlyList<CatalogObject> live)
     {
         var wanted = golden.ToDictionary(o => (o.Kind, o.Name));
         var real = live.ToDictionary(o => (o.Kind, o.Name));
@@ -63,7 +61,7 @@ public static class SchemaCheck
         return [.. drift.OrderBy(d => d.Name, StringComparer.Ordinal).ThenBy(d => d.Kind, StringComparer.Ordinal)];
     }
 
-    static async Task<IReadOnlyList<CatalogueObject>> MakeAsync(
+    static async Task<IReadOnlyList<CatalogObject>> MakeAsync(
         Db db, MigrationScripts scripts, int version, CancellationToken cancel)
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
@@ -99,17 +97,17 @@ public static class SchemaCheck
         catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.InsufficientPrivilege)
         {
             throw new ProblemException(ProblemKind.Forbidden,
-                "The schema is compared with one that the scripts make in a scratch database, and this user may not "
-                    + "create databases. Let it: ALTER ROLE … CREATEDB, or use another user for this run.",
+                "The schema is compared with one that the scripts create in a scratch database, and this user may not "
+                    + "create databases. Allow it: ALTER ROLE … CREATEDB, or use another user for this run.",
                     error.ToString(), error);
         }
     }
 
-    static async Task<IReadOnlyList<CatalogueObject>> ReadAsync(Db db, CancellationToken cancel)
+    static async Task<IReadOnlyList<CatalogObject>> ReadAsync(Db db, CancellationToken cancel)
     {
         await using var connection = await Migrator.ConnectAsync(db, cancel);
-        await connection.ExecuteAsync(new CommandDefinition(CatalogueSql.EmptySearchPath, cancellationToken: cancel));
-        return [.. await connection.QueryAsync<CatalogueObject>(
-            new CommandDefinition(CatalogueSql.All, cancellationToken: cancel))];
+        await connection.ExecuteAsync(new CommandDefinition(CatalogSql.EmptySearchPath, cancellationToken: cancel));
+        return [.. await connection.QueryAsync<CatalogObject>(
+            new CommandDefinition(CatalogSql.All, cancellationToken: cancel))];
     }
 }

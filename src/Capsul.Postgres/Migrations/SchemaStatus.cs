@@ -3,12 +3,12 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>A version, and how the database and the program stand to it.</summary>
+/// <summary>A version, and its state in the database and the program.</summary>
 /// <param name="State">applied, pending, interrupted, edited (its script is not what was applied), unknown (the program
 /// has no script).</param>
 public sealed record StatusLine(int Version, string Script, string State, AppliedScript? Applied);
 
-/// <summary>Where the database stands. Reads only.</summary>
+/// <summary>The versions of the database. Read-only.</summary>
 public sealed record SchemaStatus(int Version, int Wanted, IReadOnlyList<StatusLine> Lines)
 {
     public static Task<SchemaStatus> ReadAsync(Db db, MigrationScripts scripts, CancellationToken cancel) =>

@@ -9,6 +9,6 @@ static class ScratchSql
     public static string DropDatabase(string name) =>
         $"""DROP DATABASE IF EXISTS "{name.Replace("\"", "\"\"", StringComparison.Ordinal)}" WITH (FORCE)""";
 
-    /// <param name="index">As a script has it, quotes and all.</param>
+    /// <param name="index">As written in a script, including quotes.</param>
     public static string DropIndex(string index) => $"DROP INDEX CONCURRENTLY IF EXISTS {index}";
 }

@@ -5,16 +5,16 @@ using Npgsql;
 namespace Capsul.Postgres.Migrations;
 
 /// <summary>
-/// A script whose first line says that it has no transaction. Each statement's outcome is recorded, so that the
-/// next process knows where to continue after a crash. A statement that can be in a transaction is in one with the word
-/// "done", and so leaves no doubt; of the others (an index built concurrently) the catalogue tells what there is.
+/// Runs a script whose first line says that it has no transaction. Each statement's outcome is recorded, so that the
+/// next process knows where to continue after a crash. A statement that can run in a transaction shares it with its
+/// outcome "done", and is never in doubt; for the others (an index built concurrently) the catalog shows the effect.
 /// </summary>
 sealed partial class Stepwise(MigrationSession session, ILogger log)
 {
-    /// <summary>Runs what is not recorded as done, then sets the version.</summary>
-    /// <param name="recorded">What an interrupted run left; empty for a new one.</param>
-    /// <exception cref="ProblemException">Conflict: a statement failed, or it cannot be told what became of one; those
-    /// before it are in force.</exception>
+    /// <summary>Runs the statements not recorded as done, then sets the version.</summary>
+    /// <param name="recorded">The records of an interrupted run; empty for a new one.</param>
+    /// <exception cref="ProblemException">Conflict: a statement failed, or the outcome of one is unknown; those before
+    /// it took effect.</exception>
     public async Task RunAsync(Migration script, IReadOnlyList<RecordedStatement> recorded, CancellationToken cancel)
     {
         MigrationSession.RefuseTransactionStatements(script);
@@ -38,7 +38,7 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
     }
 
     /// <summary>
-    /// A statement that is in force must be the one that the script has; what did not succeed may have been corrected.
+    /// A statement that took effect must be the same in the script; one that failed may have been corrected.
     /// </summary>
     static void RefuseOther(Migration script, IReadOnlyList<RecordedStatement> recorded)
     {
@@ -48,7 +48,7 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
                 || Text.SqlText.Checksum(script.Statements[known.Ordinal - 1].Text) != Text.SqlText.Checksum(
                 known.Statement))
                 throw new ProblemException(ProblemKind.Conflict,
-                    $"{script.Name} was interrupted, and statement {known.Ordinal}, which ran, is no longer in it. "
+                    $"{script.Name} was interrupted, and statement {known.Ordinal}, which has run, is no longer in it. "
                         + "Restore it, or undo what ran: capsul db repair --roll-back.");
         }
     }
@@ -102,7 +102,7 @@ sealed partial class Stepwise(MigrationSession session, ILogger log)
         }
     }
 
-    /// <summary>An index that an interrupted or failed build left is in the way of the next.</summary>
+    /// <summary>An index left by an interrupted or failed build blocks the next one.</summary>
     async Task DropHalfAsync(RecordedStatement statement, CancellationToken cancel)
     {
         if (await Effects.OfAsync(session.Work, statement, cancel) != Effect.Half) return;

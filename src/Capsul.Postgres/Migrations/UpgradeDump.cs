@@ -8,20 +8,20 @@ namespace Capsul.Postgres.Migrations;
 
 /// <summary>
 /// The dump that is taken before the schema of a database that holds data is changed. Holding data means: a table has a
-/// row, other than the migrator's own and those that the scripts themselves fill (<c>INSERT INTO</c> in an up script).
-/// A Hub that has started once has written its keys, and so holds data.
+/// row, other than the migrator's own tables and those that the scripts themselves fill (<c>INSERT INTO</c> in an up
+/// script). The database of a Hub that has started once contains its keys, and so holds data.
 /// </summary>
 static partial class UpgradeDump
 {
     static readonly string[] Records = ["schemaversion", "schema_scripts", "schema_statements"];
 
-    /// <exception cref="ProblemException">Unavailable: the dump failed; the sentence names the switch, where there is
-    /// one.</exception>
+    /// <exception cref="ProblemException">Unavailable: the dump failed; the message names the setting that disables it,
+    /// if there is one.</exception>
     public static async Task TakeAsync(
         Settings settings, Db db, NpgsqlConnection connection, MigrationScripts scripts,
         int from, int to, ILogger log, TimeProvider time, CancellationToken cancel)
     {
-        // The way down loses data by its nature, so its dump cannot be switched off.
+        // A downgrade loses data by its nature, so its dump cannot be disabled.
         var optional = to > from;
         if (from == 0 || optional && !settings.DumpBeforeUpgrade
             || await HoldsDataAsync(connection, scripts, from, cancel) is not { } table) return;
@@ -44,7 +44,7 @@ static partial class UpgradeDump
         }
     }
 
-    /// <summary>A table that has rows of its own, or null.</summary>
+    /// <summary>A table that holds data, or null.</summary>
     static Task<string?> HoldsDataAsync(
         NpgsqlConnection connection, MigrationScripts scripts, int version, CancellationToken cancel)
     {

@@ -6,10 +6,12 @@ namespace Capsul.Postgres.Statements;
 public sealed class ClosedOutputException(IOException inner) : Exception(
     "The reader of the output has closed it.", inner);
 
-/// <summary>One reused buffer before a stream; rows are written into it as bytes, without becoming strings.</summary>
+/// <summary>
+/// One reused buffer in front of a stream; rows are written into it as bytes, without creating strings.
+/// </summary>
 public sealed class ByteSink(Stream stream) : IBufferWriter<byte>
 {
-    /// <summary>Bytes that go out at once; what a pipe holds.</summary>
+    /// <summary>Size of one write; the capacity of a pipe.</summary>
     const int Size = 1 << 16;
 
     byte[] buffer = new byte[Size];
@@ -32,17 +34,17 @@ public sealed class ByteSink(Stream stream) : IBufferWriter<byte>
         while (text.Length > 0)
         {
             var some = text[..Math.Min(text.Length, Size / 4)];
-            // A surrogate pair is not cut in two.
+            // Do not split a surrogate pair.
             if (some.Length < text.Length && char.IsHighSurrogate(some[^1])) some = some[..^1];
             used += System.Text.Encoding.UTF8.GetBytes(some, Free(some.Length * 3));
             text = text[some.Length..];
         }
     }
 
-    /// <summary>Room for at least this many bytes; <see cref="Advance"/> says how many were used.</summary>
+    /// <summary>Space for at least this many bytes; <see cref="Advance"/> sets how many were used.</summary>
     public Span<byte> Free(int least) => Room(least).AsSpan();
 
-    /// <summary>The same as a piece of an array, for readers that want one.</summary>
+    /// <summary>The same as an array segment, for readers that need one.</summary>
     public ArraySegment<byte> Room(int least)
     {
         if (buffer.Length - used < least)
@@ -59,14 +61,14 @@ public sealed class ByteSink(Stream stream) : IBufferWriter<byte>
 
     Span<byte> IBufferWriter<byte>.GetSpan(int sizeHint) => Free(Math.Max(sizeHint, 1));
 
-    /// <exception cref="ClosedOutputException">There is no reader any more.</exception>
+    /// <exception cref="ClosedOutputException">The reader has closed the output.</exception>
     public void Flush()
     {
         if (used == 0) return;
         var count = used;
         used = 0;
         WriteOut(buffer.AsSpan(0, count));
-        // One huge value does not hold its memory for the rest of the run.
+        // Release the memory of one huge value.
         if (buffer.Length > 16 * Size) buffer = new byte[Size];
     }
 
@@ -83,6 +85,6 @@ public sealed class ByteSink(Stream stream) : IBufferWriter<byte>
         }
     }
 
-    /// <summary>EPIPE; .NET gives the errno as HResult.</summary>
+    /// <summary>EPIPE; .NET returns the errno as HResult.</summary>
     const int BrokenPipe = 32;
 }

@@ -1,23 +1,22 @@
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// The command tag that PostgreSQL answers with, from the words of the statement: Npgsql keeps the tag of the
-/// statements that count rows and drops the others. The list is that of src/include/tcop/cmdtaglist.h; tests compare
-/// with what psql prints.
+/// PostgreSQL's command tag, from the words of the statement: Npgsql keeps the tags of statements that count rows and
+/// drops the others. The list is that of src/include/tcop/cmdtaglist.h; tests compare with psql's output.
 /// </summary>
 public static class CommandTag
 {
     /// <summary>Also of CREATE TABLE … AS, with the number of rows.</summary>
     public const string Select = "SELECT";
 
-    /// <summary>Words that stand between the verb and the kind of thing.</summary>
+    /// <summary>Words between the verb and the kind of object.</summary>
     static readonly HashSet<string> Between = new(StringComparer.Ordinal)
     {
         "OR", "REPLACE", "TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED",
             "UNIQUE", "RECURSIVE", "CONSTRAINT", "TRUSTED", "PROCEDURAL", "DEFAULT",
     };
 
-    /// <summary>Things whose names are more than one word.</summary>
+    /// <summary>Kinds of objects whose names have more than one word.</summary>
     static readonly string[][] LongNames =
     [
         ["ACCESS", "METHOD"], ["DEFAULT", "PRIVILEGES"], ["EVENT", "TRIGGER"],
@@ -56,7 +55,7 @@ public static class CommandTag
         _ => words[0],
     };
 
-    /// <summary>Of a privilege it stands ON something or is ALL; else it is a role.</summary>
+    /// <summary>A privilege is followed by ON or is ALL; otherwise it is a role.</summary>
     static string Grant(IReadOnlyList<string> words) =>
         words.Contains("ON", StringComparer.Ordinal) || words.Skip(1)
             .Any(w => w is "SELECT" or "INSERT" or "UPDATE" or "DELETE"

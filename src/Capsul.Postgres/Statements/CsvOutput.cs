@@ -4,8 +4,8 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// RFC 4180 with the line ends of Unix, as COPY and psql write it: null is nothing, an empty text is "". Command tags
-/// go to the notes, so that the output stays a table.
+/// RFC 4180 with Unix line ends, as COPY and psql write it: null is empty, an empty text is "". Command tags go to the
+/// notes, so that the output stays a table.
 /// </summary>
 public sealed class CsvOutput(ByteSink sink, bool header, TextWriter notes) : RowOutput(sink)
 {
@@ -36,7 +36,7 @@ public sealed class CsvOutput(ByteSink sink, bool header, TextWriter notes) : Ro
 
     void Field(ReadOnlySpan<byte> value)
     {
-        // \. alone on a line ends the data of a COPY.
+        // \. alone on a line would end the data of a COPY.
         if (value.Length > 0 && value.IndexOfAny("\",\r\n"u8) < 0 && !value.SequenceEqual("\\."u8))
         {
             Sink.Write(value);

@@ -1,9 +1,9 @@
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Timestamps as ISO 8601 with a T, as the documented examples have them: <c>2020-05-05T00:00:00</c>, six digits of a
-/// second when they are not all zero, no zone when it is UTC. What is no such time (infinity, years before 1, another
-/// DateStyle) stays as PostgreSQL prints it.
+/// Timestamps as ISO 8601 with a T, as in the documented examples: <c>2020-05-05T00:00:00</c>, six fractional digits if
+/// they are not all zero, no zone if it is UTC. Other values (infinity, years before 1, another DateStyle) stay as
+/// PostgreSQL prints them.
 /// </summary>
 public static class IsoTime
 {
@@ -13,9 +13,9 @@ public static class IsoTime
     /// <summary>"0000-00-00".</summary>
     const int ShortestDay = 10;
 
-    /// <param name="text">What PostgreSQL prints, with at least eight bytes of room behind it.</param>
-    /// <param name="length">How long it is.</param>
-    /// <returns>How long it is now.</returns>
+    /// <param name="text">PostgreSQL's output, followed by at least eight bytes of free space.</param>
+    /// <param name="length">Its length.</param>
+    /// <returns>Its new length.</returns>
     public static int Rewrite(Span<byte> text, int length)
     {
         var blank = text[..length].IndexOf((byte)' ');

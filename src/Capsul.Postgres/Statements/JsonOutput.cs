@@ -5,9 +5,9 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// One array of objects for each statement that gives rows, an object a line. Numbers keep every digit that PostgreSQL
-/// gives; NaN and infinity, which JSON has no numbers for, are strings; json columns are what they are. Two columns of
-/// one name become a and a_2.
+/// One array of objects for each statement that returns rows, one object per line. Numbers keep all of PostgreSQL's
+/// digits; NaN and infinity, which JSON does not have, are strings; json columns are embedded as they are. Two columns
+/// named a become a and a_2.
 /// </summary>
 public sealed class JsonOutput(ByteSink sink, TextWriter notes) : RowOutput(sink)
 {

@@ -5,16 +5,18 @@ using Capsul.Postgres.Text;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// A statement as the operator log keeps it: without passwords and without comments, which could push what it does out
-/// of what is kept; when it is still too long, long literals are shortened first, and then the middle is left out.
+/// A statement as stored in the operator log: without passwords and without comments, which could push the relevant
+/// part past the length limit; if it is still too long, long literals are shortened first, and then the middle is left
+/// out.
 /// </summary>
 public static class KeptText
 {
-    /// <summary>Most characters of a statement that are kept.</summary>
+    /// <summary>Maximum length of a stored statement, characters.</summary>
     public const int Most = 100_000;
 
     /// <summary>
-    /// Of a statement that is too long: literals beyond the first are shortened to the second number of characters.
+    /// In a statement that is too long, literals longer than the first are shortened to the second number of
+    /// characters.
     /// </summary>
     const int LongLiteral = 1_000, ShownOfLiteral = 200;
 
@@ -25,12 +27,12 @@ public static class KeptText
         return kept.Length > Most ? CutMiddle(kept) : kept;
     }
 
-    /// <summary>A comment becomes a blank, or a line end.</summary>
+    /// <summary>Replaces comments with a space or a line end.</summary>
     static string WithoutComments(string statement) => Rewrite(statement, (_, token) => token);
 
     static string ShortenLiterals(string statement)
     {
-        // The body of a DO is part of the statement.
+        // The body of a DO counts as part of the statement.
         var isBody = new SqlStatement(statement, 0, 1).Words(1) is ["DO"];
         return Rewrite(statement, (kind, token) => token.Length <= LongLiteral ? token : kind switch
         {
@@ -53,7 +55,9 @@ public static class KeptText
 
     static string Left(int count) => string.Create(CultureInfo.InvariantCulture, $" … ({count} more characters) … ");
 
-    /// <summary>Token by token; what stands between two stays, but for comments and long runs of blanks.</summary>
+    /// <summary>
+    /// Rewrites token by token; text between tokens is kept, except for comments and long runs of whitespace.
+    /// </summary>
     static string Rewrite(string statement, Func<SqlTokenKind, string, string> write)
     {
         const int longGap = 200;

@@ -3,14 +3,14 @@ using Npgsql;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>A table of GitHub's markdown; numbers stand to the right.</summary>
+/// <summary>A GitHub Markdown table; numbers are right-aligned.</summary>
 public sealed class MarkdownOutput(ByteSink sink) : RowOutput(sink)
 {
     bool second;
 
     protected override void Begin(IReadOnlyList<ResultColumn> columns)
     {
-        // A table needs an empty line between it and what stands above.
+        // A table needs an empty line before it.
         if (second) Sink.Write("\n"u8);
         second = true;
         foreach (var column in columns)

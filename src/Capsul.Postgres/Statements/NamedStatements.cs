@@ -3,14 +3,14 @@ using System.Text;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// What PREPARE and DECLARE have given a name: EXECUTE and FETCH say only that, and the operator log is to say what was
-/// done.
+/// Statements named by PREPARE and DECLARE: EXECUTE and FETCH contain only the name, but the operator log should show
+/// what was done.
 /// </summary>
 sealed class NamedStatements
 {
     readonly Dictionary<string, string> statements = new(StringComparer.Ordinal);
 
-    /// <summary>Remembers it if it gives a name.</summary>
+    /// <summary>Remembers the statement if it defines a name.</summary>
     public void Hear(string statement)
     {
         if (statement.AsSpan(0, Math.Min(statement.Length, 7)) is not (['P' or 'p', ..] or ['D' or 'd', ..])) return;
@@ -19,7 +19,7 @@ sealed class NamedStatements
             statements[Fold(pieces.Name(1))] = statement;
     }
 
-    /// <summary>The statement, and before it those that it names.</summary>
+    /// <summary>The statement, preceded by those that it names.</summary>
     public string WithWhatItNames(string statement)
     {
         if (statements.Count == 0) return statement;
@@ -34,7 +34,7 @@ sealed class NamedStatements
         return text.Append(statement).ToString();
     }
 
-    /// <summary>FETCH and MOVE end with the name; UPDATE and DELETE may be WHERE CURRENT OF one.</summary>
+    /// <summary>FETCH and MOVE end with the cursor's name; UPDATE and DELETE may have WHERE CURRENT OF.</summary>
     static bool IsCursor(Pieces pieces, int i) =>
         i > 0 && (i == pieces.Count - 1 && (pieces.Is(0, "FETCH") || pieces.Is(0, "MOVE"))
             || pieces.Is(i - 1, "OF") && pieces.Is(i - 2, "CURRENT"));

@@ -5,27 +5,27 @@ namespace Capsul.Postgres.Statements;
 
 /// <summary>
 /// Table <c>operator_statements</c>: what operators changed manually. A line is written in the transaction of the
-/// change, right after it, so that it is there exactly when the change is. A line that cannot be written does not undo
-/// the change; it is said on standard error.
+/// change, right after it, so that it exists if and only if the change does. A line that cannot be written does not
+/// undo the change; it is reported on standard error.
 /// </summary>
 sealed class OperatorLog(NpgsqlConnection connection, string person, TextWriter notes)
 {
     /// <summary>
-    /// The table's number when the call began; null: there is none, as in a database that is still empty, and nothing
-    /// is written or said.
+    /// The table's OID when the call began; null: it does not exist, as in an empty database, and nothing is written or
+    /// reported.
     /// </summary>
     long? table;
 
-    /// <summary>That it cannot be written is said once.</summary>
+    /// <summary>A failure to write is reported once.</summary>
     bool complained;
 
-    /// <summary>What EXECUTE and FETCH of later statements mean.</summary>
+    /// <summary>For EXECUTE and FETCH in later statements.</summary>
     readonly NamedStatements names = new();
 
-    /// <summary>A statement has run; it may have given a name to another.</summary>
+    /// <summary>Called after a statement has run; it may have named another.</summary>
     public void Hear(string statement) => names.Hear(statement);
 
-    /// <summary>Says where the lines go.</summary>
+    /// <summary>Sets the table for the lines.</summary>
     public void Begin(long? number) => table = number;
 
     public async Task WriteAsync(string statement, long? rows, bool inTransaction, CancellationToken cancel)

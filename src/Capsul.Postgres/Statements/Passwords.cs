@@ -4,16 +4,16 @@ using Capsul.Postgres.Text;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Takes passwords out of statements before they are kept, and nothing else: what the statement does stays readable.
+/// Removes passwords from statements before they are stored, and nothing else: the statement stays readable.
 /// </summary>
 public static class Passwords
 {
     const string Hidden = "'(hidden)'";
 
     /// <summary>
-    /// Every literal behind PASSWORD or CONNECTION becomes '(hidden)', also inside strings and dollar quotes that are
-    /// SQL themselves, and where the statement is put together from pieces: <c>'… PASSWORD ' || 'x'</c>, <c>format('…
-    /// PASSWORD %L', 'x')</c>.
+    /// Every literal after PASSWORD or CONNECTION becomes '(hidden)', also inside strings and dollar quotes that
+    /// contain SQL, and where a statement is assembled from parts: <c>'… PASSWORD ' || 'x'</c>, <c>format('… PASSWORD
+    /// %L', 'x')</c>.
     /// </summary>
     public static string Hide(string statement)
     {
@@ -52,9 +52,9 @@ public static class Passwords
                 || pieces.Is(before, "CONNECTION"));
     }
 
-    /// <param name="literal">With its quotes.</param>
-    /// <param name="awaits">Its text ends where the password would begin: the next literals of the statement are
-    /// that.</param>
+    /// <param name="literal">Including its quotes.</param>
+    /// <param name="awaits">Its text ends where the password would begin: the next literals of the statement are the
+    /// password.</param>
     static string HideInside(string literal, out bool awaits)
     {
         var quoted = Literal.Open(literal);
@@ -63,7 +63,9 @@ public static class Passwords
         return hidden == quoted.Text ? literal : quoted.Close(hidden);
     }
 
-    /// <summary>Behind the last PASSWORD stands nothing, an opening quote, or a place for format().</summary>
+    /// <summary>
+    /// Whether the last PASSWORD is followed by nothing, an opening quote, or a placeholder of format().
+    /// </summary>
     static bool Awaits(string text)
     {
         const string word = "PASSWORD";
@@ -74,7 +76,7 @@ public static class Passwords
         return rest.Length > 0 && (behind.IsEmpty || behind is "'" or "= '" || behind[0] == '%');
     }
 
-    /// <summary>A literal taken apart into its quotes and what it says.</summary>
+    /// <summary>A literal split into its quotes and its text.</summary>
     readonly record struct Literal(string Text, Func<string, string> Close)
     {
         public static Literal Open(string literal)

@@ -32,19 +32,19 @@ public sealed class Pieces
 
     public SqlTokenKind Kind(int index) => tokens[index].Token.Kind;
 
-    /// <summary>How many parentheses are open around it; a parenthesis itself stands outside.</summary>
+    /// <summary>How many parentheses are open around it; a parenthesis itself counts as outside.</summary>
     public int Depth(int index) => tokens[index].Depth;
 
     public SqlToken this[int index] => tokens[index].Token;
 
     public ReadOnlySpan<char> Text(int index) => text.AsSpan(tokens[index].Token.Start, tokens[index].Token.Length);
 
-    /// <summary>It is this word, in whatever case.</summary>
+    /// <summary>Whether it is this word, case-insensitively.</summary>
     public bool Is(int index, string word) =>
         index >= 0 && index < tokens.Count && tokens[index].Token.Kind == SqlTokenKind.Word
             && Text(index).Equals(word, StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>These words stand one behind the other from <paramref name="index"/> on.</summary>
+    /// <summary>Whether these words follow each other from <paramref name="index"/> on.</summary>
     public bool Has(int index, params ReadOnlySpan<string> words)
     {
         for (var i = 0; i < words.Length; i++)
@@ -54,10 +54,10 @@ public sealed class Pieces
         return true;
     }
 
-    /// <summary>The word stands somewhere in it.</summary>
+    /// <summary>Whether the word occurs anywhere.</summary>
     public bool Any(string word) => Enumerable.Range(0, tokens.Count).Any(i => Is(i, word));
 
-    /// <summary>The name that stands there: table, schema.table, "quoted".table; "" when there is none.</summary>
+    /// <summary>The name at this position: table, schema.table, "quoted".table; "" if there is none.</summary>
     public string Name(int index)
     {
         var name = new StringBuilder();
@@ -65,7 +65,7 @@ public sealed class Pieces
         {
             var dot = Kind(index) == SqlTokenKind.Symbol && Text(index) is ".";
             if (!dot && Kind(index) is not (SqlTokenKind.Word or SqlTokenKind.QuotedName)) break;
-            // Two names without a dot between them: the second is an alias or the next word.
+            // Two names without a dot: the second is an alias or the next word.
             if (!dot && name.Length > 0 && name[^1] != '.') break;
             name.Append(Text(index));
         }

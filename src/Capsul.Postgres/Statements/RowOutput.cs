@@ -6,7 +6,7 @@ namespace Capsul.Postgres.Statements;
 /// <summary>How rows are written.</summary>
 public enum RowFormat
 {
-    /// <summary>Values joined by ", ", as it always was.</summary>
+    /// <summary>Values joined by ", ".</summary>
     Text,
     Csv,
     Json,
@@ -14,14 +14,14 @@ public enum RowFormat
     Table,
 }
 
-/// <summary>What the type of a column means for how its values are written.</summary>
+/// <summary>How the values of a column's type are written.</summary>
 public enum ColumnKind
 {
     /// <summary>As PostgreSQL prints it.</summary>
     Plain,
     /// <summary>TRUE and FALSE instead of t and f.</summary>
     Boolean,
-    /// <summary>With a T between day and time, and no zone when it is UTC.</summary>
+    /// <summary>With a T between date and time, and no zone if it is UTC.</summary>
     Time,
     Number,
     Json,
@@ -31,13 +31,12 @@ public enum ColumnKind
 public sealed record ResultColumn(string Name, ColumnKind Kind);
 
 /// <summary>
-/// Writes results. The values come as PostgreSQL's own text, for every type there is; only boolean and timestamp
-/// columns look different here. Rows are read without await and without strings: that is what makes a million of them
-/// quick.
+/// Writes results. Values are PostgreSQL's own text, for every type; only boolean and timestamp columns are converted.
+/// Rows are read without await and without strings, which makes a million of them fast.
 /// </summary>
 public abstract class RowOutput(ByteSink sink)
 {
-    /// <summary>Longest text of a timestamp with its zone and era, with room for a longer fraction.</summary>
+    /// <summary>Longest text of a timestamp with its zone and era, with space for a longer fraction.</summary>
     const int LongestTime = 64;
 
     const int RowsBetweenSweeps = 250_000;
@@ -46,10 +45,10 @@ public abstract class RowOutput(ByteSink sink)
 
     protected ByteSink Sink { get; } = sink;
 
-    /// <param name="format">Which.</param>
+    /// <param name="format">The format.</param>
     /// <param name="header">Column names first; markdown, table and json have them anyway.</param>
-    /// <param name="output">Where to.</param>
-    /// <param name="notes">Where command tags go when the format has no place for them.</param>
+    /// <param name="output">The target.</param>
+    /// <param name="notes">Target of command tags if the format has no place for them.</param>
     public static RowOutput Make(RowFormat format, bool header, Stream output, TextWriter notes)
     {
         var sink = new ByteSink(output);
@@ -63,7 +62,7 @@ public abstract class RowOutput(ByteSink sink)
         };
     }
 
-    /// <summary>All rows of the result; gives how many.</summary>
+    /// <summary>Writes all rows of the result; returns how many.</summary>
     public long WriteRows(NpgsqlDataReader reader)
     {
         var columns = Columns(reader);
@@ -72,8 +71,8 @@ public abstract class RowOutput(ByteSink sink)
         for (; reader.Read(); rows++)
         {
             Row(reader, columns);
-            // Reading leaves a few bytes of garbage a row; else the runtime lets tens of megabytes of it gather before
-            // it looks.
+            // Reading leaves a few bytes of garbage per row; otherwise the runtime lets tens of megabytes accumulate
+            // before it collects.
             if (rows % RowsBetweenSweeps == RowsBetweenSweeps - 1) GC.Collect(0);
         }
         End(rows);
@@ -81,7 +80,7 @@ public abstract class RowOutput(ByteSink sink)
         return rows;
     }
 
-    /// <summary>What a statement without rows has to say: its command tag, or how many rows it changed.</summary>
+    /// <summary>Writes the result of a statement without rows: its command tag, or how many rows it changed.</summary>
     public virtual void Tag(string text)
     {
         Sink.Write(text);
@@ -89,7 +88,7 @@ public abstract class RowOutput(ByteSink sink)
         Sink.Flush();
     }
 
-    /// <summary>Bytes as they are, for COPY … TO STDOUT.</summary>
+    /// <summary>Writes raw bytes, for COPY … TO STDOUT.</summary>
     public void Raw(ReadOnlySpan<byte> bytes) => Sink.Write(bytes);
 
     public void Flush() => Sink.Flush();
@@ -104,7 +103,7 @@ public abstract class RowOutput(ByteSink sink)
         [.. Enumerable.Range(0, reader.FieldCount)
             .Select(i => new ResultColumn(reader.GetName(i), Kind(reader.GetDataTypeOID(i))))];
 
-    /// <summary>By the type's number in pg_type.dat; those of the built-in types never change.</summary>
+    /// <summary>By the type's OID in pg_type.dat; those of built-in types never change.</summary>
     static ColumnKind Kind(uint type) => type switch
     {
         16 => ColumnKind.Boolean,
@@ -132,7 +131,9 @@ public abstract class RowOutput(ByteSink sink)
         }
     }
 
-    /// <summary>The value of a column as it is shown, whole; valid until the next call. It must not be null.</summary>
+    /// <summary>
+    /// The complete value of a column as it is shown; valid until the next call. It must not be null.
+    /// </summary>
     protected ReadOnlySpan<byte> Value(NpgsqlDataReader reader, int column, ColumnKind kind)
     {
         var used = 0;

@@ -3,20 +3,20 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>One piece of SQL text as it was handed over.</summary>
-/// <param name="Name">What an error names it by: <c>-c 2</c>, the file's name; "" when there is only one.</param>
+/// <summary>One piece of SQL text as it was passed in.</summary>
+/// <param name="Name">Its name in errors: <c>-c 2</c>, the file's name; "" if there is only one.</param>
 /// <param name="Text">The SQL.</param>
-/// <param name="Inline">The data of a COPY … FROM STDIN follows it in the text, as in a dump. Else it comes from
+/// <param name="Inline">The data of a COPY … FROM STDIN follows it in the text, as in a dump. Otherwise it is read from
 /// standard input.</param>
 public sealed record ScriptPart(string Name, string Text, bool Inline);
 
 /// <summary>One statement of a script.</summary>
-/// <param name="Part">Where it stands.</param>
-/// <param name="Number">Which statement of its part, from 1.</param>
+/// <param name="Part">The part that contains it.</param>
+/// <param name="Number">Number of the statement in its part, from 1.</param>
 /// <param name="Sql">Its text and line.</param>
-/// <param name="Shape">What can be said of it without the server.</param>
-/// <param name="Data">Of a COPY … FROM STDIN: where its data stands in the text of its part; null: it comes from
-/// standard input.</param>
+/// <param name="Shape">Its properties that are known without the server.</param>
+/// <param name="Data">For a COPY … FROM STDIN: the range of its data in the text of its part; null: from standard
+/// input.</param>
 public sealed record ScriptStatement(ScriptPart Part, int Number, SqlStatement Sql, StatementShape Shape, Range? Data)
 {
     /// <summary>For a person: <c>fix.sql, statement 2, line 3</c>.</summary>
@@ -27,17 +27,16 @@ public sealed record ScriptStatement(ScriptPart Part, int Number, SqlStatement S
 /// <summary>The statements of one call, in order.</summary>
 public static class Script
 {
-    /// <summary>pg_dump writes these around a dump since August 2025; they only mean something to psql.</summary>
+    /// <summary>pg_dump writes these around a dump since August 2025; only psql uses them.</summary>
     static readonly string[] Passed = [@"\restrict", @"\unrestrict"];
 
-    /// <exception cref="ProblemException">Invalid: a command of psql, a zero character, or data that never
-    /// ends.</exception>
+    /// <exception cref="ProblemException">Invalid: a psql command, a zero byte, or unterminated data.</exception>
     public static IReadOnlyList<ScriptStatement> Read(IEnumerable<ScriptPart> parts)
     {
         var all = new List<ScriptStatement>();
         foreach (var part in parts)
         {
-            // The protocol ends a statement at a zero: what follows, such as a WHERE, would be lost.
+            // The protocol ends a statement at a zero byte: what follows, such as a WHERE, would be lost.
             if (part.Text.Contains('\0', StringComparison.Ordinal)) throw Refusal(part,
                 "SQL must not contain a zero byte.");
             var reader = new SqlReader(part.Text);

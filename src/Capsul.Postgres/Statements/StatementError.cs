@@ -5,27 +5,26 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// A statement was refused by the server, or its transaction was; the message is for the person who typed it, in
-/// several lines.
+/// The server rejected a statement or its transaction; the message, of several lines, is for the person who typed it.
 /// </summary>
 public sealed class StatementException(string message, Exception? inner = null) : Exception(message, inner);
 
-/// <summary>What the server said of a statement, with the line and a caret under the place.</summary>
+/// <summary>Formats a server error for a statement, with the line and a caret under the position.</summary>
 public static class StatementError
 {
-    /// <summary>A line of SQL is shown at most this wide; of a longer one the part around the place.</summary>
+    /// <summary>Maximum width of a shown line of SQL; of a longer one, the part around the position is shown.</summary>
     const int Widest = 120;
 
-    /// <param name="statement">The one that failed.</param>
-    /// <param name="error">What the server said.</param>
-    /// <param name="advice">Further lines, such as what became of the transaction.</param>
+    /// <param name="statement">The statement that failed.</param>
+    /// <param name="error">The server's error.</param>
+    /// <param name="advice">Further lines, such as the fate of the transaction.</param>
     public static string Explain(ScriptStatement statement, PostgresException error, params IEnumerable<string?> advice)
     {
         var text = new StringBuilder();
         var (line, caret) = error.Position > 0 ? Place(statement.Sql, error.Position) : (statement.Sql.Line, null);
         text.Append(statement.Place(line)).Append(": ").AppendLine(error.MessageText);
         if (caret is not null) text.AppendLine(caret);
-        // A refused ALTER ROLE … PASSWORD quotes nothing in these.
+        // For a rejected ALTER ROLE … PASSWORD these contain no quotation.
         Add(text, "DETAIL", error.Detail);
         Add(text, "HINT", error.Hint);
         Add(text, "QUERY", error.InternalQuery);
@@ -36,7 +35,7 @@ public static class StatementError
 
     /// <summary>Line in the part, and the line of SQL with a caret below it.</summary>
     /// <param name="sql">The statement.</param>
-    /// <param name="position">In characters (not UTF-16 units) of the statement, from 1.</param>
+    /// <param name="position">In characters (not UTF-16 code units) of the statement, from 1.</param>
     static (int Line, string Caret) Place(SqlStatement sql, int position)
     {
         var offset = 0;

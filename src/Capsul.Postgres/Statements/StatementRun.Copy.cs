@@ -23,7 +23,7 @@ public sealed partial class StatementRun
         }
         catch (Exception error) when (error is not NpgsqlException)
         {
-            // Closing reads what is left, as with rows.
+            // Closing reads the rest, as with rows.
             await giveUp.CancelAsync();
             throw;
         }
@@ -58,7 +58,7 @@ public sealed partial class StatementRun
             throw;
         }
         await stream.DisposeAsync();
-        // Npgsql drops the number that the server answers with.
+        // Npgsql drops the row count in the server's response.
         var rows = await InsertedAsync(statement, cancel) - before;
         output.Tag(string.Create(CultureInfo.InvariantCulture, $"COPY {rows}"));
         return rows;

@@ -1,11 +1,11 @@
 namespace Capsul.Postgres.Statements;
 
-/// <summary>Which statements the operator log keeps.</summary>
+/// <summary>Decides which statements go into the operator log.</summary>
 public sealed partial class StatementRun
 {
     /// <summary>
-    /// A line for each statement that wrote. What a SELECT does inside a function is known from the transaction having
-    /// become a writing one.
+    /// Writes a line for each statement that wrote. A SELECT that writes inside a function is detected because its
+    /// transaction has then written.
     /// </summary>
     async Task LogAsync(ScriptStatement statement, long? rows, CancellationToken cancel)
     {
@@ -23,7 +23,7 @@ public sealed partial class StatementRun
         written = true;
     }
 
-    /// <summary>Before a statement of which only the number of written rows will say whether it wrote.</summary>
+    /// <summary>Called before a statement for which only the number of written rows shows whether it wrote.</summary>
     async Task CountWrittenAsync(ScriptStatement statement, CancellationToken cancel)
     {
         if (open && written && !options.ReadOnly && !statement.Shape.MayChange && !statement.Shape.IsSetting
@@ -39,8 +39,7 @@ public sealed partial class StatementRun
 
     async Task<bool> WroteAsync(ScriptStatement statement, CancellationToken cancel)
     {
-        // Of a transaction that had written before it is not known by its number; then rows are counted, where the text
-        // promises nothing.
+        // If the transaction had already written, its ID does not tell; then rows are counted, unless the text decides.
         if (written) return statement.Shape.MayChange || await RowsWrittenAsync(cancel) != rowsWritten;
         await using var command = Command(StatementsSql.HasWritten);
         return await command.ExecuteScalarAsync(cancel) is true;

@@ -4,12 +4,12 @@ using Npgsql;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>One statement sent as it was typed, and its result printed.</summary>
+/// <summary>Sends one statement as it was typed, and prints its result.</summary>
 public sealed partial class StatementRun
 {
     /// <summary>
-    /// A list of columns made from the information schema without ORDER BY stands in the order of the table only when
-    /// the server walks through the columns by their number; the documented way to a header counts on that.
+    /// A list of columns selected from the information schema without ORDER BY is in the table's order only if the
+    /// server scans the columns by their number; the documented way to print a header relies on that.
     /// </summary>
     async Task<long?> ExecuteInOrderAsync(ScriptStatement statement, CancellationToken cancel)
     {
@@ -35,7 +35,7 @@ public sealed partial class StatementRun
         }
         catch (Exception error) when (error is not NpgsqlException)
         {
-            // Closing reads the rows that are left; there should be few.
+            // Closing reads the remaining rows; there should be few.
             await giveUp.CancelAsync();
             throw;
         }
@@ -46,8 +46,7 @@ public sealed partial class StatementRun
     }
 
     /// <summary>
-    /// The first value of a row, as text: in the way in which all results are read, because each other way takes time
-    /// to load.
+    /// The first value of a row, as text: read like all results, because any other way takes time to load.
     /// </summary>
     async Task<string?> AskAsync(string sql, CancellationToken cancel)
     {
@@ -62,7 +61,7 @@ public sealed partial class StatementRun
             ? RowOutput.Text(reader, 0) : null;
     }
 
-    /// <summary>SELECT without columns has rows too; each is an empty line.</summary>
+    /// <summary>A SELECT without columns also has rows; each is an empty line.</summary>
     long CountEmptyRows(NpgsqlDataReader reader)
     {
         var rows = 0L;
@@ -72,8 +71,7 @@ public sealed partial class StatementRun
     }
 
     /// <summary>
-    /// Prints what is said behind the rows, or instead of them; gives the number for the log, null where it has no
-    /// meaning.
+    /// Prints what follows the rows, or replaces them; returns the row count for the log, null where it has no meaning.
     /// </summary>
     long? Report(ScriptStatement statement, NpgsqlBatchCommand command, bool fields, long rows)
     {
@@ -104,13 +102,13 @@ public sealed partial class StatementRun
         }
         catch (NpgsqlException)
         {
-            // It was cancelled, and the first error is on its way.
+            // It was canceled, and the first error is being thrown.
         }
     }
 
     /// <summary>
-    /// All columns in text format. A batch is the only way to send a statement untouched (<see cref="NpgsqlCommand"/>
-    /// looks for parameters in it), and there Npgsql has the switch but does not show it.
+    /// Requests all columns in text format. A batch is the only way to send a statement unmodified (<see
+    /// cref="NpgsqlCommand"/> searches it for parameters), and its switch for this is internal to Npgsql.
     /// </summary>
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_AllResultTypesAreUnknown")]
     static extern void SetAllAsText(NpgsqlBatch batch, bool value);

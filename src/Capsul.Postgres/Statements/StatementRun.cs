@@ -4,18 +4,18 @@ using Npgsql;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>How a call is to be run.</summary>
-/// <param name="Operator">Who; for the operator log.</param>
+/// <summary>Options of a call.</summary>
+/// <param name="Operator">Who runs it; for the operator log.</param>
 /// <param name="ReadOnly">Nothing may be changed.</param>
-/// <param name="Timeout">Longest time for one statement; zero: no limit.</param>
+/// <param name="Timeout">Time limit for one statement; zero: no limit.</param>
 public sealed record RunOptions(string Operator, bool ReadOnly, TimeSpan Timeout);
 
 /// <summary>
 /// Runs the statements of one call, one by one and each as it was typed, and prints each result before the next
-/// statement begins. They are one transaction: all or nothing. When the script has transaction commands of its own
-/// these are honoured: what stands between BEGIN and COMMIT is a transaction, and what stands outside is one up to the
-/// next BEGIN or the end. VACUUM and its kind, which PostgreSQL refuses inside a transaction, run when they are alone
-/// or when the script has transaction commands of its own.
+/// statement begins. They are one transaction: all or nothing. If the script has its own transaction commands they are
+/// honored: statements between BEGIN and COMMIT are a transaction, and those outside are one up to the next BEGIN or
+/// the end. VACUUM and similar statements, which PostgreSQL refuses inside a transaction, run if they are alone or if
+/// the script has its own transaction commands.
 /// </summary>
 public sealed partial class StatementRun : IAsyncDisposable
 {
@@ -27,24 +27,24 @@ public sealed partial class StatementRun : IAsyncDisposable
     readonly OperatorLog log;
     readonly Db db;
 
-    /// <summary>Raised when the rest of the running statement is wanted no more.</summary>
+    /// <summary>Canceled when the rest of the running statement is no longer needed.</summary>
     CancellationTokenSource giveUp = new();
 
-    /// <summary>A transaction is open, and whether it is the script's own.</summary>
+    /// <summary>Whether a transaction is open, and whether it is the script's own.</summary>
     bool open, own;
 
-    /// <summary>The open transaction has written something.</summary>
+    /// <summary>Whether the open transaction has written something.</summary>
     bool written;
 
-    /// <summary>Rows that it had written before the running statement.</summary>
+    /// <summary>Rows that it had written before the current statement.</summary>
     long rowsWritten;
 
-    /// <summary>The open transaction can no longer become one that writes.</summary>
+    /// <summary>Whether the open transaction can no longer become read-write.</summary>
     bool locked;
 
     static readonly TimeSpan CancelEvery = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>An earlier transaction of this call stays, whatever comes.</summary>
+    /// <summary>Whether an earlier transaction of this call was committed.</summary>
     bool committed;
 
     StatementRun(Db db, NpgsqlConnection connection, RowOutput output,
@@ -59,10 +59,10 @@ public sealed partial class StatementRun : IAsyncDisposable
             $"NOTIFY:  {heard.Channel}{(heard.Payload.Length > 0 ? $", {heard.Payload}" : "")} (from pid {heard.PID})");
     }
 
-    /// <summary>Opens a connection of its own.</summary>
-    /// <param name="db">Where.</param>
+    /// <summary>Opens a dedicated connection.</summary>
+    /// <param name="db">The database.</param>
     /// <param name="output">For results.</param>
-    /// <param name="notes">For what the server says beside results.</param>
+    /// <param name="notes">For the server's messages.</param>
     /// <param name="input">Data of a COPY … FROM STDIN that is not in the script.</param>
     /// <exception cref="ProblemException">Unavailable: the server cannot be reached, or refuses.</exception>
     public static async Task<StatementRun> OpenAsync(
@@ -72,13 +72,13 @@ public sealed partial class StatementRun : IAsyncDisposable
         {
             var connection = await db.OpenBareAsync("capsul sql", cancel, parts =>
             {
-                // Every value comes as text, so that no type has to be known; and asking for them takes a while.
-                // The new way needs a data source, which knows nothing of connections outside a pool to several hosts.
+                // Every value is text, so types need not be known; loading them takes time. The newer API needs a data
+                // source, which does not support unpooled connections to several hosts.
 #pragma warning disable CS0618
                 parts.ServerCompatibilityMode = ServerCompatibilityMode.NoTypeLoading;
 #pragma warning restore CS0618
                 parts.MaxAutoPrepare = 0;
-                // An operator may see what the rows hold that a constraint refused.
+                // An operator may see the contents of rows that a constraint rejected.
                 parts.IncludeErrorDetail = true;
                 parts.ReadBufferSize = 1 << 16;
                 parts.CommandTimeout = 0;
@@ -101,16 +101,16 @@ public sealed partial class StatementRun : IAsyncDisposable
         if (!options.ReadOnly && table is not null) log.Begin(long.Parse(table, CultureInfo.InvariantCulture));
     }
 
-    /// <summary>What is set for a session would stay on a connection that others share.</summary>
+    /// <summary>Session settings would stay on a connection that others share.</summary>
     async Task RefusePoolerAsync(CancellationToken cancel)
     {
-        // Without a pooler the session has the number that was said when the connection began.
+        // Without a pooler the session has the PID that was announced when the connection began.
         if (await AskAsync(PoolerSql.ServerPid, cancel) == connection.ProcessID.ToString(CultureInfo.InvariantCulture))
             return;
         if (await Pooler.FindAsync(db, cancel) is { } problem) throw new ProblemException(problem);
     }
 
-    /// <summary>How many rows a table has, or null when that is not known quickly.</summary>
+    /// <summary>How many rows a table has, or null if that cannot be found quickly.</summary>
     public async Task<long?> RowsOfAsync(string table, CancellationToken cancel)
     {
         try
@@ -124,11 +124,11 @@ public sealed partial class StatementRun : IAsyncDisposable
         }
     }
 
-    /// <summary>Runs all of them.</summary>
-    /// <exception cref="StatementException">The server refused one.</exception>
+    /// <summary>Runs all statements.</summary>
+    /// <exception cref="StatementException">The server rejected one.</exception>
     /// <exception cref="ProblemException">Invalid: they cannot be run together. Unavailable: the connection
     /// broke.</exception>
-    /// <exception cref="ClosedOutputException">The reader of the output has gone; everything was rolled
+    /// <exception cref="ClosedOutputException">The reader has closed the output; everything was rolled
     /// back.</exception>
     public async Task RunAsync(IReadOnlyList<ScriptStatement> statements, CancellationToken cancel)
     {
@@ -157,7 +157,7 @@ public sealed partial class StatementRun : IAsyncDisposable
     {
         try
         {
-            // Being cancelled is heard from the server, as the end of the statement.
+            // Cancellation is reported by the server, as the end of the statement.
             await RunOneAsync(statement, CancellationToken.None);
         }
         catch (PostgresException error)
@@ -167,7 +167,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         }
         catch (PostgresException error) when (alone && !options.ReadOnly && WantsNoTransaction(error))
         {
-            // Only the server knows that a procedure commits, or that a table has partitions.
+            // Only the server knows whether a procedure commits, or a table has partitions.
             await RollbackAsync();
             await TryOneAsync(statement with { Shape = statement.Shape with { Kind = StatementKind.Outside } },
                 alone: false, cancel);
@@ -188,9 +188,9 @@ public sealed partial class StatementRun : IAsyncDisposable
         error.SqlState is PostgresErrorCodes.ActiveSqlTransaction or PostgresErrorCodes.InvalidTransactionTermination;
 
     /// <summary>
-    /// Waits until the statement is wanted no more, and then tells the server so again and again until it has ended: a
-    /// request that comes between two statements is lost. It goes over a connection of its own, because rows are read
-    /// without await on the first.
+    /// Waits for cancellation, and then sends cancel requests to the server repeatedly until the statement has ended: a
+    /// request that arrives between two statements is lost. It uses a separate connection, because rows are read
+    /// synchronously on the first.
     /// </summary>
     async Task CancelOnServerAsync(CancellationToken wanted, CancellationToken ended)
     {
@@ -199,7 +199,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         try
         {
             if (ended.IsCancellationRequested) return;
-            await using var other = await db.OpenBareAsync("capsul sql, cancelling", ended);
+            await using var other = await db.OpenBareAsync("capsul sql, canceling", ended);
             while (true)
             {
                 await using var command = new NpgsqlCommand(StatementsSql.CancelBackend,
@@ -215,12 +215,12 @@ public sealed partial class StatementRun : IAsyncDisposable
         }
         catch (NpgsqlException)
         {
-            // No second connection: then the first is closed, and the server finds out when it next sends.
+            // Without a second connection the first is closed, and the server notices when it next sends.
             await connection.CloseAsync();
         }
     }
 
-    /// <summary>Before anything runs: what could not work.</summary>
+    /// <summary>Rejects what cannot work before anything runs.</summary>
     void Check(IReadOnlyList<ScriptStatement> statements)
     {
         if (options.ReadOnly && statements.FirstOrDefault(s => s.Shape.LeavesTransaction) is { } leaves)
@@ -231,7 +231,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         if (statements.Count > 1 && !scripted)
             throw new ProblemException(ProblemKind.Invalid,
                 $"{outside.Place(outside.Sql.Line)}: {outside.Shape.Tag} cannot be part of a transaction, and all "
-                    + "statements of one call are one. Run it in a call of its own, or write BEGIN and COMMIT around "
+                    + "statements of one call are one. Run it in a separate call, or write BEGIN and COMMIT around "
                     + "the others.");
     }
 
@@ -265,7 +265,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         else await LogAsync(statement, rows, cancel);
     }
 
-    /// <summary>There are functions that write in a read-only transaction: lo_create before PostgreSQL 16.</summary>
+    /// <summary>Some functions write even in a read-only transaction: lo_create before PostgreSQL 16.</summary>
     static ScriptStatement UndoInstead(ScriptStatement end) => end with
     {
         Sql = end.Sql with { Text = end.Shape.Kind == StatementKind.Chain ? "ROLLBACK AND CHAIN" : "ROLLBACK" },
@@ -278,7 +278,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         (open, own, locked, written) = (true, false, false, false);
     }
 
-    /// <summary>After its first query PostgreSQL does not let a transaction become one that writes.</summary>
+    /// <summary>After its first query PostgreSQL does not let a transaction become read-write.</summary>
     async Task LockReadOnlyAsync(CancellationToken cancel)
     {
         await ExecuteQuietlyAsync("SET TRANSACTION READ ONLY", cancel);
@@ -286,7 +286,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         locked = true;
     }
 
-    /// <summary>Commits what was gathered outside the script's own transactions.</summary>
+    /// <summary>Commits the statements outside the script's own transactions.</summary>
     async Task EndOwnAsync(CancellationToken cancel)
     {
         await ExecuteQuietlyAsync(options.ReadOnly ? "ROLLBACK" : "COMMIT", cancel);
@@ -309,7 +309,7 @@ public sealed partial class StatementRun : IAsyncDisposable
         }
         catch (PostgresException error)
         {
-            // Constraints that are checked at the end only.
+            // Deferred constraints.
             open = false;
             throw new StatementException(
                 $"At the end of the transaction: {StatementError.Explain(statements[^1], error, Remains())}", error);
@@ -326,7 +326,7 @@ public sealed partial class StatementRun : IAsyncDisposable
     {
         if (WantsNoTransaction(error) && !options.ReadOnly)
             return "All statements of one call are one transaction, and this one cannot be part of one. Run it in a "
-                + "call of its own.";
+                + "separate call.";
         if (error.SqlState is not (PostgresErrorCodes.UndefinedTable or PostgresErrorCodes.UndefinedColumn))
             return null;
         await using var command = Command(StatementsSql.HasSchema);
@@ -338,7 +338,7 @@ public sealed partial class StatementRun : IAsyncDisposable
 
     async Task RollbackAsync()
     {
-        // A server that shuts down ends the connection with its last word.
+        // A server that shuts down closes the connection after its last message.
         if (open && connection.FullState == System.Data.ConnectionState.Open)
             await ExecuteQuietlyAsync("ROLLBACK", CancellationToken.None);
         open = false;

@@ -2,7 +2,7 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>What a statement means for its transaction and for the connection.</summary>
+/// <summary>The effect of a statement on its transaction and on the connection.</summary>
 public enum StatementKind
 {
     /// <summary>Everything else.</summary>
@@ -11,9 +11,9 @@ public enum StatementKind
     Begin,
     /// <summary>COMMIT, END, ROLLBACK, ABORT, PREPARE TRANSACTION.</summary>
     EndTransaction,
-    /// <summary>… AND CHAIN: another transaction begins at once.</summary>
+    /// <summary>… AND CHAIN: another transaction begins immediately.</summary>
     Chain,
-    /// <summary>VACUUM and the few others that PostgreSQL refuses inside a transaction.</summary>
+    /// <summary>VACUUM and other statements that PostgreSQL refuses inside a transaction.</summary>
     Outside,
     /// <summary>COPY … FROM STDIN.</summary>
     CopyIn,
@@ -21,29 +21,29 @@ public enum StatementKind
     CopyOut,
 }
 
-/// <summary>What the text alone says of a statement.</summary>
-/// <param name="Kind">See there.</param>
-/// <param name="Tag">The command tag, as far as it is a matter of words.</param>
-/// <param name="WholeTables">Each UPDATE or DELETE without a WHERE, also in a WITH.</param>
-/// <param name="MayChange">False when it can only read: a SELECT that calls nothing, a setting.</param>
-/// <param name="CopyTable">Of a COPY … FROM: the table, as it was written.</param>
-/// <param name="Binary">Of a COPY: its data is no text.</param>
-/// <param name="ReadsCatalog">It names the information schema.</param>
+/// <summary>The properties of a statement that are known from its text alone.</summary>
+/// <param name="Kind">See <see cref="StatementKind"/>.</param>
+/// <param name="Tag">The command tag, as far as the words determine it.</param>
+/// <param name="WholeTables">All UPDATEs and DELETEs without WHERE, including those in a WITH.</param>
+/// <param name="MayChange">False if it can only read: a SELECT without function calls, a setting.</param>
+/// <param name="CopyTable">For a COPY … FROM: the table, as written.</param>
+/// <param name="Binary">For a COPY: its data is binary.</param>
+/// <param name="ReadsCatalog">It refers to the information schema.</param>
 /// <param name="IsSetting">SET, SHOW, SAVEPOINT and similar: allowed before SET TRANSACTION.</param>
-/// <param name="LeavesTransaction">What it does is not undone by a rollback: VACUUM and its kind, PREPARE TRANSACTION,
-/// COPY to a file of the server.</param>
+/// <param name="LeavesTransaction">Its effect is not undone by a rollback: VACUUM and similar, PREPARE TRANSACTION,
+/// COPY to a file on the server.</param>
 public sealed record StatementShape(
     StatementKind Kind, string Tag, IReadOnlyList<WholeTable> WholeTables,
         bool MayChange, string CopyTable, bool Binary,
     bool ReadsCatalog, bool IsSetting, bool LeavesTransaction)
 {
-    /// <summary>The longest beginning of a statement that names its kind.</summary>
+    /// <summary>Number of words at the beginning of a statement that determine its kind.</summary>
     const int FirstWords = 8;
 
     public static StatementShape Of(SqlStatement sql)
     {
         var words = sql.Words(FirstWords);
-        // A dump has INSERTs by the million; of those nothing more than the verb matters.
+        // A dump may have millions of INSERTs, of which only the verb matters.
         var pieces = words is ["INSERT", ..] ? Pieces.None : Pieces.Of(sql.Text);
         var copy = words is ["COPY", ..];
         var kind = KindOf(words, pieces);
@@ -65,11 +65,11 @@ public sealed record StatementShape(
         _ => IsOutside(words, pieces) ? StatementKind.Outside : StatementKind.Plain,
     };
 
-    /// <summary>PreventInTransactionBlock in PostgreSQL's source says which.</summary>
+    /// <summary>Those that call PreventInTransactionBlock in PostgreSQL's source.</summary>
     static bool IsOutside(IReadOnlyList<string> words, Pieces pieces) => words switch
     {
         ["VACUUM", ..] or ["ALTER", "SYSTEM", ..] or ["DISCARD", "ALL"] => true,
-        // Without a table it is all tables.
+        // Without a table it means all tables.
         ["CLUSTER"] or ["CLUSTER", "VERBOSE"] => pieces.Count == words.Count,
         ["CREATE" or "DROP", "DATABASE" or "TABLESPACE" or "SUBSCRIPTION", ..] => true,
         ["ALTER", "DATABASE", ..] => pieces.Has(3, "SET", "TABLESPACE"),
@@ -82,8 +82,7 @@ public sealed record StatementShape(
     };
 
     /// <summary>
-    /// The first TO or FROM outside parentheses decides; STDIN and STDOUT go over the connection, and mean the same
-    /// (gram.y).
+    /// The first TO or FROM outside parentheses decides; STDIN and STDOUT both mean the connection (gram.y).
     /// </summary>
     static StatementKind Copy(Pieces pieces)
     {
@@ -101,9 +100,7 @@ public sealed record StatementShape(
 
     static bool IsConnection(Pieces pieces, int i) => pieces.Is(i, "STDIN") || pieces.Is(i, "STDOUT");
 
-    /// <summary>
-    /// It asks for nothing and writes nothing, so that the transaction has no snapshot yet when it has ended.
-    /// </summary>
+    /// <summary>Whether it reads and writes nothing, so that the transaction has no snapshot afterwards.</summary>
     static bool OnlySets(IReadOnlyList<string> words) =>
         words is ["SET" or "RESET" or "SHOW" or "SAVEPOINT" or "RELEASE", ..] or ["ROLLBACK", ..];
 
@@ -118,7 +115,7 @@ public sealed record StatementShape(
         _ => true,
     };
 
-    /// <summary>A name with a parenthesis behind it; what a function does cannot be seen from here.</summary>
+    /// <summary>Whether a name is followed by a parenthesis; what a function does is not known here.</summary>
     static bool Calls(Pieces pieces)
     {
         for (var i = 0; i + 1 < pieces.Count; i++)

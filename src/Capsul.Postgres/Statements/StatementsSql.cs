@@ -4,11 +4,11 @@ namespace Capsul.Postgres.Statements;
 
 static class StatementsSql
 {
-    /// <summary>How values are printed does not depend on what the server or the role has set.</summary>
+    /// <summary>Makes the output of values independent of settings of the server or the role.</summary>
     /// <remarks>
-    /// The first column is the number of the operator log's table, or null when there is none. Scripts set search_path
-    /// as they like, dumps to nothing; so the schema is named. Without parameters, because to prepare for those takes a
-    /// fifth of a short call's time.
+    /// The first column is the OID of the operator log's table, or null if there is none. Scripts may change
+    /// search_path, and dumps empty it, so the schema is explicit. Without parameters, because preparing for them takes
+    /// a fifth of a short call's time.
     /// </remarks>
     public static string PrepareSession(long timeoutMs, bool readOnly) =>
         string.Create(CultureInfo.InvariantCulture, $"""
@@ -16,7 +16,7 @@ static class StatementsSql
             set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),
             set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
             set_config('extra_float_digits', '1', false), set_config('standard_conforming_strings', 'on', false),
-            -- A client that was killed leaves no statement running.
+            -- A killed client leaves no statement running.
             set_config('client_connection_check_interval', '1s', false),
             set_config('statement_timeout', '{timeoutMs}', false), set_config('default_transaction_read_only',
                 '{(readOnly ? "on" : "off")}', false)
@@ -28,7 +28,7 @@ static class StatementsSql
         """;
 
     /// <summary>
-    /// Rows that this transaction has written so far, in whatever table, temporary ones and the catalogs too.
+    /// Rows that this transaction has written so far, in any table, including temporary tables and catalogs.
     /// </summary>
     public const string RowsWritten = """
         -- StatementsSql.RowsWritten
@@ -36,7 +36,8 @@ static class StatementsSql
         """;
 
     /// <summary>
-    /// Only into the table that existed when the call began: one that a dump has just created is not complete yet.
+    /// Inserts only into the table that existed when the call began: one that a dump has just created is not complete
+    /// yet.
     /// </summary>
     public const string LogStatement = """
         -- StatementsSql.LogStatement
@@ -45,8 +46,8 @@ static class StatementsSql
         """;
 
     /// <summary>
-    /// Rows of a table: counted when that is quick (64 MB or less), else as estimated by the last ANALYZE; null when
-    /// there is no such table.
+    /// Number of rows of a table: exact if that is quick (64 MB or less), otherwise estimated by the last ANALYZE; null
+    /// if there is no such table.
     /// </summary>
     public const string TableRows = """
         -- StatementsSql.TableRows
@@ -65,7 +66,7 @@ static class StatementsSql
         """;
 
     /// <summary>
-    /// Rows that this transaction has put into a table and its partitions; the server counts them for its statistics.
+    /// Rows that this transaction has inserted into a table and its partitions, from the server's statistics.
     /// </summary>
     public const string Inserted = """
         -- StatementsSql.Inserted
@@ -73,7 +74,9 @@ static class StatementsSql
         FROM (SELECT to_regclass($1) AS id UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) t
         """;
 
-    /// <summary>Nested loops keep the order of the outer table; for the rest of the transaction.</summary>
+    /// <summary>
+    /// Forces nested loops, which keep the order of the outer table, for the rest of the transaction.
+    /// </summary>
     public const string JoinInOrder = """
         -- StatementsSql.JoinInOrder
         SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)

@@ -4,15 +4,14 @@ using Npgsql;
 namespace Capsul.Postgres.Statements;
 
 /// <summary>
-/// Columns one below the other, for people. The widths are those of the first thousand rows, so that memory stays
-/// small; a later value that is wider pushes its line to the right. Line ends and tabs inside a value are shown as \n
-/// and \t.
+/// Aligned columns, for people. The widths are those of the first thousand rows, to limit memory; a wider value later
+/// shifts its line to the right. Line ends and tabs inside a value are shown as \n and \t.
 /// </summary>
 public sealed class TableOutput(ByteSink sink) : RowOutput(sink)
 {
     const int Measured = 1000;
 
-    /// <summary>Spaces, the line under the header.</summary>
+    /// <summary>Spaces, and the line under the header.</summary>
     const int WidestColumn = 200;
 
     readonly List<string[]> waiting = [];

@@ -2,7 +2,7 @@ using Npgsql;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>One line a row, values joined by ", ", nothing quoted. Null is NULL.</summary>
+/// <summary>One line per row, values joined by ", ", without quoting. Null is NULL.</summary>
 public sealed class TextOutput(ByteSink sink, bool header) : RowOutput(sink)
 {
     protected override void Begin(IReadOnlyList<ResultColumn> columns)

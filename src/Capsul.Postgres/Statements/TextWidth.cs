@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>How many columns of a terminal a text takes.</summary>
+/// <summary>How many terminal columns a text takes.</summary>
 static class TextWidth
 {
     public static int Of(string text)
@@ -14,8 +14,7 @@ static class TextWidth
     }
 
     /// <summary>
-    /// 0 for what is put over the letter before it, 2 for East Asian wide letters and pictures (Unicode TR 11, by
-    /// blocks), else 1.
+    /// 0 for combining characters, 2 for East Asian wide characters and emoji (Unicode TR 11, by blocks), otherwise 1.
     /// </summary>
     public static int Of(Rune rune) => Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark
         or UnicodeCategory.EnclosingMark or UnicodeCategory.Format ? 0

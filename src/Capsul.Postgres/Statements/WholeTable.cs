@@ -2,17 +2,16 @@ using Capsul.Postgres.Text;
 
 namespace Capsul.Postgres.Statements;
 
-/// <summary>An UPDATE or DELETE that has no WHERE, or a TRUNCATE: it means every row.</summary>
+/// <summary>An UPDATE or DELETE without WHERE, or a TRUNCATE: it affects every row.</summary>
 /// <param name="Verb">UPDATE, DELETE or TRUNCATE.</param>
-/// <param name="Table">As it was written, without ONLY.</param>
+/// <param name="Table">As written, without ONLY.</param>
 public sealed record WholeTable(string Verb, string Table)
 {
-    /// <summary>How a question about it begins.</summary>
+    /// <summary>The beginning of a confirmation prompt.</summary>
     public string Says => Verb == "TRUNCATE" ? "TRUNCATE deletes" : $"{Verb} without WHERE changes";
 
     /// <summary>
-    /// Those of one statement: its own, and those of its WITH, of EXPLAIN, PREPARE and COPY. What a function's body
-    /// does is not seen.
+    /// Those of one statement: its own, and those in WITH, EXPLAIN, PREPARE and COPY. Function bodies are not examined.
     /// </summary>
     public static IReadOnlyList<WholeTable> Find(Pieces pieces)
     {
@@ -32,8 +31,7 @@ public sealed record WholeTable(string Verb, string Table)
             || pieces.Is(0, "EXPLAIN") || pieces.Is(0, "PREPARE") || pieces.Is(0, "COPY");
 
     /// <summary>
-    /// Not FOR UPDATE, ON DELETE, DO UPDATE, THEN DELETE: it begins the statement, or stands where a WITH lets one
-    /// begin.
+    /// Excludes FOR UPDATE, ON DELETE, DO UPDATE, THEN DELETE: the verb must begin the statement, or follow a WITH.
     /// </summary>
     static bool IsVerb(Pieces pieces, int i)
     {

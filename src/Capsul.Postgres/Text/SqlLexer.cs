@@ -2,10 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Capsul.Postgres.Text;
 
-/// <summary>What a piece of SQL text is. Blanks and comments are no tokens.</summary>
+/// <summary>The kind of a token. Whitespace and comments are not tokens.</summary>
 public enum SqlTokenKind
 {
-    /// <summary>A keyword or a name without quotes.</summary>
+    /// <summary>A keyword or an unquoted name.</summary>
     Word,
     /// <summary>A name in double quotes, U&amp;"…" included.</summary>
     QuotedName,
@@ -23,7 +23,7 @@ public enum SqlTokenKind
     Symbol,
 }
 
-/// <summary>One token: where it stands in the text that was read.</summary>
+/// <summary>One token: its position in the text.</summary>
 [StructLayout(LayoutKind.Auto)]
 public readonly record struct SqlToken(SqlTokenKind Kind, int Start, int Length)
 {
@@ -33,21 +33,21 @@ public readonly record struct SqlToken(SqlTokenKind Kind, int Start, int Length)
 /// <summary>
 /// Reads PostgreSQL's SQL as its own scanner does (src/backend/parser/scan.l, documented in "Lexical Structure"):
 /// nested comments, dollar quotes, escapes in E'' only, strings that continue after a line end, operators that end
-/// where a comment begins. <c>standard_conforming_strings</c> is taken to be on, its default since 9.1. A quote or
-/// comment that is never closed goes to the end of the text, and <see cref="Unclosed"/> says which.
+/// where a comment begins. <c>standard_conforming_strings</c> is assumed to be on, its default since 9.1. An unclosed
+/// quote or comment extends to the end of the text, and <see cref="Unclosed"/> says which.
 /// </summary>
 public sealed class SqlLexer(string text, int position = 0)
 {
-    /// <summary>Characters of which operators are made.</summary>
+    /// <summary>Characters of operators.</summary>
     const string OperatorCharacters = "~!@#^&|`?+-*/%<>=";
 
     public string Text { get; } = text;
 
-    /// <summary>Where the next token is looked for.</summary>
+    /// <summary>Where the search for the next token starts.</summary>
     public int Position { get; set; } = position;
 
     /// <summary>
-    /// What is open at the end of the text: "comment", "string", "quoted name", "dollar quote"; null when nothing is.
+    /// What is unclosed at the end of the text: "comment", "string", "quoted name", "dollar quote"; null if nothing is.
     /// </summary>
     public string? Unclosed { get; private set; }
 
@@ -98,7 +98,7 @@ public sealed class SqlLexer(string text, int position = 0)
 
     char At(int offset) => Position + offset < Text.Length ? Text[Position + offset] : '\0';
 
-    /// <summary>Letters, underscore, and everything beyond ASCII, as PostgreSQL has it.</summary>
+    /// <summary>Letters, underscore, and everything beyond ASCII, as in PostgreSQL.</summary>
     static bool IsNameStart(char c) => char.IsAsciiLetter(c) || c == '_' || c >= 0x80;
 
     static bool IsNamePart(char c) => IsNameStart(c) || char.IsAsciiDigit(c) || c == '$';
@@ -144,7 +144,8 @@ public sealed class SqlLexer(string text, int position = 0)
     }
 
     /// <summary>
-    /// From the opening quote on. A string continues in the next quote if only whitespace with a newline is in between.
+    /// Reads a string from its opening quote. A string continues in the next quote if only whitespace with a newline is
+    /// in between.
     /// </summary>
     SqlTokenKind ReadString(bool escapes)
     {
@@ -159,7 +160,7 @@ public sealed class SqlLexer(string text, int position = 0)
         return SqlTokenKind.Text;
     }
 
-    /// <summary>To behind the closing quote; false when there is none. A doubled quote is a quote inside.</summary>
+    /// <summary>Moves past the closing quote; false if there is none. A doubled quote is an escaped quote.</summary>
     bool ReadToQuote(char quote, bool escapes)
     {
         while (Position < Text.Length)
@@ -224,7 +225,7 @@ public sealed class SqlLexer(string text, int position = 0)
         return SqlTokenKind.Number;
     }
 
-    /// <summary>A sign belongs to a number only behind the e of a decimal one.</summary>
+    /// <summary>A sign belongs to a number only after the e of a decimal one.</summary>
     bool IsExponent() => Text[Position - 1] is 'e' or 'E' && char.IsAsciiDigit(At(1))
         && char.IsAsciiDigit(Text[Math.Max(0, Position - 2)]);
 
@@ -252,7 +253,7 @@ public sealed class SqlLexer(string text, int position = 0)
     }
 
     /// <summary>
-    /// As long as it can be, but a comment ends it, and "-" or "+" at the end belongs to what follows (as in
+    /// As long as possible, but a comment ends it, and "-" or "+" at the end belongs to the next token (as in
     /// <c>*-1</c>).
     /// </summary>
     SqlTokenKind ReadOperator()

@@ -1,12 +1,12 @@
 namespace Capsul.Postgres.Text;
 
 /// <summary>
-/// Takes statements off a text one by one. Between two of them the reader can be asked for raw lines, which is how the
-/// data that follows a <c>COPY … FROM STDIN</c> in a dump is read.
+/// Reads statements from a text one by one. Between two of them it can read raw lines, for the data that follows a
+/// <c>COPY … FROM STDIN</c> in a dump.
 /// </summary>
 public sealed class SqlReader(string text)
 {
-    /// <summary>psql looks at the first words only: CREATE [OR REPLACE] FUNCTION.</summary>
+    /// <summary>psql only examines the first words: CREATE [OR REPLACE] FUNCTION.</summary>
     const int WordsToKnowAFunction = 4;
 
     readonly SqlLexer lexer = new(text);
@@ -14,13 +14,13 @@ public sealed class SqlReader(string text)
     int counted;
 
     /// <summary>
-    /// What is open at the end of the text, as <see cref="SqlLexer.Unclosed"/>; also "parenthesis" or "BEGIN".
+    /// What is unclosed at the end of the text, as <see cref="SqlLexer.Unclosed"/>; also "parenthesis" or "BEGIN".
     /// </summary>
     public string? Unclosed { get; private set; }
 
     /// <summary>
-    /// The next statement, or null at the end. A last one without a semicolon counts. A line that begins with a
-    /// backslash is one too.
+    /// The next statement, or null at the end. The last one needs no semicolon. A line that begins with a backslash is
+    /// a statement too.
     /// </summary>
     public SqlStatement? Next()
     {
@@ -49,11 +49,11 @@ public sealed class SqlReader(string text)
     }
 
     /// <summary>
-    /// Where the next statement is looked for, or where the next line begins after <see cref="SkipLine"/>.
+    /// Where the search for the next statement starts, or the start of the next line after <see cref="SkipLine"/>.
     /// </summary>
     public int Position => lexer.Position;
 
-    /// <summary>Drops the rest of the current line; nothing when the position is at a line's begin.</summary>
+    /// <summary>Skips the rest of the current line; does nothing at the start of a line.</summary>
     public void SkipLine()
     {
         var from = lexer.Position;
@@ -62,7 +62,7 @@ public sealed class SqlReader(string text)
         lexer.Position = rest < 0 ? text.Length : rest + 1;
     }
 
-    /// <summary>The rest of the current line is dropped; gives the next whole line, or null at the end.</summary>
+    /// <summary>Skips the rest of the current line; returns the next whole line, or null at the end.</summary>
     public string? NextLine()
     {
         SkipLine();
@@ -83,7 +83,7 @@ public sealed class SqlReader(string text)
         return word.Equals("END", StringComparison.OrdinalIgnoreCase) && blocks > 0 ? blocks - 1 : blocks;
     }
 
-    /// <summary>A command of psql ends with its line.</summary>
+    /// <summary>A psql command ends with its line.</summary>
     SqlStatement BackslashCommand(int start)
     {
         var end = text.IndexOf('\n', start);

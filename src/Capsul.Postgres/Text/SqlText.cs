@@ -9,12 +9,12 @@ namespace Capsul.Postgres.Text;
 /// <param name="Line">Line of that token, from 1.</param>
 public sealed record SqlStatement(string Text, int Start, int Line)
 {
-    /// <summary>Offset behind the last token, in the whole text.</summary>
+    /// <summary>Offset after the last token, in the whole text.</summary>
     public int End => Start + Text.Length;
 
     /// <summary>
     /// The first words in upper case, at most <paramref name="count"/>: <c>CREATE INDEX CONCURRENTLY</c>. Stops at
-    /// anything that is no word.
+    /// anything that is not a word.
     /// </summary>
     public IReadOnlyList<string> Words(int count)
     {
@@ -26,14 +26,12 @@ public sealed record SqlStatement(string Text, int Start, int Line)
     }
 }
 
-/// <summary>
-/// What can be said of SQL text without a server: its statements, and whether two texts mean the same.
-/// </summary>
+/// <summary>Analyzes SQL text without a server: its statements, and whether two texts mean the same.</summary>
 public static class SqlText
 {
     /// <summary>
     /// The statements of a text, lazily. They end at semicolons outside parentheses and outside the <c>BEGIN ATOMIC …
-    /// END</c> body of a function, by the rule that psql goes by (psqlscan.l). Empty statements are left out.
+    /// END</c> body of a function, by the same rule as psql (psqlscan.l). Empty statements are left out.
     /// </summary>
     public static IEnumerable<SqlStatement> Split(string text)
     {
@@ -43,7 +41,7 @@ public static class SqlText
     }
 
     /// <summary>
-    /// SHA-256 over the tokens, as hex. Comments, blanks, line ends and the case of unquoted words do not count;
+    /// SHA-256 over the tokens, as hex. Comments, whitespace, line ends and the case of unquoted words do not count;
     /// everything else does.
     /// </summary>
     public static string Checksum(string text)
@@ -55,7 +53,7 @@ public static class SqlText
             var piece = text.AsSpan(token.Start, token.Length);
             foreach (var c in piece)
             {
-                // A line end inside a string or a function's body is one line end, whoever's editor wrote it.
+                // Line ends inside strings and function bodies are normalized, since editors differ.
                 if (c == '\r') continue;
                 canonical.Append(token.Kind == SqlTokenKind.Word ? char.ToLowerInvariant(c) : c);
             }

@@ -9,20 +9,17 @@ namespace Capsul.Spoke.Hypervisor;
 sealed record DomainFiles(string Disk, string Seed, string ConsoleLog, string? Kernel, string? Initrd);
 
 /// <summary>
-/// The domain of a VM, as libvirt wants it. Lean on purpose: no graphics, USB, balloon or option ROM, and all devices
-/// on the root bus, because every PCI bridge and every probed device is time in the guest's boot (libvirt's own choice
-/// of one root port per device costs the tiny guest about half a second under TCG). Two empty root ports are left for
-/// devices that come later.
+/// The libvirt domain of a VM. Minimal on purpose: no graphics, USB, balloon or option ROM, and all devices on the root
+/// bus, because every PCI bridge and every probed device slows the guest's boot (libvirt's default of one root port per
+/// device costs the tiny guest about half a second under TCG). Two empty root ports are left for hot-plugged devices.
 /// </summary>
 static class DomainXml
 {
-    /// <summary>
-    /// The tap's name on the host, by which the filter knows it; 13 of the 15 characters that Linux allows.
-    /// </summary>
+    /// <summary>The tap's name on the host, used by the filter; 13 of the 15 characters that Linux allows.</summary>
     public static string Tap(string id) => string.Concat("cap", id.AsSpan("capsul-".Length));
 
     /// <summary>
-    /// Always the same for the same VM, so that defining it again changes it instead of clashing with it.
+    /// Derived from the VM's ID, so that defining it again updates the domain instead of conflicting with it.
     /// </summary>
     public static Guid Uuid(string id) => new(SHA256.HashData(Encoding.UTF8.GetBytes(id)).AsSpan(0, 16));
 
@@ -127,7 +124,7 @@ static class DomainXml
         Element(xml, "source", null, ("network", NetworkXml.Name));
         Element(xml, "target", null, ("dev", Tap(vm.Id)));
         Element(xml, "model", null, ("type", "virtio"));
-        // vhost is a kernel feature that not every host has; QEMU's own back end is everywhere.
+        // vhost is a kernel feature that not every host has; QEMU's own back end always works.
         Element(xml, "driver", null, ("name", "qemu"));
         Element(xml, "rom", null, ("enabled", "no"));
         Address(xml, slot: 4);

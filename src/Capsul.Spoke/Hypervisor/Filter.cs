@@ -6,20 +6,21 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// Lets a VM speak with its own MAC and IPv4 address only: one nftables table on the bridge's ports. What is not known
-/// is dropped, so a tap without an entry is mute; there is no moment at which a new VM is unguarded. Not libvirt's
-/// nwfilter: its <c>clean-traffic</c> starts dozens of ebtables processes for each VM and made a start 1.7 s slower
-/// (0.6 to 2.3 s), against about 20 ms for the one <c>nft</c> here, and it is one list that can be read:
-/// <c>nft list table bridge capsul</c>.
+/// Lets a VM send only from its own MAC and IPv4 address: one nftables table on the bridge's ports. Unknown traffic is
+/// dropped, so a tap without an entry cannot send anything, and a new VM is never unfiltered. libvirt's nwfilter is not
+/// used: its <c>clean-traffic</c> starts dozens of ebtables processes for each VM and made a start 1.7 s slower (0.6 to
+/// 2.3 s), against about 20 ms for the one <c>nft</c> here. The whole table can be inspected with <c>nft list table
+/// bridge capsul</c>.
 /// </summary>
-/// <param name="program">Makes the command that runs nft where the bridge is.</param>
+/// <param name="program">Creates the command that runs nft in the bridge's network namespace.</param>
 sealed class Filter(Func<string[], Command> program)
 {
     /// <summary>
-    /// Two sets, because before DHCP has answered a guest has no address to be known by. Other protocols (IPv6, VLAN)
-    /// are dropped as everything unknown; a guest also never answers DHCP requests of others. A third set holds the
-    /// hardware address that a tap may name inside DHCP (chaddr, RFC 2131: 28 bytes into the message, after 8 of UDP):
-    /// with another's, a DHCPDECLINE would take that one's address away from it. Fragments could hide it.
+    /// Two sets, because before DHCP has answered a guest has no IP address. Other protocols (IPv6, VLAN) are dropped
+    /// like everything unknown; a guest also may not answer DHCP requests of others. A third set contains the hardware
+    /// address that a tap may use inside DHCP (chaddr, RFC 2131: 28 bytes into the message, after 8 of UDP): with
+    /// another guest's, a DHCPDECLINE would take away that guest's address. Fragments are dropped because they could
+    /// hide it.
     /// </summary>
     const string Table = """
         table bridge capsul {
@@ -43,12 +44,10 @@ sealed class Filter(Func<string[], Command> program)
         }
         """;
 
-    /// <summary>What was last allowed to each tap, so that a change is known as one without asking.</summary>
+    /// <summary>What each tap was last allowed, so that a change is detected without a query.</summary>
     readonly ConcurrentDictionary<string, string> known = new(StringComparer.Ordinal);
 
-    /// <summary>
-    /// Creates the table if it is missing or of an earlier version, and admits the given VMs.
-    /// </summary>
+    /// <summary>Creates the table if it is missing or from an earlier version, and allows the given VMs.</summary>
     /// <param name="guests">Taps with the MAC and address of their VMs.</param>
     public async Task PrepareAsync(
         IEnumerable<(string Tap, string Mac, IPAddress Address)> guests, CancellationToken cancel)
@@ -56,13 +55,13 @@ sealed class Filter(Func<string[], Command> program)
         var isCurrent =
             (await program(["list", "set", "bridge", "capsul", "clients"]).TryRunAsync(cancel)).ExitCode == 0;
         var all = string.Concat(guests.Select(g => Allow(g.Tap, g.Mac, g.Address)));
-        // One transaction: there is no moment without rules. Adding the table first makes deleting it right where there
-        // is none.
+        // One transaction: there is no moment without rules. Adding the table first lets the delete succeed if there is
+        // none.
         if (!isCurrent) all = $"add table bridge capsul\ndelete table bridge capsul\n{Table}\n{all}";
         if (all.Length > 0) await RunAsync(all, cancel);
     }
 
-    /// <summary>Lets a VM's tap speak with this MAC and address, and no longer with an older one.</summary>
+    /// <summary>Lets a VM's tap send from this MAC and address, and no longer from an older one.</summary>
     public async Task AllowAsync(string tap, string mac, IPAddress address, CancellationToken cancel)
     {
         var wanted = Allow(tap, mac, address);
@@ -71,7 +70,7 @@ sealed class Filter(Func<string[], Command> program)
         known[tap] = wanted;
     }
 
-    /// <summary>Takes all entries of a tap away.</summary>
+    /// <summary>Removes all entries of a tap.</summary>
     public async Task ForbidAsync(string tap, CancellationToken cancel)
     {
         known.TryRemove(tap, out _);
@@ -82,7 +81,7 @@ sealed class Filter(Func<string[], Command> program)
         if (text.Length > 0) await RunAsync(text, cancel);
     }
 
-    /// <summary>The elements of all sets in what <c>nft -j list</c> prints, each as its set and its parts.</summary>
+    /// <summary>The elements of all sets in the output of <c>nft -j list</c>, each as its set and its parts.</summary>
     internal static IReadOnlyList<(string Set, string[] Parts)> Elements(string json)
     {
         using var document = JsonDocument.Parse(json);

@@ -4,14 +4,13 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// A control group a VM: processor time in proportion to its virtual processors when there is not enough for all, an
-/// equal share of the disk, and a bound on what QEMU may take beside the guest's memory. Works on both versions of
-/// control groups (kernel documentation, cgroup-v1 and cgroup-v2), with those controllers that the machine lets us use.
-/// Not libvirt's: its groups failed to start any VM on a machine that mounts both versions, and its memory limit also
-/// sets the limit of locked memory, which a container may not. A machine without them still runs VMs, and logs a
-/// warning once.
+/// A control group per VM: CPU time in proportion to its virtual CPUs under contention, an equal share of disk I/O, and
+/// a limit on QEMU's memory including its overhead. Works with both versions of control groups (kernel documentation,
+/// cgroup-v1 and cgroup-v2), with whichever controllers are available. libvirt's own are not used: they prevented all
+/// VMs from starting on a machine that mounts both versions, and its memory limit also sets the limit of locked memory,
+/// which a container may not do. A machine without control groups still runs VMs, and logs a warning once.
 /// </summary>
-/// <param name="root">Where control groups are mounted.</param>
+/// <param name="root">The mount point of control groups.</param>
 /// <param name="data">Identifies the data folder: several Capsuls may run on one machine.</param>
 sealed partial class GuestGroups(string root, string data, ILogger log)
 {
@@ -75,12 +74,12 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
     }
 
     /// <summary>
-    /// Takes a VM's group away; its process is gone. What cannot be removed yet (the kernel is still at it) is taken
-    /// the next time.
+    /// Removes a VM's group after its process has exited. What cannot be removed yet (the kernel is not finished) is
+    /// removed the next time.
     /// </summary>
     public void Remove(string id) => Remove(folder => Path.Combine(folder, Name, id));
 
-    /// <summary>Takes everything of this data folder away.</summary>
+    /// <summary>Removes all groups of this data folder.</summary>
     public void RemoveAll()
     {
         foreach (var parent in Parents().Select(p => Path.Combine(p, Name)).Where(Directory.Exists))
@@ -97,7 +96,7 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
 
     IEnumerable<string> Parents() => IsSecond ? [root] : First.Select(c => Path.Combine(root, c.Controller));
 
-    /// <summary>A group is removed by rmdir, although its folder is full of files.</summary>
+    /// <summary>A group is removed with rmdir, although its folder contains files.</summary>
     static void TryDelete(string folder)
     {
         try
@@ -126,7 +125,7 @@ sealed partial class GuestGroups(string root, string data, ILogger log)
     static bool Write(string folder, string file, long value) =>
         Write(folder, file, value.ToString(CultureInfo.InvariantCulture));
 
-    /// <summary>False where the machine lacks the controller or does not let us.</summary>
+    /// <summary>False if the machine lacks the controller or denies access.</summary>
     static bool Write(string folder, string file, string value)
     {
         var path = Path.Combine(folder, file);

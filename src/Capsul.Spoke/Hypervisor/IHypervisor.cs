@@ -6,28 +6,26 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// What the hypervisor says of a domain. Unknown is an answer of its own: it never starts, stops or deletes anything.
+/// The state that the hypervisor reports for a domain. Unknown never starts, stops or deletes anything.
 /// </summary>
 public enum DomainPower { Unknown, Off, On }
 
-/// <summary>
-/// A domain of Capsul's on this host, found in the hypervisor or, with no domain, as leftovers (disk, address).
-/// </summary>
+/// <summary>One of Capsul's domains on this host, or its leftovers (disk, address) without a domain.</summary>
 public sealed record DomainState(string Id, DomainPower Power);
 
 /// <summary>
-/// All that the hypervisor needs to make a VM. Ids are <c>capsul-</c> and ten of [a-z0-9]; the domain's name is the id.
+/// Everything that the hypervisor needs to create a VM. IDs are <c>capsul-</c> and ten of [a-z0-9]; the domain is named
+/// by the ID.
 /// </summary>
-/// <param name="Id">The VM's id, also its host name inside the guest unless <paramref name="Name"/> fits
-/// better.</param>
-/// <param name="Name">What the owner calls it; a valid host name.</param>
-/// <param name="Vcpus">Virtual processors.</param>
+/// <param name="Id">The VM's ID.</param>
+/// <param name="Name">The name that the owner gave it; a valid host name.</param>
+/// <param name="Vcpus">Virtual CPUs.</param>
 /// <param name="MemoryMb">Memory, MiB.</param>
 /// <param name="DiskGb">Size of the disk, GiB.</param>
-/// <param name="ImageId">The image that the disk starts from.</param>
+/// <param name="ImageId">The image that the disk is based on.</param>
 /// <param name="ImageSha256">Which version of it, lower-case hex.</param>
-/// <param name="Mac">The network card's address, decided by the Hub.</param>
-/// <param name="Address">The VM's address, decided by the Hub; DHCP only serves it and the filter lets nothing else
+/// <param name="Mac">The network card's address, assigned by the Hub.</param>
+/// <param name="Address">The VM's address, assigned by the Hub; DHCP only serves it, and the filter lets nothing else
 /// out.</param>
 /// <param name="SshKeys">Authorized keys, one line each, without options.</param>
 /// <param name="HasRun">It has run before: a missing disk is lost, and must not be recreated.</param>
@@ -39,20 +37,20 @@ public sealed record VmSpec(
 public sealed record VmNetwork(IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last);
 
 /// <summary>
-/// What the host can carry, MiB. Memory is what VMs may use in all; disk is the file system that their disks are on.
+/// The host's capacity, MiB. Memory is what all VMs together may use; disk is the file system with their disks.
 /// </summary>
 public sealed record HostCapacity(
     string Hypervisor, int Cpus, int MemoryMb, long DiskMb, long DiskFreeMb, VmNetwork Network);
 
-/// <summary>Something the hypervisor could not do. Final: trying again with the same input cannot help.</summary>
+/// <summary>A failure of the hypervisor. Final: retrying with the same input cannot help.</summary>
 public sealed class HypervisorException(string message, bool final, Exception? inner = null) : Exception(message, inner)
 {
     public bool Final { get; } = final;
 
-    /// <summary>The hypervisor itself does not answer (dead, hung): what it holds is unknown, not gone.</summary>
+    /// <summary>The hypervisor does not respond (dead, hung): the state of its VMs is unknown, not gone.</summary>
     public bool Unreachable { get; init; }
 
-    /// <summary>The disk of a VM that has run is not there.</summary>
+    /// <summary>The disk of a VM that has run is missing.</summary>
     public bool DiskLost { get; init; }
 
     public static HypervisorException LostDisk(string id) =>
@@ -60,11 +58,10 @@ public sealed class HypervisorException(string message, bool final, Exception? i
 }
 
 /// <summary>
-/// The verbs that a Spoke needs of a hypervisor; two real implementations (<c>Libvirt</c>, <c>Simulated</c>). Every
-/// verb is idempotent: doing it again when it is done is a quick no-op, doing it again after a crash half way completes
-/// it. Every verb has a time limit of its own and fails with <see cref="HypervisorException"/>; none throws anything
-/// else on purpose. Verbs for different VMs may run at the same time; the caller never runs two verbs for one VM at
-/// once.
+/// The verbs that a Spoke needs of a hypervisor, with two implementations (<c>Libvirt</c>, <c>Simulated</c>). Every
+/// verb is idempotent: repeating a completed one is a quick no-op, repeating one after a crash completes it. Every verb
+/// has its own time limit and fails with <see cref="HypervisorException"/>; none throws anything else on purpose. Verbs
+/// for different VMs may run concurrently; the caller never runs two verbs for one VM at the same time.
 /// </summary>
 public interface IHypervisor : IAsyncDisposable
 {
@@ -74,12 +71,12 @@ public interface IHypervisor : IAsyncDisposable
     /// </summary>
     Task PrepareAsync(CancellationToken cancel);
 
-    /// <summary>What the host has now.</summary>
+    /// <summary>The host's current capacity.</summary>
     Task<HostCapacity> CapacityAsync(CancellationToken cancel);
 
     /// <summary>
-    /// All of Capsul's domains and leftovers on this host. Doubles as the health check: throws Unreachable when there
-    /// is no answer.
+    /// All of Capsul's domains and leftovers on this host. Doubles as the health check: throws Unreachable when the
+    /// hypervisor does not respond.
     /// </summary>
     Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel);
 
@@ -87,27 +84,27 @@ public interface IHypervisor : IAsyncDisposable
     Task<DomainPower?> FindAsync(string id, CancellationToken cancel);
 
     /// <summary>
-    /// Whether the domain is off because its guest shut itself down; not because it crashed, was killed or turned off,
-    /// or the host went down.
+    /// Whether the domain is off because its guest shut itself down, rather than because it crashed, was killed or
+    /// turned off, or the host shut down.
     /// </summary>
     Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel);
 
     /// <summary>
-    /// Makes the disk (an overlay on the image, at the wanted size) and the seed. Keeps an existing disk; fails with
-    /// DiskLost when the one of a VM that has run is not.
+    /// Creates the disk (an overlay on the image, of the wanted size) and the seed. Keeps an existing disk; fails with
+    /// DiskLost when the disk of a VM that has run is missing.
     /// </summary>
     Task MakeDiskAsync(VmSpec vm, CancellationToken cancel);
 
     /// <summary>Defines the domain and its DHCP entry and filter.</summary>
     Task DefineAsync(VmSpec vm, CancellationToken cancel);
 
-    /// <summary>Starts the domain; returns when the hypervisor says it runs.</summary>
+    /// <summary>Starts the domain; returns when the hypervisor reports that it is running.</summary>
     Task StartAsync(VmSpec vm, CancellationToken cancel);
 
     /// <summary>Asks the guest to shut down (agent, then power button) and returns; the caller waits.</summary>
     Task ShutdownAsync(string id, CancellationToken cancel);
 
-    /// <summary>Turns the domain off at once; returns when it is off.</summary>
+    /// <summary>Turns the domain off immediately; returns when it is off.</summary>
     Task TurnOffAsync(string id, CancellationToken cancel);
 
     /// <summary>
@@ -116,7 +113,7 @@ public interface IHypervisor : IAsyncDisposable
     Task RemoveAsync(string id, CancellationToken cancel);
 
     /// <summary>
-    /// The last <paramref name="maxBytes"/> bytes of the serial console's log, as text; empty when there is none.
+    /// The last <paramref name="maxBytes"/> bytes of the serial console's log, as text; empty if there is none.
     /// </summary>
     Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel);
 
@@ -125,11 +122,11 @@ public interface IHypervisor : IAsyncDisposable
     /// </summary>
     Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel);
 
-    /// <summary>The ports of this machine that lead to the VMs' SSH, made once.</summary>
+    /// <summary>Creates the relays to the VMs' SSH; called once.</summary>
     IRelays MakeRelays(ILogger log);
 
     /// <summary>
-    /// Ids of domains whose power may have changed, as events come. A hint only: the caller looks for itself.
+    /// IDs of domains whose power may have changed, as events arrive. Only a hint: the caller checks for itself.
     /// </summary>
     ChannelReader<string> Changes { get; }
 }

@@ -7,10 +7,10 @@ namespace Capsul.Spoke.Hypervisor;
 public sealed record KvmVerdict(bool Use, string Why);
 
 /// <summary>
-/// Decides between KVM and TCG by trying. /dev/kvm may be there, and libvirt may say "kvm", on machines where a guest's
-/// kernel never gets anywhere (seen under nested virtualization, where 16-bit code still ran), so only a guest that
-/// came into 64-bit mode counts. The guest is a boot sector of our own: no image is needed. The verdict is kept with
-/// the kernel's version, the processor's name and the boot, and is asked for again when one of them changes.
+/// Decides between KVM and TCG by trying. On some machines /dev/kvm exists and libvirt reports KVM, but a guest's
+/// kernel never boots (seen under nested virtualization, where 16-bit code still ran), so only a guest that reaches
+/// 64-bit mode counts. The guest is our own boot sector: no image is needed. The verdict is stored with the kernel
+/// version, CPU model and boot ID, and the probe is repeated when one of them changes.
 /// </summary>
 public sealed class KvmProbe(Settings settings, TimeProvider time)
 {
@@ -30,7 +30,7 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
 
     string KeptFile => Path.Combine(settings.Data, "spoke", "kvm.json");
 
-    /// <summary>The verdict: what is set, what is known, or what a probe boot shows (8 s at most).</summary>
+    /// <summary>The verdict: from the setting, the stored result, or a probe boot (8 s at most).</summary>
     public async Task<KvmVerdict> DecideAsync(CancellationToken cancel)
     {
         if (settings.Kvm != "auto") return new KvmVerdict(settings.Kvm == "on", $"CAPSUL_KVM={settings.Kvm}.");
@@ -46,12 +46,12 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         return verdict;
     }
 
-    /// <summary>Forgets what was found out, so that the next question is a new probe.</summary>
+    /// <summary>Deletes the stored result, so that the next call probes again.</summary>
     public void Forget() => File.Delete(KeptFile);
 
-    /// <summary>Boots the sector and waits for the marker on the serial line.</summary>
-    /// <param name="accelerator">kvm, or tcg to see that the sector itself works.</param>
-    /// <param name="cpu">QEMU's name of a processor.</param>
+    /// <summary>Boots the sector and waits for the marker on the serial port.</summary>
+    /// <param name="accelerator">kvm, or tcg to verify that the sector itself works.</param>
+    /// <param name="cpu">QEMU's name of a CPU model.</param>
     internal async Task<KvmVerdict> ProbeAsync(string accelerator, string cpu, CancellationToken cancel)
     {
         using var done = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -93,7 +93,7 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         KvmVerdict Works() => new(true, $"A KVM guest booted in {time.GetElapsedTime(began).TotalSeconds:0.0} s.");
     }
 
-    /// <summary>512 bytes that a BIOS boots: the last two say so.</summary>
+    /// <summary>512 bytes that a BIOS boots: the last two are the boot signature.</summary>
     static byte[] Sector()
     {
         var sector = new byte[512];
@@ -103,7 +103,7 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
     }
 
     /// <summary>
-    /// What a verdict holds for: kernel, processor, and the boot, in which a module may have been loaded or a BIOS set.
+    /// What a verdict depends on: kernel, CPU, and the boot, since a module may be loaded or BIOS settings changed.
     /// </summary>
     internal static string Machine(string version, IReadOnlyList<string> cpuinfo, string boot)
     {
@@ -120,7 +120,7 @@ public sealed class KvmProbe(Settings settings, TimeProvider time)
         }
         catch (JsonException)
         {
-            return null; // Cut off by a crash; the probe says it again.
+            return null; // Truncated by a crash; the probe is repeated.
         }
     }
 }

@@ -7,12 +7,12 @@ namespace Capsul.Spoke.Hypervisor;
 /// <summary>Disks, seeds and console logs.</summary>
 public sealed partial class Libvirt
 {
-    /// <summary>With less than this free, nothing new is begun, MiB.</summary>
+    /// <summary>With less free space than this, no disk is created, MiB.</summary>
     const int LeastFreeMb = 64;
 
     const string Full = "The host's disk is full.";
 
-    /// <summary>Numbers of QEMU's user and main group; root where the packages made none.</summary>
+    /// <summary>IDs of QEMU's user and primary group; root where the packages created none.</summary>
     readonly Lazy<(int User, int Group)> qemu = new(QemuUser);
 
     public async Task MakeDiskAsync(VmSpec vm, CancellationToken cancel)
@@ -77,7 +77,7 @@ public sealed partial class Libvirt
         }, cancel);
     }
 
-    /// <summary>After a failure: the first error is the one to tell, so a second one is only logged.</summary>
+    /// <summary>After a failure: the first error is reported, so a second one is only logged.</summary>
     async Task DeleteVolumeQuietlyAsync(string id, string disk)
     {
         try
@@ -99,13 +99,13 @@ public sealed partial class Libvirt
                 virStorageVolLookupByName(pool, StorageXml.Volume(id)), LibvirtError.NoStorageVolume);
             return volume is null ? 0 : Check(virStorageVolDelete(volume, 0));
         }, cancel);
-        // A file that the pool does not know of, after a crash during its creation.
+        // A file unknown to the pool, after a crash during its creation.
         File.Delete(Path.Combine(disks, StorageXml.Volume(id)));
     }
 
     void DeleteFiles(string id)
     {
-        // What QEMU itself says at each start, in private mode; another libvirt keeps its logs as it is set up to.
+        // QEMU's own log, in private mode; an external libvirt manages its logs itself.
         var logs = new DirectoryInfo(Path.Combine(settings.Data, "spoke", "libvirt", "log", "qemu"));
         var entries = Files().Where(f => IdOf(f) == id)
             .Concat(logs.Exists ? logs.GetFiles($"{id}.log*").Select(f => f.FullName) : []);
@@ -140,7 +140,7 @@ public sealed partial class Libvirt
     string ConsoleFile(string id) => Path.Combine(consoles, $"{id}.log");
 
     /// <summary>
-    /// The same file as QEMU finds it. The sandbox has its own paths, so that it does not matter who may enter ours.
+    /// The same file as QEMU sees it. The sandbox has its own paths, so that the permissions of ours do not matter.
     /// </summary>
     string Inside(string path)
     {
@@ -170,7 +170,9 @@ public sealed partial class Libvirt
         }
     }
 
-    /// <summary>libvirt and genisoimage only have words for it; the C library's are these in the C locale.</summary>
+    /// <summary>
+    /// libvirt and genisoimage have no error code for it; this is the C library's message in the C locale.
+    /// </summary>
     static bool IsFull(Exception error) =>
         error.Message.Contains("No space left on device", StringComparison.Ordinal)
         || error is ProblemException { Problem.Detail: { } detail }

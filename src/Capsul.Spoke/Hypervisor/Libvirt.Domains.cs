@@ -10,7 +10,7 @@ public sealed partial class Libvirt
     const uint ByPowerButton = 1, ByAgent = 2;
 
     /// <summary>
-    /// virDomainUndefineFlagsValues: managed save, snapshots', NVRAM and checkpoints' records go along.
+    /// virDomainUndefineFlagsValues: including managed save, snapshot metadata, NVRAM and checkpoint metadata.
     /// </summary>
     const uint UndefineAll = 1 | 2 | 4 | 16;
 
@@ -45,15 +45,14 @@ public sealed partial class Libvirt
         }, cancel);
         var started = time.GetElapsedTime(began);
         if (QemuOf(vm.Id) is { } process) groups.Put(vm, process);
-        // After the start, not beside it: libvirt holds the network's lock for the 0.4 s that this takes, and the start
-        // would wait for it. The guest needs longer than that until it asks for its address, and asks again if it does
-        // not.
+        // After the start, not concurrently: libvirt holds the network's lock for the 0.4 s that this takes, and the
+        // start would wait for it. The guest takes longer than that to request its address, and otherwise retries.
         await ServeAddressAsync(vm, cancel);
         Log.Started(log, vm.Id, started.TotalMilliseconds, time.GetElapsedTime(began).TotalMilliseconds);
     }
 
     /// <summary>
-    /// The VM's process as this machine numbers it; libvirt, in a process namespace of its own, knows another number.
+    /// The VM's process ID on this machine; libvirt, in its own process namespace, knows another one.
     /// </summary>
     static int? QemuOf(string id)
     {
@@ -68,7 +67,7 @@ public sealed partial class Libvirt
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {
-                // It has ended while we looked.
+                // It exited meanwhile.
             }
         }
         return null;
@@ -83,7 +82,7 @@ public sealed partial class Libvirt
             if (domain is null) return false;
             Check(virDomainGetState(domain, out var state, out _, 0));
             if (ToPower(state) == DomainPower.Off) return false;
-            // No agent, or one that does not answer (libvirt waits 5 s for it): the button is what every guest has.
+            // No agent, or one that does not respond (libvirt waits 5 s for it): every guest has the power button.
             if (virDomainShutdownFlags(domain, ByAgent) < 0 && virDomainShutdownFlags(domain, ByPowerButton) < 0)
                 OffAlready();
             return true;
@@ -129,7 +128,7 @@ public sealed partial class Libvirt
         await DeleteVolumeAsync(id, cancel);
     }
 
-    /// <summary>Off at once; false when it was off.</summary>
+    /// <summary>Turns it off immediately; false if it was off.</summary>
     static bool Destroy(DomainHandle domain)
     {
         Check(virDomainGetState(domain, out var state, out _, 0));

@@ -5,7 +5,7 @@ using static Capsul.Spoke.Hypervisor.LibvirtNative;
 
 namespace Capsul.Spoke.Hypervisor;
 
-/// <summary>The network, its fixed DHCP entries, the filter, and the way in.</summary>
+/// <summary>The network, its fixed DHCP entries, the filter, and connections into it.</summary>
 public sealed partial class Libvirt
 {
     /// <summary>virNetworkUpdateCommand, virNetworkUpdateSection, virNetworkUpdateFlags.</summary>
@@ -13,7 +13,7 @@ public sealed partial class Libvirt
 
     static readonly TimeSpan DialLimit = TimeSpan.FromSeconds(5);
 
-    /// <summary>Check and change must not interleave: libvirt refuses an entry that already exists.</summary>
+    /// <summary>Check and change must not interleave: libvirt rejects an entry that already exists.</summary>
     readonly Lock addresses = new();
 
     public async Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel)
@@ -34,12 +34,12 @@ public sealed partial class Libvirt
         {
             socket?.Dispose();
             throw new HypervisorException(
-                $"{address}:{port} did not answer within {DialLimit.TotalSeconds:0} s.", final: false, error);
+                $"{address}:{port} did not respond within {DialLimit.TotalSeconds:0} s.", final: false, error);
         }
         catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException)
         {
             socket?.Dispose();
-            throw new HypervisorException($"{address}:{port} does not answer: {error.Message}.", final: false, error);
+            throw new HypervisorException($"{address}:{port} does not respond: {error.Message}.", final: false, error);
         }
         catch
         {

@@ -9,19 +9,19 @@ namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
 /// The real hypervisor: QEMU under libvirt. Split by topic: this file connects and reports, <c>Disks</c>,
-/// <c>Domains</c> and <c>Networks</c> hold the verbs. It promises that what it says of a domain is what libvirt said
-/// just now, or Unreachable; it touches nothing whose name is not one of Capsul's; and removing a VM leaves nothing of
-/// it. Files live under <c>spoke/</c> in the data folder: <c>disks</c>, <c>seeds</c>, <c>consoles</c>, and in private
-/// mode the <see cref="Sandbox"/>'s own.
+/// <c>Domains</c> and <c>Networks</c> hold the verbs. It promises that a domain's state is what libvirt reported just
+/// now, or Unreachable; it only touches things whose names are Capsul's; and removing a VM leaves nothing behind. Files
+/// are under <c>spoke/</c> in the data folder: <c>disks</c>, <c>seeds</c>, <c>consoles</c>, and in private mode the
+/// <see cref="Sandbox"/>'s own.
 /// </summary>
 public sealed partial class Libvirt : IHypervisor
 {
     static readonly TimeSpan Quick = TimeSpan.FromSeconds(5), Slow = TimeSpan.FromSeconds(30);
 
-    /// <summary>virDomainState, as far as it matters.</summary>
+    /// <summary>virDomainState, the values that matter.</summary>
     const int NoState = 0, ShutOff = 5, Crashed = 6;
 
-    /// <summary>virDomainShutoffReason: the guest's QEMU ended in an orderly way.</summary>
+    /// <summary>virDomainShutoffReason: QEMU exited in an orderly way.</summary>
     const int ShutOffByShutdown = 1;
 
     readonly Settings settings;
@@ -81,12 +81,12 @@ public sealed partial class Libvirt : IHypervisor
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
             await PrepareFilterAsync(cancel);
-            // Dialing a guest that is still booting waits for ARP, which asks once a second; that second would be the
-            // best part of what a new VM takes until it is seen to be ready.
+            // Dialing a guest that is still booting waits for ARP, which retries once per second; that second would be
+            // most of the time until a new VM is seen to be ready.
             await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100")
                 .RunAsync(cancel);
-            // libvirt looks at QEMU when it is first needed, which takes seconds; better now than in the first
-            // customer's way.
+            // libvirt probes QEMU when it is first needed, which takes seconds; better now than while the first
+            // customer waits.
             await libvirt.CallAsync("query QEMU", Slow, connect => Take(
                 virConnectGetDomainCapabilities(connect, null, "x86_64", "q35", kvm ? "kvm" : "qemu", 0)).Length,
                 cancel);
@@ -139,13 +139,13 @@ public sealed partial class Libvirt : IHypervisor
             using var domain = Lookup(connect, id);
             if (domain is null) return false;
             Check(virDomainGetState(domain, out var state, out var reason, 0));
-            // The reason alone does not tell a poweroff inside the guest from a SIGTERM to QEMU when the host goes
-            // down; the event did.
+            // The reason alone does not distinguish a poweroff inside the guest from a SIGTERM to QEMU when the host
+            // shuts down; the event does.
             return state == ShutOff && reason == ShutOffByShutdown && !libvirt.EndedByHost(id);
         }, cancel);
     }
 
-    /// <summary>In private mode they live in a process beside the sandbox, so that they outlive this one.</summary>
+    /// <summary>In private mode they run in a process beside the sandbox, so that they outlive this one.</summary>
     public IRelays MakeRelays(ILogger log) =>
         Private ? new RelayProcess(settings, log) : new Relays(settings, DialAsync, log);
 
@@ -156,11 +156,11 @@ public sealed partial class Libvirt : IHypervisor
         changes.Writer.TryComplete();
     }
 
-    /// <summary>A program where the network of the VMs is.</summary>
+    /// <summary>A program in the network namespace of the VMs.</summary>
     Command Program(string name, params string[] arguments) =>
         sandbox?.Inside(name, arguments) ?? new Command(name, arguments) { Timeout = Quick };
 
-    /// <summary>Makes sure that the daemon is up, where it is ours, and says where.</summary>
+    /// <summary>Makes sure that the daemon is running, if it is ours, and returns its URI.</summary>
     async Task<string> DaemonAsync(CancellationToken cancel)
     {
         if (!Private) return settings.Libvirt;
@@ -183,8 +183,8 @@ public sealed partial class Libvirt : IHypervisor
     }
 
     /// <summary>
-    /// Reads the images once in the background, so that the first VM need not wait for it; a bad one is told when it is
-    /// used.
+    /// Verifies the images once in the background, so that the first VM need not wait for it; a damaged one is reported
+    /// when it is used.
     /// </summary>
     async Task VerifyImagesAsync()
     {
@@ -208,7 +208,7 @@ public sealed partial class Libvirt : IHypervisor
         {
             var domain = ((nint*)list)[i];
             var name = System.Runtime.InteropServices.Marshal.PtrToStringUTF8(virDomainGetName(domain));
-            // A domain that is undefined while we look has no state any more; the next look will not find it.
+            // A domain that was undefined meanwhile has no state anymore; the next call will not find it.
             if (name is not null && IsOurs(name))
                 found.Add(new DomainState(name,
                     virDomainGetRawState(domain, out var state, out _, 0) < 0 ? DomainPower.Unknown : ToPower(state)));
@@ -229,7 +229,9 @@ public sealed partial class Libvirt : IHypervisor
     static DomainHandle? Lookup(ConnectHandle connect, string id) =>
         Find(virDomainLookupByName(connect, id), LibvirtError.NoDomain);
 
-    /// <summary>A looked-up thing, or null when libvirt says that there is none; other errors are thrown.</summary>
+    /// <summary>
+    /// The result of a lookup, or null when libvirt reports that there is none; other errors are thrown.
+    /// </summary>
     static T? Find<T>(T handle, int none) where T : LibvirtHandle
     {
         if (!handle.IsInvalid) return handle;
@@ -238,7 +240,7 @@ public sealed partial class Libvirt : IHypervisor
         return error.Code == none ? null : throw error;
     }
 
-    /// <summary>Paused and shutting down count as on: the VM holds its memory and processor until it is off.</summary>
+    /// <summary>Paused and shutting down count as on: the VM keeps its memory and CPU until it is off.</summary>
     static DomainPower ToPower(int state) => state switch
     {
         NoState => DomainPower.Unknown,

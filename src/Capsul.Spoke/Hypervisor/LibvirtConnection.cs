@@ -8,57 +8,55 @@ using static Capsul.Spoke.Hypervisor.LibvirtNative;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The line to one libvirt daemon. A daemon can crash or hang at any moment, so every call runs on its own thread with
-/// a limit: the caller gets its answer, libvirt's error, or <see cref="HypervisorException.Unreachable"/>, always in
-/// time. A broken line is dropped and the next call opens a new one. A hung call's thread stays behind until keepalive
-/// (25 s) ends the line.
+/// The connection to one libvirt daemon. A daemon can crash or hang at any moment, so every call runs on its own thread
+/// with a time limit: the caller gets its result, libvirt's error, or <see cref="HypervisorException.Unreachable"/>,
+/// always in time. A broken connection is dropped and the next call opens a new one. A hung call's thread stays until
+/// keepalive (25 s) closes the connection.
 /// </summary>
-/// <param name="daemon">Makes sure that the daemon runs, if that is up to us, and gives the URI to open.</param>
+/// <param name="daemon">Makes sure that the daemon runs, if it is ours, and returns the URI to open.</param>
 sealed class LibvirtConnection(
     Func<CancellationToken, Task<string>> daemon, ChannelWriter<string> changes, TimeProvider time, ILogger log)
     : IAsyncDisposable
 {
-    /// <summary>
-    /// Opening may include the daemon's first look at QEMU (measured: 1 to 12 s when nothing is cached).
-    /// </summary>
+    /// <summary>Opening may include the daemon's first probe of QEMU (measured: 1 to 12 s without a cache).</summary>
     static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15);
 
     /// <summary>virDomainEventID: lifecycle.</summary>
     const int LifecycleEvent = 0;
 
     /// <summary>
-    /// virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, which a host that goes down sends.
+    /// virDomainEventType, and virDomainEventShutdownDetailType: QEMU got a signal, as when the host shuts down.
     /// </summary>
     const int StartedEvent = 2, ShutdownEvent = 6, ShutdownByHost = 2;
 
-    /// <summary>Domains whose QEMU was ended by a signal since they were last started.</summary>
+    /// <summary>Domains whose QEMU was terminated by a signal since they were last started.</summary>
     readonly ConcurrentDictionary<string, bool> endedByHost = new(StringComparer.Ordinal);
 
     readonly SemaphoreSlim gate = new(1, 1);
-    Line? current;
+    Session? current;
 
-    sealed record Line(ConnectHandle Handle, int Callback, GCHandle Owner);
+    sealed record Session(ConnectHandle Handle, int Callback, GCHandle Owner);
 
-    /// <summary>Runs one piece of work against the daemon.</summary>
-    /// <param name="what">What is tried, for the sentence: "start capsul-…".</param>
-    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not there; else libvirt's own
-    /// words.</exception>
+    /// <summary>Runs one call to the daemon.</summary>
+    /// <param name="what">What is attempted, for the error message: "start capsul-…".</param>
+    /// <exception cref="HypervisorException">Unreachable when the daemon died, hung or is not running; otherwise
+    /// libvirt's own message.</exception>
     public async Task<T> CallAsync<T>(
         string what, TimeSpan limit, Func<ConnectHandle, T> work, CancellationToken cancel)
     {
-        var line = await LineAsync(cancel);
+        var session = await SessionAsync(cancel);
         try
         {
-            return await OnThread(() => work(line.Handle)).WaitAsync(limit, time, cancel);
+            return await OnThread(() => work(session.Handle)).WaitAsync(limit, time, cancel);
         }
         catch (TimeoutException error)
         {
-            await DropAsync(line);
-            throw Unreachable($"libvirt did not answer within {limit.TotalSeconds:0} s ({what}).", error);
+            await DropAsync(session);
+            throw Unreachable($"libvirt did not respond within {limit.TotalSeconds:0} s ({what}).", error);
         }
-        catch (LibvirtError error) when (virConnectIsAlive(line.Handle) != 1)
+        catch (LibvirtError error) when (virConnectIsAlive(session.Handle) != 1)
         {
-            await DropAsync(line);
+            await DropAsync(session);
             throw Unreachable($"The connection to libvirt was lost ({what}): {error.Message}.", error);
         }
         catch (LibvirtError error)
@@ -68,7 +66,7 @@ sealed class LibvirtConnection(
     }
 
     /// <summary>
-    /// Whether a domain's QEMU was ended from outside. Libvirt sends the event before the state changes.
+    /// Whether a domain's QEMU was terminated from outside. Libvirt sends the event before the state changes.
     /// </summary>
     public bool EndedByHost(string name) => endedByHost.ContainsKey(name);
 
@@ -82,19 +80,19 @@ sealed class LibvirtConnection(
     public async ValueTask DisposeAsync()
     {
         await gate.WaitAsync();
-        if (current is { } line) Close(line);
+        if (current is { } session) Close(session);
         current = null;
     }
 
-    async Task<Line> LineAsync(CancellationToken cancel)
+    async Task<Session> SessionAsync(CancellationToken cancel)
     {
         await gate.WaitAsync(cancel);
         try
         {
-            if (current is { } line)
+            if (current is { } session)
             {
-                if (virConnectIsAlive(line.Handle) == 1) return line;
-                Close(line);
+                if (virConnectIsAlive(session.Handle) == 1) return session;
+                Close(session);
                 current = null;
             }
             var uri = await daemon(cancel);
@@ -102,7 +100,7 @@ sealed class LibvirtConnection(
         }
         catch (Exception error) when (error is LibvirtError or TimeoutException)
         {
-            throw Unreachable($"libvirt does not answer: {error.Message}.", error);
+            throw Unreachable($"libvirt does not respond: {error.Message}.", error);
         }
         finally
         {
@@ -110,14 +108,14 @@ sealed class LibvirtConnection(
         }
     }
 
-    async Task DropAsync(Line line)
+    async Task DropAsync(Session session)
     {
         await gate.WaitAsync();
         try
         {
-            if (current != line) return;
+            if (current != session) return;
             current = null;
-            Close(line);
+            Close(session);
         }
         finally
         {
@@ -125,7 +123,7 @@ sealed class LibvirtConnection(
         }
     }
 
-    unsafe Line Open(string uri)
+    unsafe Session Open(string uri)
     {
         Initialize();
         var handle = Check(virConnectOpen(uri));
@@ -136,7 +134,7 @@ sealed class LibvirtConnection(
             var callback = Check(
                 virConnectDomainEventRegisterAny(handle, 0, LifecycleEvent, &OnLifecycle, GCHandle.ToIntPtr(owner), 0));
             Log.Connected(log, uri);
-            return new Line(handle, callback, owner);
+            return new Session(handle, callback, owner);
         }
         catch
         {
@@ -147,16 +145,15 @@ sealed class LibvirtConnection(
     }
 
     /// <summary>
-    /// Closes a connection on a background thread: unregistering the callback calls the daemon, which may hang.
-    /// The registration holds a reference to the line, so without this the line would never close. The owner's handle
-    /// is left to the library's last event (a few bytes per broken line): freeing it while an event is on its way would
-    /// be a use after free.
+    /// Closes a connection on a background thread: unregistering the callback calls the daemon, which may hang. The
+    /// registration holds a reference to the connection, so without this it would never close. The owner's handle is
+    /// never freed (a few bytes per broken connection): an event may still be in flight, and would use it after free.
     /// </summary>
-    void Close(Line line) => _ = OnThread(() =>
+    void Close(Session session) => _ = OnThread(() =>
     {
-        if (virConnectDomainEventDeregisterAny(line.Handle, line.Callback) < 0)
+        if (virConnectDomainEventDeregisterAny(session.Handle, session.Callback) < 0)
             Log.ClosingBroken(log, LastError().Message);
-        line.Handle.Dispose();
+        session.Handle.Dispose();
         return true;
     });
 

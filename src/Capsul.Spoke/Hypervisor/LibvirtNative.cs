@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace Capsul.Spoke.Hypervisor;
 
-/// <summary>What libvirt says went wrong: its own code (virErrorNumber) and sentence.</summary>
+/// <summary>An error of libvirt: its own code (virErrorNumber) and message.</summary>
 sealed class LibvirtError(int code, string message) : Exception(message)
 {
     public int Code { get; } = code;
@@ -12,9 +12,9 @@ sealed class LibvirtError(int code, string message) : Exception(message)
 }
 
 /// <summary>
-/// The thin layer over the C library: the functions that Capsul uses, one line each, under their own names
-/// (https://libvirt.org/html/). Handles are freed by what .NET calls safe handles; an error is read on the thread it
-/// happened on, because libvirt keeps it per thread, and nothing is printed to standard error.
+/// A thin layer over the C library: the functions that Capsul uses, one line each, under their own names
+/// (https://libvirt.org/html/). Handles are freed by .NET's safe handles; an error is read on the thread on which it
+/// occurred, because libvirt stores it per thread, and nothing is printed to standard error.
 /// </summary>
 static partial class LibvirtNative
 {
@@ -34,7 +34,7 @@ static partial class LibvirtNative
             : new LibvirtError(error->Code, Marshal.PtrToStringUTF8(error->Message) ?? $"libvirt error {error->Code}.");
     }
 
-    /// <summary>Passes a handle on, or throws what libvirt says.</summary>
+    /// <summary>Returns the handle, or throws libvirt's error.</summary>
     public static T Check<T>(T handle) where T : SafeHandle
     {
         if (!handle.IsInvalid) return handle;
@@ -43,10 +43,10 @@ static partial class LibvirtNative
         throw error;
     }
 
-    /// <summary>Passes a result on, or throws what libvirt says when it is negative.</summary>
+    /// <summary>Returns the result, or throws libvirt's error if it is negative.</summary>
     public static int Check(int result) => result >= 0 ? result : throw LastError();
 
-    /// <summary>Text that libvirt made and the caller frees.</summary>
+    /// <summary>Text that libvirt allocated and the caller frees.</summary>
     public static string Take(nint text)
     {
         if (text == 0) throw LastError();
@@ -73,8 +73,8 @@ static partial class LibvirtNative
 
     static void RunEvents()
     {
-        // One round handles what is due and blocks until more is. A failing round has its error in the library; there
-        // is nobody to tell, and the connections' keepalive notices when events stop.
+        // One round handles due events and blocks until there are more. A failed round cannot be reported to anyone;
+        // the connections' keepalive notices when events stop.
         while (true)
             _ = virEventRunDefaultImpl();
     }
@@ -161,7 +161,7 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virStorageVolFree(nint volume);
 }
 
-/// <summary>A pointer that one of libvirt's free functions takes back.</summary>
+/// <summary>A pointer that is released by one of libvirt's free functions.</summary>
 abstract class LibvirtHandle() : SafeHandle(0, ownsHandle: true)
 {
     public override bool IsInvalid => handle == 0;

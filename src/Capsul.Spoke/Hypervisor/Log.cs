@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Hypervisor;
 
-/// <summary>What the hypervisor writes to the log.</summary>
+/// <summary>Log messages of the hypervisor.</summary>
 static partial class Log
 {
     [LoggerMessage(EventId = 4100, Level = LogLevel.Information,
@@ -38,7 +38,7 @@ static partial class Log
     public static partial void KvmDecided(ILogger log, bool use, string why);
 
     /// <summary>
-    /// The moment at which libvirt is told to start a domain; the bench "create" measures up to here.
+    /// The moment at which libvirt is asked to start a domain; the benchmark "create" measures up to here.
     /// </summary>
     [LoggerMessage(EventId = 4109, Level = LogLevel.Debug, Message = "Starting {Id}.")]
     public static partial void Starting(ILogger log, string id);

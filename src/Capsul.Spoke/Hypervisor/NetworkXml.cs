@@ -6,13 +6,13 @@ using static Capsul.Spoke.Hypervisor.DomainXml;
 
 namespace Capsul.Spoke.Hypervisor;
 
-/// <summary>One fixed address that the network's DHCP serves. The name is the VM's id.</summary>
+/// <summary>One fixed address that the network's DHCP serves. The name is the VM's ID.</summary>
 sealed record DhcpHost(string Name, string Mac, IPAddress Address);
 
 /// <summary>
-/// The network of the VMs: a bridge of its own, its gateway on the first address, and a DHCP server that serves fixed
-/// entries only. The last usable address belongs to a placeholder entry: with none at all libvirt would not start the
-/// DHCP server, and restarting it for the first VM is slower than telling it about one more.
+/// The network of the VMs: a separate bridge, its gateway on the first address, and a DHCP server with fixed entries
+/// only. The last usable address belongs to a placeholder entry: without any entry libvirt would not start the DHCP
+/// server, and restarting it for the first VM is slower than adding an entry.
 /// </summary>
 static class NetworkXml
 {
@@ -53,7 +53,7 @@ static class NetworkXml
             where name is not null && name != Placeholder
             select new DhcpHost(name, (string)host.Attribute("mac")!, IPAddress.Parse((string)host.Attribute("ip")!))];
 
-    /// <summary>The network that a description is about, to see whether the setting has changed since.</summary>
+    /// <summary>The network in a description, to detect whether the setting has changed since.</summary>
     public static (string Gateway, string Prefix) Cidr(string networkXml)
     {
         var ip = XDocument.Parse(networkXml).Root!.Element("ip")!;

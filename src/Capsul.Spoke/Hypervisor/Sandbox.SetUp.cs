@@ -6,9 +6,7 @@ namespace Capsul.Spoke.Hypervisor;
 /// <summary>Sets up the inside of the sandbox: folders, configuration, devices.</summary>
 public sealed partial class Sandbox
 {
-    /// <summary>
-    /// Everything under libvirt's usual paths is private, and lies in the data folder.
-    /// </summary>
+    /// <summary>Everything under libvirt's usual paths is private, and stored in the data folder.</summary>
     async Task SetUpAsync(Settings settings, CancellationToken cancel)
     {
         var spoke = Path.Combine(settings.Data, "spoke");
@@ -39,11 +37,11 @@ public sealed partial class Sandbox
     }
 
     /// <summary>
-    /// A root of its own for the daemons and QEMU: of the machine there are only its programs, the few files of /etc
-    /// that they read, and the devices that guests use. The first argument is the run folder, which is /run/libvirt
-    /// inside, so that the daemons' sockets are seen from outside and nothing else of /run is seen from inside (D-Bus,
-    /// locks); the others are pairs of a folder and where it is mounted. The old root is gone at the end
-    /// (pivot_root(8)).
+    /// A separate root file system for the daemons and QEMU: it contains only the machine's programs, the few files of
+    /// /etc that they read, and the devices that guests use. The first argument is the run folder, mounted as
+    /// /run/libvirt inside, so that the daemons' sockets are visible from outside and nothing else of /run (D-Bus,
+    /// locks) is visible inside; the others are pairs of a folder and its mount point. The old root is unmounted at the
+    /// end (pivot_root(8)).
     /// </summary>
     const string NewRoot = """
         umask 022
@@ -87,9 +85,10 @@ public sealed partial class Sandbox
         """;
 
     /// <summary>
-    /// QEMU does not run as root, and /dev/kvm is often root's alone. With KVM the sandbox gets a node of its own with
-    /// a group that QEMU is in. Without, an empty file that only root may open lies over it: libvirt looks at QEMU
-    /// again, which takes seconds, whenever what it finds there does not fit what QEMU said of KVM the last time.
+    /// QEMU does not run as root, and /dev/kvm is often accessible to root only. With KVM the sandbox gets its own
+    /// device node, accessible to a group that QEMU is in. Without KVM, an empty file that only root may open is
+    /// mounted over it: libvirt probes QEMU again, which takes seconds, whenever the device's accessibility does not
+    /// match the last probe.
     /// </summary>
     async Task GiveKvmAsync(CancellationToken cancel)
     {
@@ -109,7 +108,7 @@ public sealed partial class Sandbox
     }
 
     /// <summary>
-    /// Configuration of the private daemons. Written each time, except for the host's id, which must stay.
+    /// Configuration of the private daemons. Written each time, except for the host's UUID, which must not change.
     /// </summary>
     static void Configure(string etc)
     {
@@ -125,8 +124,8 @@ public sealed partial class Sandbox
             host_uuid = "{File.ReadAllText(id).Trim()}"
 
             """);
-        // Files are given to QEMU's user when they are made, so libvirt need not change owners at each start and stop.
-        // Namespaces of libvirt's would be a second sandbox in this one; control groups are made by GuestGroups.
+        // Files belong to QEMU's user from the beginning, so libvirt need not change owners at each start and stop.
+        // libvirt's own namespaces would be a second sandbox inside this one; GuestGroups creates the control groups.
         File.WriteAllText(Path.Combine(etc, "qemu.conf"), """
             security_driver = "none"
             user = "libvirt-qemu"

@@ -11,30 +11,30 @@ using Microsoft.Win32.SafeHandles;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// Private mode: a libvirtd of Capsul's own, in its own network, mount and process namespace, so that the machine's
-/// network, firewall and libvirt stay as they were, and several Capsuls can run on one machine. The namespaces are held
-/// by a small init (tini) that is no child of ours: VMs keep running when the Spoke ends, crashes or is updated, and
-/// the next start finds the sandbox again by its process id and start time. Ending the sandbox is killing that init:
-/// the kernel takes all the rest along.
+/// Private mode: Capsul's own libvirtd, in its own network, mount and process namespace, so that the machine's network,
+/// firewall and libvirt are not changed, and several Capsuls can run on one machine. The namespaces are held by a small
+/// init (tini) that is not a child of the Spoke: VMs keep running when the Spoke exits, crashes or is upgraded, and the
+/// next start finds the sandbox again by its process ID and start time. Killing that init ends the sandbox: the kernel
+/// kills everything else in it.
 /// </summary>
 public sealed partial class Sandbox : IDisposable
 {
     /// <summary>
-    /// Where the sandbox's libvirtd and QEMU find Capsul's files, whatever the permissions of the way there outside.
+    /// Where the sandbox's libvirtd and QEMU find Capsul's files, regardless of the permissions of the folders outside.
     /// </summary>
     public const string DisksInside = "/var/lib/libvirt/capsul/disks", SeedsInside = "/var/lib/libvirt/capsul/seeds",
         ConsolesInside = "/var/lib/libvirt/capsul/consoles", ImagesInside = "/var/lib/libvirt/capsul/images";
 
     static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(10);
 
-    /// <summary>oom_score_adj of the guests (proc(5)); what runs beside them has 0.</summary>
+    /// <summary>oom_score_adj of the guests (proc(5)); everything else has 0.</summary>
     const string GuestOomScore = "300";
 
     Record record;
     readonly SafeFileHandle network;
 
     /// <summary>
-    /// What is kept to find the sandbox again. Ticks: start time of the process since boot, as in /proc/PID/stat.
+    /// What is stored to find the sandbox again. Ticks: start time of the process since boot, as in /proc/PID/stat.
     /// </summary>
     sealed record Record(int Pid, ulong Ticks, string Run, bool Kvm, bool Ready);
 
@@ -44,10 +44,10 @@ public sealed partial class Sandbox : IDisposable
         network = File.OpenHandle($"/proc/{record.Pid}/ns/net");
     }
 
-    /// <summary>Process id of the init that holds the namespaces.</summary>
+    /// <summary>Process ID of the init that holds the namespaces.</summary>
     public int Pid => record.Pid;
 
-    /// <summary>The daemon's address for libvirt, reachable from outside.</summary>
+    /// <summary>The daemon's libvirt URI, reachable from outside.</summary>
     public string Uri => $"qemu+unix:///system?socket={record.Run}/libvirt-sock";
 
     static string RecordFile(Settings settings) => Path.Combine(settings.Data, "spoke", "sandbox.json");
@@ -56,8 +56,10 @@ public sealed partial class Sandbox : IDisposable
     internal static string RunFolder(Settings settings) =>
         $"/run/capsul/{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(settings.Data)).AsSpan(0, 4))}";
 
-    /// <summary>Finds the sandbox of this data folder, or makes it. Its daemons run when this returns.</summary>
-    /// <param name="kvm">Whether guests may use KVM, for a sandbox that is made.</param>
+    /// <summary>
+    /// Finds the sandbox of this data folder, or creates it. Its daemons are running when this returns.
+    /// </summary>
+    /// <param name="kvm">Whether guests may use KVM, for a new sandbox.</param>
     /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails.</exception>
     public static async Task<Sandbox> OpenAsync(
         Settings settings, bool kvm, TimeProvider time, ILogger log, CancellationToken cancel)
@@ -77,7 +79,7 @@ public sealed partial class Sandbox : IDisposable
         var run = RunFolder(settings);
         Directory.CreateDirectory(run, (UnixFileMode)0b111_000_000);
         var pid = await HoldAsync(run, time, cancel);
-        // Written twice: a crash in between leaves a sandbox that is found, to be ended, but is never used.
+        // Written twice: after a crash in between, the sandbox is found and ended, but never used.
         var half = new Record(pid, Ticks(pid) ?? 0, run, kvm, Ready: false);
         await WriteAsync(settings, half, cancel);
         var sandbox = new Sandbox(half);
@@ -89,7 +91,7 @@ public sealed partial class Sandbox : IDisposable
     }
 
     /// <summary>
-    /// The sandbox of this data folder as it is, for a process that only needs its network; null when there is none.
+    /// The running sandbox of this data folder, for a process that only needs its network; null if there is none.
     /// </summary>
     public static Sandbox? Attach(Settings settings) => Find(settings) is { } found ? new Sandbox(found) : null;
 
@@ -99,7 +101,8 @@ public sealed partial class Sandbox : IDisposable
     public static bool IsRunning(Settings settings) => Find(settings) is not null;
 
     /// <summary>
-    /// Ends the sandbox with all VMs in it, at once: no process, mount or file in /run stays. Quick when there is none.
+    /// Ends the sandbox and all VMs in it immediately: no process, mount or file in /run remains. Quick if there is
+    /// none.
     /// </summary>
     public static async Task StopAsync(Settings settings, TimeProvider time, CancellationToken cancel)
     {
@@ -120,8 +123,8 @@ public sealed partial class Sandbox : IDisposable
     public Command Inside(string program, params string[] arguments) =>
         new("nsenter", ["-t", Pid.ToString(), "-n", "-m", "-p", "--", program, .. arguments]) { Timeout = StepLimit };
 
-    /// <summary>Starts virtlogd and libvirtd where they do not run. VMs do not notice.</summary>
-    /// <exception cref="ProblemException">Unavailable: the sandbox is gone, or a daemon does not start.</exception>
+    /// <summary>Starts virtlogd and libvirtd if they are not running. VMs are not affected.</summary>
+    /// <exception cref="ProblemException">Unavailable: the sandbox has exited, or a daemon does not start.</exception>
     public async Task EnsureDaemonsAsync(TimeProvider time, CancellationToken cancel)
     {
         if (!IsAlive)
@@ -131,8 +134,8 @@ public sealed partial class Sandbox : IDisposable
             ("libvirtd", "libvirt-sock")])
         {
             if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
-            // When memory runs out the kernel ends a guest before it ends the Hub or the database; the daemons hand
-            // this on to QEMU.
+            // When memory runs out the kernel kills a guest before the Hub or the database; QEMU inherits this from the
+            // daemons.
             await Inside("choom", "-n", GuestOomScore, "--", daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid")
                 .RunAsync(cancel);
             for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
@@ -145,10 +148,7 @@ public sealed partial class Sandbox : IDisposable
         }
     }
 
-    /// <summary>
-    /// Lets the guests that start from now on use KVM, or not, when that is not so already. Those that run do not
-    /// notice.
-    /// </summary>
+    /// <summary>Changes whether guests that start from now on use KVM. Running ones are not affected.</summary>
     public async Task UseKvmAsync(Settings settings, bool kvm, CancellationToken cancel)
     {
         if (record.Kvm == kvm) return;
@@ -159,8 +159,8 @@ public sealed partial class Sandbox : IDisposable
     }
 
     /// <summary>
-    /// A TCP socket in the sandbox's network. A socket keeps the namespace it was made in; the thread that made it
-    /// ends.
+    /// A TCP socket in the sandbox's network. A socket keeps the namespace it was created in; the thread that created
+    /// it ends.
     /// </summary>
     public Task<Socket> OpenSocketAsync()
     {
@@ -196,8 +196,7 @@ public sealed partial class Sandbox : IDisposable
         }
         catch (JsonException)
         {
-            // A crash while it was written; without it there is nothing to find, and the kernel's answer was needed
-            // anyway.
+            // Truncated by a crash. Without the record the sandbox cannot be found.
             return null;
         }
     }
@@ -213,7 +212,7 @@ public sealed partial class Sandbox : IDisposable
     static async Task<int> HoldAsync(string run, TimeProvider time, CancellationToken cancel)
     {
         var pidFile = Path.Combine(run, "holder.pid");
-        // start-stop-daemon (part of dpkg) detaches: own session, no standard streams, so that it outlives this
+        // start-stop-daemon (part of dpkg) detaches: its own session, no standard streams, so that it outlives this
         // process.
         await new Command("start-stop-daemon", "--start", "--background",
             "--make-pidfile", "--pidfile", pidFile, "--startas", "/usr/bin/unshare", "--",
@@ -242,7 +241,7 @@ public sealed partial class Sandbox : IDisposable
         }
         catch (IOException)
         {
-            return ""; // The process is gone, or not there yet.
+            return ""; // The process has exited, or has not started yet.
         }
     }
 
@@ -260,7 +259,7 @@ public sealed partial class Sandbox : IDisposable
         }
     }
 
-    /// <summary>Field 22 of /proc/PID/stat; null when there is no such process or it has ended.</summary>
+    /// <summary>Field 22 of /proc/PID/stat; null if there is no such process or it has exited.</summary>
     static ulong? Ticks(int pid)
     {
         try

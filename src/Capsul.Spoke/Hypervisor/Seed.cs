@@ -6,9 +6,9 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The small read-only disk from which a guest learns who it is: cloud-init's NoCloud source, an ISO with the label
-/// cidata (https://docs.cloud-init.io/en/22.4.2/topics/datasources/nocloud.html). All strings are written as JSON,
-/// which YAML contains.
+/// The small read-only disk with a guest's configuration: cloud-init's NoCloud source, an ISO with the label cidata
+/// (https://docs.cloud-init.io/en/22.4.2/topics/datasources/nocloud.html). All strings are written as JSON, which is a
+/// subset of YAML.
 /// </summary>
 static class Seed
 {
@@ -18,8 +18,7 @@ static class Seed
     {
         var text = new StringBuilder("#cloud-config\n");
         text.Append($"hostname: {Quote(vm.Name)}\n");
-        // One key type is enough, and keys cost seconds on a slow processor; generating locales and passwords is not
-        // needed.
+        // One key type is enough, and keys take seconds on a slow CPU; generating locales and passwords is not needed.
         text.Append(
             "locale: false\nssh_pwauth: false\ndisable_root: true\nssh_deletekeys: true\nssh_genkeytypes: [ed25519]\n");
         text.Append(vm.SshKeys.Count == 0 ? "ssh_authorized_keys: []\n" : "ssh_authorized_keys:\n");
@@ -31,8 +30,8 @@ static class Seed
     public static string MetaData(VmSpec vm) => $"instance-id: {vm.Id}\nlocal-hostname: {HostName(vm.Name)}\n";
 
     /// <summary>
-    /// Quoted where YAML 1.1 would read a number or a boolean (https://yaml.org/type/bool.html), and only there: an
-    /// older tiny image takes the rest of the line as it is.
+    /// Quoted only where YAML 1.1 would read a number or a boolean (https://yaml.org/type/bool.html): an older tiny
+    /// image uses the rest of the line literally.
     /// </summary>
     static string HostName(string name) =>
         char.IsAsciiDigit(name[0])
@@ -42,7 +41,7 @@ static class Seed
         $"version: 2\nethernets:\n  primary:\n    match:\n      macaddress: {Quote(vm.Mac)}\n    dhcp4: true\n"
             + "    dhcp6: false\n";
 
-    /// <summary>Writes the ISO, whole or not at all.</summary>
+    /// <summary>Writes the ISO atomically.</summary>
     public static async Task WriteAsync(VmSpec vm, string file, CancellationToken cancel)
     {
         var folder = file + ".tmp";

@@ -19,28 +19,28 @@ public enum FaultKind
 {
     /// <summary>It takes longer.</summary>
     Slow,
-    /// <summary>It fails, and would succeed another time.</summary>
+    /// <summary>It fails temporarily.</summary>
     Fail,
-    /// <summary>It fails for good.</summary>
+    /// <summary>It fails permanently.</summary>
     FailFinal,
-    /// <summary>The hypervisor does not answer at all.</summary>
+    /// <summary>The hypervisor does not respond at all.</summary>
     Hang,
-    /// <summary>It says that it was done, and it was not.</summary>
+    /// <summary>It reports success without doing anything.</summary>
     Lie,
-    /// <summary>It was done, but the answer is lost.</summary>
+    /// <summary>It succeeds, but the result is lost.</summary>
     LoseAnswer,
 }
 
-/// <param name="Times">How many calls it hits.</param>
-/// <param name="Message">What a failure says.</param>
-/// <param name="By">How much a slow one is delayed; how long a hanging one hangs before its time limit.</param>
+/// <param name="Times">How many calls it affects.</param>
+/// <param name="Message">The error message of a failure.</param>
+/// <param name="By">The delay of a slow call; the time limit of a hanging one.</param>
 public sealed record Fault(
     FaultKind Kind, int Times = 1, string Message = "The simulated hypervisor failed.", TimeSpan By = default);
 
 /// <summary>
-/// A machine that is not there, with the verbs and the manners of a real one: for the demo without libvirt, for tests,
-/// and for trying out bad days. What it holds outlives a Spoke that is killed, because it lies in a file like a real
-/// machine's domains do. It never answers a real SSH login; its port 22 says a banner and hangs up.
+/// A simulated hypervisor with the verbs and the behavior of a real one: for the demo without libvirt, for tests, and
+/// for injecting faults. Its state outlives a Spoke that is killed, because it is in a file, as a real machine's
+/// domains are. SSH logins do not work; its port 22 sends a banner and closes the connection.
 /// </summary>
 public sealed class Simulated : IHypervisor
 {
@@ -63,16 +63,16 @@ public sealed class Simulated : IHypervisor
         file = Path.Combine(settings.Data, "spoke", "simulated.json");
     }
 
-    /// <summary>What VMs may use in all, MiB.</summary>
+    /// <summary>Memory that all VMs together may use, MiB.</summary>
     public int MemoryMb { get; set; } = 256 << 10;
 
-    /// <summary>How long a boot takes until SSH answers.</summary>
+    /// <summary>How long a boot takes until SSH responds.</summary>
     public TimeSpan BootTime { get; set; } = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>Whether a guest listens when it is asked to shut down.</summary>
+    /// <summary>Whether a guest reacts when it is asked to shut down.</summary>
     public bool GuestListens { get; set; } = true;
 
-    /// <summary>Whether a guest's SSH ever answers.</summary>
+    /// <summary>Whether a guest's SSH ever responds.</summary>
     public bool SshAnswers { get; set; } = true;
 
     public ChannelReader<string> Changes => changes.Reader;
@@ -84,17 +84,17 @@ public sealed class Simulated : IHypervisor
         for (var i = 0; i < fault.Times; i++) queue.Enqueue(fault);
     }
 
-    /// <summary>From now on every verb behaves.</summary>
+    /// <summary>Removes all injected faults.</summary>
     public void ClearFaults() => faults.Clear();
 
-    /// <summary>What a person inside the guest does who types "poweroff".</summary>
+    /// <summary>Simulates "poweroff" inside the guest.</summary>
     public void PowerOffFromInside(string id)
     {
         Change(id, m => m with { On = false, ByGuest = m.On || m.ByGuest });
         changes.Writer.TryWrite(id);
     }
 
-    /// <summary>Like a power failure or a reboot of the host: everything is off, without events.</summary>
+    /// <summary>Simulates a power failure or a reboot of the host: everything is off, without events.</summary>
     public void Reboot()
     {
         lock (gate)
@@ -105,17 +105,17 @@ public sealed class Simulated : IHypervisor
         }
     }
 
-    /// <summary>What a crash of QEMU, or the kernel's out-of-memory killer, does to one machine.</summary>
+    /// <summary>Simulates a crash of QEMU, or the kernel's out-of-memory killer.</summary>
     public void Crash(string id)
     {
         Change(id, m => m with { On = false, ByGuest = false });
         changes.Writer.TryWrite(id);
     }
 
-    /// <summary>What an operator's rm does to a machine's disk.</summary>
+    /// <summary>Simulates the deletion of a machine's disk.</summary>
     public void LoseDisk(string id) => Change(id, m => m with { Disk = false, On = false });
 
-    /// <summary>How often an empty disk was made for each machine since it was last removed.</summary>
+    /// <summary>How often a new disk was created for each machine since it was last removed.</summary>
     public IReadOnlyDictionary<string, int> DisksMade => disksMade;
 
     public Task PrepareAsync(CancellationToken cancel)
@@ -236,7 +236,7 @@ public sealed class Simulated : IHypervisor
     public Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel) =>
         DoAsync<Stream>(Verb.Dial, () =>
         {
-            // Every machine here shares one port 22: which one is dialed does not matter to what it says.
+            // All machines share one port 22: its banner does not depend on the machine.
             lock (gate)
             {
                 if (!SshAnswers || !machines.Values.Any(Booted))
@@ -265,7 +265,7 @@ public sealed class Simulated : IHypervisor
         File.Move(file + ".new", file, overwrite: true);
     }
 
-    /// <summary>A key blob of the right shape (RFC 8709: the name and 32 bytes); there is no private half.</summary>
+    /// <summary>A key blob in the right format (RFC 8709: the name and 32 bytes); there is no private key.</summary>
     static string NewHostKey()
     {
         byte[] name = [0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, 32];
@@ -279,7 +279,7 @@ public sealed class Simulated : IHypervisor
         switch (fault.Kind)
         {
             case FaultKind.Slow:
-                // What was asked for is done, also when whoever asked is gone by then.
+                // The call takes effect even if the caller has gone by then.
                 return await ActLateAsync(fault.By, act).WaitAsync(cancel);
             case FaultKind.Fail:
                 throw new HypervisorException(fault.Message, final: false);
@@ -287,12 +287,12 @@ public sealed class Simulated : IHypervisor
                 throw new HypervisorException(fault.Message, final: true);
             case FaultKind.Hang:
                 await Task.Delay(fault.By, time, cancel);
-                throw new HypervisorException("The hypervisor does not answer.", final: false) { Unreachable = true };
+                throw new HypervisorException("The hypervisor does not respond.", final: false) { Unreachable = true };
             case FaultKind.Lie:
                 return lie!;
             case FaultKind.LoseAnswer:
                 act();
-                throw new HypervisorException("The answer was lost.", final: false);
+                throw new HypervisorException("The result was lost.", final: false);
             default:
                 throw new InvalidOperationException(fault.Kind.ToString());
         }

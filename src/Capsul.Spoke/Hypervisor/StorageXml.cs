@@ -20,9 +20,7 @@ static class StorageXml
         xml.WriteEndElement();
     });
 
-    /// <summary>
-    /// A disk that starts as the image and keeps only what differs from it. Only QEMU's user can read it.
-    /// </summary>
+    /// <summary>A copy-on-write disk based on the image. Only QEMU's user can read it.</summary>
     public static string WriteVolume(string id, int sizeGb, string image, (int User, int Group) qemu) =>
         NetworkXml.Write(xml =>
         {

@@ -5,8 +5,8 @@ namespace Capsul.Spoke.Images;
 
 /// <summary>
 /// Writes an initramfs: the "newc" form of cpio that Linux reads
-/// (Documentation/driver-api/early-userspace/buffer-format.rst). All entries belong to root and carry no time, so the
-/// same content gives the same bytes.
+/// (Documentation/driver-api/early-userspace/buffer-format.rst). All entries belong to root and have no time, so the
+/// output is reproducible.
 /// </summary>
 sealed class CpioWriter(Stream output) : IDisposable
 {
@@ -16,7 +16,7 @@ sealed class CpioWriter(Stream output) : IDisposable
     uint number;
     long written;
 
-    /// <summary>A folder, and those above it that were not written yet.</summary>
+    /// <summary>Adds a folder, and those of its parents that were not written yet.</summary>
     public void AddFolder(string path)
     {
         if (path.Length == 0 || !folders.Add(path)) return;

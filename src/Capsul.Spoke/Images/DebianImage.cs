@@ -3,11 +3,11 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// Debian 12 with cloud-init, made on this machine with mmdebstrap from the mirrors that its apt uses. The disk boots
-/// by itself under SeaBIOS: an MBR, GRUB in the gap behind it, one ext4 partition that the first boot grows. GRUB reads
-/// a fixed configuration that names <c>/vmlinuz</c> and <c>/initrd.img</c>, the links that Debian moves with every
-/// kernel upgrade, so no boot loader is installed inside and none has to be updated. Takes about two minutes and 2 GiB
-/// of scratch space.
+/// Debian 12 with cloud-init, built on this machine with mmdebstrap from the mirrors that its apt uses. The disk boots
+/// under SeaBIOS: an MBR, GRUB in the gap behind it, one ext4 partition that the first boot grows. GRUB reads a fixed
+/// configuration that names <c>/vmlinuz</c> and <c>/initrd.img</c>, the links that Debian updates with every kernel
+/// upgrade, so no boot loader is installed inside and none has to be updated. Takes about two minutes and 2 GiB of
+/// scratch space.
 /// </summary>
 public static class DebianImage
 {
@@ -16,7 +16,7 @@ public static class DebianImage
     const string Suite = "bookworm", Label = "debian-root";
 
     /// <summary>
-    /// Size of the image's disk before the first boot grows it, MiB; the partition begins after the first.
+    /// Size of the image's disk before the first boot grows it, MiB; the partition begins after the first MiB.
     /// </summary>
     const int DiskMb = 1800, StartMb = 1;
 
@@ -28,8 +28,8 @@ public static class DebianImage
     ];
 
     /// <summary>
-    /// Only what a VM needs of cloud-init: the rest of its modules do nothing here but take half a minute on a slow
-    /// processor. The host keys must go to the console: the Hub reads them there, over a path that the network cannot
+    /// Only the cloud-init modules that a VM needs: the others have no effect here but take half a minute on a slow
+    /// CPU. The host keys must be printed on the console: they are read there, over a path that the network cannot
     /// forge.
     /// </summary>
     const string CloudConfig = """
@@ -59,7 +59,7 @@ public static class DebianImage
         """;
 
     /// <summary>Builds the image and makes it current. Needs root.</summary>
-    /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails; the sentence says
+    /// <exception cref="ProblemException">Unavailable: not root, or a program is missing or fails; the message says
     /// which.</exception>
     public static async Task<Image> BuildAsync(
         ImageStore store, Action<ImageProgress> progress, CancellationToken cancel)
@@ -104,7 +104,7 @@ public static class DebianImage
         await new Command("mmdebstrap", [.. options, Suite, root, .. await SourcesAsync(cancel)])
         {
             Timeout = TimeSpan.FromMinutes(20),
-            // A full run prints about 1500 lines; between 2 and 80 percent is near enough.
+            // A full run prints about 1500 lines; this maps them roughly to 2 to 80 percent.
             OnLine = _ =>
             {
                 if (Interlocked.Increment(ref lines) is var n && n % 50 == 0)
@@ -114,8 +114,8 @@ public static class DebianImage
     }
 
     /// <summary>
-    /// Where this machine's apt gets bookworm from, as lines for the new system's apt, which keeps them. Without any
-    /// (another release, another distribution) mmdebstrap takes Debian's own mirrors.
+    /// This machine's apt sources for bookworm, as lines for the new system's apt, which keeps them. Without any
+    /// (another release, another distribution) mmdebstrap uses Debian's own mirrors.
     /// </summary>
     static async Task<IReadOnlyList<string>> SourcesAsync(CancellationToken cancel)
     {
@@ -124,9 +124,7 @@ public static class DebianImage
         return Sources(shown.Output);
     }
 
-    /// <summary>
-    /// Lines of sources for all parts of bookworm in what apt prints; empty when the main part is not among them.
-    /// </summary>
+    /// <summary>Source lines for all suites of bookworm in apt's output; empty if the main one is missing.</summary>
     internal static IReadOnlyList<string> Sources(string targets)
     {
         var pairs = targets.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
@@ -144,10 +142,10 @@ public static class DebianImage
         await WriteAsync("boot/grub/grub.cfg", GrubConfig);
         await WriteAsync("etc/fstab", $"LABEL={Label} / ext4 errors=remount-ro,discard 0 1\n");
         await WriteAsync("etc/hostname", "debian\n");
-        // As the seed asks for it, in the file that cloud-init would write it to: a change there makes it restart SSH
-        // after the first login.
+        // The setting from the seed, in the file to which cloud-init would write it: a change there would make it
+        // restart SSH after the first login.
         await WriteAsync("etc/ssh/sshd_config.d/50-cloud-init.conf", "PasswordAuthentication no\n");
-        // Empty, not missing: systemd then makes one at the first boot of each VM.
+        // Empty, not missing: systemd then creates one at the first boot of each VM.
         await WriteAsync("etc/machine-id", "");
         foreach (var key in Directory.GetFiles(Path.Combine(root, "etc/ssh"), "ssh_host_*"))
             File.Delete(key);
@@ -158,7 +156,7 @@ public static class DebianImage
         }
         await new Command("chroot", root, "systemctl", "enable", "systemd-networkd", "ssh", "serial-getty@ttyS0")
             .RunAsync(cancel);
-        // Would hold up the boot for a network that may have no way out.
+        // Would delay the boot on a network that may have no route out.
         await new Command("chroot", root, "systemctl", "mask", "systemd-networkd-wait-online.service",
             "apt-daily.timer", "apt-daily-upgrade.timer").RunAsync(cancel);
 
@@ -170,7 +168,7 @@ public static class DebianImage
         }
     }
 
-    /// <summary>Lays the disk out without mounting or attaching anything.</summary>
+    /// <summary>Creates the disk without mounting or attaching anything.</summary>
     static async Task MakeDiskAsync(string root, string raw, string scratch, CancellationToken cancel)
     {
         await using (var empty = File.Create(raw))
@@ -195,7 +193,7 @@ public static class DebianImage
 
     /// <summary>
     /// The first sector: GRUB's boot code (446 bytes, which as delivered loads its core from sector 1), one bootable
-    /// Linux partition, and the signature. Heads and cylinders are given as out of range, as for every disk of today.
+    /// Linux partition, and the signature. Heads and cylinders are marked as out of range, as on every modern disk.
     /// </summary>
     internal static byte[] BootSector(ReadOnlySpan<byte> boot, uint firstSector, uint sectors)
     {

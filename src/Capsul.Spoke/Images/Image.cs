@@ -3,18 +3,17 @@ using System.Text.Json.Serialization;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// One version of something that a VM can boot from. Kept as <c>images/ID/VERSION/</c> with <c>image.json</c> (this
-/// record) and <c>disk.qcow2</c>, and for images that are started by the hypervisor itself <c>kernel</c> and
-/// <c>initrd</c>. VERSION is the first 16 digits of the checksum; a new version never touches an old one, because disks
-/// of VMs lie on top of it.
+/// One version of an image. Stored as <c>images/ID/VERSION/</c> with <c>image.json</c> (this record) and
+/// <c>disk.qcow2</c>, and for direct kernel boot <c>kernel</c> and <c>initrd</c>. VERSION is the first 16 digits of the
+/// checksum; a new version never touches an old one, because disks of VMs are based on it.
 /// </summary>
-/// <param name="Id">Name in the catalogue: <c>tiny</c>, <c>debian-12</c>.</param>
+/// <param name="Id">Name in the catalog: <c>tiny</c>, <c>debian-12</c>.</param>
 /// <param name="Title">For people: "Debian 12 (bookworm)".</param>
 /// <param name="Sha256">Over all files of the version, lower-case hex.</param>
 /// <param name="LoginUser">The user who gets the SSH keys.</param>
-/// <param name="MinDiskGb">Least size of a disk, GiB.</param>
+/// <param name="MinDiskGb">Minimum disk size, GiB.</param>
 /// <param name="MinMemoryMb">Minimum memory, MiB.</param>
-/// <param name="CommandLine">Kernel command line, for images with a kernel of their own.</param>
+/// <param name="CommandLine">Kernel command line, for images with direct kernel boot.</param>
 public sealed record Image(
     string Id, string Title, string Sha256, string LoginUser,
     int MinDiskGb, int MinMemoryMb, string? CommandLine = null)

@@ -4,27 +4,26 @@ using Capsul.Foundation;
 
 namespace Capsul.Spoke.Images;
 
-/// <summary>What to import, and what it will be called.</summary>
+/// <summary>What to import, and how to describe it.</summary>
 /// <param name="Source">A file, or an http or https address.</param>
-/// <param name="Sha256">Checksum of that file as its maker publishes it, hex.</param>
+/// <param name="Sha256">Checksum of that file as its publisher provides it, hex.</param>
 public sealed record ImageSource(
     string Source, string Sha256, string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
 /// <summary>
-/// Takes a cloud image from elsewhere into the store: only with its checksum, only qcow2 or raw, and only one that
-/// stands alone. A qcow2 may name other files as its base, and a VM's disk made on it would then read any file of this
-/// host.
+/// Imports a cloud image into the store: only with its checksum, only qcow2 or raw, and only if it is self-contained. A
+/// qcow2 may name another file as its base, and a VM's disk based on it could then read any file of this host.
 /// </summary>
-/// <param name="client">For addresses; must not follow redirects by itself.</param>
-/// <param name="maxBytes">Largest file that is taken; default 16 GiB.</param>
+/// <param name="client">For URLs; must not follow redirects by itself.</param>
+/// <param name="maxBytes">Largest file that is accepted; default 16 GiB.</param>
 public sealed class ImageImport(ImageStore store, HttpClient client, long maxBytes = 16L << 30)
 {
     const int MaxRedirects = 5;
-    /// <summary>Largest disk that an image may pretend to have; a thin one says any size in a few kilobytes.</summary>
+    /// <summary>Largest virtual disk size; a sparse image can claim any size in a few kilobytes.</summary>
     const long MaxVirtualBytes = 1L << 40;
     const int SectorBytes = 512;
 
-    /// <summary>How files begin that people take for disk images and that are none yet.</summary>
+    /// <summary>First bytes of compressed files that people mistake for disk images.</summary>
     static readonly (string Name, byte[] Magic, string Tool)[] Packed =
     [
         ("gzip", [0x1f, 0x8b], "gunzip"), ("xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a], "unxz"),
@@ -35,11 +34,9 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     static readonly TimeSpan DownloadLimit = TimeSpan.FromHours(2),
         ConvertLimit = TimeSpan.FromMinutes(30), StallLimit = TimeSpan.FromMinutes(1);
 
-    /// <summary>Imports and makes it the current version of its id.</summary>
-    /// <exception cref="ProblemException">
-    /// Invalid: checksum, size, format or a reference to other files; NotFound: no such file; Unavailable: the download
-    /// failed.
-    /// </exception>
+    /// <summary>Imports the image and makes it the current version of its ID.</summary>
+    /// <exception cref="ProblemException">Invalid: checksum, size, format or a reference to other files; NotFound: no
+    /// such file; Unavailable: the download failed.</exception>
     public async Task<Image> ImportAsync(ImageSource source, Action<ImageProgress> progress, CancellationToken cancel)
     {
         Require(source);
@@ -115,8 +112,8 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     }
 
     /// <summary>
-    /// Follows redirects itself: to other machines, but never from one of them back to this machine, where it would
-    /// read what only this machine may.
+    /// Follows redirects to other machines, but never from one of them back to this machine, which would expose
+    /// services that only this machine may reach.
     /// </summary>
     async Task<HttpResponseMessage> GetAsync(Uri address, CancellationToken cancel)
     {
@@ -145,7 +142,7 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
             a => System.Net.IPAddress.IsLoopback(a) || a.IsIPv6LinkLocal || a.Equals(System.Net.IPAddress.Any));
     }
 
-    /// <summary>Copies with the size limit, and gives the checksum of what was copied.</summary>
+    /// <summary>Copies with the size limit, and returns the checksum of the copy.</summary>
     async Task<string> CopyAsync(
         Stream from, string target, long? length, Action<ImageProgress> progress, CancellationTokenSource limit)
     {
@@ -172,7 +169,7 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
     ProblemException TooLarge() => new(ProblemKind.Invalid,
         $"The image is larger than {maxBytes >> 20} MiB, the limit.");
 
-    /// <summary>qcow2 or raw, and nothing in it that points elsewhere.</summary>
+    /// <summary>Returns qcow2 or raw; rejects references to other files.</summary>
     static async Task<string> FormatAsync(string file, CancellationToken cancel)
     {
         var start = new byte[SectorBytes];
@@ -180,7 +177,7 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
             _ = await content.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancel);
         if (Packed.FirstOrDefault(p => start.AsSpan().StartsWith(p.Magic)) is { Name: { } packed, Tool: { } tool })
             throw new ProblemException(ProblemKind.Invalid,
-                $"The file is compressed with {packed}. Unpack it first ({tool}), and give the checksum of the "
+                $"The file is compressed with {packed}. Unpack it first ({tool}), and pass the checksum of the "
                 + "unpacked file.");
         var shown = await new Command("qemu-img", "info", "--output=json", file).TryRunAsync(cancel);
         if (shown.ExitCode != 0)
@@ -202,7 +199,7 @@ public sealed class ImageImport(ImageStore store, HttpClient client, long maxByt
         if (root.GetProperty("virtual-size").GetInt64() is var size && size > MaxVirtualBytes)
             throw new ProblemException(ProblemKind.Invalid,
                 $"The image's disk is {size >> 30} GiB; the limit is {MaxVirtualBytes >> 30} GiB.");
-        // QEMU takes any bytes for raw. A disk that a BIOS boots has 55 AA at the end of its first sector.
+        // QEMU accepts any bytes as raw. A disk that a BIOS boots has 55 AA at the end of its first sector.
         if (format == "raw" && (new FileInfo(file).Length % SectorBytes != 0 || start is not [.., 0x55, 0xaa]))
             throw new ProblemException(
                 ProblemKind.Invalid, "The file is neither qcow2 nor a raw disk: it has no boot sector.");

@@ -8,23 +8,21 @@ namespace Capsul.Spoke.Images;
 
 /// <summary>
 /// The images of this host, in one folder: <c>ID/VERSION/{image.json,disk.qcow2[,kernel,initrd]}</c> and
-/// <c>ID/current</c>, a text file that names the version new VMs get. A version is written once and never touched again
-/// (its files are read-only), because disks of VMs lie on top of it. The checksum of a version is that of the listing
-/// of its files' checksums, in name order: <c>sha256sum disk.qcow2 initrd kernel | sha256sum</c> says the same.
+/// <c>ID/current</c>, a text file that names the version new VMs get. A version is written once and never changed (its
+/// files are read-only), because disks of VMs are based on it. The checksum of a version is that of the list of its
+/// files' checksums, in name order, as in <c>sha256sum disk.qcow2 initrd kernel | sha256sum</c>.
 /// </summary>
 public sealed class ImageStore(string folder)
 {
     static readonly string[] Names = ["disk.qcow2", "initrd", "kernel"];
     static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
 
-    /// <summary>
-    /// What a file looked like when it was last found good: a full read only happens when size or time changed.
-    /// </summary>
+    /// <summary>Size and time of each file when it was last verified: it is only read again when they change.</summary>
     readonly ConcurrentDictionary<string, string> verified = new(StringComparer.Ordinal);
 
     public string Folder { get; } = Path.GetFullPath(folder);
 
-    /// <summary>The current version of every image, by id.</summary>
+    /// <summary>The current version of every image, by ID.</summary>
     public IReadOnlyList<Image> List()
     {
         if (!Directory.Exists(Folder)) return [];
@@ -39,7 +37,7 @@ public sealed class ImageStore(string folder)
         return IsId(id) && File.Exists(current) ? Read(id, File.ReadAllText(current).Trim()) : null;
     }
 
-    /// <summary>That very version, current or not; null when it is not here.</summary>
+    /// <summary>Exactly that version, current or not; null if it is not here.</summary>
     public Image? Find(string id, string sha256) =>
         IsId(id) && sha256.Length == 64 && sha256.All(char.IsAsciiHexDigitLower)
             && Read(id, sha256[..16]) is { } image && image.Sha256 == sha256 ? image : null;
@@ -48,24 +46,24 @@ public sealed class ImageStore(string folder)
 
     public string Disk(Image image) => FileOf(image, "disk.qcow2");
 
-    /// <summary>The kernel for images that are started by the hypervisor itself; null for others.</summary>
+    /// <summary>The kernel for direct kernel boot; null for other images.</summary>
     public string? Kernel(Image image) => Existing(image, "kernel");
 
     public string? Initrd(Image image) => Existing(image, "initrd");
 
     /// <summary>
-    /// A folder to make a new version in, on the same file system; <see cref="AddAsync"/> takes it over.
+    /// A folder on the same file system for building a new version; <see cref="AddAsync"/> takes ownership.
     /// </summary>
     public string MakeScratch() => Directory.CreateDirectory(
         Path.Combine(Folder, ".tmp-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(6)))).FullName;
 
     /// <summary>
-    /// Puts the files of a folder (disk.qcow2, and kernel and initrd if it has them) in as the current version.
+    /// Adds the files of a folder (disk.qcow2, and optionally kernel and initrd) as the current version.
     /// </summary>
     /// <param name="draft">All but the checksum, which is computed.</param>
     /// <param name="files">A folder on the same file system, usually from <see cref="MakeScratch"/>; it is moved
     /// away.</param>
-    /// <exception cref="ProblemException">Invalid: the id is no id, or there is no disk.qcow2.</exception>
+    /// <exception cref="ProblemException">Invalid: the ID is not valid, or there is no disk.qcow2.</exception>
     public async Task<Image> AddAsync(Image draft, string files, CancellationToken cancel)
     {
         if (!IsId(draft.Id))
@@ -89,7 +87,7 @@ public sealed class ImageStore(string folder)
     }
 
     /// <summary>
-    /// Whether the files still are what their checksum says. Cheap when neither size nor time of a file changed since.
+    /// Whether the files still match their checksum. Cheap if neither size nor time of any file changed.
     /// </summary>
     public async Task<bool> VerifyAsync(Image image, CancellationToken cancel)
     {
@@ -118,7 +116,7 @@ public sealed class ImageStore(string folder)
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(listing.ToString())));
     }
 
-    /// <summary>Ids are folder names: no separators, no leading dot.</summary>
+    /// <summary>IDs are folder names: no separators, no leading dot.</summary>
     public static bool IsId(string id) =>
         id.Length is > 0 and <= 40 && char.IsAsciiLetterOrDigit(id[0])
             && id.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '-' or '.');

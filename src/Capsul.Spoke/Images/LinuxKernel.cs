@@ -5,12 +5,12 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Images;
 
 /// <summary>
-/// Debian's cloud kernel taken apart: the plain kernel that QEMU starts without a boot loader, and modules.
+/// Unpacks Debian's cloud kernel: the ELF kernel that QEMU starts without a boot loader, and modules.
 /// </summary>
 static class LinuxKernel
 {
     /// <summary>
-    /// Fetches the package that linux-image-cloud-amd64 stands for, unpacked into a folder. Takes about 2 s.
+    /// Fetches the package that linux-image-cloud-amd64 depends on and unpacks it into a folder. Takes about 2 s.
     /// </summary>
     /// <returns>The kernel's release, such as 6.1.0-40-cloud-amd64.</returns>
     /// <exception cref="ProblemException">Unavailable: the mirrors do not have it, even after updating the package
@@ -18,7 +18,7 @@ static class LinuxKernel
     public static async Task<string> FetchAsync(string scratch, string target, CancellationToken cancel)
     {
         if (await TryFetchAsync(scratch, target, cancel) is { } release) return release;
-        // A new machine has no lists yet, and an old one may have a list of what the mirror no longer has.
+        // A new machine has no package lists yet, and an old one's may be outdated.
         await new Command("apt-get", "update", "-q") { Timeout = TimeSpan.FromMinutes(5) }.RunAsync(cancel);
         return await TryFetchAsync(scratch, target, cancel)
             ?? throw new ProblemException(ProblemKind.Unavailable,
@@ -44,8 +44,8 @@ static class LinuxKernel
     }
 
     /// <summary>
-    /// The uncompressed kernel (an ELF file with a PVH entry, which QEMU starts at once) out of a bzImage. Where it
-    /// lies is in the setup header (Documentation/x86/boot.rst): setup_sects, payload_offset, payload_length.
+    /// Extracts the uncompressed kernel (an ELF file with a PVH entry, which QEMU starts directly) from a bzImage. Its
+    /// position is in the setup header (Documentation/x86/boot.rst): setup_sects, payload_offset, payload_length.
     /// </summary>
     public static async Task ExtractAsync(string vmlinuz, string target, CancellationToken cancel)
     {
@@ -55,9 +55,9 @@ static class LinuxKernel
                 ProblemKind.Unavailable, $"{Path.GetFileName(vmlinuz)} is not a Linux kernel image.");
         var setup = (image[0x1f1] == 0 ? 4 : image[0x1f1]) + 1;
         var start = setup * 512 + BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(0x248));
-        // The last four bytes are the size after decompression, which the tools would take for damage.
+        // The last four bytes are the uncompressed size, which the tools would report as corruption.
         var payload = image.AsMemory(start, BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(0x24c)) - 4);
-        // xz only takes files that are named so, and drops the ending; the others are told the target.
+        // xz only accepts files with its suffix, which it removes; the others are given the target.
         var packed = target + ".xz";
         await File.WriteAllBytesAsync(packed, payload, cancel);
         await Unpacker(payload.Span, packed, target).RunAsync(cancel);
@@ -70,7 +70,7 @@ static class LinuxKernel
                 ProblemKind.Unavailable, $"{Path.GetFileName(vmlinuz)} did not unpack to an ELF kernel.");
     }
 
-    /// <summary>The named modules and all that they depend on, each after its own dependencies.</summary>
+    /// <summary>The named modules and all their dependencies, each after its own dependencies.</summary>
     /// <returns>Files of the modules, and for each its dependencies' names.</returns>
     public static IReadOnlyList<(string File, IReadOnlyList<string> Needs)> Modules(
         string folder, IEnumerable<string> names)

@@ -3,19 +3,19 @@ using Capsul.Foundation;
 
 namespace Capsul.Spoke.Images;
 
-/// <summary>How far the making of an image is: what is done now, and 0 to 1.</summary>
+/// <summary>Progress of building an image: the current step, and 0 to 1.</summary>
 public sealed record ImageProgress(string Step, double Fraction);
 
 /// <summary>
-/// The tiny guest, for the demo, tests and benches: Debian's cloud kernel, and an initramfs of busybox, dropbear and
-/// the QEMU guest agent, all taken from this machine's packages. It boots to SSH in a few seconds without KVM. The disk
-/// holds only what must survive: the SSH host key and the home. Built in about 5 s; 70 MB.
+/// The tiny guest, for the demo, tests and benchmarks: Debian's cloud kernel, and an initramfs of busybox, dropbear and
+/// the QEMU guest agent, all from this machine's packages. It boots to SSH in a few seconds without KVM. The disk holds
+/// only what must persist: the SSH host key and the home folder. Built in about 5 s; 70 MB.
 /// </summary>
 public static class TinyImage
 {
     public const string Id = "tiny";
 
-    /// <summary>What SSH needs first, then the rest; the files in <c>Tiny/</c> load them in that order.</summary>
+    /// <summary>First what SSH needs, then the rest; the files in <c>Tiny/</c> load them in that order.</summary>
     static readonly string[] Modules =
         ["virtio_pci", "virtio_net", "virtio_rng", "virtio_blk", "isofs", "virtio_console", "button", "evdev"];
 
@@ -25,7 +25,7 @@ public static class TinyImage
     const UnixFileMode Executable = (UnixFileMode)0b111_101_101;
 
     /// <summary>Builds the image and makes it current.</summary>
-    /// <exception cref="ProblemException">Unavailable: a package or program is missing; the sentence names
+    /// <exception cref="ProblemException">Unavailable: a package or program is missing; the message names
     /// it.</exception>
     public static async Task<Image> BuildAsync(
         ImageStore store, Action<ImageProgress> progress, CancellationToken cancel)
@@ -69,11 +69,11 @@ public static class TinyImage
         cpio.AddText("init", await ScriptAsync("init", cancel), Executable);
         cpio.AddText("etc/late", await ScriptAsync("late", cancel), Executable);
         cpio.AddText("etc/dhcp", await ScriptAsync("dhcp", cancel), Executable);
-        // The agent calls shutdown with halt, reboot or power-off flags; the power button does what the agent does.
+        // The agent calls shutdown with halt, reboot or poweroff flags; the power button does the same.
         const string shutdown = "#!/bin/sh\ncase \"$*\" in *-r*) exec reboot ;; *) exec poweroff ;; esac\n";
         cpio.AddText("sbin/shutdown", shutdown, Executable);
         cpio.AddText("etc/acpi/PWRF/00000080", shutdown, Executable);
-        // Root has no password and no way in from outside (dropbear -w): su is for the one who may log in.
+        // Root has no password and cannot log in over SSH (dropbear -w); the login user can use su.
         cpio.AddText("etc/passwd", "root::0:0:root:/root:/bin/sh\ncapsul:*:1000:1000:capsul:/home/capsul:/bin/sh\n");
         cpio.AddText("etc/group", "root:x:0:\ncapsul:x:1000:\n");
         cpio.AddText("etc/shells", "/bin/sh\n");
@@ -108,7 +108,7 @@ public static class TinyImage
     }
 
     /// <summary>
-    /// The modules in one folder, and the list by which modprobe loads them in the right order in one go.
+    /// Adds the modules in one folder, and the list from which modprobe loads them in the right order in one call.
     /// </summary>
     static void AddModules(CpioWriter cpio, string from, string to)
     {
@@ -120,7 +120,7 @@ public static class TinyImage
         foreach (var (file, _) in modules)
         {
             cpio.AddFile($"{to}/{Path.GetFileName(file)}", File.ReadAllBytes(file), (UnixFileMode)0b110_100_100);
-            // Like depmod: first what must be loaded last, all the way down.
+            // As depmod writes it: all dependencies, the ones to load first at the end.
             list.Append(Path.GetFileName(file)).Append(':');
             foreach (var need in Deep(LinuxKernel.ModuleName(file))
                 .Reverse().Distinct(StringComparer.Ordinal).Reverse())
@@ -137,7 +137,7 @@ public static class TinyImage
         var raw = Path.Combine(scratch, "disk.raw");
         await using (var file = File.Create(raw))
             file.SetLength(64 << 20);
-        // No journal would be faster still, but a VM is turned off hard now and then. The guest grows it to its disk.
+        // Without a journal it would be faster, but VMs are sometimes turned off hard. The guest grows it to its disk.
         await new Command("mke2fs", "-q", "-t", "ext4", "-F", "-m", "0", "-L", "capsul", raw).RunAsync(cancel);
         await new Command("qemu-img", "convert", "-O", "qcow2", raw, target).RunAsync(cancel);
     }

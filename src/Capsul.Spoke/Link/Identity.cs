@@ -10,7 +10,7 @@ using Grpc.Net.Client;
 namespace Capsul.Spoke.Link;
 
 /// <summary>
-/// Who this Spoke is to the Hub: its key and client certificate, the Hub's authority, the Hub's address. Kept in
+/// This Spoke's identity: its key and client certificate, the Hub's certificate authority, the Hub's address. Stored in
 /// <c>spoke/identity.pfx</c>, <c>authority.cer</c> and <c>hub</c>, readable by the owner only.
 /// </summary>
 public sealed class Identity
@@ -33,8 +33,8 @@ public sealed class Identity
 
     public DateTime ValidUntil => certificate.NotAfter.ToUniversalTime();
 
-    /// <summary>Reaches the Hub and compares who it is.</summary>
-    /// <exception cref="ProblemException">Unavailable: it does not answer, or something else does.</exception>
+    /// <summary>Connects to the Hub and checks its identity.</summary>
+    /// <exception cref="ProblemException">Unavailable: it does not respond, or it is not this Hub.</exception>
     public async Task ReachHubAsync(CancellationToken cancel)
     {
         using var channel = Open();
@@ -43,7 +43,7 @@ public sealed class Identity
     }
 
     /// <summary>
-    /// The same Spoke for a Hub that is now somewhere else, such as in this process on a port that changes.
+    /// The same Spoke for a Hub that is now at another address, such as in this process on a changing port.
     /// </summary>
     public Identity At(string address) => new(folder, address, certificate, authority);
 
@@ -73,10 +73,10 @@ public sealed class Identity
         X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")));
 
     /// <summary>
-    /// Joins with a one-time token: first asks the Hub for its authority and compares the fingerprint, and only over a
-    /// line that this authority vouches for gives away the token's secret.
+    /// Joins with a one-time token: fetches the Hub's certificate authority and checks its fingerprint, and only then
+    /// sends the token's secret, over a connection authenticated by this authority.
     /// </summary>
-    /// <exception cref="ProblemException">With the Hub's sentence, or what is wrong with the line.</exception>
+    /// <exception cref="ProblemException">With the Hub's message, or a connection error.</exception>
     public static async Task<Identity> JoinAsync(string data, JoinToken token, CancellationToken cancel)
     {
         var folder = FolderOf(data);
@@ -103,7 +103,7 @@ public sealed class Identity
         using var channel = Channel(token.Address, new SslClientAuthenticationOptions
         {
             TargetHost = "capsul-hub",
-            // Nothing secret is said over this line; what it shows is checked below.
+            // Nothing secret is sent over this connection; what it returns is checked below.
             RemoteCertificateValidationCallback = (_, seen, _, _) =>
             {
                 if (seen is not null) shown = X509CertificateLoader.LoadCertificate(seen.GetRawCertData());
@@ -117,7 +117,7 @@ public sealed class Identity
         if (Convert.ToHexStringLower(SHA256.HashData(authority.RawData)) != token.Fingerprint
             || shown is null || !Vouches(authority, shown))
             throw new ProblemException(ProblemKind.Forbidden,
-                $"What answers at {token.Address} is not the Hub that made this token. The connection may be "
+                $"The server at {token.Address} is not the Hub that created this token. The connection may be "
                 + "intercepted; nothing was sent.");
         return authority;
     }
@@ -125,7 +125,7 @@ public sealed class Identity
     /// <summary>A channel that presents this Spoke's certificate and accepts only the Hub's.</summary>
     public GrpcChannel Open() => Open(Address, authority, certificate);
 
-    /// <summary>Asks for a new certificate when the old one nears its end; true when it did.</summary>
+    /// <summary>Renews the certificate when it is about to expire; true if it did.</summary>
     public async Task<bool> RenewAsync(GrpcChannel channel, TimeProvider time, CancellationToken cancel)
     {
         if (certificate.NotAfter.ToUniversalTime() - time.GetUtcNow().UtcDateTime > RenewBefore) return false;
@@ -152,7 +152,7 @@ public sealed class Identity
     static GrpcChannel Open(string address, X509Certificate2 authority, X509Certificate2? client) =>
         Channel(address, new SslClientAuthenticationOptions
         {
-            // The Hub is known by its authority, not by a name: it may move to another address.
+            // The Hub is identified by its authority, not by a name: it may move to another address.
             TargetHost = "capsul-hub",
             ClientCertificates = client is null ? null : [client],
             LocalCertificateSelectionCallback = client is null ? null : (_, _, _, _, _) => client,
@@ -177,7 +177,7 @@ public sealed class Identity
             },
         });
 
-    /// <summary>Whether <paramref name="seen"/> is a server certificate of this authority, in its time.</summary>
+    /// <summary>Whether <paramref name="seen"/> is a valid server certificate of this authority.</summary>
     static bool Vouches(X509Certificate2 authority, X509Certificate2 seen)
     {
         using var chain = new X509Chain();
@@ -203,7 +203,7 @@ public sealed class Identity
         catch (Exception error) when (error is RpcException or TimeoutException)
         {
             throw new ProblemException(ProblemKind.Unavailable,
-                $"The Hub at {address} does not answer: {(error as RpcException)?.Status.Detail ?? error.Message}",
+                $"The Hub at {address} does not respond: {(error as RpcException)?.Status.Detail ?? error.Message}",
                 null, error);
         }
     }

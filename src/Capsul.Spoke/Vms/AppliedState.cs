@@ -4,7 +4,7 @@ using Capsul.Foundation;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// The highest (epoch, generation) that was taken in, in <c>spoke/applied.json</c>. A Spoke never goes backwards.
+/// The highest (epoch, generation) applied, in <c>spoke/applied.json</c>. A Spoke never goes backwards.
 /// </summary>
 public sealed class AppliedState(string folder)
 {
@@ -34,14 +34,15 @@ public sealed class AppliedState(string folder)
         }
     }
 
-    /// <summary>Whether a message may be taken in: not older than what was.</summary>
+    /// <summary>Whether a message may be applied: it must not be older than the last one applied.</summary>
     public bool Allows(long epoch, long generation) =>
         epoch > pair.Epoch || (epoch == pair.Epoch && generation >= pair.Generation);
 
     /// <summary>
     /// Saves the pair, after the wanted states themselves are on disk, so that a crash only repeats them.
     /// </summary>
-    /// <exception cref="IOException">It could not be written; it still applies while this process runs.</exception>
+    /// <exception cref="IOException">It could not be written; it is still effective while this process
+    /// runs.</exception>
     public async Task AdvanceAsync(long epoch, long generation, CancellationToken cancel)
     {
         pair = new Pair(epoch, generation);

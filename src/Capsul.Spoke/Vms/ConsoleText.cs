@@ -4,15 +4,14 @@ using Capsul.Wire;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>What a serial console tells.</summary>
+/// <summary>Parses the text of a serial console.</summary>
 public static partial class ConsoleText
 {
     const string Begin = "-----BEGIN SSH HOST KEY KEYS-----", End = "-----END SSH HOST KEY KEYS-----";
 
     /// <summary>
-    /// The last whole block of host keys on the console, in the form that cloud-init prints (its module
-    /// keys_to_console): one public key a line between two markers. Empty when there is none yet. Lines that are not
-    /// keys are passed over.
+    /// The last complete block of host keys on the console, as cloud-init prints them (its module keys_to_console): one
+    /// public key per line between two markers. Empty if there is none yet. Other lines are skipped.
     /// </summary>
     public static IReadOnlyList<SshHostKey> HostKeys(string console)
     {

@@ -6,8 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// All VMs of this host: a reconciler for each that the Hub has ever named, and what the hypervisor holds beyond them.
-/// Takes in what the Hub wants, never backwards; deletion is always explicit.
+/// All VMs of this host: a reconciler for each that the Hub has ever named, and any others on the hypervisor. Applies
+/// wanted states, never backwards; deletion is always explicit.
 /// </summary>
 public sealed partial class HostVms(
     IHypervisor hypervisor, VmRecords records, IRelays relays, AppliedState applied, TimeProvider time, ILogger log)
@@ -16,24 +16,24 @@ public sealed partial class HostVms(
     readonly ConcurrentDictionary<VmReconciler, Task> running = new();
     readonly SemaphoreSlim applying = new(1, 1);
     /// <summary>
-    /// Of the whole Spoke: reconcilers outlive the connection on which their VM was named. Null: nothing runs
-    /// automatically.
+    /// The Spoke's cancellation token: reconcilers outlive the connection on which their VM was named. Null: nothing
+    /// runs automatically.
     /// </summary>
     CancellationToken? lifetime;
 
-    /// <summary>Hears every report.</summary>
+    /// <summary>Receives every report.</summary>
     public Action<VmReport> Told { get; set; } = _ => { };
 
-    /// <summary>In the order of their ids.</summary>
+    /// <summary>Ordered by ID.</summary>
     public IEnumerable<VmReconciler> Reconcilers => reconcilers.Values.OrderBy(r => r.Id, StringComparer.Ordinal);
 
-    /// <summary>Takes up every VM that is on record, without running anything.</summary>
+    /// <summary>Loads every recorded VM, without running anything.</summary>
     public void Load()
     {
         foreach (var record in records.LoadAll()) Keep(Make(record));
     }
 
-    /// <summary>Takes up every VM that is on record and looks after them until cancelled.</summary>
+    /// <summary>Loads every recorded VM and runs the reconcilers until canceled.</summary>
     public void Start(CancellationToken cancel)
     {
         lifetime = cancel;
@@ -41,35 +41,33 @@ public sealed partial class HostVms(
     }
 
     /// <summary>
-    /// Returns when every reconciler has ended; after the token of <see cref="Start"/> was cancelled.
+    /// Returns when every reconciler has ended; call it after the token of <see cref="Start"/> was canceled.
     /// </summary>
     public async Task EndAsync() =>
         await Task.WhenAll(running.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
-    /// <summary>What is here: each VM as last reported, and what the hypervisor has beyond them.</summary>
+    /// <summary>The inventory: each VM as last reported, and any others on the hypervisor.</summary>
     public async Task<IReadOnlyList<VmReport>> InventoryAsync(CancellationToken cancel)
     {
-        // First what takes time: a report from before the hypervisor answered must not follow one from after.
+        // The slow part first: a report from before the hypervisor's response must not be sent after a newer one.
         var unknown = await UnknownVmsAsync(cancel);
         return [.. Reconcilers.Select(r => r.Last), .. unknown];
     }
 
     /// <summary>
-    /// VMs on the hypervisor without a reconciler: of another database, or from before this data folder.
+    /// VMs on the hypervisor without a reconciler: from another database, or from an earlier data folder.
     /// </summary>
     public async Task<IReadOnlyList<VmReport>> UnknownVmsAsync(CancellationToken cancel)
     {
-        // Known before and after: one that ended in between has reported what it found, and the list may be older than
-        // that.
+        // Checked before and after: a reconciler that ended in between has sent its report, which may be newer than the
+        // list.
         var before = reconcilers.Keys.ToHashSet(StringComparer.Ordinal);
         var unknown = (await hypervisor.ListAsync(cancel))
             .Where(d => !before.Contains(d.Id) && !reconcilers.ContainsKey(d.Id));
         return [.. unknown.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
     }
 
-    /// <summary>
-    /// Takes in what the Hub wants. False: it is older than what was taken in, or makes no sense, and nothing was done.
-    /// </summary>
+    /// <summary>Applies a message from the Hub. False: it is outdated or invalid, and nothing was done.</summary>
     public async Task<bool> ApplyAsync(Wanted wanted, CancellationToken cancel)
     {
         await applying.WaitAsync(cancel);
@@ -96,8 +94,8 @@ public sealed partial class HostVms(
     }
 
     /// <summary>
-    /// When the disk is full it is only kept in mind, and written with the next message: VMs must be removable on such
-    /// a host, and after a crash the Hub says everything again.
+    /// If the disk is full it is only kept in memory, and written with the next message: it must be possible to remove
+    /// VMs from such a host, and after a crash the Hub resends everything.
     /// </summary>
     async Task AdvanceAsync(Wanted wanted, CancellationToken cancel)
     {
@@ -114,7 +112,7 @@ public sealed partial class HostVms(
     void Want(long epoch, WantedVm wanted)
     {
         if (reconcilers.TryGetValue(wanted.Id, out var reconciler) && reconciler.Want(epoch, wanted)) return;
-        // A VM that is to be gone and has no record may still have leftovers from a crash; removing is idempotent and
+        // A VM that is wanted gone and has no record may still have leftovers from a crash; removing is idempotent and
         // reports "gone".
         reconciler = Make(VmRecord.New(epoch, wanted));
         reconciler.WriteDown();
@@ -131,7 +129,9 @@ public sealed partial class HostVms(
         foreach (var reconciler in reconcilers.Values) reconciler.LookNow();
     }
 
-    /// <summary>The VM is gone and so is its reconciler; a newer one for the same VM stays.</summary>
+    /// <summary>
+    /// Drops the reconciler of a VM that is gone, unless a newer one for the same VM has replaced it.
+    /// </summary>
     public void Forget(VmReconciler reconciler) =>
         reconcilers.TryRemove(KeyValuePair.Create(reconciler.Id, reconciler));
 
@@ -147,7 +147,7 @@ public sealed partial class HostVms(
 
     async Task RunAsync(VmReconciler reconciler, CancellationToken cancel)
     {
-        // Off the caller's thread: a first round may do much before it first waits.
+        // Off the caller's thread: the first round may do a lot of work before its first await.
         await Task.Yield();
         await reconciler.RunAsync(cancel);
         Forget(reconciler);

@@ -7,17 +7,18 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// Opens a connection to a VM from wherever the VM network can be reached; fails as a socket or the hypervisor does.
+/// Opens a connection to a VM from wherever the VM network can be reached; throws the exceptions of a socket or the
+/// hypervisor.
 /// </summary>
 public delegate Task<Stream> Dial(IPAddress address, int port, CancellationToken cancel);
 
 /// <summary>
-/// A port of this machine that leads to one VM's SSH: for hosts whose VM network cannot be reached from outside. Copies
-/// bytes both ways and knows nothing of what they mean.
+/// Forwards a port of this machine to one VM's SSH, for hosts whose VM network cannot be reached from outside. Copies
+/// bytes in both directions without interpreting them.
 /// </summary>
 public sealed partial class Relay : IAsyncDisposable
 {
-    /// <summary>Connections that one VM may have at a time; more wait in the kernel's queue.</summary>
+    /// <summary>Maximum number of concurrent connections to one VM; more wait in the kernel's queue.</summary>
     const int MaxConnections = 64;
 
     static readonly TimeSpan AcceptPause = TimeSpan.FromSeconds(1);
@@ -40,8 +41,8 @@ public sealed partial class Relay : IAsyncDisposable
     public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
 
     /// <summary>
-    /// Listens on <paramref name="preferred"/> if that is free, else on a free port of the range, beginning anywhere in
-    /// it: a port that was another VM's a minute ago would make the owner's ssh warn of a changed host key.
+    /// Listens on <paramref name="preferred"/> if that is free, otherwise on a free port of the range, starting at a
+    /// random one: reusing a port that was another VM's a minute ago would make ssh warn about a changed host key.
     /// </summary>
     /// <exception cref="HypervisorException">No port of the range is free.</exception>
     public static Relay Open(
@@ -140,7 +141,7 @@ public sealed partial class Relay : IAsyncDisposable
         [LoggerMessage(400, LogLevel.Debug, "A connection through port {Port} ended: {Why}")]
         public static partial void Broken(ILogger log, int port, string why);
 
-        [LoggerMessage(401, LogLevel.Warning, "Port {Port} could not accept a connection: {Why}; trying again")]
+        [LoggerMessage(401, LogLevel.Warning, "Port {Port} could not accept a connection: {Why}; retrying")]
         public static partial void NotAccepted(ILogger log, int port, string why);
     }
 }

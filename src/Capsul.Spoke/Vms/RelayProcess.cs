@@ -7,22 +7,20 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>
-/// One question to the process of the relays: a line of JSON on its Unix socket, answered with another.
-/// </summary>
-/// <param name="Open">The VM that is to have a relay; null when one is closed.</param>
-/// <param name="Close">The VM whose relay is to end.</param>
+/// <summary>A request to the relay process: a line of JSON on its Unix socket; the reply is another line.</summary>
+/// <param name="Open">The VM whose relay to open; null to close one.</param>
+/// <param name="Close">The VM whose relay to close.</param>
 /// <param name="Preferred">The port it had; 0: none.</param>
 /// <param name="Target">The VM's address.</param>
 sealed record RelayRequest(string? Open, string? Close, int Preferred = 0, string Target = "");
 
-/// <param name="Port">Where it listens.</param>
-/// <param name="Problem">Why it could not be done; null when it was.</param>
+/// <param name="Port">The port on which it listens.</param>
+/// <param name="Problem">Why it failed; null on success.</param>
 sealed record RelayReply(int Port, string? Problem);
 
 /// <summary>
-/// Relays in a process of their own (<c>capsul spoke relay</c>), which outlives the Spoke: a restart or an upgrade of
-/// the Spoke does not cut anybody's SSH. It is started when it does not answer, holds nothing but the open ports, and
+/// Relays in a separate process (<c>capsul spoke relay</c>), which outlives the Spoke: a restart or an upgrade of the
+/// Spoke does not cut anybody's SSH session. It is started when none responds, has no state but the open ports, and
 /// ends with the sandbox.
 /// </summary>
 public sealed partial class RelayProcess(Settings settings, ILogger log) : IRelays
@@ -56,7 +54,7 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
             "The SSH relay process does not respond.", final: false);
     }
 
-    /// <summary>Null when the process does not answer.</summary>
+    /// <summary>Null when the process does not respond.</summary>
     async Task<RelayReply?> TryAskAsync(RelayRequest request, CancellationToken cancel)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);

@@ -9,8 +9,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// The other end of <see cref="RelayProcess"/>: holds the relays of one data folder, reaches the VMs through the
-/// sandbox's network, and ends when the sandbox does. Only root reaches its socket.
+/// The other end of <see cref="RelayProcess"/>: runs the relays of one data folder, reaches the VMs through the
+/// sandbox's network, and ends when the sandbox does. Only root can connect to its socket.
 /// </summary>
 public sealed class RelayServer(Settings settings, ILogger log)
 {
@@ -27,7 +27,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
     /// <summary>Starts this program as the relay process, detached, in its own session.</summary>
     internal static async Task StartDetachedAsync(Settings settings, CancellationToken cancel)
     {
-        // Only what it needs; what else this process was given may be secret.
+        // Only what it needs; the rest of this process's environment may be secret.
         var environment = Environment.GetEnvironmentVariables().Keys.Cast<string>()
             .Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal))
             .ToDictionary(n => n, _ => (string?)null, StringComparer.Ordinal);
@@ -35,7 +35,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
         environment["CAPSUL_RELAY_ADDRESS"] = settings.RelayAddress.ToString();
         environment["CAPSUL_RELAY_PORTS"] = $"{settings.RelayPorts.First}-{settings.RelayPorts.Last}";
         environment["CAPSUL_SSH_HOST"] = settings.SshHost;
-        // A number that was left there may be anybody's process by now.
+        // A leftover PID may belong to another process by now.
         File.Delete(PidFile(settings));
         var program = Path.Combine(AppContext.BaseDirectory, "capsul");
         await new Command("start-stop-daemon", "--start", "--background",
@@ -44,9 +44,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
         { Environment = environment, Timeout = RequestLimit }.RunAsync(cancel);
     }
 
-    /// <summary>
-    /// Ends the process of the relays, so that its ports are free for the next one; quick when there is none.
-    /// </summary>
+    /// <summary>Ends the relay process, so that its ports are free for the next one; quick if there is none.</summary>
     internal static async Task StopAsync(Settings settings, TimeProvider time, CancellationToken cancel)
     {
         if (!File.Exists(PidFile(settings))
@@ -57,7 +55,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
         for (var i = 0; IsRelay(pid) && i < 250; i++) await Task.Delay(TimeSpan.FromMilliseconds(20), time, cancel);
     }
 
-    /// <summary>The number may be another process's by now.</summary>
+    /// <summary>The PID may belong to another process by now.</summary>
     static bool IsRelay(int pid)
     {
         try
@@ -70,7 +68,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
         }
     }
 
-    /// <summary>Until the sandbox ends or the caller cancels.</summary>
+    /// <summary>Runs until the sandbox ends or the caller cancels.</summary>
     public async Task RunAsync(CancellationToken cancel)
     {
         using var sandbox = Sandbox.Attach(settings)
@@ -102,7 +100,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
             catch (Exception error) when (error is IOException or SocketException or JsonException
                 || (error is OperationCanceledException && !cancel.IsCancellationRequested))
             {
-                // The Spoke went away in the middle of its question; it asks again.
+                // The Spoke disconnected in the middle of its request; it will retry.
             }
         }
     }

@@ -6,13 +6,13 @@ using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>A port of this machine for each VM's SSH, one a VM at most.</summary>
+/// <summary>The relays of this machine, at most one per VM.</summary>
 public interface IRelays : IAsyncDisposable
 {
-    /// <summary>Under which name or address people reach the ports.</summary>
+    /// <summary>The name or address at which people reach the ports.</summary>
     string PublicName { get; }
 
-    /// <summary>Makes sure that a VM has its relay and gives the port: the preferred one if it is free.</summary>
+    /// <summary>Makes sure that a VM has a relay, and returns its port: the preferred one if it is free.</summary>
     /// <exception cref="HypervisorException">No port is free.</exception>
     Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel);
 

@@ -6,35 +6,36 @@ using Capsul.Wire;
 
 namespace Capsul.Spoke.Vms;
 
-/// <summary>What one look at a booting guest found.</summary>
-/// <param name="Answered">Something that speaks SSH answers on port 22.</param>
-/// <param name="Keys">The host keys, once SSH answers and they are known; null before.</param>
-/// <param name="Tail">The end of the console, now and then; null when it is not due.</param>
-/// <param name="Pause">When to look again.</param>
+/// <summary>The result of one check of a booting guest.</summary>
+/// <param name="Answered">An SSH server responds on port 22.</param>
+/// <param name="Keys">The host keys, once SSH responds and they are known; null before.</param>
+/// <param name="Tail">The end of the console, at intervals; null in between.</param>
+/// <param name="Pause">Time until the next check.</param>
 public sealed record SshLook(bool Answered, IReadOnlyList<SshHostKey>? Keys, string? Tail, TimeSpan Pause);
 
 /// <summary>
-/// Watches a guest boot until SSH answers and its host keys were read over the serial console, the path that the
-/// network cannot forge. The console is looked at often and the network seldom: a guest that is not up yet leaves the
-/// kernel with an unanswered ARP question, which makes the next try slower, not faster. Dialing continues between
-/// checks, so that no check waits for it.
+/// Watches a guest boot until SSH responds and its host keys were read over the serial console, a path that the network
+/// cannot forge. The console is checked often and the network rarely: dialing a guest that is not up yet leaves an
+/// unanswered ARP request in the kernel, which makes the next attempt slower. Dialing continues between checks, so that
+/// no check waits for it.
 /// </summary>
 public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
 {
     /// <summary>
-    /// How much of the console is searched for host keys, bytes: cloud-init prints them among the last lines of a boot.
+    /// How much of the console is searched for host keys, bytes: cloud-init prints them near the end of the boot.
     /// </summary>
     public const int ConsoleBytes = 256 << 10;
 
     static readonly TimeSpan Often = TimeSpan.FromMilliseconds(100),
         BannerLimit = TimeSpan.FromSeconds(2), TailEvery = TimeSpan.FromSeconds(3);
     /// <summary>
-    /// A guest that has not come up by now may never (its owner may have closed the port): it is looked at less often.
+    /// A guest that is not up after this time may never be (its owner may have closed the port): it is checked less
+    /// often.
     /// </summary>
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
     /// <summary>
-    /// A guest that says much on its console pushes its keys out of what is searched; after this, those of an earlier
-    /// boot count.
+    /// A guest that prints a lot pushes its keys out of the part that is searched; after this time, those of an earlier
+    /// boot are used.
     /// </summary>
     static readonly TimeSpan KeysLimit = TimeSpan.FromSeconds(10);
 
@@ -44,14 +45,14 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
 
     Boot? boot;
 
-    /// <summary>SSH answered and the keys were found since the last reset.</summary>
+    /// <summary>SSH responded and the keys were found since the last reset.</summary>
     public bool IsReady { get; private set; }
 
     /// <summary>The guest is off; start over with the next boot.</summary>
     public void Reset() => (boot, IsReady) = (null, false);
 
     /// <param name="id">The VM.</param>
-    /// <param name="address">Where it should answer.</param>
+    /// <param name="address">Its address.</param>
     /// <param name="earlier">Host keys of an earlier boot.</param>
     public async Task<SshLook> LookAsync(
         string id, IPAddress address, IReadOnlyList<SshHostKey> earlier, CancellationToken cancel)
@@ -99,7 +100,7 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
     }
 
     /// <summary>
-    /// Whether something that speaks SSH answers on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).
+    /// Whether an SSH server responds on port 22 (RFC 4253, 4.2: the server's first line begins with SSH-).
     /// </summary>
     async Task<bool> HasBannerAsync(IPAddress address, CancellationToken cancel)
     {

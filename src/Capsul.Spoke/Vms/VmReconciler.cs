@@ -7,12 +7,12 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// Brings one VM to its wanted state. Level-triggered: each round compares what should be with what is, does the next
-/// thing, and says when to look again, so that the same message twice, a crash in the middle, or a missed event change
-/// nothing. A round never waits for a guest: what a round has to remember for the next one is in
-/// <see cref="Progress"/>, what must survive the Spoke is in the <see cref="VmRecord"/>. What cannot be done is
-/// reported and tried again after a growing pause (1 s doubling to 30 s; 5 min where only a person can help). Unknown
-/// is reported as unknown and leads to nothing. A verb's answer is never taken for the state: the next round looks.
+/// Brings one VM to its wanted state. Level-triggered: each round compares wanted with observed state, does the next
+/// step, and returns when to check again, so that repeated messages, crashes and missed events do no harm. A round
+/// never waits for a guest: state between rounds is in <see cref="Progress"/>, state that must outlive the Spoke is in
+/// the <see cref="VmRecord"/>. Failures are reported and retried with exponential backoff (1 s to 30 s; 5 min if only a
+/// person can help). An unknown state is reported as unknown, and nothing is done. The result of a call is never taken
+/// for the state: the next round checks.
 /// </summary>
 public sealed partial class VmReconciler(
     VmRecord record, IHypervisor hypervisor, VmRecords records,
@@ -22,18 +22,18 @@ public sealed partial class VmReconciler(
     static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5),
         LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);
 
-    /// <summary>What one round leaves for the next. Nothing of it need survive the Spoke.</summary>
-    /// <param name="SeenOn">This Spoke has completed a start of the VM, or seen to it that an earlier one was
+    /// <summary>State between rounds. None of it need outlive the Spoke.</summary>
+    /// <param name="SeenOn">This Spoke has completed a start of the VM, or made sure that an earlier one was
     /// complete.</param>
-    /// <param name="StopUntil">When a guest that is shutting down is turned off; null while none is.</param>
-    /// <param name="NextAsk">When it is asked once more: in its first seconds a guest does not hear the power
-    /// button.</param>
+    /// <param name="StopUntil">When a guest that is shutting down is turned off; null if it is not shutting
+    /// down.</param>
+    /// <param name="NextAsk">When it is asked again: in its first seconds a guest ignores the power button.</param>
     /// <param name="Failures">Failed rounds in a row.</param>
     sealed record Progress(
         bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0);
 
     /// <summary>
-    /// Something may be different; and something is, so that also what just failed is worth another try now.
+    /// Woken when something may have changed; urgent when something has, so that even a failed round is retried now.
     /// </summary>
     readonly Signal wake = new(), urgent = new();
     readonly Lock gate = new();
@@ -46,12 +46,12 @@ public sealed partial class VmReconciler(
 
     public string Id { get; } = record.Wanted.Id;
 
-    /// <summary>What was last reported.</summary>
+    /// <summary>The last report.</summary>
     public VmReport Last => last;
 
     /// <summary>
-    /// Takes in a new wanted state; one of an older (epoch, generation) changes nothing. On disk before this returns,
-    /// unless the disk is full. False: this VM is gone and its reconciler has ended; a newer message needs a new one.
+    /// Accepts a new wanted state; one with an older (epoch, generation) is ignored. It is on disk before this returns,
+    /// unless the disk is full. False: this VM is gone and its reconciler has ended; the caller needs a new one.
     /// </summary>
     public bool Want(long epoch, WantedVm wanted)
     {
@@ -60,7 +60,7 @@ public sealed partial class VmReconciler(
             if (ended) return false;
             var known = writer.Current;
             if (!known.IsOlderThan(epoch, wanted.Generation)) return true;
-            // The address is kept when a later message, about a VM on its way out, no longer has it.
+            // Keeps the address if a later message, about a VM that is being deleted, no longer has it.
             if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (known.Wanted.Address, known.Wanted.Mac);
             writer.Change(r => r.Answering(epoch, wanted));
         }
@@ -72,11 +72,12 @@ public sealed partial class VmReconciler(
     public void WriteDown() => writer.Flush();
 
     /// <summary>
-    /// Something may have changed: look. What failed keeps its pause: a start that fails causes events of its own.
+    /// Requests a round because something may have changed. A failed VM keeps its backoff: a failing start causes
+    /// events itself.
     /// </summary>
     public void Look() => wake.Set();
 
-    /// <summary>Look now, also if the last round failed.</summary>
+    /// <summary>Requests a round immediately, even if the last one failed.</summary>
     public void LookNow()
     {
         urgent.Set();
@@ -88,7 +89,7 @@ public sealed partial class VmReconciler(
 
     Signal Awaited => progress.Failures > 0 ? urgent : wake;
 
-    /// <summary>Runs until cancelled, or until the VM is wanted gone and is.</summary>
+    /// <summary>Runs until canceled, or until a VM that is wanted gone is gone.</summary>
     public async Task RunAsync(CancellationToken cancel)
     {
         while (await RoundAsync(cancel) is { } pause)
@@ -97,8 +98,7 @@ public sealed partial class VmReconciler(
     }
 
     /// <summary>
-    /// One round. Gives how long until the next at the latest; null when the VM was wanted gone and nothing is left of
-    /// it.
+    /// One round. Returns the maximum time until the next; null when the VM was wanted gone and nothing is left of it.
     /// </summary>
     public async Task<TimeSpan?> RoundAsync(CancellationToken cancel)
     {
@@ -118,7 +118,7 @@ public sealed partial class VmReconciler(
         }
         catch (Exception error) when (!cancel.IsCancellationRequested)
         {
-            // A bug. One VM's trouble must not end the care for the others.
+            // A bug. One VM's failure must not affect the others.
             Log.Threw(log, Id, error);
             Report(current, last.Power, last.Phase, problem:
                 "The host has an internal problem with this VM; see the Spoke's log.");
@@ -126,7 +126,7 @@ public sealed partial class VmReconciler(
         }
     }
 
-    /// <summary>No further round, unless a newer wanted state came in during the last one.</summary>
+    /// <summary>Ends the reconciler, unless a newer wanted state arrived during the last round.</summary>
     bool End(VmRecord answered)
     {
         lock (gate)
@@ -153,7 +153,7 @@ public sealed partial class VmReconciler(
             case Power.Off:
                 return await TurnOffAsync(current, cancel);
             case Power.On:
-                // Nothing is created or started that a crash would forget. Removing does not need the record.
+                // Nothing is created or started without a record on disk. Removing does not need one.
                 if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: true);
                 return await TurnOnAsync(current, cancel);
             default:
@@ -193,7 +193,7 @@ public sealed partial class VmReconciler(
     }
 
     /// <summary>
-    /// Asks the guest, and turns it off when its grace has passed. The next round sees whether it is off.
+    /// Asks the guest to shut down, and turns it off after the grace period. The next round checks whether it is off.
     /// </summary>
     async Task<TimeSpan?> ShutDownAsync(VmRecord current, CancellationToken cancel)
     {
@@ -233,7 +233,7 @@ public sealed partial class VmReconciler(
             case DomainPower.On:
                 return await KeepOnAsync(current, cancel);
             default:
-                // Off now: the first half of a restart is done, and if this Spoke crashes here the second half is an
+                // Off now: the first half of a restart is done. If the Spoke crashes here, the second half is an
                 // ordinary start.
                 if (restart)
                     current = writer.Change(
@@ -251,8 +251,8 @@ public sealed partial class VmReconciler(
         progress = progress with { StopUntil = null };
         if (!progress.SeenOn)
         {
-            // This Spoke did not see it start: the one before may have been killed in the middle of that, with the
-            // machine on and its address not served yet. The verb does what is missing.
+            // This Spoke process did not start it: the previous one may have been killed half way, with the machine on
+            // but its address not served yet. The verb completes what is missing.
             await hypervisor.StartAsync(current.Spec, cancel);
             progress = progress with { SeenOn = true };
         }

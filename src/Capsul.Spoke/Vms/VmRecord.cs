@@ -8,23 +8,23 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// What the Spoke keeps on disk of one VM: what the Hub last wanted, and what only the Spoke knows. Enough to continue
+/// What the Spoke stores on disk for one VM: the last wanted state, and what only the Spoke knows. Enough to continue
 /// without the Hub.
 /// </summary>
-/// <param name="Epoch">The epoch under which <paramref name="Wanted"/> came; 0 in records of older versions.</param>
-/// <param name="Wanted">The last wanted record that was taken in.</param>
+/// <param name="Epoch">The epoch of <paramref name="Wanted"/>; 0 in records of older versions.</param>
+/// <param name="Wanted">The last wanted state that was accepted.</param>
 /// <param name="RestartsDone">Answers <see cref="WantedVm.Restarts"/>.</param>
 /// <param name="SshPort">Port of the relay on this host; 0 until it listens.</param>
-/// <param name="StoppedItself">Generation under which the guest shut itself down; it is not started again before a
-/// newer one.</param>
+/// <param name="StoppedItself">Generation under which the guest shut itself down; it is not started again under the
+/// same one.</param>
 /// <param name="RanUnder">The newest generation under which it was seen running; 0: never, so its disk may be
-/// made.</param>
+/// created.</param>
 /// <param name="HostKeys">As read over the console, type and base64.</param>
 public sealed record VmRecord(
     long Epoch, WantedVm Wanted, int RestartsDone, int SshPort,
     long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys)
 {
-    /// <summary>A VM that this Spoke hears of for the first time.</summary>
+    /// <summary>The record of a VM that is new to this Spoke.</summary>
     public static VmRecord New(long epoch, WantedVm wanted) => new(epoch, wanted, wanted.Restarts, 0, 0, 0, []);
 
     public VmSpec Spec => new(
@@ -32,15 +32,13 @@ public sealed record VmRecord(
         Wanted.Mac, IPAddress.Parse(Wanted.Address), [.. Wanted.SshKeys], Wanted.HasRun || RanUnder > 0);
 
     /// <summary>
-    /// Whether something of (epoch, generation) is newer. The epoch decides first: after a restore the database counts
-    /// generations from where the backup was, under an epoch above all that were.
+    /// Whether (epoch, generation) is newer. The epoch is compared first: after a restore the database counts
+    /// generations from where the backup was, under an epoch higher than all before.
     /// </summary>
     public bool IsOlderThan(long epoch, long generation) =>
         epoch > Epoch || (epoch == Epoch && generation > Wanted.Generation);
 
-    /// <summary>
-    /// The record with a newer wanted state. Numbers that count generations of an earlier epoch are brought along.
-    /// </summary>
+    /// <summary>The record with a newer wanted state. Generations of an earlier epoch are translated.</summary>
     public VmRecord Answering(long epoch, WantedVm wanted) => this with
     {
         Epoch = epoch,
@@ -50,18 +48,18 @@ public sealed record VmRecord(
         RanUnder = wanted.Generation == Wanted.Generation || RanUnder == 0
             ? RanUnder
             : Math.Min(RanUnder, wanted.Generation - 1),
-        // A restore may have taken a restart back; what counts from here on is what the Hub says.
+        // A restore may have reset the restart counter; from here on the Hub's value counts.
         RestartsDone = Math.Min(RestartsDone, wanted.Restarts),
     };
 
-    /// <summary>The record with these host keys; the same record when they are the same.</summary>
+    /// <summary>The record with these host keys; the same object if they have not changed.</summary>
     public VmRecord Keys(IReadOnlyList<SshHostKey> keys) =>
         keys.SequenceEqual(HostKeys) ? this : this with { HostKeys = keys };
 }
 
 /// <summary>
-/// Holds a VM's record and is the only one that writes it, one write at a time and always the newest: what the Hub says
-/// and what the reconciler learns come from different threads.
+/// Holds a VM's record and is its only writer, one write at a time and always the newest: changes by the Hub and by the
+/// reconciler come from different threads.
 /// </summary>
 public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILogger log)
 {
@@ -74,7 +72,7 @@ public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILo
         get { lock (gate) return current; }
     }
 
-    /// <summary>Changes the record and writes it when something changed. Gives the record as it is then.</summary>
+    /// <summary>Changes the record and writes it if it differs. Returns the new record.</summary>
     public VmRecord Change(Func<VmRecord, VmRecord> change)
     {
         lock (gate)
@@ -85,7 +83,7 @@ public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILo
         }
     }
 
-    /// <summary>Whether the record on disk is the newest; tries to write it when it is not.</summary>
+    /// <summary>Whether the record on disk is current; tries to write it if it is not.</summary>
     public bool Flush()
     {
         lock (gate)
@@ -124,7 +122,7 @@ public sealed partial class RecordWriter(VmRecord record, VmRecords records, ILo
     }
 }
 
-/// <summary>The records, one file a VM in <c>spoke/vms</c>, written whole or not at all.</summary>
+/// <summary>The records, one file per VM in <c>spoke/vms</c>, written atomically.</summary>
 public sealed partial class VmRecords(string folder, ILogger log)
 {
     sealed record Stored(
@@ -134,8 +132,8 @@ public sealed partial class VmRecords(string folder, ILogger log)
     sealed record StoredKey(string Type, string Key);
 
     /// <summary>
-    /// All records that can be read. One that cannot is set aside under another name and said in the log: the Hub says
-    /// anew what should be, and one broken file must not keep the other VMs of the host off.
+    /// All readable records. An unreadable one is renamed and logged: the Hub resends its wanted state, and one broken
+    /// file must not keep the other VMs of the host off.
     /// </summary>
     public IReadOnlyList<VmRecord> LoadAll()
     {
@@ -152,7 +150,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
             var wanted = WantedVm.Parser.ParseJson(stored.Wanted);
             if (wanted.Id != Path.GetFileNameWithoutExtension(file) || !WantedCheck.IsSound(wanted))
                 throw new JsonException("it is not a VM's record");
-            // Older versions did not say whether it had run; a record that was ever reported running has a port.
+            // Older versions did not record whether it had run; a VM that was ever running has a port.
             return new VmRecord(stored.Epoch, wanted, stored.RestartsDone, stored.SshPort, stored.StoppedItself,
                 stored.RanUnder ?? (stored.SshPort > 0 ? wanted.Generation : 0),
                 [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })]);
@@ -166,7 +164,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
         }
     }
 
-    /// <exception cref="IOException">The disk is full or broken; the old record is still there.</exception>
+    /// <exception cref="IOException">The disk is full or broken; the old record is unchanged.</exception>
     public void Save(VmRecord record) => DataFolder.WriteWhole(
         File(record.Wanted.Id),
         JsonSerializer.SerializeToUtf8Bytes(new Stored(

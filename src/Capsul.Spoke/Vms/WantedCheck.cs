@@ -5,8 +5,8 @@ using Capsul.Wire;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>
-/// What a wanted record must look like before anything is done with it. The Hub is trusted with the VMs, not with the
-/// host: ids become file names, and MAC addresses become part of firewall rules.
+/// Validates a wanted state before it is used. The Hub is trusted with the VMs, not with the host: IDs become file
+/// names, and MAC addresses become part of firewall rules.
 /// </summary>
 public static class WantedCheck
 {
@@ -22,7 +22,7 @@ public static class WantedCheck
         vm.Vcpus is >= 1 and <= MaxVcpus && vm.MemoryMb is >= 1 and <= MaxMemoryMb && vm.DiskGb is >= 1 and <= MaxDiskGb
         && Formats.IsLabel(vm.Name) && Formats.IsImageId(vm.ImageId) && Formats.IsSha256(vm.ImageSha256);
 
-    /// <summary>A VM on its way out may have lost its address already.</summary>
+    /// <summary>A VM that is being deleted may have no address anymore.</summary>
     static bool IsNetwork(WantedVm vm) =>
         (vm is { Power: Power.Gone, Address: "", Mac: "" }) || (Formats.IsMac(vm.Mac)
         && IPAddress.TryParse(vm.Address, out var address) && address.AddressFamily == AddressFamily.InterNetwork);

@@ -5,7 +5,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul db baseline</c>: a database that has the schema and not its record.</summary>
+/// <summary><c>capsul db baseline</c>: for a database that has the schema but no record of its version.</summary>
 static class DbBaseline
 {
     static readonly Argument<int> Version = new("VERSION") { Description = "The version that the schema is at." };
@@ -13,8 +13,8 @@ static class DbBaseline
 
     public static Command Make() => CommandLine.Verb("baseline", """
         Records that the database is at a version, with this program's scripts, and runs none of them. For one that was
-        restored without its record, or whose scripts were edited. The schema is compared first, and must be that of the
-        version.
+        restored without its migration history, or whose scripts were edited. The schema is compared first, and must be
+        that of the version.
 
         Example:
           capsul db baseline 4

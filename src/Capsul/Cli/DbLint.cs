@@ -5,7 +5,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul db lint</c>: what scripts would do to a database that is in use. Needs no database.</summary>
+/// <summary><c>capsul db lint</c>: what scripts would do to a database in use. Needs no database.</summary>
 static class DbLint
 {
     static readonly Argument<string[]> Files =
@@ -44,7 +44,7 @@ static class DbLint
             var bytes = File.ReadAllBytes(file);
             return Migration.Named(Path.GetFileName(file), () => bytes)
                 ?? throw new ProblemException(ProblemKind.Invalid,
-                    $"{file} is not named like a script: NN_up_what.sql or NN_down_what.sql, in lower case.");
+                    $"{file} does not have the name of a script: NN_up_what.sql or NN_down_what.sql, in lower case.");
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

@@ -45,7 +45,7 @@ public static class DbLogs
         {
             await using var files = await RemoteLogFiles.OpenAsync(db, cancel);
             if (parsed.GetValue(Slow) && !files.NotesSlow)
-                await Console.Error.WriteLineAsync("This server does not write down slow statements. As an "
+                await Console.Error.WriteLineAsync("This server does not log slow statements. As an "
                     + "administrator: ALTER SYSTEM SET log_min_duration_statement = '250ms'; SELECT pg_reload_conf();");
             return await ShowAsync(files, since, parsed, cancel);
         }
@@ -71,7 +71,7 @@ public static class DbLogs
         }
         catch (IOException)
         {
-            // The reader of the output has closed it (a pager, head).
+            // The reader (a pager, head) has closed the output.
         }
         return 0;
     }

@@ -6,7 +6,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul db migrate</c>: to the newest version, or to any.</summary>
+/// <summary><c>capsul db migrate</c>: to the newest version, or to a given one.</summary>
 static class DbMigrate
 {
     static readonly Option<int?> To =
@@ -47,7 +47,7 @@ static class DbMigrate
     }
 
     /// <summary>
-    /// The SQL goes to standard output and what is said of it to standard error, so that it can be kept in a file.
+    /// SQL goes to standard output and messages to standard error, so that the SQL can be saved to a file.
     /// </summary>
     static async Task<int> TryAsync(Migrator migrator, int target, bool allowDowngrade, CancellationToken cancel)
     {

@@ -7,7 +7,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul db repair</c>: the ways out of a script without a transaction that was interrupted.</summary>
+/// <summary><c>capsul db repair</c>: for an interrupted script without a transaction.</summary>
 static class DbRepair
 {
     static readonly Option<bool> Resume = new("--resume") { Description = "Run the remaining statements." };

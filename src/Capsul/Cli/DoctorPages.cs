@@ -4,8 +4,8 @@ using Capsul.Foundation;
 namespace Capsul.Cli;
 
 /// <summary>
-/// Whether people reach the pages at the public address, and the Hub learns from the proxy in front of it that they
-/// came over TLS: without that, cookies are refused and everybody shares one address in the limits.
+/// Whether people can reach the pages at the public address, and whether the proxy tells the Hub that they use TLS:
+/// without that, cookies are rejected and all clients share one address for rate limits.
 /// </summary>
 static class DoctorPages
 {
@@ -27,16 +27,16 @@ static class DoctorPages
         try
         {
             var health = await client.GetFromJsonAsync<JsonElement>(new Uri(url, "/healthz"), cancel);
-            return [new(Verdict.Ok, Address, $"the Hub answers at {url}"), .. OfProxy(url, health, settings)];
+            return [new(Verdict.Ok, Address, $"the Hub responds at {url}"), .. OfProxy(url, health, settings)];
         }
         catch (Exception error) when (error is HttpRequestException or JsonException or NotSupportedException
             || error is OperationCanceledException && !cancel.IsCancellationRequested)
         {
             var why = error is OperationCanceledException
-                ? $"no answer in {Limit.TotalSeconds:0} s"
+                ? $"no response in {Limit.TotalSeconds:0} s"
                 : error.Message.TrimEnd('.');
             return [new(Verdict.Warn, Address,
-                $"no Hub answers at {url}: {why}. Is it running, and the proxy in front of it?")];
+                $"no Hub responds at {url}: {why}. Is it running, and the proxy in front of it?")];
         }
     }
 
@@ -47,7 +47,7 @@ static class DoctorPages
             && health.TryGetProperty("https", out var https) && https.ValueKind == JsonValueKind.True
             ? new(Verdict.Ok, Proxy, "the Hub is told that requests came over TLS")
             : new(Verdict.Fail, Proxy,
-                "the Hub is not told that requests came over TLS: the proxy must set X-Forwarded-Proto and "
+                "the Hub does not see that requests came over TLS: the proxy must set X-Forwarded-Proto and "
                 + "X-Forwarded-For, and its address must be in CAPSUL_TRUSTED_PROXIES "
                 + $"({string.Join(", ", settings.TrustedProxies)})");
     }

@@ -78,7 +78,7 @@ static class DoctorVerb
             // The port of a Hub that is started together with its Spoke may be another each time.
             if (!spokeOnly) return new(Verdict.Ok, "spoke", says);
             await identity.ReachHubAsync(cancel);
-            return new(Verdict.Ok, "spoke", $"{says}; the Hub answers");
+            return new(Verdict.Ok, "spoke", $"{says}; the Hub responds");
         }
         catch (ProblemException error)
         {

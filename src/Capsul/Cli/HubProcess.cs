@@ -4,13 +4,13 @@ using Command = Capsul.Foundation.Command;
 namespace Capsul.Cli;
 
 /// <summary>
-/// The Hub as a process of its own beside the Spoke, as a user of its own (<see cref="HubUser"/>): <c>up --hub</c>
-/// attached to this process by its standard streams. It ends when its standard input does, so also when this process
-/// is killed. Its log is passed on.
+/// The Hub as a separate process beside the Spoke, with its own user (<see cref="HubUser"/>): <c>up --hub</c> attached
+/// to this process by its standard streams. It exits when its standard input is closed, so also when this process is
+/// killed. Its log is forwarded.
 /// </summary>
 sealed class HubProcess : IAsyncDisposable
 {
-    /// <summary>What the process says first on standard output: that it answers, or why it does not.</summary>
+    /// <summary>The first line of the process on standard output: that it is ready, or why it is not.</summary>
     const string Ready = "hub: ready", Refused = "hub: refused ";
 
     readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -18,11 +18,11 @@ sealed class HubProcess : IAsyncDisposable
 
     HubProcess(Command command) => Ended = (command with { OnLine = Hear }).RunBesideAsync(stop.Task);
 
-    /// <summary>The process has ended, whatever the reason.</summary>
+    /// <summary>Completes when the process has exited for any reason.</summary>
     public Task Ended { get; }
 
-    /// <summary>Returns when it answers.</summary>
-    /// <exception cref="ProblemException">What the Hub said is in the way.</exception>
+    /// <summary>Returns when the Hub is ready.</summary>
+    /// <exception cref="ProblemException">The problem that the Hub reported.</exception>
     public static async Task<HubProcess> StartAsync(Settings settings, LogLevel level, CancellationToken cancel)
     {
         var command = await HubUser.PrepareAsync(settings, ["up", "--hub", "--attached", level.ToString()], cancel);
@@ -43,7 +43,7 @@ sealed class HubProcess : IAsyncDisposable
         }
     }
 
-    /// <summary>The other end: runs a Hub until standard input ends.</summary>
+    /// <summary>The other end: runs a Hub until standard input is closed.</summary>
     public static async Task<int> ServeAsync(Func<CancellationToken, Task> run, CancellationToken cancel)
     {
         using var parent = CancellationTokenSource.CreateLinkedTokenSource(cancel);

@@ -6,33 +6,33 @@ using Command = Capsul.Foundation.Command;
 namespace Capsul.Cli;
 
 /// <summary>
-/// Started by root, the Hub runs as a user of its own without rights: whoever breaks into the web application has
-/// neither the VMs' disks nor the machine. Its files in the data folder belong to that user; the folder itself stays
-/// root's, so that nothing of the Spoke's can be replaced.
+/// If started by root, the Hub runs as its own unprivileged user: whoever breaks into the web application gets neither
+/// the VMs' disks nor the machine. Its files in the data folder belong to that user; the folder itself stays root's, so
+/// that the Spoke's files cannot be replaced.
 /// </summary>
 static partial class HubUser
 {
-    /// <summary>Ports below need a right of their own (ip_unprivileged_port_start, ip-sysctl.txt).</summary>
+    /// <summary>Ports below this need a capability (ip_unprivileged_port_start, ip-sysctl.txt).</summary>
     const int FirstFreePort = 1024;
 
     /// <summary>
-    /// A checkout in root's home folder is closed to others: the program and the runtime are mounted where the Hub's
-    /// user can read them, for this process alone.
+    /// A checkout in root's home folder is not accessible to others: the program and the runtime are mounted where the
+    /// Hub's user can read them, for this process only.
     /// </summary>
     const string WithOwnMounts = """mount --bind "$1" "$3"/app; mount --bind "$2" "$3"/dotnet; shift 3; exec "$@" """;
 
-    /// <summary>What the Hub writes in the data folder.</summary>
+    /// <summary>The Hub's files and folders in the data folder.</summary>
     static readonly string[] Folders = ["postgres", "backups", "scratch", "hub"];
     static readonly string[] Files = ["hub.lock", "backup.lock", "postgres.lock", "postgres.users", "secret.key"];
 
     static string Runtime => Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "../../.."));
 
-    /// <summary>Whether a Hub that this process starts has to change its user.</summary>
+    /// <summary>Whether a Hub that this process starts has to run as another user.</summary>
     public static bool IsNeeded(Settings settings) => Environment.IsPrivilegedProcess && settings.HubUser != "root";
 
     /// <summary>
-    /// Creates the user where it is missing, gives it the Hub's files, and returns what runs <c>capsul</c> with these
-    /// arguments and settings as that user.
+    /// Creates the user if it is missing, makes it the owner of the Hub's files, and returns the command that runs
+    /// <c>capsul</c> with these arguments and settings as that user.
     /// </summary>
     /// <exception cref="ProblemException">Unavailable: the user cannot be created, or cannot use a folder.</exception>
     public static async Task<Command> PrepareAsync(
@@ -84,9 +84,9 @@ static partial class HubUser
         }
         var made = await new Command("useradd", "--system", "--user-group", "--no-create-home",
             "--home-dir", "/var/lib/capsul/hub", "--shell", "/usr/sbin/nologin", name).TryRunAsync(cancel);
-        // Another process may have been quicker.
+        // Another process may have been faster.
         return SystemUser.Find(name) ?? throw new ProblemException(ProblemKind.Unavailable,
-            $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or name another with "
+            $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or set another with "
                 + "CAPSUL_HUB_USER.");
     }
 
@@ -143,11 +143,11 @@ static partial class HubUser
         }
     }
 
-    /// <summary>What test(1) says for this user.</summary>
+    /// <summary>Runs test(1) as this user.</summary>
     static async Task<bool> CanAsync(SystemUser user, CancellationToken cancel, params string[] expression) =>
         (await user.Run("test", expression).TryRunAsync(cancel)).ExitCode == 0;
 
-    /// <summary>This process becomes that command; the process ID stays.</summary>
+    /// <summary>Replaces this process with the command; the process ID stays.</summary>
     /// <exception cref="ProblemException">Unavailable: it could not be started.</exception>
     public static void Become(Command command)
     {

@@ -42,8 +42,9 @@ static class HubVerb
         foreach (var alert in await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, cancel))
             Console.WriteLine($"alert since {alert.Raised:yyyy-MM-ddTHH:mm:ssZ}: {alert.Message}");
         if (hubs.Any(h => h.Acting)) return 0;
-        Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub acts, and none ever has." : "No Hub acts. The last was "
-            + $"{seat.Holder}, epoch {seat.Epoch}, since {seat.TakenAt:yyyy-MM-ddTHH:mm:ssZ}.");
+        Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub is active, and none ever was."
+            : $"No Hub is active. The last was {seat.Holder}, epoch {seat.Epoch}, "
+                + $"since {seat.TakenAt:yyyy-MM-ddTHH:mm:ssZ}.");
         return 1;
     }
 }

@@ -9,7 +9,7 @@ using Command = System.CommandLine.Command;
 namespace Capsul.Cli;
 
 /// <summary>
-/// <c>capsul image</c>: what VMs of this host can boot from. A running Spoke tells its Hub of a new image within
+/// <c>capsul image</c>: what VMs on this host can boot from. A running Spoke reports a new image to its Hub within
 /// seconds.
 /// </summary>
 public static class ImageVerb
@@ -69,7 +69,7 @@ public static class ImageVerb
     }
 
     /// <summary>The image, built with a progress bar if it is missing (or <paramref name="force"/>).</summary>
-    /// <exception cref="ProblemException">Invalid: it cannot be built by that name.</exception>
+    /// <exception cref="ProblemException">Invalid: there is no recipe for that name.</exception>
     public static async Task<Spoke.Images.Image> EnsureAsync(
         ImageStore store, string id, bool force, CancellationToken cancel)
     {
@@ -80,7 +80,7 @@ public static class ImageVerb
             DebianImage.Id => progress => DebianImage.BuildAsync(store, progress, cancel),
             _ => throw new ProblemException(ProblemKind.Invalid,
                 $"There is no recipe for an image called {id}; the recipes are tiny and debian-12. "
-                + "Import other images."),
+                + "Other images can be imported."),
         };
         return await WithBarAsync($"image {id}", build);
     }
@@ -107,8 +107,8 @@ public static class ImageVerb
         Path.GetFileNameWithoutExtension(source.Split('?')[0]).ToLowerInvariant().Replace('_', '-');
 
     /// <summary>
-    /// The user that cloud images of well-known distributions make, by the first word of the image's id; their own
-    /// documents say so.
+    /// The user in cloud images of well-known distributions, by the first word of the image's ID, from their
+    /// documentation.
     /// </summary>
     static string? UserOf(string id) => id.Split('-', '.')[0] switch
     {
@@ -180,7 +180,7 @@ public static class ImageVerb
         var (id, deprecated) = (parsed.GetValue(Id)!, !parsed.GetValue(Undo));
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         if (await database.Db.ExecuteAsync(ImageSql.Deprecate, new { id, deprecated }, cancel) == 0)
-            throw new ProblemException(ProblemKind.NotFound, $"The Hub knows no image {id}.");
+            throw new ProblemException(ProblemKind.NotFound, $"There is no image {id} in the catalog.");
         Console.WriteLine(deprecated ? $"{id} is no longer offered." : $"{id} is offered again.");
         return 0;
     }

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging.Console;
 namespace Capsul.Cli;
 
 /// <summary>
-/// Log lines of the long-running verbs: one line each on standard error, warnings of the framework only.
+/// Logs of the long-running verbs: one line per message on standard error, only warnings from the framework.
 /// </summary>
 static class Logs
 {

@@ -8,7 +8,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul operation</c>: work in progress, and the operator's way out of it.</summary>
+/// <summary><c>capsul operation</c>: running operations, and how an operator can end them.</summary>
 static class OperationVerb
 {
     static readonly Argument<long> Id = new("ID") { Description = "The operation's ID." };

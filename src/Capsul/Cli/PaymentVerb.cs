@@ -6,7 +6,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul payment</c>: money that came in some other way.</summary>
+/// <summary><c>capsul payment</c>: money that was received outside the web pages.</summary>
 static class PaymentVerb
 {
     static readonly Argument<string> Email = new("EMAIL") { Description = "Email address of the account." };

@@ -9,13 +9,13 @@ using Capsul.Spoke.Link;
 namespace Capsul.Cli;
 
 /// <summary>
-/// Hub, Spoke, or both. What <c>up</c> and <c>demo</c> have in common. The Spoke runs in this process; so does the Hub,
-/// unless this process is root's: then it is a process of its own, without rights.
+/// A running Hub, Spoke, or both, for <c>up</c> and <c>demo</c>. The Spoke runs in this process; so does the Hub,
+/// unless this process runs as root: then the Hub is a separate, unprivileged process.
 /// </summary>
 public sealed class RunningCapsul : IAsyncDisposable
 {
     readonly CancellationTokenSource stop = new();
-    /// <summary>What was started, to be ended in the reverse order.</summary>
+    /// <summary>What was started, to be stopped in reverse order.</summary>
     readonly Stack<IAsyncDisposable> started = new();
     readonly Settings settings;
     bool spokeStarted;
@@ -28,11 +28,12 @@ public sealed class RunningCapsul : IAsyncDisposable
     public IHypervisor? Hypervisor { get; private set; }
 
     /// <summary>
-    /// Ends when the Spoke does, which is with an error: it runs until it is stopped. Without a Spoke it never ends.
+    /// Completes when the Spoke exits, which is always an error: it runs until it is stopped. Without a Spoke it never
+    /// completes.
     /// </summary>
     public Task Spoke { get; private set; } = Task.Delay(Timeout.Infinite);
 
-    /// <summary>Ends when the Hub does. Without a Hub it never ends.</summary>
+    /// <summary>Completes when the Hub exits. Without a Hub it never completes.</summary>
     Task Hub { get; set; } = Task.Delay(Timeout.Infinite);
 
     /// <summary>Runs until Hub or Spoke exits, or the caller cancels. A supervisor restarts the process.</summary>
@@ -46,12 +47,12 @@ public sealed class RunningCapsul : IAsyncDisposable
                 "The Hub exited unexpectedly; see its log for the reason. Start it again.");
     }
 
-    /// <param name="settings">For both.</param>
+    /// <param name="settings">Settings of both.</param>
     /// <param name="withHub">Start a Hub.</param>
     /// <param name="withSpoke">Start a Spoke.</param>
-    /// <param name="level">Log lines from here on up are written to standard error.</param>
+    /// <param name="level">Minimum log level on standard error.</param>
     /// <param name="cancel">Gives up.</param>
-    /// <param name="spokeLogs">Where log lines of the Spoke go, too.</param>
+    /// <param name="spokeLogs">Further targets of the Spoke's log.</param>
     public static async Task<RunningCapsul> StartAsync(
         Settings settings, bool withHub, bool withSpoke, LogLevel level, CancellationToken cancel,
         Action<ILoggingBuilder>? spokeLogs = null)
@@ -109,8 +110,8 @@ public sealed class RunningCapsul : IAsyncDisposable
             : new Libvirt(settings, images, logs.CreateLogger<Libvirt>(), TimeProvider.System);
 
     /// <summary>
-    /// The first start on a machine that is both Hub and host joins without a token from the operator. What the
-    /// machine has of images is the operator's own, and is offered.
+    /// The first start on a machine that is both Hub and host joins without a token from the operator. The machine's
+    /// images are the operator's own, and are offered.
     /// </summary>
     async Task<Identity> JoinOwnHubAsync(Identity? identity, CancellationToken cancel)
     {

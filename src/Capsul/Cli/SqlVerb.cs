@@ -11,12 +11,10 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul sql</c>: runs SQL on the configured database, with output that scripts may rely on.</summary>
+/// <summary><c>capsul sql</c>: runs SQL on the configured database, with output that scripts can rely on.</summary>
 static class SqlVerb
 {
-    /// <summary>
-    /// Exit codes: a statement failed; and what a shell gives for a program that SIGPIPE or SIGTERM ended.
-    /// </summary>
+    /// <summary>Exit codes: a statement failed; and a shell's for a program terminated by SIGPIPE or SIGTERM.</summary>
     const int Failed = 3, OutputClosed = 128 + 13, Terminated = 128 + 15, Interrupted = 128 + 2;
 
     /// <summary>Scripts are read into memory; use psql for larger dumps.</summary>
@@ -127,15 +125,13 @@ static class SqlVerb
     static TimeSpan TimeoutOf(ParseResult parsed)
     {
         var seconds = parsed.GetValue(Timeout);
-        // The server takes milliseconds in 31 bits.
+        // The server's limit is milliseconds in 31 bits.
         return seconds is 0 or >= 0.001 and <= 2_000_000 ? TimeSpan.FromSeconds(seconds)
             : throw new ProblemException(
                 ProblemKind.Invalid, "--timeout takes seconds from 0.001 to 2000000, or 0 for no limit.");
     }
 
-    /// <summary>
-    /// In the order of the command line, which the parser's own lists do not keep between two options.
-    /// </summary>
+    /// <summary>In the order of the command line, which the parser does not keep across two options.</summary>
     static async Task<List<ScriptPart>> PartsAsync(ParseResult parsed, CancellationToken cancel)
     {
         var given = new List<(bool File, string Value)>();
@@ -149,7 +145,7 @@ static class SqlVerb
         if (given.Count == 0 && Console.IsInputRedirected) given.Add((true, "-"));
         if (given.Count(g => g is (true, "-")) > 1)
             throw new ProblemException(
-                ProblemKind.Invalid, "Standard input can be read only once: -f - is given twice.");
+                ProblemKind.Invalid, "Standard input can be read only once, but -f - is given twice.");
         var parts = new List<ScriptPart>();
         foreach (var (isFile, value) in given)
         {
@@ -194,7 +190,7 @@ static class SqlVerb
             "Standard input can be read only once, and more than one part of this call needs it.");
     }
 
-    /// <summary>UPDATE or DELETE without WHERE: a person is asked, a script must say that it is meant.</summary>
+    /// <summary>UPDATE or DELETE without WHERE: a person is asked to confirm, a script needs --yes.</summary>
     static async Task<bool> MayChangeAllAsync(
         StatementRun run, List<ScriptPart> parts, IReadOnlyList<ScriptStatement> script, CancellationToken cancel)
     {
@@ -225,7 +221,7 @@ static class SqlVerb
     }
 
     /// <summary>
-    /// psql on this terminal. It has the address from the environment, and the person keeps their own psqlrc.
+    /// psql on this terminal. It gets the address from the environment, and uses the person's own psqlrc.
     /// </summary>
     static async Task<int> PsqlAsync(bool readOnly, TimeSpan timeout, CancellationToken cancel)
     {
@@ -240,14 +236,14 @@ static class SqlVerb
             .RunAttachedAsync(cancel);
     }
 
-    /// <summary>jo@hub1; under sudo the person who called it.</summary>
+    /// <summary>For example jo@hub1; under sudo the person who called it.</summary>
     static string OperatorName() =>
         (Environment.GetEnvironmentVariable("SUDO_USER") is { Length: > 0 } person ? person : Environment.UserName)
             + $"@{Environment.MachineName}";
 
     /// <summary>
-    /// .NET's own stream for standard output takes a closed pipe for success; a file stream says it, but keeps a
-    /// position of its own and would overwrite what others append to the same file. So each is used where it is right.
+    /// .NET's own stream for standard output ignores a closed pipe; a file stream reports it, but keeps its own
+    /// position and would overwrite what others append to the same file. So a file stream is used for pipes only.
     /// </summary>
     static Stream OpenOutput()
     {

@@ -5,9 +5,7 @@ namespace Capsul.Cli;
 /// <summary>Tables for people.</summary>
 static class Tables
 {
-    /// <summary>
-    /// Columns of a table that goes to a file or another program: it is not folded to a terminal that is not there.
-    /// </summary>
+    /// <summary>Width of a table in a file or pipe, large enough that lines are not wrapped.</summary>
     const int WidthWithoutTerminal = 240;
 
     public static void Write(Table table)

@@ -60,7 +60,7 @@ static class UpVerb
     static async Task RunBothAsync(Settings settings, bool hub, bool spoke, CancellationToken cancel)
     {
         await using var running = await RunningCapsul.StartAsync(settings, hub, spoke, LogLevel.Information, cancel);
-        if (hub) Console.WriteLine($"Capsul answers at {running.BaseUrl}  (Ctrl-C to stop)");
+        if (hub) Console.WriteLine($"Capsul is running at {running.BaseUrl}  (Ctrl-C to stop)");
         if (settings.Simulated && spoke)
             Console.WriteLine("The hypervisor is SIMULATED: no real VMs are started, and nobody can log in to them.");
         await running.AwaitEndAsync(cancel);

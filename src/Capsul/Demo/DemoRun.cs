@@ -22,7 +22,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         ? "/var/lib/capsul-demo"
         : Path.Combine(Path.GetTempPath(), $"capsul-demo-{Environment.UserName}");
 
-    /// <summary>Images outlive the demo: the second one starts at once.</summary>
+    /// <summary>Images outlive the demo, so that the second one starts immediately.</summary>
     public static string ImageCache => Environment.IsPrivilegedProcess
         ? "/var/cache/capsul/images"
         : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache/capsul/images");
@@ -47,7 +47,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         {
             await using var running =
                 await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Warning, cancel);
-            Done("Hub answers");
+            Done("the Hub is running");
             var worked = await VisitAsync(running, cancel);
             if (!exit && worked) await StayAsync(running, cancel);
             return worked ? 0 : 1;
@@ -106,7 +106,7 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
 
     async Task TellAsync(Uri hub, string id, SshAddress address, Visitor visitor, CancellationToken cancel)
     {
-        using var door = new FrontDoor(hub); // A second browser: the first is signed in already.
+        using var door = new FrontDoor(hub); // A second browser: the first is already signed in.
         var link = await door.SignInLinkAsync(Email, cancel);
         Console.WriteLine();
         Console.WriteLine($"  page      {new Uri(hub, $"/vms/{id}")}");
@@ -126,7 +126,9 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         Say("Cleaning up …");
     }
 
-    /// <summary>Also after a demo that was killed: its machines and its database may still be running.</summary>
+    /// <summary>
+    /// Also cleans up after a demo that was killed: its machines and its database may still be running.
+    /// </summary>
     static async Task CleanUpAsync(Settings settings)
     {
         if (!Directory.Exists(settings.Data)) return;

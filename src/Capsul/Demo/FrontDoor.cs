@@ -8,8 +8,8 @@ using Capsul.Foundation;
 namespace Capsul.Demo;
 
 /// <summary>
-/// Uses a Hub as a person with a browser does: loads pages, fills in their forms, follows redirects, keeps cookies. The
-/// demo, the benches and the tests of the whole system come in through here and know no other way.
+/// Uses a Hub like a person with a browser: loads pages, fills in their forms, follows redirects, keeps cookies. The
+/// demo, the benchmarks and the tests of the whole system use only this.
 /// </summary>
 public sealed partial class FrontDoor : IDisposable
 {
@@ -17,9 +17,9 @@ public sealed partial class FrontDoor : IDisposable
     static readonly HtmlParser Parser = new();
     readonly HttpClient client;
 
-    /// <param name="hub">Where the pages are.</param>
-    /// <param name="from">The address that the Hub takes the person to come from, as a proxy on this machine would tell
-    /// it; null: this machine.</param>
+    /// <param name="hub">Base URL of the pages.</param>
+    /// <param name="from">The client address that the Hub sees, as if forwarded by a proxy on this machine; null: this
+    /// machine.</param>
     public FrontDoor(Uri hub, string? from = null)
     {
         client = new HttpClient(new SocketsHttpHandler
@@ -35,8 +35,8 @@ public sealed partial class FrontDoor : IDisposable
         if (from is not null) client.DefaultRequestHeaders.Add("X-Forwarded-For", from);
     }
 
-    /// <summary>A page as text, after at most a few redirects.</summary>
-    /// <exception cref="ProblemException">The Hub answered with an error.</exception>
+    /// <summary>A page as text; follows a few redirects.</summary>
+    /// <exception cref="ProblemException">The Hub returned an error.</exception>
     public async Task<string> PageAsync(string path, CancellationToken cancel)
     {
         for (var hop = 0; hop < MaxRedirects; hop++)
@@ -49,11 +49,11 @@ public sealed partial class FrontDoor : IDisposable
         throw new ProblemException(ProblemKind.Unavailable, $"{path}: more than {MaxRedirects} redirects.");
     }
 
-    /// <summary>The same, read as a browser reads it.</summary>
+    /// <summary>The same, parsed as a browser parses it.</summary>
     public async Task<IHtmlDocument> ReadAsync(string path, CancellationToken cancel) =>
         Parser.ParseDocument(await PageAsync(path, cancel));
 
-    /// <summary>A form as a page shows it: where it posts to, its element, and the page around it.</summary>
+    /// <summary>A form on a page: where it posts to, its element, and the page.</summary>
     public sealed record Form(string Action, IElement Element, IHtmlDocument Page);
 
     /// <summary>
@@ -71,8 +71,8 @@ public sealed partial class FrontDoor : IDisposable
     }
 
     /// <summary>
-    /// Sends a form. Hidden fields that are not named keep what the page put into them. Gives the path that the Hub
-    /// leads to, without going there; without one, the answer was the page with what is wrong.
+    /// Submits a form. Hidden fields that are not given keep their values. Returns the path of the Hub's redirect
+    /// without following it; without a redirect, the response was the page with errors.
     /// </summary>
     public async Task<string> PostAsync(
         Form form, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
@@ -90,7 +90,7 @@ public sealed partial class FrontDoor : IDisposable
         return form.Action;
     }
 
-    /// <summary>Loads a page, sends a form of it, and goes where the Hub leads.</summary>
+    /// <summary>Loads a page, submits a form on it, and follows the redirect.</summary>
     public async Task SubmitAsync(
         string page, string action, IEnumerable<KeyValuePair<string, string>> fields, CancellationToken cancel)
     {
@@ -98,14 +98,14 @@ public sealed partial class FrontDoor : IDisposable
         if (path != action || page != action) await PageAsync(path, cancel);
     }
 
-    /// <summary>Asks for a link, takes it from the development mails, and follows it.</summary>
+    /// <summary>Requests a sign-in link, finds it on the development emails page, and follows it.</summary>
     public async Task SignInAsync(string email, CancellationToken cancel)
     {
         var link = await SignInLinkAsync(email, cancel);
         await PageAsync(link, cancel);
     }
 
-    /// <summary>A link that signs <paramref name="email"/> in, not followed yet.</summary>
+    /// <summary>A sign-in link for <paramref name="email"/>, not followed yet.</summary>
     public async Task<string> SignInLinkAsync(string email, CancellationToken cancel)
     {
         await SubmitAsync("/sign-in", "/sign-in", [KeyValuePair.Create("Email", email)], cancel);

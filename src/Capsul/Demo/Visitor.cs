@@ -5,15 +5,15 @@ using Capsul.Foundation;
 
 namespace Capsul.Demo;
 
-/// <summary>How to log into a VM, as its page says.</summary>
+/// <summary>How to log in to a VM, according to its page.</summary>
 public sealed record SshAddress(string User, string Host, int Port)
 {
     public string Text => $"ssh -p {Port} {User}@{Host}";
 }
 
 /// <summary>
-/// What a newcomer does: signs in, adds a key, tops up, creates a capsul, waits for it, logs in. Through the front door
-/// only.
+/// Does what a newcomer does: signs in, adds a key, tops up, creates a capsul, waits for it, logs in. Uses only the web
+/// pages and ssh.
 /// </summary>
 public sealed partial class Visitor(FrontDoor door, string folder)
 {
@@ -36,12 +36,12 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     public Task TopUpAsync(string dollars, CancellationToken cancel) =>
         door.SubmitAsync("/balance", "/balance", [KeyValuePair.Create("Dollars", dollars)], cancel);
 
-    /// <summary>Posts the form for a new VM; gives its id as soon as the Hub has accepted it.</summary>
+    /// <summary>Posts the form for a new VM; returns its ID as soon as the Hub has accepted it.</summary>
     public async Task<string> CreateAsync(string size, string image, string name, CancellationToken cancel) =>
         (await PostCreateAsync(size, image, name, cancel)).Id;
 
     /// <summary>
-    /// The same, with how long the Hub took to answer the POST, and when it was sent (a timestamp of <see
+    /// The same, with how long the Hub took to respond to the POST, and when it was sent (a timestamp of <see
     /// cref="Stopwatch"/>).
     /// </summary>
     public async Task<(string Id, TimeSpan Took, long PostedAt)> PostCreateAsync(
@@ -58,11 +58,11 @@ public sealed partial class Visitor(FrontDoor door, string folder)
         return VmPath().Match(path) is { Success: true } match
             ? (match.Groups["id"].Value, took, posted)
             : throw new ProblemException(
-                ProblemKind.Unavailable, "The Hub did not lead to the new capsul's page.", path);
+                ProblemKind.Unavailable, "The Hub did not redirect to the new capsul's page.", path);
     }
 
     /// <summary>
-    /// Waits on the VM's page until it runs; gives how to log in, and tells each step once as it appears.
+    /// Waits on the VM's page until it runs; returns how to log in, and reports each step once as it appears.
     /// </summary>
     public async Task<SshAddress> AwaitRunningAsync(string id, Action<string> onStep, CancellationToken cancel)
     {
@@ -79,7 +79,7 @@ public sealed partial class Visitor(FrontDoor door, string folder)
                     return ReadAddress(page);
                 case "failed" or "deleted":
                     throw new ProblemException(
-                        ProblemKind.Unavailable, $"The capsul {id} did not come up: {steps.LastOrDefault()}");
+                        ProblemKind.Unavailable, $"The capsul {id} did not start: {steps.LastOrDefault()}");
                 default:
                     await Task.Delay(LookEvery, cancel);
                     break;
@@ -97,19 +97,19 @@ public sealed partial class Visitor(FrontDoor door, string folder)
                 ProblemKind.Unavailable, "The page of the running capsul shows no ssh command.");
     }
 
-    /// <summary>The fingerprints that the page shows, to be compared with what the network shows.</summary>
+    /// <summary>The fingerprints on the page, to be compared with the key on the network.</summary>
     public async Task<IReadOnlyList<string>> FingerprintsAsync(string id, CancellationToken cancel) =>
         [.. (await door.ReadAsync($"/vms/{id}", cancel))
             .QuerySelectorAll(".fingerprints code").Select(e => e.TextContent)];
 
-    /// <summary>A real ssh, with a real login. Gives what the command in the VM printed.</summary>
+    /// <summary>Logs in with real ssh. Returns the output of the command in the VM.</summary>
     public async Task<string> LoginAsync(SshAddress address, string command, CancellationToken cancel)
     {
         var result = await (SshCommandFor(address, command) with { Timeout = LoginLimit }).RunAsync(cancel);
         return result.Output.Trim();
     }
 
-    /// <summary>The fingerprint of the key with which the VM's SSH answers over the network.</summary>
+    /// <summary>The fingerprint of the host key that the VM's SSH presents over the network.</summary>
     public async Task<string> SeenFingerprintAsync(SshAddress address, CancellationToken cancel)
     {
         var scan = await new Command(
@@ -119,7 +119,7 @@ public sealed partial class Visitor(FrontDoor door, string folder)
     }
 
     /// <summary>
-    /// Without a known_hosts file: ports are used again by other VMs, and the host key is compared with the page's.
+    /// Without a known_hosts file: ports are reused by other VMs, and the host key is compared with the page's.
     /// </summary>
     public Command SshCommandFor(SshAddress address, string command) =>
         new("ssh", "-i", KeyFile, "-p", address.Port.ToString(),

@@ -4,7 +4,7 @@ using Microsoft.Playwright;
 
 namespace Capsul.Tests.Browser;
 
-/// <summary>Every page, looked at by axe-core in light and dark, on a phone and on a desk.</summary>
+/// <summary>Checks every page with axe-core, in light and dark mode, on a phone and on a desktop.</summary>
 public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromium>
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -48,7 +48,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"),
             ("create-refused", "/vms/new", "Create capsul")];
 
-    /// <summary>Sends a form with nonsense in it, past the browser's own checks.</summary>
+    /// <summary>Submits a form with invalid input, bypassing the browser's own validation.</summary>
     async Task RefuseAsync(IPage page, string path, string button, string name, List<string> found)
     {
         await page.GotoAsync(path);

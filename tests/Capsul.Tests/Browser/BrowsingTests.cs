@@ -4,7 +4,7 @@ using Microsoft.Playwright;
 namespace Capsul.Tests.Browser;
 
 /// <summary>
-/// What a person does, in a real browser. Things are found by role and label, as a screen reader finds them.
+/// What a person does, in a real browser. Elements are found by role and label, as with a screen reader.
 /// </summary>
 public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
 {
@@ -13,7 +13,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task From_the_first_page_to_a_capsul_being_made_with_and_without_scripts(bool scripts)
+    public async Task From_the_home_page_to_a_new_capsul_with_and_without_scripts(bool scripts)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
@@ -23,7 +23,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await page.GetByRole(AriaRole.Link, new() { Name = "Create capsul" }).ClickAsync();
         await page.GetByLabel("Email address").FillAsync("grace@example.org");
         await page.GetByRole(AriaRole.Button, new() { Name = "Email me a link" }).ClickAsync();
-        await page.GetByRole(AriaRole.Link, new() { Name = "the mail page" }).ClickAsync();
+        await page.GetByRole(AriaRole.Link, new() { Name = "the email page" }).ClickAsync();
         await page.GetByRole(AriaRole.Link, new() { Name = "/sign-in/" }).ClickAsync();
 
         await page.GetByLabel("f1-s ").CheckAsync();
@@ -49,7 +49,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     [Fact]
-    public async Task The_page_follows_what_happens_without_being_loaded_again()
+    public async Task The_page_updates_without_a_reload()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await using var context = await SignedInAsync(hub);
@@ -100,7 +100,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     static async Task TabThroughAsync(IPage page, string name, string path, List<string> wrong)
     {
         await page.GotoAsync(path);
-        // Of radio buttons of one name, Tab goes to one; the arrow keys to the others.
+        // Tab reaches one radio button of a group; the arrow keys reach the others.
         var wanted = await page.EvaluateAsync<int>("""
             () => {
               const all = [...document.querySelectorAll(
@@ -171,7 +171,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     [Fact]
-    public async Task The_first_tab_leads_past_the_navigation()
+    public async Task The_first_tab_stop_skips_the_navigation()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await using var context = await ContextAsync(hub, scripts: true);
@@ -183,19 +183,19 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     [Fact]
-    public async Task The_focus_is_never_lost_when_the_page_follows()
+    public async Task The_focus_survives_updates_of_the_page()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await using var context = await SignedInAsync(hub);
         var page = await context.NewPageAsync();
         await page.GotoAsync("/vms/capsul-running000");
-        // What stays, stays: the button that copies is not made anew.
+        // Unchanged elements stay: the copy button is not recreated.
         await page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }).FocusAsync();
         await SetAsync(hub, "state = 'stopping'");
         await Assertions.Expect(page.Locator(".state")).ToHaveTextAsync("stopping");
         await Assertions.Expect(page.GetByRole(AriaRole.Button, new() { Name = "Copy the SSH command" }))
             .ToBeFocusedAsync();
-        // What is gone leaves the focus to the heading.
+        // When an element disappears, the focus moves to the heading.
         await SetAsync(hub, "state = 'running'");
         await page.GetByRole(AriaRole.Button, new() { Name = "Stop", Exact = true }).FocusAsync();
         await SetAsync(hub, "state = 'stopping'");
@@ -208,7 +208,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     [Theory]
     [InlineData("/console")]
     [InlineData("/vms/capsul-running000")]
-    public async Task A_page_whose_session_has_ended_leads_to_the_sign_in(string path)
+    public async Task A_page_whose_session_has_ended_redirects_to_the_sign_in(string path)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await using var context = await SignedInAsync(hub);
@@ -222,7 +222,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     [Fact]
-    public async Task Whoever_stops_a_slow_answer_can_press_again()
+    public async Task A_button_can_be_pressed_again_after_a_slow_response_was_stopped()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await using var context = await SignedInAsync(hub);
@@ -235,11 +235,11 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
             if (route.Request.Method != "POST") { await route.ContinueAsync(); return; }
             if (Interlocked.Increment(ref posts) > 1) { await route.ContinueAsync(); return; }
             first.Release();
-            await end.WaitAsync(TimeSpan.FromSeconds(20)); // No answer, as of a Hub that hangs.
+            await end.WaitAsync(TimeSpan.FromSeconds(20)); // No response, like a Hub that hangs.
         });
         await page.GotoAsync("/keys");
         await page.GetByLabel("Public key").FillAsync(Sample.Ed25519("late@night"));
-        // Not the browser tool's click, which waits for the answer.
+        // Not Playwright's click, which waits for the response.
         await page.EvaluateAsync("() => { document.querySelector('main form button').click(); "
             + "document.querySelector('main form button').click(); }");
         (await first.WaitAsync(TimeSpan.FromSeconds(10), Cancel)).ShouldBeTrue("the form is sent");
@@ -273,7 +273,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     [Fact]
-    public async Task On_a_small_phone_the_head_of_the_page_is_small()
+    public async Task On_a_small_phone_the_page_header_is_small()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await using var context = await SignedInAsync(hub);
@@ -285,7 +285,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     [Fact]
-    public async Task Everything_stands_on_one_left_edge()
+    public async Task Everything_is_aligned_on_one_left_edge()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await using var context = await SignedInAsync(hub);

@@ -2,7 +2,7 @@ using Microsoft.Playwright;
 
 namespace Capsul.Tests.Browser;
 
-/// <summary>One Chromium of the system for all browser tests; each test has contexts of its own.</summary>
+/// <summary>One Chromium of the system for all browser tests; each test has its own contexts.</summary>
 public sealed class Chromium : IAsyncLifetime
 {
     IPlaywright? playwright;
@@ -15,7 +15,7 @@ public sealed class Chromium : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        // axe-core comes as a resource of the package that Deque publishes for .NET; no npm is needed.
+        // axe-core is a resource in Deque's package for .NET; npm is not needed.
         using var source = new StreamReader(
             typeof(Deque.AxeCore.Commons.AxeRunOptions).Assembly.GetManifestResourceStream(
                 "Deque.AxeCore.Commons.Resources.axe.min.js")!);
@@ -39,7 +39,7 @@ public sealed class Chromium : IAsyncLifetime
         playwright?.Dispose();
     }
 
-    /// <summary>Writes pictures of the pages for people to look at, when TEST_PICTURES names a folder.</summary>
+    /// <summary>Writes screenshots of the pages if TEST_PICTURES is a folder.</summary>
     public static async Task PictureAsync(IPage page, string name)
     {
         if (Environment.GetEnvironmentVariable("TEST_PICTURES") is { Length: > 0 } folder)

@@ -9,7 +9,7 @@ using Npgsql;
 namespace Capsul.Tests.Cli;
 
 /// <summary>
-/// The built program on days on which something is in its way: one clear sentence, an exit code, and no stack trace.
+/// The built program when something goes wrong: one clear sentence, an exit code, and no stack trace.
 /// </summary>
 public sealed class BadDaysTests
 {
@@ -25,11 +25,11 @@ public sealed class BadDaysTests
 
     string Data => environment["CAPSUL_DATA"];
 
-    /// <summary>Runs it and gives its one sentence.</summary>
+    /// <summary>Runs it and returns its one sentence.</summary>
     async Task<string> RefusalAsync(int exitCode, params string[] arguments)
     {
         var result = await CapsulProgram.RunAsync(environment, Cancel, arguments);
-        // Whoever runs a Hub also sees its log lines, which begin with the time of day.
+        // A Hub's output also contains log lines, which begin with the time of day.
         var lines = result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)
             .Where(l => l[0] == 'c' || !char.IsAsciiDigit(l[0])).ToList();
         lines.Count.ShouldBe(1, result.Error + result.Output);
@@ -46,7 +46,7 @@ public sealed class BadDaysTests
     [InlineData("capsul up --help", "'abc'", "up", "--port", "abc")]
     [InlineData("capsul spoke join --help", "TOKEN", "spoke", "join")]
     [InlineData("capsul host --help", "command", "host")]
-    public async Task What_cannot_be_understood_is_named_and_help_is_offered(
+    public async Task An_unknown_word_is_named_and_help_is_offered(
         string help, string names, params string[] arguments)
     {
         var says = await RefusalAsync(64, arguments);
@@ -56,7 +56,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task The_bare_name_shows_the_help()
+    public async Task Without_arguments_help_is_shown()
     {
         var result = await CapsulProgram.RunAsync(environment, Cancel);
         result.ExitCode.ShouldNotBe(0);
@@ -64,7 +64,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task An_unknown_setting_is_taken_for_a_typing_error()
+    public async Task An_unknown_setting_is_reported_as_a_typo()
     {
         environment["CAPSUL_PROT"] = "1";
         (await RefusalAsync(64, "up", "--hub")).ShouldContain("Did you mean CAPSUL_PORT?");
@@ -79,14 +79,14 @@ public sealed class BadDaysTests
     [InlineData("CAPSUL_DATABASE", "somewhere")]
     [InlineData("CAPSUL_SECRET_KEY", "secret")]
     [InlineData("CAPSUL_BASE_URL", "capsul.example")]
-    public async Task A_bad_value_is_named_with_what_it_should_be(string name, string value)
+    public async Task An_invalid_value_is_named_with_what_is_allowed(string name, string value)
     {
         environment[name] = value;
         (await RefusalAsync(64, "up", "--hub")).ShouldContain(name);
     }
 
     [Fact]
-    public async Task A_line_of_the_configuration_file_that_is_none_is_named()
+    public async Task An_invalid_line_of_the_configuration_file_is_named()
     {
         await File.WriteAllTextAsync(Path.Combine(Data, "capsul.conf"), "# fine\nCAPSUL_MAX_VMS 3\n", Cancel);
         (await RefusalAsync(64, "up", "--hub")).ShouldContain("line 2");
@@ -95,7 +95,7 @@ public sealed class BadDaysTests
     [Theory]
     [InlineData("CAPSUL_PORT")]
     [InlineData("CAPSUL_LINK_PORT")]
-    public async Task A_taken_port_is_named(string setting)
+    public async Task A_port_in_use_is_named(string setting)
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
@@ -106,7 +106,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task An_address_that_is_not_this_machines_is_named()
+    public async Task An_address_of_another_machine_is_named()
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
@@ -118,7 +118,7 @@ public sealed class BadDaysTests
     [InlineData("up", "--hub")]
     [InlineData("host", "list")]
     [InlineData("payment", "record", "jo@example.org", "20")]
-    public async Task A_database_that_cannot_be_reached_is_named(params string[] arguments)
+    public async Task An_unreachable_database_is_named(params string[] arguments)
     {
         var port = Ports.TakeFree();
         environment["CAPSUL_DATABASE"] = $"Host=127.0.0.1;Port={port};Username=me;Password=hush;Database=clouds";
@@ -128,20 +128,20 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_wrong_password_is_called_that()
+    public async Task A_wrong_password_is_reported()
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] =
             new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong-one" }.ConnectionString;
         var says = await RefusalAsync(69, "up", "--hub");
-        says.ShouldContain("refused the user or password");
+        says.ShouldContain("rejected the user or password");
         says.ShouldNotContain("wrong-one");
     }
 
     [Theory]
     [InlineData("up", "--hub")]
     [InlineData("payment", "record", "jo@example.org", "20")]
-    public async Task A_database_newer_than_the_program_is_left_alone(params string[] arguments)
+    public async Task A_database_newer_than_the_program_is_not_changed(params string[] arguments)
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("UPDATE schemaversion SET version = version + 1", null, Cancel);
@@ -155,7 +155,7 @@ public sealed class BadDaysTests
     [InlineData("a file", "/file")]
     [InlineData("below a file", "/file/data")]
     [InlineData("not writable, for nobody", "/../../../proc/capsul")]
-    public async Task A_data_folder_that_cannot_be_written_is_named(string kind, string path)
+    public async Task An_unwritable_data_folder_is_named(string kind, string path)
     {
         kind.ShouldNotBeEmpty();
         await File.WriteAllTextAsync(Path.Combine(Data, "file"), "", Cancel);
@@ -172,7 +172,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_hypervisor_that_is_not_there_is_named()
+    public async Task A_missing_hypervisor_is_named()
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
@@ -186,7 +186,7 @@ public sealed class BadDaysTests
     [InlineData("rack 1", "127.0.0.1:8443", "A host's name")]
     [InlineData("rack1", "hub.example.org", "CAPSUL_LINK_ADDRESS")]
     [InlineData("rack1", "https://hub.example.org:8443/x", "CAPSUL_LINK_ADDRESS")]
-    public async Task An_invitation_that_would_not_work_is_not_made(string host, string address, string names)
+    public async Task An_invitation_with_an_unusable_address_is_refused(string host, string address, string names)
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
@@ -196,17 +196,17 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_token_is_refused_when_it_was_used_and_when_another_hub_answers()
+    public async Task A_token_is_refused_when_it_was_used_or_another_hub_responds()
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;
         environment["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString();
         await using var hub = CapsulProgram.Start(environment, "up", "--hub");
-        await hub.AwaitSaidAsync("Capsul answers at", TimeSpan.FromSeconds(30));
+        await hub.AwaitSaidAsync("Capsul is running at", TimeSpan.FromSeconds(30));
         var token = (await CapsulProgram.RunAsync(environment, Cancel, "host", "invite", "rack1")).Output.Trim();
         var forged = JoinToken.Parse(token)! with { Fingerprint = new string('f', 64) };
         (await RefusalAsync(77, "spoke", "join", forged.ToString()))
-            .ShouldContain("is not the Hub that made this token");
+            .ShouldContain("is not the Hub that created this token");
         (await CapsulProgram.RunAsync(environment, Cancel, "spoke", "join", token))
             .Output.ShouldContain("as host rack1");
         (await RefusalAsync(77, "spoke", "join", token)).ShouldContain("unknown, expired or already used");
@@ -215,7 +215,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_spoke_that_has_not_joined_is_told_how() =>
+    public async Task A_spoke_that_has_not_joined_explains_how_to() =>
         (await RefusalAsync(64, "up", "--spoke")).ShouldContain("capsul spoke join TOKEN");
 
     [Theory]
@@ -226,20 +226,20 @@ public sealed class BadDaysTests
         (await RefusalAsync(64, "spoke", "join", token)).ShouldContain("not a join token");
 
     [Fact]
-    public async Task A_token_for_a_hub_that_is_not_there_says_so()
+    public async Task A_token_for_an_unreachable_hub_is_reported()
     {
         var address = $"127.0.0.1:{Ports.TakeFree()}";
         (await RefusalAsync(69, "spoke", "join", JoinToken.Make(address, new string('0', 64)).ToString()))
-            .ShouldContain($"{address} does not answer");
+            .ShouldContain($"{address} does not respond");
     }
 
     [Fact]
-    public async Task A_token_whose_address_is_none_says_so() =>
+    public async Task A_token_with_an_invalid_address_is_reported() =>
         (await RefusalAsync(64, "spoke", "join", JoinToken.Make("not an address", new string('0', 64)).ToString()))
             .ShouldContain("join token");
 
     [Fact]
-    public async Task An_image_with_another_checksum_is_not_taken()
+    public async Task An_image_with_another_checksum_is_refused()
     {
         var file = Path.Combine(Data, "disk.img");
         await File.WriteAllTextAsync(file, "not a disk", Cancel);
@@ -253,7 +253,7 @@ public sealed class BadDaysTests
     [InlineData("-5")]
     [InlineData("1e9")]
     [InlineData("12,50")]
-    public async Task What_is_not_an_amount_is_not_recorded(string dollars) =>
+    public async Task An_invalid_amount_is_not_recorded(string dollars) =>
         (await RefusalAsync(64, "payment", "record", "jo@example.org", dollars))
             .ShouldContain($"\"{dollars}\" is not an amount");
 
@@ -262,7 +262,7 @@ public sealed class BadDaysTests
     [InlineData("jo@example.org", "99999999999999")]
     [InlineData("jo@example.org", "0.0000001")]
     [InlineData("jo", "5")]
-    public async Task A_payment_that_cannot_be_is_not_recorded(string email, string dollars)
+    public async Task An_impossible_payment_is_not_recorded(string email, string dollars)
     {
         await using var database = await TestDatabase.CreateAsync();
         environment["CAPSUL_DATABASE"] = database.ConnectionString;

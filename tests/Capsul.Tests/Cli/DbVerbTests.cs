@@ -4,7 +4,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
 
-/// <summary><c>capsul db</c>, as a person runs it.</summary>
+/// <summary>Runs <c>capsul db</c> as a person does.</summary>
 public sealed class DbVerbTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -17,7 +17,7 @@ public sealed class DbVerbTests
         }, Cancel, ["db", .. arguments]);
 
     [Fact]
-    public async Task Ten_processes_at_once_on_an_empty_database_all_come_up()
+    public async Task Ten_processes_started_together_on_an_empty_database_all_start()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var results = await Task.WhenAll(Enumerable.Range(0, 10).Select(_ => RunAsync(database, "migrate")));
@@ -27,7 +27,7 @@ public sealed class DbVerbTests
     }
 
     [Fact]
-    public async Task Status_changes_nothing_and_says_what_is_to_run()
+    public async Task Status_changes_nothing_and_lists_pending_scripts()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var result = await RunAsync(database, "status");
@@ -43,7 +43,7 @@ public sealed class DbVerbTests
     }
 
     [Fact]
-    public async Task Verify_ends_with_1_when_there_is_drift()
+    public async Task Verify_exits_with_1_if_there_is_drift()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await RunAsync(database, "verify")).ExitCode.ShouldBe(0);
@@ -55,7 +55,7 @@ public sealed class DbVerbTests
     }
 
     [Fact]
-    public async Task The_way_down_must_be_asked_for()
+    public async Task A_downgrade_needs_an_option()
     {
         await using var database = await TestDatabase.CreateAsync();
         var result = await RunAsync(database, "migrate", "--to", "3");
@@ -67,7 +67,7 @@ public sealed class DbVerbTests
     }
 
     [Fact]
-    public async Task Lint_reads_a_file_and_ends_with_1_for_an_error()
+    public async Task Lint_reads_a_file_and_exits_with_1_for_an_error()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var file = Path.Combine(TestFolder.Make("lint"), "05_up_x.sql");
@@ -81,7 +81,7 @@ public sealed class DbVerbTests
     }
 
     [Fact]
-    public async Task Baseline_and_repair_say_what_they_did()
+    public async Task Baseline_and_repair_report_what_they_did()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await RunAsync(database, "repair")).Output.ShouldContain("nothing to repair");

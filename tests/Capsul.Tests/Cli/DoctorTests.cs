@@ -3,9 +3,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
 
-/// <summary>
-/// What <c>capsul doctor</c> says of mail, of the way to the pages, and of a machine that is only a host.
-/// </summary>
+/// <summary><c>capsul doctor</c> on email, on access to the pages, and on a machine that is only a host.</summary>
 public sealed class DoctorTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -29,7 +27,7 @@ public sealed class DoctorTests
     }
 
     [Fact]
-    public async Task It_knows_whether_mail_can_leave()
+    public async Task It_checks_whether_email_can_be_sent()
     {
         var environment = Environment();
         var unset = await DoctorAsync(environment);
@@ -47,7 +45,7 @@ public sealed class DoctorTests
     }
 
     [Fact]
-    public async Task It_looks_at_the_pages_as_people_reach_them()
+    public async Task It_checks_the_pages_at_their_public_address()
     {
         var environment = Environment();
         await using var database = await TestDatabase.CreateAsync();
@@ -57,15 +55,15 @@ public sealed class DoctorTests
             .Output.ShouldContain("fail  base URL");
         var url = $"http://127.0.0.1:{environment["CAPSUL_PORT"]}";
         (await DoctorAsync(environment, ("CAPSUL_BASE_URL", url)))
-            .Output.ShouldContain("warn  base URL     no Hub answers at");
+            .Output.ShouldContain("warn  base URL     no Hub responds at");
         await using var hub = CapsulProgram.Start(environment, "up", "--hub");
-        await hub.AwaitSaidAsync("Capsul answers at", Limit);
+        await hub.AwaitSaidAsync("Capsul is running at", Limit);
         (await DoctorAsync(environment, ("CAPSUL_BASE_URL", url)))
-            .Output.ShouldContain("ok    base URL     the Hub answers at");
+            .Output.ShouldContain("ok    base URL     the Hub responds at");
     }
 
     [Fact]
-    public async Task On_a_machine_that_is_only_a_host_it_asks_the_Hub_and_wants_no_database()
+    public async Task On_a_host_without_a_Hub_it_checks_the_connection_to_the_Hub_and_no_database()
     {
         await using var link = await LinkHub.StartAsync();
         var environment = Environment();
@@ -73,7 +71,7 @@ public sealed class DoctorTests
         var fine = await DoctorAsync(environment);
         fine.ExitCode.ShouldBe(0, fine.Output);
         fine.Output.ShouldContain("ok    spoke        host rack1 of the Hub at 127.0.0.1:");
-        fine.Output.ShouldContain("; the Hub answers");
+        fine.Output.ShouldContain("; the Hub responds");
         fine.Output.ShouldNotContain("database");
         await link.Hub.DisposeAsync();
         var alone = await DoctorAsync(environment);

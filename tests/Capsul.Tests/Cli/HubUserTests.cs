@@ -3,7 +3,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
 
-/// <summary>Root starts Capsul; the Hub has none of root's rights, and its files are its own.</summary>
+/// <summary>Root starts Capsul; the Hub is unprivileged, and owns its files.</summary>
 public sealed class HubUserTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -21,7 +21,7 @@ public sealed class HubUserTests
     };
 
     [Fact]
-    public async Task One_command_starts_a_Hub_without_rights_beside_a_Spoke_of_roots()
+    public async Task One_command_starts_an_unprivileged_Hub_and_a_Spoke_as_root()
     {
         var data = TestFolder.Make("both");
         await using var both = CapsulProgram.Start(Environment(data), "up");
@@ -37,29 +37,29 @@ public sealed class HubUserTests
         (await user.Run("touch", Path.Combine(data, "capsul.conf")).TryRunAsync(Cancel))
             .Error.ShouldContain("Permission denied");
 
-        // Verbs of root's work beside it, and leave nothing behind that the Hub could not use.
+        // Commands run by root work beside it, and leave nothing behind that the Hub could not use.
         (await CapsulProgram.RunAsync(Environment(data), Cancel, "db", "backup")).ExitCode.ShouldBe(0);
         (await OwnersAsync(data, "backup.lock", "scratch", "backups")).ShouldAllBe(owner => owner == HubUser);
         await both.SignalAsync("TERM");
         (await both.EndAsync()).ShouldBe(0, both.Said);
-        File.Exists($"/proc/{hub}/status").ShouldBeFalse("the Hub went on");
+        File.Exists($"/proc/{hub}/status").ShouldBeFalse("the Hub is still running");
     }
 
     [Fact]
-    public async Task The_Hub_ends_with_the_process_that_started_it()
+    public async Task The_Hub_exits_with_the_process_that_started_it()
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("killed")), "up");
-        await both.AwaitSaidAsync("Capsul answers at", Limit);
+        await both.AwaitSaidAsync("Capsul is running at", Limit);
         var hub = await HubOfAsync(both);
         await both.KillAsync();
         await Until.TrueAsync("the Hub has ended", Limit, () => Task.FromResult(!File.Exists($"/proc/{hub}/status")));
     }
 
     [Fact]
-    public async Task The_end_of_the_Hub_ends_the_command_with_a_sentence()
+    public async Task If_the_Hub_exits_the_command_exits_with_an_error()
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("ended")), "up");
-        await both.AwaitSaidAsync("Capsul answers at", Limit);
+        await both.AwaitSaidAsync("Capsul is running at", Limit);
         await CapsulProgram.SignalAsync("KILL", await HubOfAsync(both));
         (await both.EndAsync()).ShouldBe(69);
         both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
@@ -122,7 +122,7 @@ public sealed class HubUserTests
     {
         var environment = Environment(TestFolder.Make("refused"));
         await using var first = CapsulProgram.Start(environment, "up", "--hub");
-        await first.AwaitSaidAsync("Capsul answers at", Limit);
+        await first.AwaitSaidAsync("Capsul is running at", Limit);
         ShouldHaveNoRights(first.Id);
         var second = await CapsulProgram.RunAsync(environment, Cancel, "up");
         second.ExitCode.ShouldNotBe(0);
@@ -131,7 +131,7 @@ public sealed class HubUserTests
     }
 
     [Fact]
-    public async Task A_data_folder_of_before_is_handed_over_with_its_database()
+    public async Task An_existing_data_folder_is_handed_over_with_its_database()
     {
         var environment = Environment(TestFolder.Make("before"));
         var before =
@@ -143,21 +143,21 @@ public sealed class HubUserTests
             // Killed, so that PostgreSQL goes on as the user that it had.
         }
         await using var hub = CapsulProgram.Start(environment, "up", "--hub");
-        await hub.AwaitSaidAsync("acting Hub (epoch 2)", Limit);
+        await hub.AwaitSaidAsync("active Hub (epoch 2)", Limit);
         ShouldHaveNoRights(hub.Id);
         (await OwnersAsync(environment["CAPSUL_DATA"], "secret.key", "postgres/data/PG_VERSION"))
             .ShouldAllBe(owner => owner == HubUser);
     }
 
     [Fact]
-    public async Task A_program_in_a_folder_that_is_closed_to_others_runs_as_well()
+    public async Task A_program_in_a_folder_without_access_for_others_runs_too()
     {
         var closed = TestFolder.Make("closed");
         await new Command("cp", "-r", AppContext.BaseDirectory, Path.Combine(closed, "app")).RunAsync(Cancel);
         File.SetUnixFileMode(closed, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         await using var hub = CapsulProgram.StartFile(
             Path.Combine(closed, "app", "capsul"), Environment(TestFolder.Make("closed-data")), "up", "--hub");
-        await hub.AwaitSaidAsync("Capsul answers at", Limit);
+        await hub.AwaitSaidAsync("Capsul is running at", Limit);
         ShouldHaveNoRights(hub.Id);
     }
 

@@ -8,8 +8,8 @@ using Npgsql;
 namespace Capsul.Tests.Cli;
 
 /// <summary>
-/// The document that Capsul grew from, sentence by sentence: each test is called after what the document says. What it
-/// says of SQL by hand is in <see cref="SeedTests"/>.
+/// The document that Capsul is based on, sentence by sentence: each test is named after a sentence. The part on manual
+/// SQL queries is in <see cref="SeedTests"/>.
 /// </summary>
 public sealed class SeedDocumentTests
 {
@@ -41,11 +41,11 @@ public sealed class SeedDocumentTests
     {
         await using var database = await TestDatabase.CreateAsync();
         await using var both = CapsulProgram.Start(Environment(database), "up");
-        await both.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await both.AwaitSaidAsync("active Hub (epoch 1)", Limit);
         await Until.TrueAsync("its host is online", Limit,
             () => database.Db.FindAsync<bool>("SELECT coalesce(bool_and(online), FALSE) FROM hosts", null, Cancel));
         await using var second = CapsulProgram.Start(Environment(database), "up", "--hub");
-        await second.AwaitSaidAsync("Capsul answers at", Limit);
+        await second.AwaitSaidAsync("Capsul is running at", Limit);
         var status = await CapsulProgram.RunAsync(Environment(database), Cancel, "hub", "status");
         status.Output.Split('\n').Count(l => l.Contains(" acting ", StringComparison.Ordinal)).ShouldBe(1);
         status.Output.ShouldContain(" standby ");
@@ -74,7 +74,7 @@ public sealed class SeedDocumentTests
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         await using var hub = CapsulProgram.Start(Environment(database), "up", "--hub");
-        await hub.AwaitSaidAsync("Capsul answers at", Limit);
+        await hub.AwaitSaidAsync("Capsul is running at", Limit);
         var applied = hub.Said.Split('\n').Where(l => l.Contains("Applying schema migration", StringComparison.Ordinal))
             .Select(l => l.Trim().Split(' ')[^1]).ToList();
         applied.ShouldBe(MigrationScripts.Embedded.All.Where(s => s.Up).Select(s => s.Name));

@@ -6,8 +6,8 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.Cli;
 
 /// <summary>
-/// The lines of the document that Capsul grew from, "Running manual database queries", with the real program: what is
-/// typed and what is printed, byte for byte.
+/// The examples of the document that Capsul is based on, "Running manual database queries", with the real program:
+/// input and output, byte for byte.
 /// </summary>
 public sealed class SeedTests
 {
@@ -39,7 +39,7 @@ public sealed class SeedTests
         }, Cancel))!.Balance;
 
     [Fact]
-    public async Task A_payment_is_corrected_after_a_chargeback_and_back()
+    public async Task A_payment_is_invalidated_after_a_chargeback_and_restored()
     {
         await using var database = await TestDatabase.CreateAsync();
         var db = database.Db;

@@ -5,7 +5,7 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.Cli;
 
 /// <summary>
-/// What only the real program can show: streams, exit codes, signals, the terminal, the private cluster.
+/// What can only be tested with the real program: streams, exit codes, signals, the terminal, the private cluster.
 /// </summary>
 public sealed class SqlVerbTests
 {
@@ -25,7 +25,7 @@ public sealed class SqlVerbTests
     Task<CommandResult> RunAsync(params string[] arguments) =>
         CapsulProgram.RunAsync(environment, Cancel, ["sql", .. arguments]);
 
-    /// <summary>Through a shell, for pipes and redirection; $CAPSUL is the program.</summary>
+    /// <summary>Runs a shell command, for pipes and redirection; $CAPSUL is the program.</summary>
     Task<CommandResult> ShellAsync(string line, string? input = null) => new Command("bash", "-c", line)
     {
         Environment = new Dictionary<string, string?>(
@@ -36,17 +36,17 @@ public sealed class SqlVerbTests
         Input = input,
     }.TryRunAsync(Cancel);
 
-    /// <summary>On a terminal of its own (script, of util-linux), which is typed into.</summary>
+    /// <summary>Runs on a separate terminal (script, of util-linux) with typed input.</summary>
     Task<CommandResult> TerminalAsync(string line, string typed) =>
         ShellAsync($"script -qec '{line}' /dev/null", typed);
 
     static async Task NothingRunsAsync(TestDatabase database) =>
-        await Until.TrueAsync("no statement of the program runs on the server", Limit, async () =>
+        await Until.TrueAsync("no statement of the program is running on the server", Limit, async () =>
             await database.Db.FindAsync<int>("SELECT count(*)::integer FROM pg_stat_activity "
                 + "WHERE application_name = 'capsul sql' AND datname = current_database()", null, Cancel) == 0);
 
     [Fact]
-    public async Task Parts_run_in_the_order_of_the_line()
+    public async Task Parts_run_in_the_order_of_the_command_line()
     {
         await using var database = await StartAsync();
         var file = Path.Combine(environment["CAPSUL_DATA"], "b.sql");
@@ -60,7 +60,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task A_failure_is_exit_code_3_and_stands_on_standard_error()
+    public async Task A_failure_exits_with_3_and_is_printed_to_standard_error()
     {
         await using var database = await StartAsync();
         var result = await RunAsync("-c", "SELECT 1; SELECT 2;\nSELECT nope FROM vms");
@@ -71,7 +71,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task Notices_stand_on_standard_error()
+    public async Task Notices_go_to_standard_error()
     {
         await using var database = await StartAsync();
         var result = await RunAsync("-c", "DO $$ BEGIN RAISE NOTICE 'half way'; RAISE WARNING 'careful' USING HINT = "
@@ -89,7 +89,7 @@ public sealed class SqlVerbTests
     [InlineData(66, "no.sql cannot be read", "sql", "-f", "/nowhere/no.sql")]
     [InlineData(64, "not UTF-8", "sql", "-f", "/bin/bash")]
     [InlineData(64, "UPDATE without WHERE changes every row of payments", "sql", "-c", "UPDATE payments SET note = ''")]
-    public async Task What_cannot_be_run_is_refused_in_one_sentence(
+    public async Task Unusable_input_is_refused_in_one_sentence(
         int exitCode, string says, params string[] arguments)
     {
         await using var database = await StartAsync();
@@ -101,7 +101,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task A_closed_pipe_ends_it_quietly_and_on_the_server_too()
+    public async Task A_closed_pipe_ends_it_silently_and_on_the_server_too()
     {
         await using var database = await StartAsync();
         var result = await ShellAsync("$CAPSUL sql -c 'CREATE TABLE gone (a int); "
@@ -137,7 +137,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task Output_is_appended_to_a_file_that_others_write_too()
+    public async Task Output_is_appended_to_a_file_that_others_also_write_to()
     {
         await using var database = await StartAsync();
         var file = Path.Combine(environment["CAPSUL_DATA"], "out");
@@ -146,7 +146,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task Without_a_where_a_person_is_asked_and_a_script_must_say_yes()
+    public async Task Without_a_where_a_person_is_asked_and_a_script_needs_yes()
     {
         await using var database = await StartAsync();
         await database.Db.ExecuteAsync("CREATE TABLE t AS SELECT generate_series(1, 1234) AS a", null, Cancel);
@@ -178,7 +178,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task Data_of_a_copy_comes_from_standard_input_and_goes_to_standard_output()
+    public async Task Copy_reads_standard_input_and_writes_standard_output()
     {
         await using var database = await StartAsync();
         await database.Db.ExecuteAsync("CREATE TABLE t (a int, b text)", null, Cancel);
@@ -193,7 +193,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task A_dump_of_pg_dump_is_run()
+    public async Task A_dump_by_pg_dump_can_be_run()
     {
         await using var database = await StartAsync();
         await using var empty = await TestDatabase.CreateEmptyAsync();
@@ -228,7 +228,7 @@ public sealed class SqlVerbTests
     }
 
     [Fact]
-    public async Task A_database_newer_than_the_program_can_be_looked_into()
+    public async Task A_database_newer_than_the_program_can_be_queried()
     {
         await using var database = await StartAsync();
         await database.Db.ExecuteAsync("UPDATE schemaversion SET version = version + 1", null, Cancel);

@@ -4,9 +4,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Docs;
 
-/// <summary>
-/// Every command of docs/database.md, as it stands there and in its order, on a Capsul of the test's own.
-/// </summary>
+/// <summary>Runs every command of docs/database.md, unchanged and in order, on the test's own Capsul.</summary>
 public sealed partial class DatabasePageTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -39,9 +37,9 @@ public sealed partial class DatabasePageTests
             environment["CAPSUL_DATA"] = how == "new-machine" ? fresh : data;
             var line = how switch
             {
-                // What begins an interactive program gets a terminal, in which somebody leaves at once.
+                // An interactive program gets a terminal whose user quits immediately.
                 "terminal" => $"printf 'SELECT 40 + 2 AS answer;\\n\\\\q\\n' | script -qec '{script.Trim()}' /dev/null",
-                // What goes on until Ctrl-C gets one as soon as it has said something.
+                // A command that runs until Ctrl-C gets one as soon as it has printed something.
                 "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; "
                     + "done; kill -INT $sleeper; wait $sleeper || [ $? = 130 ]",
                 _ => script,
@@ -62,9 +60,9 @@ public sealed partial class DatabasePageTests
         }.TryRunAsync(Cancel);
 
     /// <summary>
-    /// The page's line for pg_dump is typed where a cluster of the system's runs and Capsul uses it. Here
-    /// <c>sudo -u postgres pg_dump</c> leads to the private cluster, which has to run for it: a stand-in for sudo that
-    /// drops its own options and sets psql's variables.
+    /// The page's pg_dump command assumes that Capsul uses the system's cluster. Here <c>sudo -u postgres pg_dump</c>
+    /// must use the private cluster, which has to be running: through a stand-in for sudo that drops its own options
+    /// and sets psql's variables.
     /// </summary>
     static async Task<string> ToolsAsync(string data)
     {

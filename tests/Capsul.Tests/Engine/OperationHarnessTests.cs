@@ -10,9 +10,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Tests.Engine;
 
 /// <summary>
-/// What every kind of operation must stand: each step run twice, a failure at each step, a step that throws, undo
-/// twice, a crash between any two steps. What it promises is asserted in full: state, wanted state, restarts, grace,
-/// address, usage.
+/// What every kind of operation must survive: each step running twice, a failure at each step, a step that throws, undo
+/// running twice, a crash between any two steps. The result is asserted in full: state, wanted state, restarts, grace
+/// period, address, usage.
 /// </summary>
 public sealed class OperationHarnessTests
 {
@@ -23,8 +23,8 @@ public sealed class OperationHarnessTests
     static VmAction? ActionOf(string kind) => VmActions.All.SingleOrDefault(a => a.Operation == kind);
 
     /// <summary>
-    /// Starts an operation of a kind on a VM that is ready for it, and gives the VM's id and what the Spoke says when
-    /// it is done.
+    /// Starts an operation of a kind on a VM in a suitable state, and returns the VM's ID and the Spoke's report of
+    /// success.
     /// </summary>
     static async Task<(string Vm, Power Power, Phase Phase)> BeginAsync(VmRows rows, string kind)
     {
@@ -46,7 +46,7 @@ public sealed class OperationHarnessTests
         };
     }
 
-    /// <summary>Everything of a VM that an operation may change for good.</summary>
+    /// <summary>Everything about a VM that an operation may change permanently.</summary>
     sealed record Promise(string State, string Wanted, bool HasAddress, bool IsCharged);
 
     static async Task<Promise> LookAsync(VmRows rows, string vm)
@@ -64,8 +64,8 @@ public sealed class OperationHarnessTests
     };
 
     /// <summary>
-    /// An operation that failed leaves what was there before it; one that creates leaves nothing; deleting goes on
-    /// until it is done.
+    /// A failed operation restores the previous state; a failed create leaves nothing; a delete continues until it is
+    /// done.
     /// </summary>
     static Promise WhenFailed(string kind) => ActionOf(kind) switch
     {
@@ -82,7 +82,7 @@ public sealed class OperationHarnessTests
     }
 
     [Theory, MemberData(nameof(Kinds))]
-    public async Task Ends_as_done_when_the_spoke_does_its_part(string kind)
+    public async Task Completes_when_the_spoke_does_its_part(string kind)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var (vm, power, phase) = await BeginAsync(rows, kind);
@@ -95,7 +95,7 @@ public sealed class OperationHarnessTests
     }
 
     [Theory, MemberData(nameof(Kinds))]
-    public async Task Runs_each_step_twice_without_a_difference(string kind)
+    public async Task Running_each_step_twice_makes_no_difference(string kind)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var (vm, power, phase) = await BeginAsync(rows, kind);
@@ -135,12 +135,12 @@ public sealed class OperationHarnessTests
             if (ActionOf(kind)?.Wanted != "gone") operation.Problem.ShouldBe("The disk of the host is full.");
             (await LookAsync(rows, vm)).ShouldBe(WhenFailed(kind));
             (await rows.FindAsync(vm, Cancel))
-                .Restarts.ShouldBe(before.ObservedRestarts, "a restart that did not happen is not wanted any more");
+                .Restarts.ShouldBe(before.ObservedRestarts, "a restart that did not happen is no longer wanted");
             await rows.RemoveAllAsync(Cancel);
         }
     }
 
-    /// <summary>A kind whose chosen step throws as a bug would: not a problem, not a refusal.</summary>
+    /// <summary>A kind in which one step throws like a bug: not a problem, not a refusal.</summary>
     sealed class Throwing(OperationKind inner, string step) : OperationKind
     {
         public override string Name => inner.Name;
@@ -161,7 +161,7 @@ public sealed class OperationHarnessTests
     }
 
     [Theory, MemberData(nameof(Kinds))]
-    public async Task A_step_that_throws_is_tried_again_and_undone_at_its_deadline(string kind)
+    public async Task A_step_that_throws_is_retried_and_rolled_back_at_its_deadline(string kind)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         foreach (var (step, _) in VmRows.AllKinds().Single(k => k.Name == kind).Steps)
@@ -201,7 +201,7 @@ public sealed class OperationHarnessTests
     static async Task SettleAsync(VmRows rows, Runner runner)
     {
         for (var n = 0; await runner.RunOneAsync(rows.Epoch, Cancel); n++)
-            n.ShouldBeLessThan(50, "a step that throws waits before it is tried again");
+            n.ShouldBeLessThan(50, "a step that throws waits before it is retried");
     }
 
     [Theory, MemberData(nameof(Kinds))]
@@ -222,13 +222,13 @@ public sealed class OperationHarnessTests
     }
 
     [Theory, MemberData(nameof(Kinds))]
-    public async Task A_hub_that_dies_between_two_steps_is_followed_by_one_that_goes_on(string kind)
+    public async Task After_a_hub_crash_between_two_steps_the_next_one_continues(string kind)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var (vm, power, phase) = await BeginAsync(rows, kind);
         for (var n = 0; n < 10; n++)
         {
-            // One step, then another Hub has the seat; the old one may not write a step any more.
+            // After one step another Hub acquires the seat; the old one may no longer write.
             var old = rows.Epoch;
             await rows.Runner.RunOneAsync(rows.Epoch, Cancel);
             await rows.TakeSeatAsync(Cancel);
@@ -248,7 +248,7 @@ public sealed class OperationHarnessTests
         await rows.ForceAsync(vm, Cancel);
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("failed");
-        // The host was not asked: an address stays taken until it says that the VM is gone.
+        // The host was not involved: the address stays reserved until it reports that the VM is gone.
         (await LookAsync(rows, vm)).ShouldBe(WhenFailed(kind) with { HasAddress = true });
         if (WhenFailed(kind).Wanted != "gone") return;
         await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);

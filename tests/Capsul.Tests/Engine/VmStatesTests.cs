@@ -10,7 +10,7 @@ using Npgsql;
 namespace Capsul.Tests.Engine;
 
 /// <summary>
-/// The life of a VM as the database sees it: no state without an exit, nothing charged that nobody had, no address
+/// The states of a VM in the database: no state is a dead end, nothing is charged without use, no address is used
 /// twice.
 /// </summary>
 public sealed partial class VmStatesTests
@@ -18,8 +18,8 @@ public sealed partial class VmStatesTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>
-    /// Every kind of operation is carried to every end that the engine knows, while a trigger writes down which state
-    /// followed which; the graph that is walked is what the code did.
+    /// Every kind of operation is run to every ending that the engine has, while a trigger records state transitions;
+    /// the graph checked is what the code did.
     /// </summary>
     [Fact]
     public async Task Every_state_leads_to_running_or_gone()
@@ -108,7 +108,7 @@ public sealed partial class VmStatesTests
     private static partial System.Text.RegularExpressions.Regex StateName();
 
     [Fact]
-    public async Task A_guest_that_never_answers_ends_failed_at_its_deadline_with_the_console_and_without_a_charge()
+    public async Task A_guest_that_never_responds_fails_at_its_deadline_with_console_output_and_without_a_charge()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.NewVmAsync(Cancel);
@@ -124,18 +124,18 @@ public sealed partial class VmStatesTests
         await rows.SettleAsync(Cancel);
         var row = await rows.FindAsync(vm, Cancel);
         (row.State, row.ConsoleTail, row.Address).ShouldBe(("failed", "Kernel panic - not syncing", null));
-        row.Problem.ShouldContain("SSH did not answer in time");
+        row.Problem.ShouldContain("SSH did not respond in time");
         (await rows.CountAsync("usage_spans", "true", Cancel)).ShouldBe(0);
     }
 
     [Fact]
-    public async Task Cancelling_a_create_undoes_it()
+    public async Task Canceling_a_create_rolls_it_back()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.NewVmAsync(Cancel);
         (await rows.CancelAsync(vm, Cancel)).OrThrow();
         await rows.SettleAsync(Cancel);
-        // An operator who hurries it along does not make a failure of it, and nobody can ask twice.
+        // An operator's retry does not turn it into a failure, and nobody can cancel twice.
         var operation = await rows.NewestOperationAsync(vm, Cancel);
         await rows.Db.ExecuteAsync(
             OperationSql.Ask, new { id = operation.Id, asked = (string?)null, now = rows.Now }, Cancel);
@@ -181,7 +181,7 @@ public sealed partial class VmStatesTests
     }
 
     [Fact]
-    public async Task A_guest_that_shuts_itself_down_is_stopped_not_restarted_and_the_history_says_so()
+    public async Task A_guest_that_shuts_itself_down_stays_stopped_and_the_history_says_so()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -215,12 +215,12 @@ public sealed partial class VmStatesTests
             r => (r.Epoch, r.StoppedItself) = (rows.Epoch - 1, true))).ShouldBe(false);
         (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Epoch = rows.Epoch + 1)).ShouldBe(false);
         (await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel, r => r.Generation++))
-            .ShouldBe(false, "it was never asked");
+            .ShouldBe(false, "that generation was never sent");
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
     }
 
     [Fact]
-    public async Task A_deleted_vm_that_is_there_is_removed_once_more_and_an_operator_hears_of_it()
+    public async Task A_deleted_vm_that_still_exists_is_removed_again_and_raises_an_alert()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -238,7 +238,7 @@ public sealed partial class VmStatesTests
     }
 
     [Fact]
-    public async Task A_vm_whose_disk_is_lost_costs_nothing_until_it_is_there_again()
+    public async Task A_vm_whose_disk_is_lost_costs_nothing_until_it_is_found_again()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -252,7 +252,7 @@ public sealed partial class VmStatesTests
     }
 
     [Fact]
-    public async Task A_phase_that_is_reached_again_is_told_once()
+    public async Task A_phase_that_is_reached_again_is_reported_once()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.NewVmAsync(Cancel);
@@ -277,7 +277,7 @@ public sealed partial class VmStatesTests
     }
 
     [Fact]
-    public async Task A_report_of_another_host_is_nobodys()
+    public async Task A_report_by_another_host_is_ignored()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -287,9 +287,9 @@ public sealed partial class VmStatesTests
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
     }
 
-    /// <summary>Each with an account of its own: the lock of one account does not keep the others in line.</summary>
+    /// <summary>Each with its own account, so that the lock of one account does not serialize the others.</summary>
     [Fact]
-    public async Task Many_accounts_at_once_never_share_an_address_and_never_exceed_memory_or_disk()
+    public async Task Concurrent_creates_never_share_an_address_and_never_exceed_memory_or_disk()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         await rows.Db.ExecuteAsync(

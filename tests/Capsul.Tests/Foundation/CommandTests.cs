@@ -7,7 +7,7 @@ public sealed class CommandTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_program_whose_output_nobody_can_take_any_more_is_ended_with_the_reason()
+    public async Task A_program_whose_output_cannot_be_written_is_killed_with_the_reason()
     {
         var endless = new Command("cat", "/dev/zero")
         {

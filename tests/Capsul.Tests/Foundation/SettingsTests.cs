@@ -10,7 +10,7 @@ public sealed class SettingsTests
             .ToDictionary(v => v.Item1, v => v.Item2, StringComparer.Ordinal));
 
     [Fact]
-    public void An_unknown_name_is_refused_with_the_nearest_one() =>
+    public void An_unknown_name_is_refused_with_a_suggestion() =>
         Should.Throw<ProblemException>(() => Load(("CAPSUL_PROT", "1"))).Problem.Message.ShouldBe(
             "CAPSUL_PROT in the environment is not a Capsul setting. Did you mean CAPSUL_PORT?");
 
@@ -19,7 +19,7 @@ public sealed class SettingsTests
         InlineData("CAPSUL_LISTEN", "localhost"), InlineData("CAPSUL_ENVIRONMENT", "prod")]
     [InlineData("CAPSUL_VM_NETWORK", "10.0.0.0/8"), InlineData("CAPSUL_RELAY_PORTS", "9-1"),
         InlineData("CAPSUL_BASE_URL", "ftp://x"), InlineData("CAPSUL_KVM", "maybe")]
-    public void A_wrong_value_is_refused_by_name(string name, string value) =>
+    public void An_invalid_value_is_refused_by_name(string name, string value) =>
         Should.Throw<ProblemException>(() => Load((name, value))).Problem.Message.ShouldStartWith($"{name} must be ");
 
     /// <summary>Because what is not set is not checked.</summary>
@@ -36,7 +36,7 @@ public sealed class SettingsTests
             .ShouldStartWith("CAPSUL_SSH_HOST must be ");
 
     [Fact]
-    public void A_wrong_secret_is_not_repeated() =>
+    public void An_invalid_secret_is_not_printed() =>
         Should.Throw<ProblemException>(
             () => Load(("CAPSUL_SECRET_KEY", "hunter2"))).Problem.Message.ShouldNotContain("hunter2");
 
@@ -56,7 +56,7 @@ public sealed class SettingsTests
     }
 
     [Fact]
-    public void A_secret_may_lie_in_a_file()
+    public void A_secret_may_be_in_a_file()
     {
         var file = Path.Combine(TestFolder.Make("secret"), "password");
         File.WriteAllText(file, "s3cret\n");

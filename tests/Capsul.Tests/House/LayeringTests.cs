@@ -8,23 +8,22 @@ using Capsul.Wire;
 
 namespace Capsul.Tests.House;
 
-/// <summary>Who may know whom, and how large things may grow.</summary>
+/// <summary>Allowed dependencies and maximum sizes.</summary>
 public sealed partial class LayeringTests
 {
     static IEnumerable<string> References(Type of) =>
         of.Assembly.GetReferencedAssemblies().Select((AssemblyName n) => n.Name!);
 
     [Fact]
-    public void The_hub_does_not_know_the_spoke() => References(typeof(HubProgram)).ShouldNotContain("Capsul.Spoke");
+    public void The_hub_does_not_depend_on_the_spoke() =>
+        References(typeof(HubProgram)).ShouldNotContain("Capsul.Spoke");
 
     [Fact]
-    public void The_database_tools_know_nothing_of_capsul_but_its_foundation() =>
+    public void The_database_tools_depend_only_on_the_foundation() =>
         References(typeof(Db)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal))
             .ShouldBe(["Capsul.Foundation"]);
 
-    /// <summary>
-    /// Each part of the Hub, and the parts that it may use. <see cref="HubProgram"/> puts them together.
-    /// </summary>
+    /// <summary>Each part of the Hub, and the parts that it may use. <see cref="HubProgram"/> assembles them.</summary>
     static readonly Dictionary<string, string[]> MayUse = new(StringComparer.Ordinal)
     {
         ["Storage"] = [],
@@ -54,14 +53,14 @@ public sealed partial class LayeringTests
     }
 
     [Fact]
-    public void The_spoke_does_not_know_the_hub_nor_the_database()
+    public void The_spoke_does_not_depend_on_the_hub_or_the_database()
     {
         References(typeof(IHypervisor)).ShouldNotContain("Capsul.Hub");
         References(typeof(IHypervisor)).ShouldNotContain("Npgsql");
     }
 
     [Fact]
-    public void The_wire_knows_nobody() =>
+    public void The_wire_depends_on_nothing() =>
         References(typeof(Protocol)).Where(n => n.StartsWith("Capsul.", StringComparison.Ordinal)).ShouldBeEmpty();
 
     static IEnumerable<string> Sources(string ending = "cs") => ((string[])["src", "tests", "bench"])
@@ -76,7 +75,7 @@ public sealed partial class LayeringTests
             .Select(f => Path.GetRelativePath(Golden.Root, f)).ShouldBeEmpty();
 
     [Fact]
-    public void No_class_is_called_after_a_layer() =>
+    public void No_class_is_named_after_a_layer() =>
         Sources().SelectMany(f =>
             LayerName().Matches(File.ReadAllText(f)).Select(m => $"{Path.GetFileName(f)}: {m.Value}")).ShouldBeEmpty();
 
@@ -87,7 +86,7 @@ public sealed partial class LayeringTests
             .Select(f => Path.GetFileName(f)).ShouldBe(["Command.cs"]);
 
     [Fact]
-    public void Log_lines_have_numbers_of_their_own()
+    public void Log_messages_have_unique_ids()
     {
         var ids = Sources().Where(f => f.Contains("/src/", StringComparison.Ordinal))
             .SelectMany(f => LogId().Matches(File.ReadAllText(f)).Select(m => m.Groups["id"].Value)).ToList();

@@ -4,14 +4,14 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.House;
 
 /// <summary>
-/// A line has 120 columns at most, so that two versions of a file fit beside each other. Looked at are our own files
-/// that git knows.
+/// A line has at most 120 columns, so that two versions of a file fit side by side. Checks our own files that are in
+/// git.
 /// </summary>
 public sealed class LineTests
 {
     const int MaxColumns = 120;
 
-    /// <summary>A word that no line break makes shorter: the name of a test that quotes a whole sentence.</summary>
+    /// <summary>A word that cannot be broken: the name of a test that quotes a whole sentence.</summary>
     const int UnbreakableChars = 100;
 
     static readonly string[] Endings = [".cs", ".cshtml", ".sql", ".proto", ".js", ".css", ".md"];
@@ -23,8 +23,8 @@ public sealed class LineTests
     [Fact]
     public async Task No_line_is_longer_than_120_columns()
     {
-        if (!Path.Exists(Path.Combine(Golden.Root, ".git"))) Assert.Skip("this is no checkout");
-        // What is new and not yet added counts, too.
+        if (!Path.Exists(Path.Combine(Golden.Root, ".git"))) Assert.Skip("this is not a checkout");
+        // Including new files that are not yet added.
         var listed = await new Command("git", "ls-files", "--cached", "--others", "--exclude-standard")
         {
             WorkingDirectory = Golden.Root,
@@ -36,8 +36,8 @@ public sealed class LineTests
     }
 
     /// <summary>
-    /// Not the migration scripts, which are never edited, nor the schema beside them, as pg_dump writes it; nor the
-    /// command line's reference, whose columns System.CommandLine sets.
+    /// Not the migration scripts, which are never edited, nor the schema beside them, which pg_dump writes; nor the
+    /// command line reference, whose width System.CommandLine sets.
     /// </summary>
     static bool IsOurs(string file) =>
         (Endings.Contains(Path.GetExtension(file), StringComparer.Ordinal)
@@ -51,7 +51,7 @@ public sealed class LineTests
             .Where(l => l.Item.Length > MaxColumns && !IsExempt(file, l.Item))
             .Select(l => $"{file}:{l.Index + 1}");
 
-    /// <summary>A row of a Markdown table is one line, and so is what has no place to break it.</summary>
+    /// <summary>A row of a Markdown table is one line, and so is text without a place to break it.</summary>
     static bool IsExempt(string file, string line) =>
         (file.EndsWith(".md", StringComparison.Ordinal) && line.StartsWith('|'))
         || line.Split(' ').Max(w => w.Length) >= UnbreakableChars;

@@ -3,7 +3,7 @@ using System.Text.RegularExpressions;
 
 namespace Capsul.Tests.House;
 
-/// <summary>What the Content-Security-Policy would block in a browser is found here first.</summary>
+/// <summary>Finds what the Content-Security-Policy would block in a browser.</summary>
 public sealed partial class PageSourceTests
 {
     static IEnumerable<string> Pages =>
@@ -12,7 +12,7 @@ public sealed partial class PageSourceTests
                 && !f.Contains("/bin/", StringComparison.Ordinal));
 
     [Fact]
-    public void No_page_has_script_or_style_within_it()
+    public void No_page_has_inline_scripts_or_styles()
     {
         var pages = Pages.ToList();
         pages.Count.ShouldBeGreaterThan(15);

@@ -8,7 +8,7 @@ using Microsoft.AspNetCore.Routing;
 
 namespace Capsul.Tests.House;
 
-/// <summary>Every route has a policy, and is tried as a stranger and as another account.</summary>
+/// <summary>Every route has a policy, and is requested without a session and with another account.</summary>
 public sealed partial class RouteTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -24,7 +24,7 @@ public sealed partial class RouteTests
     }
 
     [Fact]
-    public async Task A_stranger_is_sent_from_every_signed_in_route_to_the_sign_in_page()
+    public async Task Every_signed_in_route_redirects_strangers_to_the_sign_in_page()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -41,7 +41,7 @@ public sealed partial class RouteTests
                 tried++;
                 if (path.EndsWith("/events", StringComparison.Ordinal))
                 {
-                    // What a script reads; it knows only GET.
+                    // For scripts; supports only GET.
                     answer.StatusCode.ShouldBe(
                         method == HttpMethod.Get ? HttpStatusCode.Unauthorized : HttpStatusCode.NotFound, path);
                     continue;
@@ -54,7 +54,7 @@ public sealed partial class RouteTests
     }
 
     [Fact]
-    public async Task Another_account_finds_nothing_of_ours()
+    public async Task Another_account_cannot_find_ours()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -70,7 +70,7 @@ public sealed partial class RouteTests
                 answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"GET {path}");
             using (var answer = await eve.PostAsync("/keys", path, Cancel))
             {
-                // A page without a form says so in its own way, but changes nothing.
+                // A page without a form responds differently, but changes nothing.
                 if (!IsReadOnly(path))
                     answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"POST {path}");
             }
@@ -86,7 +86,7 @@ public sealed partial class RouteTests
     }
 
     [Fact]
-    public async Task Each_action_of_the_table_has_a_handler_and_no_other_name_has()
+    public async Task Exactly_the_actions_of_the_table_have_handlers()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -107,7 +107,7 @@ public sealed partial class RouteTests
     [Theory]
     [InlineData("/vms/capsul-running000"), InlineData("/console"),
         InlineData("/keys"), InlineData("/about-ssh"), InlineData("/")]
-    public async Task A_method_that_no_page_has_is_refused_and_is_no_fault_of_ours(string path)
+    public async Task An_unsupported_method_is_refused_and_not_logged_as_an_error(string path)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -119,7 +119,7 @@ public sealed partial class RouteTests
     }
 
     [Fact]
-    public async Task Every_answer_carries_the_headers_that_guard_it()
+    public async Task Every_response_has_the_security_headers()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
@@ -137,7 +137,7 @@ public sealed partial class RouteTests
         }
     }
 
-    /// <summary>Paths of the routes for signed-in people, with the ids of the sample in them.</summary>
+    /// <summary>Paths of the routes that require a sign-in, with the sample's IDs.</summary>
     static IEnumerable<string> SignedInPaths(WebHub hub) =>
         hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
             .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
@@ -154,7 +154,7 @@ public sealed partial class RouteTests
 
     const string VmPage = "/vms/capsul-running000";
 
-    /// <summary>The named handlers on the page of a VM: the table's, and the way out of what is under way.</summary>
+    /// <summary>The named handlers on the page of a VM: the actions of the table, and cancel.</summary>
     static IEnumerable<string> Handlers => VmActions.All.Where(a => !a.Destroys).Select(a => a.Name).Append("cancel");
 
     static string? Policy(RouteEndpoint route) =>

@@ -5,7 +5,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.House;
 
-/// <summary>Migration scripts that exist are never edited. Comments and line ends do not count.</summary>
+/// <summary>Existing migration scripts are never edited. Comments and line ends do not count.</summary>
 public sealed class ScriptTests
 {
     const string List = "schema_migrations/checksums";
@@ -13,7 +13,7 @@ public sealed class ScriptTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>
-    /// The list is only added to: not even UPDATE_GOLDEN changes a line. It holds where there is no history, too.
+    /// The list is append-only: not even UPDATE_GOLDEN changes a line. It also works without a git history.
     /// </summary>
     [Fact]
     public async Task No_script_differs_from_the_list_of_checksums()
@@ -24,9 +24,9 @@ public sealed class ScriptTests
         var known = lines.ToDictionary(p => p[1], p => p[0]);
         foreach (var (name, checksum) in known)
             MigrationScripts.Embedded.All.SingleOrDefault(s => s.Name == name)?.Checksum()
-                .ShouldBe(checksum, $"{name} was edited or is gone. Put it back, and add a new version.");
+                .ShouldBe(checksum, $"{name} was edited or removed. Restore it, and add a new version.");
         known.Keys.Except(MigrationScripts.Embedded.All.Select(s => s.Name), StringComparer.Ordinal)
-            .ShouldBeEmpty("scripts are never taken away");
+            .ShouldBeEmpty("scripts are never removed");
         var added = MigrationScripts.Embedded.All.Where(s => !known.ContainsKey(s.Name))
             .Select(s => $"{s.Checksum()}  {s.Name}").ToList();
         if (Environment.GetEnvironmentVariable("UPDATE_GOLDEN") == "1")
@@ -36,13 +36,13 @@ public sealed class ScriptTests
     }
 
     /// <summary>
-    /// Against the base branch where there is one, else against the commit in which each script first appeared.
+    /// Compares with the base branch if there is one, otherwise with the commit in which each script first appeared.
     /// </summary>
     [Fact]
-    public async Task No_script_differs_from_what_history_has()
+    public async Task No_script_differs_from_the_history()
     {
         if (!Directory.Exists(Path.Combine(Golden.Root, ".git")) && !File.Exists(Path.Combine(Golden.Root, ".git")))
-            Assert.Skip("this is no checkout");
+            Assert.Skip("this is not a checkout");
         var branch = await GitAsync("merge-base", "HEAD", "origin/main");
         foreach (var script in MigrationScripts.Embedded.All)
         {
@@ -51,7 +51,7 @@ public sealed class ScriptTests
                 ?? (await GitAsync("log", "--diff-filter=A", "--format=%H", "--", file))?.Split('\n').LastOrDefault();
             if (since is null || await GitAsync("show", $"{since}:{file}") is not { } was) continue;
             SqlText.Checksum(was).ShouldBe(
-                script.Checksum(), $"{script.Name} was edited since {since}. Put it back, and add a new version.");
+                script.Checksum(), $"{script.Name} was edited since {since}. Restore it, and add a new version.");
         }
     }
 

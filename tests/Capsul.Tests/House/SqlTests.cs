@@ -8,9 +8,7 @@ using Npgsql;
 
 namespace Capsul.Tests.House;
 
-/// <summary>
-/// Every statement is valid against the migrated schema, carries its name, and stands where statements belong.
-/// </summary>
+/// <summary>Every statement is valid for the migrated schema, begins with its name, and is in the right file.</summary>
 public sealed partial class SqlTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -18,7 +16,7 @@ public sealed partial class SqlTests
     static IEnumerable<(string Name, string Sql)> Statements() =>
         from type in typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())
         where type.Name.EndsWith("Sql", StringComparison.Ordinal)
-        // What is private are pieces of statements.
+        // Private fields are fragments of statements.
         from field in type.GetFields(BindingFlags.Static | BindingFlags.Public)
         where field is { IsLiteral: true, FieldType.Name: "String" }
         let sql = (string)field.GetRawConstantValue()!
@@ -27,12 +25,12 @@ public sealed partial class SqlTests
 
     static string Source => Path.Combine(Golden.Root, "src");
 
-    /// <summary>Of the two projects that hold statements.</summary>
+    /// <summary>Source files of the two projects with statements.</summary>
     static IEnumerable<string> Sources() => ((string[])["Capsul.Hub", "Capsul.Postgres"])
         .SelectMany(p => Directory.EnumerateFiles(Path.Combine(Source, p), "*.cs", SearchOption.AllDirectories))
         .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
 
-    /// <summary>PREPARE takes what asks for rows and what changes them.</summary>
+    /// <summary>PREPARE only supports queries and data changes.</summary>
     static readonly string[] CannotBePrepared =
         ["MigratorSql.MakeVersion", "MigratorSql.MakeRecords", "ListenerSql.Listen",
             "BackupSql.MarkTransaction", "BackupSql.CheckTransaction",
@@ -76,23 +74,22 @@ public sealed partial class SqlTests
             .Select(s => s.Name).ShouldBeEmpty();
 
     /// <summary>
-    /// PostgreSQL reads an @ that no parameter replaced as "absolute value", and the statement goes on to mean
-    /// something else.
+    /// PostgreSQL reads an @ that no parameter replaced as "absolute value", which silently changes the statement.
     /// </summary>
     [Fact]
-    public void Parameters_are_written_as_the_code_writes_them() =>
+    public void Parameters_are_written_as_in_the_code() =>
         Statements().Where(s => SnakeParameter().IsMatch(s.Sql)).Select(s => s.Name).ShouldBeEmpty();
 
     [Fact]
-    public void Statements_stand_in_sql_files_only()
+    public void Statements_are_only_in_sql_files()
     {
         Sources().Where(
             f => !f.EndsWith("Sql.cs", StringComparison.Ordinal) && StatementInCode().IsMatch(File.ReadAllText(f)))
             .Select(f => Path.GetRelativePath(Source, f)).Order(StringComparer.Ordinal).ToList()
-            .ShouldBe(["Capsul.Postgres/Backups/BackupFile.cs"], "it looks for statements in dumps");
+            .ShouldBe(["Capsul.Postgres/Backups/BackupFile.cs"], "it searches dumps for statements");
     }
 
-    /// <summary>Anyone may read a table; only the files of one folder write it.</summary>
+    /// <summary>Any code may read a table; only the files of one folder write it.</summary>
     [Fact]
     public void A_table_is_written_from_one_folder_only()
     {
@@ -106,16 +103,16 @@ public sealed partial class SqlTests
     }
 
     /// <summary>
-    /// What works without being asked writes only while its epoch is in force. A mail's outcome is the exception: it is
-    /// kept by the number of the attempt.
+    /// Background work writes only while its epoch is in force. The outcome of an email is the exception: it is
+    /// recorded under the number of the attempt.
     /// </summary>
     [Fact]
-    public void Background_work_writes_under_the_seat()
+    public void Background_work_holds_the_seat_when_it_writes()
     {
         var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
         string[] files =
         [
-            "Engine/Runner.cs", "Link/SpokeLine.cs", "Features/Mails/MailSender.cs",
+            "Engine/Runner.cs", "Link/SpokeConnection.cs", "Features/Mails/MailSender.cs",
             .. Directory.EnumerateFiles(Path.Combine(source, "Reconcilers"), "*.cs")
                 .Select(f => Path.GetRelativePath(source, f)),
         ];
@@ -131,7 +128,7 @@ public sealed partial class SqlTests
     }
 
     [Fact]
-    public async Task Constraints_that_have_a_sentence_exist()
+    public async Task Constraints_with_a_message_exist()
     {
         await using var database = await TestDatabase.CreateAsync();
         var real = await database.Db.ListAsync<string>(

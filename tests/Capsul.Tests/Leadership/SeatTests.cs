@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Leadership;
 
-/// <summary>Any number of Hub processes, one that acts.</summary>
+/// <summary>Any number of Hub processes, one of them active.</summary>
 public sealed class SeatTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
@@ -17,14 +17,14 @@ public sealed class SeatTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Of_two_processes_one_acts_and_the_other_takes_over_within_five_seconds_of_a_kill()
+    public async Task Of_two_processes_one_is_active_and_the_other_takes_over_within_five_seconds_of_a_kill()
     {
         await using var database = await TestDatabase.CreateAsync();
         var environments = new[] { Environment(database), Environment(database) };
         await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
-        await first.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await first.AwaitSaidAsync("active Hub (epoch 1)", Limit);
         await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
-        await second.AwaitSaidAsync("Capsul answers at", Limit);
+        await second.AwaitSaidAsync("Capsul is running at", Limit);
 
         (await HealthAsync(environments[0])).GetProperty("status").GetString().ShouldBe("acting");
         (await HealthAsync(environments[1])).GetProperty("status").GetString().ShouldBe("standby");
@@ -35,7 +35,7 @@ public sealed class SeatTests
         Lines(status.Output).ShouldBe([$"pid {first.Id} acting 1", $"pid {second.Id} standby"]);
 
         await first.KillAsync();
-        await second.AwaitSaidAsync("acting Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        await second.AwaitSaidAsync("active Hub (epoch 2)", TimeSpan.FromSeconds(5));
         (await PageAsync(environments[1], "/")).ShouldNotContain("on standby");
         Lines((await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status")).Output)
             .ShouldBe([$"pid {second.Id} acting 2"]);
@@ -44,11 +44,11 @@ public sealed class SeatTests
         (none.ExitCode, none.Output).ShouldSatisfyAllConditions(
             n => n.ExitCode.ShouldBe(1), n =>
                 n.Output.ShouldContain(
-                $"No Hub acts. The last was {System.Environment.MachineName} pid {second.Id}, epoch 2"));
+                $"No Hub is active. The last was {System.Environment.MachineName} pid {second.Id}, epoch 2"));
     }
 
     [Fact]
-    public async Task Ten_processes_at_once_on_an_empty_database_all_come_up_and_one_acts()
+    public async Task Ten_processes_started_together_on_an_empty_database_all_start_and_one_is_active()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var programs = Enumerable.Range(0, 10).Select(_ => CapsulProgram.Start(Environment(database), "up", "--hub"))
@@ -56,11 +56,11 @@ public sealed class SeatTests
         try
         {
             foreach (var program in programs)
-                await program.AwaitSaidAsync("Capsul answers at", TimeSpan.FromMinutes(2));
+                await program.AwaitSaidAsync("Capsul is running at", TimeSpan.FromMinutes(2));
             await Until.TrueAsync("one acts", Limit, () =>
                 Task.FromResult(programs.Exists(p =>
-                p.Said.Contains("acting Hub (epoch 1)", StringComparison.Ordinal))));
-            programs.Count(p => p.Said.Contains("acting Hub", StringComparison.Ordinal)).ShouldBe(1);
+                p.Said.Contains("active Hub (epoch 1)", StringComparison.Ordinal))));
+            programs.Count(p => p.Said.Contains("active Hub", StringComparison.Ordinal)).ShouldBe(1);
             programs.Sum(p => p.Said.Split("Applying schema migration").Length - 1)
                 .ShouldBe(Migrator.DesiredVersion, "each script ran once");
         }
@@ -71,7 +71,7 @@ public sealed class SeatTests
     }
 
     [Fact]
-    public async Task Losing_the_connection_is_losing_the_seat()
+    public async Task Losing_the_connection_loses_the_seat()
     {
         await using var database = await TestDatabase.CreateAsync();
         var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
@@ -92,14 +92,14 @@ public sealed class SeatTests
         await database.Db.FindAsync<bool>(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'capsul seat %' AND "
             + "datname = current_database()", null, Cancel);
-        await Until.TrueAsync("its work was cancelled, and it has the seat anew", Limit, () =>
+        await Until.TrueAsync("its work was canceled, and it has reacquired the seat", Limit, () =>
             Task.FromResult(seat.Epoch == 2 && ended is [1]));
         await stop.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(() => running);
     }
 
     [Fact]
-    public async Task A_server_that_hangs_is_a_seat_lost_and_does_not_hold_up_the_end()
+    public async Task A_hanging_server_loses_the_seat_and_does_not_delay_shutdown()
     {
         await using var database = await TestDatabase.CreateAsync();
         var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
@@ -129,22 +129,22 @@ public sealed class SeatTests
     }
 
     [Fact]
-    public async Task A_hub_that_is_stopped_hands_the_seat_over_at_once()
+    public async Task A_hub_that_is_stopped_releases_the_seat_immediately()
     {
         await using var database = await TestDatabase.CreateAsync();
         var environments = new[] { Environment(database), Environment(database) };
         await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
-        await first.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await first.AwaitSaidAsync("active Hub (epoch 1)", Limit);
         await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
-        await second.AwaitSaidAsync("Capsul answers at", Limit);
+        await second.AwaitSaidAsync("Capsul is running at", Limit);
         await first.SignalAsync("TERM");
-        await second.AwaitSaidAsync("acting Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        await second.AwaitSaidAsync("active Hub (epoch 2)", TimeSpan.FromSeconds(5));
         await first.EndAsync();
         first.Said.ShouldNotContain("rror");
     }
 
     [Fact]
-    public async Task A_standby_that_is_older_than_the_schema_never_takes_the_seat()
+    public async Task A_standby_older_than_the_schema_never_acquires_the_seat()
     {
         await using var link = await LinkHub.StartAsync();
         await using var standby = await link.StartAnotherAsync();
@@ -160,7 +160,7 @@ public sealed class SeatTests
             .ShouldContain("It cannot take over: the database is at schema version 999");
         await link.Db.ExecuteAsync("UPDATE schemaversion SET version = @version",
             new { version = Migrator.DesiredVersion }, Cancel);
-        await Until.TrueAsync("it acts, now that it can", Limit, () => Task.FromResult(standby.Seat.Held));
+        await Until.TrueAsync("it is active, now that it can be", Limit, () => Task.FromResult(standby.Seat.Held));
     }
 
     [Fact]
@@ -190,7 +190,7 @@ public sealed class SeatTests
         var environment = Environment(database);
         await using var newer = CapsulProgram.Start(environment, "up", "--hub");
         await newer.AwaitSaidAsync("older pid 1 is active on the current one", Limit);
-        await Until.TrueAsync("it answers", Limit, () => Until.AnswersAsync(int.Parse(environment["CAPSUL_PORT"])));
+        await Until.TrueAsync("it responds", Limit, () => Until.AnswersAsync(int.Parse(environment["CAPSUL_PORT"])));
         var health = await HealthAsync(environment);
         (health.GetProperty("status").GetString(), health.GetProperty("why").GetString())
             .ShouldBe(("standby", "waiting for leadership, to upgrade the schema"));
@@ -201,7 +201,7 @@ public sealed class SeatTests
         (await VersionAsync(database)).ShouldBe(Migrator.DesiredVersion - 1);
 
         await older.DisposeAsync();
-        await newer.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await newer.AwaitSaidAsync("active Hub (epoch 1)", Limit);
         (await VersionAsync(database)).ShouldBe(Migrator.DesiredVersion);
     }
 

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Link;
 
-/// <summary>What a Spoke may send and what becomes of the rest: cases by hand, and generated nonsense.</summary>
+/// <summary>What a Spoke may send, and what happens to the rest: manual cases and random messages.</summary>
 public sealed class IntakeTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -45,7 +45,7 @@ public sealed class IntakeTests
 
     [Theory]
     [MemberData(nameof(Refused))]
-    public void What_a_spoke_says_wrong_ends_its_line(string what, Action<VmReport> spoil)
+    public void A_malformed_message_ends_the_connection(string what, Action<VmReport> spoil)
     {
         var report = Report();
         spoil(report);
@@ -58,7 +58,7 @@ public sealed class IntakeTests
     [InlineData("ssh-ed25519", Ed25519 + "\n@cert-authority * ssh-rsa AAAA")]
     [InlineData("ssh-rsa", Ed25519)]
     [InlineData("", "")]
-    public void What_a_guest_prints_that_is_no_key_is_left_out(string type, string key)
+    public void An_invalid_key_printed_by_a_guest_is_dropped(string type, string key)
     {
         var report = Report();
         report.HostKeys.Add(new SshHostKey { Type = type, Key = key });
@@ -66,7 +66,7 @@ public sealed class IntakeTests
     }
 
     [Fact]
-    public void Texts_are_cut_and_carry_no_control_characters()
+    public void Texts_are_truncated_and_contain_no_control_characters()
     {
         var report = Report();
         report.Problem = "\x1b[31mred\x1b]0;title\a " + new string('x', 100_000) + "\ud800\u202e";
@@ -108,7 +108,7 @@ public sealed class IntakeTests
 
     [Theory]
     [MemberData(nameof(RefusedHellos))]
-    public void A_hello_that_makes_no_sense_is_refused(string what, Action<Hello> spoil)
+    public void An_invalid_hello_is_refused(string what, Action<Hello> spoil)
     {
         var hello = Hello();
         Intake.Check(hello).Addresses.Count.ShouldBe(253);
@@ -121,7 +121,7 @@ public sealed class IntakeTests
     [InlineData(4u)]
     [InlineData(0x80000001u)]
     [InlineData(uint.MaxValue)]
-    public void A_protocol_far_away_is_refused_with_a_sentence(uint version) =>
+    public void A_distant_protocol_version_is_refused_with_a_message(uint version) =>
         Should.Throw<RpcException>(() => Intake.CheckProtocol(version)).Status.Detail.ShouldContain(
             "Upgrade the older");
 
@@ -175,7 +175,7 @@ public sealed class IntakeTests
         Gen.Byte.Array[0, 200].Select(Parse));
 
     /// <summary>
-    /// Bytes that happen to be a message; an empty one where they are not, as gRPC itself refuses those.
+    /// Random bytes that are a valid message; otherwise an empty one, because gRPC itself rejects those.
     /// </summary>
     static SpokeMessage Parse(byte[] bytes)
     {
@@ -190,11 +190,11 @@ public sealed class IntakeTests
     }
 
     /// <summary>
-    /// Through the boundary into the real database: what is not refused must be taken in without an error and without
-    /// harm.
+    /// Sends messages through the boundary into the real database: what is not refused must be processed without errors
+    /// and without harm.
     /// </summary>
     [Fact]
-    public async Task Generated_nonsense_is_refused_or_harmless()
+    public async Task Random_messages_are_refused_or_harmless()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -202,7 +202,8 @@ public sealed class IntakeTests
         var before = await TakeAsync(rows);
         var listener = new Capsul.Hub.Storage.Listener(
             rows.Db, rows.Time, NullLogger<Capsul.Hub.Storage.Listener>.Instance);
-        var line = new SpokeLine("evil", rows.Epoch, rows.Db, listener, rows.Settings, rows.Time, NullLogger.Instance);
+        var line = new SpokeConnection(
+            "evil", rows.Epoch, rows.Db, listener, rows.Settings, rows.Time, NullLogger.Instance);
         await Messages.SampleAsync(async message =>
         {
             try
@@ -219,7 +220,7 @@ public sealed class IntakeTests
         (await rows.FindAsync(vm, Cancel)).State.ShouldBe("running");
     }
 
-    /// <summary>Everything that is not the evil host's own.</summary>
+    /// <summary>Everything that does not belong to the malicious host.</summary>
     static Task<string?> TakeAsync(VmRows rows) => rows.Db.FindAsync<string>(
         """
         SELECT (SELECT string_agg(v::text, '|') FROM vms v) || (SELECT string_agg(i::text, '|') FROM images i)

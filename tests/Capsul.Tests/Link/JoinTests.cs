@@ -12,7 +12,7 @@ using Grpc.Core;
 
 namespace Capsul.Tests.Link;
 
-/// <summary>Who may speak on the line: tokens, certificates, versions, seats. A real Hub, Spokes by hand.</summary>
+/// <summary>Who may use the link: tokens, certificates, versions, seats. A real Hub, simulated Spokes.</summary>
 public sealed class JoinTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -21,7 +21,7 @@ public sealed class JoinTests
         (await Should.ThrowAsync<ProblemException>(what)).Problem;
 
     [Fact]
-    public async Task A_token_counts_once()
+    public async Task A_token_can_be_used_once()
     {
         await using var link = await LinkHub.StartAsync();
         var token = await link.InviteAsync("rack1");
@@ -31,7 +31,7 @@ public sealed class JoinTests
     }
 
     [Fact]
-    public async Task The_line_speaks_nothing_older_than_TLS_1_3()
+    public async Task The_link_requires_TLS_1_3()
     {
         await using var link = await LinkHub.StartAsync();
         (await HandshakeAsync(link.Hub.LinkPort, SslProtocols.Tls13)).ShouldBeNull();
@@ -62,7 +62,7 @@ public sealed class JoinTests
     }
 
     [Fact]
-    public async Task More_connections_than_the_limit_are_closed_at_once()
+    public async Task Connections_over_the_limit_are_closed_immediately()
     {
         await using var link = await LinkHub.StartAsync(("CAPSUL_MAX_CONNECTIONS", "2"));
         using TcpClient first = new(), second = new(), third = new();
@@ -101,35 +101,35 @@ public sealed class JoinTests
     }
 
     [Fact]
-    public async Task A_hub_that_is_not_the_tokens_gets_nothing_secret()
+    public async Task A_hub_other_than_the_tokens_gets_no_secret()
     {
         await using var link = await LinkHub.StartAsync();
         var token = await link.InviteAsync("rack1") with { Fingerprint = new string('0', 64) };
         (await RefusedAsync(() => Identity.JoinAsync(TestFolder.Make("rack1"), token, Cancel)))
-            .Message.ShouldContain("is not the Hub that made this token");
-        // The true token is still good.
+            .Message.ShouldContain("is not the Hub that created this token");
+        // The original token is still valid.
         (await link.Db.FindAsync<int>("SELECT count(*)::integer FROM join_tokens WHERE used IS NULL", null, Cancel))
             .ShouldBe(1);
     }
 
     [Fact]
-    public async Task A_host_that_joins_anew_takes_its_old_certificates_place()
+    public async Task Joining_again_replaces_the_hosts_old_certificate()
     {
         await using var link = await LinkHub.StartAsync();
         var old = await link.JoinAsync("rack1");
         var anew = await link.JoinAsync("rack1");
-        using (var refused = await HandLine.DialAsync(old))
+        using (var refused = await ManualSpoke.DialAsync(old))
             (await refused.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
-        using var line = await HandLine.DialAsync(anew);
+        using var line = await ManualSpoke.DialAsync(anew);
         (await line.NextAsync(HubMessage.BodyOneofCase.Welcome)).Welcome.HostId.ShouldBe("rack1");
     }
 
     [Fact]
-    public async Task A_revoked_host_is_disconnected_and_may_not_come_back()
+    public async Task A_revoked_host_is_disconnected_and_may_not_reconnect()
     {
         await using var link = await LinkHub.StartAsync();
         var identity = await link.JoinAsync("rack1");
-        using (var line = await HandLine.DialAsync(identity))
+        using (var line = await ManualSpoke.DialAsync(identity))
         {
             await line.NextAsync(HubMessage.BodyOneofCase.Wanted);
             await link.Db.ExecuteAsync(HostSql.Revoke, new { id = "rack1" }, Cancel);
@@ -139,7 +139,7 @@ public sealed class JoinTests
                 s => s.Detail.ShouldBe("This host was revoked."));
         }
         (await link.IsOnlineAsync("rack1")).ShouldBeFalse();
-        using (var again = await HandLine.DialAsync(identity))
+        using (var again = await ManualSpoke.DialAsync(identity))
             (await again.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
         using var channel = identity.Open();
         link.Time.By = TimeSpan.FromDays(70);
@@ -148,12 +148,12 @@ public sealed class JoinTests
     }
 
     [Fact]
-    public async Task Nobody_speaks_without_a_certificate_of_this_hubs()
+    public async Task Nobody_connects_without_a_certificate_issued_by_this_hub()
     {
         await using var link = await LinkHub.StartAsync();
         await using var other = await LinkHub.StartAsync();
         var stranger = (await other.JoinAsync("rack1")).At($"127.0.0.1:{link.Hub.LinkPort}");
-        using var line = await HandLine.DialAsync(stranger);
+        using var line = await ManualSpoke.DialAsync(stranger);
         (await line.RefusalAsync()).StatusCode.ShouldNotBe(StatusCode.OK);
         (await link.Db.FindAsync<int>("SELECT count(*)::integer FROM hosts", null, Cancel)).ShouldBe(0);
     }
@@ -161,13 +161,13 @@ public sealed class JoinTests
     [Theory]
     [InlineData(Protocol.Version + 2)]
     [InlineData(Protocol.Version + 20)]
-    public async Task A_version_two_apart_is_refused_with_a_sentence(int protocol)
+    public async Task A_version_two_apart_is_refused_with_a_message(int protocol)
     {
         await using var link = await LinkHub.StartAsync();
-        using var line = await HandLine.DialAsync(await link.JoinAsync("rack1"), protocol);
+        using var line = await ManualSpoke.DialAsync(await link.JoinAsync("rack1"), protocol);
         (await line.RefusalAsync()).ShouldSatisfyAllConditions(
             s => s.StatusCode.ShouldBe(StatusCode.FailedPrecondition), s => s.Detail.ShouldContain(
-                $"speaks version {protocol} of the link and the Hub version {Protocol.Version}"));
+                $"uses version {protocol} of the protocol and the Hub version {Protocol.Version}"));
         (await link.IsOnlineAsync("rack1")).ShouldBeFalse();
     }
 
@@ -177,12 +177,12 @@ public sealed class JoinTests
     public async Task A_version_one_apart_works(int protocol)
     {
         await using var link = await LinkHub.StartAsync();
-        using var line = await HandLine.DialAsync(await link.JoinAsync("rack1"), protocol);
+        using var line = await ManualSpoke.DialAsync(await link.JoinAsync("rack1"), protocol);
         (await line.NextAsync(HubMessage.BodyOneofCase.Welcome)).Welcome.Epoch.ShouldBe(1);
     }
 
     [Fact]
-    public async Task A_certificate_near_its_end_is_renewed_and_the_old_one_counts_until_the_new_one_is_used()
+    public async Task A_certificate_about_to_expire_is_renewed_and_the_old_one_is_valid_until_the_new_one_is_used()
     {
         await using var link = await LinkHub.StartAsync();
         var folder = TestFolder.Make("rack1");
@@ -197,20 +197,20 @@ public sealed class JoinTests
         (await link.Db.FindAsync<byte[]>("SELECT certificate FROM hosts", null, Cancel))
             .ShouldBe(SHA256.HashData(kept.RawData));
 
-        using (var before = await HandLine.DialAsync(old)) await before.NextAsync(HubMessage.BodyOneofCase.Welcome);
-        using (var line = await HandLine.DialAsync(Identity.Load(folder)!))
+        using (var before = await ManualSpoke.DialAsync(old)) await before.NextAsync(HubMessage.BodyOneofCase.Welcome);
+        using (var line = await ManualSpoke.DialAsync(Identity.Load(folder)!))
             await line.NextAsync(HubMessage.BodyOneofCase.Welcome);
-        using var after = await HandLine.DialAsync(old);
+        using var after = await ManualSpoke.DialAsync(old);
         (await after.RefusalAsync()).StatusCode.ShouldBe(StatusCode.Unauthenticated);
     }
 
     [Fact]
-    public async Task A_certificate_past_its_end_is_nobodys()
+    public async Task An_expired_certificate_is_rejected()
     {
         await using var link = await LinkHub.StartAsync();
         var identity = await link.JoinAsync("rack1");
         link.Time.By = TimeSpan.FromDays(91);
-        using var line = await HandLine.DialAsync(identity);
+        using var line = await ManualSpoke.DialAsync(identity);
         (await line.RefusalAsync()).Detail.ShouldContain("expired; join again");
     }
 }

@@ -11,7 +11,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Link;
 
-/// <summary>One Hub acts, one host speaks for itself, and no Spoke goes backwards.</summary>
+/// <summary>One Hub is active, a host only reports on itself, and no Spoke goes backwards.</summary>
 public sealed class SeatTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
@@ -19,11 +19,12 @@ public sealed class SeatTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_host_cannot_speak_for_another_hosts_vm()
+    public async Task A_host_cannot_report_on_another_hosts_vm()
     {
         await using var link = await LinkHub.StartAsync();
-        using var owner = await HandLine.DialAsync(await link.JoinAsync("rack1"), memoryMb: 8192);
-        using var other = await HandLine.DialAsync(await link.JoinAsync("rack2"), memoryMb: 1024, network: "10.78.0");
+        using var owner = await ManualSpoke.DialAsync(await link.JoinAsync("rack1"), memoryMb: 8192);
+        using var other = await ManualSpoke.DialAsync(
+            await link.JoinAsync("rack2"), memoryMb: 1024, network: "10.78.0");
         await owner.NextAsync(HubMessage.BodyOneofCase.Wanted);
         await other.NextAsync(HubMessage.BodyOneofCase.Wanted);
         var id = await CreateVmAsync(link);
@@ -43,13 +44,13 @@ public sealed class SeatTests
         await other.SayAsync(new SpokeMessage { Vm = lie });
         await other.SayAsync(new SpokeMessage { Inventory = new Inventory { Vms = { lie } } });
         await other.BeatAsync("all said");
-        await Until.TrueAsync("all of it was heard", Limit,
+        await Until.TrueAsync("all of it was processed", Limit,
             async () => await ColumnAsync(link, "SELECT problem FROM hosts WHERE id = 'rack2'") == "all said");
         (await ColumnAsync(link, "SELECT state || ' ' || observed || ' ' || coalesce(ssh_port, 0) FROM vms"))
             .ShouldBe("creating unknown 0");
 
         await owner.SayAsync(new SpokeMessage { Vm = new VmReport(lie) { SshPort = 22001 } });
-        await Until.TrueAsync("its own host is believed", Limit,
+        await Until.TrueAsync("its own host's report is accepted", Limit,
             async () => await ColumnAsync(link, "SELECT state || ' ' || ssh_port FROM vms") == "running 22001");
     }
 
@@ -59,20 +60,20 @@ public sealed class SeatTests
         await using var link = await LinkHub.StartAsync();
         var identity = await link.JoinAsync("rack1");
         await using var standby = await link.StartAnotherAsync();
-        using (var line = await HandLine.DialAsync(identity.At($"127.0.0.1:{standby.LinkPort}")))
+        using (var line = await ManualSpoke.DialAsync(identity.At($"127.0.0.1:{standby.LinkPort}")))
         {
             (await line.RefusalAsync()).ShouldSatisfyAllConditions(
                 s => s.StatusCode.ShouldBe(StatusCode.Unavailable),
                 s => s.Detail.ShouldBe("This is a standby Hub; another one is active."));
         }
         await link.StopAsync();
-        await Until.TrueAsync("the other acts", Limit, () => Task.FromResult(standby.Seat.Epoch == 2));
-        using var taken = await HandLine.DialAsync(identity.At($"127.0.0.1:{standby.LinkPort}"));
+        await Until.TrueAsync("the other is active", Limit, () => Task.FromResult(standby.Seat.Epoch == 2));
+        using var taken = await ManualSpoke.DialAsync(identity.At($"127.0.0.1:{standby.LinkPort}"));
         (await taken.NextAsync(HubMessage.BodyOneofCase.Welcome)).Welcome.Epoch.ShouldBe(2);
     }
 
     [Fact]
-    public async Task When_the_acting_process_is_killed_the_other_takes_over_and_the_spoke_follows()
+    public async Task When_the_active_process_is_killed_the_other_takes_over_and_the_spoke_follows()
     {
         await using var database = await TestDatabase.CreateAsync();
         var environments = Enumerable.Range(0, 2).Select(_ => new Dictionary<string, string>(StringComparer.Ordinal)
@@ -88,9 +89,9 @@ public sealed class SeatTests
         await using var crossing = new Crossing(int.Parse(environments[0]["CAPSUL_LINK_PORT"]));
         foreach (var environment in environments) environment["CAPSUL_LINK_ADDRESS"] = $"127.0.0.1:{crossing.Port}";
         await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
-        await first.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+        await first.AwaitSaidAsync("active Hub (epoch 1)", Limit);
         await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
-        await second.AwaitSaidAsync("Capsul answers at", Limit);
+        await second.AwaitSaidAsync("Capsul is running at", Limit);
 
         var spokes = new Dictionary<string, string>(environments[0], StringComparer.Ordinal)
         {
@@ -104,11 +105,11 @@ public sealed class SeatTests
         await spoke.AwaitSaidAsync("(epoch 1)", Limit);
         await Until.TrueAsync("the operator could offer the image", Limit, async () =>
             (await CapsulProgram.RunAsync(environments[1], Cancel, "image", "offer", "tiny")).ExitCode == 0);
-        second.Said.ShouldNotContain("acting Hub");
+        second.Said.ShouldNotContain("active Hub");
 
         await first.KillAsync();
         crossing.LeadTo(int.Parse(environments[1]["CAPSUL_LINK_PORT"]));
-        await second.AwaitSaidAsync("acting Hub (epoch 2)", Limit);
+        await second.AwaitSaidAsync("active Hub (epoch 2)", Limit);
         await spoke.AwaitSaidAsync("(epoch 2)", Limit);
         using var door = new Capsul.Demo.FrontDoor(new Uri($"http://127.0.0.1:{environments[1]["CAPSUL_PORT"]}/"));
         var person = new Capsul.Demo.Visitor(door, TestFolder.Make("seat-person"));
@@ -131,14 +132,14 @@ public sealed class SeatTests
         var again = new AppliedState(Path.Combine(data, "spoke"));
         again.Load();
         (again.Epoch, again.Generation).ShouldBe((7, 41));
-        again.Allows(7, 41).ShouldBeTrue("the same again changes nothing");
+        again.Allows(7, 41).ShouldBeTrue("a repeated message changes nothing");
         again.Allows(7, 40).ShouldBeFalse();
         again.Allows(6, 99).ShouldBeFalse();
         again.Allows(8, 1).ShouldBeTrue("a new Hub may have restored an older database");
     }
 
     [Fact]
-    public async Task A_hub_of_an_older_epoch_is_not_obeyed()
+    public async Task A_hub_with_an_older_epoch_is_ignored()
     {
         await using var link = await LinkHub.StartAsync();
         var data = TestFolder.Make("obey");
@@ -155,14 +156,15 @@ public sealed class SeatTests
         var spoke = new SpokeProgram(settings, identity, hypervisor, images,
             TimeProvider.System, NullLoggerFactory.Instance).RunAsync(stop.Token);
         await CreateVmAsync(link);
-        await Until.TrueAsync("it has hung up", Limit, async () => !await link.IsOnlineAsync("rack1"));
-        await Until.TrueAsync("it has dialed again", Limit, () => link.IsOnlineAsync("rack1"));
-        await Until.TrueAsync("it has hung up again", Limit, async () => !await link.IsOnlineAsync("rack1"));
+        await Until.TrueAsync("it has disconnected", Limit, async () => !await link.IsOnlineAsync("rack1"));
+        await Until.TrueAsync("it has reconnected", Limit, () => link.IsOnlineAsync("rack1"));
+        await Until.TrueAsync("it has disconnected again", Limit, async () => !await link.IsOnlineAsync("rack1"));
         (await hypervisor.ListAsync(Cancel)).ShouldBeEmpty();
 
-        // Then a Hub comes whose epoch is newer, as after the database was restored by its operator.
+        // Then a Hub with a newer epoch appears, as after the operator restored the database.
         await link.Db.ExecuteAsync("UPDATE seat SET epoch = 60", null, Cancel);
-        await Until.TrueAsync("it is obeyed", Limit, async () => (await hypervisor.ListAsync(Cancel)).Count == 1);
+        await Until.TrueAsync(
+            "the Spoke follows it", Limit, async () => (await hypervisor.ListAsync(Cancel)).Count == 1);
         await stop.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(() => spoke);
     }
@@ -188,7 +190,7 @@ public sealed class SeatTests
             """, null, Cancel);
         var key = await link.Db.FindAsync<long>("SELECT id FROM ssh_keys", null, Cancel);
         var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal));
-        // A host that does not obey is there for moments only, in which it may be given a VM all the same.
+        // A host that refuses is only online for moments, but may still be assigned a VM then.
         return await Until.SomeAsync("a host took the VM", Limit, async () =>
             (await CreateVm.RunAsync(link.Db, "ada@example.org",
                 new CreateVm.Input("vm", "f1-xs", "tiny", [key]), settings, TimeProvider.System, Cancel)).Value);

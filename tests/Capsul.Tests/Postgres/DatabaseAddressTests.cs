@@ -11,11 +11,11 @@ public sealed class DatabaseAddressTests
         new(DatabaseAddress.From(Settings.Load(settings.ToDictionary(s => s.Item1, s => s.Item2)))!.ConnectionString);
 
     [Fact]
-    public void Nothing_set_means_the_private_cluster() =>
+    public void Without_settings_the_private_cluster_is_used() =>
         DatabaseAddress.From(Settings.Load(new Dictionary<string, string>())).ShouldBeNull();
 
     [Fact]
-    public void By_parts()
+    public void In_parts()
     {
         var parts = From(("CAPSUL_DATABASE_HOST", "db1,db2:6000"), ("CAPSUL_DATABASE_PORT", "5433"),
             ("CAPSUL_DATABASE_NAME", "n"), ("CAPSUL_DATABASE_USER", "u"),
@@ -46,7 +46,7 @@ public sealed class DatabaseAddressTests
     }
 
     [Fact]
-    public void Programs_get_it_through_the_environment()
+    public void Programs_get_it_from_the_environment()
     {
         var address = DatabaseAddress.Of("Host=a:1,b;Port=7;Database=d;Username=u;Password=p;SSL Mode=VerifyFull");
         var variables = address.ForPrograms("capsul test");
@@ -78,7 +78,7 @@ public sealed class DatabaseAddressTests
     }
 
     [Fact]
-    public async Task A_password_is_taken_as_it_is()
+    public async Task A_password_is_used_literally()
     {
         const string password = " p%40's \"quoted\"; ünï \\";
         From(("CAPSUL_DATABASE_HOST", "db"), ("CAPSUL_DATABASE_PASSWORD", password)).Password.ShouldBe(password);
@@ -101,7 +101,7 @@ public sealed class DatabaseAddressTests
     [InlineData("postgres://u:hush/secret@h/d"), InlineData("postgres://u:hush@secret@h/d"),
         InlineData("postgres://u:hush?secret@h/d")]
     [InlineData("postgres://u:hush#secret@h/d"), InlineData("postgres://u:hush/secret@h:5432/d?sslmode=require")]
-    public void A_password_that_was_not_encoded_is_told_so_and_not_quoted(string text)
+    public void An_unencoded_password_is_explained_and_not_quoted(string text)
     {
         var says = Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text)));
         says.Problem.Message.ShouldContain("percent-encoded");
@@ -111,7 +111,7 @@ public sealed class DatabaseAddressTests
 
     [Theory, InlineData("Host=h;Password=hush;secret"), InlineData("Host=h;Password=hush;secret=1"),
         InlineData("Host=h:hush"), InlineData("postgres://u:hush")]
-    public void Nothing_of_what_is_wrong_is_quoted(string text)
+    public void Errors_quote_no_part_of_the_string(string text)
     {
         var says = Should.Throw<ProblemException>(() => From(("CAPSUL_DATABASE", text))).ToString();
         says.ShouldNotContain("hush");
@@ -119,7 +119,7 @@ public sealed class DatabaseAddressTests
     }
 
     [Fact]
-    public void By_parts_with_a_certificate_authority()
+    public void In_parts_with_a_certificate_authority()
     {
         var parts = From(("CAPSUL_DATABASE_HOST", "db"), ("CAPSUL_DATABASE_TLS", "verify-full"),
             ("CAPSUL_DATABASE_ROOT_CERTIFICATE", "/etc/ca.pem"));
@@ -127,7 +127,7 @@ public sealed class DatabaseAddressTests
     }
 
     [Fact]
-    public void A_certificate_that_is_not_trusted_is_told_apart_from_a_server_that_is_down()
+    public void An_untrusted_certificate_is_distinguished_from_a_server_that_is_down()
     {
         var db = new Db("Host=db;Database=d;SSL Mode=VerifyFull");
         db.Explain(new NpgsqlException("Exception while performing SSL handshake",
@@ -139,13 +139,13 @@ public sealed class DatabaseAddressTests
     }
 
     [Fact]
-    public void One_way_or_the_other_but_not_both() =>
+    public void As_a_string_or_in_parts_but_not_both() =>
         Should.Throw<ProblemException>(() =>
             From(("CAPSUL_DATABASE", "Host=a"), ("CAPSUL_DATABASE_HOST", "b"))).Problem.Message.ShouldContain(
             "CAPSUL_DATABASE_HOST");
 
     [Fact]
-    public void A_standby_is_no_place_for_a_hub() =>
+    public void A_hub_cannot_use_a_standby_server() =>
         Should.Throw<ProblemException>(() =>
             new Db("Host=a,b;Target Session Attributes=standby")).Problem.Message.ShouldContain(
             "primary or read-write");

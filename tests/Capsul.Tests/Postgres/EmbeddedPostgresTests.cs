@@ -26,7 +26,7 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
-    public async Task Keeps_what_was_committed_when_it_is_killed()
+    public async Task Keeps_committed_data_when_it_is_killed()
     {
         var folder = TestFolder.Make("pg-kill");
         var (server, connection) = await StartAsync(folder);
@@ -52,7 +52,7 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
-    public async Task Finds_a_cluster_that_still_runs_and_runs_as_somebody_unprivileged()
+    public async Task Finds_a_running_cluster_and_runs_as_an_unprivileged_user()
     {
         var folder = TestFolder.Make("pg-again");
         var (server, connection) = await StartAsync(folder);
@@ -72,7 +72,7 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
-    public async Task Several_at_once_make_one_cluster_and_the_last_who_leaves_stops_it()
+    public async Task Concurrent_starts_create_one_cluster_and_the_last_user_stops_it()
     {
         var folder = TestFolder.Make("pg-shared");
         var users = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => StartAsync(folder)));
@@ -88,7 +88,7 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
-    public async Task Begins_anew_after_a_start_that_was_killed_while_making_the_cluster()
+    public async Task Starts_over_after_a_start_that_was_killed_while_creating_the_cluster()
     {
         var folder = TestFolder.Make("pg-half");
         Directory.CreateDirectory(Path.Combine(folder, "postgres/data.new/base"));
@@ -99,7 +99,7 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
-    public async Task Its_everyday_role_has_no_rights_over_the_server_and_its_log_keeps_no_values()
+    public async Task Its_everyday_role_has_no_server_privileges_and_its_log_contains_no_values()
     {
         var folder = TestFolder.Make("pg-role");
         var (server, connection) = await StartAsync(folder);
@@ -112,7 +112,7 @@ public sealed class EmbeddedPostgresTests
                 .SqlState.ShouldBe(PostgresErrorCodes.InsufficientPrivilege);
             (await AskAsync<string>(connection, DatabaseOwner)).ShouldBe("capsul");
             (await AskAsync<bool>(connection, "SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user"))
-                .ShouldBeTrue("restores make databases");
+                .ShouldBeTrue("restores create databases");
             (await AskAsync<string>(connection, "SHOW log_parameter_max_length")).ShouldBe("0");
             (await AskAsync<string>(connection, "SHOW log_parameter_max_length_on_error")).ShouldBe("0");
         }
@@ -127,7 +127,7 @@ public sealed class EmbeddedPostgresTests
         "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()";
 
     [Fact]
-    public async Task A_cluster_of_an_older_program_is_taken_over_with_all_that_it_holds()
+    public async Task A_cluster_of_an_older_program_is_taken_over_with_all_its_data()
     {
         var folder = TestFolder.Make("pg-older");
         await MakeOlderAsync(folder);
@@ -153,7 +153,7 @@ public sealed class EmbeddedPostgresTests
         }
     }
 
-    /// <summary>As it was made until now: initdb with the everyday role as the first one.</summary>
+    /// <summary>A cluster as older programs created it: initdb with the everyday role as the bootstrap role.</summary>
     static async Task MakeOlderAsync(string folder)
     {
         var place = Path.Combine(folder, "postgres");
@@ -191,7 +191,7 @@ public sealed class EmbeddedPostgresTests
         { WorkingDirectory = place };
 
     [Fact]
-    public async Task A_cluster_of_another_version_is_left_alone()
+    public async Task A_cluster_of_another_version_is_not_touched()
     {
         var folder = TestFolder.Make("pg-other");
         Directory.CreateDirectory(Path.Combine(folder, "postgres/data"));
@@ -201,7 +201,7 @@ public sealed class EmbeddedPostgresTests
     }
 
     [Fact]
-    public void Missing_programs_are_said_in_a_sentence() =>
+    public void Missing_programs_are_an_error_message() =>
         Should.Throw<ProblemException>(() => EmbeddedPostgres.FindBinaries("/nowhere")).Problem.Message.ShouldContain(
-            "CAPSUL_POSTGRES_BIN names /nowhere");
+            "CAPSUL_POSTGRES_BIN is /nowhere");
 }

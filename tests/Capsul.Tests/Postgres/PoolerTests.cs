@@ -10,14 +10,14 @@ public sealed class PoolerTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_direct_connection_is_no_pooler()
+    public async Task A_direct_connection_is_not_a_pooler()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await Pooler.FindAsync(database.Db, Cancel)).ShouldBeNull();
     }
 
     [Theory, InlineData("transaction"), InlineData("session")]
-    public async Task PgBouncer_is_refused_in_transaction_mode_and_welcome_in_session_mode(string mode)
+    public async Task PgBouncer_is_refused_in_transaction_mode_and_accepted_in_session_mode(string mode)
     {
         await using var database = await TestDatabase.CreateAsync();
         await using var bouncer = await Bouncer.StartAsync(database, mode);
@@ -28,7 +28,7 @@ public sealed class PoolerTests
     }
 
     [Theory, InlineData("transaction"), InlineData("session")]
-    public async Task Sql_by_hand_leaves_nothing_on_a_connection_that_others_share(string mode)
+    public async Task Manual_sql_leaves_nothing_on_a_shared_connection(string mode)
     {
         await using var database = await TestDatabase.CreateAsync();
         await using var bouncer = await Bouncer.StartAsync(database, mode);
@@ -48,7 +48,7 @@ public sealed class PoolerTests
     }
 
     [Fact]
-    public async Task A_hub_behind_it_says_so_in_one_sentence_and_ends()
+    public async Task A_hub_behind_it_exits_with_one_sentence()
     {
         await using var database = await TestDatabase.CreateAsync();
         await using var bouncer = await Bouncer.StartAsync(database, "transaction");

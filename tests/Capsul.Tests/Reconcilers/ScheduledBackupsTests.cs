@@ -30,7 +30,7 @@ public sealed class ScheduledBackupsTests
         [.. Directory.GetFiles(settings.BackupFolder).Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
 
     [Fact]
-    public async Task Come_when_they_are_due_are_made_up_for_once_and_tried_again_after_an_hour()
+    public async Task Are_taken_when_due_made_up_for_once_and_retried_after_an_hour()
     {
         await using var database = await TestDatabase.CreateAsync();
         var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
@@ -41,7 +41,7 @@ public sealed class ScheduledBackupsTests
         (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeFalse();
         Files.ShouldBe(["capsul-backup-2026-03-02.gz"]);
 
-        // The Hub was down for three nights; another process comes up.
+        // The Hub was down for three nights; another process starts.
         time.Advance(TimeSpan.FromDays(3));
         (await LookAsync(database)).ShouldBeTrue();
         (await LookAsync(database)).ShouldBeFalse();
@@ -53,11 +53,11 @@ public sealed class ScheduledBackupsTests
         time.Advance(TimeSpan.FromMinutes(61));
         (await LookAsync(database)).ShouldBeTrue();
         Files.ShouldBe(["capsul-backup-2026-03-05.gz", "capsul-backup-2026-03-06.gz"],
-            "two days are kept, two proved ones always");
+            "two days are kept, two verified ones always");
     }
 
     [Fact]
-    public async Task Two_proved_ones_stay_however_old_they_are_and_those_asked_for_are_left_alone()
+    public async Task Two_verified_ones_are_kept_at_any_age_and_manual_ones_are_never_deleted()
     {
         await using var database = await TestDatabase.CreateAsync();
         var asked = await new TakeBackup(database.Db, settings, time, _ => { })
@@ -72,7 +72,7 @@ public sealed class ScheduledBackupsTests
     }
 
     [Fact]
-    public async Task Of_several_hubs_each_deletes_its_own_files_only()
+    public async Task Of_several_hubs_each_deletes_only_its_own_files()
     {
         await using var database = await TestDatabase.CreateAsync();
         var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
@@ -88,7 +88,7 @@ public sealed class ScheduledBackupsTests
             SELECT 'scheduled', started - interval '1 day', finished, @asked, format, schema_version, bytes, proved
             FROM backups
             """, new { asked }, Cancel);
-        // And two that another Hub has taken since, which are no comfort here.
+        // And two that another Hub has taken since, which must not count here.
         await database.Db.ExecuteAsync("""
             INSERT INTO backups (reason, started, finished, file, format, schema_version, bytes, proved)
             SELECT 'scheduled', started + interval '1 hour', finished + interval '1 hour', '/elsewhere/' || n, format,
@@ -103,19 +103,19 @@ public sealed class ScheduledBackupsTests
     }
 
     [Fact]
-    public async Task One_that_died_with_its_hub_is_noticed_by_the_next_which_raises_the_alert()
+    public async Task The_next_hub_raises_an_alert_for_one_that_died_with_its_hub()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("INSERT INTO backups (reason, started, file, format, schema_version) "
             + "VALUES ('scheduled', @started, '/elsewhere/a.gz', 'plain', 4)",
             new { started = time.GetUtcNow().UtcDateTime - TimeSpan.FromMinutes(10) }, Cancel);
-        (await LookAsync(database)).ShouldBeFalse("an hour later it is tried again");
+        (await LookAsync(database)).ShouldBeFalse("an hour later it is retried");
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldHaveSingleItem().Message.ShouldBe(
             "The backup of 2026-03-01T11:50:00Z failed: The Hub that was taking it exited or lost leadership.");
     }
 
     [Fact]
-    public async Task A_hub_that_loses_the_seat_over_one_writes_nothing_more()
+    public async Task A_hub_that_loses_the_seat_during_one_writes_nothing_more()
     {
         await using var database = await TestDatabase.CreateAsync();
         var taking = new TakeBackup(database.Db, settings, time, text =>
@@ -153,7 +153,7 @@ public sealed class ScheduledBackupsTests
     }
 
     [Fact]
-    public void A_schedule_that_is_none_is_said_in_a_sentence() =>
+    public void An_invalid_schedule_is_an_error_message() =>
         Should.Throw<ProblemException>(() => ScheduledBackups.Schedule(
             settings.With(("CAPSUL_BACKUP_SCHEDULE", "every night")))).Problem.Message.ShouldContain(
                 "not a five-field cron expression");

@@ -33,7 +33,7 @@ public sealed class KeyRingTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_table_shows_nothing_of_the_secret_and_no_two_writes_look_alike()
+    public async Task The_table_reveals_nothing_of_the_secret_and_no_two_writes_are_equal()
     {
         await Ring.WriteAsync("a", "the secret itself"u8.ToArray(), Cancel);
         var first = await database.Db.FindAsync<byte[]>("SELECT content FROM key_ring", null, Cancel);
@@ -44,7 +44,7 @@ public sealed class KeyRingTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Another_key_or_a_moved_or_changed_row_is_refused_with_a_sentence()
+    public async Task Another_key_or_a_moved_or_changed_row_is_refused_with_a_message()
     {
         await Ring.WriteAsync("a", "x"u8.ToArray(), Cancel);
         var other = new KeyRing(database.Db, RandomNumberGenerator.GetBytes(32));

@@ -45,7 +45,7 @@ public sealed class Bouncer : IAsyncDisposable
             Username = "anybody",
             Password = "x",
         }.ConnectionString;
-        await Until.TrueAsync("PgBouncer answers", TimeSpan.FromSeconds(20), async () =>
+        await Until.TrueAsync("PgBouncer responds", TimeSpan.FromSeconds(20), async () =>
         {
             if (running.IsCompleted) throw new InvalidOperationException((await running).Error);
             return await Until.AnswersAsync(port);

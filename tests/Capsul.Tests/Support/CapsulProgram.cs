@@ -5,14 +5,14 @@ using Capsul.Foundation;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// The built executable, run as a person runs it: a process of its own, with its own environment and data folder.
+/// The built executable, run as a person runs it: a separate process, with its own environment and data folder.
 /// </summary>
 public sealed class CapsulProgram : IAsyncDisposable
 {
     static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// The socket of the tests' cluster is open to its own user only; so it is that one the programs' Hubs run as.
+    /// The socket of the tests' cluster is accessible to its own user only, so the programs' Hubs run as that user.
     /// </summary>
     public const string HubUser = "postgres";
 
@@ -22,7 +22,7 @@ public sealed class CapsulProgram : IAsyncDisposable
 
     CapsulProgram(Process process) => this.process = process;
 
-    /// <summary>It lies beside the tests, because they refer to it.</summary>
+    /// <summary>It is beside the tests, because they reference it.</summary>
     public static string File { get; } = Path.Combine(AppContext.BaseDirectory, "capsul");
 
     /// <summary>
@@ -47,7 +47,7 @@ public sealed class CapsulProgram : IAsyncDisposable
         }
     }
 
-    /// <summary>Runs a verb to its end.</summary>
+    /// <summary>Runs a command to its end.</summary>
     public static Task<CommandResult> RunAsync(
         IReadOnlyDictionary<string, string> environment, CancellationToken cancel, params string[] arguments) =>
         new Command(FileOf(arguments), arguments)
@@ -86,7 +86,7 @@ public sealed class CapsulProgram : IAsyncDisposable
         return started;
     }
 
-    /// <summary>Waits until it has printed a text; fails with all it said when it ends before.</summary>
+    /// <summary>Waits until it has printed a text; if it exits before, fails with all its output.</summary>
     public Task AwaitSaidAsync(string text, TimeSpan limit) => Until.TrueAsync(
         $"\"{text}\" in what {string.Join(' ', process.StartInfo.ArgumentList)} says:\n{Said}", limit, () =>
         {
@@ -102,7 +102,7 @@ public sealed class CapsulProgram : IAsyncDisposable
     public static Task SignalAsync(string signal, int pid) =>
         new Command("kill", $"-{signal}", pid.ToString()).RunAsync(CancellationToken.None);
 
-    /// <summary>Waits until it has ended; gives its exit code.</summary>
+    /// <summary>Waits until it has exited; returns its exit code.</summary>
     public async Task<int> EndAsync()
     {
         using var limit = new CancellationTokenSource(EndLimit);
@@ -110,7 +110,7 @@ public sealed class CapsulProgram : IAsyncDisposable
         return process.ExitCode;
     }
 
-    /// <summary>As a power cut does it.</summary>
+    /// <summary>Like a power failure.</summary>
     public async Task KillAsync()
     {
         if (!process.HasExited) process.Kill();
@@ -123,9 +123,7 @@ public sealed class CapsulProgram : IAsyncDisposable
         process.Dispose();
     }
 
-    /// <summary>
-    /// What the tests themselves were started with must not leak in: an unknown CAPSUL_ name is refused.
-    /// </summary>
+    /// <summary>The tests' own environment must not leak in: an unknown CAPSUL_ name is refused.</summary>
     static Dictionary<string, string?> Changes(IReadOnlyDictionary<string, string> environment)
     {
         var changes = new Dictionary<string, string?>(StringComparer.Ordinal);

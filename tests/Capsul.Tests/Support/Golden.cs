@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// Files in the repository that a test keeps true. <c>UPDATE_GOLDEN=1 ./capsul test</c> writes them anew; without it a
-/// difference fails the test.
+/// Files in the repository that a test keeps up to date. <c>UPDATE_GOLDEN=1 ./capsul test</c> regenerates them; without
+/// it a difference fails the test.
 /// </summary>
 public static class Golden
 {

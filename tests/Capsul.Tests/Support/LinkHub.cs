@@ -14,8 +14,7 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A whole Hub in this process, over a database of the test's, whose clock can be set forward; and Spokes that are
-/// spoken by hand.
+/// A complete Hub in this process, with the test's own database and a clock that can be advanced; and simulated Spokes.
 /// </summary>
 public sealed class LinkHub : IAsyncDisposable
 {
@@ -39,7 +38,7 @@ public sealed class LinkHub : IAsyncDisposable
     {
         var link = new LinkHub(await TestDatabase.CreateAsync());
         link.Hub = await link.StartAnotherAsync(changes);
-        await Until.TrueAsync("the Hub acts", TimeSpan.FromSeconds(20), () => Task.FromResult(link.Hub.Seat.Held));
+        await Until.TrueAsync("the Hub is active", TimeSpan.FromSeconds(20), () => Task.FromResult(link.Hub.Seat.Held));
         return link;
     }
 
@@ -59,9 +58,7 @@ public sealed class LinkHub : IAsyncDisposable
         Hub.Db, "test", host, $"127.0.0.1:{Hub.LinkPort}", Hub.Services.GetRequiredService<Authority>().Fingerprint,
         TimeProvider.System, Cancel)).OrThrow();
 
-    /// <summary>
-    /// A machine that has joined under a name. What it has of images is offered, as on the Hub's own machine.
-    /// </summary>
+    /// <summary>A machine that has joined under a name. Its images are offered, as on the Hub's own machine.</summary>
     public async Task<Identity> JoinAsync(string host, string? folder = null)
     {
         var identity = await Identity.JoinAsync(folder ?? TestFolder.Make(host), await InviteAsync(host), Cancel);
@@ -87,7 +84,7 @@ public sealed class LinkHub : IAsyncDisposable
     }
 }
 
-/// <summary>The real clock, some time ahead.</summary>
+/// <summary>The real clock with an offset.</summary>
 public sealed class AheadTime : TimeProvider
 {
     public TimeSpan By { get; set; }
@@ -95,23 +92,25 @@ public sealed class AheadTime : TimeProvider
     public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + By;
 }
 
-/// <summary>The Spoke's end of a line, spoken by hand: a test says what it likes and sees what comes.</summary>
-public sealed class HandLine : IDisposable
+/// <summary>
+/// The Spoke's end of a connection, controlled by a test, which can send anything and sees what arrives.
+/// </summary>
+public sealed class ManualSpoke : IDisposable
 {
     readonly Grpc.Net.Client.GrpcChannel channel;
     readonly AsyncDuplexStreamingCall<SpokeMessage, HubMessage> call;
 
-    HandLine(Grpc.Net.Client.GrpcChannel channel) => (this.channel, call) =
+    ManualSpoke(Grpc.Net.Client.GrpcChannel channel) => (this.channel, call) =
         (channel, new HubLink.HubLinkClient(channel).Connect(cancellationToken: TestContext.Current.CancellationToken));
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>Dials and says hello; what the Hub answers is still to be read.</summary>
-    public static async Task<HandLine> DialAsync(
+    /// <summary>Connects and sends hello; the Hub's response has not been read yet.</summary>
+    public static async Task<ManualSpoke> DialAsync(
         Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0",
         Action<HostFacts>? change = null)
     {
-        var line = new HandLine(identity.Open());
+        var line = new ManualSpoke(identity.Open());
         var facts = new HostFacts
         {
             Hypervisor = "by hand",
@@ -143,7 +142,7 @@ public sealed class HandLine : IDisposable
         }
         catch (Exception error) when (error is RpcException or InvalidOperationException)
         {
-            // The Hub has hung up; why is read by NextAsync.
+            // The Hub has disconnected; NextAsync reads the reason.
         }
     }
 
@@ -152,7 +151,7 @@ public sealed class HandLine : IDisposable
         Heartbeat = new Heartbeat { HypervisorAnswers = true, DiskFreeMb = 100_000, Problem = problem },
     });
 
-    /// <summary>The next message; null when the Hub ended the line without a word.</summary>
+    /// <summary>The next message; null when the Hub closed the connection without an error.</summary>
     public async Task<HubMessage?> NextAsync()
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
@@ -165,18 +164,18 @@ public sealed class HandLine : IDisposable
     {
         while (true)
         {
-            var next = await NextAsync() ?? throw new InvalidOperationException("The Hub hung up.");
+            var next = await NextAsync() ?? throw new InvalidOperationException("The Hub disconnected.");
             if (next.BodyCase == kind) return next;
         }
     }
 
-    /// <summary>Reads until the Hub refuses, and gives its words.</summary>
+    /// <summary>Reads until the Hub refuses, and returns its error.</summary>
     public async Task<Status> RefusalAsync()
     {
         try
         {
             while (await NextAsync() is not null) { }
-            throw new InvalidOperationException("The Hub hung up without a word.");
+            throw new InvalidOperationException("The Hub disconnected without an error.");
         }
         catch (RpcException error)
         {
@@ -191,7 +190,7 @@ public sealed class HandLine : IDisposable
     }
 }
 
-/// <summary>One address behind which the server may change, as a load balancer or a moved address does it.</summary>
+/// <summary>One address behind which the server may change, as with a load balancer.</summary>
 public sealed class Crossing : IAsyncDisposable
 {
     readonly TcpListener listener = new(IPAddress.Loopback, 0);
@@ -208,7 +207,7 @@ public sealed class Crossing : IAsyncDisposable
 
     public int Port => ((IPEndPoint)listener.LocalEndpoint).Port;
 
-    /// <summary>New connections go there from now on.</summary>
+    /// <summary>Sends new connections there from now on.</summary>
     public void LeadTo(int port) => Interlocked.Exchange(ref target, port);
 
     async Task AcceptAsync()
@@ -237,7 +236,7 @@ public sealed class Crossing : IAsyncDisposable
         }
         catch (Exception error) when (error is SocketException or IOException or OperationCanceledException)
         {
-            // One of the two ends is gone, and so is this connection.
+            // One of the two ends has closed, which closes this connection.
         }
     }
 

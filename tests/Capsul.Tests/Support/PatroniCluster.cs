@@ -5,8 +5,8 @@ using Npgsql;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A real cluster on loopback: one etcd, and two PostgreSQL servers that two Patronis keep, one leading, one following
-/// synchronously. From Debian's packages, in a folder that goes with the run.
+/// A real cluster on loopback: one etcd, and two PostgreSQL servers managed by two Patronis, a leader and a synchronous
+/// standby. From Debian's packages, in a folder that is deleted after the run.
 /// </summary>
 public sealed class PatroniCluster : IAsyncDisposable
 {
@@ -25,7 +25,7 @@ public sealed class PatroniCluster : IAsyncDisposable
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>Both hosts; the one that takes writes is to be found by whoever connects.</summary>
+    /// <summary>Both hosts; clients find the one that accepts writes.</summary>
     public string ConnectionString =>
         $"Host={string.Join(',', nodes.Select(n => $"127.0.0.1:{n.Port}"))};Database=postgres;Username=postgres;"
             + $"Password={Password};Timeout=3;Target Session Attributes=primary";
@@ -37,7 +37,7 @@ public sealed class PatroniCluster : IAsyncDisposable
         try
         {
             cluster.StartEtcd();
-            await Until.TrueAsync("etcd answers", StartLimit, () => Until.AnswersAsync(cluster.etcd));
+            await Until.TrueAsync("etcd responds", StartLimit, () => Until.AnswersAsync(cluster.etcd));
             foreach (var node in cluster.nodes) await cluster.StartNodeAsync(node);
             await Until.TrueAsync("a leader with a synchronous standby", StartLimit, async () =>
             {
@@ -53,7 +53,7 @@ public sealed class PatroniCluster : IAsyncDisposable
         }
     }
 
-    /// <summary>The node that takes writes now, or null while there is none.</summary>
+    /// <summary>The node that accepts writes now, or null while there is none.</summary>
     public async Task<Node?> LeaderAsync()
     {
         foreach (var node in nodes)
@@ -63,7 +63,7 @@ public sealed class PatroniCluster : IAsyncDisposable
         return null;
     }
 
-    /// <summary>Patroni and its PostgreSQL, without a word, as when the machine loses power.</summary>
+    /// <summary>Kills Patroni and its PostgreSQL, like a power failure.</summary>
     public async Task KillAsync(Node node)
     {
         var postmaster =
@@ -82,7 +82,7 @@ public sealed class PatroniCluster : IAsyncDisposable
         }
         catch (IOException)
         {
-            return ""; // It has ended while we looked.
+            return ""; // It exited meanwhile.
         }
     }
 
@@ -159,7 +159,7 @@ public sealed class PatroniCluster : IAsyncDisposable
     }
 
     /// <summary>
-    /// They run until the cluster is disposed; a program's own end before that is said by whoever waits for it.
+    /// They run until the cluster is disposed; whoever awaits one of them reports if it exits before.
     /// </summary>
     void Run(Command command) =>
         programs.Add((command with { Timeout = TimeSpan.FromMinutes(10) }).TryRunAsync(stop.Token));
@@ -169,7 +169,7 @@ public sealed class PatroniCluster : IAsyncDisposable
         NpgsqlConnection.ClearAllPools();
         await stop.CancelAsync();
         await Task.WhenAll(programs).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        // Their servers are daemons of their own.
+        // Their servers are separate daemons.
         foreach (var node in nodes)
         {
             var pid = Path.Combine(folder, node.Name, "postmaster.pid");

@@ -11,9 +11,8 @@ using Person = Capsul.Demo.Visitor;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A Hub and a Spoke as two processes of the built program, each with a data folder of its own, real libvirt and real
-/// guests. Used through the front door; what is left behind is looked for behind the scenes. All of it is gone
-/// afterwards.
+/// A Hub and a Spoke as two processes of the built program, each with its own data folder, real libvirt and real
+/// guests. Tests use the web pages and ssh; leftovers are checked internally. Everything is removed afterwards.
 /// </summary>
 public sealed class RealWorld : IAsyncDisposable
 {
@@ -44,7 +43,7 @@ public sealed class RealWorld : IAsyncDisposable
 
     public Person Person { get; private set; } = null!;
 
-    /// <summary>The Hub's database, for looking only.</summary>
+    /// <summary>The Hub's database, for reading only.</summary>
     public Db Db { get; private set; } = null!;
 
     public Dictionary<string, string> HubEnvironment { get; private set; } = null!;
@@ -55,12 +54,12 @@ public sealed class RealWorld : IAsyncDisposable
 
     /// <summary>Prepares folders and environments; starts nothing.</summary>
     /// <param name="spokeFolder">Data folder of the Spoke; null: a new one.</param>
-    /// <param name="ownDatabase">The Hub runs a private cluster, as on a real machine; otherwise it uses a database of
-    /// the run's.</param>
+    /// <param name="ownDatabase">The Hub runs a private cluster, as on a real machine; otherwise it uses a test
+    /// database.</param>
     public static async Task<RealWorld> PrepareAsync(
         bool ownDatabase, string? spokeFolder, params (string Name, string Value)[] changes)
     {
-        // Twenty ports that no other world of this run uses, and hardly one of another run.
+        // Twenty ports that no other world of this run uses, and probably none of another run.
         var relays = 23_000 + 20 * ((Environment.ProcessId * 7 + Interlocked.Increment(ref count)) % 400);
         var common = new Dictionary<string, string>(StringComparer.Ordinal)
         {
@@ -89,7 +88,7 @@ public sealed class RealWorld : IAsyncDisposable
     }
 
     /// <summary>
-    /// Hub and Spoke run and know each other; a person has signed in, with a key and 20 dollars; the tiny image is
+    /// Hub and Spoke are running and connected; a person has signed in, with a key and 20 dollars; the tiny image is
     /// offered.
     /// </summary>
     public static async Task<RealWorld> StartAsync(
@@ -114,9 +113,9 @@ public sealed class RealWorld : IAsyncDisposable
     public async Task StartHubAsync()
     {
         Hub = CapsulProgram.Start(HubEnvironment, "up", "--hub");
-        await Hub.AwaitSaidAsync("Capsul answers at", StartLimit);
+        await Hub.AwaitSaidAsync("Capsul is running at", StartLimit);
         if (Db is not null) return;
-        // Without a pool: a private cluster goes down with its Hub, and its old connections with it.
+        // Without a pool: a private cluster stops with its Hub, which breaks old connections.
         Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString
             ?? await OwnDatabaseAsync())
         { Pooling = false }.ConnectionString);
@@ -124,7 +123,7 @@ public sealed class RealWorld : IAsyncDisposable
         Person = new Person(Door, TestFolder.Make("person"));
     }
 
-    /// <summary>Where the Hub's private cluster is; the Hub goes on being the only one who uses it.</summary>
+    /// <summary>Address of the Hub's private cluster, without registering as one of its users.</summary>
     async Task<string> OwnDatabaseAsync()
     {
         var (server, connection) =
@@ -133,7 +132,7 @@ public sealed class RealWorld : IAsyncDisposable
         return connection;
     }
 
-    /// <summary>As an operator does it: a token on the Hub, carried to the host.</summary>
+    /// <summary>As an operator does it: copies a token from the Hub to the host.</summary>
     public async Task JoinAsync(string host)
     {
         var invited = await CapsulProgram.RunAsync(HubEnvironment, Cancel, "host", "invite", host);
@@ -152,10 +151,10 @@ public sealed class RealWorld : IAsyncDisposable
         await AwaitImageAsync(TinyImage.Id);
     }
 
-    /// <summary>A host's image is offered when an operator says so.</summary>
+    /// <summary>Offers a host's image, like an operator.</summary>
     public async Task AwaitImageAsync(string image)
     {
-        await Until.TrueAsync($"a host has {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
+        await Until.TrueAsync($"a host has {image}; the Spoke's output:\n{Spoke!.Said}", StartLimit, async () =>
             Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
             : await Db.FindAsync<bool>(
                 "SELECT EXISTS (SELECT FROM host_images WHERE image = @image)", new { image }, Cancel));
@@ -167,12 +166,12 @@ public sealed class RealWorld : IAsyncDisposable
     }
 
     Task AwaitOfferAsync(string image) =>
-        Until.TrueAsync($"the form offers {image}; the Spoke says:\n{Spoke!.Said}", StartLimit, async () =>
+        Until.TrueAsync($"the form offers {image}; the Spoke's output:\n{Spoke!.Said}", StartLimit, async () =>
             Spoke.HasExited ? throw new InvalidOperationException(Spoke.Said)
             : (await Door.PageAsync("/vms/new", Cancel)).Contains($"value=\"{image}\"", StringComparison.Ordinal)
                 && await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM hosts WHERE online)", null, Cancel));
 
-    /// <summary>A tiny VM that runs and lets its owner in.</summary>
+    /// <summary>A running tiny VM that its owner can log in to.</summary>
     public async Task<(string Id, SshAddress Ssh)> MakeVmAsync()
     {
         var id = await Person.CreateAsync("f1-xs", TinyImage.Id, "tiny", Cancel);
@@ -189,7 +188,7 @@ public sealed class RealWorld : IAsyncDisposable
         }
         catch (OperationCanceledException error) when (!Cancel.IsCancellationRequested)
         {
-            throw new TimeoutException($"{id} does not run after {RunLimit.TotalSeconds:0} s.\n"
+            throw new TimeoutException($"{id} is not running after {RunLimit.TotalSeconds:0} s.\n"
                 + $"The Hub says:\n{Hub?.Said}\nThe Spoke says:\n{Spoke?.Said}", error);
         }
     }
@@ -205,18 +204,18 @@ public sealed class RealWorld : IAsyncDisposable
         await Db.FindAsync<bool>(
             "SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))", new { id }, Cancel);
 
-    /// <summary>Whether anything was ever charged for it.</summary>
+    /// <summary>Whether it was ever charged.</summary>
     public async Task<bool> WasChargedAsync(string id) =>
         await Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM usage_spans WHERE vm = @id)", new { id }, Cancel);
 
     /// <summary>
-    /// Neither the Hub nor the host has anything left of a VM: address, charge, domain, disk, DHCP entry, record, QEMU,
-    /// relay port.
+    /// Asserts that neither the Hub nor the host has anything left of a VM: address, open usage span, domain, disk,
+    /// DHCP entry, record, QEMU, relay port.
     /// </summary>
     public async Task ShouldBeGoneAsync(string id, int relayPort = 0)
     {
         (await Db.FindAsync<int>("SELECT count(*)::integer FROM addresses WHERE vm = @id", new { id }, Cancel))
-            .ShouldBe(0, "its address is still taken");
+            .ShouldBe(0, "its address is still in use");
         (await IsChargedAsync(id)).ShouldBeFalse("it is still charged");
         (await VirshAsync("list", "--all", "--name")).ShouldNotContain(id);
         (await VirshAsync("vol-list", "capsul")).ShouldNotContain(id);
@@ -227,7 +226,7 @@ public sealed class RealWorld : IAsyncDisposable
         if (relayPort > 0) (await Until.AnswersAsync(relayPort)).ShouldBeFalse("its relay still listens");
     }
 
-    /// <summary>QEMU processes of a VM, as the machine sees them.</summary>
+    /// <summary>QEMU processes of a VM, as seen by the machine.</summary>
     public static IReadOnlyList<int> Qemus(string id) =>
         [.. Directory.GetDirectories("/proc").Select(Path.GetFileName).Where(n => int.TryParse(n, out _))
             .Where(n => ReadCommandLine(n!) is var line && line.Contains("qemu-system", StringComparison.Ordinal)
@@ -242,7 +241,7 @@ public sealed class RealWorld : IAsyncDisposable
         }
         catch (IOException)
         {
-            return ""; // It has ended while we looked.
+            return ""; // It exited meanwhile.
         }
     }
 
@@ -252,7 +251,7 @@ public sealed class RealWorld : IAsyncDisposable
         return (await new Command("virsh", ["-q", "-c", sandbox.Uri, .. arguments]).RunAsync(Cancel)).Output;
     }
 
-    /// <summary>To libvirtd of the Spoke's sandbox.</summary>
+    /// <summary>Connects to libvirtd in the Spoke's sandbox.</summary>
     public async Task SignalLibvirtdAsync(string signal)
     {
         using var sandbox = await OpenSandboxAsync();

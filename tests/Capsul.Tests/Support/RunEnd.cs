@@ -2,7 +2,7 @@
 
 namespace Capsul.Tests.Support;
 
-/// <summary>What must be taken down when the whole run is over, newest first.</summary>
+/// <summary>What to clean up after the whole run, newest first.</summary>
 public sealed class RunEnd : IAsyncLifetime
 {
     static readonly Stack<Func<Task>> Work = new();

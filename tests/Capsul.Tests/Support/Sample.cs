@@ -3,12 +3,12 @@ using Capsul.Hub.Features.SshKeys;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>An account with something in everything, for looking at pages.</summary>
+/// <summary>An account with data for every page.</summary>
 public static class Sample
 {
     public const string Email = "ada.lovelace@example.org";
 
-    /// <summary>A public key of a kind that OpenSSH makes; its bytes are random but well formed.</summary>
+    /// <summary>A public key as OpenSSH creates it; its bytes are random but well formed.</summary>
     public static string Ed25519(string comment = "ada@engine")
     {
         byte[] blob = [0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, 32, .. RandomNumberGenerator.GetBytes(32)];
@@ -37,14 +37,14 @@ public static class Sample
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
-    /// <summary>A VM in each state worth looking at, with what belongs to it.</summary>
+    /// <summary>A VM in each state worth showing, with its related rows.</summary>
     public static async Task FillVmsAsync(WebHub hub, CancellationToken cancel)
     {
         await AddVmAsync(hub, "capsul-running000", "engine", "running", "on", 6, "", cancel);
         await AddVmAsync(hub, "capsul-stopped000", "attic", "stopped", "off", 6, "", cancel);
         await AddVmAsync(hub, "capsul-creating00", "newcomer", "creating", "on", 4, "", cancel);
         await AddVmAsync(hub, "capsul-failed0000", "unlucky", "failed", "gone", 4,
-            "SSH did not answer in time. You were not charged; the last console output is below.", cancel);
+            "SSH did not respond in time. You were not charged; the last console output is below.", cancel);
         await AddVmAsync(hub, "capsul-silent0000", "faraway", "running", "unknown", 6, "", cancel);
         await hub.Db.ExecuteAsync(
             """
@@ -60,7 +60,7 @@ public static class Sample
             VALUES ('create_vm', 'capsul-creating00', @email, 'boot', 'running', @now, @now - interval '40 seconds',
                 @now + interval '4 minutes', NULL, ''),
                    ('create_vm', 'capsul-failed0000', @email, 'boot', 'failed', @now, @now - interval '9 minutes', @now,
-                       @now, 'SSH did not answer in time.');
+                       @now, 'SSH did not respond in time.');
             INSERT INTO operation_events (operation, at, step, message)
             SELECT o.id, @now - interval '40 seconds' + make_interval(secs => 6 * e.n), 'phase', e.message
             FROM operations o, (VALUES (0, 'Scheduled on host host-1'), (1, 'Disk created'), (2, 'VM configured'),

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>Migration scripts of a test's own.</summary>
+/// <summary>A test's own migration scripts.</summary>
 public sealed class ScriptFolder
 {
     public string Path { get; } = TestFolder.Make("scripts");

@@ -6,7 +6,7 @@ using System.Text;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A server that speaks SMTP over TCP (RFC 5321: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, QUIT) and keeps what it is sent.
+/// A server that speaks SMTP over TCP (RFC 5321: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, QUIT) and stores what it receives.
 /// </summary>
 public sealed class SmtpSink : IAsyncDisposable
 {
@@ -26,13 +26,13 @@ public sealed class SmtpSink : IAsyncDisposable
 
     public ConcurrentQueue<(string Recipient, string Text)> Received { get; } = new();
 
-    /// <summary>Credentials of AUTH PLAIN as they came: NUL user NUL password.</summary>
+    /// <summary>Credentials of AUTH PLAIN as received: NUL user NUL password.</summary>
     public ConcurrentQueue<string> Credentials { get; } = new();
 
-    /// <summary>Answers to RCPT TO, by address, other than 250.</summary>
+    /// <summary>Responses to RCPT TO other than 250, by address.</summary>
     public ConcurrentDictionary<string, string> Refuses { get; } = new(StringComparer.Ordinal);
 
-    /// <summary>When set, each connection is dropped where a mail's text would be answered.</summary>
+    /// <summary>If set, connections are dropped instead of acknowledging an email's text.</summary>
     public bool HangsUpAfterData { get; set; }
 
     async Task AcceptAsync()
@@ -65,7 +65,7 @@ public sealed class SmtpSink : IAsyncDisposable
             {
                 if (line.StartsWith("DATA", StringComparison.OrdinalIgnoreCase))
                 {
-                    await writer.WriteLineAsync("354 go on");
+                    await writer.WriteLineAsync("354 continue");
                     var text = await ReadTextAsync(reader);
                     if (HangsUpAfterData)
                         return;
@@ -84,7 +84,7 @@ public sealed class SmtpSink : IAsyncDisposable
         }
         catch (Exception error) when (error is IOException or OperationCanceledException or ObjectDisposedException)
         {
-            // The client left.
+            // The client disconnected.
         }
     }
 

@@ -8,7 +8,7 @@ namespace Capsul.Tests.Support;
 
 /// <summary>
 /// A real database for one test: cloned from a template that has all migrations, in one private cluster for the whole
-/// run. The cluster has fsync off and lies in a folder that goes with the run.
+/// run. The cluster has fsync off and is in a folder that is deleted after the run.
 /// </summary>
 public sealed class TestDatabase : IAsyncDisposable
 {
@@ -25,7 +25,7 @@ public sealed class TestDatabase : IAsyncDisposable
     /// <summary>A fresh database with the newest schema and nothing else.</summary>
     public static Task<TestDatabase> CreateAsync() => CreateAsync("capsul_template");
 
-    /// <summary>A fresh database with nothing at all, for tests of migrations.</summary>
+    /// <summary>A completely empty database, for tests of migrations.</summary>
     public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1");
 
     static async Task<TestDatabase> CreateAsync(string template)
@@ -59,7 +59,7 @@ public sealed class TestDatabase : IAsyncDisposable
             ["CAPSUL_HUB_USER"] = CapsulProgram.HubUser,
         });
         var (server, _) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);
-        // Tests do to a server what no program does.
+        // Tests do things to a server that no program does.
         var connection = await server.AdministratorAsync(CancellationToken.None);
         RunEnd.Do(async () =>
         {

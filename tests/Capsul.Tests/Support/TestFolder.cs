@@ -1,7 +1,7 @@
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// Folders of one run, below one that is deleted at its end. Under /tmp, where PostgreSQL's own user may go too.
+/// Folders of one run, below one that is deleted at its end. Under /tmp, which PostgreSQL's own user can access too.
 /// </summary>
 public static class TestFolder
 {

@@ -7,8 +7,8 @@ using Xunit.v3;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A limit for every test. One that runs over it is cancelled, which ends every wait that watches its token; one that
-/// does not even hear that ends the whole run, with its name. A test that needs longer says so:
+/// A time limit for every test. One that exceeds it is canceled, which ends every wait that observes its token; one
+/// that ignores even that ends the whole run, with its name. A test that needs longer declares it:
 /// <c>[Trait(TestLimitAttribute.Minutes, "25")]</c>.
 /// </summary>
 [AttributeUsage(AttributeTargets.Assembly)]
@@ -50,13 +50,13 @@ public sealed class TestLimitAttribute : BeforeAfterTestAttribute
             if (now > run.CancelAt + Grace)
             {
                 Console.WriteLine(
-                    $"HANGS: {run.Name} ran over its limit and did not end when it was cancelled; the run ends here.");
+                    $"HANGS: {run.Name} exceeded its time limit and did not end when canceled; the run ends here.");
                 Console.Out.Flush();
                 Environment.Exit(70);
             }
             if (run.Cancelled) continue;
             run.Cancelled = true;
-            Console.WriteLine($"OVER ITS LIMIT: {run.Name}; it is cancelled.");
+            Console.WriteLine($"TIME LIMIT EXCEEDED: {run.Name}; canceling it.");
             run.Context.CancelCurrentTest();
         }
     }

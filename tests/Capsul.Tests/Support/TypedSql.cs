@@ -3,7 +3,7 @@ using Capsul.Postgres.Statements;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>What one call of <c>capsul sql</c> prints, without starting the program.</summary>
+/// <summary>The output of one call of <c>capsul sql</c>, without starting the program.</summary>
 public sealed record TypedSql(string Output, string Notes)
 {
     public static Task<TypedSql> RunAsync(TestDatabase database, params string[] texts) =>
@@ -28,7 +28,7 @@ public sealed record TypedSql(string Output, string Notes)
         return new TypedSql(Encoding.UTF8.GetString(output.ToArray()), notes.ToString());
     }
 
-    /// <summary>The message of the refusal that it must end with.</summary>
+    /// <summary>The message of the expected refusal.</summary>
     public static async Task<string> RefusalAsync(TestDatabase database, params string[] texts) =>
         (await Should.ThrowAsync<StatementException>(() => RunAsync(database, texts))).Message;
 }

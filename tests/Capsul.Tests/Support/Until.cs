@@ -3,7 +3,7 @@ using System.Net.Sockets;
 
 namespace Capsul.Tests.Support;
 
-/// <summary>Waiting for something to become true, with a limit and a sentence for when it does not.</summary>
+/// <summary>Waits for a condition, with a time limit and a message for the timeout.</summary>
 public static class Until
 {
     static readonly TimeSpan Every = TimeSpan.FromMilliseconds(50);
@@ -11,7 +11,7 @@ public static class Until
     public static Task TrueAsync(string what, TimeSpan limit, Func<Task<bool>> look) =>
         SomeAsync<object>(what, limit, async () => await look() ? what : null);
 
-    /// <summary>The first answer that is not null.</summary>
+    /// <summary>The first result that is not null.</summary>
     public static async Task<T> SomeAsync<T>(string what, TimeSpan limit, Func<Task<T?>> look) where T : class
     {
         var clock = Stopwatch.StartNew();
@@ -23,7 +23,7 @@ public static class Until
         }
     }
 
-    /// <summary>Whether something takes connections on a port of the loopback now.</summary>
+    /// <summary>Whether something accepts connections on a loopback port now.</summary>
     public static async Task<bool> AnswersAsync(int port)
     {
         using var client = new TcpClient();

@@ -4,7 +4,7 @@ using System.Text.RegularExpressions;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// A browser without scripts: keeps cookies, follows redirects, and sends forms with the hidden token they carry.
+/// A browser without scripts: keeps cookies, follows redirects, and submits forms with their hidden tokens.
 /// </summary>
 public sealed partial class Visitor : IDisposable
 {
@@ -48,7 +48,7 @@ public sealed partial class Visitor : IDisposable
         return await client.PostAsync(to, form, cancel);
     }
 
-    /// <summary>HTML with its entities read, so that sentences can be compared.</summary>
+    /// <summary>HTML with decoded entities, so that sentences can be compared.</summary>
     public static string Plain(string html) => WebUtility.HtmlDecode(html);
 
     public void Dispose() => client.Dispose();
@@ -60,7 +60,7 @@ public sealed partial class Visitor : IDisposable
 
 public static class Answers
 {
-    /// <summary>Status and page of an answer, for one comparison.</summary>
+    /// <summary>Status and body of a response, for one comparison.</summary>
     public static async Task<(int Status, string Page)> ReadAsync(
         this Task<HttpResponseMessage> answer, CancellationToken cancel)
     {

@@ -12,7 +12,7 @@ namespace Capsul.Tests.Support;
 
 /// <summary>
 /// A database with one account, one host with two addresses and one image, a clock, and the runner of a Hub that holds
-/// the seat. Reports of a Spoke are put in by hand, so that each test decides what the Spoke did and when.
+/// the seat. Tests supply the Spoke's reports, so that each test decides what the Spoke did and when.
 /// </summary>
 public sealed class VmRows : IAsyncDisposable
 {
@@ -83,7 +83,7 @@ public sealed class VmRows : IAsyncDisposable
         return await CreateVm.RunAsync(Db, email, new CreateVm.Input(name, size, image, keys), Settings, Time, cancel);
     }
 
-    /// <summary>A VM that runs, with its create operation done.</summary>
+    /// <summary>A running VM, with its create operation done.</summary>
     public async Task<string> RunningVmAsync(CancellationToken cancel)
     {
         var id = await NewVmAsync(cancel);
@@ -93,7 +93,7 @@ public sealed class VmRows : IAsyncDisposable
         return id;
     }
 
-    /// <summary>Asks for an action of the table as the owner does.</summary>
+    /// <summary>Requests an action of the table, as the owner does.</summary>
     public Task<Outcome<string>> ChangeAsync(
         VmAction action, string vm, CancellationToken cancel, string email = Email) =>
         ChangeVm.RunAsync(action, Db, email, vm, Settings, Time, cancel);
@@ -108,7 +108,7 @@ public sealed class VmRows : IAsyncDisposable
     public async Task<OperationRow> NewestOperationAsync(string id, CancellationToken cancel) =>
         (await Db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = id }, cancel))!;
 
-    /// <summary>What the Spoke says, as an answer to what is wanted now.</summary>
+    /// <summary>A report of the Spoke that answers the current wanted state.</summary>
     public async Task<bool?> ReportAsync(
         string id, Power power, Phase phase, CancellationToken cancel, Action<VmReport>? more = null)
     {
@@ -150,7 +150,7 @@ public sealed class VmRows : IAsyncDisposable
     public async Task ForceAsync(string vm, CancellationToken cancel) => await Db.ExecuteAsync(
         OperationSql.Ask, new { id = (await NewestOperationAsync(vm, cancel)).Id, asked = "force", now = Now }, cancel);
 
-    /// <summary>Makes room for the next VM.</summary>
+    /// <summary>Frees capacity for the next VM.</summary>
     public Task RemoveAllAsync(CancellationToken cancel) => Db.ExecuteAsync(
         """
         UPDATE vms SET deleted = @now, state = 'failed', wanted = 'gone' WHERE deleted IS NULL;

@@ -18,11 +18,11 @@ using Npgsql;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// The pages as they are served, on a free port, over a database of their own; without Spoke and without reconcilers.
+/// The pages as they are served, on a free port, with their own database; without Spoke and without reconcilers.
 /// </summary>
 public sealed class WebHub : IAsyncDisposable
 {
-    /// <summary>A Hub that can send no mails.</summary>
+    /// <summary>A Hub that cannot send emails.</summary>
     public static readonly (string Name, string? Value) NoMail = ("CAPSUL_SMTP_HOST", null);
 
     readonly TestDatabase rows;
@@ -56,7 +56,7 @@ public sealed class WebHub : IAsyncDisposable
             ["CAPSUL_DATA"] = Path.GetTempPath(),
             ["CAPSUL_PORT"] = "0",
         }).With(changes);
-        // Mails stay in the outbox: nothing here sends them.
+        // Emails stay in the outbox: nothing here sends them.
         if (!settings.Development && settings.SmtpHost is null && !changes.Contains(NoMail))
             settings = settings.With(("CAPSUL_SMTP_HOST", "mail.example.org"));
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
@@ -75,10 +75,12 @@ public sealed class WebHub : IAsyncDisposable
         return hub;
     }
 
-    /// <summary>A browser with its own cookies, from an address as a proxy on this machine would tell it.</summary>
+    /// <summary>
+    /// A browser with its own cookies, with a client address as forwarded by a proxy on this machine.
+    /// </summary>
     public Visitor Visit(string? from = null) => new(this, from);
 
-    /// <summary>A browser that is signed in to an account, which is made if there is none.</summary>
+    /// <summary>A browser that is signed in to an account, which is created if it does not exist.</summary>
     public async Task<Visitor> SignInAsync(string email, CancellationToken cancel)
     {
         var visitor = Visit();
@@ -89,7 +91,7 @@ public sealed class WebHub : IAsyncDisposable
         return visitor;
     }
 
-    /// <summary>The path of the newest sign-in link mailed to an address.</summary>
+    /// <summary>The path of the newest sign-in link emailed to an address.</summary>
     public async Task<string> NewestLinkAsync(string email, CancellationToken cancel)
     {
         var mails = await Db.ListAsync<ShownMailRow>(MailSql.Newest, null, cancel);
@@ -99,7 +101,7 @@ public sealed class WebHub : IAsyncDisposable
         return body[start..].Split('\n', 2)[0].Trim();
     }
 
-    /// <summary>From now on the database cannot be reached.</summary>
+    /// <summary>Makes the database unreachable from now on.</summary>
     public async Task LoseDatabaseAsync(CancellationToken cancel)
     {
         var parts = new NpgsqlConnectionStringBuilder(rows.ConnectionString) { Database = "postgres", Pooling = false };

@@ -11,7 +11,7 @@ public sealed class AssetsTests
     [InlineData("capsul.css", "text/css")]
     [InlineData("live.js", "text/javascript")]
     [InlineData("favicon.svg", "image/svg+xml")]
-    public async Task A_file_under_its_hash_may_be_kept_for_ever(string name, string type)
+    public async Task A_file_under_its_hash_may_be_cached_forever(string name, string type)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -25,7 +25,7 @@ public sealed class AssetsTests
     }
 
     [Fact]
-    public async Task What_is_not_there_is_not_found()
+    public async Task A_missing_file_returns_not_found()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();

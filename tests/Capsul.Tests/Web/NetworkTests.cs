@@ -7,7 +7,7 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.Web;
 
 /// <summary>
-/// Who is believed about where a request comes from, which names are answered to, and how an answer is packed.
+/// Which proxies are trusted for the client's address, which host names are accepted, and how responses are compressed.
 /// </summary>
 public sealed class NetworkTests
 {
@@ -20,7 +20,7 @@ public sealed class NetworkTests
     [InlineData("127.0.0.1", "203.0.113.9", "203.0.113.9")]
     [InlineData("127.0.0.1, 10.0.0.0/8", "203.0.113.9, 10.1.2.3", "203.0.113.9")]
     [InlineData("127.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9")]
-    public async Task Only_a_trusted_proxy_is_believed_about_the_address(
+    public async Task Only_a_trusted_proxy_may_forward_the_address(
         string? trusted, string forwarded, string counted)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_TRUSTED_PROXIES", trusted));
@@ -31,13 +31,13 @@ public sealed class NetworkTests
 
     [Theory]
     [InlineData("here"), InlineData("10.0.0.0/33"), InlineData("10.0.0.1/8, x")]
-    public void A_proxy_that_is_no_network_is_refused(string value) =>
+    public void An_invalid_proxy_network_is_refused(string value) =>
         Should.Throw<ProblemException>(() => Load(("CAPSUL_TRUSTED_PROXIES", value))).Problem.Message.ShouldContain(
             "CAPSUL_TRUSTED_PROXIES");
 
     [Theory]
     [InlineData("0.0.0.0"), InlineData("192.0.2.1"), InlineData("::")]
-    public void Development_does_not_listen_to_others(string address)
+    public void Development_does_not_listen_on_public_addresses(string address)
     {
         Should.Throw<ProblemException>(() => Load(("CAPSUL_ENVIRONMENT", "development"), ("CAPSUL_LISTEN", address)))
             .Problem.Message.ShouldContain("CAPSUL_LISTEN must be 127.0.0.1 or ::1");
@@ -74,7 +74,7 @@ public sealed class NetworkTests
     [InlineData("/favicon.ico", "image/x-icon")]
     [InlineData("/robots.txt", "text/plain")]
     [InlineData("/.well-known/security.txt", "text/plain")]
-    public async Task What_every_site_is_asked_for_is_there(string path, string type)
+    public async Task Well_known_files_exist(string path, string type)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_SUPPORT_EMAIL", "help@example.org"));
         using var visitor = hub.Visit();

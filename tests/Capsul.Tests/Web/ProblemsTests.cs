@@ -10,20 +10,20 @@ public sealed class ProblemsTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_database_that_is_away_gives_a_page_that_says_so_and_not_why()
+    public async Task An_unreachable_database_shows_a_page_without_details()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
         await hub.LoseDatabaseAsync(Cancel);
         var answer = await visitor.GetAsync("/balance", Cancel).ReadAsync(Cancel);
         answer.Status.ShouldBe(503);
-        answer.Page.ShouldContain("The database does not answer");
+        answer.Page.ShouldContain("The database does not respond");
         answer.Page.ShouldNotContain("Npgsql");
         answer.Page.ShouldNotContain("Exception");
     }
 
     [Fact]
-    public async Task A_bug_gives_a_page_without_its_details()
+    public async Task A_bug_shows_a_page_without_details()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
@@ -35,7 +35,7 @@ public sealed class ProblemsTests
     }
 
     [Fact]
-    public async Task More_than_any_form_needs_is_refused()
+    public async Task An_oversized_request_is_refused()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
@@ -46,7 +46,7 @@ public sealed class ProblemsTests
     }
 
     [Fact]
-    public async Task Whoever_asks_too_often_gets_a_page_that_says_so()
+    public async Task Too_many_requests_get_a_page_that_says_so()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -64,7 +64,7 @@ public sealed class ProblemsTests
     }
 
     [Fact]
-    public void Each_kind_of_problem_has_a_page_of_its_own_status()
+    public void Each_kind_of_problem_has_its_own_status()
     {
         foreach (var kind in Enum.GetValues<ProblemKind>())
         {
@@ -75,7 +75,7 @@ public sealed class ProblemsTests
     }
 
     [Fact]
-    public async Task The_page_of_problems_itself_is_not_found()
+    public async Task The_problem_page_itself_is_not_found()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();

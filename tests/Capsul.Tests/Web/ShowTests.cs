@@ -11,19 +11,19 @@ public sealed class ShowTests
     [InlineData(-1_999, "−$0.20")]
     [InlineData(-49, "−$0.01")]
     [InlineData(12_345_678, "$1,234.56")]
-    public void What_somebody_has_is_cut_down_to_the_cent(int tenThousandths, string shown) =>
+    public void A_balance_is_rounded_down_to_the_cent(int tenThousandths, string shown) =>
         Show.Dollars(tenThousandths / 10_000m).ShouldBe(shown);
 
     [Theory]
     [InlineData(0, "$0.00")]
     [InlineData(12, "$0.0012")]
     [InlineData(22_176, "$2.22")]
-    public void What_something_costs_is_shown_up_to_the_cent_and_from_the_first_minute(
+    public void A_cost_is_rounded_up_to_the_cent_and_visible_from_the_first_minute(
         int tenThousandths, string shown) =>
         Show.Cost(tenThousandths / 10_000m).ShouldBe(shown);
 
     [Fact]
-    public void What_was_paid_is_what_is_left_and_what_was_used_to_the_cent()
+    public void Balance_and_usage_add_up_to_the_payments_to_the_cent()
     {
         var random = new Random(7);
         for (var i = 0; i < 1000; i++)
@@ -39,11 +39,11 @@ public sealed class ShowTests
     [InlineData(65, "1 min 5 s")]
     [InlineData(7_260, "2 h 1 min")]
     [InlineData(200_000, "2 days")]
-    public void A_span_is_said_in_its_two_largest_units(int seconds, string said) =>
+    public void A_duration_is_shown_in_its_two_largest_units(int seconds, string said) =>
         Show.Span(TimeSpan.FromSeconds(seconds)).ShouldBe(said);
 
     [Theory]
     [InlineData(512, "512 MiB")]
     [InlineData(3072, "3 GiB")]
-    public void Memory_is_said_in_whole_units(int mb, string said) => Show.Memory(mb).ShouldBe(said);
+    public void Memory_is_shown_in_whole_units(int mb, string said) => Show.Memory(mb).ShouldBe(said);
 }

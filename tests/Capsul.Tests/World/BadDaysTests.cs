@@ -6,15 +6,15 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// Bad days of a host with real guests: whatever happens to a create, it ends with a clear sentence, nothing charged
-/// and nothing left.
+/// Failures of a host with real guests: whatever happens to a create, it ends with a clear message, no charge and no
+/// leftovers.
 /// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class BadDaysTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>An image folder of the test's own, with a copy of tiny in it.</summary>
+    /// <summary>The test's own image folder, with a copy of tiny.</summary>
     static async Task<string> CopyTinyAsync()
     {
         var shared = new ImageStore(RealHypervisor.ImageFolder);
@@ -33,11 +33,11 @@ public sealed class BadDaysTests
     [Theory]
     [InlineData("deleted", "The image tiny is not on this host.")]
     [InlineData("damaged", "The image tiny on this host is damaged")]
-    public async Task An_image_that_is_not_what_the_form_offered_ends_the_create(string what, string sentence)
+    public async Task An_image_that_differs_from_the_offered_one_fails_the_create(string what, string sentence)
     {
         var images = await CopyTinyAsync();
         await using var world = await RealWorld.StartAsync(changes: ("CAPSUL_IMAGES", images));
-        // The Spoke must not tell its Hub of the loss before the create is accepted.
+        // The Spoke must not report the loss to its Hub before the create is accepted.
         await world.Spoke!.SignalAsync("STOP");
         var id = await world.Person.CreateAsync("f1-xs", TinyImage.Id, "unlucky", Cancel);
         if (what == "deleted")
@@ -55,7 +55,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_full_disk_ends_the_create_and_lets_what_is_there_be_deleted()
+    public async Task A_full_disk_fails_the_create_and_existing_vms_can_be_deleted()
     {
         var mounted = TestFolder.Make("small");
         await new Command("mount", "-t", "tmpfs", "-o", "size=8g,mode=0755", "tmpfs", mounted).RunAsync(Cancel);
@@ -70,8 +70,8 @@ public sealed class BadDaysTests
             await world.Spoke.SignalAsync("CONT");
             await ShouldFailAsync(world, id, "The host's disk is full.");
             world.Spoke.HasExited.ShouldBeFalse();
-            // It is there; whether it goes on is up to what it does: QEMU pauses a guest whose write finds no room,
-            // rather than to lose it.
+            // It exists; whether it keeps running depends on what it does: QEMU pauses a guest whose write fails for
+            // lack of space.
             (await world.ColumnAsync(before, "state || ' ' || observed")).ShouldBe("running on");
             RealWorld.Qemus(before).Count.ShouldBe(1);
 
@@ -86,8 +86,8 @@ public sealed class BadDaysTests
     }
 
     /// <summary>
-    /// Makes the file system as small as what is on it, so that not a byte is free and no memory was spent. A guest
-    /// that writes in between makes it larger than what was read: then once more.
+    /// Shrinks the file system to its contents, so that no byte is free and no memory is used. If a guest writes in
+    /// between, its contents grow: then try again.
     /// </summary>
     static Task FillAsync(string mounted) => Until.TrueAsync("the file system is full", RealWorld.EndLimit, async () =>
     {
@@ -98,7 +98,7 @@ public sealed class BadDaysTests
     });
 
     [Fact]
-    public async Task A_libvirtd_that_dies_is_replaced_and_the_vm_goes_on()
+    public async Task A_libvirtd_that_dies_is_replaced_and_the_vm_keeps_running()
     {
         await using var world = await RealWorld.StartAsync();
         var (id, ssh) = await world.MakeVmAsync();
@@ -106,7 +106,7 @@ public sealed class BadDaysTests
         await world.SignalLibvirtdAsync("-KILL");
         await world.Person.LoginAsync(ssh, "true", Cancel);
         await Until.TrueAsync(
-            "the host answers for its hypervisor again", RealWorld.EndLimit, () => world.Db.FindAsync<bool>(
+            "the host reports a working hypervisor again", RealWorld.EndLimit, () => world.Db.FindAsync<bool>(
                 "SELECT online AND problem = '' AND last_seen > now() - interval '6 seconds' FROM hosts",
                 null, Cancel));
         await world.AwaitColumnAsync(id, "observed", "on", RealWorld.EndLimit);
@@ -118,7 +118,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_libvirtd_that_hangs_makes_its_vms_unknown_and_free_until_it_answers()
+    public async Task A_libvirtd_that_hangs_makes_its_vms_unknown_and_free_until_it_responds()
     {
         await using var world = await RealWorld.StartAsync();
         var (id, ssh) = await world.MakeVmAsync();
@@ -144,7 +144,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_spoke_that_was_silent_for_long_is_believed_again()
+    public async Task A_spoke_that_was_silent_for_long_is_trusted_again()
     {
         await using var world = await RealWorld.StartAsync(changes: ("CAPSUL_HYPERVISOR", "simulated"));
         var (id, _) = await world.MakeVmAsync();
@@ -157,7 +157,7 @@ public sealed class BadDaysTests
     }
 
     [Fact]
-    public async Task A_guest_that_never_answers_ssh_is_given_up_and_shows_what_it_last_said()
+    public async Task A_guest_whose_ssh_never_responds_is_given_up_with_its_last_console_output()
     {
         var images = await CopyTinyAsync();
         await AddMuteAsync(images);
@@ -165,11 +165,11 @@ public sealed class BadDaysTests
             await RealWorld.StartAsync(changes: [("CAPSUL_IMAGES", images), ("CAPSUL_CREATE_DEADLINE_SECONDS", "25")]);
         await world.AwaitImageAsync("mute");
         var id = await world.Person.CreateAsync("f1-xs", "mute", "unlucky", Cancel);
-        await ShouldFailAsync(world, id, "SSH did not answer in time. You were not charged");
+        await ShouldFailAsync(world, id, "SSH did not respond in time. You were not charged");
         (await world.Door.PageAsync($"/vms/{id}", Cancel)).ShouldContain("I only sleep");
     }
 
-    /// <summary>Tiny's kernel with an initrd that says something and then does nothing.</summary>
+    /// <summary>Tiny's kernel with an initrd that prints something and then does nothing.</summary>
     static async Task AddMuteAsync(string images)
     {
         var store = new ImageStore(images);

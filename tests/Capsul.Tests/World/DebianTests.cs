@@ -7,8 +7,8 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// A full Debian through the front door. Its image is built when it is not there; without KVM the boot takes a minute
-/// or more.
+/// A full Debian, used through the web pages and ssh. Its image is built if it is missing; without KVM the boot takes a
+/// minute or more.
 /// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class DebianTests
@@ -16,7 +16,7 @@ public sealed class DebianTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact, Trait(TestLimitAttribute.Minutes, "30")]
-    public async Task Debian_boots_lets_its_user_in_as_root_and_has_its_name_and_its_whole_disk()
+    public async Task Debian_boots_with_sudo_its_host_name_and_its_whole_disk()
     {
         var clock = Stopwatch.StartNew();
         await RealHypervisor.ImageAsync(new ImageStore(RealHypervisor.ImageFolder), DebianImage.Id, Cancel);
@@ -35,7 +35,7 @@ public sealed class DebianTests
             ssh, "hostname; id -un; sudo -n id -u; . /etc/os-release; echo $VERSION_CODENAME", Cancel))
             .ShouldBe("bookworm\ndebian\n0\nbookworm");
         RealHypervisor.Say($"{clock.Elapsed.TotalSeconds,6:0.0} s  logged in");
-        // The disk is grown while the guest goes on booting.
+        // The file system grows while the guest continues to boot.
         await Until.TrueAsync("the root file system fills the disk of 25 GiB", RealWorld.RunLimit, async () =>
             long.Parse((await world.Person.LoginAsync(ssh, "df -k --output=size / | tail -1", Cancel)).Trim(),
                 CultureInfo.InvariantCulture) > 23_000_000);
@@ -45,7 +45,7 @@ public sealed class DebianTests
                 ssh, "test -e /run/cloud-init/result.json && echo done; true", Cancel) == "done");
         (await world.Person.LoginAsync(
             ssh, "sudo -n journalctl --unit ssh | grep --count 'Server listening on 0.0.0.0'", Cancel))
-            .ShouldBe("1", "SSH was restarted after it let its first user in");
+            .ShouldBe("1", "SSH was restarted after the first login");
 
         await world.Person.DeleteAsync(id, Cancel);
         await world.AwaitColumnAsync(id, "state", "deleted", RealWorld.EndLimit);

@@ -20,13 +20,13 @@ public sealed class FailoverTests
     const int Payers = 3;
     static readonly TimeSpan Limit = TimeSpan.FromMinutes(1);
 
-    /// <summary>What the Hub may take to go on, counted from when there is a new leader.</summary>
+    /// <summary>How long the Hub may take to continue once there is a new leader.</summary>
     static readonly TimeSpan GoesOnWithin = TimeSpan.FromSeconds(15);
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_leader_is_killed_under_load_and_the_hub_goes_on_with_nothing_lost()
+    public async Task The_leader_is_killed_under_load_and_the_hub_continues_without_losing_anything()
     {
         await using var cluster = await PatroniCluster.StartAsync();
         var environment = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -42,8 +42,8 @@ public sealed class FailoverTests
         await MakeImageAsync(Path.Combine(environment["CAPSUL_DATA"], "images"));
         var hub = new Uri($"http://127.0.0.1:{environment["CAPSUL_PORT"]}/");
         await using var program = CapsulProgram.Start(environment, "up");
-        await program.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
-        await program.AwaitSaidAsync("Capsul answers at", Limit);
+        await program.AwaitSaidAsync("active Hub (epoch 1)", Limit);
+        await program.AwaitSaidAsync("Capsul is running at", Limit);
 
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var paid = new ConcurrentBag<(string Email, decimal Dollars)>();
@@ -58,7 +58,7 @@ public sealed class FailoverTests
             load.Add(PayAsync(doors[number], $"payer{number}@example.org", paid, enough.Token));
         }
         await Until.TrueAsync(
-            "money comes in and VMs are made", Limit, () => Task.FromResult(paid.Count > 60 && created.Count > 5));
+            "payments arrive and VMs are created", Limit, () => Task.FromResult(paid.Count > 60 && created.Count > 5));
 
         await using (var healthy = new Db(cluster.ConnectionString))
             (await new DatabaseChecks(healthy, TimeProvider.System).RunAsync(Cancel))
@@ -69,7 +69,7 @@ public sealed class FailoverTests
         await Until.TrueAsync(
             "another leads", Limit, async () => await cluster.LeaderAsync() is { } now && now != leader);
         var (payments, vms, clock) = (paid.Count, created.Count, Stopwatch.StartNew());
-        await Until.TrueAsync("the Hub acts, and money and VMs come in again", GoesOnWithin, async () =>
+        await Until.TrueAsync("the Hub is active, and payments and VMs are accepted again", GoesOnWithin, async () =>
             await StatusAsync(hub) == "acting" && paid.Count > payments && created.Count > vms);
         TestContext.Current.TestOutputHelper!.WriteLine($"{clock.Elapsed.TotalSeconds:0.0} s after the new leader; "
             + $"{paid.Count} payments and {created.Count} VMs acknowledged");
@@ -81,19 +81,19 @@ public sealed class FailoverTests
         var there = (await db.ListAsync<PaymentLine>("SELECT email, dollars FROM payments", null, Cancel))
             .GroupBy(p => (p.Email, p.Dollars)).ToDictionary(g => g.Key, g => g.Count());
         paid.Where(p => there.GetValueOrDefault(p) != 1)
-            .ShouldBeEmpty("each payment that was acknowledged is there, once");
+            .ShouldBeEmpty("each acknowledged payment exists exactly once");
         created.Except(await db.ListAsync<string>("SELECT id FROM vms", null, Cancel), StringComparer.Ordinal)
-            .ShouldBeEmpty("each VM that was acknowledged is there");
+            .ShouldBeEmpty("each acknowledged VM exists");
         var last = created.First();
-        await Until.TrueAsync("operations go on", Limit, async () =>
+        await Until.TrueAsync("operations continue", Limit, async () =>
             await db.FindAsync<string>("SELECT state FROM vms WHERE id = @last", new { last }, Cancel) == "running");
     }
 
     sealed record PaymentLine(string Email, decimal Dollars);
 
     /// <summary>
-    /// One after the other: a sign-in takes the newest of the development mails. Each from an address of its own, so
-    /// that none is too often.
+    /// One after another: a sign-in uses the newest development email. Each from its own client address, to stay below
+    /// the rate limit.
     /// </summary>
     static async Task<FrontDoor> SignInAsync(Uri hub, string email, string address)
     {
@@ -102,7 +102,7 @@ public sealed class FailoverTests
         return door;
     }
 
-    /// <summary>Pays again and again, a different amount each time; what the Hub has acknowledged is noted.</summary>
+    /// <summary>Pays repeatedly, a different amount each time; acknowledged payments are recorded.</summary>
     static async Task PayAsync(
         FrontDoor door, string email, ConcurrentBag<(string, decimal)> paid, CancellationToken enough)
     {
@@ -125,7 +125,9 @@ public sealed class FailoverTests
                 async () => created.Add(await person.CreateAsync("f1-xs", "tiny", $"vm{number}", enough)));
     }
 
-    /// <summary>Whether the Hub said yes. While the database is away it says no, or nothing.</summary>
+    /// <summary>
+    /// Whether the Hub acknowledged it. While the database is unreachable it refuses, or does not respond.
+    /// </summary>
     static async Task<bool> AcknowledgedAsync(Func<Task> act)
     {
         try

@@ -9,8 +9,7 @@ using Microsoft.Playwright;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// The whole way of somebody new, with a real browser, a real ssh and a real guest: from the landing page until nothing
-/// is left.
+/// A newcomer's whole path, with a real browser, real ssh and a real guest: from the home page until nothing is left.
 /// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chromium>
@@ -24,7 +23,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     string KeyFile => Path.Combine(folder, "id_ed25519");
 
     [Fact]
-    public async Task From_the_landing_page_into_a_machine_of_ones_own_and_out_again()
+    public async Task From_the_home_page_to_a_login_on_a_new_machine_and_its_deletion()
     {
         await using var world = await RealWorld.StartAsync(ownDatabase: true);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
@@ -50,9 +49,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         errors.ShouldBeEmpty();
     }
 
-    /// <summary>
-    /// Clicks one to three: create, mail me a link, the link. (The page of mails stands for a mailbox.)
-    /// </summary>
+    /// <summary>Clicks one to three: create, email me a link, the link. (The email page replaces a mailbox.)</summary>
     static async Task SignInAsync(IPage page)
     {
         await page.GotoAsync("/");
@@ -61,12 +58,12 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         await page.GetByLabel("Email address").FillAsync(Somebody);
         await page.GetByRole(AriaRole.Button, new() { Name = "Email me a link" }).ClickAsync();
         await Assertions.Expect(page.GetByText(Somebody)).ToBeVisibleAsync();
-        await page.GetByRole(AriaRole.Link, new() { Name = "the mail page" }).ClickAsync();
+        await page.GetByRole(AriaRole.Link, new() { Name = "the email page" }).ClickAsync();
         await page.GetByRole(AriaRole.Article).Filter(new() { HasText = Somebody }).First
             .GetByRole(AriaRole.Link, new() { NameRegex = SignInAddress() }).ClickAsync();
     }
 
-    /// <summary>The fourth click: all that is needed stands on the page that the link leads to.</summary>
+    /// <summary>The fourth click: the page behind the link has everything that is needed.</summary>
     async Task<string> CreateAsync(IPage page)
     {
         await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "grace@laptop", "-f", KeyFile)
@@ -82,7 +79,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         await Chromium.PictureAsync(page, "newcomer-3-form");
         await page.GetByRole(AriaRole.Button, new() { Name = "Create capsul" }).ClickAsync();
         await page.WaitForURLAsync(VmAddress());
-        // The page is not loaded again: its script follows the steps as they happen.
+        // The page is not reloaded: its script shows the steps as they happen.
         await Assertions.Expect(page.GetByText("Booting")).ToBeVisibleAsync();
         await Chromium.PictureAsync(page, "newcomer-4-booting");
         await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Connect" }))
@@ -103,7 +100,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
             match.Groups["user"].Value, match.Groups["host"].Value, int.Parse(match.Groups["port"].Value));
     }
 
-    /// <summary>Logs in as the page says, trusting only what the page shows. Gives the fingerprint.</summary>
+    /// <summary>Logs in as the page says, trusting only what the page shows. Returns the fingerprint.</summary>
     async Task<string> EnterAsync(IPage page, SshAddress ssh)
     {
         var region = page.GetByRole(AriaRole.Region, new() { Name = "Connect" });
@@ -131,7 +128,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
             .ToBeVisibleAsync(new() { Timeout = 90_000 });
         await Assertions.Expect(page.GetByRole(AriaRole.Region, new() { Name = "Connect" }))
             .ToContainTextAsync(fingerprint);
-        // Through the known_hosts of before: the host key is the same.
+        // With the earlier known_hosts: the host key is the same.
         (await SshAsync(ssh, "cat note")).ShouldBe("I was here");
     }
 
@@ -152,7 +149,7 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
         await Assertions.Expect(cost).ToContainTextAsync("deleted");
     }
 
-    /// <summary>ssh as a careful person uses it: only a host key that is known already is good enough.</summary>
+    /// <summary>ssh as a careful person uses it: only a known host key is accepted.</summary>
     async Task<string> SshAsync(SshAddress ssh, string command)
     {
         var result = await new Command("ssh", "-i", KeyFile, "-p", ssh.Port.ToString(), "-o",

@@ -5,8 +5,8 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// A host that reboots, on real libvirt: the sandbox with all guests ends at once, as it does in a power cut. What was
-/// wanted on comes back; what its guest has shut down stays off.
+/// A host reboot on real libvirt: the sandbox and all guests end immediately, as in a power failure. VMs that are
+/// wanted on are restarted; those shut down by their guest stay off.
 /// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class RebootTests
@@ -16,7 +16,7 @@ public sealed class RebootTests
     [Theory]
     [InlineData("the host of the VMs", false)]
     [InlineData("the one machine with everything", true)]
-    public async Task What_was_wanted_on_comes_back_and_what_its_guest_shut_down_stays_off(string what, bool everything)
+    public async Task After_a_reboot_vms_run_again_unless_their_guest_shut_down(string what, bool everything)
     {
         await using var world = await RealWorld.StartAsync(ownDatabase: everything);
         var (id, ssh) = await world.MakeVmAsync();

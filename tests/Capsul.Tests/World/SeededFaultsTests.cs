@@ -3,9 +3,9 @@ using Capsul.Foundation;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// The whole system on one virtual clock with faults drawn from a seed, in a process of its own; see
-/// <c>Capsul.Chaos</c>. A seed that fails is replayed with <c>./capsul chaos --seed N</c>, which prints everything that
-/// happened; <c>./capsul chaos --seeds N</c> runs more.
+/// The whole system on one virtual clock with faults drawn from a seed, in a separate process; see <c>Capsul.Chaos</c>.
+/// A seed that fails is replayed with <c>./capsul chaos --seed N</c>, which prints everything that happened;
+/// <c>./capsul chaos --seeds N</c> runs more.
 /// </summary>
 public sealed class SeededFaultsTests
 {
@@ -14,20 +14,20 @@ public sealed class SeededFaultsTests
     static readonly string Program = Path.Combine(AppContext.BaseDirectory, "Capsul.Chaos");
 
     [Fact]
-    public async Task Whatever_goes_wrong_what_must_hold_holds()
+    public async Task Invariants_hold_under_every_fault()
     {
         var ended = await RunAsync("--seeds", "50");
         ended.ExitCode.ShouldBe(0, ended.Output + ended.Error);
         ended.Output.ShouldContain("50 seeds in");
         foreach (var action in (string[])["kill a Spoke", "kill the Hub",
-            "cut a line", "reboot a host", "a guest crashes", "restore of a backup"])
+            "cut a connection", "reboot a host", "a guest crashes", "restore of a backup"])
             ended.Output.ShouldContain($"  {action}\n");
         foreach (var kind in (string[])["Slow", "Fail", "FailFinal", "Hang", "Lie", "LoseAnswer"])
             ended.Output.ShouldContain($"  fault {kind} of ");
     }
 
     [Fact]
-    public async Task A_seed_replays_to_the_line()
+    public async Task A_seed_replays_exactly()
     {
         var (first, second) = (await RunAsync("--seed", "7"), await RunAsync("--seed", "7"));
         WithoutClock(second.Output).ShouldBe(WithoutClock(first.Output));

@@ -6,7 +6,7 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.World;
 
 /// <summary>
-/// Hub and Spoke as two processes with real guests, killed in the middle of their work as a power cut would.
+/// Hub and Spoke as two processes with real guests, killed in the middle of their work, as by a power failure.
 /// </summary>
 [Trait("Group", "world"), Collection(nameof(RealHypervisor))]
 public sealed class TwoProcessesTests
@@ -14,7 +14,7 @@ public sealed class TwoProcessesTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_vm_goes_on_while_both_are_stopped_and_started_again()
+    public async Task A_vm_keeps_running_while_both_are_restarted()
     {
         await using var world = await RealWorld.StartAsync(ownDatabase: true);
         (await HealthAsync(world)).ShouldBe(("acting", 1));
@@ -22,7 +22,7 @@ public sealed class TwoProcessesTests
         var qemu = RealWorld.Qemus(id).ShouldHaveSingleItem();
         await world.Person.LoginAsync(ssh, "echo kept > note", Cancel);
 
-        // Somebody is at work in there, and must not notice.
+        // Somebody is logged in, and must not notice.
         var ticks = 0;
         using var leave = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var working = (world.Person.SshCommandFor(ssh, "while true; do echo tick; sleep 0.2; done") with
@@ -37,7 +37,7 @@ public sealed class TwoProcessesTests
         await world.AwaitColumnAsync(id, "phase", "6", RealWorld.StartLimit);
         var before = Volatile.Read(ref ticks);
         await Until.TrueAsync(
-            "the session goes on", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > before + 5));
+            "the session continues", RealWorld.EndLimit, () => Task.FromResult(Volatile.Read(ref ticks) > before + 5));
         working.IsCompleted.ShouldBeFalse();
         await leave.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(working);
@@ -46,7 +46,7 @@ public sealed class TwoProcessesTests
         await world.Hub!.SignalAsync("TERM");
         (await world.Hub.EndAsync()).ShouldBe(0, world.Hub.Said);
         world.Hub.Said.ShouldNotContain("Exception");
-        await ShouldLetInAsync(world, ssh); // The way in does not lead through the Hub.
+        await ShouldLetInAsync(world, ssh); // SSH does not go through the Hub.
         await world.StartHubAsync();
         await Until.TrueAsync(
             "it acts again", RealWorld.StartLimit, async () => await HealthAsync(world) == ("acting", 2));
@@ -55,15 +55,15 @@ public sealed class TwoProcessesTests
     }
 
     [Theory]
-    [InlineData("the Spoke, while the disk is made", true, false, false)]
+    [InlineData("the Spoke, while the disk is created", true, false, false)]
     [InlineData("the Spoke, while it boots", true, false, true)]
     [InlineData("the Hub, while it boots", false, true, true)]
     [InlineData("both, while it boots", true, true, true)]
-    public async Task A_create_ends_well_though_in_its_middle_is_killed(string what, bool spoke, bool hub, bool booting)
+    public async Task A_create_survives_a_kill_half_way(string what, bool spoke, bool hub, bool booting)
     {
         await using var world = await RealWorld.StartAsync(ownDatabase: hub);
         var id = await world.Person.CreateAsync("f1-xs", TinyImage.Id, "tiny", Cancel);
-        await Until.TrueAsync($"{id} is in its middle", RealWorld.StartLimit, async () => booting
+        await Until.TrueAsync($"{id} is half created", RealWorld.StartLimit, async () => booting
             ? RealWorld.Qemus(id).Count == 1
             : Directory.EnumerateFiles(Path.Combine(world.SpokeSettings.Data, "spoke", "vms"), $"{id}*").Any()
                 || await world.ColumnAsync(id, "state") != "creating");

@@ -3,7 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>What this feature brings into the Hub: who is signed in.</summary>
+/// <summary>The services of this feature: who is signed in.</summary>
 public static class AccountFeature
 {
     public static IServiceCollection AddAccounts(this IServiceCollection services)

@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Http;
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
-/// A cookie by which a browser knows the links it asked for, so that opening one of them there signs in without another
-/// click. It holds the hashes of the links, which let nobody in.
+/// Cookies that record which links a browser requested, so that opening one there signs in without another click. They
+/// contain only the links' hashes, which cannot be used to sign in.
 /// </summary>
 public sealed class AskedLinks(Site site)
 {

@@ -2,10 +2,10 @@ using Capsul.Foundation;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>An email address as Capsul keeps it: trimmed, lower case, ASCII, fit for the head of a mail.</summary>
+/// <summary>An email address as Capsul stores it: trimmed, lower case, ASCII, safe in an email header.</summary>
 public static class EmailAddress
 {
-    /// <summary>Most characters of an address (RFC 5321, by way of its path limit).</summary>
+    /// <summary>Maximum length of an address, in characters (from RFC 5321's limit on paths).</summary>
     public const int MaxChars = 254;
 
     const string LocalSigns = "!#$%&'*+-/=?^_`{|}~.";
@@ -26,7 +26,7 @@ public static class EmailAddress
         return IsLocal(email[..at]) && IsDomain(email[(at + 1)..])
             ? email
             : new Problem(ProblemKind.Invalid,
-                "An email address looks like name@example.org; this one has something else in it.");
+                "An email address looks like name@example.org; this one contains something else.");
     }
 
     static bool IsLocal(string local) =>

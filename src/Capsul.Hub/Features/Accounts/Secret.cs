@@ -5,8 +5,8 @@ using System.Text;
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
-/// A random word that lets its bearer in (mailed link, session cookie). Only its SHA-256 is stored, so that a read of
-/// the table lets nobody in; 256 random bits need no slow hash.
+/// A random bearer token (sign-in link, session cookie). Only its SHA-256 is stored, so that reading the table does not
+/// let anyone sign in; 256 random bits need no slow hash.
 /// </summary>
 public static class Secret
 {

@@ -10,8 +10,9 @@ using Microsoft.Extensions.Options;
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
-/// Signs a request in by its cookie. The cookie carries a random id, the table <c>sessions</c> its SHA-256; the row is
-/// looked at on each request, so that a sign-out holds at once and everywhere. A stranger is sent to the sign-in page.
+/// Authenticates a request by its cookie. The cookie carries a random ID, the table <c>sessions</c> its SHA-256; the
+/// row is read on each request, so that a sign-out takes effect immediately and everywhere. Anyone else is redirected
+/// to the sign-in page.
 /// </summary>
 public sealed class SessionCookie(
     IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logs, UrlEncoder encoder, Sessions sessions)
@@ -21,7 +22,7 @@ public sealed class SessionCookie(
 
     protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
     {
-        // The page that says the database is down must not ask the database who is there.
+        // The page that reports that the database is down must not ask the database who is signed in.
         if (Context.Features.Get<IExceptionHandlerFeature>() is not null
             || Context.GetEndpoint()?.Metadata.GetMetadata<NoSession>() is not null)
             return AuthenticateResult.NoResult();
@@ -33,7 +34,8 @@ public sealed class SessionCookie(
     }
 
     /// <summary>
-    /// To the sign-in page, and back here afterwards. A script that waits for news gets a status it can understand.
+    /// Redirects to the sign-in page, and back here afterwards. A script that waits for events gets a status code
+    /// instead.
     /// </summary>
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)
     {
@@ -45,7 +47,7 @@ public sealed class SessionCookie(
     }
 
     /// <summary>
-    /// What was asked for; of a form only the page, because what it would have done is not done by looking at it.
+    /// What was requested; for a form post only the page, because the post cannot be repeated after the sign-in.
     /// </summary>
     string ReturnTo() => Request.Path + (HttpMethods.IsGet(Request.Method) ? Request.QueryString.Value : "");
 

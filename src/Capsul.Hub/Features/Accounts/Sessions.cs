@@ -6,8 +6,8 @@ using Npgsql;
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
-/// Signed-in browsers: rows in <c>sessions</c>, found by the cookie. Thirty days from the last use, looked at on each
-/// request.
+/// Signed-in browsers: rows in <c>sessions</c>, found by the cookie on each request. A session expires thirty days
+/// after its last use.
 /// </summary>
 public sealed class Sessions(Db db, TimeProvider time, Site site)
 {
@@ -21,7 +21,7 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     DateTime Now => time.GetUtcNow().UtcDateTime;
 
     /// <summary>
-    /// Makes a session in the caller's transaction. Its id goes into the cookie after the commit: <see
+    /// Creates a session in the caller's transaction. Its ID goes into the cookie after the commit: <see
     /// cref="SetCookie"/>.
     /// </summary>
     public async Task<string> CreateAsync(NpgsqlTransaction transaction, string email, CancellationToken cancel)
@@ -52,13 +52,15 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
         return session.Email;
     }
 
-    /// <summary>Whether the request's session still holds, for what goes on longer than a request.</summary>
+    /// <summary>
+    /// Whether the request's session is still valid, for streams that outlive the check at their start.
+    /// </summary>
     public async Task<bool> IsLiveAsync(HttpContext context, CancellationToken cancel) =>
         context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id
         && await db.FindAsync<SessionRow>(
             AccountSql.FindSession, new { hash = Secret.Hash(id), now = Now }, cancel) is not null;
 
-    /// <summary>Ends the request's session, everywhere and at once.</summary>
+    /// <summary>Ends the request's session, everywhere and immediately.</summary>
     public async Task EndAsync(HttpContext context, CancellationToken cancel)
     {
         if (context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id)

@@ -2,22 +2,22 @@ using Capsul.Foundation;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>Asking for a mailed link.</summary>
+/// <summary>Requesting a sign-in link by email.</summary>
 public static class SignIn
 {
     /// <summary>How long a link works.</summary>
     public static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(20);
 
-    /// <summary>The span over which requests are counted.</summary>
+    /// <summary>The period over which requests are counted.</summary>
     public static readonly TimeSpan Window = TimeSpan.FromHours(1);
 
     public const int MaxLiveForAddress = 3, MaxRecentForAddress = 10, MaxRecentForIp = 20, MaxRecentForSite = 60;
 
-    /// <summary>For everybody together: what a flood may make of our mail server's good name.</summary>
+    /// <summary>For everybody together: protects our mail server's reputation from a flood.</summary>
     public const int MaxRecent = 2000;
 
     /// <summary>
-    /// What the rows say about an address and an IP: links that could still be used, and links asked for within <see
+    /// Counts for an email address and an IP: links that are still valid, and links requested within <see
     /// cref="Window"/>.
     /// </summary>
     public sealed record Facts(DateTime Now, AskedLinksRow Links);
@@ -25,7 +25,8 @@ public static class SignIn
     public sealed record Plan(string Email, DateTime Expires);
 
     /// <summary>
-    /// Whether to mail a link. The answer is the same whether the account exists or not; it is made at first use.
+    /// Whether to email a link. The answer does not depend on whether the account exists; it is created at first
+    /// sign-in.
     /// </summary>
     public static Outcome<Plan> Decide(Facts facts, string email) => facts switch
     {
@@ -39,7 +40,7 @@ public static class SignIn
         { Links.RecentForSite: >= MaxRecentForSite } => new Problem(ProblemKind.RateLimited,
             "Too many links were requested from your provider's network within an hour. Wait a while and try again."),
         { Links.Recent: >= MaxRecent } => new Problem(ProblemKind.RateLimited,
-            "Too many people are asking for links at the moment. Wait a while and try again."),
+            "Too many people are requesting links at the moment. Wait a while and try again."),
         _ => new Plan(email, facts.Now + Lifetime),
     };
 }

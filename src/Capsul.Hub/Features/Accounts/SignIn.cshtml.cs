@@ -9,7 +9,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>Asks for a mailed link. It remembers the page that somebody was sent here from.</summary>
+/// <summary>Requests a sign-in link. Remembers the page that redirected here.</summary>
 [Authorize(Policies.Public)]
 public sealed class SignInPage(
     Db db, Outbox outbox, MailSeal seal, Site site, AskedLinks asked, Settings settings, TimeProvider time) : PageModel
@@ -22,7 +22,7 @@ public sealed class SignInPage(
 
     public bool CanMail => Site.HasMail(settings);
 
-    /// <summary>Only a page of ours, so that a link to the sign-in leads nobody astray.</summary>
+    /// <summary>Local pages only, to prevent open redirects.</summary>
     string ReturnPath => ReturnUrl is { Length: <= 200 } url && Url.IsLocalUrl(url) && url[0] == '/' ? url : "";
 
     public IActionResult OnGet() =>

@@ -2,10 +2,10 @@ using Capsul.Foundation;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>Following a mailed link.</summary>
+/// <summary>Following a sign-in link.</summary>
 public static class SignInLink
 {
-    /// <summary>Whose session to make, and where to go then.</summary>
+    /// <summary>Whose session to create, and where to redirect then.</summary>
     public sealed record Plan(string Email, string ReturnPath);
 
     /// <summary>Whether the link still lets its bearer in.</summary>
@@ -21,9 +21,8 @@ public static class SignInLink
     };
 
     /// <summary>
-    /// Whether opening the link is enough. Mail scanners open links to look at them; so opening signs in only the
-    /// browser that asked for the link (it holds a cookie that says so), or anybody while developing. Others get a page
-    /// with a button.
+    /// Whether opening the link is enough. Mail scanners open links, so opening one signs in only the browser that
+    /// requested it (which has a cookie), or anybody in development. Others get a page with a button.
     /// </summary>
     public static bool OpensAtOnce(bool browserAsked, bool development) => browserAsked || development;
 }

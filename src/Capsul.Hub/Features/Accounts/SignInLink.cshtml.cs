@@ -36,15 +36,15 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
     {
         if ((await UseAsync(cancel)).Refused(out var problem, out var signedIn))
             return Refuse(problem);
-        // Whoever was signed in here before is so no longer.
+        // A previous session in this browser ends.
         await sessions.EndAsync(HttpContext, cancel);
         sessions.SetCookie(HttpContext, signedIn.Session);
         asked.Forget(HttpContext);
         return LocalRedirect(signedIn.To);
     }
 
-    /// <param name="To">The page that asked for the sign-in; for somebody who has no capsul yet, the one that creates
-    /// the first.</param>
+    /// <param name="To">The page that required the sign-in; for somebody who has no capsul yet, the form that creates
+    /// one.</param>
     sealed record SignedIn(string Session, string To);
 
     Task<Outcome<SignedIn>> UseAsync(CancellationToken cancel) => db.DecideAsync<SignedIn>(async transaction =>

@@ -2,11 +2,11 @@ using Capsul.Hub.Features.Mails;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>The mail with the link.</summary>
+/// <summary>The email with the link.</summary>
 public static class SignInMail
 {
-    /// <param name="links">Where sign-in links begin; the token follows.</param>
-    /// <param name="token">Sealed.</param>
+    /// <param name="links">Base URL of sign-in links; the token is appended.</param>
+    /// <param name="token">Encrypted in the outbox.</param>
     public static Mail Write(string email, Uri links, string token, DateTime expires) => new(email, "Sign in to Capsul",
         $"""
         Hello,

@@ -5,16 +5,16 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Accounts;
 
-/// <summary>Says that a link was queued, and for which address.</summary>
+/// <summary>Confirms that a link was queued, and for which address.</summary>
 [Authorize(Policies.Public)]
 public sealed class SignInSentPage(Settings settings) : PageModel
 {
-    /// <summary>Name under which the address comes along.</summary>
+    /// <summary>TempData key of the address.</summary>
     public const string SentTo = "SentTo";
 
-    /// <summary>The address, until another is asked for; null when the page was opened by itself.</summary>
+    /// <summary>The address of the last request; null when the page was opened directly.</summary>
     public string? Email => TempData.Peek(SentTo) as string;
 
-    /// <summary>Mails are shown on a page instead of being sent.</summary>
+    /// <summary>Emails are shown on a page instead of being sent.</summary>
     public bool ShowsMails => settings is { Development: true, SmtpHost: null };
 }

@@ -12,8 +12,8 @@ public sealed record SignInTokenRow(string Email, DateTime Expires, DateTime? Us
 public static class SignInSql
 {
     /// <summary>
-    /// Holds off other requests for the same address or from the same IP until the transaction ends, so that counts are
-    /// true.
+    /// Blocks other requests for the same address or from the same IP until the transaction ends, so that counts are
+    /// exact.
     /// </summary>
     public const string Lock = """
         -- SignInSql.Lock
@@ -45,7 +45,7 @@ public static class SignInSql
         """;
 
     /// <summary>
-    /// The row stays locked until the transaction ends: of two uses at once the second sees the first.
+    /// The row stays locked until the transaction ends: of two concurrent uses, the second sees the first.
     /// </summary>
     public const string FindForUse = """
         -- SignInSql.FindForUse
@@ -57,7 +57,7 @@ public static class SignInSql
         UPDATE sign_in_tokens SET used = @now WHERE token_hash = @hash AND used IS NULL
         """;
 
-    /// <summary>Kept a week, so that an old link is told from a wrong one.</summary>
+    /// <summary>Kept for a week, so that an expired link can be distinguished from an invalid one.</summary>
     public const string Sweep = """
         -- SignInSql.Sweep
         DELETE FROM sign_in_tokens WHERE token_hash IN (

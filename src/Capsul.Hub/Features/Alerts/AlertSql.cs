@@ -1,11 +1,11 @@
 namespace Capsul.Hub.Features.Alerts;
 
-/// <summary>Something that an operator must look at.</summary>
+/// <summary>Something that needs an operator's attention.</summary>
 public sealed record AlertRow(string Kind, string Subject, string Message, DateTime Raised);
 
 public static class AlertSql
 {
-    /// <summary>True when it is new; an open one only gets the newer message.</summary>
+    /// <summary>True when it is new; for an open alert, only the message is updated.</summary>
     public const string Raise = """
         -- AlertSql.Raise
         INSERT INTO alerts (kind, subject, message, raised) VALUES (@kind, @subject, @message, @now)

@@ -4,13 +4,13 @@ using Capsul.Postgres.Backups;
 
 namespace Capsul.Hub.Features.Alerts;
 
-/// <summary>An alert is open from a backup that failed to the next one that succeeds.</summary>
+/// <summary>An alert is open from a failed backup until the next one succeeds.</summary>
 public static class BackupAlert
 {
-    /// <param name="settings">Who is mailed.</param>
+    /// <param name="settings">Contains the operator's email address.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="epoch">Of the acting Hub, when it is the Hub's own work: without the seat nothing is written. Null:
-    /// a person's.</param>
+    /// <param name="epoch">Epoch of the active Hub for scheduled backups: without the seat nothing is written. Null for
+    /// manual backups.</param>
     public static BackupWatch Watch(Settings settings, TimeProvider time, long? epoch = null) => new()
     {
         Fence = (transaction, cancel) =>

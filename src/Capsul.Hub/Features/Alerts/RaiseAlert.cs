@@ -6,12 +6,12 @@ using Npgsql;
 namespace Capsul.Hub.Features.Alerts;
 
 /// <summary>
-/// Alerts are rows, open until what they are about is well again. One thing has one open alert, however often it is
-/// raised; the operator gets a mail when it opens, if there is an address.
+/// Alerts are rows, open until the problem is resolved. A subject has one open alert of each kind, however often it is
+/// raised; the operator is emailed when it opens, if an address is set.
 /// </summary>
 public static class RaiseAlert
 {
-    /// <summary>The last backup did not succeed.</summary>
+    /// <summary>The last backup failed.</summary>
     public const string BackupFailed = "backup_failed";
 
     /// <summary>A host has a VM that was deleted and reported gone.</summary>
@@ -30,7 +30,7 @@ public static class RaiseAlert
                 new Mail(recipient, $"Capsul: {kind.Replace('_', ' ')}", $"{message}\n\nSee: capsul doctor\n"), cancel);
     }
 
-    /// <summary>It is well again.</summary>
+    /// <summary>The problem is resolved.</summary>
     public static Task ClearAsync(
         NpgsqlTransaction transaction, string kind, string subject, TimeProvider time, CancellationToken cancel) =>
         transaction.ExecuteAsync(AlertSql.Clear, new { kind, subject, now = time.GetUtcNow().UtcDateTime }, cancel);

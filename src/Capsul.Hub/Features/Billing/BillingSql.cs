@@ -1,14 +1,14 @@
 namespace Capsul.Hub.Features.Billing;
 
-/// <summary>What an account has, and what it spends. Dollars; the sums are not rounded.</summary>
+/// <summary>An account's balance and spending. Dollars; the sums are not rounded.</summary>
 /// <param name="Paid">Payments that count.</param>
-/// <param name="Used">Usage until the moment asked about.</param>
-/// <param name="DollarsPerMonth">Price of the VMs that are alive now.</param>
+/// <param name="Used">Usage until the given time.</param>
+/// <param name="DollarsPerMonth">Price of the VMs that exist now.</param>
 public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMonth)
 {
     public decimal Balance => Paid - Used;
 
-    /// <summary>How many days the balance lasts at present prices; null when nothing is spent.</summary>
+    /// <summary>How many days the balance lasts at the current spending; null when nothing is spent.</summary>
     public decimal? RunwayDays => DollarsPerMonth == 0 ? null : Math.Max(0, Balance / Prices.PerDay(DollarsPerMonth));
 }
 
@@ -17,8 +17,8 @@ public sealed record VmCostRow(string Vm, string Name, DateTime? Deleted, decima
 public static class BillingSql
 {
     /// <summary>
-    /// What spans that began before @now have cost until then: counted by the second, at the price that was copied into
-    /// each span; a month is <see cref="Prices.DaysPerMonthText"/> days. Of the spans <c>u</c>.
+    /// Cost until @now of the usage spans <c>u</c> that began before it: by the second, at the price copied into each
+    /// span; a month is <see cref="Prices.DaysPerMonthText"/> days.
     /// </summary>
     const string Used = $"""
         coalesce(sum(extract(epoch FROM least(coalesce(upper(u.span), @now), @now) - lower(u.span))
@@ -35,8 +35,8 @@ public static class BillingSql
         """;
 
     /// <summary>
-    /// What each VM of an account has cost to date, the newest first, those whose name or id holds @search. A page
-    /// begins after (older than) the VM @after, or with the newest when that is blank.
+    /// Cost to date of each VM of an account whose name or ID contains @search, newest first. A page begins after
+    /// (older than) the VM @after, or with the newest if that is blank.
     /// </summary>
     public const string CostOfVms = $"""
         -- BillingSql.CostOfVms
@@ -56,7 +56,7 @@ public static class BillingSql
             AND (@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0)
         """;
 
-    /// <summary>What one VM has cost to date.</summary>
+    /// <summary>Cost to date of one VM.</summary>
     public const string CostOfVm = $"""
         -- BillingSql.CostOfVm
         SELECT {Used} FROM usage_spans u WHERE u.vm = @vm AND lower(u.span) < @now

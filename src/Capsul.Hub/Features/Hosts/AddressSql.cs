@@ -1,9 +1,9 @@
 namespace Capsul.Hub.Features.Hosts;
 
-/// <summary>An address that is ours now.</summary>
+/// <summary>An address that was just taken.</summary>
 public sealed record AddressRow(string Address, string Mac);
 
-/// <summary>Statements on addresses: which a host has, and which VM has which.</summary>
+/// <summary>Statements on addresses: those of each host, and which VM uses which.</summary>
 public static class AddressSql
 {
     public const string Put = """
@@ -14,7 +14,7 @@ public static class AddressSql
         """;
 
     /// <summary>
-    /// Free addresses that are no longer in the host's network. Taken ones stay until their VM is gone.
+    /// Deletes free addresses that are no longer in the host's network. Those in use stay until their VM is gone.
     /// </summary>
     public const string Drop = """
         -- AddressSql.Drop
@@ -26,7 +26,9 @@ public static class AddressSql
         SELECT count(*)::integer FROM addresses WHERE host = @host AND host(address) = ANY(@addresses)
         """;
 
-    /// <summary>The free address that has been free the longest, so that a freed one cools down.</summary>
+    /// <summary>
+    /// Takes the address that has been free the longest, so that recently freed ones are not reused soon.
+    /// </summary>
     public const string Take = """
         -- AddressSql.Take
         UPDATE addresses SET vm = @vm, freed = NULL

@@ -8,17 +8,19 @@ public sealed record HostRow(
     string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem,
     string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, long MemoryUsedMb);
 
-/// <summary>A VM as it goes down the line. Keys one a line.</summary>
+/// <summary>A VM as it is sent to its Spoke. Keys are one per line.</summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys);
 
-/// <summary>What a Spoke said of its host, checked. Memory and disk in MiB; Addresses in full.</summary>
+/// <summary>
+/// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
+/// </summary>
 public sealed record HostFactsRow(
     string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
     IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
 
-/// <summary>A heartbeat, checked.</summary>
+/// <summary>A validated heartbeat.</summary>
 public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem);
 
 public static class HostSql
@@ -43,7 +45,7 @@ public static class HostSql
         SELECT state FROM hosts WHERE id = @id
         """;
 
-    /// <summary>It may be invited again; its VMs are still its own.</summary>
+    /// <summary>The host may be invited again; it keeps its VMs.</summary>
     public const string Restore = """
         -- HostSql.Restore
         UPDATE hosts SET state = 'invited' WHERE id = @id AND state = 'revoked'
@@ -54,7 +56,7 @@ public static class HostSql
         INSERT INTO join_tokens (token_hash, host, created, expires) VALUES (@hash, @host, @now, @expires)
         """;
 
-    /// <summary>A token counts once: the row is marked in the statement that finds it.</summary>
+    /// <summary>A token can be used once: the statement that finds the row also marks it.</summary>
     public const string UseToken = """
         -- HostSql.UseToken
         UPDATE join_tokens SET used = @now WHERE token_hash = @hash AND used IS NULL AND expires > @now RETURNING host
@@ -71,7 +73,7 @@ public static class HostSql
         UPDATE hosts SET old_certificate = certificate, certificate = @certificate WHERE id = @id AND state = 'joined'
         """;
 
-    /// <summary>Whose certificate it is. The old one is good until the new one is used.</summary>
+    /// <summary>The host that a certificate belongs to. The old one is valid until the new one is used.</summary>
     public const string ByCertificate = """
         -- HostSql.ByCertificate
         SELECT id FROM hosts WHERE state = 'joined' AND (certificate = @hash OR old_certificate = @hash)
@@ -89,7 +91,8 @@ public static class HostSql
         """;
 
     /// <summary>
-    /// The host is the Hub's own machine: its images are the operator's, and go into the catalogue by themselves.
+    /// Marks the host as the Hub's own machine: its images are the operator's, and are added to the catalog
+    /// automatically.
     /// </summary>
     public const string MarkLocal = """
         -- HostSql.MarkLocal
@@ -97,7 +100,7 @@ public static class HostSql
         """;
 
     /// <summary>
-    /// The facts of the hello; gives whether the host is the Hub's own machine, no row when it is revoked.
+    /// Stores the facts of the hello; returns whether the host is the Hub's own machine, or no row if it is revoked.
     /// </summary>
     public const string SaveFacts = """
         -- HostSql.SaveFacts
@@ -106,7 +109,7 @@ public static class HostSql
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
 
-    /// <summary>Gives whether the host was online before.</summary>
+    /// <summary>Returns whether the host was online before.</summary>
     public const string Heartbeat = """
         -- HostSql.Heartbeat
         UPDATE hosts SET online = @answers, last_seen = CASE WHEN @answers THEN @now ELSE last_seen END,
@@ -121,7 +124,8 @@ public static class HostSql
         """;
 
     /// <summary>
-    /// Hosts that may have to be given up as silent: they are online, or hold VMs whose state is still taken for known.
+    /// Silent hosts that may have to be set offline: they are marked online, or have VMs whose state is still taken as
+    /// known.
     /// </summary>
     public const string Silent = """
         -- HostSql.Silent
@@ -131,7 +135,9 @@ public static class HostSql
         ORDER BY h.id
         """;
 
-    /// <summary>Gives the host's last word, if it still is silent under the lock; no row otherwise.</summary>
+    /// <summary>
+    /// Returns the time of the host's last report if it is still silent once the row is locked; otherwise no row.
+    /// </summary>
     public const string TakeOffline = """
         -- HostSql.TakeOffline
         UPDATE hosts SET online = FALSE WHERE id = @id AND last_seen < @silent RETURNING last_seen
@@ -143,8 +149,8 @@ public static class HostSql
         """;
 
     /// <summary>
-    /// What should be on a host, as far as it changed after @since. A VM that is gone and was reported so is left out:
-    /// the Spoke has nothing of it.
+    /// The wanted states of a host that changed after @since. A VM that is wanted gone and was reported gone is left
+    /// out: the Spoke has nothing left of it.
     /// </summary>
     public const string Wanted = """
         -- HostSql.Wanted
@@ -158,7 +164,7 @@ public static class HostSql
         ORDER BY v.wanted_generation, v.id
         """;
 
-    /// <summary>Every change of what should run on a host has a new generation; the trigger tells the link.</summary>
+    /// <summary>Every change of a host's wanted state gets a new generation; the trigger notifies the link.</summary>
     public const string NextGeneration = """
         -- HostSql.NextGeneration
         UPDATE hosts SET generation = generation + 1 WHERE id = @host RETURNING generation

@@ -7,7 +7,7 @@ using Capsul.Wire;
 namespace Capsul.Hub.Features.Hosts;
 
 /// <summary>
-/// Makes a one-time token with which a machine joins as a host. A host that has joined before gets its place back.
+/// Creates a one-time token with which a machine joins as a host. A host that has joined before may join again.
 /// </summary>
 public static partial class InviteHost
 {
@@ -17,8 +17,8 @@ public static partial class InviteHost
         ? null
         : new(ProblemKind.Invalid, "A host's name is 1 to 63 lower-case letters, digits and hyphens.");
 
-    /// <param name="address">host:port under which the Spoke reaches the Hub's link.</param>
-    /// <param name="fingerprint">Of the Hub's authority.</param>
+    /// <param name="address">host:port at which Spokes reach the Hub.</param>
+    /// <param name="fingerprint">Fingerprint of the Hub's certificate authority.</param>
     public static Task<Outcome<JoinToken>> RunAsync(
         Db db, string actor, string name, string address,
         string fingerprint, TimeProvider time, CancellationToken cancel) =>

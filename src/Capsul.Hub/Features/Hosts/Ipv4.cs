@@ -13,7 +13,7 @@ public static class Ipv4
 
     public static uint Number(IPAddress address) => BinaryPrimitives.ReadUInt32BigEndian(address.GetAddressBytes());
 
-    /// <summary>Both ends included. The caller has checked how many that is.</summary>
+    /// <summary>Both ends included. The caller has checked how many addresses that is.</summary>
     public static IEnumerable<IPAddress> Between(IPAddress first, IPAddress last)
     {
         for (long n = Number(first); n <= Number(last); n++)
@@ -25,8 +25,8 @@ public static class Ipv4
     }
 
     /// <summary>
-    /// One network card for one address: 52:54 (QEMU's locally administered prefix begins so) and the four bytes of the
-    /// address.
+    /// The MAC address that belongs to an address: 52:54 (the start of QEMU's locally administered prefix) and the four
+    /// bytes of the address.
     /// </summary>
     public static string Mac(IPAddress address) =>
         string.Join(':', new PhysicalAddress([0x52, 0x54, .. address.GetAddressBytes()])

@@ -1,25 +1,25 @@
 namespace Capsul.Hub.Features.Images;
 
-/// <summary>What can be booted.</summary>
+/// <summary>An image of the catalog.</summary>
 public sealed record ImageRow(
     string Id, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb, bool Deprecated);
 
-/// <summary>An image on one host, as its Spoke says. Disk in GiB, memory in MiB.</summary>
+/// <summary>An image on one host, as its Spoke reported it. Disk in GiB, memory in MiB.</summary>
 public sealed record HostImageRow(
     string Id, string Sha256, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
-/// <summary>An image that hosts have and nobody offers yet.</summary>
+/// <summary>An image that hosts have and that is not in the catalog.</summary>
 public sealed record ProposedImageRow(
     string Id, string Host, string Title, string LoginUser, int MinDiskGb, int MinMemoryMb);
 
 /// <summary>
-/// Statements on images and on which host has which version. The catalogue (<c>images</c>) is the operator's: what a
-/// Spoke says of an image stays in its own rows of <c>host_images</c> until an operator offers it.
+/// Statements on images and on which host has which version. The operator manages the catalog (<c>images</c>): what a
+/// Spoke reports about an image stays in its own rows of <c>host_images</c> until an operator offers it.
 /// </summary>
 public static class ImageSql
 {
     /// <summary>
-    /// Into the catalogue, or anew, with what one host says of it. No row: that host does not have it.
+    /// Adds an image to the catalog, or updates it, with one host's description. No row: that host does not have it.
     /// </summary>
     public const string Offer = """
         -- ImageSql.Offer
@@ -31,7 +31,7 @@ public static class ImageSql
             IS DISTINCT FROM (excluded.title, excluded.login_user, excluded.min_disk_gb, excluded.min_memory_mb)
         """;
 
-    /// <summary>What hosts have beyond the catalogue.</summary>
+    /// <summary>Images that hosts have and the catalog does not.</summary>
     public const string Proposed = """
         -- ImageSql.Proposed
         SELECT hi.image AS id, hi.host, hi.title, hi.login_user, hi.min_disk_gb, hi.min_memory_mb
@@ -58,7 +58,7 @@ public static class ImageSql
             min_disk_gb = excluded.min_disk_gb, min_memory_mb = excluded.min_memory_mb
         """;
 
-    /// <summary>Images that some host that can take VMs has.</summary>
+    /// <summary>Images that at least one host that accepts VMs has.</summary>
     public const string Offered = """
         -- ImageSql.Offered
         SELECT i.id, i.title, i.login_user, i.min_disk_gb, i.min_memory_mb, i.deprecated

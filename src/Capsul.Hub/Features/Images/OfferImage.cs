@@ -4,9 +4,7 @@ using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Images;
 
-/// <summary>
-/// An operator puts an image that a host has into the catalogue, or brings its description up to date.
-/// </summary>
+/// <summary>Adds a host's image to the catalog, or updates its description.</summary>
 public static class OfferImage
 {
     public static Task<Outcome<ImageRow>> RunAsync(
@@ -24,7 +22,7 @@ public static class OfferImage
     {
         [] => new(ProblemKind.NotFound, $"No host has an image called {id}."),
         [_, _, ..] when host is null => new(ProblemKind.Invalid,
-            $"Several hosts have {id}: {string.Join(", ", hosts)}. Say with --host whose description counts."),
+            $"Several hosts have {id}: {string.Join(", ", hosts)}. Choose whose description to use with --host."),
         _ when host is not null && !hosts.Contains(host, StringComparer.Ordinal) =>
             new(ProblemKind.NotFound, $"{host} has no image called {id}."),
         _ => null,

@@ -4,7 +4,7 @@ using MailKit.Net.Smtp;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// Whether emails can leave: the server takes a connection and the user, and the addresses are real ones.
+/// Whether emails can be sent: the server accepts a connection and the user, and the addresses are not placeholders.
 /// </summary>
 public static class CheckMail
 {
@@ -38,7 +38,7 @@ public static class CheckMail
         catch (Exception error) when (MailSender.IsExpected(error) && !cancel.IsCancellationRequested)
         {
             var why = error is OperationCanceledException
-                ? $"no answer in {Limit.TotalSeconds:0} s"
+                ? $"no response in {Limit.TotalSeconds:0} s"
                 : error.Message.ReplaceLineEndings(" ");
             return new(Verdict.Fail, Name, $"{server}: {why}");
         }
@@ -51,7 +51,7 @@ public static class CheckMail
             [("CAPSUL_MAIL_FROM", settings.MailFrom), ("CAPSUL_SUPPORT_EMAIL", settings.SupportEmail)])
         {
             if (value.TrimEnd('>').EndsWith("@localhost", StringComparison.Ordinal))
-                yield return new(Verdict.Warn, Name, $"{name} is {value}: nobody can write to it");
+                yield return new(Verdict.Warn, Name, $"{name} is {value}: nobody can send email to it");
         }
         if (settings.OperatorEmail is null)
             yield return new(Verdict.Warn, Name,

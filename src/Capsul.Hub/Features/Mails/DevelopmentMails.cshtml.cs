@@ -9,8 +9,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// The newest mails, in place of a mailbox: only while developing, and only without an SMTP server. Elsewhere not
-/// found.
+/// The newest emails, in place of a mailbox: only in development without an SMTP server, otherwise "not found".
 /// </summary>
 [Authorize(Policies.Public)]
 public sealed partial class DevelopmentMailsPage(Db db, MailSeal seal, Settings settings) : PageModel

@@ -2,7 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Capsul.Hub.Features.Mails;
 
-/// <summary>What this feature brings into the Hub.</summary>
+/// <summary>The services of this feature.</summary>
 public static class MailFeature
 {
     public static IServiceCollection AddMails(this IServiceCollection services) =>

@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.DataProtection;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// Seals what a mail tells its reader alone, such as a link that signs in, so that a read of the outbox or of a backup
-/// lets nobody in. Its key is one of the key ring, which the secret key protects.
+/// Encrypts what only an email's recipient may read, such as a sign-in link, so that reading the outbox or a backup
+/// does not let anyone sign in. The key is in the key ring, which the secret key protects.
 /// </summary>
 public sealed class MailSeal(IDataProtectionProvider protection)
 {
@@ -14,7 +14,7 @@ public sealed class MailSeal(IDataProtectionProvider protection)
     public string Seal(string secret) => protector.Protect(secret);
 
     /// <summary>
-    /// The text of a mail with its secret in place; null when it was sealed with a key that is no longer there.
+    /// The text of an email with its secret filled in; null when the key it was encrypted with no longer exists.
     /// </summary>
     public string? Open(string body, string secret)
     {

@@ -13,11 +13,11 @@ using Npgsql;
 namespace Capsul.Hub.Features.Mails;
 
 /// <summary>
-/// Sends what is in the outbox. A mail is claimed before it is sent: the claim counts the attempt and moves the next
-/// one away (a minute, doubling to four hours), so a Hub that dies in the middle loses nothing and two Hubs do not send
-/// the same. After three days, or when the server says for good that the recipient does not exist, it is given up; the
-/// reason stays in the row. A mail may go out twice only if the Hub dies between the server's last word and the note of
-/// it; both copies then carry the same Message-Id. Without an SMTP server set, mails stay where they are.
+/// Sends the emails in the outbox. An email is claimed before it is sent: the claim counts the attempt and schedules
+/// the next one (after a minute, doubling to four hours), so a Hub that crashes in between loses nothing, and two Hubs
+/// never send the same one. After three days, or when the server permanently rejects the recipient, it is given up; the
+/// reason stays in the row. An email is sent twice only if the Hub crashes after the server accepted it and before that
+/// is recorded; both copies then have the same Message-Id. Without an SMTP server, emails stay in the outbox.
 /// </summary>
 public sealed partial class MailSender(
     Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
@@ -29,16 +29,16 @@ public sealed partial class MailSender(
         LongestRetry = TimeSpan.FromHours(4), GiveUpAfter = TimeSpan.FromDays(3);
 
     /// <summary>
-    /// For one mail, connecting included. Shorter than the first retry, which is the claim's hold on the mail.
+    /// For one email, including connecting. Shorter than the first retry delay, which is how long a claim lasts.
     /// </summary>
     static readonly TimeSpan MailTimeout = TimeSpan.FromSeconds(40);
 
     /// <summary>
-    /// After a server that does not answer, all mails wait this long, so that a pile of them does not hammer it.
+    /// When the server does not respond, all emails wait this long, so that a long queue does not hammer it.
     /// </summary>
     static readonly TimeSpan PauseAfterNoServer = TimeSpan.FromSeconds(20);
 
-    /// <summary>Longest sleep; a lost wake-up costs no more than this.</summary>
+    /// <summary>Longest sleep; a lost notification delays an email by no more than this.</summary>
     static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1);
 
     const int MaxProblemChars = 500;
@@ -47,7 +47,7 @@ public sealed partial class MailSender(
 
     DateTime Now => time.GetUtcNow().UtcDateTime;
 
-    /// <summary>Sends for as long as this Hub holds the seat. A database that does not answer is waited for.</summary>
+    /// <summary>Sends for as long as this Hub holds the seat. Waits for a database that does not respond.</summary>
     public async Task RunAsync(long epoch, CancellationToken cancel)
     {
         using var news = listener.Subscribe(Listener.Mails);
@@ -67,18 +67,18 @@ public sealed partial class MailSender(
     }
 
     /// <summary>
-    /// Sends what is due now, one after the other over one connection; gives how many were accepted by the server.
+    /// Sends the emails that are due, one after another over one connection; returns how many the server accepted.
     /// </summary>
     public async Task<int> SendDueAsync(long epoch, CancellationToken cancel)
     {
         serverAnswered = true;
         await db.ActAsync(epoch, MailSql.Expire,
-            new { now = Now, problem = "It was of no use any more before it could be sent." }, cancel);
+            new { now = Now, problem = "It expired before it could be sent." }, cancel);
         if (settings.SmtpHost is not { } host)
             return 0;
         var count = 0;
-        // The certificate itself is checked. Its revocation list lies on another server, which a mail should not have
-        // to wait for.
+        // The certificate itself is checked. Its revocation list is on another server, for which an email should not
+        // have to wait.
         using var smtp =
             new SmtpClient { Timeout = (int)MailTimeout.TotalMilliseconds, CheckCertificateRevocation = false };
         while (serverAnswered && await ClaimAsync(epoch, cancel) is { } mail)
@@ -92,8 +92,8 @@ public sealed partial class MailSender(
     }
 
     /// <summary>
-    /// Only the seat holder claims. What became of a mail is noted by whoever claimed it, under the number of its
-    /// attempt, even if the seat has gone since.
+    /// Only the active Hub claims. The outcome is recorded by whoever claimed the email, under the number of the
+    /// attempt, even if the seat has been lost since.
     /// </summary>
     Task<DueMailRow?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
@@ -108,7 +108,7 @@ public sealed partial class MailSender(
         limit.CancelAfter(MailTimeout);
         if (seal.Open(mail.Body, mail.Secret) is not { } text)
         {
-            await NoteAsync(mail, "Its secret was sealed with another secret key.", final: true, cancel);
+            await NoteAsync(mail, "Its secret was encrypted with another secret key.", final: true, cancel);
             return false;
         }
         try
@@ -119,7 +119,7 @@ public sealed partial class MailSender(
         catch (Exception error) when (IsExpected(error) && !cancel.IsCancellationRequested)
         {
             await NoteAsync(mail, error, cancel);
-            // After an error the state of the conversation is not known; the next mail starts a new one.
+            // After an error the state of the SMTP session is unknown; the next email starts a new one.
             if (smtp.IsConnected)
                 await smtp.DisconnectAsync(quit: false, cancel);
             return false;
@@ -183,7 +183,7 @@ public sealed partial class MailSender(
         else Log.Failed(log, mail.Id, mail.Attempt, problem);
     }
 
-    /// <summary>What a network and a server can do to us; anything else is a bug.</summary>
+    /// <summary>Failures of the network or the server; anything else is a bug.</summary>
     internal static bool IsExpected(Exception error) =>
         error is SmtpCommandException or SmtpProtocolException or AuthenticationException or SslHandshakeException
             or ServiceNotConnectedException or ServiceNotAuthenticatedException
@@ -191,8 +191,7 @@ public sealed partial class MailSender(
             or TimeoutException or OperationCanceledException or ParseException;
 
     /// <summary>
-    /// The server knows for good that there is no such recipient. Any other refusal may be a matter of settings, and is
-    /// tried again.
+    /// The server permanently rejects the recipient. Any other rejection may be due to settings, and is retried.
     /// </summary>
     static bool IsFinal(Exception error) =>
         error is SmtpCommandException
@@ -203,7 +202,7 @@ public sealed partial class MailSender(
     async Task<TimeSpan> SleepForAsync(CancellationToken cancel)
     {
         if (settings.SmtpHost is null || await db.FindAsync<DateTime?>(MailSql.NextRun, null, cancel) is not { } next)
-            return LongestSleep; // Without a server only expiry is waited for, which may be a minute late.
+            return LongestSleep; // Without a server, this only waits for expiry, which may be a minute late.
         var sleep = next - Now;
         var least = serverAnswered ? TimeSpan.Zero : PauseAfterNoServer;
         return sleep < least ? least : sleep > LongestSleep ? LongestSleep : sleep;

@@ -17,7 +17,7 @@ public static class MailSql
         """;
 
     /// <summary>
-    /// Takes one mail: counts the attempt and puts the next one far enough away that nobody else takes it meanwhile.
+    /// Claims one email: counts the attempt and schedules the next one late enough that nobody else takes it meanwhile.
     /// </summary>
     public const string Claim = """
         -- MailSql.Claim
@@ -30,14 +30,14 @@ public static class MailSql
         RETURNING id, recipient, subject, body, secret, created, attempt
         """;
 
-    /// <summary>Those that are of no use any more are given up, and their secrets go.</summary>
+    /// <summary>Gives up expired emails and deletes their secrets.</summary>
     public const string Expire = """
         -- MailSql.Expire
         UPDATE mails SET given_up = @now, problem = @problem, secret = ''
         WHERE sent IS NULL AND given_up IS NULL AND expires <= @now
         """;
 
-    /// <summary>Text and secret go: what a person was told is theirs.</summary>
+    /// <summary>Deletes text and secret: they are the recipient's.</summary>
     public const string Sent = """
         -- MailSql.Sent
         UPDATE mails SET sent = @now, problem = NULL, body = '', secret = ''

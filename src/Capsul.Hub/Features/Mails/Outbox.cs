@@ -3,22 +3,22 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Mails;
 
-/// <summary>A mail to one person, plain text.</summary>
+/// <summary>An email to one person, plain text.</summary>
 public sealed record Mail(string Recipient, string Subject, string Body)
 {
-    /// <summary>Stands in the text for <see cref="Secret"/>.</summary>
+    /// <summary>Placeholder in the text for <see cref="Secret"/>.</summary>
     public const string SecretMark = "{secret}";
 
-    /// <summary>Known to its reader alone, and sealed (<see cref="MailSeal"/>).</summary>
+    /// <summary>For the recipient only; stored encrypted (<see cref="MailSeal"/>).</summary>
     public string Secret { get; init; } = "";
 
-    /// <summary>After this it is of no use, and is not sent any more.</summary>
+    /// <summary>After this time it is no longer sent.</summary>
     public DateTime? Expires { get; init; }
 }
 
 /// <summary>
-/// The outbox. A mail is a row, written in the transaction of what it speaks of: it goes out if and only if that is
-/// committed. The acting Hub sends it (<c>MailSender</c>).
+/// The outbox. An email is a row, written in the transaction of the change that it is about: it is sent if and only if
+/// that commits. The active Hub sends it (<c>MailSender</c>).
 /// </summary>
 public sealed class Outbox(TimeProvider time)
 {

@@ -13,7 +13,7 @@ public static class PaymentSql
         """;
 
     /// <summary>
-    /// The newest first; a page begins after (older than) the payment @after, or with the newest when that is 0.
+    /// Newest first; a page begins after (older than) the payment @after, or with the newest if that is 0.
     /// </summary>
     public const string List = """
         -- PaymentSql.List

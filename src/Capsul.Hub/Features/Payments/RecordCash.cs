@@ -5,10 +5,10 @@ using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Payments;
 
-/// <summary>Money that somebody brought in person, by post or by bank, recorded by an operator.</summary>
+/// <summary>A payment in cash, by mail or by bank transfer, recorded by an operator.</summary>
 public static class RecordCash
 {
-    /// <summary>Dollars; more than this is a slip of the finger.</summary>
+    /// <summary>Dollars; anything larger is a typo.</summary>
     public const decimal Most = 1_000_000;
 
     public static Problem? Decide(decimal dollars) =>
@@ -18,7 +18,7 @@ public static class RecordCash
         : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two decimal places.")
         : null;
 
-    /// <summary>Gives the payment's id. The account is created when there is none.</summary>
+    /// <summary>Returns the payment's ID. Creates the account if it does not exist.</summary>
     public static Task<Outcome<int>> RunAsync(
         Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<int>(async transaction =>

@@ -4,13 +4,11 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Payments;
 
-/// <summary>Money that came in.</summary>
+/// <summary>Recording a payment.</summary>
 public static class RecordPayment
 {
-    /// <summary>
-    /// Writes a payment and the audit line that goes with it, in the caller's transaction; gives the payment's id.
-    /// </summary>
-    /// <param name="actor">Who says so: an email address, or the name of a verb.</param>
+    /// <summary>Inserts a payment and its audit line in the caller's transaction; returns the payment's ID.</summary>
+    /// <param name="actor">Who recorded it: an email address, or the name of a command.</param>
     public static async Task<int> InAsync(
         NpgsqlTransaction transaction, string email, decimal dollars, string method, string note, string actor,
         DateTime now, CancellationToken cancel)

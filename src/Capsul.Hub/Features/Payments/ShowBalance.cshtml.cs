@@ -8,16 +8,14 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Payments;
 
-/// <summary>
-/// What an account has, what came in, what it went to; and the form for play money where there is any.
-/// </summary>
+/// <summary>An account's balance, payments and charges; and the form for play money where it is offered.</summary>
 [Authorize(Policies.SignedIn)]
 public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time) : PageModel
 {
     /// <summary>Rows of each table on one page.</summary>
     public const int PageRows = 20;
 
-    /// <summary>Days at which the picture of the runway is full.</summary>
+    /// <summary>Days at which the runway bar is full.</summary>
     public const int FullDays = 60;
 
     public BalanceRow Balance { get; private set; } = null!;
@@ -42,11 +40,11 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     [BindProperty]
     public string? Dollars { get; set; }
 
-    /// <summary>Id of the last payment of the page before.</summary>
+    /// <summary>ID of the last payment on the previous page.</summary>
     [BindProperty(SupportsGet = true)]
     public int PaymentsAfter { get; set; }
 
-    /// <summary>Id of the last VM of the page before.</summary>
+    /// <summary>ID of the last VM on the previous page.</summary>
     [BindProperty(SupportsGet = true)]
     public string? UsageAfter { get; set; }
 
@@ -75,7 +73,7 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
         return RedirectToPage("ShowBalance");
     }
 
-    /// <summary>How full the picture of the runway is, 0 to 100.</summary>
+    /// <summary>How full the runway bar is, 0 to 100.</summary>
     public int RunwayPercent =>
         Balance.RunwayDays is { } days ? (int)Math.Clamp(days / FullDays * 100, 0, 100) : Balance.Balance > 0 ? 100 : 0;
 

@@ -3,7 +3,7 @@ using Capsul.Foundation;
 
 namespace Capsul.Hub.Features.Payments;
 
-/// <summary>Putting play money on an account, where there is any.</summary>
+/// <summary>Adding play money to an account, where it is offered.</summary>
 public static class TopUp
 {
     /// <summary>Dollars.</summary>
@@ -13,7 +13,7 @@ public static class TopUp
 
     public sealed record Plan(decimal Dollars);
 
-    /// <param name="dollars">As typed: whole dollars, or with two places.</param>
+    /// <param name="dollars">As typed: whole dollars, or with two decimal places.</param>
     public static Outcome<Plan> Decide(Facts facts, string? dollars)
     {
         if (!facts.Development)

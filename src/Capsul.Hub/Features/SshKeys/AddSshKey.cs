@@ -12,7 +12,7 @@ public static class AddSshKey
 
     public sealed record Facts(long Keys);
 
-    /// <param name="Name">Blank takes the comment of the key, or else its type.</param>
+    /// <param name="Name">If blank, the comment of the key, or else its type.</param>
     public sealed record Input(string? Name, string? Text);
 
     public sealed record Plan(string Name, SshKey Key);
@@ -31,14 +31,14 @@ public static class AddSshKey
                 Field = nameof(Input.Name),
             };
         if (name.Any(IsUnseen))
-            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it by hand.")
+            return new Problem(ProblemKind.Invalid, "The name contains an invisible character. Type it manually.")
             {
                 Field = nameof(Input.Name),
             };
         return new Plan(name, key);
     }
 
-    /// <summary>Decides and adds, in the caller's transaction. Gives the key's id and what was added.</summary>
+    /// <summary>Decides and adds, in the caller's transaction. Returns the key's ID and what was added.</summary>
     public static async Task<Outcome<(long Id, Plan Added)>> InAsync(
         NpgsqlTransaction transaction, string email, Input input, DateTime now, CancellationToken cancel)
     {

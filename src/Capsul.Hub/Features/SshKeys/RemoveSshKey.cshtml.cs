@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.SshKeys;
 
-/// <summary>Asks once more, then removes a key from the account. Capsuls that have it keep it.</summary>
+/// <summary>Asks for confirmation, then removes a key from the account. Capsuls that have it keep it.</summary>
 [Authorize(Policies.SignedIn)]
 public sealed class RemoveSshKeyPage(Db db) : PageModel
 {

@@ -9,16 +9,16 @@ namespace Capsul.Hub.Features.SshKeys;
 
 /// <summary>
 /// A public key, read from one line of an authorized_keys file and checked down to the last byte of its wire format
-/// (RFC 4251, 4253, 5656, 8709; OpenSSH's PROTOCOL.u2f). What gets through is a key that sshd takes; every refusal says
-/// its own reason.
+/// (RFC 4251, 4253, 5656, 8709; OpenSSH's PROTOCOL.u2f). A key that passes is accepted by sshd; every rejection states
+/// its reason.
 /// </summary>
 /// <param name="Type">Such as <c>ssh-ed25519</c>.</param>
 /// <param name="Key">The base64 part.</param>
-/// <param name="Comment">What stood behind the key, possibly empty.</param>
+/// <param name="Comment">The text after the key, possibly empty.</param>
 /// <param name="Fingerprint">As <c>ssh-keygen -l</c> prints it: <c>SHA256:</c> and unpadded base64.</param>
 public sealed record SshKey(string Type, string Key, string Comment, string Fingerprint)
 {
-    /// <summary>Longest text looked at; an RSA key of 16384 bits takes 2.8 kB.</summary>
+    /// <summary>Maximum input length; an RSA key of 16384 bits takes 2.8 kB.</summary>
     public const int MaxChars = 16 * 1024;
 
     public const int MinRsaBits = 2048, MaxRsaBits = 16384;
@@ -63,8 +63,8 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
             return Invalid("Paste a public key, the one line from a file that ends in .pub.");
         if (text.Contains("PRIVATE KEY", StringComparison.OrdinalIgnoreCase)
             || text.Contains("PuTTY-User-Key-File", StringComparison.OrdinalIgnoreCase))
-            return Invalid("This is a private key, which nobody but you may see. We did not keep it, but treat it as "
-                + "leaked: make a new pair, and take the old one out of every machine. Then paste the file that ends "
+            return Invalid("This is a private key, which only you may see. We did not store it, but treat it as "
+                + "leaked: create a new pair, and remove the old one from every machine. Then paste the file that ends "
                 + "in .pub.");
         if (text.Length > MaxChars)
             return Invalid("This is too long for a public key.");
@@ -85,10 +85,10 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         if (Types.Contains(words[0], StringComparer.Ordinal))
             return null;
         if (words[0].EndsWith(CertificateSuffix, StringComparison.Ordinal))
-            return Invalid("This is a certificate. Paste the public key it was made for.");
+            return Invalid("This is a certificate. Paste the public key it was issued for.");
         if (words[0] == "ssh-dss")
             return Invalid(
-                "This is a DSA key, which OpenSSH no longer accepts. Make an Ed25519 key: ssh-keygen -t ed25519");
+                "This is a DSA key, which OpenSSH no longer accepts. Create an Ed25519 key: ssh-keygen -t ed25519");
         if (words.Skip(1).Any(w => Types.Contains(w, StringComparer.Ordinal) || w == "ssh-dss"))
             return Invalid(
                 "There are options before the key type. Leave them out, so that the line begins with the type.");
@@ -117,7 +117,7 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
             _ => RefuseEcdsa(ref reader, "nistp256", 32, ECCurve.NamedCurves.nistP256) ?? RefuseApplication(ref reader),
         };
         return problem
-            ?? (reader.AtEnd ? null : Invalid("There is something behind the end of the key. Copy it again."));
+            ?? (reader.AtEnd ? null : Invalid("There is extra data after the end of the key. Copy it again."));
     }
 
     static Problem CutOff => Invalid("The key is cut off. Copy the whole line.");
@@ -131,14 +131,14 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         !reader.TryString(out var application) ? CutOff
         : application.Length > 0
             ? null
-            : Invalid("The key does not name the application that the security key made it for.");
+            : Invalid("The key does not name the application of the security key.");
 
     static Problem? RefuseRsa(ref WireReader reader)
     {
         if (!reader.TryString(out var exponent) || !reader.TryString(out var modulus))
             return CutOff;
         if (!IsPositive(exponent) || !IsPositive(modulus))
-            return Invalid("The numbers in this RSA key are not written as they must be.");
+            return Invalid("The numbers in this RSA key are not encoded correctly.");
         var e = new BigInteger(exponent, isUnsigned: true, isBigEndian: true);
         var n = new BigInteger(modulus, isUnsigned: true, isBigEndian: true);
         var bits = n.GetBitLength();
@@ -176,14 +176,14 @@ public sealed record SshKey(string Type, string Key, string Comment, string Fing
         }
     }
 
-    /// <summary>Whether a text is, or holds, a private key: it must not come back in a page.</summary>
+    /// <summary>Whether a text is or contains a private key, which must not be shown in the response.</summary>
     public static bool LooksPrivate(string? text) =>
         text?.Contains("PRIVATE", StringComparison.OrdinalIgnoreCase) == true
             || text?.StartsWith("PuTTY-User-Key", StringComparison.OrdinalIgnoreCase) == true;
 
     static Problem Invalid(string message) => new(ProblemKind.Invalid, message);
 
-    /// <summary>Reads strings as RFC 4251 writes them: four bytes of length, then the bytes.</summary>
+    /// <summary>Reads strings as RFC 4251 encodes them: four bytes of length, then the bytes.</summary>
     ref struct WireReader(ReadOnlySpan<byte> bytes)
     {
         ReadOnlySpan<byte> rest = bytes;

@@ -16,7 +16,7 @@ public static class SshKeySql
         SELECT id, name, type, key, fingerprint, created FROM ssh_keys WHERE email = @email AND id = @id
         """;
 
-    /// <summary>Locks the account, so that the count holds until the transaction ends.</summary>
+    /// <summary>Locks the account, so that the count stays valid until the transaction ends.</summary>
     public const string LockAccount = """
         -- SshKeySql.LockAccount
         SELECT email FROM accounts WHERE email = @email FOR UPDATE

@@ -5,17 +5,17 @@ using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>Asks a running operation of a VM to stop and to undo what it did.</summary>
+/// <summary>Requests that a VM's running operation stop and roll back.</summary>
 public static class CancelVm
 {
     /// <param name="operation">The open operation of the VM, if any.</param>
-    /// <param name="cancellable">Whether its kind can be cancelled.</param>
+    /// <param name="cancellable">Whether its kind can be canceled.</param>
     public static Problem? Decide(OperationRow? operation, string email, bool cancellable) =>
         operation is null || operation.Email != email ? VmAction.NotFound
         : !cancellable || operation.Status != "running" ? TooLate
         : null;
 
-    static readonly Problem TooLate = new(ProblemKind.Conflict, "This can no longer be cancelled.");
+    static readonly Problem TooLate = new(ProblemKind.Conflict, "This can no longer be canceled.");
 
     public static Task<Outcome<string>> RunAsync(
         Db db, IEnumerable<OperationKind> kinds, string email,

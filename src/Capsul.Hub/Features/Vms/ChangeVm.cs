@@ -6,7 +6,8 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Asks for an action of the table: a locked load, its decision, the wanted state, an operation, an audit line.
+/// Runs an action of <see cref="VmActions"/>: locks and loads, decides, sets the wanted state, starts an operation,
+/// writes an audit line.
 /// </summary>
 public static class ChangeVm
 {
@@ -16,7 +17,7 @@ public static class ChangeVm
         db.DecideAsync<string>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;
-            // The order of all locks: operation, VM, host.
+            // In lock order: operation, VM, host.
             await transaction.FindAsync<long?>(OperationSql.LockOpenOf, new { vm = id }, cancel);
             var vm = await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email }, cancel);
             if (action.Decide(vm) is { } problem) return problem;

@@ -6,8 +6,8 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Waits until the Spoke has made the VM and its SSH answers; then it runs, and only then it is charged. Undo asks for
-/// it to be gone, waits until it is, and frees the address.
+/// Waits until the Spoke has created the VM and SSH responds; only then is the VM running, and charged. Undo sets its
+/// wanted state to gone, waits until it is, and releases the address.
 /// </summary>
 public sealed class CreateVmOperation : VmOperation
 {
@@ -46,7 +46,7 @@ public sealed class CreateVmOperation : VmOperation
             {
                 { Problem.Length: > 0 } vm => vm.Problem,
                 { Observed: "on" } =>
-                    "SSH did not answer in time. You were not charged; the last console output is below.",
+                    "SSH did not respond in time. You were not charged; the last console output is below.",
                 _ => $"Host {step.Vm.Host} did not start it in time. You were not charged.",
             })));
 
@@ -66,7 +66,7 @@ public sealed class CreateVmOperation : VmOperation
     }
 
     /// <summary>
-    /// The address stays taken until the Spoke says that the VM is gone: it may still be answering there.
+    /// The address stays reserved until the Spoke reports that the VM is gone: it may still be in use.
     /// </summary>
     protected override async Task ForceAsync(VmStep step, CancellationToken cancel)
     {

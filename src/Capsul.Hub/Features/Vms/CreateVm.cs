@@ -14,7 +14,7 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>A new VM: refused with a sentence, or a row, an address and an operation in one transaction.</summary>
+/// <summary>Creating a VM: either a refusal, or a row, an address and an operation in one transaction.</summary>
 public static partial class CreateVm
 {
     public const string OperationName = "create_vm";
@@ -24,15 +24,15 @@ public static partial class CreateVm
     /// <summary>What the owner chose. An empty name is generated. Key ids are those of <c>ssh_keys</c>.</summary>
     public sealed record Input(string? Name, string? Size, string? Image, IReadOnlyList<long> KeyIds)
     {
-        /// <summary>The id to give it, so that the same form sent twice creates one; null generates one.</summary>
+        /// <summary>The ID to use, so that submitting the same form twice creates one VM; null generates one.</summary>
         public string? Id { get; init; }
     }
 
-    /// <summary>What the decision rests on, read under the account's lock.</summary>
+    /// <summary>Input of the decision, read while the account is locked.</summary>
     public sealed record Facts(
         SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms);
 
-    /// <summary>The refusal, or null. Capacity is not decided here: the place is taken by a row.</summary>
+    /// <summary>The refusal, or null. Capacity is not decided here, but by <see cref="FindPlaceAsync"/>.</summary>
     public static Problem? Decide(Input input, Facts facts)
     {
         if (!string.IsNullOrEmpty(input.Name) && !HostName().IsMatch(input.Name))
@@ -81,7 +81,7 @@ public static partial class CreateVm
 
     static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };
 
-    /// <summary>Decides and, if nothing is in the way, begins. Gives the VM's id.</summary>
+    /// <summary>Decides and, unless refused, starts the operation. Returns the VM's ID.</summary>
     public static Task<Outcome<string>> RunAsync(
         Db db, string email, Input input, Settings settings, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<string>(transaction => InAsync(transaction, email, input, settings, time, cancel), cancel);
@@ -108,15 +108,17 @@ public static partial class CreateVm
     }
 
     /// <summary>
-    /// Where guests are emulated, everything takes several times as long (a Debian that needs 40 s on KVM was seen to
-    /// need 300). What an operator has set counts as it is.
+    /// Emulated guests take several times as long (a Debian that needs 40 s on KVM took 300 s). A deadline set by the
+    /// operator is used as is.
     /// </summary>
     static TimeSpan Deadline(Settings settings, PlaceRow place) =>
         place.Emulated && !settings.CreateDeadlineIsSet
             ? settings.CreateDeadline * EmulatedFactor
             : settings.CreateDeadline;
 
-    /// <summary>A host with room, locked, so that the room stays until the VM's row is there.</summary>
+    /// <summary>
+    /// A host with enough capacity, locked, so that the capacity stays free until the VM's row is inserted.
+    /// </summary>
     static async Task<PlaceRow?> FindPlaceAsync(
         NpgsqlTransaction transaction, SizeRow size, ImageRow image, Settings settings, CancellationToken cancel)
     {
@@ -135,7 +137,7 @@ public static partial class CreateVm
         NpgsqlTransaction transaction, string email, Input input,
         Settings settings, DateTime now, CancellationToken cancel)
     {
-        // The account's lock comes first: balance and count may not change under the decision.
+        // Locks the account first: balance and count must not change during the decision.
         var max = await transaction.FindAsync<int>(VmSql.LockAccount, new { email, max = settings.MaxVms }, cancel);
         var keyIds = input.KeyIds.Distinct().ToArray();
         return new Facts(

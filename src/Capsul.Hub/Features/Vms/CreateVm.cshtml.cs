@@ -17,8 +17,8 @@ using Npgsql;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// The form for a new VM, with all that a newcomer needs first: a key is pasted and play money added here. All of it is
-/// one transaction: when the VM is refused, nothing was added, and what was typed is still in the form.
+/// The form for a new VM. A newcomer can also paste a key and add play money here. All of it is one transaction: when
+/// the VM is refused, nothing is added, and the form keeps what was typed.
 /// </summary>
 [Authorize(Policies.SignedIn)]
 public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Settings settings, TimeProvider time)
@@ -54,7 +54,7 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
     [BindProperty]
     public string? Dollars { get; set; }
 
-    /// <summary>The sealed id that this form gives its VM: sent twice, it creates one.</summary>
+    /// <summary>The encrypted ID that this form gives its VM, so that submitting it twice creates one VM.</summary>
     [BindProperty]
     public string? Draft { get; set; }
 
@@ -62,7 +62,7 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     public bool HasSupport => Site.HasSupport(settings);
 
-    /// <summary>Whether the balance covers a day of the cheapest size.</summary>
+    /// <summary>Whether the balance covers one day of the cheapest size.</summary>
     public bool CanAffordSomething =>
         Sizes.Count == 0 || Balance.Balance >= Prices.PerDay(Balance.DollarsPerMonth + Sizes[0].DollarsPerMonth);
 
@@ -103,7 +103,9 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
             : this.Refuse(problem);
     }
 
-    /// <summary>What can be said of the key and the amount before anything is begun, both at once.</summary>
+    /// <summary>
+    /// Validates the key and the amount before anything is started, and reports both problems together.
+    /// </summary>
     PageResult? CheckInline()
     {
         PageResult? answer = null;
@@ -154,7 +156,7 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
         }
         catch (CryptographicException)
         {
-            return null; // Not of ours, or of an older key: a new id does as well.
+            return null; // Not ours, or encrypted with an older key: a new ID works as well.
         }
     }
 

@@ -5,8 +5,7 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Waits until the Spoke reports that nothing is left. There is no way back, so there is no undo; an operator may force
-/// it.
+/// Waits until the Spoke reports that nothing is left. Deletion cannot be undone; an operator may force its end.
 /// </summary>
 public sealed class DeleteVmOperation : VmOperation
 {
@@ -32,12 +31,12 @@ public sealed class DeleteVmOperation : VmOperation
     protected override Task<Next> UndoAsync(VmStep step, CancellationToken cancel) =>
         Task.FromResult<Next>(new Next.GoTo(PowerOperation.Power));
 
-    /// <summary>Nothing is charged any more, so there is no harm in going on.</summary>
+    /// <summary>Nothing is charged anymore, so continuing does no harm.</summary>
     protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) =>
         Task.FromResult<Next?>(new Next.Wait(LookAgain));
 
     /// <summary>
-    /// The wanted state stays "gone": when the host comes back it removes the VM and the address is freed then.
+    /// The wanted state stays "gone": when the host returns it removes the VM, and the address is released then.
     /// </summary>
     protected override Task ForceAsync(VmStep step, CancellationToken cancel) => EndAsync(step, cancel);
 

@@ -8,7 +8,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>Asks once more, because there is no way back.</summary>
+/// <summary>Asks for confirmation, because deletion cannot be undone.</summary>
 [Authorize(Policies.SignedIn)]
 public sealed class DeleteVmPage(Db db, Settings settings, TimeProvider time) : PageModel
 {

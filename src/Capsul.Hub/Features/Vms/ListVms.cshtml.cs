@@ -13,7 +13,7 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
 {
     public const int PageRows = 50;
 
-    /// <summary>From this many on there is a form to search them.</summary>
+    /// <summary>From this many VMs on, the search form is shown.</summary>
     const int ManyRows = 6;
 
     public static readonly IReadOnlyList<(string Name, string Title)> Sorts =
@@ -21,7 +21,7 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
 
     public IReadOnlyList<VmRow> Vms { get; private set; } = [];
 
-    /// <summary>All of the account that are shown here, and those that match what is looked for.</summary>
+    /// <summary>Number of the account's VMs in this list, and of those that match the search.</summary>
     public VmCountRow Count { get; private set; } = null!;
 
     /// <summary>Part of a name or id.</summary>
@@ -34,11 +34,11 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
     [BindProperty(SupportsGet = true)]
     public string? Sort { get; set; }
 
-    /// <summary>Id of the last VM of the page before.</summary>
+    /// <summary>ID of the last VM on the previous page.</summary>
     [BindProperty(SupportsGet = true)]
     public string? After { get; set; }
 
-    /// <summary>Which version of them this page shows.</summary>
+    /// <summary>Version of the list that this page shows.</summary>
     public string Seen { get; private set; } = "";
 
     public BalanceRow Balance { get; private set; } = null!;
@@ -47,7 +47,7 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
 
     public bool CanSearch => Count.All >= ManyRows || Count.Matching < Count.All;
 
-    /// <summary>Whether something is under way, so that a page without scripts loads itself again.</summary>
+    /// <summary>Whether an operation is running, so that a page without JavaScript reloads itself.</summary>
     public bool Busy => Vms.Any(v => VmState.Of(v).Tone == "busy");
 
     public async Task OnGetAsync(CancellationToken cancel)

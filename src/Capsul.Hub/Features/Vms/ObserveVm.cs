@@ -10,20 +10,21 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>What a Spoke said of one VM, checked. Every value is in range; texts are plain; keys are keys.</summary>
+/// <summary>A Spoke's validated report on one VM. Every value is in range; texts are plain; keys are valid.</summary>
 public sealed record VmObservation(
     string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort,
     IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
     bool DiskLost);
 
 /// <summary>
-/// Takes in what a Spoke reports of a VM: what is observed, what the waiting person sees, and whether time is charged.
-/// A report about a VM of another host, older than one taken in, answering another epoch, or answering what was never
-/// asked changes nothing. Locks in the order of all (ARCHITECTURE.md, "Locks"): operation, VM, host.
+/// Processes a Spoke's report on a VM: the observed state, the lines that the waiting person sees, and whether time is
+/// charged. A report changes nothing if it is about a VM of another host, is older than one already processed, or
+/// answers another epoch or a generation that was never sent. Locks in the usual order (ARCHITECTURE.md, "Locks"):
+/// operation, VM, host.
 /// </summary>
 public static class ObserveVm
 {
-    /// <summary>What a person reads when a phase is reached.</summary>
+    /// <summary>The line that people see when a phase is reached.</summary>
     static string Title(Phase phase) => phase switch
     {
         Phase.Disk => "Disk created",
@@ -35,7 +36,9 @@ public static class ObserveVm
         _ => "",
     };
 
-    /// <summary>Null: the VM is not this host's (or nobody's). Otherwise whether it was taken in.</summary>
+    /// <summary>
+    /// Null: the VM is not on this host (or does not exist). Otherwise whether the report was accepted.
+    /// </summary>
     public static async Task<bool?> RunAsync(
         NpgsqlTransaction transaction, string host, VmObservation report,
         long epoch, Settings settings, TimeProvider time, CancellationToken cancel)
@@ -66,8 +69,8 @@ public static class ObserveVm
     }
 
     /// <summary>
-    /// It was reported gone, and its address may be somebody else's by now; yet it is there (a hypervisor that lied, a
-    /// folder that was copied back). It is told to go once more, and an operator hears of it.
+    /// The VM was reported gone, and its address may have been reassigned; yet it exists (the hypervisor was wrong, or
+    /// a folder was copied back). It is removed again, and an alert is raised.
     /// </summary>
     static async Task<bool> RemoveAgainAsync(
         NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
@@ -81,7 +84,8 @@ public static class ObserveVm
     }
 
     /// <summary>
-    /// A wanted state of its own, and a line in the VM's history: nobody clicked, so the page must say why it is off.
+    /// Sets the wanted state to off and adds a line to the VM's history: nobody clicked, so the page must explain why
+    /// it is off.
     /// </summary>
     static async Task StoppedItselfAsync(
         NpgsqlTransaction transaction, VmRow vm, DateTime now, CancellationToken cancel)
@@ -93,7 +97,7 @@ public static class ObserveVm
         await transaction.AuditAsync($"host {vm.Host}", "guest_shutdown", vm.Id, "", cancel);
     }
 
-    /// <summary>Each line once an operation, also when the Spoke has to begin again.</summary>
+    /// <summary>Each line once per operation, even when the Spoke has to start over.</summary>
     static async Task AddPhasesAsync(
         NpgsqlTransaction transaction, long operation, Phase from, Phase to, DateTime now, CancellationToken cancel)
     {
@@ -131,8 +135,8 @@ public static class ObserveVm
     }
 
     /// <summary>
-    /// Unknown is free, and so is a VM whose disk is lost. A VM that was made is charged again once it is known to be
-    /// there; one that is being made not yet.
+    /// Time in the unknown state is free, and so is a VM whose disk is lost. Charging resumes once the VM is observed
+    /// again, unless it is still being created.
     /// </summary>
     static async Task ChargeAsync(
         NpgsqlTransaction transaction, VmRow vm, VmObservation report, DateTime now, CancellationToken cancel)

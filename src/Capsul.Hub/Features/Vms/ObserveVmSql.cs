@@ -20,13 +20,13 @@ public static class ObserveVmSql
         ON CONFLICT (vm, type) DO UPDATE SET key = excluded.key, fingerprint = excluded.fingerprint
         """;
 
-    /// <summary>A VM that was reported gone and is there.</summary>
+    /// <summary>A VM that was reported gone and still exists.</summary>
     public const string NotGone = """
         -- ObserveVmSql.NotGone
         UPDATE vms SET observed = 'unknown' WHERE id = @id
         """;
 
-    /// <summary>The living VMs of a host whose state was taken for known, locked in the order of all.</summary>
+    /// <summary>The VMs of a host whose state was taken as known, locked in the usual order.</summary>
     public const string LockKnown = """
         -- ObserveVmSql.LockKnown
         SELECT id FROM vms WHERE host = @host AND deleted IS NULL AND observed IN ('on', 'off') ORDER BY id FOR UPDATE

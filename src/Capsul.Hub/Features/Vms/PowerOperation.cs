@@ -5,8 +5,8 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Start, stop and restart: one step that waits for the power that was asked for. When it does not come, the order is
-/// taken back, so that the VM is again what it was, and its owner can ask again.
+/// Start, stop and restart: one step that waits for the requested power state. If it is not reached, the request is
+/// withdrawn: the VM returns to its previous state, and its owner can try again.
 /// </summary>
 public abstract class PowerOperation(VmAction action) : VmOperation
 {
@@ -29,11 +29,11 @@ public abstract class PowerOperation(VmAction action) : VmOperation
         return new Next.Done(action.Says.Done);
     }
 
-    /// <summary>The Spoke has answered, and says that it is done.</summary>
+    /// <summary>The Spoke has reported that it is done.</summary>
     bool IsPowered(VmRow vm) => vm.Answered && vm.Observed == action.Wanted && vm.ObservedRestarts >= vm.Restarts;
 
     /// <summary>
-    /// A restart that the Spoke has not carried out is no longer wanted: it must not come when the host is back.
+    /// A restart that the Spoke has not carried out is withdrawn: it must not happen when the host returns.
     /// </summary>
     protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
@@ -44,7 +44,9 @@ public abstract class PowerOperation(VmAction action) : VmOperation
 
     protected override Task ForceAsync(VmStep step, CancellationToken cancel) => UndoAsync(step, cancel);
 
-    /// <summary>A guest that runs but whose SSH keeps silent does run: its owner may have closed the port.</summary>
+    /// <summary>
+    /// A guest whose SSH does not respond still counts as running: its owner may have closed the port.
+    /// </summary>
     protected override async Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel)
     {
         var vm = step.Vm;
@@ -54,6 +56,6 @@ public abstract class PowerOperation(VmAction action) : VmOperation
             return new Next.Fail(new Problem(ProblemKind.Unavailable, why));
         }
         await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = action.End }, cancel);
-        return new Next.Done("Running, but SSH does not answer");
+        return new Next.Done("Running, but SSH does not respond");
     }
 }

@@ -9,9 +9,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>
-/// One VM: how to connect to it, what is being done to it, what it costs, and what its owner may do now.
-/// </summary>
+/// <summary>One VM: how to connect to it, its current operation, its cost, and what its owner may do now.</summary>
 [Authorize(Policies.SignedIn)]
 public sealed class ShowVmPage(
     Db db, IEnumerable<OperationKind> kinds, Settings settings, TimeProvider time) : PageModel
@@ -21,7 +19,7 @@ public sealed class ShowVmPage(
 
     public VmRow Vm { get; private set; } = null!;
 
-    /// <summary>Which version of it this page shows.</summary>
+    /// <summary>Version of the VM that this page shows.</summary>
     public string Seen { get; private set; } = "";
 
     public string ImageTitle { get; private set; } = "";
@@ -42,17 +40,17 @@ public sealed class ShowVmPage(
 
     public bool Cancellable => Busy && Kind?.Cancellable == true && Operation is { Status: "running", Asked: null };
 
-    /// <summary>Steps that are still to come, by their titles.</summary>
+    /// <summary>Titles of the remaining steps.</summary>
     public IEnumerable<string> Coming => Busy && Operation!.Status == "running" && Kind is not null
         ? Kind.Steps.SkipWhile(s => s.Name != Operation.Step).Skip(1).Select(s => s.Title) : [];
 
-    /// <summary>The step that is under way, or null.</summary>
+    /// <summary>Title of the current step, or null.</summary>
     public string? Present => !Busy ? null
         : Operation!.Status == "undoing" ? "Rolling back"
         : Operation.Asked == "cancel" ? "Cancelling"
         : Kind?.Steps.FirstOrDefault(s => s.Name == Operation.Step).Title ?? "In progress";
 
-    /// <summary>What all of it is called.</summary>
+    /// <summary>Title of the whole operation.</summary>
     public string Doing => Operation switch
     {
         { Asked: "cancel" } => "Cancelling",
@@ -65,7 +63,7 @@ public sealed class ShowVmPage(
 
     public string KnownHost => Vm.SshPort == 22 ? Vm.SshHost : $"[{Vm.SshHost}]:{Vm.SshPort}";
 
-    /// <summary>What may be asked of it now.</summary>
+    /// <summary>What its owner may do now.</summary>
     public IEnumerable<VmAction> Actions => Busy || Vm.Deleted is not null ? [] : VmActions.In(Vm.State);
 
     string Email => Actor.Of(HttpContext).Email;
@@ -73,7 +71,7 @@ public sealed class ShowVmPage(
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
         var owned = new { id = Id, email = Email };
-        // First of all, so that a change while the rest is read is told.
+        // Read first, so that a change while the rest is read is noticed.
         Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.Version, owned, cancel));
         if (await db.FindAsync<VmRow>(VmSql.Find, owned, cancel) is not { } vm)
             return Problems.Page(VmAction.NotFound);

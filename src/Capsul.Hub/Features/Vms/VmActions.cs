@@ -3,15 +3,15 @@ using Capsul.Foundation;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// One thing that an owner may ask of a VM that is there. Decision, operation, page, buttons, routes and tests read it
-/// from here.
+/// Something that an owner may do to an existing VM. Decision, operation, page, buttons, routes and tests are derived
+/// from it.
 /// </summary>
 /// <param name="Name">The handler on the VM's page, and, with <c>_vm</c>, the operation and its audit line.</param>
-/// <param name="From">The states in which it may be asked for. Undo goes back to the first.</param>
-/// <param name="Via">The state while it is under way.</param>
+/// <param name="From">The states in which it is allowed. Undo returns to the first.</param>
+/// <param name="Via">The state while it is in progress.</param>
 /// <param name="Wanted">What the Spoke is told: on, off or gone.</param>
-/// <param name="End">The state in the end.</param>
-/// <param name="Button">What its button says.</param>
+/// <param name="End">The final state.</param>
+/// <param name="Button">Label of its button.</param>
 public sealed record VmAction(
     string Name, IReadOnlyList<string> From, string Via, string Wanted, string End, string Button)
 {
@@ -20,22 +20,22 @@ public sealed record VmAction(
     /// <summary>Name of the operation kind; never changes.</summary>
     public string Operation => Name + "_vm";
 
-    /// <summary>What a person reads while it is under way, and when it is done.</summary>
+    /// <summary>What people see while it is in progress, and when it is done.</summary>
     public required (string Present, string Done) Says { get; init; }
 
-    /// <summary>A power cycle: the Spoke carries it out once for each order.</summary>
+    /// <summary>A power cycle: the Spoke carries it out once per request.</summary>
     public bool Restarts { get; init; }
 
-    /// <summary>Whether the guest is given time to shut down, which the deadline allows for.</summary>
+    /// <summary>Whether the guest gets time to shut down, which is added to the deadline.</summary>
     public bool ShutsDown { get; init; }
 
-    /// <summary>What the rest may take; past this the operation is overdue.</summary>
+    /// <summary>Time limit for the rest; after that the operation is overdue.</summary>
     public required TimeSpan Limit { get; init; }
 
-    /// <summary>Loses data: a page asks once more.</summary>
+    /// <summary>Loses data: a page asks for confirmation.</summary>
     public bool Destroys { get; init; }
 
-    /// <summary>The action that the page suggests: its button stands out.</summary>
+    /// <summary>The action that the page suggests: its button is highlighted.</summary>
     public bool Primary { get; init; }
 
     public TimeSpan Deadline(TimeSpan stopGrace) => ShutsDown ? stopGrace + Limit : Limit;
@@ -77,7 +77,7 @@ public static class VmActions
         ShutsDown = true,
     };
 
-    /// <summary>Past its limit an operator sees it as overdue; it goes on trying.</summary>
+    /// <summary>After its limit it is shown to operators as overdue, and continues.</summary>
     public static readonly VmAction Delete =
         new("delete", ["running", "stopped"], "deleting", "gone", "deleted", "Delete")
         {
@@ -88,10 +88,10 @@ public static class VmActions
 
     public static readonly IReadOnlyList<VmAction> All = [Start, Restart, Stop, Delete];
 
-    /// <summary>What may be asked of a VM in this state.</summary>
+    /// <summary>What may be done to a VM in this state.</summary>
     public static IEnumerable<VmAction> In(string state) =>
         All.Where(a => a.From.Contains(state, StringComparer.Ordinal));
 
-    /// <summary>What the Spoke is told in a state of rest.</summary>
+    /// <summary>The wanted state that belongs to a state without an operation.</summary>
     public static string WantedIn(string state) => state == "running" ? "on" : "off";
 }

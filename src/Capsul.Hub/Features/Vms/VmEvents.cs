@@ -14,16 +14,16 @@ using Microsoft.Extensions.Hosting;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Server-sent events for a page that shows a VM, or the list of them. An event only says "look again": the page then
-/// fetches itself, so what is shown has one source. The page says which version it shows, so that nothing is missed
-/// between its rendering and its first word here. Woken by the database's notifications; looks by itself now and then
-/// in case one was lost. A stream ends with the session, and at the latest after a few minutes; the browser opens the
-/// next one, which asks anew who is there.
+/// Server-sent events for a page that shows a VM, or the list of them. An event only says "refresh": the page then
+/// fetches itself, so there is one source for what is shown. The page sends the version it shows, so that no change
+/// between its rendering and this request is missed. Woken by database notifications; also polls occasionally in case
+/// one was lost. A stream ends with the session, and after a few minutes at the latest; the browser opens the next one,
+/// which authenticates again.
 /// </summary>
 public sealed class VmEvents(
     Db db, Listener listener, Sessions sessions, TimeProvider time, IHostApplicationLifetime lifetime)
 {
-    /// <summary>Open streams of one account; each is a connection.</summary>
+    /// <summary>Maximum number of open streams per account; each is a connection.</summary>
     public const int MaxStreams = 16;
 
     static readonly TimeSpan Longest = TimeSpan.FromMinutes(5),
@@ -39,7 +39,7 @@ public sealed class VmEvents(
     public Task<IResult> AllAsync(HttpContext context, CancellationToken cancel) =>
         StreamAsync(context, VmPageSql.ListVersion, null, cancel);
 
-    /// <summary>What a page says it shows: a short name for what a version statement gave.</summary>
+    /// <summary>The version that a page shows: a hash of what the version statement returned.</summary>
     public static string Seen(string? version) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(version ?? "")).AsSpan(0, 8));
 
@@ -54,7 +54,7 @@ public sealed class VmEvents(
         if (open[email] > MaxStreams)
             return Problems.Result(
                 context, new Problem(ProblemKind.RateLimited, "Too many live pages are open. Close some of them."));
-        // Proxies that collect answers (nginx) would hold the events back.
+        // Proxies that buffer responses (nginx) would delay the events.
         context.Response.Headers["X-Accel-Buffering"] = "no";
         return TypedResults.ServerSentEvents(
             EventsAsync(context, changes, sql, new { id, email }, lifetime.ApplicationStopping, cancel));
@@ -68,7 +68,7 @@ public sealed class VmEvents(
         var seen = context.Request.Headers["Last-Event-ID"].FirstOrDefault()
             ?? context.Request.Query["seen"].FirstOrDefault() ?? "";
         var end = time.GetUtcNow() + Longest;
-        // The first line goes out at once, and those without news tell when the reader has left.
+        // The first line is sent immediately; keep-alive lines reveal when the client has left.
         yield return new SseItem<string>("", "hello") { ReconnectionInterval = Reconnect };
         while (time.GetUtcNow() < end && await LookAsync(context, sql, owned, stop.Token) is { } now)
         {
@@ -80,13 +80,15 @@ public sealed class VmEvents(
         }
     }
 
-    /// <summary>The version there is now; null when the session has ended, or the VM is no longer theirs.</summary>
+    /// <summary>
+    /// The current version; null when the session has ended, or the VM no longer belongs to the account.
+    /// </summary>
     async Task<string?> LookAsync(HttpContext context, string sql, object owned, CancellationToken cancel) =>
         await sessions.IsLiveAsync(context, cancel) && await db.FindAsync<string>(sql, owned, cancel) is { } version
             ? Seen(version)
             : null;
 
-    /// <summary>False when the reader left, or the Hub stops.</summary>
+    /// <summary>False when the client has left, or the Hub stops.</summary>
     static async Task<bool> WaitAsync(Subscription changes, CancellationToken cancel)
     {
         try
@@ -100,7 +102,7 @@ public sealed class VmEvents(
         }
     }
 
-    /// <summary>One open stream of an account.</summary>
+    /// <summary>Counts one open stream of an account.</summary>
     sealed class Place : IDisposable
     {
         readonly ConcurrentDictionary<string, int> open;

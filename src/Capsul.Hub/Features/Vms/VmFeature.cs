@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>What this feature adds to the Hub.</summary>
+/// <summary>The services and routes of this feature.</summary>
 static class VmFeature
 {
     public static IServiceCollection AddVmOperations(this IServiceCollection services) => services

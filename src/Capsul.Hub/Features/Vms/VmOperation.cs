@@ -7,7 +7,7 @@ namespace Capsul.Hub.Features.Vms;
 /// <summary>A step of an operation on a VM: the operation and its VM, both locked.</summary>
 public sealed record VmStep(OperationRow Operation, VmRow Vm, NpgsqlTransaction Transaction, DateTime Now);
 
-/// <summary>Operations on a VM: they load its row under the operation's lock.</summary>
+/// <summary>Operations on a VM: they load and lock its row after the operation's.</summary>
 public abstract class VmOperation : OperationKind
 {
     public sealed override async Task<Next> RunAsync(StepContext context, CancellationToken cancel) =>
@@ -26,7 +26,7 @@ public abstract class VmOperation : OperationKind
 
     protected abstract Task<Next> UndoAsync(VmStep step, CancellationToken cancel);
 
-    /// <summary>Null: it fails as timed out.</summary>
+    /// <summary>Null: fails as timed out.</summary>
     protected virtual Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) => Task.FromResult<Next?>(null);
 
     protected abstract Task ForceAsync(VmStep step, CancellationToken cancel);

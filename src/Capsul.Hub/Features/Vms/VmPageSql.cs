@@ -1,14 +1,13 @@
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>How many VMs an account has, and how many of them are looked for.</summary>
+/// <summary>How many VMs an account has, and how many of them match the search.</summary>
 public sealed record VmCountRow(long All, long Matching);
 
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
 {
     /// <summary>
-    /// Something that is different after every change a person would see on the page of a VM; null when it is not
-    /// theirs.
+    /// A value that differs after every change visible on a VM's page; null when the VM belongs to another account.
     /// </summary>
     public const string Version = """
         -- VmPageSql.Version
@@ -20,7 +19,7 @@ public static class VmPageSql
         WHERE v.id = @id AND v.email = @email
         """;
 
-    /// <summary>The same over all VMs of an account.</summary>
+    /// <summary>The same for all VMs of an account.</summary>
     public const string ListVersion = """
         -- VmPageSql.ListVersion
         SELECT coalesce(string_agg(concat_ws('|', id, state, observed, problem, deleted), ' ' ORDER BY id), '')
@@ -28,7 +27,7 @@ public static class VmPageSql
         """;
 
     /// <summary>
-    /// Living VMs, and those that failed within the last day: what the list shows. Then what is looked for in it.
+    /// The VMs in the list: existing ones, and those that failed within the last day. Then the search within it.
     /// </summary>
     const string Shown = """
         v.email = @email
@@ -48,7 +47,7 @@ public static class VmPageSql
         WHERE {Shown} AND {Matches}
         """;
 
-    /// <summary>Each page begins after the row of <c>@after</c>; a row that is not theirs begins nowhere.</summary>
+    /// <summary>Each page begins after the row of <c>@after</c>; another account's row returns nothing.</summary>
     public const string ListByNewest = $"""
         -- VmPageSql.ListByNewest
         SELECT {VmSql.Columns}

@@ -14,17 +14,17 @@ public sealed record VmRow(
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
     string? Address)
 {
-    /// <summary>The Spoke has answered to the last thing that was wanted.</summary>
+    /// <summary>The Spoke has reported on the latest wanted state.</summary>
     public bool Answered => ObservedGeneration >= WantedGeneration;
 
-    /// <summary>SSH answered and the host keys were read (phase READY of the wire contract).</summary>
+    /// <summary>SSH responded and the host keys were read (phase READY of the protocol).</summary>
     public bool Ready => Phase >= (int)Wire.Phase.Ready;
 }
 
 /// <summary>A host key, read over the serial console. Fingerprint as <c>SHA256:…</c>.</summary>
 public sealed record VmHostKeyRow(string Type, string Key, string Fingerprint);
 
-/// <summary>A host with its version of the image, with room for the size, and a free address.</summary>
+/// <summary>A host with its version of the image, enough capacity for the size, and a free address.</summary>
 public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated);
 
 /// <summary>Statements on vms, addresses, sizes, images and usage: the tables of this feature.</summary>
@@ -37,7 +37,7 @@ public static class VmSql
         v.problem, v.problem_final, host(a.address) AS address
         """;
 
-    /// <summary>One VM of one account; another's is not there.</summary>
+    /// <summary>One VM of one account; another account's is not found.</summary>
     public const string Find = $"""
         -- VmSql.Find
         SELECT {Columns}
@@ -53,7 +53,7 @@ public static class VmSql
         WHERE v.id = @id AND v.email = @email FOR UPDATE OF v
         """;
 
-    /// <summary>For operations and the link, which act for no account.</summary>
+    /// <summary>For operations and the link, which do not act for an account.</summary>
     public const string LockAny = $"""
         -- VmSql.LockAny
         SELECT {Columns}
@@ -80,8 +80,9 @@ public static class VmSql
         "(SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)";
 
     /// <summary>
-    /// Whether a host is online, takes VMs, has the image, an address, a port for its relay, the memory, and the disk.
-    /// Disks are thin: of the file system @diskFactor times its size may be promised, and 4 GiB must be free.
+    /// Whether a host is online, accepts VMs, and has the image, an address, a relay port, the memory, and the disk
+    /// space. Disks are thinly provisioned: @diskFactor times the file system's size may be allocated, and 4 GiB must
+    /// be free.
     /// </summary>
     const string HasRoom = $"""
         h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
@@ -94,8 +95,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// Hosts that seem to have room, the one with the most free memory first. Nothing is locked, so it must be asked
-    /// again.
+    /// Hosts that seem to have enough capacity, the one with the most free memory first. Nothing is locked, so it must
+    /// be checked again.
     /// </summary>
     public const string Candidates = $"""
         -- VmSql.Candidates
@@ -110,8 +111,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// Whether a host that is locked has room. A statement of its own after the lock: one that waits for a lock
-    /// rechecks the locked row only, and would add up the VMs as they were before the wait.
+    /// Whether a locked host has enough capacity. A separate statement after the lock: one that waits for a lock
+    /// rechecks only the locked row, and would sum the VMs as they were before the wait.
     /// </summary>
     public const string Place = $"""
         -- VmSql.Place
@@ -147,8 +148,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// What its owner wants from now on. Problems of before no longer count. An order to restart has a number that was
-    /// never used: a Spoke that could not say so may have carried out one that was taken back.
+    /// Sets what the owner wants from now on, and clears earlier problems. A restart request gets a number that was
+    /// never used: a Spoke may have carried out a withdrawn one without being able to report it.
     /// </summary>
     public const string Order = """
         -- VmSql.Order
@@ -161,8 +162,8 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// What should be from now on by itself: an order that is taken back, a guest that shut itself down. A restart that
-    /// was not carried out is no longer wanted; the time that a guest has to shut down stays.
+    /// Sets the wanted state without a request by the owner: a withdrawn request, a guest that shut itself down. A
+    /// restart that was not carried out is withdrawn; the guest's time limit to shut down stays.
     /// </summary>
     public const string Want = """
         -- VmSql.Want
@@ -177,7 +178,7 @@ public static class VmSql
         WHERE id = @id AND wanted = 'gone' AND deleted IS NULL
         """;
 
-    /// <summary>Begins to charge. No-op when a span is open.</summary>
+    /// <summary>Starts charging. No-op when a usage span is open.</summary>
     public const string OpenUsage = """
         -- VmSql.OpenUsage
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
@@ -187,7 +188,7 @@ public static class VmSql
         FROM vms WHERE id = @id AND NOT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))
         """;
 
-    /// <summary>Ends the charge. A span that would be empty is taken away: nothing was used.</summary>
+    /// <summary>Stops charging. A usage span that would be empty is deleted: nothing was used.</summary>
     public const string CloseUsage = """
         -- VmSql.CloseUsage
         WITH empty AS (DELETE FROM usage_spans WHERE vm = @id AND upper_inf(span) AND lower(span) >= @now)
@@ -196,7 +197,7 @@ public static class VmSql
         """;
 
     /// <summary>
-    /// Raises the host's generation and orders what the owner asked for. Before the operation is started.
+    /// Raises the host's generation and sets what the owner requested. Called before the operation is started.
     /// </summary>
     public static async Task OrderAsync(
         this NpgsqlTransaction transaction, VmRow vm, VmAction action, TimeSpan stopGrace, CancellationToken cancel)
@@ -214,7 +215,7 @@ public static class VmSql
         }, cancel);
     }
 
-    /// <summary>Raises the host's generation and says what this VM should be.</summary>
+    /// <summary>Raises the host's generation and sets the VM's wanted state.</summary>
     public static async Task WantAsync(
         this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, CancellationToken cancel)
     {

@@ -1,6 +1,6 @@
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>How the state of a VM is said and coloured. The word says all; the tone only repeats it.</summary>
+/// <summary>Word and color for the state of a VM. The word is sufficient; the color only repeats it.</summary>
 /// <param name="Tone">good, busy, bad or off: a class of the style sheet.</param>
 public sealed record VmState(string Word, string Tone)
 {

@@ -1,5 +1,5 @@
-// What a page gains from scripts: buttons that copy, forms that are sent once, the total of the chosen size. Pages work
-// without.
+// Enhancements of the pages: copy buttons, protection against double submits, the total of the chosen size. Pages work
+// without JavaScript, too.
 export function dress(part) {
   for (const box of part.querySelectorAll(".copy")) addCopyButton(box);
 }
@@ -19,7 +19,7 @@ function addCopyButton(box) {
     try {
       await navigator.clipboard.writeText(source.textContent.trim());
     } catch {
-      // The browser does not let us; selecting the text is the next best.
+      // Clipboard access was denied; select the text instead.
       getSelection().selectAllChildren(source);
       word = "Selected";
     }
@@ -29,7 +29,7 @@ function addCopyButton(box) {
   box.append(button, said);
 }
 
-// A second press of a button must not do it twice; but whoever stops a slow answer may press again.
+// Prevents double submits; but a button can be pressed again if a slow response was stopped.
 const PATIENCE = 10_000;
 
 addEventListener("submit", event => {

@@ -1,5 +1,5 @@
-// Keeps the part of the page called "live" fresh: the Hub says that something changed, and the page fetches itself
-// again. Without this script the page reloads by itself while something is under way.
+// Keeps the part of the page called "live" up to date: the Hub sends an event for each change, and the page fetches
+// itself again. Without this script the page reloads periodically while an operation is running.
 import { dress } from "./capsul.js";
 
 const live = document.getElementById("live");
@@ -8,7 +8,7 @@ const RETRY = 30_000;
 let busy = false;
 let again = false;
 
-// What the Hub last sent for each piece (the children of the part): one that is the same is left alone, with its focus.
+// What the Hub last sent for each piece (the children of the part): an unchanged one is left alone, with its focus.
 let sent = live && pieces(live);
 
 async function look() {
@@ -16,14 +16,14 @@ async function look() {
   busy = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    // Signed out, or no longer there: the page itself says so best.
+    // Signed out, or deleted: a reload shows the right page.
     if (answer.redirected || answer.status === 404) { location.reload(); return; }
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = fresh.getElementById("live");
     if (next) replace(next, fresh.title);
   } catch {
-    // The network is away; the stream opens again by itself and tells us to look.
+    // The network is down; the stream reconnects by itself and triggers an update.
   } finally {
     busy = false;
     if (again) { again = false; look(); }
@@ -49,7 +49,7 @@ function replace(next, title) {
   });
   sent = fresh;
   for (const attribute of next.attributes) live.setAttribute(attribute.name, attribute.value);
-  // First what is gone, so that nothing that stays has to move, which would take the focus from it.
+  // Remove first, so that nothing that stays has to move, which would take the focus from it.
   for (const child of [...live.children]) if (!children.includes(child)) child.remove();
   children.forEach((child, i) => {
     if (live.children[i] !== child) live.insertBefore(child, live.children[i] ?? null);
@@ -60,7 +60,7 @@ function replace(next, title) {
   say();
 }
 
-// What had the focus, or what it became; where it is gone, the heading, never the top of the document.
+// Focuses the same element, or its replacement; if it is gone, the heading, never the top of the document.
 function refocus(focused) {
   const heading = live.querySelector("h1") ?? document.querySelector("h1");
   heading.tabIndex = -1;
@@ -74,7 +74,7 @@ function path(element) {
   return box && box !== live ? `#${box.id} ${element.tagName.toLowerCase()}` : null;
 }
 
-// A screen reader hears the state and the newest step, once each, not the whole part again.
+// Screen readers announce the state and the newest step, once each, not the whole part again.
 function say() {
   const text = [live.querySelector(".state"), live.querySelector(".progress .now")]
     .map(e => e?.textContent.trim()).filter(Boolean).join(": ");
@@ -95,7 +95,7 @@ function listen() {
   stream.addEventListener("changed", look);
   stream.addEventListener("error", () => {
     lost = true;
-    // Refused, which the browser does not try again: the session has ended, or too many pages are open.
+    // Refused, so the browser does not retry: the session has ended, or too many pages are open.
     if (stream.readyState === EventSource.CLOSED) { look(); setTimeout(listen, RETRY); }
   });
   stream.addEventListener("open", () => { if (lost) { lost = false; look(); } });

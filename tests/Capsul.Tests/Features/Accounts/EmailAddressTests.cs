@@ -27,10 +27,10 @@ public sealed class EmailAddressTests
     [InlineData("ada@example.org\r\nBcc: all@example.org")]
     [InlineData("<ada@example.org>")]
     [InlineData("ada@example.org,eve@example.org")]
-    public void Refuses_what_is_no_address(string? text) => EmailAddress.Parse(text).Problem.ShouldNotBeNull();
+    public void Refuses_an_invalid_address(string? text) => EmailAddress.Parse(text).Problem.ShouldNotBeNull();
 
     [Fact]
-    public void Never_lets_through_what_could_break_the_head_of_a_mail() => Gen.String.Sample(text =>
+    public void Never_accepts_what_could_break_an_email_header() => Gen.String.Sample(text =>
     {
         var outcome = EmailAddress.Parse(text + "@example.org");
         return outcome.Value is null || (outcome.Value.All(c => c is > ' ' and < '\x7f')

@@ -36,7 +36,7 @@ public sealed class SignInLinkTests
     }
 
     [Fact]
-    public async Task A_link_is_too_old_after_twenty_minutes()
+    public async Task A_link_expires_after_twenty_minutes()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -56,7 +56,7 @@ public sealed class SignInLinkTests
     }
 
     [Fact]
-    public async Task A_mail_scanner_that_opens_the_link_uses_nothing_up()
+    public async Task A_mail_scanner_that_opens_the_link_does_not_use_it_up()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -86,7 +86,7 @@ public sealed class SignInLinkTests
     }
 
     [Fact]
-    public async Task Two_uses_at_the_same_moment_give_one_session()
+    public async Task Two_concurrent_uses_create_one_session()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         for (var round = 0; round < 5; round++)
@@ -107,7 +107,7 @@ public sealed class SignInLinkTests
     }
 
     [Fact]
-    public async Task Signing_out_ends_the_session_at_once()
+    public async Task Signing_out_ends_the_session_immediately()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync(Email, Cancel);

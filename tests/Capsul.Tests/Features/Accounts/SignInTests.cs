@@ -33,7 +33,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task A_mailed_link_signs_in_and_makes_the_account_at_first_use()
+    public async Task An_emailed_link_signs_in_and_creates_the_account_on_first_use()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -49,7 +49,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task The_answer_does_not_tell_whether_the_account_exists()
+    public async Task The_response_does_not_reveal_whether_the_account_exists()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var known = await hub.SignInAsync("known@example.org", Cancel);
@@ -78,7 +78,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task A_fourth_mail_is_refused_while_three_links_work()
+    public async Task A_fourth_email_is_refused_while_three_links_are_valid()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -107,7 +107,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task One_network_cannot_ask_for_links_to_ever_more_addresses()
+    public async Task One_network_cannot_request_links_to_more_and_more_addresses()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -119,7 +119,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task A_provider_that_gives_out_networks_by_the_48_counts_as_one()
+    public async Task Addresses_of_one_48_count_as_one()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         for (var i = 0; i <= SignIn.MaxRecentForSite; i++)
@@ -135,7 +135,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task Without_a_mail_server_the_page_says_that_nothing_can_be_sent_and_nothing_is()
+    public async Task Without_a_mail_server_the_page_says_so_and_sends_nothing()
     {
         await using var hub = await WebHub.StartAsync(Cancel, WebHub.NoMail);
         using var visitor = hub.Visit();
@@ -165,7 +165,7 @@ public sealed class SignInTests
     [Theory]
     [InlineData("https://evil.example"), InlineData("//evil.example"),
         InlineData("/\\evil.example"), InlineData("javascript:alert(1)")]
-    public async Task Nobody_is_led_elsewhere_by_a_link_to_the_sign_in(string to)
+    public async Task The_sign_in_is_not_an_open_redirect(string to)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();
@@ -176,7 +176,7 @@ public sealed class SignInTests
     }
 
     [Fact]
-    public async Task A_wrong_address_is_explained_beside_the_field()
+    public async Task An_invalid_address_is_explained_beside_the_field()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = hub.Visit();

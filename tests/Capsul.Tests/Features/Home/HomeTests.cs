@@ -7,7 +7,7 @@ public sealed class HomeTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_first_page_shows_prices_and_images_from_the_tables()
+    public async Task The_home_page_shows_prices_and_images_from_the_tables()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -32,7 +32,7 @@ public sealed class HomeTests
     [Theory]
     [InlineData("production", null)]
     [InlineData("development", "mail.example.org")]
-    public async Task Mails_are_shown_only_while_developing_without_a_server(string environment, string? smtp)
+    public async Task Emails_are_shown_only_in_development_without_a_server(string environment, string? smtp)
     {
         await using var hub =
             await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", environment), ("CAPSUL_SMTP_HOST", smtp));

@@ -21,7 +21,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     public ValueTask DisposeAsync() => database.DisposeAsync();
 
     [Fact]
-    public async Task A_mail_arrives_as_written_once_and_its_text_is_dropped()
+    public async Task An_email_arrives_unchanged_and_once_and_its_text_is_deleted()
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org",
@@ -46,7 +46,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_secret_is_sealed_in_the_outbox_and_in_its_place_in_the_mail()
+    public async Task A_secret_is_encrypted_in_the_outbox_and_filled_in_in_the_email()
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync(new Mail("ada@example.org", "s", $"https://capsul.example.org/sign-in/{Mail.SecretMark}")
@@ -60,7 +60,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_mail_that_is_of_no_use_any_more_is_not_sent_and_its_secret_goes_even_without_a_server()
+    public async Task An_expired_email_is_not_sent_and_its_secret_is_deleted_even_without_a_server()
     {
         await using var sink = new SmtpSink();
         var expires = time.GetUtcNow().UtcDateTime.AddMinutes(20);
@@ -75,7 +75,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_secret_of_another_key_is_given_up_with_the_reason()
+    public async Task An_email_whose_secret_has_another_key_is_given_up_with_the_reason()
     {
         await using var sink = new SmtpSink();
         var other = new MailSeal(new EphemeralDataProtectionProvider());
@@ -86,7 +86,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_server_that_is_down_is_tried_again_until_the_mail_arrives_exactly_once()
+    public async Task A_server_that_is_down_is_retried_until_the_email_arrives_exactly_once()
     {
         int port;
         await using (var gone = new SmtpSink())
@@ -107,7 +107,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task The_pause_doubles_up_to_four_hours_and_ends_after_three_days()
+    public async Task The_delay_doubles_up_to_four_hours_and_retries_end_after_three_days()
     {
         await using var sink = new SmtpSink { HangsUpAfterData = true };
         await EnqueueAsync("ada@example.org", "text");
@@ -128,7 +128,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_recipient_that_does_not_exist_is_given_up_and_others_still_get_theirs()
+    public async Task An_unknown_recipient_is_given_up_and_others_still_get_their_email()
     {
         await using var sink = new SmtpSink();
         sink.Refuses["nobody@example.org"] = "550 5.1.1 No such user here";
@@ -158,7 +158,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_server_without_the_encryption_that_was_asked_for_gets_nothing()
+    public async Task A_server_without_the_required_encryption_gets_nothing()
     {
         await using var sink = new SmtpSink();
         await EnqueueAsync("ada@example.org", "text");
@@ -170,7 +170,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Two_senders_at_once_send_each_mail_once()
+    public async Task Two_concurrent_senders_send_each_email_once()
     {
         await using var sink = new SmtpSink();
         for (var i = 0; i < 20; i++)
@@ -182,7 +182,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Without_a_server_mails_stay_in_the_outbox()
+    public async Task Without_a_server_emails_stay_in_the_outbox()
     {
         await EnqueueAsync("ada@example.org", "text");
         var sender = new MailSender(database.Db, seal, Settings(0).With(("CAPSUL_SMTP_HOST", null)),
@@ -215,7 +215,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     Listener Listener() => new(database.Db, TimeProvider.System, NullLogger<Listener>.Instance);
 
     static Task UntilAsync(Func<bool> holds) =>
-        Until.TrueAsync("the mails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
+        Until.TrueAsync("the emails were received", TimeSpan.FromSeconds(30), () => Task.FromResult(holds()));
 
     static Settings Settings(int port) =>
         Capsul.Foundation.Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)

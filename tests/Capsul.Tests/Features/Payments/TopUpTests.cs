@@ -12,7 +12,7 @@ public sealed class TopUpTests
     [InlineData("10", 1000)]
     [InlineData(" 7.50 ", 750)]
     [InlineData("1000", 100_000)]
-    public void Takes_dollars_with_cents(string text, int cents) =>
+    public void Accepts_dollars_with_cents(string text, int cents) =>
         TopUp.Decide(new TopUp.Facts(true), text).OrThrow().Dollars.ShouldBe(cents / 100m);
 
     [Theory]
@@ -26,11 +26,11 @@ public sealed class TopUpTests
     [InlineData("1e3")]
     [InlineData("1,000")]
     [InlineData("99999999999999999999999999999999999999")]
-    public void Refuses_what_is_no_sensible_amount(string? text) =>
+    public void Refuses_unreasonable_amounts(string? text) =>
         TopUp.Decide(new TopUp.Facts(true), text).Problem!.Kind.ShouldBe(ProblemKind.Invalid);
 
     [Fact]
-    public async Task Play_money_is_on_the_balance_at_once_and_says_what_it_is()
+    public async Task Play_money_is_on_the_balance_immediately_and_is_labeled()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
@@ -55,7 +55,7 @@ public sealed class TopUpTests
     }
 
     [Fact]
-    public async Task A_wrong_amount_is_explained_beside_the_field()
+    public async Task An_invalid_amount_is_explained_beside_the_field()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);

@@ -12,22 +12,22 @@ public sealed class AddSshKeyTests
     [InlineData("  ", "ada@engine", "ada@engine")]
     [InlineData(null, "", "ssh-ed25519")]
     [InlineData(null, "a\u202Eb", "ab")]
-    public void The_name_is_the_one_given_or_the_comment_or_the_type(string? name, string comment, string expected) =>
+    public void The_name_defaults_to_the_comment_or_the_type(string? name, string comment, string expected) =>
         AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(name, Sample.Ed25519(comment)))
             .OrThrow().Name.ShouldBe(expected);
 
     [Fact]
-    public void A_long_comment_is_cut() =>
+    public void A_long_comment_is_truncated() =>
         AddSshKey.Decide(new AddSshKey.Facts(0), new AddSshKey.Input(null, Sample.Ed25519(new string('x', 200))))
             .OrThrow().Name.Length.ShouldBe(64);
 
     [Fact]
-    public void A_name_with_unseen_characters_is_refused() =>
+    public void A_name_with_invisible_characters_is_refused() =>
         AddSshKey.Decide(new AddSshKey.Facts(0),
             new AddSshKey.Input("a\u202Eb", Sample.Ed25519())).Problem!.Message.ShouldContain("invisible character");
 
     [Fact]
-    public void There_is_a_bound() =>
+    public void The_number_of_keys_is_limited() =>
         AddSshKey.Decide(new AddSshKey.Facts(AddSshKey.MaxKeys),
             new AddSshKey.Input(null, Sample.Ed25519())).Problem!.Message.ShouldContain("Remove one first");
 
@@ -47,7 +47,7 @@ public sealed class AddSshKeyTests
     }
 
     [Fact]
-    public async Task The_same_key_or_name_twice_is_refused_with_a_sentence()
+    public async Task A_duplicate_key_or_name_is_refused_with_a_message()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
@@ -61,7 +61,7 @@ public sealed class AddSshKeyTests
     }
 
     [Fact]
-    public async Task A_private_key_is_refused_and_does_not_come_back_in_the_page()
+    public async Task A_private_key_is_refused_and_not_shown_again()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("ada@example.org", Cancel);

@@ -24,7 +24,7 @@ public sealed class SshKeyTests
     [InlineData("ecdsa", "521")]
     [InlineData("rsa", "2048")]
     [InlineData("rsa", "3072")]
-    public async Task Reads_what_ssh_keygen_makes_and_gives_the_same_fingerprint(string type, string bits)
+    public async Task Reads_the_keys_of_ssh_keygen_and_computes_the_same_fingerprint(string type, string bits)
     {
         var folder = Directory.CreateTempSubdirectory("capsul-keys-");
         try
@@ -49,7 +49,7 @@ public sealed class SshKeyTests
     }
 
     [Fact]
-    public async Task Reads_security_keys_with_the_fingerprint_that_ssh_keygen_gives()
+    public async Task Reads_security_keys_with_ssh_keygens_fingerprint()
     {
         var folder = Directory.CreateTempSubdirectory("capsul-keys-");
         try
@@ -82,7 +82,7 @@ public sealed class SshKeyTests
             });
 
     [Fact]
-    public void What_gets_through_reads_the_same_again() =>
+    public void An_accepted_key_parses_to_the_same_again() =>
         Gen.Select(Gen.Byte.Array[32], Gen.String[Gen.Char.AlphaNumeric, 0, 20]).Sample((point, comment) =>
         {
             var key = SshKey.Parse(Line("ssh-ed25519", String("ssh-ed25519"), String(point)) + " " + comment).OrThrow();
@@ -126,7 +126,7 @@ public sealed class SshKeyTests
         { "ssh-ed25519 AAAA", "cut off" },
         { Line("ssh-ed25519", String("ssh-rsa"), String(new byte[32])), "another type" },
         { Line("ssh-ed25519", String("ssh-ed25519"), String(new byte[31])), "32 bytes" },
-        { Line("ssh-ed25519", String("ssh-ed25519"), String(new byte[32]), [0]), "behind the end" },
+        { Line("ssh-ed25519", String("ssh-ed25519"), String(new byte[32]), [0]), "after the end" },
         { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp384"), String(new byte[65])),
             "not the one of its type" },
         { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"), String("nistp256"), String(new byte[97])),
@@ -134,14 +134,14 @@ public sealed class SshKeyTests
         { Line("ecdsa-sha2-nistp256", String("ecdsa-sha2-nistp256"),
             String("nistp256"), String([4, .. new byte[63], 1])), "on its curve" },
         { Rsa(1024), "1024 bits" },
-        { Line("ssh-rsa", String("ssh-rsa"), String([1, 0, 1]), String([0, 0, .. new byte[256]])), "not written" },
-        { Line("ssh-rsa", String("ssh-rsa"), String([0x80]), String([0x7f, .. new byte[255]])), "not written" },
+        { Line("ssh-rsa", String("ssh-rsa"), String([1, 0, 1]), String([0, 0, .. new byte[256]])), "not encoded" },
+        { Line("ssh-rsa", String("ssh-rsa"), String([0x80]), String([0x7f, .. new byte[255]])), "not encoded" },
         { Line("ssh-rsa", String("ssh-rsa"), String([1, 0, 0]), String([0x7f, .. new byte[256]])), "working key" },
         { Line("sk-ssh-ed25519@openssh.com", String("sk-ssh-ed25519@openssh.com"), String(new byte[32])), "cut off" },
     };
 
     [Theory, MemberData(nameof(Refused))]
-    public void Each_refusal_says_its_own_reason(string text, string reason)
+    public void Each_refusal_states_its_reason(string text, string reason)
     {
         var problem = SshKey.Parse(text).Problem.ShouldNotBeNull();
         problem.Kind.ShouldBe(ProblemKind.Invalid);

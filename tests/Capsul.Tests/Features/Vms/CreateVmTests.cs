@@ -16,12 +16,12 @@ public sealed class CreateVmTests
     static readonly CreateVm.Facts Facts = new(Size, Image, 1, new BalanceRow(1m, 0m, 0m), 0, 10);
 
     [Fact]
-    public void Accepts_what_is_right() => CreateVm.Decide(Input, Facts).ShouldBeNull();
+    public void Accepts_valid_input() => CreateVm.Decide(Input, Facts).ShouldBeNull();
 
     [Theory]
     [InlineData("Web"), InlineData("-web"), InlineData("web-"),
         InlineData("a b"), InlineData("näme"), InlineData("a.b")]
-    public void Refuses_names_that_are_no_host_names(string name) =>
+    public void Refuses_invalid_host_names(string name) =>
         CreateVm.Decide(Input with { Name = name }, Facts)!.Kind.ShouldBe(ProblemKind.Invalid);
 
     [Fact]
@@ -29,7 +29,7 @@ public sealed class CreateVmTests
         CreateVm.Decide(Input with { Name = new string('a', 64) }, Facts)!.Kind.ShouldBe(ProblemKind.Invalid);
 
     [Fact]
-    public void Refuses_when_there_is_no_key() =>
+    public void Refuses_without_a_key() =>
         CreateVm.Decide(Input with { KeyIds = [] }, Facts with { KeysFound = 0 })!.Message.ShouldContain(
             "at least one SSH key");
 
@@ -74,14 +74,14 @@ public sealed class CreateVmTests
         CreateVm.Decide(Input, Facts with { Alive = 10 })!.Kind.ShouldBe(ProblemKind.Conflict);
 
     [Fact]
-    public async Task Refuses_when_no_host_has_room()
+    public async Task Refuses_when_no_host_has_capacity()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         (await rows.TryNewVmAsync(Cancel, "f1-xxl")).Problem!.Kind.ShouldBe(ProblemKind.NoCapacity);
     }
 
     [Fact]
-    public async Task Refuses_a_name_that_is_in_use_and_takes_it_again_after_the_vm_is_gone()
+    public async Task Refuses_a_name_in_use_until_its_vm_is_gone()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = (await rows.TryNewVmAsync(Cancel, name: "web")).OrThrow();

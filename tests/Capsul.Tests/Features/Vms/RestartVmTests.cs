@@ -4,13 +4,13 @@ using Capsul.Wire;
 
 namespace Capsul.Tests.Features.Vms;
 
-/// <summary>A restart is an order that is carried out once or taken back, never later.</summary>
+/// <summary>A restart request is carried out once or withdrawn, never carried out later.</summary>
 public sealed class RestartVmTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_restart_that_was_undone_is_not_carried_out_when_the_host_comes_back()
+    public async Task A_withdrawn_restart_is_not_carried_out_when_the_host_returns()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -26,7 +26,7 @@ public sealed class RestartVmTests
     }
 
     [Fact]
-    public async Task After_one_that_was_undone_the_next_restart_is_a_new_order()
+    public async Task After_a_withdrawn_restart_the_next_one_is_a_new_request()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
@@ -34,7 +34,7 @@ public sealed class RestartVmTests
         var first = (await rows.FindAsync(vm, Cancel)).Restarts;
         await MissDeadlineAsync(rows, vm);
         await RestartAsync(rows, vm);
-        // The host may have carried out the first one without being able to say so: its number must not be used again.
+        // The host may have carried out the first one without being able to report it: its number must not be reused.
         (await rows.FindAsync(vm, Cancel)).Restarts.ShouldBeGreaterThan(first);
         await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel, r => r.Restarts = first);
         await rows.SettleAsync(Cancel);

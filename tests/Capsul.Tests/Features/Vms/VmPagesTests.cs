@@ -4,13 +4,13 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Features.Vms;
 
-/// <summary>The pages of VMs, over the real pipeline; what a decision allows is tested beside the decision.</summary>
+/// <summary>The pages of VMs, over the real pipeline; decisions have their own tests.</summary>
 public sealed partial class VmPagesTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_new_account_is_told_what_comes_first()
+    public async Task A_new_account_sees_what_to_do_first()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         using var visitor = await hub.SignInAsync("new@example.org", Cancel);
@@ -20,7 +20,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task A_capsul_is_made_with_the_form_and_its_page_shows_what_is_done()
+    public async Task The_form_creates_a_capsul_and_its_page_shows_progress()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -43,7 +43,7 @@ public sealed partial class VmPagesTests
     [InlineData("typed", "f1-s", "windows", "1", 400, "Image")]
     [InlineData("typed", "f1-s", "debian-12", "", 400, "KeyIds")]
     [InlineData("typed", "f1-s", "debian-12", "999", 400, "KeyIds")]
-    public async Task A_refusal_stands_beside_its_field_and_what_was_typed_stays(
+    public async Task A_refusal_is_shown_beside_its_field_and_the_input_is_kept(
         string name, string size, string image, string key, int status, string where)
     {
         await using var hub = await WebHub.StartAsync(Cancel);
@@ -61,7 +61,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task Too_little_money_is_said_with_the_way_to_more()
+    public async Task An_insufficient_balance_is_shown_with_how_to_top_up()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
@@ -99,7 +99,7 @@ public sealed partial class VmPagesTests
     [InlineData("no key", "10", "NewKey,")]
     [InlineData("", "10", "NewKey,")]
     [InlineData("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "ten", "NewKey,Dollars,")]
-    public async Task What_a_newcomer_got_wrong_is_said_at_the_top_and_nothing_is_kept(
+    public async Task A_newcomers_mistakes_are_listed_at_the_top_and_nothing_is_saved(
         string key, string dollars, string fields)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
@@ -118,7 +118,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task The_same_form_sent_twice_creates_one_capsul_and_pays_once()
+    public async Task A_form_submitted_twice_creates_one_capsul_and_one_payment()
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
@@ -183,7 +183,7 @@ public sealed partial class VmPagesTests
     private static partial Regex NextPage();
 
     [Fact]
-    public async Task A_debt_is_said_plainly()
+    public async Task A_debt_is_stated_plainly()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -197,7 +197,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task The_page_of_a_running_capsul_says_how_to_enter_it()
+    public async Task The_page_of_a_running_capsul_shows_how_to_log_in()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -219,13 +219,13 @@ public sealed partial class VmPagesTests
         await Sample.FillVmsAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         var page = await visitor.ReadAsync("/vms/capsul-failed0000", Cancel);
-        page.ShouldContain("SSH did not answer in time");
+        page.ShouldContain("SSH did not respond in time");
         page.ShouldContain("EXT4-fs");
         page.ShouldNotContain("ssh -p");
     }
 
     [Fact]
-    public async Task Buttons_begin_operations_and_a_second_press_is_refused()
+    public async Task Buttons_start_operations_and_a_second_press_is_refused()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -246,7 +246,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task Deleting_asks_once_more_and_ends_the_charge()
+    public async Task Deleting_asks_for_confirmation_and_stops_charging()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -262,7 +262,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task A_change_in_the_database_is_told_to_the_page_that_waits()
+    public async Task A_change_in_the_database_is_sent_to_a_waiting_page()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -286,7 +286,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task A_stream_ends_with_the_session_and_the_next_one_is_refused_with_a_status_that_scripts_understand()
+    public async Task A_stream_ends_with_the_session_and_the_next_one_is_refused_with_a_status_for_scripts()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
@@ -303,7 +303,7 @@ public sealed partial class VmPagesTests
     }
 
     [Fact]
-    public async Task The_streams_of_one_account_are_bounded()
+    public async Task The_number_of_streams_per_account_is_limited()
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);

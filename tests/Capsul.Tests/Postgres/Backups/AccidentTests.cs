@@ -9,8 +9,8 @@ using Npgsql;
 namespace Capsul.Tests.Postgres.Backups;
 
 /// <summary>
-/// Backups and restores that are killed, get in each other's way, or meet a world that is not as they wish; mostly with
-/// the real program.
+/// Backups and restores that are killed, conflict with each other, or meet an unfavorable environment; mostly with the
+/// real program.
 /// </summary>
 public sealed class AccidentTests
 {
@@ -28,7 +28,7 @@ public sealed class AccidentTests
 
     static string Name(TestDatabase database) => new NpgsqlConnectionStringBuilder(database.ConnectionString).Database!;
 
-    /// <summary>More than pipes hold, and enough that a proof takes a while.</summary>
+    /// <summary>More than the capacity of a pipe, and enough that verification takes a while.</summary>
     static async Task<TestDatabase> LargeAsync(int rows = 200_000)
     {
         var database = await TestDatabase.CreateAsync();
@@ -50,18 +50,18 @@ public sealed class AccidentTests
             new { like }, Cancel);
 
     [Fact]
-    public async Task What_a_backup_that_was_killed_has_left_is_told_and_the_next_one_clears_it_away()
+    public async Task Leftovers_of_a_killed_backup_are_reported_and_removed_by_the_next()
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
         var folder = environment["CAPSUL_DATA"];
-        await using (var killed = CapsulProgram.Start(environment, "db", "backup", Path.Combine(folder, "by hand.gz")))
+        await using (var killed = CapsulProgram.Start(environment, "db", "backup", Path.Combine(folder, "manual.gz")))
         {
             await killed.AwaitSaidAsync("verifying:", Limit);
             await killed.KillAsync();
         }
-        File.Exists(Path.Combine(folder, "by hand.gz")).ShouldBeFalse();
-        File.Exists(Path.Combine(folder, "by hand.gz.unproved.part")).ShouldBeTrue();
+        File.Exists(Path.Combine(folder, "manual.gz")).ShouldBeFalse();
+        File.Exists(Path.Combine(folder, "manual.gz.unverified.part")).ShouldBeTrue();
         (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain(
             "never finished: it is still running or was killed");
 
@@ -72,7 +72,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task A_scratch_database_on_the_server_is_told_and_cleared_away_too()
+    public async Task A_leftover_scratch_database_on_the_server_is_reported_and_removed_too()
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
@@ -84,8 +84,8 @@ public sealed class AccidentTests
         string left;
         await using (var killed = CapsulProgram.Start(environment, "db", "backup"))
         {
-            // Those of other tests come and go.
-            left = await Until.SomeAsync("it is there", Limit, () =>
+            // Ignores those of other tests.
+            left = await Until.SomeAsync("it exists", Limit, () =>
                 database.Db.FindAsync<string>(
                     "SELECT max(datname)::text FROM pg_stat_activity WHERE datname LIKE 'capsul_scratch_%'",
                     null, Cancel));
@@ -101,7 +101,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task One_at_a_time_and_the_second_spoils_nothing_and_is_no_alert()
+    public async Task A_second_concurrent_backup_is_refused_without_damage_or_an_alert()
     {
         await using var database = await TestDatabase.CreateAsync();
         var environment = Environment(database);
@@ -112,14 +112,14 @@ public sealed class AccidentTests
                 .ShouldBe((73, "capsul: Another backup is running on this machine; try again when it has finished."));
         }
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel)).ShouldBeEmpty();
-        // A folder is known as one by being there.
+        // A target is treated as a folder if it exists.
         Directory.CreateDirectory(Path.Combine(environment["CAPSUL_DATA"], "new"));
         (await RunAsync(environment, "db", "backup", Path.Combine(environment["CAPSUL_DATA"], "new") + "/"))
             .ShouldContain("/new/capsul-backup-");
     }
 
     [Fact]
-    public async Task A_folder_that_cannot_be_is_a_sentence_and_an_alert_that_hub_status_shows()
+    public async Task An_impossible_folder_is_an_error_and_an_alert_in_hub_status()
     {
         await using var database = await TestDatabase.CreateAsync();
         var environment = Environment(database);
@@ -133,7 +133,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task A_server_that_is_away_is_a_sentence()
+    public async Task An_unreachable_server_is_an_error_message()
     {
         var environment = new Dictionary<string, string>(
             StringComparer.Ordinal)
@@ -183,7 +183,7 @@ public sealed class AccidentTests
                 "db", "backup", "--encrypt-to", "stranger@example.org");
             (unknown.ExitCode, unknown.Error).ShouldSatisfyAllConditions(u =>
                 u.ExitCode.ShouldBe(69), u => u.Error.ShouldContain("stranger@example.org"));
-            Directory.GetFiles(environment["CAPSUL_DATA"], "*unproved*", SearchOption.AllDirectories).ShouldBeEmpty();
+            Directory.GetFiles(environment["CAPSUL_DATA"], "*unverified*", SearchOption.AllDirectories).ShouldBeEmpty();
         }
         finally
         {
@@ -192,7 +192,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task A_restore_that_is_killed_leaves_the_database_under_its_name_and_what_it_made_is_told()
+    public async Task A_killed_restore_leaves_the_database_in_place_and_its_leftovers_are_reported()
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
@@ -204,14 +204,14 @@ public sealed class AccidentTests
         }
         (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM large", null, Cancel)).ShouldBe(200_000);
         var left = (await DatabasesAsync(database, Name(database) + "_restored_%")).ShouldHaveSingleItem();
-        await Until.TrueAsync("doctor tells of it", Limit, async () =>
+        await Until.TrueAsync("doctor reports it", Limit, async () =>
             (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.Contains(
             $"capsul sql -c 'DROP DATABASE \"{left}\"'", StringComparison.Ordinal));
         await RunAsync(environment, "sql", "-c", $"DROP DATABASE \"{left}\"");
     }
 
     [Fact]
-    public async Task Ctrl_c_which_the_programs_hear_too_is_an_interruption_and_no_fault_of_theirs()
+    public async Task Ctrl_c_that_also_reaches_the_programs_is_reported_as_an_interruption()
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
@@ -234,7 +234,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task A_wrong_statement_in_a_large_backup_ends_the_restore()
+    public async Task An_invalid_statement_in_a_large_backup_ends_the_restore()
     {
         await using var database = await LargeAsync();
         var environment = Environment(database);
@@ -261,7 +261,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task A_database_that_somebody_is_in_is_emptied_first_or_left_alone()
+    public async Task A_database_in_use_is_disconnected_first_or_not_touched()
     {
         await using var database = await TestDatabase.CreateAsync();
         var environment = Environment(database);
@@ -288,7 +288,7 @@ public sealed class AccidentTests
         await using var now =
             new Db(new NpgsqlConnectionStringBuilder(database.ConnectionString) { Pooling = false }.ConnectionString);
         (await now.FindAsync<int>("SELECT count(*)::integer FROM backups WHERE finished IS NULL", null, Cancel))
-            .ShouldBe(0, "the backup holds its own row, without an end");
+            .ShouldBe(0, "the backup contains its own unfinished row");
         (await now.FindAsync<long>("SELECT epoch FROM seat", null, Cancel)).ShouldBe(1_000_000);
         foreach (var old in await DatabasesAsync(database, name + "\\_before\\_%"))
             await RunAsync(environment, "sql", "-c", $"DROP DATABASE {old}");
@@ -296,7 +296,7 @@ public sealed class AccidentTests
     }
 
     [Fact]
-    public async Task Views_of_an_extension_do_not_make_a_database_full()
+    public async Task A_database_with_only_an_extensions_views_is_empty()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         await database.Db.ExecuteAsync("CREATE EXTENSION pg_stat_statements", null, Cancel);

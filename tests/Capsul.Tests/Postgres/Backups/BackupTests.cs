@@ -46,7 +46,7 @@ public sealed class BackupTests
         db.FindAsync<string>("SELECT count(*) || ' ' || coalesce(sum(dollars), 0) FROM payments", null, Cancel);
 
     [Fact]
-    public async Task Is_named_by_the_day_proved_and_remembered()
+    public async Task Is_named_by_date_verified_and_recorded()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -57,13 +57,13 @@ public sealed class BackupTests
         second.File.ShouldEndWith("capsul-backup-2021-02-15-030405.gz", Case.Sensitive);
         Directory.GetFiles(settings.BackupFolder).Length.ShouldBe(2, "nothing else is left there");
         Directory.Exists(Path.Combine(settings.Data, "scratch", "postgres")).ShouldBeFalse();
-        var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastProved, null, Cancel))!;
+        var row = (await database.Db.FindAsync<BackupRow>(BackupSql.LastVerified, null, Cancel))!;
         (row.File, row.Bytes, row.SchemaVersion, row.Problem)
             .ShouldBe((second.File, new FileInfo(second.File).Length, Migrator.DesiredVersion, ""));
     }
 
     [Fact]
-    public async Task Is_what_zcat_and_psql_read_and_a_dump_by_pg_dump_and_gzip_is_what_restore_reads()
+    public async Task Is_interchangeable_with_pg_dump_gzip_zcat_and_psql()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -79,7 +79,7 @@ public sealed class BackupTests
         (restored.SchemaVersion, restored.Old, await MoneyAsync(empty.Db))
             .ShouldBe((Migrator.DesiredVersion, null, "3 60.75"));
         (await empty.Db.FindAsync<long>("SELECT epoch FROM seat", null, Cancel))
-            .ShouldBe(1_000_000, "Spokes must obey it, whatever they were told since the backup");
+            .ShouldBe(1_000_000, "Spokes must follow it, whatever they were sent since the backup");
     }
 
     static Task ShellAsync(TestDatabase database, string line) =>
@@ -88,7 +88,7 @@ public sealed class BackupTests
         { Environment = database.Db.Address.ForPrograms("test") }.RunAsync(Cancel);
 
     [Fact]
-    public async Task Is_of_one_moment_while_money_comes_in()
+    public async Task Is_a_consistent_snapshot_while_payments_arrive()
     {
         await using var database = await PaidAsync();
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
@@ -107,7 +107,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task Custom_and_encrypted_ones_come_back()
+    public async Task Custom_and_encrypted_ones_can_be_restored()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -128,12 +128,12 @@ public sealed class BackupTests
             }
             await using var none = await TestDatabase.CreateEmptyAsync();
             (await RefusalAsync(() => Restore(none, settings)
-                .RunAsync(sealedUp.File, null, beside: false, Cancel))).Message.ShouldContain("with --identity");
+                .RunAsync(sealedUp.File, null, beside: false, Cancel))).Message.ShouldContain("as --identity");
         }
     }
 
     [Fact]
-    public async Task What_cannot_be_restored_is_refused_with_what_is_wrong_and_nothing_changes()
+    public async Task An_unusable_file_is_refused_with_the_reason_and_nothing_changes()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -159,7 +159,7 @@ public sealed class BackupTests
                 + "complete\n--\n"), "is a dump of another database"),
             ("newer.sql",
                 Text(sql.Replace($"FROM stdin;\n{Migrator.DesiredVersion}\n",
-                "FROM stdin;\n999\n", StringComparison.Ordinal)), "is of schema version 999"),
+                "FROM stdin;\n999\n", StringComparison.Ordinal)), "has schema version 999"),
             ("half.gz.part", bytes, "was never finished"),
             ("owned.sql",
                 Text(sql.Replace("CREATE TABLE public.alerts ",
@@ -195,7 +195,7 @@ public sealed class BackupTests
     static async Task<Problem> RefusalAsync(Func<Task> act) => (await Should.ThrowAsync<ProblemException>(act)).Problem;
 
     [Fact]
-    public async Task Beside_the_old_database_which_is_renamed_and_kept_and_only_while_no_hub_acts()
+    public async Task Beside_the_old_database_which_is_renamed_and_kept_and_only_while_no_hub_is_active()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -212,7 +212,7 @@ public sealed class BackupTests
                 .RunAsync(backup.File, null, beside: true, Cancel))).Message.ShouldContain(
                 "A Hub is active on this database (rack pid 7)");
         }
-        await Until.TrueAsync("the lock is free", TimeSpan.FromSeconds(10), () =>
+        await Until.TrueAsync("the lock is released", TimeSpan.FromSeconds(10), () =>
             database.Db.FindAsync<bool>(
             "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = @key::oid AND database "
             + "= (SELECT oid FROM pg_database WHERE datname = current_database()))",
@@ -231,7 +231,7 @@ public sealed class BackupTests
 
     [Theory, InlineData(DumpFormat.Plain, false), InlineData(DumpFormat.Custom, false),
         InlineData(DumpFormat.Plain, true)]
-    public async Task Large_objects_are_proved_and_come_back_in_the_one_transaction_of_a_restore(
+    public async Task Large_objects_are_verified_and_restored_in_one_transaction(
         DumpFormat format, bool beside)
     {
         await using var database = await PaidAsync();
@@ -256,7 +256,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task A_dump_that_ends_the_transaction_is_not_said_to_have_left_nothing()
+    public async Task A_dump_that_ends_the_transaction_is_reported_as_possibly_partial()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -271,7 +271,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task A_dump_with_the_line_ends_of_windows_is_one()
+    public async Task A_dump_with_windows_line_ends_is_accepted()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -285,7 +285,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task A_folder_that_was_named_and_is_not_there_is_not_made_in_silence()
+    public async Task A_missing_folder_is_not_created_silently()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -296,7 +296,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task A_recipient_that_is_none_is_said_in_age_s_own_words()
+    public async Task An_invalid_recipient_is_reported_in_age_s_own_words()
     {
         await using var database = await PaidAsync();
         (await RefusalAsync(() => Take(database, Where())
@@ -304,7 +304,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task What_stands_behind_the_end_of_a_dump_is_refused()
+    public async Task Extra_content_after_the_end_of_a_dump_is_refused()
     {
         await using var database = await PaidAsync();
         var settings = Where();
@@ -318,14 +318,14 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task One_that_fails_leaves_nothing_but_an_alert_and_a_mail_and_the_next_one_clears_it()
+    public async Task A_failed_one_leaves_only_an_alert_and_an_email_and_the_next_clears_it()
     {
         await using var database = await PaidAsync();
         var settings = Where(("CAPSUL_OPERATOR_EMAIL", "ops@example.org"));
         var broken = settings.With(("CAPSUL_POSTGRES_BIN", "/nowhere"));
         for (var attempt = 0; attempt < 2; attempt++)
             (await RefusalAsync(() => Take(database, broken).RunAsync(Wish(), Cancel))).Message.ShouldContain(
-                "CAPSUL_POSTGRES_BIN names /nowhere");
+                "CAPSUL_POSTGRES_BIN is /nowhere");
         Directory.GetFiles(settings.BackupFolder).ShouldBeEmpty();
         (await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, Cancel))
             .ShouldHaveSingleItem().Message.ShouldContain(
@@ -337,7 +337,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task A_copy_that_differs_is_found_out()
+    public async Task A_copy_that_differs_is_detected()
     {
         await using var database = await PaidAsync();
         await using var connection = await database.Db.OpenAsync(Cancel);
@@ -352,7 +352,7 @@ public sealed class BackupTests
     }
 
     [Fact]
-    public async Task Is_proved_beside_the_database_where_there_are_no_server_programs()
+    public async Task Is_verified_beside_the_database_if_there_are_no_server_programs()
     {
         await using var database = await PaidAsync();
         var clients = Directory.CreateDirectory(Path.Combine(TestFolder.Make("clients"), "bin")).FullName;

@@ -11,7 +11,7 @@ public sealed class DumpTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Is_plain_sql_behind_gzip()
+    public async Task Is_gzipped_plain_sql()
     {
         await using var database = await TestDatabase.CreateAsync();
         var file = Path.Combine(TestFolder.Make("dump"), "a.gz");
@@ -33,7 +33,7 @@ public sealed class DumpTests
     }
 
     [Fact]
-    public async Task Two_at_once_into_one_file_are_one_and_a_refusal()
+    public async Task Of_two_concurrent_dumps_to_one_file_one_is_refused()
     {
         var file = Path.Combine(TestFolder.Make("dump"), "a.gz");
         await Dump.WriteWholeAsync(file, async (disk, cancel) =>
@@ -48,7 +48,7 @@ public sealed class DumpTests
     }
 
     [Fact]
-    public async Task Does_not_write_over_another()
+    public async Task Does_not_overwrite_another()
     {
         var file = Path.Combine(TestFolder.Make("dump"), "a.gz");
         await File.WriteAllTextAsync(file, "mine", Cancel);

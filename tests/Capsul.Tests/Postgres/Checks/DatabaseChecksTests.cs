@@ -21,7 +21,7 @@ public sealed class DatabaseChecksTests
         string.Join('\n', findings.Where(f => f.What == what).Select(f => $"{f.Verdict} {f.Says}"));
 
     [Fact]
-    public async Task Each_line_says_what_is_and_what_to_do()
+    public async Task Each_line_shows_the_state_and_what_to_do()
     {
         await using var database = await TestDatabase.CreateAsync();
         var lines = await RunAsync(database.Db);
@@ -40,7 +40,7 @@ public sealed class DatabaseChecksTests
     }
 
     [Fact]
-    public async Task A_backup_is_shown_with_its_proof_and_its_age()
+    public async Task A_backup_is_shown_with_its_verification_and_age()
     {
         await using var database = await TestDatabase.CreateAsync();
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
@@ -76,7 +76,7 @@ public sealed class DatabaseChecksTests
     }
 
     [Fact]
-    public async Task Dead_rows_and_few_connections_are_worth_a_word()
+    public async Task Dead_rows_and_few_connections_are_reported()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync(
@@ -88,7 +88,7 @@ public sealed class DatabaseChecksTests
     }
 
     [Fact]
-    public async Task A_database_that_is_away_or_empty_is_one_clear_line()
+    public async Task An_unreachable_or_empty_database_is_one_clear_line()
     {
         await using var away = new Db("Host=127.0.0.1;Port=1;Username=x;Database=x;Timeout=3");
         (await RunAsync(away)).ShouldHaveSingleItem().Says.ShouldContain("127.0.0.1:1, database x cannot be reached");
@@ -97,6 +97,6 @@ public sealed class DatabaseChecksTests
         await using var wrong = new Db(new NpgsqlConnectionStringBuilder(
             database.ConnectionString)
         { Password = "wrong", Pooling = false }.ConnectionString);
-        (await RunAsync(wrong)).ShouldHaveSingleItem().Says.ShouldContain("refused the user or password");
+        (await RunAsync(wrong)).ShouldHaveSingleItem().Says.ShouldContain("rejected the user or password");
     }
 }

@@ -37,7 +37,7 @@ public sealed class ServerLogTests
     }
 
     [Fact]
-    public async Task Entries_go_over_lines_and_files_and_begin_where_asked()
+    public async Task Entries_span_lines_and_files_and_begin_at_the_given_time()
     {
         var folder = await FolderAsync(("postgresql-2026-03-01.log", Log),
             ("postgresql-2026-03-02.log", "2026-03-02 00:00:00.000 UTC [1] LOG:  next day\n"),
@@ -52,7 +52,7 @@ public sealed class ServerLogTests
     }
 
     [Fact]
-    public async Task A_slow_statement_carries_its_name()
+    public async Task A_slow_statement_has_its_name()
     {
         var folder = await FolderAsync(("postgresql-2026-03-01.log", Log));
         (await ReadAsync(new LocalLogFiles(folder), null)).Select(ServerLog.AsSlow)
@@ -61,7 +61,7 @@ public sealed class ServerLogTests
     }
 
     [Fact]
-    public async Task Follows_what_comes_also_into_a_new_file_and_half_lines()
+    public async Task Follows_new_lines_even_partial_ones_and_into_a_new_file()
     {
         var folder = await FolderAsync(("postgresql-2026-03-01.log", Log));
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
@@ -89,7 +89,7 @@ public sealed class ServerLogTests
     }
 
     [Fact]
-    public async Task Lines_may_be_very_long_and_bytes_that_are_no_text()
+    public async Task Lines_may_be_very_long_and_invalid_text()
     {
         var folder = TestFolder.Make("log");
         var huge = string.Concat(Enumerable.Repeat("a ", 12 << 20));
@@ -107,7 +107,7 @@ public sealed class ServerLogTests
     }
 
     [Fact]
-    public async Task Of_a_server_elsewhere_where_the_user_may_read_it_with_our_statement_names()
+    public async Task An_external_servers_log_is_read_if_allowed_with_our_statement_names()
     {
         await using var database = await TestDatabase.CreateAsync();
         var started = DateTime.UnixEpoch
@@ -122,7 +122,7 @@ public sealed class ServerLogTests
     }
 
     [Fact]
-    public async Task Where_the_user_may_not_it_says_what_to_run_and_as_whom()
+    public async Task If_not_allowed_it_says_what_to_run_and_as_which_user()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync(
@@ -152,7 +152,7 @@ public sealed class ServerLogTests
     [Theory, InlineData("90s", "2026-03-01T11:58:30Z"), InlineData("2h", "2026-03-01T10:00:00Z"),
         InlineData("1.5d", "2026-02-28T00:00:00Z"), InlineData("2026-02-15T03:00", "2026-02-15T03:00:00Z"),
      InlineData("2026-02-15", "2026-02-15T00:00:00Z")]
-    public void Since_is_so_long_ago_or_a_time(string text, string expected) =>
+    public void Since_is_a_duration_or_a_time(string text, string expected) =>
         DbLogs.ParseSince(text, new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero)))
             .ToString("yyyy-MM-ddTHH:mm:ssZ").ShouldBe(expected);
 

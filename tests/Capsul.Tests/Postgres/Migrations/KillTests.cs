@@ -13,8 +13,8 @@ public sealed class KillTests
 
     /// <summary>
     /// The database itself stops the migrator: an event trigger counts the statements of a session and waits, at the
-    /// one that the test names, for a lock that the test holds. The extension is there beforehand: making it runs
-    /// hundreds of statements of its own.
+    /// one chosen by the test, for a lock that the test holds. The extension is created beforehand: creating it runs
+    /// hundreds of statements.
     /// </summary>
     const string Stop = """
         CREATE EXTENSION btree_gist;
@@ -30,7 +30,7 @@ public sealed class KillTests
         """;
 
     [Fact]
-    public async Task Killed_at_each_statement_the_next_start_goes_on_from_the_last_whole_script()
+    public async Task After_a_kill_at_any_statement_the_next_start_continues_from_the_last_complete_script()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var environment = new Dictionary<string, string>
@@ -55,10 +55,10 @@ public sealed class KillTests
                 + "migrations' AND datname = current_database()", null, Cancel);
             kills++;
             var reached = await ReachedAsync(database.Db);
-            // In a new script its first statement is the one that was just killed.
+            // In a new script the first statement is the one that was just killed.
             (at, before) = (reached == before ? at + 1 : 2, reached);
         }
-        kills.ShouldBeGreaterThan(50, "each statement that makes something was stopped at");
+        kills.ShouldBeGreaterThan(50, "it was stopped at each statement that creates something");
         await database.Db.ExecuteAsync("DROP EVENT TRIGGER stop; DROP SCHEMA stops CASCADE;", null, Cancel);
         (await SchemaCheck.CompareAsync(database.Db, MigrationScripts.Embedded, Migrator.DesiredVersion, Cancel))
             .ShouldBeEmpty();
@@ -66,7 +66,7 @@ public sealed class KillTests
             .ShouldBe(Migrator.DesiredVersion);
     }
 
-    /// <summary>False: it ended well instead.</summary>
+    /// <summary>False: it completed instead.</summary>
     static async Task<bool> StopsAsync(CapsulProgram program, Db db)
     {
         var stops = false;
@@ -81,7 +81,7 @@ public sealed class KillTests
         return stops;
     }
 
-    /// <summary>Whole scripts only: what there is must be exactly what the version says.</summary>
+    /// <summary>Only complete scripts: the tables must be exactly those of the version.</summary>
     static async Task<string> ReachedAsync(Db db)
     {
         if (await SchemaCheck.VersionAsync(db, Cancel) is not { } version) return "nothing";

@@ -63,11 +63,11 @@ public sealed class LintTests
     public void No_finding_for(string sql) => Rules(sql).ShouldBeEmpty();
 
     [Fact]
-    public void A_script_down_may_drop() =>
+    public void A_down_script_may_drop() =>
         Rules("DROP TABLE vms; ALTER TABLE hosts DROP COLUMN problem;", "05_down_x.sql").ShouldBeEmpty();
 
     [Fact]
-    public void A_finding_names_its_place_and_is_accepted_with_a_reason_only()
+    public void A_finding_has_its_position_and_is_accepted_only_with_a_reason()
     {
         var finding = Lint.Check([Script("05_up_x.sql", "CREATE TABLE a (id integer);\n\nDROP TABLE vms;")],
             wholeSet: false).ShouldHaveSingleItem();
@@ -80,7 +80,7 @@ public sealed class LintTests
     }
 
     [Fact]
-    public void A_set_with_holes_is_told()
+    public void An_incomplete_set_is_reported()
     {
         const string sql = "CREATE TABLE a (id integer);";
         var findings = Lint.Check([Script("01_up_a.sql", sql), Script("01_down_a.sql", "DROP TABLE a;"),

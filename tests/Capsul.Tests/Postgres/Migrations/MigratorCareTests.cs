@@ -42,7 +42,7 @@ public sealed class MigratorCareTests
     }
 
     [Fact]
-    public async Task Another_build_with_an_edited_script_is_refused_although_the_last_one_was_right()
+    public async Task Another_build_with_an_edited_script_is_refused_although_the_last_one_matched()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await database.Db.FindAsync<string>("SELECT compared_with FROM schema_scripts ORDER BY version DESC LIMIT 1",
@@ -56,7 +56,7 @@ public sealed class MigratorCareTests
     }
 
     [Fact]
-    public async Task An_edited_script_down_is_refused_when_it_is_to_run()
+    public async Task An_edited_down_script_is_refused_when_it_would_run()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
@@ -68,7 +68,7 @@ public sealed class MigratorCareTests
     }
 
     [Fact]
-    public async Task Down_it_goes_only_when_allowed()
+    public async Task A_downgrade_must_be_allowed()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
@@ -90,7 +90,7 @@ public sealed class MigratorCareTests
         var folder = Folder().Add("03_up_c.sql", sql);
         (await RefusalAsync(() => folder.Migrator(database.Db).MigrateAsync(Cancel))).ShouldContain(says);
         (await database.Db.FindAsync<int>("SELECT version FROM schemaversion", null, Cancel))
-            .ShouldBe(2, "whole scripts stay");
+            .ShouldBe(2, "complete scripts are kept");
         (await database.Db.FindAsync<bool>("SELECT to_regclass('c') IS NULL", null, Cancel)).ShouldBeTrue();
     }
 
@@ -120,11 +120,11 @@ public sealed class MigratorCareTests
             .ShouldMatch(@"somebody else of user postgres.* \(pid \d+, since ");
         await holder.CloseAsync();
         (await new Migrator(database.Db, NullLogger.Instance).MigrateAsync(Cancel))
-            .ShouldBe(Migrator.DesiredVersion, "the lock went with its holder");
+            .ShouldBe(Migrator.DesiredVersion, "the lock was released with its holder");
     }
 
     [Fact]
-    public async Task Whoever_holds_a_table_is_named_and_waited_for()
+    public async Task A_session_that_locks_a_table_is_named_and_waited_for()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
@@ -152,7 +152,7 @@ public sealed class MigratorCareTests
     }
 
     [Fact]
-    public async Task A_database_that_was_migrated_before_there_was_a_record_is_taken_as_it_is()
+    public async Task A_database_migrated_before_records_existed_is_accepted_as_it_is()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("DROP TABLE schema_scripts, schema_statements", null, Cancel);
@@ -162,7 +162,7 @@ public sealed class MigratorCareTests
     }
 
     [Fact]
-    public async Task What_a_newer_program_began_is_left_to_it()
+    public async Task An_upgrade_begun_by_a_newer_program_is_left_to_it()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
@@ -185,7 +185,7 @@ public sealed class MigratorCareTests
     }
 
     [Fact]
-    public async Task The_dry_run_shows_what_would_run_and_leaves_nothing()
+    public async Task The_dry_run_shows_what_would_run_and_changes_nothing()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder()

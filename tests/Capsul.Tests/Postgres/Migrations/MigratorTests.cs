@@ -24,7 +24,7 @@ public sealed class MigratorTests
     }
 
     [Fact]
-    public void Every_script_up_has_one_down()
+    public void Every_up_script_has_a_down_script()
     {
         var ups = MigrationScripts.Embedded.All.Where(s => s.Up).Select(s => s.Version).ToList();
         ups.ShouldBe(Enumerable.Range(1, Migrator.DesiredVersion));
@@ -52,7 +52,7 @@ public sealed class MigratorTests
     }
 
     [Fact]
-    public async Task Leaves_a_database_that_is_newer_alone()
+    public async Task Does_not_change_a_newer_database()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("UPDATE schemaversion SET version = 999", null, Cancel);
@@ -62,7 +62,7 @@ public sealed class MigratorTests
     }
 
     [Fact]
-    public async Task Ten_at_once_all_come_up_and_each_script_runs_once()
+    public async Task Ten_concurrent_starts_all_succeed_and_each_script_runs_once()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var counts = await Task.WhenAll(Enumerable.Range(0, 10).Select(_ => Make(database.Db).MigrateAsync(Cancel)));
@@ -70,18 +70,18 @@ public sealed class MigratorTests
     }
 
     [Fact]
-    public async Task A_wrong_password_is_said_in_a_sentence()
+    public async Task A_wrong_password_is_an_error_message()
     {
         await using var database = await TestDatabase.CreateAsync();
         await using var db = new Db(
             new NpgsqlConnectionStringBuilder(database.ConnectionString) { Password = "wrong" }.ConnectionString);
         var error = await Should.ThrowAsync<ProblemException>(() => Make(db).MigrateAsync(Cancel));
-        error.Problem.Message.ShouldContain("refused the user or password");
+        error.Problem.Message.ShouldContain("rejected the user or password");
         error.Problem.ExitCode.ShouldBe(69);
     }
 
     [Fact]
-    public async Task A_server_that_is_not_there_is_said_in_a_sentence()
+    public async Task A_missing_server_is_an_error_message()
     {
         await using var db = new Db("Host=127.0.0.1;Port=1;Username=x;Database=x;Timeout=3");
         (await Should.ThrowAsync<ProblemException>(() => Make(db).MigrateAsync(Cancel))).Problem.Message.ShouldContain(
@@ -93,7 +93,7 @@ public sealed class MigratorTests
         (Migrator.TooOld(version) is not null).ShouldBe(refused);
 
     [Fact]
-    public void A_broken_connection_string_is_said_in_a_sentence() =>
+    public void An_invalid_connection_string_is_an_error_message() =>
         Should.Throw<ProblemException>(() =>
             new Db("Host=x;Nonsense=1")).Problem.Message.ShouldStartWith("CAPSUL_DATABASE is not a connection string");
 }

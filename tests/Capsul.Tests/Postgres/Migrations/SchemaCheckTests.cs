@@ -42,18 +42,18 @@ public sealed class SchemaCheckTests
     }
 
     [Fact]
-    public async Task A_schema_that_is_right_has_none_and_no_scratch_database_is_left()
+    public async Task A_correct_schema_has_no_drift_and_no_scratch_database_is_left()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await DriftAsync(database)).ShouldBeEmpty();
-        // Other tests make some, too: none may stay.
+        // Other tests create some, too: none may remain.
         await Until.TrueAsync("all scratch databases are dropped", TimeSpan.FromSeconds(60), () =>
             database.Db.FindAsync<bool>(
                 "SELECT NOT EXISTS (SELECT 1 FROM pg_database WHERE datname LIKE 'capsul_verify_%')", null, Cancel));
     }
 
     [Fact]
-    public async Task Whoever_may_not_make_a_database_is_told_so()
+    public async Task Without_permission_to_create_databases_it_says_so()
     {
         await using var database = await TestDatabase.CreateAsync();
         var role = new NpgsqlConnectionStringBuilder(database.ConnectionString).Database + "_reader";
@@ -75,7 +75,7 @@ public sealed class SchemaCheckTests
     }
 
     [Fact]
-    public async Task A_database_without_its_record_is_taken_for_what_it_is_and_only_for_that()
+    public async Task A_database_without_its_record_is_baselined_only_to_its_own_version()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("DROP TABLE schemaversion, schema_scripts, schema_statements", null, Cancel);
@@ -91,7 +91,7 @@ public sealed class SchemaCheckTests
     }
 
     [Fact]
-    public async Task A_difference_is_gone_over_by_force_only_and_reported()
+    public async Task A_difference_is_ignored_only_with_force_and_reported()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("DROP INDEX vms_email; DROP TABLE schemaversion", null, Cancel);

@@ -6,14 +6,14 @@ using Npgsql;
 
 namespace Capsul.Tests.Postgres.Migrations;
 
-/// <summary>Scripts without a transaction: killed with -9 at every statement, they go on or back.</summary>
+/// <summary>Scripts without a transaction: killed with -9 at every statement, they resume or roll back.</summary>
 public sealed class StepwiseTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// Each statement of version 2 stops at a lock of its own that a test can hold without stopping those before it.
+    /// Each statement of version 2 waits for its own lock, which a test can hold without stopping earlier ones.
     /// </summary>
     static readonly (string Table, string Mode)[] Stops =
         [("first", "ACCESS SHARE"), ("things", "ROW EXCLUSIVE"), ("more", "ACCESS EXCLUSIVE"),
@@ -47,7 +47,7 @@ public sealed class StepwiseTests
         new(Enumerable.Range(1, Stops.Length).SelectMany(n => (IEnumerable<(int, bool)>)[(n, false), (n, true)]));
 
     [Theory, MemberData(nameof(EveryStatement))]
-    public async Task Killed_at_a_statement_it_goes_on_or_back(int ordinal, bool back)
+    public async Task After_a_kill_at_any_statement_it_resumes_or_rolls_back(int ordinal, bool back)
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
@@ -67,7 +67,7 @@ public sealed class StepwiseTests
         await folder.Migrator(database.Db).MigrateAsync(0, allowDowngrade: true, Cancel);
     }
 
-    /// <summary>A process of its own that migrates is killed while it is in a statement.</summary>
+    /// <summary>Kills a separate migrating process in the middle of a statement.</summary>
     static async Task KillAtAsync(TestDatabase database, ScriptFolder folder, int ordinal)
     {
         await using var holder = await database.Db.OpenAsync(Cancel);
@@ -119,7 +119,7 @@ public sealed class StepwiseTests
     }
 
     [Fact]
-    public async Task What_nobody_can_tell_about_needs_a_word()
+    public async Task An_unknown_outcome_must_be_marked()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = new ScriptFolder()
@@ -137,7 +137,7 @@ public sealed class StepwiseTests
     }
 
     [Fact]
-    public async Task An_interrupted_way_down_is_not_finished_by_a_start()
+    public async Task An_interrupted_downgrade_is_not_completed_by_a_start()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = new ScriptFolder().Add("01_up_x.sql", "CREATE TABLE a (id integer); CREATE TABLE b (id integer);")
@@ -146,7 +146,7 @@ public sealed class StepwiseTests
         await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
             .MigrateAsync(0, allowDowngrade: true, Cancel));
         (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
-            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("down from schema version 1 was interrupted");
+            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("downgrade from schema version 1 was interrupted");
         (await folder.Repair(database.Db).RollBackAsync(Cancel)).Select(l => l.Said)
             .ShouldBe(["undone", "was not there"]);
         (await folder.Migrator(database.Db).MigrateAsync(Cancel)).ShouldBe(0);
@@ -154,7 +154,7 @@ public sealed class StepwiseTests
     }
 
     [Fact]
-    public async Task Several_at_once_do_not_stop_each_others_index_build()
+    public async Task Concurrent_starts_do_not_block_each_others_index_build()
     {
         await using var database = await TestDatabase.CreateEmptyAsync();
         var folder = Folder();
@@ -173,14 +173,14 @@ public sealed class StepwiseTests
         await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db).MigrateAsync(Cancel));
         folder.Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id bigint);\nVACUUM a;");
         (await Should.ThrowAsync<ProblemException>(() => folder.Migrator(database.Db)
-            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("statement 1, which ran, is no longer in it");
+            .MigrateAsync(Cancel))).Problem.Message.ShouldContain("statement 1, which has run, is no longer in it");
         folder.Add("01_up_x.sql", "-- capsul: no transaction\nCREATE TABLE a (id integer);\nVACUUM a;");
         (await folder.Migrator(database.Db).MigrateAsync(Cancel)).ShouldBe(1);
     }
 }
 
 /// <summary>
-/// A process that migrates a test's folder, so that it can be killed. Not a test: it is started by tests with its name.
+/// A process that migrates a test's folder, so that it can be killed. Not a test: tests start it by its name.
 /// </summary>
 public sealed class MigratorChild
 {

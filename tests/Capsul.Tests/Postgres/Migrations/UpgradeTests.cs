@@ -11,9 +11,7 @@ public sealed class UpgradeTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>
-    /// A row in every table, whatever version made it; the foreign keys are not asked while it is filled in.
-    /// </summary>
+    /// <summary>Inserts a row into every table, whatever its version; foreign keys are disabled meanwhile.</summary>
     const string Fill = """
         DO $$
         DECLARE t regclass; columns text; made text;
@@ -31,7 +29,7 @@ public sealed class UpgradeTests
                             WHEN format_type(atttypid, NULL) LIKE 'timestamp%' THEN 'now()' ELSE '''x''' END, ', ')
                 INTO columns, made FROM pg_attribute WHERE attrelid = t AND attnum > 0 AND NOT attisdropped
                     AND attidentity = '' AND attnotnull AND NOT atthasdef;
-                -- Rules of the shop are not what is tested here.
+                -- Business rules are not tested here.
                 EXECUTE (SELECT coalesce(string_agg(format('ALTER TABLE %s DROP CONSTRAINT %I', t, conname), '; '), '')
                     FROM pg_constraint WHERE conrelid = t AND contype = 'c');
                 IF columns IS NULL THEN EXECUTE format('INSERT INTO %s DEFAULT VALUES ON CONFLICT DO NOTHING', t);
@@ -98,7 +96,7 @@ public sealed class UpgradeTests
     }
 
     [Theory, InlineData(false, "on"), InlineData(true, "off")]
-    public async Task Without_data_or_when_it_is_switched_off_nothing_is_dumped(bool data, string dump)
+    public async Task Without_data_or_if_disabled_nothing_is_dumped(bool data, string dump)
     {
         var (database, settings) = await AtVersion3Async(data, ("CAPSUL_DUMP_BEFORE_UPGRADE", dump));
         await using var _ = database;
@@ -108,7 +106,7 @@ public sealed class UpgradeTests
         if (!data) return;
         await new Migrator(database.Db, NullLogger.Instance) { Settings = settings }.MigrateAsync(3,
             allowDowngrade: true, Cancel);
-        Dumps(settings).ShouldHaveSingleItem("the way down is always dumped")
+        Dumps(settings).ShouldHaveSingleItem("a downgrade is always dumped")
             .ShouldContain($"before-downgrade-{Migrator.DesiredVersion}-to-3");
     }
 

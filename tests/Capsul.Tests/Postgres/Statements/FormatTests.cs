@@ -18,7 +18,7 @@ public sealed class FormatTests
     }
 
     [Fact]
-    public async Task Csv_quotes_what_must_be_and_tells_null_from_empty()
+    public async Task Csv_quotes_where_needed_and_distinguishes_null_from_empty()
     {
         var all = await RunAsync(RowFormat.Csv, $"{Mixed}; CREATE TABLE t (a int)");
         all.Output.ShouldBe(
@@ -28,7 +28,7 @@ public sealed class FormatTests
     }
 
     [Fact]
-    public async Task Csv_is_read_back_by_postgres_as_the_same_rows()
+    public async Task Postgres_reads_csv_back_as_the_same_rows()
     {
         await using var database = await TestDatabase.CreateAsync();
         await TypedSql.RunAsync(database,
@@ -44,7 +44,7 @@ public sealed class FormatTests
     }
 
     [Fact]
-    public async Task Json_is_json_with_every_digit()
+    public async Task Json_is_valid_and_keeps_every_digit()
     {
         var output =
             (await RunAsync(RowFormat.Json,
@@ -62,19 +62,19 @@ public sealed class FormatTests
     }
 
     [Fact]
-    public async Task Json_without_rows_is_an_empty_array_and_many_rows_are_one() =>
+    public async Task Json_is_one_array_even_without_rows() =>
         (await RunAsync(RowFormat.Json,
             "SELECT 1 AS a WHERE false; SELECT generate_series(1, 3) AS a")).Output.ShouldBe(
             "[]\n[\n{\"a\":1},\n{\"a\":2},\n{\"a\":3}\n]\n");
 
     [Fact]
-    public async Task Markdown_keeps_a_cell_a_cell() =>
+    public async Task Markdown_escapes_cells() =>
         (await RunAsync(RowFormat.Markdown,
             "SELECT 1 AS n, E'a|b\\\\\\nc' AS \"x|y\"; SELECT NULL AS z")).Output.ShouldBe(
             "| n | x\\|y |\n|---:|---|\n| 1 | a\\|b\\\\<br>c |\n\n| z |\n|---|\n| NULL |\n");
 
     [Fact]
-    public async Task A_table_stands_in_columns() =>
+    public async Task A_table_is_aligned_in_columns() =>
         (await RunAsync(RowFormat.Table,
             "SELECT * FROM (VALUES (1, 'x', 'end'), (100, '日本', E'two\\nlines')) v (id, name, \"last one\"); UPDATE "
             + "payments SET note = '' WHERE false")).Output
@@ -83,7 +83,7 @@ public sealed class FormatTests
                 + "rows)\n0 rows affected.\n");
 
     [Fact]
-    public async Task A_long_table_does_not_wait_for_its_end()
+    public async Task A_long_table_is_printed_before_its_end()
     {
         var lines = (await RunAsync(RowFormat.Table,
             "SELECT n, repeat('x', n / 1000) AS b FROM generate_series(1, 2500) n")).Output.Split('\n');

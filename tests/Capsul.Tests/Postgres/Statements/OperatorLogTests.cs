@@ -3,7 +3,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Postgres.Statements;
 
-/// <summary>Who changed what by hand stands in operator_statements, exactly when the change stands.</summary>
+/// <summary>operator_statements records who changed what manually, if and only if the change was committed.</summary>
 public sealed class OperatorLogTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -34,7 +34,7 @@ public sealed class OperatorLogTests
     [InlineData("ALTER TABLE t ADD COLUMN b int", "NULL")]
     [InlineData("TRUNCATE t", "NULL")]
     [InlineData("VACUUM t", "NULL")]
-    public async Task What_writes_leaves_a_line(string sql, string rows)
+    public async Task A_statement_that_writes_is_logged(string sql, string rows)
     {
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, sql);
@@ -43,7 +43,7 @@ public sealed class OperatorLogTests
             ? "DROP TABLE t"
             : sql.Replace(" u ", " w ", StringComparison.Ordinal).Replace("b int", "c int", StringComparison.Ordinal);
         await TypedSql.RunAsync(database, $"CREATE TABLE v (a int); {other}");
-        (await LinesAsync(database)).Split('\n').Length.ShouldBe(3, "also behind another one that wrote");
+        (await LinesAsync(database)).Split('\n').Length.ShouldBe(3, "also after another one that wrote");
     }
 
     [Theory]
@@ -52,7 +52,7 @@ public sealed class OperatorLogTests
         "SELECT count(*) FROM t; SHOW work_mem; SET work_mem = '1MB'; EXPLAIN DELETE FROM t WHERE a = 1; VALUES (1)")]
     [InlineData("BEGIN; INSERT INTO t VALUES (1); ROLLBACK")]
     [InlineData("BEGIN; SAVEPOINT s; INSERT INTO t VALUES (1); ROLLBACK TO s; COMMIT")]
-    public async Task What_changes_nothing_leaves_none(string sql)
+    public async Task A_statement_that_changes_nothing_is_not_logged(string sql)
     {
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, sql);
@@ -60,7 +60,7 @@ public sealed class OperatorLogTests
     }
 
     [Fact]
-    public async Task What_fails_leaves_none()
+    public async Task A_statement_that_fails_is_not_logged()
     {
         await using var database = await WithTableAsync();
         await TypedSql.RefusalAsync(database, "INSERT INTO t VALUES (1); SELECT nope");
@@ -68,7 +68,7 @@ public sealed class OperatorLogTests
     }
 
     [Fact]
-    public async Task A_log_that_has_gone_undoes_nothing_and_that_is_said_once()
+    public async Task A_missing_log_undoes_nothing_and_is_reported_once()
     {
         await using var database = await WithTableAsync();
         var all = await TypedSql.RunAsync(database,
@@ -81,7 +81,7 @@ public sealed class OperatorLogTests
     }
 
     [Fact]
-    public async Task A_script_may_leave_the_search_path_as_it_likes()
+    public async Task A_script_may_change_the_search_path()
     {
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database,
@@ -90,14 +90,14 @@ public sealed class OperatorLogTests
     }
 
     [Fact]
-    public async Task A_long_statement_is_cut_and_that_is_noted()
+    public async Task A_long_statement_is_truncated_and_marked()
     {
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, $"INSERT INTO t SELECT 1 WHERE '{new string('x', 150_000)}' <> ''");
         var line = await LinesAsync(database);
         line.Length.ShouldBeLessThan(100_100);
         line.ShouldContain("more characters)");
-        line.ShouldContain("<> ''", customMessage: "what stands behind the long literal is kept");
+        line.ShouldContain("<> ''", customMessage: "what follows the long literal is kept");
     }
 
     [Theory]
@@ -106,7 +106,7 @@ public sealed class OperatorLogTests
         "UPDATE t SET a = 2 FROM x WHERE a = 1")]
     [InlineData("DO $$ BEGIN /* long */ UPDATE t SET a = 2; END $$", "UPDATE t SET a = 2;")]
     [InlineData("DO $$ BEGIN PERFORM 'long'; UPDATE t SET a = 2; PERFORM 'long'; END $$", "UPDATE t SET a = 2;")]
-    public async Task Nothing_long_pushes_the_change_out_of_what_is_kept(string sql, string kept)
+    public async Task Long_parts_do_not_push_the_change_out_of_the_log(string sql, string kept)
     {
         await using var database = await WithTableAsync();
         await database.Db.ExecuteAsync("INSERT INTO t VALUES (1)", null, Cancel);
@@ -121,7 +121,7 @@ public sealed class OperatorLogTests
         "PREPARE \"P q\" AS INSERT INTO t VALUES (1); EXPLAIN ANALYZE EXECUTE \"P q\"")]
     [InlineData("BEGIN; DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C; COMMIT",
         "DECLARE c CURSOR FOR SELECT hidden(); FETCH 1 FROM C")]
-    public async Task What_has_only_a_name_is_kept_with_what_the_name_means(string sql, string kept)
+    public async Task A_named_statement_is_logged_with_its_definition(string sql, string kept)
     {
         await using var database = await WithTableAsync();
         await TypedSql.RunAsync(database, sql);
@@ -129,7 +129,7 @@ public sealed class OperatorLogTests
     }
 
     [Fact]
-    public async Task A_view_whose_function_writes_is_kept_also_behind_a_statement_that_wrote()
+    public async Task A_view_whose_function_writes_is_logged_even_after_another_write()
     {
         await using var database = await WithTableAsync();
         await database.Db.ExecuteAsync("CREATE VIEW v AS SELECT hidden() AS a", null, Cancel);

@@ -61,24 +61,23 @@ public sealed class ShapeTests
         StatementShape.Of(SqlText.Split(sql).Single()).Kind.ShouldBe(kind);
 
     [Fact]
-    public void A_zero_would_cut_a_statement_short_and_is_refused() =>
+    public void A_zero_byte_would_truncate_a_statement_and_is_refused() =>
         Should.Throw<ProblemException>(() =>
             Script.Read([new ScriptPart("", "DELETE FROM t \0 WHERE a = 1", Inline: false)])).Problem.Kind.ShouldBe(
             ProblemKind.Invalid);
 
     [Fact]
-    public void Data_without_an_end_is_refused() =>
+    public void Unterminated_data_is_refused() =>
         Should.Throw<ProblemException>(() =>
             Script.Read(
             [new ScriptPart("x.sql", "SELECT 1;\nCOPY t FROM STDIN;\n1\n2\n", Inline: true)])).Message.ShouldBe(
             "x.sql: The data of the COPY in line 2 is not terminated: expected a line with \\. alone.");
 
     /// <summary>
-    /// Statements made of everything that may hide a semicolon, put together with everything that may stand between
-    /// two.
+    /// Statements made of everything that may hide a semicolon, joined by everything that may separate two.
     /// </summary>
     [Fact]
-    public void Statements_that_were_joined_come_apart_again()
+    public void Joined_statements_are_split_again()
     {
         var piece = OneOf("a", "\"b;\"\"\"", "'c;'''", "E'd\\';'", "$$e;'$$", "$x$f;$$;$x$",
             "(g;h)", "/* i; /* ; */ ' */", "-- j;'\n", "1.5", "::int", "\n", "é", "$1", "U&'\\0041;'", "->>", "[k]");

@@ -4,7 +4,7 @@ using Capsul.Tests.Support;
 namespace Capsul.Tests.Postgres.Statements;
 
 /// <summary>
-/// What a statement without rows prints, compared with what psql prints for the same statements in the same run.
+/// Compares the output of statements without rows with psql's for the same statements in the same run.
 /// </summary>
 public sealed class TagTests
 {
@@ -77,10 +77,7 @@ public sealed class TagTests
         SELECT 1; CHECKPOINT;
         """;
 
-    /// <summary>
-    /// What only works with superuser's rights over the whole cluster, or is refused on purpose, is not in the
-    /// comparison.
-    /// </summary>
+    /// <summary>Excludes what needs superuser rights for the whole cluster, or is refused on purpose.</summary>
     static readonly string[] NotCompared = ["CREATE EVENT TRIGGER", "SECURITY LABEL"];
 
     [Fact]
@@ -89,7 +86,7 @@ public sealed class TagTests
         await using var database = await TestDatabase.CreateAsync();
         var text = string.Join(";\n", (Capsul.Postgres.Text.SqlText.Split(Statements + More))
             .Select(s => s.Text).Where(s => !NotCompared.Any(n => s.StartsWith(n, StringComparison.Ordinal)))) + ";\n";
-        // Roles belong to the cluster: psql's part is rolled back before ours begins.
+        // Roles belong to the cluster: psql's run is rolled back before ours begins.
         var psql = await (PostgresPrograms.Make(null, database.Db.Address, "psql", "-X", "-A", "-t",
             "-F, ", "-v", "ON_ERROR_STOP=1", "-f", "-") with
         { Input = $"BEGIN;\n{text}ROLLBACK;\n" }).RunAsync(Cancel);

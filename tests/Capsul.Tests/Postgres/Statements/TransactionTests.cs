@@ -4,7 +4,7 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Postgres.Statements;
 
-/// <summary>All or nothing; transactions of the script's own; what failed, and where.</summary>
+/// <summary>Atomic calls; the script's own transactions; error positions.</summary>
 public sealed class TransactionTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
@@ -21,7 +21,7 @@ public sealed class TransactionTests
         database.Db.FindAsync<int>("SELECT count(*)::integer FROM t", null, Cancel);
 
     [Fact]
-    public async Task One_failing_statement_undoes_all_parts_of_the_call()
+    public async Task One_failing_statement_rolls_back_the_whole_call()
     {
         await using var database = await WithTableAsync();
         (await TypedSql.RefusalAsync(database, "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
@@ -33,7 +33,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task A_constraint_that_is_checked_at_the_end_undoes_it_too()
+    public async Task A_deferred_constraint_rolls_it_back_too()
     {
         await using var database = await WithTableAsync();
         var says = await TypedSql.RefusalAsync(database, "INSERT INTO t VALUES (1); INSERT INTO t VALUES (1)");
@@ -43,7 +43,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task Transactions_of_the_script_are_honoured_and_nothing_is_said_of_them()
+    public async Task Transactions_in_the_script_are_honored_without_output()
     {
         await using var database = await WithTableAsync();
         var all = await TypedSql.RunAsync(database,
@@ -55,7 +55,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task What_was_committed_before_a_failure_stays_and_that_is_said()
+    public async Task What_was_committed_before_a_failure_is_kept_and_that_is_reported()
     {
         await using var database = await WithTableAsync();
         (await TypedSql.RefusalAsync(database,
@@ -65,7 +65,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task A_transaction_that_the_script_leaves_open_is_rolled_back_and_that_is_said()
+    public async Task An_open_transaction_at_the_end_is_rolled_back_and_that_is_reported()
     {
         await using var database = await WithTableAsync();
         (await TypedSql.RefusalAsync(database, "BEGIN; INSERT INTO t VALUES (1)")).ShouldContain("does not commit it");
@@ -79,7 +79,7 @@ public sealed class TransactionTests
     [InlineData("ALTER SYSTEM RESET work_mem", "ALTER SYSTEM")]
     [InlineData("DISCARD ALL", "DISCARD ALL")]
     [InlineData("CLUSTER", "CLUSTER")]
-    public async Task What_cannot_be_in_a_transaction_runs_alone_or_beside_one_and_is_refused_among_others(
+    public async Task A_non_transactional_statement_runs_alone_or_beside_a_transaction_and_is_refused_among_others(
         string statement, string tag)
     {
         await using var database = await WithTableAsync();
@@ -108,14 +108,14 @@ public sealed class TransactionTests
     [InlineData("DO $$ BEGIN PERFORM nope; END $$",
         "statement 1, line 1: column \"nope\" does not exist\nQUERY:  SELECT nope\nCONTEXT:  PL/pgSQL function "
         + "inline_code_block line 1 at PERFORM")]
-    public async Task A_failing_statement_is_named_with_line_and_place(string sql, string says)
+    public async Task A_failing_statement_is_shown_with_line_and_position(string sql, string says)
     {
         await using var database = await WithTableAsync();
         (await TypedSql.RefusalAsync(database, sql)).ShouldStartWith(says);
     }
 
     [Fact]
-    public async Task Of_a_long_line_the_part_around_the_place_is_shown()
+    public async Task Of_a_long_line_the_part_around_the_position_is_shown()
     {
         await using var database = await WithTableAsync();
         var lines = (await TypedSql.RefusalAsync(database,
@@ -143,7 +143,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task Read_only_reads_and_refuses_what_is_no_part_of_a_transaction()
+    public async Task Read_only_reads_and_refuses_non_transactional_statements()
     {
         await using var database = await WithTableAsync();
         var options = new RunOptions("me", ReadOnly: true, TimeSpan.Zero);
@@ -156,7 +156,7 @@ public sealed class TransactionTests
 
     [Theory, InlineData("SELECT lo_create(4711)"), InlineData("BEGIN; SELECT lo_create(4711); COMMIT"),
         InlineData("BEGIN; SELECT lo_create(4711); COMMIT AND CHAIN; COMMIT")]
-    public async Task Read_only_keeps_nothing_of_what_the_server_lets_pass(string sql)
+    public async Task Read_only_rolls_back_writes_that_the_server_allows(string sql)
     {
         await using var database = await TestDatabase.CreateAsync();
         await ReadAsync(database, sql);
@@ -170,7 +170,7 @@ public sealed class TransactionTests
 
     [Theory, InlineData("COPY payments TO PROGRAM 'cat'"), InlineData("COPY (SELECT 1) TO '/tmp/x'"),
         InlineData("BEGIN; SELECT 1; PREPARE TRANSACTION 'x'")]
-    public async Task Read_only_refuses_what_no_rollback_undoes(string sql)
+    public async Task Read_only_refuses_what_cannot_be_rolled_back(string sql)
     {
         await using var database = await TestDatabase.CreateAsync();
         (await Should.ThrowAsync<ProblemException>(() => ReadAsync(database, sql))).Message.ShouldContain(
@@ -178,7 +178,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task The_isolation_level_may_be_set_behind_other_settings()
+    public async Task The_isolation_level_may_be_set_after_other_settings()
     {
         await using var database = await TestDatabase.CreateAsync();
         const string sql =
@@ -203,11 +203,11 @@ public sealed class TransactionTests
         (await TypedSql.RunAsync(database, "CALL p()")).Output.ShouldBe("CALL\n");
         (await RowsAsync(database)).ShouldBe(1);
         (await TypedSql.RunAsync(database, "REINDEX TABLE parts")).Output.ShouldBe("REINDEX\n");
-        (await TypedSql.RefusalAsync(database, "SELECT 1; CALL p()")).ShouldContain("Run it in a call of its own.");
+        (await TypedSql.RefusalAsync(database, "SELECT 1; CALL p()")).ShouldContain("Run it in a separate call.");
     }
 
     [Fact]
-    public async Task What_is_notified_is_said()
+    public async Task Notifications_are_printed()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await TypedSql.RunAsync(database, "LISTEN ch; BEGIN; NOTIFY ch, 'x'; COMMIT; SELECT 1")).Notes.ShouldStartWith(
@@ -215,7 +215,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task Copy_takes_either_word_for_the_connection()
+    public async Task Copy_accepts_either_word_for_the_connection()
     {
         await using var database = await WithTableAsync();
         (await TypedSql.RunAsync(database, "COPY t FROM STDOUT;\n1\n2\n\\.\nCOPY t TO STDIN;")).Output.ShouldBe(
@@ -223,7 +223,7 @@ public sealed class TransactionTests
     }
 
     [Fact]
-    public async Task A_statement_over_its_time_is_ended()
+    public async Task A_statement_over_its_time_limit_is_canceled()
     {
         await using var database = await WithTableAsync();
         (await Should.ThrowAsync<StatementException>(() =>

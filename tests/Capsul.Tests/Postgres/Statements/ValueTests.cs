@@ -10,7 +10,7 @@ public sealed class ValueTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    /// <summary>Expression, and what must be printed.</summary>
+    /// <summary>Expression, and the expected output.</summary>
     static readonly (string Sql, string Printed)[] Values =
     [
         ("NULL", "NULL"), ("0", "0"), ("''", ""), ("'NULL'", "NULL"),
@@ -65,7 +65,7 @@ public sealed class ValueTests
     }
 
     [Fact]
-    public async Task Types_of_ones_own_are_printed_as_postgres_prints_them()
+    public async Task User_defined_types_are_printed_as_postgres_prints_them()
     {
         await using var database = await TestDatabase.CreateAsync();
         (await TypedSql.RunAsync(database, """
@@ -75,7 +75,7 @@ public sealed class ValueTests
     }
 
     [Fact]
-    public async Task What_the_role_has_set_does_not_change_the_print()
+    public async Task Settings_of_the_role_do_not_change_the_output()
     {
         await using var database = await TestDatabase.CreateAsync();
         await database.Db.ExecuteAsync("""
@@ -92,9 +92,9 @@ public sealed class ValueTests
             "SET\n2020-05-05T05:30:00.500000+05:30\n");
     }
 
-    /// <summary>Longer than every buffer, and of every length around their ends.</summary>
+    /// <summary>Longer than every buffer, and of every length around their boundaries.</summary>
     [Fact]
-    public async Task Long_values_come_whole()
+    public async Task Long_values_are_complete()
     {
         await using var database = await TestDatabase.CreateAsync();
         const string sql =
@@ -109,7 +109,7 @@ public sealed class ValueTests
     }
 
     [Fact]
-    public async Task Random_times_are_those_that_dotnet_knows()
+    public async Task Random_times_match_dotnet()
     {
         await using var database = await TestDatabase.CreateAsync();
         var times = Gen.DateTime.Array[200].Single().Select(t => new DateTime(t.Ticks / 10 * 10, DateTimeKind.Utc))

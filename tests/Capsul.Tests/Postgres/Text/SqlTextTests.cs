@@ -32,7 +32,7 @@ public sealed class SqlTextTests
         InlineData("SELECT $x$ $$", "dollar quote"),
      InlineData("SELECT \"a", "quoted name"), InlineData("SELECT (1;", "parenthesis"),
          InlineData("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1;", "BEGIN"), InlineData("SELECT 1", null)]
-    public void What_is_open_at_the_end_is_named(string text, string? open)
+    public void What_is_unclosed_at_the_end_is_named(string text, string? open)
     {
         var reader = new SqlReader(text);
         while (reader.Next() is not null) { }
@@ -52,7 +52,7 @@ public sealed class SqlTextTests
     }
 
     [Fact]
-    public void Each_statement_knows_where_it_stands()
+    public void Each_statement_has_its_position()
     {
         var statements = SqlText.Split("-- head\nSELECT 1;\n\n  SELECT\n 2;SELECT 3").ToList();
         statements.Select(s => s.Line).ShouldBe([2, 4, 5]);
@@ -79,6 +79,6 @@ public sealed class SqlTextTests
     [InlineData("SELECT 'a'", "SELECT 'A'", false)]
     [InlineData("SELECT ab", "SELECT a b", false)]
     [InlineData("SELECT \"A\"", "SELECT \"a\"", false)]
-    public void A_checksum_is_of_what_the_text_means(string one, string other, bool same) =>
+    public void A_checksum_covers_only_what_matters(string one, string other, bool same) =>
         (SqlText.Checksum(one) == SqlText.Checksum(other)).ShouldBe(same);
 }

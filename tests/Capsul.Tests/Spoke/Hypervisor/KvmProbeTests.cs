@@ -11,19 +11,17 @@ public sealed class KvmProbeTests : IDisposable
 
     [Theory]
     [InlineData("on", true), InlineData("off", false)]
-    public async Task What_is_set_is_not_questioned(string set, bool use) =>
+    public async Task A_setting_is_not_probed(string set, bool use) =>
         (await Probe(set).DecideAsync(CancellationToken.None)).ShouldBe(new KvmVerdict(use, $"CAPSUL_KVM={set}."));
 
     [Fact]
-    public void A_verdict_holds_for_one_kernel_on_one_processor() =>
+    public void A_verdict_is_valid_for_one_kernel_on_one_processor() =>
         KvmProbe.Machine("Linux version 6.1.0-40 (gcc…)", ["processor : 0", "model name\t: Some CPU: 3 GHz"], "b1\n")
             .ShouldBe("Linux version 6.1.0-40 on Some CPU: 3 GHz, boot b1");
 
-    /// <summary>
-    /// The same sector on the emulated processor: that it is silent on a broken KVM must be KVM's doing.
-    /// </summary>
+    /// <summary>The same sector on an emulated CPU: if it is silent on a broken KVM, KVM must be the cause.</summary>
     [Fact]
-    public async Task The_boot_sector_comes_up_where_a_processor_works() =>
+    public async Task The_boot_sector_boots_on_a_working_processor() =>
         (await Probe("auto").ProbeAsync("tcg", "max", TestContext.Current.CancellationToken)).Use.ShouldBeTrue();
 
     KvmProbe Probe(string set) => new(
@@ -33,14 +31,13 @@ public sealed class KvmProbeTests : IDisposable
 }
 
 /// <summary>
-/// The probe with a real guest. Whether KVM works here is the machine's business; that there is an answer, kept, is
-/// ours.
+/// The probe with a real guest. Whether KVM works depends on the machine; this checks that there is a stored verdict.
 /// </summary>
 [Trait("Group", "libvirt"), Collection(nameof(RealHypervisor))]
 public sealed class KvmProbeRunTests(RealHypervisor real)
 {
     [Fact]
-    public async Task A_probe_decides_in_time_and_is_asked_once()
+    public async Task A_probe_decides_in_time_and_runs_once()
     {
         var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
         var probe = new KvmProbe(

@@ -4,15 +4,15 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Spoke.Hypervisor;
 
-/// <summary>What a guest may send: only with its own addresses.</summary>
+/// <summary>A guest may send only from its own addresses.</summary>
 public sealed partial class LibvirtTests
 {
     /// <summary>
-    /// A witness behind the filter counts what arrives at the host with a forged address. To be sure that the witness
-    /// sees, it also counts the VM's own packets, and the same forgeries once the filter is taken away.
+    /// A counter behind the filter counts what arrives at the host with a forged address. To verify the counter, it
+    /// also counts the VM's own packets, and the same forgeries once the filter is removed.
     /// </summary>
     [Fact]
-    public async Task A_guest_cannot_speak_with_another_address()
+    public async Task A_guest_cannot_send_from_another_address()
     {
         const string witness = """
             table bridge witness {
@@ -60,12 +60,12 @@ public sealed partial class LibvirtTests
     }
 
     /// <summary>
-    /// A guest that names another's hardware address inside DHCP (a DHCPDECLINE would take that one's address away).
-    /// The guest here is a network namespace on a tap's name: what it sends and what arrives at the host is all that
-    /// counts.
+    /// A guest that uses another's hardware address inside DHCP (a DHCPDECLINE would take away that guest's address).
+    /// The guest here is a network namespace with a tap's name: only what it sends and what arrives at the host
+    /// matters.
     /// </summary>
     [Fact]
-    public async Task A_guest_cannot_name_another_guests_hardware_address_in_dhcp()
+    public async Task A_guest_cannot_use_another_guests_mac_address_in_dhcp()
     {
         const string tap = "capfake0", own = "52:54:00:12:34:28", other = "52:54:00:12:34:29", address = "10.77.0.40";
         const string setUp = $"""
@@ -109,7 +109,9 @@ public sealed partial class LibvirtTests
         }
     }
 
-    /// <summary>The first 44 bytes of a DHCP message (RFC 2131): the client's hardware address stands at 28.</summary>
+    /// <summary>
+    /// The first 44 bytes of a DHCP message (RFC 2131): the client's hardware address is at offset 28.
+    /// </summary>
     Task SendDhcpAsync(string mac)
     {
         var bytes = $"\\x01\\x01\\x06{string.Concat(Enumerable.Repeat("\\x00", 25))}"

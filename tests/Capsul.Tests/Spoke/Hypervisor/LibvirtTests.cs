@@ -13,7 +13,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     static CancellationToken None => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_vm_lives_from_disk_to_removal_and_leaves_nothing()
+    public async Task A_vm_goes_from_disk_to_removal_and_leaves_nothing()
     {
         var vm = real.Spec("aaaaaaaaaa", 10);
         var watch = Stopwatch.StartNew();
@@ -31,9 +31,9 @@ public sealed partial class LibvirtTests(RealHypervisor real)
 
         var qemu = RealWorld.Qemus(vm.Id).ShouldHaveSingleItem();
         (await File.ReadAllTextAsync($"/proc/{qemu}/cgroup", None))
-            .ShouldContain($"/{vm.Id}", customMessage: "it is in a control group of its own");
+            .ShouldContain($"/{vm.Id}", customMessage: "it is in its own control group");
         int.Parse(await File.ReadAllTextAsync($"/proc/{qemu}/oom_score_adj", None))
-            .ShouldBeGreaterThan(0, "it goes before the Hub does");
+            .ShouldBeGreaterThan(0, "it is killed before the Hub");
         string[] visible =
             ["bin", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var"];
         Directory.EnumerateFileSystemEntries($"/proc/{qemu}/root/").Select(Path.GetFileName).ShouldBeSubsetOf(visible);
@@ -72,7 +72,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task Every_verb_done_twice_is_done_once()
+    public async Task Every_verb_is_idempotent()
     {
         var vm = real.Spec("bbbbbbbbbb", 11);
         for (var i = 0; i < 2; i++) await real.Libvirt.MakeDiskAsync(vm, None);
@@ -100,7 +100,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task Removing_half_a_vm_leaves_nothing()
+    public async Task Removing_a_partial_vm_leaves_nothing()
     {
         var vm = real.Spec("dddddddddd", 13);
         await real.Libvirt.MakeDiskAsync(vm, None);
@@ -110,7 +110,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task An_image_that_is_not_here_is_named_and_final()
+    public async Task A_missing_image_is_named_and_final()
     {
         var vm = real.Spec("eeeeeeeeee", 14);
         var missing = await Should.ThrowAsync<HypervisorException>(
@@ -124,7 +124,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task A_full_disk_is_said_and_leaves_nothing_half_made()
+    public async Task A_full_disk_is_reported_and_leaves_nothing_half_done()
     {
         var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
         var settings = real.Settings.With(("CAPSUL_DATA", folder));
@@ -147,13 +147,13 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task A_libvirt_that_is_not_there_is_unreachable_in_a_clear_sentence()
+    public async Task A_missing_libvirt_is_unreachable_with_a_clear_message()
     {
         var settings = real.Settings.With(("CAPSUL_LIBVIRT", "qemu+unix:///system?socket=/run/capsul/nothing"));
         await using var absent = new Libvirt(settings, real.Images, NullLogger.Instance, TimeProvider.System);
         var error = await Should.ThrowAsync<HypervisorException>(() => absent.PrepareAsync(None));
         error.Unreachable.ShouldBeTrue();
-        error.Message.ShouldStartWith("libvirt does not answer: ");
+        error.Message.ShouldStartWith("libvirt does not respond: ");
     }
 
     [Fact]
@@ -166,7 +166,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task The_power_button_works_where_the_agent_hangs()
+    public async Task The_power_button_works_if_the_agent_hangs()
     {
         var vm = real.Spec("ffffffffff", 15);
         await real.CreateAsync(vm);
@@ -179,7 +179,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task A_killed_libvirtd_is_started_again_and_the_vm_never_noticed()
+    public async Task A_killed_libvirtd_is_restarted_without_affecting_the_vm()
     {
         var vm = real.Spec("gggggggggg", 16);
         await real.CreateAsync(vm);
@@ -187,14 +187,14 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         await SignalLibvirtdAsync("-9");
         var watch = Stopwatch.StartNew();
         await AnswersAgainAsync(vm);
-        Say($"killed libvirtd answers again after {watch.ElapsedMilliseconds} ms");
+        Say($"killed libvirtd responds again after {watch.ElapsedMilliseconds} ms");
         (await real.SshAsync(vm, "uptime")).ExitCode.ShouldBe(0);
         await real.Libvirt.RemoveAsync(vm.Id, None);
         await NothingIsLeftAsync(vm);
     }
 
     [Fact]
-    public async Task A_hung_libvirtd_is_unreachable_in_time_and_comes_back()
+    public async Task A_hung_libvirtd_is_unreachable_in_time_and_recovers()
     {
         var vm = real.Spec("hhhhhhhhhh", 17);
         await real.CreateAsync(vm);
@@ -222,7 +222,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
     }
 
     [Fact]
-    public async Task Two_sandboxes_live_side_by_side_and_end_without_a_trace()
+    public async Task Two_sandboxes_run_side_by_side_and_end_without_a_trace()
     {
         var folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
         var settings = real.Settings.With(("CAPSUL_DATA", folder), ("CAPSUL_VM_NETWORK", "10.77.0.0/24"));
@@ -252,7 +252,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         await real.Sandbox.Inside("kill", signal, pid).RunAsync(None);
     }
 
-    /// <summary>Waits until the VM is seen on again; in between the only answer allowed is Unreachable.</summary>
+    /// <summary>Waits until the VM is reported on again; meanwhile only Unreachable is allowed.</summary>
     async Task AnswersAgainAsync(VmSpec vm)
     {
         var watch = Stopwatch.StartNew();

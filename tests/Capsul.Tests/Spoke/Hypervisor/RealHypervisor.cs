@@ -16,7 +16,7 @@ namespace Capsul.Tests.Spoke.Hypervisor;
 public sealed class RealHypervisorCollection : ICollectionFixture<RealHypervisor>;
 
 /// <summary>
-/// A sandbox with libvirtd in a data folder of its own, the tiny image, and an SSH key. Ended with everything in it.
+/// A sandbox with libvirtd in its own data folder, the tiny image, and an SSH key. Ended with everything in it.
 /// </summary>
 public sealed class RealHypervisor : IAsyncLifetime
 {
@@ -69,7 +69,9 @@ public sealed class RealHypervisor : IAsyncLifetime
     public static Task<Image> TinyAsync(ImageStore images, CancellationToken cancel) =>
         ImageAsync(images, TinyImage.Id, cancel);
 
-    /// <summary>Builds an image where it is not there; a lock keeps two test runs from doing it at once.</summary>
+    /// <summary>
+    /// Builds an image if it is missing; a lock prevents two test runs from doing it at the same time.
+    /// </summary>
     public static async Task<Image> ImageAsync(ImageStore images, string id, CancellationToken cancel)
     {
         Directory.CreateDirectory(images.Folder);
@@ -102,7 +104,7 @@ public sealed class RealHypervisor : IAsyncLifetime
         await Libvirt.StartAsync(vm, CancellationToken.None);
     }
 
-    /// <summary>Waits until SSH greets.</summary>
+    /// <summary>Waits until SSH responds.</summary>
     public async Task WaitForSshAsync(VmSpec vm, int seconds = 60)
     {
         var watch = Stopwatch.StartNew();
@@ -124,7 +126,7 @@ public sealed class RealHypervisor : IAsyncLifetime
         }
     }
 
-    /// <summary>A real ssh into the VM, through a relay over the hypervisor's way in.</summary>
+    /// <summary>Real ssh to the VM, through a relay over the hypervisor's connection.</summary>
     public async Task<CommandResult> SshAsync(VmSpec vm, string command, string user = "capsul")
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
@@ -150,7 +152,7 @@ public sealed class RealHypervisor : IAsyncLifetime
         }
     }
 
-    /// <summary>virsh inside the sandbox, to look at what is really there.</summary>
+    /// <summary>Runs virsh inside the sandbox, to check the actual state.</summary>
     public async Task<string> VirshAsync(params string[] arguments) =>
         (await new Command("virsh", ["-q", "-c", Sandbox.Uri, .. arguments])
             .TryRunAsync(CancellationToken.None)).Output;
@@ -168,7 +170,7 @@ public sealed class RealHypervisor : IAsyncLifetime
         }
         catch (IOException)
         {
-            // One side hung up, which is how a relay ends.
+            // One side closed the connection, which is how a relay ends.
         }
     }
 }

@@ -14,7 +14,7 @@ public sealed class XmlTests
     static readonly Image Tiny = new("tiny", "Tiny", new string('a', 64), "capsul", 1, 128, "console=ttyS0 quiet");
 
     [Fact]
-    public void A_domain_with_a_kernel_of_its_own_is_started_with_it()
+    public void A_domain_with_a_kernel_boots_it_directly()
     {
         var domain = Domain(new DomainFiles("/d", "/s", "/c", "/k", "/i"));
         domain.Element("name")!.Value.ShouldBe(Vm.Id);
@@ -26,12 +26,12 @@ public sealed class XmlTests
     }
 
     [Fact]
-    public void A_domain_without_one_boots_its_disk() =>
+    public void A_domain_without_a_kernel_boots_its_disk() =>
         Domain(new DomainFiles("/d", "/s", "/c", null, null)).Element("os")!.Elements()
             .Select(e => e.Name.LocalName).ShouldBe(["type", "boot"]);
 
     [Fact]
-    public void What_a_person_types_cannot_break_out_of_its_element()
+    public void User_input_cannot_break_out_of_its_element()
     {
         var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" },
             Tiny, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
@@ -51,7 +51,7 @@ public sealed class XmlTests
     [InlineData("10.77.0.0/24", "10.77.0.1", "10.77.0.2", "10.77.0.253")]
     [InlineData("192.168.4.0/29", "192.168.4.1", "192.168.4.2", "192.168.4.5")]
     [InlineData("172.16.0.0/16", "172.16.0.1", "172.16.0.2", "172.16.255.253")]
-    public void A_network_keeps_its_ends_for_gateway_placeholder_and_broadcast(
+    public void A_network_reserves_its_ends_for_gateway_placeholder_and_broadcast(
         string cidr, string gateway, string first, string last)
     {
         var layout = NetworkXml.Layout(IPNetwork.Parse(cidr));
@@ -83,11 +83,11 @@ public sealed class XmlTests
     [InlineData("on", "\"on\"")]
     [InlineData("null", "\"null\"")]
     [InlineData("web-1", "web-1")]
-    public void A_host_name_is_a_string_whatever_it_says(string name, string written) =>
+    public void A_host_name_is_always_a_string(string name, string written) =>
         Seed.MetaData(Vm with { Name = name }).ShouldEndWith($"local-hostname: {written}\n");
 
     [Fact]
-    public void Elements_of_a_set_are_read_from_what_nft_prints()
+    public void Elements_of_a_set_are_read_from_nfts_output()
     {
         Filter.Elements("""
             {"nftables":[{"metainfo":{}},{"set":{"name":"macs","elem":[{"concat":["cap1","52:54:00:00:00:01"]}]}}]}

@@ -2,19 +2,17 @@ using Capsul.Spoke.Images;
 
 namespace Capsul.Tests.Spoke.Images;
 
-/// <summary>
-/// What can be said of the recipe without building; that the result boots is proven in World/DebianTests.
-/// </summary>
+/// <summary>Tests of the recipe that do not build the image; World/DebianTests boots the result.</summary>
 public sealed class DebianImageTests
 {
     [Fact]
-    public void All_parts_of_bookworm_are_taken_from_where_this_machine_gets_them() =>
+    public void All_suites_of_bookworm_use_this_machines_mirrors() =>
         DebianImage.Sources("http://mirror/debian/ bookworm\nhttp://mirror/debian/ bookworm\n"
             + "http://mirror/sec/ bookworm-security\nhttps://other/ nodistro\n")
             .ShouldBe(["deb http://mirror/debian/ bookworm main", "deb http://mirror/sec/ bookworm-security main"]);
 
     [Fact]
-    public void A_machine_without_bookworm_has_no_sources_to_offer() =>
+    public void A_machine_without_bookworm_has_no_sources() =>
         DebianImage.Sources("http://mirror/debian/ trixie\n").ShouldBeEmpty();
 
     [Fact]

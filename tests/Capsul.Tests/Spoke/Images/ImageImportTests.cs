@@ -22,7 +22,7 @@ public sealed class ImageImportTests : IDisposable
 
     [Theory]
     [InlineData("qcow2"), InlineData("raw")]
-    public async Task A_whole_image_is_taken(string format)
+    public async Task A_valid_image_is_imported(string format)
     {
         var file = await MakeAsync(format, "-f", format);
         var image = await ImportAsync(file);
@@ -44,7 +44,7 @@ public sealed class ImageImportTests : IDisposable
     }
 
     [Fact]
-    public async Task An_image_on_top_of_another_file_is_refused()
+    public async Task An_image_with_a_backing_file_is_refused()
     {
         var secret = await MakeAsync("secret", "-f", "raw");
         var file = await MakeAsync("b", "-f", "qcow2", "-b", secret, "-F", "raw");
@@ -52,7 +52,7 @@ public sealed class ImageImportTests : IDisposable
     }
 
     [Fact]
-    public async Task An_image_whose_content_is_in_another_file_is_refused()
+    public async Task An_image_with_an_external_data_file_is_refused()
     {
         var file = await MakeAsync("c", "-f", "qcow2", "-o", $"data_file={Path.Combine(folder, "secret.raw")}");
         (await Should.ThrowAsync<ProblemException>(() => ImportAsync(file)))
@@ -69,7 +69,7 @@ public sealed class ImageImportTests : IDisposable
     [Theory]
     [InlineData("gzip", "1f8b0800"), InlineData("xz", "fd377a585a00"),
         InlineData("zip", "504b0304"), InlineData("boot sector", "48656c6c6f")]
-    public async Task What_is_no_disk_yet_is_refused_with_what_it_is(string what, string begins)
+    public async Task A_file_that_is_not_a_disk_is_refused_with_what_it_is(string what, string begins)
     {
         var file = Path.Combine(folder, "other");
         await File.WriteAllBytesAsync(file, [.. Convert.FromHexString(begins), .. new byte[2000]], None);
@@ -77,7 +77,7 @@ public sealed class ImageImportTests : IDisposable
     }
 
     [Fact]
-    public async Task A_disk_that_pretends_to_be_huge_is_refused()
+    public async Task A_disk_that_claims_to_be_huge_is_refused()
     {
         var file = Path.Combine(folder, "huge");
         await new Command("qemu-img", "create", "-q", "-f", "qcow2", file, "60T").RunAsync(None);
@@ -94,7 +94,7 @@ public sealed class ImageImportTests : IDisposable
     }
 
     [Fact]
-    public async Task A_file_that_is_not_there_is_not_found() =>
+    public async Task A_missing_file_is_not_found() =>
         (await Should.ThrowAsync<ProblemException>(() => ImportAsync(
             Path.Combine(folder, "none"), new string('a', 64)))).Problem.Kind.ShouldBe(ProblemKind.NotFound);
 

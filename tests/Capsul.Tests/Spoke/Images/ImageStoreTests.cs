@@ -31,7 +31,7 @@ public sealed class ImageStoreTests : IDisposable
     }
 
     [Fact]
-    public async Task The_checksum_is_that_of_the_listing_of_checksums()
+    public async Task The_checksum_is_that_of_the_list_of_checksums()
     {
         var image = await AddAsync("disk one");
         var disk = Convert.ToHexStringLower(SHA256.HashData("disk one"u8));
@@ -40,7 +40,7 @@ public sealed class ImageStoreTests : IDisposable
     }
 
     [Fact]
-    public async Task A_new_version_leaves_the_old_one_for_the_disks_on_top_of_it()
+    public async Task A_new_version_keeps_the_old_one_for_the_disks_based_on_it()
     {
         var old = await AddAsync("disk one");
         var now = await AddAsync("disk two");
@@ -51,7 +51,7 @@ public sealed class ImageStoreTests : IDisposable
     }
 
     [Fact]
-    public async Task A_changed_file_is_noticed_even_after_it_was_found_good()
+    public async Task A_changed_file_is_noticed_even_after_it_was_verified()
     {
         var image = await AddAsync("disk one");
         (await store.VerifyAsync(image, None)).ShouldBeTrue();
@@ -62,7 +62,7 @@ public sealed class ImageStoreTests : IDisposable
 
     [Theory]
     [InlineData("../tiny"), InlineData(""), InlineData(".hidden"), InlineData("Tiny"), InlineData("a/b")]
-    public async Task An_id_that_is_no_plain_name_is_refused(string id)
+    public async Task An_id_that_is_not_a_plain_name_is_refused(string id)
     {
         (await Should.ThrowAsync<ProblemException>(() => AddAsync("disk", id))).Problem.Kind.ShouldBe(
             ProblemKind.Invalid);

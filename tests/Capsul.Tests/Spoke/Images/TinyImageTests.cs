@@ -4,14 +4,14 @@ using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Spoke.Images;
 
-/// <summary>What the tiny guest must be able to do for the rest to work.</summary>
+/// <summary>What the tiny guest must support for everything else to work.</summary>
 [Trait("Group", "libvirt"), Collection(nameof(RealHypervisor))]
 public sealed class TinyImageTests(RealHypervisor real)
 {
     static readonly TimeSpan Limit = TimeSpan.FromMinutes(1);
 
     [Fact]
-    public async Task The_guest_reboots_itself_grows_to_its_disk_and_lets_only_its_key_in()
+    public async Task The_guest_reboots_grows_to_its_disk_and_accepts_only_its_key()
     {
         var vm = real.Spec("mmmmmmmmmm", 22) with { DiskGb = 3 };
         await real.CreateAsync(vm);
@@ -29,7 +29,7 @@ public sealed class TinyImageTests(RealHypervisor real)
     }
 
     /// <summary>
-    /// Which boot it is; empty while SSH does not answer. The kernel makes this id anew at each boot (random(4)).
+    /// The boot ID; empty while SSH does not respond. The kernel generates a new one at each boot (random(4)).
     /// </summary>
     async Task<string> BootAsync(VmSpec vm)
     {
@@ -41,7 +41,7 @@ public sealed class TinyImageTests(RealHypervisor real)
         }
         catch (Exception error) when (error is HypervisorException or IOException)
         {
-            return ""; // It went down between the banner and the login.
+            return ""; // It shut down between the banner and the login.
         }
     }
 }

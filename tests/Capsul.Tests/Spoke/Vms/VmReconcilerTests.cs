@@ -94,7 +94,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
 
     [Theory]
     [MemberData(nameof(Misbehaviours))]
-    public async Task A_verb_that_misbehaves_once_only_makes_it_later(Verb verb, FaultKind kind)
+    public async Task A_verb_that_misbehaves_once_only_causes_a_delay(Verb verb, FaultKind kind)
     {
         hypervisor.Inject(verb, new Fault(kind, By: TimeSpan.FromMilliseconds(50)));
         Start();
@@ -109,7 +109,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     [InlineData(Verb.MakeDisk)]
     [InlineData(Verb.Define)]
     [InlineData(Verb.Start)]
-    public async Task What_cannot_be_done_is_reported_as_final_and_a_newer_wanted_state_is_heard(Verb verb)
+    public async Task A_permanent_failure_is_reported_as_final_and_a_newer_wanted_state_is_accepted(Verb verb)
     {
         hypervisor.Inject(verb, new Fault(FaultKind.FailFinal, Message: "The disk is broken."));
         var reconciler = Start();
@@ -124,7 +124,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     [InlineData(Verb.Remove, FaultKind.Fail)]
     [InlineData(Verb.Remove, FaultKind.Hang)]
     [InlineData(Verb.Remove, FaultKind.LoseAnswer)]
-    public async Task A_removal_that_misbehaves_once_is_done_again(Verb verb, FaultKind kind)
+    public async Task A_removal_that_misbehaves_once_is_retried(Verb verb, FaultKind kind)
     {
         var reconciler = Start();
         await AwaitReadyAsync();
@@ -138,7 +138,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     [InlineData(FaultKind.Fail)]
     [InlineData(FaultKind.Hang)]
     [InlineData(FaultKind.LoseAnswer)]
-    public async Task A_stop_that_misbehaves_once_is_done_again(FaultKind kind)
+    public async Task A_stop_that_misbehaves_once_is_retried(FaultKind kind)
     {
         var reconciler = Start();
         await AwaitReadyAsync();
@@ -150,7 +150,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_reconciler_that_finds_it_running_completes_the_start_once()
+    public async Task A_reconciler_that_finds_the_vm_running_completes_the_start_once()
     {
         var spec = VmRecord.New(1, Wanted(Power.On, 1)).Spec;
         await hypervisor.MakeDiskAsync(spec, TestContext.Current.CancellationToken);

@@ -14,19 +14,19 @@ using Npgsql;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// One connected Spoke: sends what should be whenever the host's generation grows, and takes in what is reported.
-/// Everything it sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke does, when
-/// another line for the same host takes over, or when the seat is lost; the Spoke dials again.
+/// The connection of one Spoke: sends wanted states whenever the host's generation increases, and processes reports.
+/// Everything it sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke disconnects,
+/// when a newer connection for the same host takes over, or when the seat is lost; the Spoke then reconnects.
 /// </summary>
-public sealed partial class SpokeLine(
+public sealed partial class SpokeConnection(
     string host, long epoch, Db db, Listener listener, Settings settings, TimeProvider time, ILogger log)
 {
-    /// <summary>Longest silence between two looks at the generation, in case a notification was lost.</summary>
+    /// <summary>Longest time between two checks of the generation, in case a notification was lost.</summary>
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(15);
 
-    /// <summary>The highest generation that was sent; -1 before the first message.</summary>
+    /// <summary>The highest generation sent; -1 before the first message.</summary>
     long sent = -1;
-    /// <summary>A Spoke of version 1 does not say which epoch it answers.</summary>
+    /// <summary>A Spoke of protocol version 1 does not report which epoch it answers.</summary>
     bool saysEpoch = true;
 
     public async Task RunAsync(
@@ -41,7 +41,7 @@ public sealed partial class SpokeLine(
         await first;
     }
 
-    /// <summary>Takes in the hello: what the host can carry, its images, its addresses.</summary>
+    /// <summary>Stores the hello: the host's capacity, images and addresses.</summary>
     public async Task GreetAsync(Hello hello, CancellationToken cancel)
     {
         var facts = Intake.Check(hello);
@@ -96,9 +96,9 @@ public sealed partial class SpokeLine(
         while (await up.MoveNext(cancel)) await TakeInAsync(up.Current, cancel);
     }
 
-    /// <summary>Takes in one message.</summary>
-    /// <exception cref="RpcException">The line must end: the message is malformed, or the host was revoked or must
-    /// reconnect.</exception>
+    /// <summary>Processes one message.</summary>
+    /// <exception cref="RpcException">The connection must end: the message is malformed, or the host was revoked or
+    /// must reconnect.</exception>
     public async Task TakeInAsync(SpokeMessage message, CancellationToken cancel)
     {
         switch (message.BodyCase)
@@ -125,7 +125,7 @@ public sealed partial class SpokeLine(
 
     async Task TakeInAsync(VmObservation report, CancellationToken cancel)
     {
-        // What answers an older epoch may count other generations; the answer to what this epoch sends follows.
+        // A report that answers an older epoch may use different generations; the one for this epoch follows.
         if (!saysEpoch) report = report with { Epoch = epoch };
         var known = await db.InTransactionAsync(async transaction =>
         {
@@ -150,8 +150,8 @@ public sealed partial class SpokeLine(
             }, cancel);
         }, cancel);
         if (wasOnline is null) throw Revoked();
-        // What it holds may have been forgotten in between (HostHealth), and it only reports what changes: the next
-        // line begins with everything.
+        // Its VMs may have become unknown meanwhile (HostHealth), and it only reports changes: a new connection begins
+        // with the full inventory.
         if (wasOnline == false && heartbeat.Answers)
             throw new RpcException(
                 new Status(StatusCode.Unavailable, "The host was offline and must resend its inventory."));
@@ -174,14 +174,14 @@ public sealed partial class SpokeLine(
         }
     }
 
-    /// <summary>What changed of what should be since the last time; null when nothing did.</summary>
+    /// <summary>The wanted states that changed since the last message; null when none did.</summary>
     public async Task<Wanted?> ChangesAsync(CancellationToken cancel)
     {
-        // Generation first, then the rows: a change in between is in the rows already and is sent once more with the
-        // next generation.
+        // Generation first, then the rows: a change in between is already in the rows, and is sent again with the next
+        // generation.
         var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel) ?? throw Revoked();
         if (generation == sent) return null;
-        // Everything at first: also what did not change, because it is said under this epoch for the first time.
+        // The first message contains everything, even what did not change, because it is new under this epoch.
         var rows = await db.ListAsync<WantedRow>(HostSql.Wanted, new { host, since = Math.Max(sent, -1) }, cancel);
         var wanted = new Wanted { Epoch = epoch, Generation = generation };
         wanted.Vms.AddRange(rows.Select(ToWire));

@@ -11,19 +11,20 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Link;
 
 /// <summary>
-/// The Spoke's end of the line: dials out, says hello and what is here, takes in what is wanted, reports what changes,
-/// and sends a heartbeat. When the line breaks it dials again after a pause that doubles from 0.2 s to 10 s; reports
-/// that could not be sent are not kept, because the inventory on connect says it all.
+/// The Spoke's end of the link: dials out, sends hello and the inventory, receives wanted states, reports changes, and
+/// sends heartbeats. When the connection breaks it reconnects with exponential backoff from 0.2 s to 10 s; reports that
+/// could not be sent are dropped, because the inventory on connect contains everything.
 /// </summary>
-public sealed partial class Line(
+public sealed partial class HubConnection(
     HostVms vms, Settings settings, Identity identity, IHypervisor hypervisor,
-    ImageStore images, TimeProvider time, ILogger<Line> log)
+    ImageStore images, TimeProvider time, ILogger<HubConnection> log)
 {
     static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200),
         LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
     static readonly TimeSpan RenewEvery = TimeSpan.FromHours(6), FactsEvery = TimeSpan.FromSeconds(2);
     /// <summary>
-    /// Reports waiting for a slow line; with more, the line is cut and the inventory of the next one says it all.
+    /// Maximum number of queued reports; beyond it, the connection is closed, and the next one's inventory contains
+    /// everything.
     /// </summary>
     const int MaxWaiting = 10_000;
 
@@ -49,7 +50,7 @@ public sealed partial class Line(
             catch (Exception error) when (error is RpcException or IOException or HypervisorException
                 or ProblemException or ObjectDisposedException or OperationCanceledException)
             {
-                // Whatever it was that the end of the program looked like on the line.
+                // Whatever error the connection raised as the program stopped.
                 cancel.ThrowIfCancellationRequested();
                 Log.Broken(log, identity.Address, (error as RpcException)?.Status.Detail ?? error.Message);
             }
@@ -62,21 +63,25 @@ public sealed partial class Line(
     async Task ConnectAsync(CancellationToken cancel)
     {
         using var channel = identity.Open();
-        if (await identity.RenewAsync(channel, time, cancel)) return; // Dial again, with the new certificate.
-        using var line = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        current = line;
-        using var call = new HubLink.HubLinkClient(channel).Connect(cancellationToken: line.Token);
+        if (await identity.RenewAsync(channel, time, cancel)) return; // Reconnect with the new certificate.
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        current = ended;
+        using var call = new HubLink.HubLinkClient(channel).Connect(cancellationToken: ended.Token);
         reports = Channel.CreateBounded<VmReport>(MaxWaiting);
-        await call.RequestStream.WriteAsync(new SpokeMessage { Hello = await HelloAsync(line.Token) }, line.Token);
+        await call.RequestStream.WriteAsync(new SpokeMessage { Hello = await HelloAsync(ended.Token) }, ended.Token);
         var inventory = new Inventory();
-        inventory.Vms.AddRange(await vms.InventoryAsync(line.Token));
-        await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, line.Token);
+        inventory.Vms.AddRange(await vms.InventoryAsync(ended.Token));
+        await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, ended.Token);
         var sending = Channel.CreateBounded<SpokeMessage>(1);
-        Task[] all = [ReceiveAsync(call.ResponseStream, line.Token), SendAsync(sending, call.RequestStream, line.Token),
-            ForwardAsync(sending, line.Token), BeatAsync(sending, line.Token), RenewInTimeAsync(channel, line.Token)];
+        Task[] all =
+        [
+            ReceiveAsync(call.ResponseStream, ended.Token), SendAsync(sending, call.RequestStream, ended.Token),
+            ForwardAsync(sending, ended.Token), BeatAsync(sending, ended.Token),
+            RenewInTimeAsync(channel, ended.Token),
+        ];
         var first = await Task.WhenAny(all);
         current = null;
-        await line.CancelAsync();
+        await ended.CancelAsync();
         await Task.WhenAll(all).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }
@@ -135,7 +140,7 @@ public sealed partial class Line(
         }
     }
 
-    /// <summary>One writer for the stream, as gRPC wants it.</summary>
+    /// <summary>One writer for the stream, as gRPC requires.</summary>
     static async Task SendAsync(
         Channel<SpokeMessage> sending, IClientStreamWriter<SpokeMessage> up, CancellationToken cancel)
     {
@@ -151,11 +156,11 @@ public sealed partial class Line(
 
     async Task BeatAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
     {
-        var (known, nextBeat, answered) = (Catalogue(), DateTimeOffset.MinValue, true);
+        var (known, nextBeat, answered) = (Catalog(), DateTimeOffset.MinValue, true);
         while (true)
         {
-            // New images are reported at once: somebody may be waiting for one.
-            if (Catalogue() is var now && now != known)
+            // New images are reported immediately: somebody may be waiting for one.
+            if (Catalog() is var now && now != known)
             {
                 known = now;
                 await sending.Writer.WriteAsync(new SpokeMessage { Hello = await HelloAsync(cancel) }, cancel);
@@ -163,7 +168,8 @@ public sealed partial class Line(
             if (time.GetUtcNow() >= nextBeat)
             {
                 var heartbeat = await HeartbeatAsync(cancel);
-                // Gone silent or come back: what is said of the VMs should change as soon as what is said of the host.
+                // The hypervisor stopped responding or responds again: the VMs' reports should change as soon as the
+                // host's.
                 if (heartbeat.HypervisorAnswers != answered) vms.LookAtAll();
                 answered = heartbeat.HypervisorAnswers;
                 await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
@@ -175,7 +181,7 @@ public sealed partial class Line(
     }
 
     /// <summary>
-    /// Every heartbeat, not only on connect: a leftover machine may hold an address that another VM has now.
+    /// With every heartbeat, not only on connect: a leftover machine may use an address that another VM has now.
     /// </summary>
     async Task ReportUnknownVmsAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
     {
@@ -186,11 +192,11 @@ public sealed partial class Line(
         }
         catch (HypervisorException)
         {
-            // It answered a moment ago; the next heartbeat says so.
+            // It responded a moment ago; the next heartbeat reports the failure.
         }
     }
 
-    string Catalogue() => string.Join(' ', images.List().Select(i => i.Id + i.Version));
+    string Catalog() => string.Join(' ', images.List().Select(i => i.Id + i.Version));
 
     async Task<Heartbeat> HeartbeatAsync(CancellationToken cancel)
     {

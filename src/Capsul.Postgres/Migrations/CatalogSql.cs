@@ -1,17 +1,17 @@
 namespace Capsul.Postgres.Migrations;
 
-/// <summary>One thing of a schema, with what defines it as text that is the same for equal things.</summary>
+/// <summary>One object of a schema, with its definition as text; equal objects have equal text.</summary>
 /// <param name="Kind">table, column, constraint, index, function, trigger, view, sequence, type, extension …</param>
-public sealed record CatalogueObject(string Kind, string Name, string Definition);
+public sealed record CatalogObject(string Kind, string Name, string Definition);
 
-static class CatalogueSql
+static class CatalogSql
 {
     /// <summary>
-    /// Everything that scripts can make, outside the system's schemas and outside extensions. Names are with the
-    /// schema, because the search path is emptied for the session that asks.
+    /// Everything that scripts can create, outside system schemas and extensions. Names include the schema, because the
+    /// session's search path is emptied.
     /// </summary>
     public const string All = """
-        -- CatalogueSql.All
+        -- CatalogSql.All
         WITH spaces AS (
             SELECT oid, nspname FROM pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema')
                 AND nspname !~ '^pg_(toast|temp)'
@@ -102,7 +102,7 @@ static class CatalogueSql
         """;
 
     public const string EmptySearchPath = """
-        -- CatalogueSql.EmptySearchPath
+        -- CatalogSql.EmptySearchPath
         SELECT set_config('search_path', '', FALSE)
         """;
 }
