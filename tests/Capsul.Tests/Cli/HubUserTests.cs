@@ -69,7 +69,7 @@ public sealed class HubUserTests
     public async Task A_Hub_that_is_told_to_end_ends_although_its_input_stays_open()
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("told")), "up");
-        await both.AwaitSaidAsync("Capsul answers at", Limit);
+        await both.AwaitSaidAsync("Capsul is running at", Limit);
         await CapsulProgram.SignalAsync("TERM", await HubOfAsync(both));
         (await both.EndAsync()).ShouldBe(69);
         both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
@@ -82,7 +82,7 @@ public sealed class HubUserTests
         var environment = Environment(data);
         environment["SSH_AUTH_SOCK"] = "/run/roots-agent";
         await using var both = CapsulProgram.Start(environment, "up");
-        await both.AwaitSaidAsync("Capsul answers at", Limit);
+        await both.AwaitSaidAsync("Capsul is running at", Limit);
         var postmaster = int.Parse(File.ReadLines(Path.Combine(data, "postgres/data/postmaster.pid")).First());
         foreach (var pid in (int[])[await HubOfAsync(both), postmaster])
             (await File.ReadAllTextAsync($"/proc/{pid}/environ", Cancel)).ShouldNotContain("roots-agent");
@@ -94,7 +94,7 @@ public sealed class HubUserTests
         var data = TestFolder.Make("links");
         await using (var hub = CapsulProgram.Start(Environment(data), "up", "--hub"))
         {
-            await hub.AwaitSaidAsync("Capsul answers at", Limit);
+            await hub.AwaitSaidAsync("Capsul is running at", Limit);
             await hub.SignalAsync("TERM");
             await hub.EndAsync();
         }
@@ -138,7 +138,7 @@ public sealed class HubUserTests
             new Dictionary<string, string>(environment, StringComparer.Ordinal) { ["CAPSUL_HUB_USER"] = "root" };
         await using (var old = CapsulProgram.Start(before, "up", "--hub"))
         {
-            await old.AwaitSaidAsync("acting Hub (epoch 1)", Limit);
+            await old.AwaitSaidAsync("active Hub (epoch 1)", Limit);
             (await OwnersAsync(environment["CAPSUL_DATA"], "secret.key")).ShouldBe([0]);
             // Killed, so that PostgreSQL goes on as the user that it had.
         }
