@@ -55,11 +55,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     /// <summary>The trace; the same for the same seed.</summary>
     public IReadOnlyList<string> Trace => trace;
 
-    public static IReadOnlyList<OperationKind> Kinds =>
-    [
-        new CreateVmOperation(), new StartVmOperation(), new StopVmOperation(),
-        new RestartVmOperation(), new DeleteVmOperation(),
-    ];
+    public static IReadOnlyList<OperationKind> Kinds => VmFeature.Operations;
 
     /// <summary>VMs are numbered in order of creation, because their IDs are random.</summary>
     public string NameOf(string vm)

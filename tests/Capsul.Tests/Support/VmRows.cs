@@ -42,9 +42,7 @@ public sealed class VmRows : IAsyncDisposable
     public Settings Settings { get; } =
         Settings.Load(new Dictionary<string, string> { ["CAPSUL_DATA"] = "/tmp/capsul-none" });
 
-    public static IReadOnlyList<OperationKind> AllKinds() =>
-        [.. typeof(OperationKind).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(OperationKind)) && !t.IsAbstract)
-            .Select(t => (OperationKind)Activator.CreateInstance(t)!)];
+    public static IReadOnlyList<OperationKind> AllKinds() => VmFeature.Operations;
 
     public static async Task<VmRows> CreateAsync(CancellationToken cancel)
     {

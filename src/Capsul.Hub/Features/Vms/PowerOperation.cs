@@ -5,10 +5,11 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Start, stop and restart: one step that waits for the requested power state. If it is not reached, the request is
-/// withdrawn: the VM returns to its previous state, and its owner can try again.
+/// Every action that leaves the VM there, such as start, stop and restart: one step that waits for the requested power
+/// state. If it is not reached, the request is withdrawn: the VM returns to its previous state, and its owner can try
+/// again.
 /// </summary>
-public abstract class PowerOperation(VmAction action) : VmOperation
+public sealed class PowerOperation(VmAction action) : VmOperation
 {
     public const string Power = "power";
 

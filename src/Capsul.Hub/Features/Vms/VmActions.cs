@@ -88,6 +88,9 @@ public static class VmActions
 
     public static readonly IReadOnlyList<VmAction> All = [Start, Restart, Stop, Delete];
 
+    /// <summary>Operations that count among the restarts of a VM: each gets a number of its own.</summary>
+    public static readonly string[] Restarting = [.. All.Where(a => a.Restarts).Select(a => a.Operation)];
+
     /// <summary>What may be done to a VM in this state.</summary>
     public static IEnumerable<VmAction> In(string state) =>
         All.Where(a => a.From.Contains(state, StringComparer.Ordinal));

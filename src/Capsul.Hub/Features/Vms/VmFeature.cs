@@ -7,12 +7,19 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>The services and routes of this feature.</summary>
-static class VmFeature
+public static class VmFeature
 {
-    public static IServiceCollection AddVmOperations(this IServiceCollection services) => services
-        .AddSingleton<OperationKind, CreateVmOperation>().AddSingleton<OperationKind, StartVmOperation>()
-        .AddSingleton<OperationKind, StopVmOperation>().AddSingleton<OperationKind, RestartVmOperation>()
-        .AddSingleton<OperationKind, DeleteVmOperation>();
+    public static IReadOnlyList<OperationKind> Operations { get; } =
+    [
+        new CreateVmOperation(), .. VmActions.All.Where(a => !a.Destroys).Select(a => new PowerOperation(a)),
+        new DeleteVmOperation(),
+    ];
+
+    public static IServiceCollection AddVmOperations(this IServiceCollection services)
+    {
+        foreach (var kind in Operations) services.AddSingleton(kind);
+        return services;
+    }
 
     public static IServiceCollection AddVmPages(this IServiceCollection services) => services.AddSingleton<VmEvents>();
 

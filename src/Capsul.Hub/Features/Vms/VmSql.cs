@@ -1,4 +1,5 @@
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Sizes;
 using Capsul.Postgres;
 using Npgsql;
 
@@ -14,6 +15,8 @@ public sealed record VmRow(
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
     string? Address)
 {
+    public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
+
     /// <summary>The Spoke has reported on the latest wanted state.</summary>
     public bool Answered => ObservedGeneration >= WantedGeneration;
 
@@ -156,7 +159,8 @@ public static class VmSql
         UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation,
             stop_grace_seconds = @graceSeconds,
             restarts = CASE WHEN @restart THEN 1 + greatest(restarts, observed_restarts,
-                (SELECT count(*)::integer FROM operations WHERE vm = @id AND kind = @operation)) ELSE restarts END,
+                (SELECT count(*)::integer FROM operations WHERE vm = @id AND kind = ANY(@restarting)))
+                ELSE restarts END,
             problem = '', problem_final = FALSE, phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
         WHERE id = @id
         """;
@@ -210,7 +214,7 @@ public static class VmSql
             wanted = action.Wanted,
             generation,
             restart = action.Restarts,
-            operation = action.Operation,
+            restarting = VmActions.Restarting,
             graceSeconds = (int)stopGrace.TotalSeconds,
         }, cancel);
     }

@@ -1,3 +1,0 @@
-namespace Capsul.Hub.Features.Vms;
-
-public sealed class RestartVmOperation() : PowerOperation(VmActions.Restart);
