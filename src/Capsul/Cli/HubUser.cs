@@ -15,6 +15,9 @@ static partial class HubUser
     /// <summary>Ports below this need a capability (ip_unprivileged_port_start, ip-sysctl.txt).</summary>
     const int FirstFreePort = 1024;
 
+    const int UserTries = 10;
+    static readonly TimeSpan UserRetry = TimeSpan.FromMilliseconds(200);
+
     /// <summary>
     /// A checkout in root's home folder is not accessible to others: the program and the runtime are mounted where the
     /// Hub's user can read them, for this process only.
@@ -82,12 +85,18 @@ static partial class HubUser
             return user.Id != 0 ? user : throw new ProblemException(ProblemKind.Invalid,
                 $"CAPSUL_HUB_USER is {name}, another name of root. Name a user without rights, or root itself.");
         }
-        var made = await new Command("useradd", "--system", "--user-group", "--no-create-home",
-            "--home-dir", "/var/lib/capsul/hub", "--shell", "/usr/sbin/nologin", name).TryRunAsync(cancel);
-        // Another process may have been faster.
-        return SystemUser.Find(name) ?? throw new ProblemException(ProblemKind.Unavailable,
-            $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or set another with "
-                + "CAPSUL_HUB_USER.");
+        for (var tries = 1; ; tries++)
+        {
+            var made = await new Command("useradd", "--system", "--user-group", "--no-create-home",
+                "--home-dir", "/var/lib/capsul/hub", "--shell", "/usr/sbin/nologin", name).TryRunAsync(cancel);
+            if (SystemUser.Find(name) is { } added) return added;
+            if (tries == UserTries)
+                throw new ProblemException(ProblemKind.Unavailable,
+                    $"The Hub's user {name} could not be created: {made.LastLine}. Create it, or name another with "
+                        + "CAPSUL_HUB_USER.");
+            // Another process may be adding one just now; the lock of /etc/passwd has no event to wait for.
+            await Task.Delay(UserRetry, cancel);
+        }
     }
 
     static async Task HandOverAsync(Settings settings, SystemUser user, CancellationToken cancel)

@@ -26,7 +26,7 @@ public sealed class HubUserTests
         var data = TestFolder.Make("both");
         await using var both = CapsulProgram.Start(Environment(data), "up");
         await both.AwaitSaidAsync("Connected to the Hub at", Limit);
-        var hub = await HubOfAsync(both);
+        var hub = HubOf(both);
         ShouldHaveNoRights(hub);
         (await OwnersAsync(data, ".", "spoke", "spoke.lock")).ShouldAllBe(owner => owner == 0);
         (await OwnersAsync(data, "postgres", "secret.key", "hub.lock", "backups"))
@@ -50,7 +50,7 @@ public sealed class HubUserTests
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("killed")), "up");
         await both.AwaitSaidAsync("Capsul is running at", Limit);
-        var hub = await HubOfAsync(both);
+        var hub = HubOf(both);
         await both.KillAsync();
         await Until.TrueAsync("the Hub has ended", Limit, () => Task.FromResult(!File.Exists($"/proc/{hub}/status")));
     }
@@ -60,7 +60,7 @@ public sealed class HubUserTests
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("ended")), "up");
         await both.AwaitSaidAsync("Capsul is running at", Limit);
-        await CapsulProgram.SignalAsync("KILL", await HubOfAsync(both));
+        await CapsulProgram.SignalAsync("KILL", HubOf(both));
         (await both.EndAsync()).ShouldBe(69);
         both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
     }
@@ -70,7 +70,7 @@ public sealed class HubUserTests
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("told")), "up");
         await both.AwaitSaidAsync("Capsul is running at", Limit);
-        await CapsulProgram.SignalAsync("TERM", await HubOfAsync(both));
+        await CapsulProgram.SignalAsync("TERM", HubOf(both));
         (await both.EndAsync()).ShouldBe(69);
         both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
     }
@@ -84,7 +84,7 @@ public sealed class HubUserTests
         await using var both = CapsulProgram.Start(environment, "up");
         await both.AwaitSaidAsync("Capsul is running at", Limit);
         var postmaster = int.Parse(File.ReadLines(Path.Combine(data, "postgres/data/postmaster.pid")).First());
-        foreach (var pid in (int[])[await HubOfAsync(both), postmaster])
+        foreach (var pid in (int[])[HubOf(both), postmaster])
             (await File.ReadAllTextAsync($"/proc/{pid}/environ", Cancel)).ShouldNotContain("roots-agent");
     }
 
@@ -173,12 +173,10 @@ public sealed class HubUserTests
 
     static int HubUser => SystemUser.Find("capsul").ShouldNotBeNull().Id;
 
-    static async Task<int> HubOfAsync(CapsulProgram both)
-    {
-        var children =
-            await new Command("pgrep", "--parent", both.Id.ToString(), "--full", "up --hub").RunAsync(Cancel);
-        return int.Parse(children.Output.Trim());
-    }
+    static int HubOf(CapsulProgram both) => Directory.EnumerateDirectories($"/proc/{both.Id}/task")
+        .SelectMany(task => File.ReadAllText($"{task}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        .Select(int.Parse)
+        .Single(pid => File.ReadAllText($"/proc/{pid}/cmdline").Contains("\0--hub\0", StringComparison.Ordinal));
 
     static void ShouldHaveNoRights(int pid)
     {
