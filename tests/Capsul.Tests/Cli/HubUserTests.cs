@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Postgres;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
@@ -10,15 +11,21 @@ public sealed class HubUserTests
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    static Dictionary<string, string> Environment(string data) => new(StringComparer.Ordinal)
+    static Dictionary<string, string> Environment(string data)
     {
-        ["CAPSUL_DATA"] = data,
-        ["CAPSUL_HUB_USER"] = "capsul",
-        ["CAPSUL_HYPERVISOR"] = "simulated",
-        ["CAPSUL_POSTGRES_FSYNC"] = "off",
-        ["CAPSUL_PORT"] = Ports.TakeFree().ToString(),
-        ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
-    };
+        var environment = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = data,
+            ["CAPSUL_HUB_USER"] = "capsul",
+            ["CAPSUL_HYPERVISOR"] = "simulated",
+            ["CAPSUL_POSTGRES_FSYNC"] = "off",
+            ["CAPSUL_PORT"] = Ports.TakeFree().ToString(),
+            ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
+        };
+        // A killed Hub leaves its database running.
+        RunEnd.Do(() => EmbeddedPostgres.DiscardAsync(Settings.Load(environment), CancellationToken.None));
+        return environment;
+    }
 
     [Fact]
     public async Task One_command_starts_an_unprivileged_Hub_and_a_Spoke_as_root()
