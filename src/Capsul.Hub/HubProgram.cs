@@ -116,19 +116,26 @@ public sealed partial class HubProgram : IAsyncDisposable
 
     static string TakeFree(int port) => (port == 0 ? Ports.TakeFree() : port).ToString();
 
+    const int KeyBytes = 32;
+
     /// <summary>From the settings, or generated once and kept in the data folder, readable by the owner only.</summary>
     public static async Task<byte[]> SecretKeyAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.SecretKey is { } configured) return Convert.FromBase64String(configured);
         var file = Path.Combine(settings.Data, "secret.key");
         if (!File.Exists(file) || new FileInfo(file).Length == 0) await MakeSecretKeyAsync(file, cancel);
-        return Convert.FromBase64String((await File.ReadAllTextAsync(file, cancel)).Trim());
+        var key = new byte[KeyBytes];
+        var text = (await File.ReadAllTextAsync(file, cancel)).Trim();
+        if (Convert.TryFromBase64String(text, key, out var length) && length == KeyBytes) return key;
+        throw new ProblemException(ProblemKind.Unavailable,
+            $"{file} is damaged: it must hold {KeyBytes} bytes in base64. Restore it from your copy; a new key could "
+            + "not decrypt the secrets in the database.");
     }
 
     /// <summary>In a folder that this user cannot write to, an empty file has been created for it.</summary>
     static async Task MakeSecretKeyAsync(string file, CancellationToken cancel)
     {
-        var text = Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)) + "\n");
+        var text = Encoding.ASCII.GetBytes(Convert.ToBase64String(RandomNumberGenerator.GetBytes(KeyBytes)) + "\n");
         if (!File.Exists(file))
         {
             await DataFolder.WriteWholeAsync(file, text, cancel);

@@ -62,24 +62,31 @@ public sealed class HubUserTests
         await Until.TrueAsync("the Hub has ended", Limit, () => Task.FromResult(!File.Exists($"/proc/{hub}/status")));
     }
 
-    [Fact]
-    public async Task If_the_Hub_exits_the_command_exits_with_an_error()
+    [Theory]
+    [InlineData("KILL")]
+    [InlineData("TERM")] // Its standard input stays open meanwhile.
+    public async Task If_the_Hub_exits_the_command_exits_with_an_error(string signal)
     {
         await using var both = CapsulProgram.Start(Environment(TestFolder.Make("ended")), "up");
         await both.AwaitSaidAsync("Capsul is running at", Limit);
-        await CapsulProgram.SignalAsync("KILL", HubOf(both));
+        await CapsulProgram.SignalAsync(signal, HubOf(both));
         (await both.EndAsync()).ShouldBe(69);
         both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
     }
 
     [Fact]
-    public async Task A_Hub_that_is_told_to_end_ends_although_its_input_stays_open()
+    public async Task A_damaged_secret_key_is_refused_with_what_to_do()
     {
-        await using var both = CapsulProgram.Start(Environment(TestFolder.Make("told")), "up");
-        await both.AwaitSaidAsync("Capsul is running at", Limit);
-        await CapsulProgram.SignalAsync("TERM", HubOf(both));
-        (await both.EndAsync()).ShouldBe(69);
-        both.Said.ShouldContain("capsul: The Hub exited unexpectedly");
+        var data = TestFolder.Make("damaged");
+        await File.WriteAllTextAsync(Path.Combine(data, "secret.key"), "half of a k", Cancel);
+        // A database of its own: an empty one beside a key would be refused as lost.
+        var environment = Environment(data);
+        await using var database = await TestDatabase.CreateAsync();
+        environment["CAPSUL_DATABASE"] = database.ConnectionString;
+        environment["CAPSUL_HUB_USER"] = CapsulProgram.HubUser;
+        var refused = await CapsulProgram.RunAsync(environment, Cancel, "up", "--hub");
+        refused.ExitCode.ShouldBe(69);
+        refused.Error.ShouldContain("secret.key is damaged: it must hold 32 bytes in base64.");
     }
 
     [Fact]
