@@ -178,7 +178,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         });
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
-        services.AddSingleton<LinkEndpoint>();
+        services.AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
         if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
@@ -221,11 +221,13 @@ public sealed partial class HubProgram : IAsyncDisposable
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             limit.CancelAfter(TimeSpan.FromSeconds(3));
-            var row = await db.FindSeatAsync(limit.Token);
+            var row = (await db.FindSeatAsync(limit.Token))!;
+            // The epoch is raised a moment before this process knows that it is active.
+            var epoch = seat.Epoch;
             return Results.Json(new
             {
-                status = seat.Held ? "acting" : "standby",
-                epoch = row!.Epoch,
+                status = epoch != 0 ? "acting" : "standby",
+                epoch = epoch != 0 ? epoch : row.Epoch,
                 since = row.TakenAt,
                 why = seat.Unfit,
                 https,

@@ -5,9 +5,21 @@ public static class Protocol
 {
     /// <summary>
     /// Protocol version. Hub and Spoke may differ by one; more is refused with a message. 2: reports contain the epoch
-    /// that they answer, and whether a guest stopped itself.
+    /// that they answer, and whether a guest stopped itself. 3: heartbeats are answered, wanted states acknowledged;
+    /// tokens and run IDs reveal a copied Spoke.
     /// </summary>
-    public const int Version = 2;
+    public const int Version = 3;
+
+    /// <summary>
+    /// Trailer of a refusal by a standby Hub: host:port of the active one's link, if it is known.
+    /// </summary>
+    public const string ActiveHubTrailer = "capsul-active-hub";
+
+    /// <summary>A Hub that has not answered a heartbeat for this long is given up.</summary>
+    public const int ReplySeconds = 4;
+
+    /// <summary>Length of the token that a Welcome gives, bytes.</summary>
+    public const int TokenBytes = 32;
 
     /// <summary>Interval of a Spoke's heartbeats.</summary>
     public const int HeartbeatSeconds = 5;

@@ -5,6 +5,7 @@ using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Capsul.Spoke.Vms;
 using Capsul.Wire;
+using Google.Protobuf;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Chaos;
@@ -120,10 +121,26 @@ sealed class Host
         Down.Clear();
     }
 
+    /// <summary>The token of the last welcome: in the message, and on disk once the Spoke has read it.</summary>
+    public byte[]? Offered { get; set; }
+
+    byte[] token = [];
+
+    /// <summary>The welcome comes before the first wanted states, so its token is on disk by now.</summary>
+    public void Acknowledge(Wanted wanted)
+    {
+        token = Offered ?? token;
+        Up.Add(new SpokeMessage
+        {
+            Applied = new Applied { Epoch = wanted.Epoch, Generation = wanted.Generation, TokenStored = true },
+        });
+    }
+
     public Hello Hello() => new()
     {
         Protocol = Protocol.Version,
         Version = "0.0.0",
+        Token = ByteString.CopyFrom(token),
         Facts = new HostFacts
         {
             Hypervisor = "simulated",
@@ -152,6 +169,6 @@ sealed class Host
             new Simulated(settings, images, time) { BootTime = Hypervisor.BootTime, MemoryMb = Hypervisor.MemoryMb };
         var spoke = Path.Combine(settings.Data, "spoke");
         if (Directory.Exists(spoke)) Directory.Delete(spoke, recursive: true);
-        (Stale, NextDial, NextBeat) = (false, default, default);
+        (Stale, NextDial, NextBeat, Offered, token) = (false, default, default, null, []);
     }
 }

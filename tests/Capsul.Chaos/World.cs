@@ -27,14 +27,16 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     /// <summary>A seed takes about two thousand steps; with this many, something wakes itself endlessly.</summary>
     const int MostSteps = 50_000;
 
-    static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5), SaveEvery = TimeSpan.FromSeconds(2);
 
     readonly Listener listener = new(db, time, NullLogger<Listener>.Instance);
     readonly List<string> trace = [];
     readonly Dictionary<string, int> numbers = new(StringComparer.Ordinal);
+    readonly Fence fence = new(db, new Listener(db, time, NullLogger<Listener>.Instance));
     Runner? runner;
     HostHealth? health;
-    DateTime nextHealth;
+    Heartbeats? heartbeats;
+    DateTime nextHealth, nextSave;
     DateTime? nextOperation;
 
     /// <summary>0 while no Hub is active.</summary>
@@ -76,9 +78,10 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         var before = (Runner: runner, Epoch);
         Epoch = await db.FindAsync<long>(SeatSql.Take, new { holder = "chaos" }, Never);
-        runner = new Runner(db, listener, Kinds, time, NullLogger<Runner>.Instance);
-        health = new HostHealth(db, time);
-        (nextHealth, nextOperation) = (time.Now, time.Now);
+        runner = new Runner(db, fence, listener, Kinds, time, NullLogger<Runner>.Instance);
+        health = new HostHealth(db, fence, time);
+        heartbeats = new Heartbeats(fence, time);
+        (nextHealth, nextOperation, nextSave) = (time.Now + HostHealth.Grace, time.Now, time.Now);
         if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
     }
@@ -145,6 +148,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         {
             if (nextOperation <= time.Now) yield return ("the runner", RunOperationAsync);
             if (nextHealth <= time.Now) yield return ("host health", LookAtHealthAsync);
+            if (nextSave <= time.Now) yield return ("heartbeats are saved", SaveHeartbeatsAsync);
         }
         foreach (var host in hosts)
         {
@@ -179,7 +183,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     DateTime NextDue()
     {
         var due = new List<DateTime?> { time.NextTimer };
-        if (Epoch != 0) due.AddRange([nextOperation, nextHealth]);
+        if (Epoch != 0) due.AddRange([nextOperation, nextHealth, nextSave]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)
@@ -202,13 +206,22 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         await ChangedAsync();
     }
 
+    async Task SaveHeartbeatsAsync()
+    {
+        await heartbeats!.SaveAsync(Epoch, Never);
+        nextSave = time.Now + SaveEvery;
+        await ChangedAsync();
+    }
+
     /// <summary>A connection begins like a real one: hello, then the inventory.</summary>
     async Task DialAsync(Host host)
     {
-        host.Connection = new SpokeConnection(host.Name, Epoch, db, listener, settings, time, NullLogger.Instance);
+        host.Connection = new SpokeConnection(
+            host.Name, Epoch, db, fence, heartbeats!, listener, settings, time, NullLogger.Instance);
         try
         {
             await host.Connection.GreetAsync(host.Hello(), Never);
+            host.Offered = host.Connection.Token;
             host.Asking = SayAsync(host, async vms =>
             {
                 var inventory = new Inventory();
@@ -292,6 +305,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         if (!Repeats()) host.Down.RemoveAt(0);
         var before = (host.Applied.Epoch, host.Applied.Generation);
         if (!await host.Vms!.ApplyAsync(message.Wanted, Never)) Disconnect(host, "it was refused");
+        else host.Acknowledge(message.Wanted);
         if (before.CompareTo((host.Applied.Epoch, host.Applied.Generation)) > 0)
             report.Violate("a Spoke went backwards");
     }

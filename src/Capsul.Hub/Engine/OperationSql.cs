@@ -11,6 +11,9 @@ public sealed record OperationRow(
 /// <summary>One line of an operation's history.</summary>
 public sealed record OperationEventRow(DateTime At, string Step, string Message);
 
+/// <summary>An operation that was woken, and its VM.</summary>
+public sealed record WokenRow(long Id, string Vm);
+
 public static class OperationSql
 {
     const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, "
@@ -57,11 +60,11 @@ public static class OperationSql
         WHERE id = @id AND status = 'running'
         """;
 
-    /// <summary>Wakes the VM's operation; only for the host that the VM is on.</summary>
+    /// <summary>Wakes the operations of these VMs; only for the host that they are on.</summary>
     public const string WakeFromHost = """
         -- OperationSql.WakeFromHost
-        UPDATE operations SET run_at = @now
-        WHERE finished IS NULL AND vm = (SELECT id FROM vms WHERE id = @vm AND host = @host) RETURNING id
+        UPDATE operations o SET run_at = @now FROM vms v
+        WHERE o.finished IS NULL AND o.vm = ANY(@ids) AND v.id = o.vm AND v.host = @host RETURNING o.id, o.vm
         """;
 
     /// <summary>
@@ -79,11 +82,15 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
 
-    /// <summary>The same, unless the operation already has that line.</summary>
-    public const string AddEventOnce = """
-        -- OperationSql.AddEventOnce
-        INSERT INTO operation_events (operation, at, step, message) SELECT @id, @now, @step, @message
-        WHERE NOT EXISTS (SELECT FROM operation_events WHERE operation = @id AND step = @step AND message = @message)
+    /// <summary>The same for many, without the lines that an operation already has.</summary>
+    public const string AddEventsOnce = """
+        -- OperationSql.AddEventsOnce
+        INSERT INTO operation_events (operation, at, step, message)
+        SELECT n.id, @now, @step, n.message
+        FROM unnest(@ids::bigint[], @messages::text[]) WITH ORDINALITY AS n (id, message, place)
+        WHERE NOT EXISTS (SELECT FROM operation_events e
+            WHERE e.operation = n.id AND e.step = @step AND e.message = n.message)
+        ORDER BY n.place
         """;
 
     /// <summary>An event for the history: an operation that is inserted as done.</summary>
@@ -93,12 +100,6 @@ public static class OperationSql
             INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at, finished)
             VALUES (@kind, @vm, @email, '', 'done', @now, @now, @now, @now) RETURNING id)
         INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @message FROM done
-        """;
-
-    /// <summary>Wakes the pages that show a VM.</summary>
-    public const string TellVm = """
-        -- OperationSql.TellVm
-        SELECT pg_notify('capsul_vms', @vm)
         """;
 
     /// <summary>The newest operation of a VM, finished or not.</summary>

@@ -15,7 +15,7 @@ namespace Capsul.Hub.Engine;
 /// back; an undo that throws is retried indefinitely, and an operator may force its end.
 /// </summary>
 public sealed partial class Runner(
-    Db db, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
+    Db db, Fence fence, Listener listener, IEnumerable<OperationKind> kinds, TimeProvider time, ILogger<Runner> log)
     : IActingWork
 {
     /// <summary>Number of steps that run concurrently.</summary>
@@ -55,9 +55,8 @@ public sealed partial class Runner(
         OperationRow? operation = null;
         try
         {
-            return await db.InTransactionAsync(async transaction =>
+            return await fence.InTransactionAsync(epoch, async transaction =>
             {
-                await transaction.HoldSeatAsync(epoch, cancel);
                 operation = await transaction.FindAsync<OperationRow>(OperationSql.Take, new { now = Now() }, cancel);
                 if (operation is null) return false;
                 await StepAsync(operation, transaction, cancel);
@@ -77,11 +76,11 @@ public sealed partial class Runner(
     {
         var now = Now();
         if (operation.Status == "running" && now >= operation.DeadlineAt && !byName[operation.Kind].GoesOn)
-            return db.ActAsync(epoch, OperationSql.GiveUp,
+            return fence.ExecuteAsync(epoch, OperationSql.GiveUp,
                 new { id = operation.Id, now, problem = InternalError, detail = error.ToString() }, cancel);
         var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, operation.Attempt), LongestPause.TotalSeconds));
         var runAt = now + Until(operation, pause, operation.Status == "undoing", now);
-        return db.ActAsync(epoch, OperationSql.Postpone,
+        return fence.ExecuteAsync(epoch, OperationSql.Postpone,
             new { id = operation.Id, runAt, detail = error.ToString() }, cancel);
     }
 
@@ -151,8 +150,6 @@ public sealed partial class Runner(
         }, cancel);
         if (message is not null)
             await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);
-        // Pages subscribe to the subject, not to the operation.
-        await context.Transaction.ExecuteAsync(OperationSql.TellVm, new { vm = context.Operation.Vm }, cancel);
     }
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;

@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Postgres;
 using Capsul.Postgres.Migrations;
 using Dapper;
@@ -9,20 +10,27 @@ namespace Capsul.Hub.Leadership;
 /// <summary>
 /// The leader lease. Any number of Hub processes may run on one database; the one that holds a session advisory lock,
 /// on a dedicated connection, is the active Hub and has an epoch, which increases every time the seat is acquired. The
-/// others are on standby and try again every second. Losing that connection means losing the seat immediately: the work
-/// is canceled, and further writes are refused because of the old epoch (<see cref="SeatSql.HoldSeatAsync"/>). A
-/// process whose program is older than the database's schema remains on standby and logs why.
+/// others are on standby and try again every second. The active Hub proves every second that it is alive, by a
+/// statement on that connection; one that has not for <see cref="Lease"/> no longer counts itself as active, and a
+/// standby that sees no statement for longer than that (<see cref="SeatRivals"/>) ends the connection and takes over:
+/// a machine without power, a cut network and a frozen process all look the same. What the old one still writes is
+/// refused because of its epoch (<see cref="Fence"/>). A process whose program is older than the database's schema
+/// remains on standby and logs why.
 /// </summary>
-public sealed partial class Seat(Db db, ILogger<Seat> log)
+public sealed partial class Seat(Db db, Settings settings, TimeProvider time, ILogger<Seat> log)
 {
-    static readonly TimeSpan TryEvery = TimeSpan.FromSeconds(1);
-    static readonly TimeSpan PingLimit = TimeSpan.FromSeconds(3);
+    /// <summary>How long one proof of being alive lasts.</summary>
+    public static readonly TimeSpan Lease = TimeSpan.FromSeconds(5);
+
+    static readonly TimeSpan TryEvery = TimeSpan.FromSeconds(1), PingLimit = TimeSpan.FromSeconds(3),
+        RegisterEvery = TimeSpan.FromSeconds(10);
 
     readonly int schema = Migrator.DesiredVersion;
-    long epoch;
+    readonly SeatRivals rivals = new(time);
+    long epoch, confirmed, registered;
 
-    /// <summary>The epoch while this process holds the seat; 0 on standby.</summary>
-    public long Epoch => Interlocked.Read(ref epoch);
+    /// <summary>The epoch while this process holds the seat and has lately proved it; 0 on standby.</summary>
+    public long Epoch => time.GetElapsedTime(Interlocked.Read(ref confirmed)) < Lease ? Interlocked.Read(ref epoch) : 0;
 
     public bool Held => Epoch != 0;
 
@@ -68,12 +76,11 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
     /// </summary>
     async Task StandByAsync(Func<long, CancellationToken, Task> act, CancellationToken cancel)
     {
-        await using var connection = await db.OpenAloneAsync(SeatSql.ConnectionName + ProcessName, cancel, parts =>
-            parts.CommandTimeout = 3);
+        await using var connection = await OpenAsync(cancel);
         while (!await TryAsync(connection, cancel))
             await Task.Delay(TryEvery, cancel);
-        var taken = await connection.ExecuteScalarAsync<long>(
-            new CommandDefinition(SeatSql.Take, new { holder = ProcessName }, cancellationToken: cancel));
+        var taken = await TakeAsync(connection, cancel);
+        Confirm(time.GetTimestamp());
         Interlocked.Exchange(ref epoch, taken);
         Log.Taken(log, taken);
         using var held = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -91,6 +98,22 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
         }
     }
 
+    /// <summary>Both ends of the connection notice within seconds when the other one is gone without a word.</summary>
+    async Task<NpgsqlConnection> OpenAsync(CancellationToken cancel)
+    {
+        var connection = await db.OpenAloneAsync(SeatSql.ConnectionName + ProcessName, cancel, parts =>
+        {
+            parts.CommandTimeout = (int)PingLimit.TotalSeconds;
+            // Not for a Unix socket: its other end is on this machine.
+            if (parts.Host?.Contains('/', StringComparison.Ordinal) == true) return;
+            parts.TcpKeepAlive = true;
+            parts.TcpKeepAliveTime = parts.TcpKeepAliveInterval = 2;
+        });
+        await connection.ExecuteAsync(new CommandDefinition(SeatSql.KeepAlive, cancellationToken: cancel));
+        registered = 0;
+        return connection;
+    }
+
     async Task<bool> TryAsync(NpgsqlConnection connection, CancellationToken cancel)
     {
         var version = await connection.QuerySingleAsync<int>(
@@ -102,15 +125,46 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
                 : null;
         if (unfit is not null && unfit != Unfit) Log.Unfit(log, unfit);
         Unfit = unfit;
-        return unfit is null
-            && await connection.ExecuteScalarAsync<bool>(
-            new CommandDefinition(SeatSql.TryLock, new { key = SeatSql.LockKey }, cancellationToken: cancel));
+        if (unfit is not null) return false;
+        await RegisterAsync(connection, cancel);
+        if (await connection.ExecuteScalarAsync<bool>(new CommandDefinition(
+            SeatSql.TryLockWithLease, new { key = SeatSql.LockKey, lease = SeatSql.LeaseKey },
+            cancellationToken: cancel)))
+            return true;
+        if (await rivals.EndDeadAsync(connection, cancel) is { } dead) Log.Ended(log, dead);
+        return false;
+    }
+
+    /// <summary>
+    /// Raises the epoch while no transaction of background work is open. Those of the Hub before commit within moments,
+    /// or belong to a process that is frozen or cut off: then their connections are ended.
+    /// </summary>
+    async Task<long> TakeAsync(NpgsqlConnection connection, CancellationToken cancel)
+    {
+        while (true)
+        {
+            try
+            {
+                await using var transaction = await connection.BeginTransactionAsync(cancel);
+                await transaction.AskAsync<string>(SeatSql.FenceLimit, null, cancel);
+                await transaction.AskAsync<string>(SeatSql.LockFence, new { key = SeatSql.FenceKey }, cancel);
+                var taken = await transaction.AskAsync<long>(SeatSql.Take,
+                    new { holder = ProcessName, linkAddress = settings.LinkAddress ?? "" }, cancel);
+                await transaction.CommitAsync(cancel);
+                return taken;
+            }
+            catch (PostgresException error) when (error.SqlState == PostgresErrorCodes.LockNotAvailable)
+            {
+                await connection.QueryAsync<bool>(new CommandDefinition(
+                    SeatSql.EndFenced, new { key = SeatSql.FenceKey }, cancellationToken: cancel));
+            }
+        }
     }
 
     /// <summary>
     /// Returns or throws as soon as the seat is lost or the work has ended. A broken connection is noticed immediately.
     /// </summary>
-    static async Task WatchAsync(NpgsqlConnection connection, long taken, Task acting, CancellationToken cancel)
+    async Task WatchAsync(NpgsqlConnection connection, long taken, Task acting, CancellationToken cancel)
     {
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var ends = acting.ContinueWith(_ => ended.CancelAsync(), CancellationToken.None,
@@ -120,15 +174,30 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
             while (!acting.IsCompleted)
             {
                 await connection.WaitAsync(TryEvery, ended.Token);
+                // The lease counts from before the statement was sent: the server saw it later than that.
+                var asked = time.GetTimestamp();
                 var now = await connection.ExecuteScalarAsync<long>(
                     new CommandDefinition(SeatSql.Ping, cancellationToken: cancel)).WaitAsync(PingLimit, cancel);
                 if (now != taken) return;
+                Confirm(asked);
+                await RegisterAsync(connection, cancel);
             }
         }
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
             await ends;
         }
+    }
+
+    void Confirm(long at) => Interlocked.Exchange(ref confirmed, at);
+
+    /// <summary>Spokes learn from this where the Hubs are.</summary>
+    async Task RegisterAsync(NpgsqlConnection connection, CancellationToken cancel)
+    {
+        if (registered != 0 && time.GetElapsedTime(registered) < RegisterEvery) return;
+        await connection.ExecuteAsync(new CommandDefinition(SeatSql.Register,
+            new { name = ProcessName, linkAddress = settings.LinkAddress ?? "" }, cancellationToken: cancel));
+        registered = time.GetTimestamp();
     }
 
     static partial class Log
@@ -141,6 +210,10 @@ public sealed partial class Seat(Db db, ILogger<Seat> log)
 
         [LoggerMessage(202, LogLevel.Error, "Background work of the active Hub failed")]
         public static partial void Failed(ILogger log, Exception error);
+
+        [LoggerMessage(206, LogLevel.Warning,
+            "The active Hub ({Name}) was silent for too long; its connection was ended")]
+        public static partial void Ended(ILogger log, string name);
 
         [LoggerMessage(203, LogLevel.Error, "This process remains on standby: {Why}")]
         public static partial void Unfit(ILogger log, string why);

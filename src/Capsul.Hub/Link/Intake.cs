@@ -25,6 +25,7 @@ public static class Intake
     const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64,
         MaxCpus = 65_536, MaxMemoryMb = 1 << 30, MaxDiskGb = 1 << 20;
     const long MaxDiskMb = 1L << 40;
+    const long MaxSkewSeconds = 10L * 365 * 86_400;
     const int MaxTokenChars = 256, MaxRequestBytes = 8 * 1024;
 
     public static void CheckJoin(JoinRequest request)
@@ -52,6 +53,8 @@ public static class Intake
     {
         CheckProtocol(hello.Protocol);
         Must(hello.Facts?.Network is not null, "a hello must carry facts");
+        Must(hello.Token.Length is 0 or Protocol.TokenBytes, "the connection token has an invalid size");
+        Must(hello.BootId.Length <= MaxWordChars && hello.RunId.Length <= MaxWordChars, "a boot or run ID is too long");
         var facts = hello.Facts!;
         Must(facts.Cpus is >= 0 and <= MaxCpus && facts.MemoryMb is >= 0 and <= MaxMemoryMb,
             "processors or memory are out of range");
@@ -60,7 +63,8 @@ public static class Intake
         Must(facts.MaxVms is >= 0 and <= MaxVms, "the number of VMs is out of range");
         Must(facts.Images.Count <= MaxImages, $"a host may have {MaxImages} images");
         return new HostFactsRow(
-            Line(hello.Version, MaxWordChars), Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
+            Line(hello.Version, MaxWordChars), Line(hello.BootId, MaxWordChars),
+            Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
             facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, Addresses(facts.Network),
             [.. facts.Images.Select(Check).DistinctBy(i => i.Id)]);
     }
@@ -90,11 +94,13 @@ public static class Intake
         return [.. Ipv4.Between(first, last)];
     }
 
-    public static HeartbeatRow Check(Heartbeat heartbeat)
+    public static HeartbeatRow Check(Heartbeat heartbeat, DateTimeOffset now)
     {
         Must(heartbeat.DiskFreeMb is >= 0 and <= MaxDiskMb, "the disk's size is out of range");
-        return new HeartbeatRow(
-            heartbeat.HypervisorAnswers, heartbeat.DiskFreeMb, Line(heartbeat.Problem, MaxTextChars));
+        var skew = heartbeat.UnixMs == 0 ? 0
+            : Math.Clamp((heartbeat.UnixMs - now.ToUnixTimeMilliseconds()) / 1000, -MaxSkewSeconds, MaxSkewSeconds);
+        return new HeartbeatRow(heartbeat.HypervisorAnswers, heartbeat.DiskFreeMb,
+            Line(heartbeat.Problem, MaxTextChars), (int)skew);
     }
 
     public static IReadOnlyList<VmObservation> Check(Inventory inventory)

@@ -18,42 +18,17 @@ namespace Capsul.Hub.Link;
 /// database for its host byte for byte: a replaced or revoked certificate is invalid, no matter who signed it.
 /// </summary>
 public sealed partial class LinkEndpoint(
-    Db db, Listener listener, Seat seat, Authority authority, Settings settings,
+    Db db, Fence fence, Heartbeats heartbeats, Listener listener, Seat seat, Authority authority, Settings settings,
     TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
     static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
-    readonly ConcurrentDictionary<string, OpenConnection> connections = new(StringComparer.Ordinal);
 
     /// <summary>
-    /// A connection that a newer one for the same host, on another thread, may end at any time, even when it has just
-    /// ended on its own.
+    /// After a restart of the Hub all Spokes come at once. With so many transactions at a time the database is busy and
+    /// pages are still served.
     /// </summary>
-    sealed class OpenConnection : IDisposable
-    {
-        readonly CancellationTokenSource ended;
-
-        public OpenConnection(CancellationToken call)
-        {
-            ended = CancellationTokenSource.CreateLinkedTokenSource(call);
-            Token = ended.Token;
-        }
-
-        public CancellationToken Token { get; }
-
-        public async Task EndAsync()
-        {
-            try
-            {
-                await ended.CancelAsync();
-            }
-            catch (ObjectDisposedException)
-            {
-                // It has just ended.
-            }
-        }
-
-        public void Dispose() => ended.Dispose();
-    }
+    readonly SemaphoreSlim admission = new(8);
+    readonly ConcurrentDictionary<string, OpenConnection> connections = new(StringComparer.Ordinal);
 
     public override Task<AuthorityReply> Authority(AuthorityRequest request, ServerCallContext context) =>
         Task.FromResult(new AuthorityReply { Certificate = ByteString.CopyFrom(authority.Certificate) });
@@ -107,20 +82,13 @@ public sealed partial class LinkEndpoint(
     {
         var host = await AuthenticateAsync(context);
         var epoch = seat.Epoch;
-        if (epoch == 0)
-            throw new RpcException(new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."));
-        using var connection = new OpenConnection(context.CancellationToken);
-        // A new connection for a host means that the old one is dead.
-        if (connections.TryGetValue(host, out var old)) await old.EndAsync();
-        connections[host] = connection;
+        if (epoch == 0) throw await StandbyAsync(context);
+        var hello = await ReadHelloAsync(requestStream, context.CancellationToken);
+        using var connection = new OpenConnection(hello.RunId, time, context.CancellationToken);
+        await ReplaceAsync(host, connection);
         try
         {
-            var hello = await ReadHelloAsync(requestStream, connection.Token);
-            var spoke = new SpokeConnection(host, epoch, db, listener, settings, time, log);
-            await spoke.GreetAsync(hello, connection.Token);
-            Log.Connected(log, host, Intake.Check(hello).Version);
-            await RunAsync(spoke.RunAsync(requestStream, responseStream, connection.Token),
-                SeatLostAsync(epoch, connection.Token), connection);
+            await CarryAsync(host, epoch, hello, connection, requestStream, responseStream);
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
@@ -136,6 +104,69 @@ public sealed partial class LinkEndpoint(
                 await SetOfflineAsync(host, epoch);
             Log.Disconnected(log, host);
         }
+    }
+
+    async Task CarryAsync(string host, long epoch, Hello hello, OpenConnection connection,
+        IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down)
+    {
+        SpokeConnection spoke = null!;
+        spoke = new SpokeConnection(host, epoch, db, fence, heartbeats, listener, settings, time, log)
+        {
+            Admission = admission,
+            IsActing = () => seat.Epoch == epoch,
+            Heard = () =>
+            {
+                if (connection.HearAndTakeContest()) _ = AlertCopyAsync(spoke, host, connection.Token);
+            },
+        };
+        await spoke.GreetAsync(hello, connection.Token);
+        var hubs = await db.ListAsync<HubAddressRow>(SeatSql.Addresses, null, connection.Token);
+        Log.Connected(log, host, Intake.Check(hello).Version);
+        await RunAsync(spoke.RunAsync(up, down, [.. hubs.Select(h => h.LinkAddress)], connection.Token),
+            SeatLostAsync(epoch, connection.Token), connection);
+    }
+
+    /// <summary>
+    /// A new connection for a host means that the old one is dead, unless another run of the program is still heard on
+    /// it: then two machines have the same identity, and the later one is refused. It may also be the same one after a
+    /// power failure: a moment later the old connection is silent, and it is let in.
+    /// </summary>
+    async Task ReplaceAsync(string host, OpenConnection connection)
+    {
+        if (connections.TryGetValue(host, out var old))
+        {
+            if (old.IsOtherRun(connection) && old.IsAlive)
+            {
+                old.Contest();
+                throw new RpcException(new Status(StatusCode.AlreadyExists,
+                    $"Another Spoke is connected as {host}. If it is a copy of this one, stop it."));
+            }
+            await old.EndAsync();
+        }
+        connections[host] = connection;
+    }
+
+    async Task AlertCopyAsync(SpokeConnection spoke, string host, CancellationToken cancel)
+    {
+        try
+        {
+            await spoke.AlertCopyAsync(cancel);
+        }
+        catch (Exception error) when (error is NpgsqlException or SeatLostException or OperationCanceledException)
+        {
+            Log.NoAlert(log, host, error.Message);
+        }
+    }
+
+    /// <summary>The refusal by a standby Hub names the active one.</summary>
+    async Task<RpcException> StandbyAsync(ServerCallContext context)
+    {
+        var active = (await db.ListAsync<HubAddressRow>(SeatSql.Addresses, null, context.CancellationToken))
+            .FirstOrDefault(h => h.Acting)?.LinkAddress;
+        var trailers = new Metadata();
+        if (active is not null) trailers.Add(Protocol.ActiveHubTrailer, active);
+        return new RpcException(
+            new Status(StatusCode.Unavailable, "This is a standby Hub; another one is active."), trailers);
     }
 
     /// <summary>When one ends, so does the other; both have ended when this returns.</summary>
@@ -154,7 +185,7 @@ public sealed partial class LinkEndpoint(
     {
         try
         {
-            await db.ActAsync(epoch, HostSql.Offline, new { id = host }, CancellationToken.None);
+            await fence.ExecuteAsync(epoch, HostSql.Offline, new { id = host }, CancellationToken.None);
         }
         catch (SeatLostException)
         {
@@ -191,11 +222,13 @@ public sealed partial class LinkEndpoint(
         if (now > certificate.NotAfter.ToUniversalTime() || now < certificate.NotBefore.ToUniversalTime())
             throw new RpcException(new Status(
                 StatusCode.Unauthenticated, "The client certificate has expired; join again with a new token."));
-        var host = await db.FindAsync<string>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
+        var host = await db.FindAsync<CertifiedHostRow>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
             ?? throw new RpcException(new Status(StatusCode.Unauthenticated,
                 "This client certificate does not belong to a current host of this Hub."));
-        await db.ExecuteAsync(HostSql.ForgetOldCertificate, new { id = host, hash }, context.CancellationToken);
-        return host;
+        if (host.HasOld)
+            await db.ExecuteAsync(
+                HostSql.ForgetOldCertificate, new { id = host.Id, hash }, context.CancellationToken);
+        return host.Id;
     }
 
     static RpcException Refusal(Problem problem) => new(new Status(problem.Kind switch
@@ -213,6 +246,9 @@ public sealed partial class LinkEndpoint(
     {
         [LoggerMessage(310, LogLevel.Information, "Host {Host} connected (version {Version})")]
         public static partial void Connected(ILogger log, string host, string version);
+
+        [LoggerMessage(312, LogLevel.Warning, "Two Spokes connect as {Host}; the alert could not be stored: {Why}")]
+        public static partial void NoAlert(ILogger log, string host, string why);
 
         [LoggerMessage(311, LogLevel.Information, "Host {Host} disconnected")]
         public static partial void Disconnected(ILogger log, string host);

@@ -1,119 +1,114 @@
-using System.Net;
+using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
-using Capsul.Hub.Features.Images;
-using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Capsul.Wire;
+using Google.Protobuf;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
-using Npgsql;
 
 namespace Capsul.Hub.Link;
 
 /// <summary>
 /// The connection of one Spoke: sends wanted states whenever the host's generation increases, and processes reports.
-/// Everything it sends carries the epoch; everything it writes is fenced by it. It ends when the Spoke disconnects,
-/// when a newer connection for the same host takes over, or when the seat is lost; the Spoke then reconnects.
+/// Everything it sends carries the epoch; everything it writes is fenced by it. Heartbeats are answered on arrival,
+/// also while an inventory is processed. The next wanted states are sent only when the Spoke has acknowledged the ones
+/// before. It ends when the Spoke disconnects, when a newer connection for the same host takes over, or when the seat
+/// is lost; the Spoke then reconnects.
 /// </summary>
-public sealed partial class SpokeConnection(
-    string host, long epoch, Db db, Listener listener, Settings settings, TimeProvider time, ILogger log)
+public sealed class SpokeConnection(
+    string host, long epoch, Db db, Fence fence, Heartbeats heartbeats, Listener listener, Settings settings,
+    TimeProvider time, ILogger log)
 {
     /// <summary>Longest time between two checks of the generation, in case a notification was lost.</summary>
-    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(15);
+    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(15), AcknowledgeLimit = TimeSpan.FromMinutes(1);
 
+    const int MaxReplies = 4;
+
+    readonly HostReports reports = new(host, epoch, db, fence, settings, time, log);
+    readonly PendingReports pending = new(time);
+    readonly Signal acknowledgment = new();
+    readonly Channel<HubMessage> outgoing = Channel.CreateBounded<HubMessage>(MaxReplies);
     /// <summary>The highest generation sent; -1 before the first message.</summary>
     long sent = -1;
-    /// <summary>A Spoke of protocol version 1 does not report which epoch it answers.</summary>
-    bool saysEpoch = true;
+    long acknowledged = -1;
+    uint protocol = Protocol.Version;
+    byte[]? token;
+    bool isConfirmed;
 
-    public async Task RunAsync(
-        IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down, CancellationToken cancel)
+    /// <summary>Whether this process still counts itself as the active Hub.</summary>
+    public Func<bool> IsActing { get; init; } = () => true;
+
+    /// <summary>Called with everything that arrives.</summary>
+    public Action Heard { get; init; } = () => { };
+
+    /// <summary>How many connections process their inventories at the same time; the others wait.</summary>
+    public SemaphoreSlim? Admission { get; init; }
+
+    /// <summary>A Spoke of protocol version 2 does not.</summary>
+    bool Acknowledges => protocol >= 3;
+
+    public async Task RunAsync(IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down,
+        IReadOnlyList<string> hubs, CancellationToken cancel)
     {
-        using var both = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        var reading = ReadAsync(up, both.Token);
-        var writing = WriteAsync(down, both.Token);
-        var first = await Task.WhenAny(reading, writing);
-        await both.CancelAsync();
-        await Task.WhenAll(reading, writing).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        Task[] parts =
+        [
+            ReadAsync(up, all.Token), ProcessAsync(all.Token), WriteAsync(down, all.Token), OrderAsync(hubs, all.Token),
+        ];
+        var first = await Task.WhenAny(parts);
+        await all.CancelAsync();
+        await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }
 
-    /// <summary>Stores the hello: the host's capacity, images and addresses.</summary>
+    /// <summary>Stores the hello, and checks that the Spoke is not a copy of another.</summary>
     public async Task GreetAsync(Hello hello, CancellationToken cancel)
     {
-        var facts = Intake.Check(hello);
-        saysEpoch = hello.Protocol >= 2;
-        await db.InTransactionAsync(async transaction =>
-        {
-            await transaction.HoldSeatAsync(epoch, cancel);
-            var isLocal = await transaction.FindAsync<bool?>(HostSql.SaveFacts, new
-            {
-                id = host,
-                now = Now(),
-                version = facts.Version,
-                hypervisor = facts.Hypervisor,
-                cpus = facts.Cpus,
-                memoryMb = facts.MemoryMb,
-                diskFreeMb = facts.DiskFreeMb,
-                diskMb = facts.DiskMb,
-                maxVms = facts.MaxVms,
-            }, cancel);
-            if (isLocal is null) throw Revoked();
-            await PutImagesAsync(transaction, facts.Images, isLocal.Value, cancel);
-            await PutAddressesAsync(transaction, facts.Addresses, cancel);
-            return true;
-        }, cancel);
+        protocol = hello.Protocol;
+        token = await AdmittedAsync(() => reports.GreetAsync(hello, cancel), cancel);
     }
 
-    async Task PutImagesAsync(
-        NpgsqlTransaction transaction, IReadOnlyList<HostImageRow> images, bool isLocal, CancellationToken cancel)
-    {
-        foreach (var i in images)
-        {
-            await transaction.ExecuteAsync(
-                ImageSql.PutOfHost,
-                new { host, i.Id, i.Sha256, i.Title, i.LoginUser, i.MinDiskGb, i.MinMemoryMb }, cancel);
-            if (isLocal) await transaction.ExecuteAsync(ImageSql.Offer, new { id = i.Id, host }, cancel);
-        }
-        await transaction.ExecuteAsync(
-            ImageSql.ClearOfHost, new { host, images = images.Select(i => i.Id).ToArray() }, cancel);
-    }
+    /// <summary>The token for the Spoke's next connection.</summary>
+    public byte[]? Token => token;
 
-    async Task PutAddressesAsync(NpgsqlTransaction transaction, IReadOnlyList<IPAddress> all, CancellationToken cancel)
-    {
-        var addresses = all.Select(a => a.ToString()).ToArray();
-        if (await transaction.FindAsync<int>(AddressSql.Count, new { host, addresses }, cancel) != addresses.Length)
-            await transaction.ExecuteAsync(
-                AddressSql.Put, new { host, addresses, macs = all.Select(Ipv4.Mac).ToArray() }, cancel);
-        await transaction.ExecuteAsync(AddressSql.Drop, new { host, addresses }, cancel);
-    }
+    public Task AlertCopyAsync(CancellationToken cancel) => reports.AlertCopyAsync(cancel);
 
     async Task ReadAsync(IAsyncStreamReader<SpokeMessage> up, CancellationToken cancel)
     {
-        while (await up.MoveNext(cancel)) await TakeInAsync(up.Current, cancel);
+        while (await up.MoveNext(cancel))
+        {
+            Heard();
+            Receive(up.Current);
+        }
     }
 
-    /// <summary>Processes one message.</summary>
-    /// <exception cref="RpcException">The connection must end: the message is malformed, or the host was revoked or
-    /// must reconnect.</exception>
-    public async Task TakeInAsync(SpokeMessage message, CancellationToken cancel)
+    /// <summary>Takes a message without waiting for anything.</summary>
+    /// <exception cref="RpcException">The connection must end: the message is malformed.</exception>
+    void Receive(SpokeMessage message)
     {
         switch (message.BodyCase)
         {
+            case SpokeMessage.BodyOneofCase.Heartbeat:
+                Note(message.Heartbeat);
+                // If the Spoke does not read, one reply more or less does not matter.
+                if (Acknowledges)
+                    outgoing.Writer.TryWrite(new HubMessage { Heartbeat = new HeartbeatReply { Epoch = epoch } });
+                break;
             case SpokeMessage.BodyOneofCase.Inventory:
-                foreach (var vm in Intake.Check(message.Inventory)) await TakeInAsync(vm, cancel);
+                pending.Add(Intake.Check(message.Inventory));
                 break;
             case SpokeMessage.BodyOneofCase.Vm:
-                await TakeInAsync(Intake.Check(message.Vm), cancel);
+                pending.Add(Intake.Check(message.Vm));
                 break;
-            case SpokeMessage.BodyOneofCase.Heartbeat:
-                await TakeInAsync(Intake.Check(message.Heartbeat), cancel);
+            case SpokeMessage.BodyOneofCase.Applied:
+                Acknowledge(message.Applied);
+                if (message.Applied.TokenStored && !isConfirmed) pending.Confirm();
                 break;
             case SpokeMessage.BodyOneofCase.Hello:
-                await GreetAsync(message.Hello, cancel);
+                pending.Add(message.Hello);
                 break;
             case SpokeMessage.BodyOneofCase.None:
                 break;
@@ -123,54 +118,103 @@ public sealed partial class SpokeConnection(
         }
     }
 
-    async Task TakeInAsync(VmObservation report, CancellationToken cancel)
+    void Note(Heartbeat heartbeat) => heartbeats.Note(
+        host, Intake.Check(heartbeat, time.GetUtcNow()), Math.Max(0, Interlocked.Read(ref acknowledged)),
+        () => pending.Fail(new RpcException(new Status(StatusCode.Unavailable,
+            "The host was offline and must resend its inventory."))));
+
+    void Acknowledge(Applied applied)
     {
-        // A report that answers an older epoch may use different generations; the one for this epoch follows.
-        if (!saysEpoch) report = report with { Epoch = epoch };
-        var known = await db.InTransactionAsync(async transaction =>
-        {
-            await transaction.HoldSeatAsync(epoch, cancel);
-            return await ObserveVm.RunAsync(transaction, host, report, epoch, settings, time, cancel);
-        }, cancel);
-        if (known is null && report.Power != Power.Gone) Log.UnknownVm(log, host, report.Id);
+        if (applied.Epoch != epoch) return;
+        Interlocked.Exchange(ref acknowledged, applied.Generation);
+        acknowledgment.Set();
     }
 
-    async Task TakeInAsync(HeartbeatRow heartbeat, CancellationToken cancel)
+    async Task ProcessAsync(CancellationToken cancel)
     {
-        var wasOnline = await db.InTransactionAsync(async transaction =>
+        while (true) await ProcessAsync(await pending.TakeAsync(cancel), cancel);
+    }
+
+    async Task ProcessAsync(ReportBatch batch, CancellationToken cancel)
+    {
+        if (batch.Hello is not null) await reports.UpdateAsync(batch.Hello, cancel);
+        if (batch.Confirms && token is not null && !isConfirmed)
         {
-            await transaction.HoldSeatAsync(epoch, cancel);
-            return await transaction.FindAsync<bool?>(HostSql.Heartbeat, new
+            await reports.ConfirmAsync(token, cancel);
+            isConfirmed = true;
+        }
+        if (batch.IsInventory)
+            await AdmittedAsync(async () =>
             {
-                id = host,
-                now = Now(),
-                answers = heartbeat.Answers,
-                diskFreeMb = heartbeat.DiskFreeMb,
-                problem = heartbeat.Problem,
+                await reports.TakeInAsync(batch.Reports, isInventory: true, cancel);
+                return true;
             }, cancel);
-        }, cancel);
-        if (wasOnline is null) throw Revoked();
-        // Its VMs may have become unknown meanwhile (HostHealth), and it only reports changes: a new connection begins
-        // with the full inventory.
-        if (wasOnline == false && heartbeat.Answers)
-            throw new RpcException(
-                new Status(StatusCode.Unavailable, "The host was offline and must resend its inventory."));
+        else if (batch.Reports.Count > 0)
+            await reports.TakeInAsync(batch.Reports, isInventory: false, cancel);
     }
 
-    static RpcException Revoked() => new(new Status(StatusCode.PermissionDenied, "This host was revoked."));
+    async Task<T> AdmittedAsync<T>(Func<Task<T>> work, CancellationToken cancel)
+    {
+        if (Admission is null) return await work();
+        await Admission.WaitAsync(cancel);
+        try
+        {
+            return await work();
+        }
+        finally
+        {
+            Admission.Release();
+        }
+    }
 
+    /// <summary>Receives one message and processes it at once.</summary>
+    /// <exception cref="RpcException">The connection must end: the message is malformed, or the host was revoked or
+    /// must reconnect.</exception>
+    public async Task TakeInAsync(SpokeMessage message, CancellationToken cancel)
+    {
+        Receive(message);
+        if (pending.TryTake() is { } batch) await ProcessAsync(batch, cancel);
+    }
+
+    /// <summary>One writer for the stream, as gRPC requires.</summary>
     async Task WriteAsync(IServerStreamWriter<HubMessage> down, CancellationToken cancel)
     {
-        using var changed = listener.Subscribe(Listener.Hosts, host);
-        await down.WriteAsync(new HubMessage
+        await foreach (var message in outgoing.Reader.ReadAllAsync(cancel))
         {
-            Welcome = new Welcome { HostId = host, Epoch = epoch, HeartbeatSeconds = Protocol.HeartbeatSeconds },
-        }, cancel);
+            // A process that was frozen must not go on where it stopped.
+            if (!IsActing()) throw new SeatLostException(epoch);
+            await down.WriteAsync(message, cancel);
+        }
+    }
+
+    /// <summary>Sends the welcome, then wanted states as they change.</summary>
+    async Task OrderAsync(IReadOnlyList<string> hubs, CancellationToken cancel)
+    {
+        using var changed = listener.Subscribe(Listener.Hosts, host);
+        var welcome = new Welcome { HostId = host, Epoch = epoch, HeartbeatSeconds = Protocol.HeartbeatSeconds };
+        if (token is not null) welcome.Token = ByteString.CopyFrom(token);
+        welcome.Hubs.AddRange(hubs);
+        await outgoing.Writer.WriteAsync(new HubMessage { Welcome = welcome }, cancel);
         while (true)
         {
             if (await ChangesAsync(cancel) is { } wanted)
-                await down.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
+            {
+                await outgoing.Writer.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
+                if (Acknowledges) await AwaitAcknowledgmentAsync(wanted.Generation, cancel);
+            }
             await changed.WaitAsync(LookAgain, cancel);
+        }
+    }
+
+    async Task AwaitAcknowledgmentAsync(long generation, CancellationToken cancel)
+    {
+        var began = time.GetTimestamp();
+        while (Interlocked.Read(ref acknowledged) < generation)
+        {
+            var left = AcknowledgeLimit - time.GetElapsedTime(began);
+            if (left <= TimeSpan.Zero || !await acknowledgment.WaitAsync(left, time, cancel))
+                throw new RpcException(new Status(StatusCode.DeadlineExceeded,
+                    "The Spoke did not acknowledge its wanted states in time."));
         }
     }
 
@@ -179,7 +223,8 @@ public sealed partial class SpokeConnection(
     {
         // Generation first, then the rows: a change in between is already in the rows, and is sent again with the next
         // generation.
-        var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel) ?? throw Revoked();
+        var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel)
+            ?? throw HostReports.Revoked();
         if (generation == sent) return null;
         // The first message contains everything, even what did not change, because it is new under this epoch.
         var rows = await db.ListAsync<WantedRow>(HostSql.Wanted, new { host, since = Math.Max(sent, -1) }, cancel);
@@ -216,13 +261,5 @@ public sealed partial class SpokeConnection(
         };
         vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         return vm;
-    }
-
-    DateTime Now() => time.GetUtcNow().UtcDateTime;
-
-    static partial class Log
-    {
-        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports an unknown VM: {Vm}; leaving it alone")]
-        public static partial void UnknownVm(ILogger log, string host, string vm);
     }
 }

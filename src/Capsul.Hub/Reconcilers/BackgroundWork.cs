@@ -20,11 +20,12 @@ static class BackgroundWork
     public static IServiceCollection AddBackgroundWork(this IServiceCollection services)
     {
         services.AddSingleton<Listener>().AddHostedService(s => s.GetRequiredService<Listener>());
-        services.AddSingleton<Seat>().AddHostedService<ActingHub>();
+        services.AddSingleton<Seat>().AddSingleton<Fence>().AddHostedService<ActingHub>();
         return services.AddActing<Runner>().AddActing<HostHealth>()
             .AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
-    static IServiceCollection AddActing<T>(this IServiceCollection services) where T : class, IActingWork =>
+    /// <summary>A part of the active Hub's work.</summary>
+    public static IServiceCollection AddActing<T>(this IServiceCollection services) where T : class, IActingWork =>
         services.AddSingleton<T>().AddSingleton<IActingWork>(s => s.GetRequiredService<T>());
 }

@@ -7,18 +7,21 @@ using Capsul.Wire;
 namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
-/// A reconciler without input: hosts that have been silent too long are set offline, and their VMs are unknown from the
-/// time of their last report, so that nobody pays for unobserved time. Each host is handled in its own transaction, so
-/// that one host's thousand VMs do not delay another's.
+/// A reconciler without input: hosts that have been silent too long are set offline, and their VMs are unknown
+/// (<see cref="ForgetHost"/>). Each host is handled in its own transaction, so that one host's thousand VMs do not
+/// delay another's. A Hub that has just become active gives the hosts time to connect.
 /// </summary>
-public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
+public sealed class HostHealth(Db db, Fence fence, TimeProvider time) : IActingWork
 {
     static readonly TimeSpan Every = TimeSpan.FromSeconds(5);
+
+    public static TimeSpan Grace { get; } = TimeSpan.FromSeconds(Protocol.SilentSeconds);
 
     public string Name => "Host health";
 
     public async Task RunAsync(long epoch, CancellationToken cancel)
     {
+        await Task.Delay(Grace, time, cancel);
         while (!cancel.IsCancellationRequested)
         {
             await LookAsync(epoch, cancel);
@@ -32,24 +35,8 @@ public sealed class HostHealth(Db db, TimeProvider time) : IActingWork
         var silent = time.GetUtcNow().UtcDateTime - TimeSpan.FromSeconds(Protocol.SilentSeconds);
         var vms = 0;
         foreach (var host in await db.ListAsync<string>(HostSql.Silent, new { silent }, cancel))
-            vms += await GiveUpAsync(host, silent, epoch, cancel);
+            vms += await fence.InTransactionAsync(epoch, transaction =>
+                ForgetHost.RunAsync(transaction, host, silent, cancel), cancel);
         return vms;
     }
-
-    /// <summary>
-    /// Locks the VMs first, then their host, in lock order; only then is it certain that the host is still silent.
-    /// </summary>
-    Task<int> GiveUpAsync(string host, DateTime silent, long epoch, CancellationToken cancel) =>
-        db.InTransactionAsync(async transaction =>
-        {
-            await transaction.HoldSeatAsync(epoch, cancel);
-            var vms = await transaction.ListAsync<string>(ObserveVmSql.LockKnown, new { host }, cancel);
-            if (await transaction.FindAsync<DateTime?>(HostSql.TakeOffline, new { id = host, silent }, cancel)
-                is not { } lastSeen)
-                return 0;
-            await transaction.ExecuteAsync(ObserveVmSql.Forget, new { ids = vms }, cancel);
-            foreach (var id in vms)
-                await transaction.ExecuteAsync(VmSql.CloseUsage, new { id, now = lastSeen }, cancel);
-            return vms.Count;
-        }, cancel);
 }

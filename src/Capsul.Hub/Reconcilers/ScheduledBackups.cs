@@ -13,8 +13,8 @@ namespace Capsul.Hub.Reconcilers;
 /// missed ones with a single backup. A failed backup raises an alert and is retried an hour later. Expired backups are
 /// deleted after one succeeds.
 /// </summary>
-public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log)
-    : IActingWork
+public sealed partial class ScheduledBackups(
+    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<ScheduledBackups> log) : IActingWork
 {
     public string Name => "The backup schedule";
 
@@ -88,12 +88,13 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
     /// <summary>
     /// Only the active Hub takes these, one after another: an unfinished one belongs to a Hub that crashed meanwhile.
     /// </summary>
-    Task GiveUpAsync(BackupRow last, long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
-    {
-        await transaction.HoldSeatAsync(epoch, cancel);
-        await TakeBackup.FailAsync(transaction, BackupAlert.Watch(settings, time, epoch), last.Id, last.Started,
-            "The Hub that was taking it exited or lost leadership.", cancel);
-    }, cancel);
+    Task GiveUpAsync(BackupRow last, long epoch, CancellationToken cancel) =>
+        fence.InTransactionAsync(epoch, async transaction =>
+        {
+            await TakeBackup.FailAsync(transaction, BackupAlert.Watch(settings, time, epoch), last.Id, last.Started,
+                "The Hub that was taking it exited or lost leadership.", cancel);
+            return true;
+        }, cancel);
 
     /// <summary>
     /// Deletes expired backups, except the newest two verified ones. Only files on this machine are counted and
@@ -108,7 +109,7 @@ public sealed partial class ScheduledBackups(Db db, Settings settings, TimeProvi
         var stay = here.Where(b => b.Proved is not null).Take(AlwaysKept).ToList();
         foreach (var old in here.Where(b => b.Reason == "scheduled" && b.Started < before).Except(stay))
         {
-            await db.ActAsync(epoch, BackupSql.Removed, new { id = old.Id, now = Now() }, cancel);
+            await fence.ExecuteAsync(epoch, BackupSql.Removed, new { id = old.Id, now = Now() }, cancel);
             File.Delete(old.File);
             Log.Removed(log, old.File);
         }

@@ -1,9 +1,11 @@
+using System.Security.Cryptography;
 using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 using Capsul.Spoke.Vms;
 using Capsul.Wire;
+using Google.Protobuf;
 using Grpc.Core;
 using Grpc.Net.Client;
 using Microsoft.Extensions.Logging;
@@ -12,8 +14,9 @@ namespace Capsul.Spoke.Link;
 
 /// <summary>
 /// The Spoke's end of the link: dials out, sends hello and the inventory, receives wanted states, reports changes, and
-/// sends heartbeats. When the connection breaks it reconnects with exponential backoff from 0.2 s to 10 s; reports that
-/// could not be sent are dropped, because the inventory on connect contains everything.
+/// sends heartbeats. When the connection breaks, or the Hub does not answer a heartbeat in time, it tries the Hubs that
+/// it knows, with exponential backoff from 0.2 s to 10 s and jitter; reports that could not be sent are dropped,
+/// because the inventory on connect contains everything.
 /// </summary>
 public sealed partial class HubConnection(
     HostVms vms, Settings settings, Identity identity, IHypervisor hypervisor,
@@ -27,7 +30,11 @@ public sealed partial class HubConnection(
     /// everything.
     /// </summary>
     const int MaxWaiting = 10_000;
+    const string BootIdFile = "/proc/sys/kernel/random/boot_id";
 
+    readonly HubAddresses hubs = new(identity.Folder, identity.Address);
+    readonly ConnectionToken token = new(identity.Folder);
+    readonly string runId = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
     Channel<VmReport> reports = Channel.CreateBounded<VmReport>(MaxWaiting);
     CancellationTokenSource? current;
 
@@ -39,30 +46,35 @@ public sealed partial class HubConnection(
 
     public async Task RunAsync(CancellationToken cancel)
     {
-        var pause = FirstPause;
+        var (pause, tried) = (FirstPause, 1);
         while (!cancel.IsCancellationRequested)
         {
-            var began = time.GetTimestamp();
+            var (began, address) = (time.GetTimestamp(), hubs.Current);
             try
             {
-                await ConnectAsync(cancel);
+                await ConnectAsync(address, cancel);
             }
             catch (Exception error) when (error is RpcException or IOException or HypervisorException
-                or ProblemException or ObjectDisposedException or OperationCanceledException)
+                or ProblemException or ObjectDisposedException or OperationCanceledException or TimeoutException)
             {
                 // Whatever error the connection raised as the program stopped.
                 cancel.ThrowIfCancellationRequested();
-                Log.Broken(log, identity.Address, (error as RpcException)?.Status.Detail ?? error.Message);
+                Log.Broken(log, address, (error as RpcException)?.Status.Detail ?? error.Message);
+                hubs.Advance((error as RpcException)?.Trailers.GetValue(Protocol.ActiveHubTrailer));
             }
-            pause = time.GetElapsedTime(began) > LongestPause ? FirstPause : pause;
-            await Task.Delay(pause, time, cancel);
-            pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
+            if (time.GetElapsedTime(began) > LongestPause) (pause, tried) = (FirstPause, 1);
+            await Task.Delay(Jittered(pause), time, cancel);
+            // All Hubs are tried before the pause grows.
+            if (tried++ % hubs.Count == 0) pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
         }
     }
 
-    async Task ConnectAsync(CancellationToken cancel)
+    /// <summary>A thousand Spokes must not return at the same moment.</summary>
+    static TimeSpan Jittered(TimeSpan pause) => pause * (RandomNumberGenerator.GetInt32(50, 151) / 100.0);
+
+    async Task ConnectAsync(string address, CancellationToken cancel)
     {
-        using var channel = identity.Open();
+        using var channel = identity.OpenAt(address);
         if (await identity.RenewAsync(channel, time, cancel)) return; // Reconnect with the new certificate.
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         current = ended;
@@ -73,10 +85,13 @@ public sealed partial class HubConnection(
         inventory.Vms.AddRange(await vms.InventoryAsync(ended.Token));
         await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, ended.Token);
         var sending = Channel.CreateBounded<SpokeMessage>(1);
+        var replies = new ReplyWatch(time);
         Task[] all =
         [
-            ReceiveAsync(call.ResponseStream, ended.Token), SendAsync(sending, call.RequestStream, ended.Token),
-            ForwardAsync(sending, ended.Token), BeatAsync(sending, ended.Token),
+            new HubMessages(vms, hubs, token, sending.Writer, replies, address, log)
+                .ReceiveAsync(call.ResponseStream, ended.Token),
+            SendAsync(sending, call.RequestStream, ended.Token), ForwardAsync(sending, ended.Token),
+            BeatAsync(sending, replies, ended.Token), replies.RunAsync(ended.Token),
             RenewInTimeAsync(channel, ended.Token),
         ];
         var first = await Task.WhenAny(all);
@@ -114,31 +129,19 @@ public sealed partial class HubConnection(
             MinDiskGb = i.MinDiskGb,
             MinMemoryMb = i.MinMemoryMb,
         }));
-        return new Hello { Protocol = Protocol.Version, Version = SpokeProgram.Version, Facts = facts };
+        return new Hello
+        {
+            Protocol = Protocol.Version,
+            Version = SpokeProgram.Version,
+            Facts = facts,
+            BootId = BootId(),
+            RunId = runId,
+            Token = ByteString.CopyFrom(token.Read()),
+        };
     }
 
-    async Task ReceiveAsync(IAsyncStreamReader<HubMessage> down, CancellationToken cancel)
-    {
-        while (await down.MoveNext(cancel))
-        {
-            switch (down.Current.BodyCase)
-            {
-                case HubMessage.BodyOneofCase.Welcome:
-                    Log.Connected(log, identity.Address, down.Current.Welcome.HostId, down.Current.Welcome.Epoch);
-                    break;
-                case HubMessage.BodyOneofCase.Wanted:
-                    if (!await vms.ApplyAsync(down.Current.Wanted, cancel))
-                        throw new ProblemException(ProblemKind.Conflict,
-                            "The Hub at the other end has an outdated epoch; its message was ignored.");
-                    break;
-                case HubMessage.BodyOneofCase.None:
-                    break;
-                default:
-                    throw new ProblemException(ProblemKind.Invalid,
-                        "The Hub sent a message that this Spoke does not recognize.");
-            }
-        }
-    }
+    /// <summary>The kernel's name for this boot of the machine.</summary>
+    static string BootId() => File.Exists(BootIdFile) ? File.ReadAllText(BootIdFile).Trim() : "";
 
     /// <summary>One writer for the stream, as gRPC requires.</summary>
     static async Task SendAsync(
@@ -154,7 +157,7 @@ public sealed partial class HubConnection(
             await sending.Writer.WriteAsync(new SpokeMessage { Vm = report }, cancel);
     }
 
-    async Task BeatAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
+    async Task BeatAsync(Channel<SpokeMessage> sending, ReplyWatch replies, CancellationToken cancel)
     {
         var (known, nextBeat, answered) = (Catalog(), DateTimeOffset.MinValue, true);
         while (true)
@@ -173,6 +176,7 @@ public sealed partial class HubConnection(
                 if (heartbeat.HypervisorAnswers != answered) vms.LookAtAll();
                 answered = heartbeat.HypervisorAnswers;
                 await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
+                replies.Sent();
                 if (answered) await ReportUnknownVmsAsync(sending, cancel);
                 nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
             }
@@ -204,13 +208,21 @@ public sealed partial class HubConnection(
         try
         {
             await hypervisor.ListAsync(cancel).WaitAsync(HealthLimit, cancel);
-            return new Heartbeat { HypervisorAnswers = true, DiskFreeMb = free };
+            return new Heartbeat { HypervisorAnswers = true, DiskFreeMb = free, UnixMs = UnixMs() };
         }
         catch (Exception error) when (error is HypervisorException or TimeoutException)
         {
-            return new Heartbeat { HypervisorAnswers = false, DiskFreeMb = free, Problem = error.Message };
+            return new Heartbeat
+            {
+                HypervisorAnswers = false,
+                DiskFreeMb = free,
+                Problem = error.Message,
+                UnixMs = UnixMs(),
+            };
         }
     }
+
+    long UnixMs() => time.GetUtcNow().ToUnixTimeMilliseconds();
 
     async Task RenewInTimeAsync(GrpcChannel channel, CancellationToken cancel)
     {
@@ -223,9 +235,6 @@ public sealed partial class HubConnection(
 
     static partial class Log
     {
-        [LoggerMessage(430, LogLevel.Information, "Connected to the Hub at {Address} as host {Host} (epoch {Epoch})")]
-        public static partial void Connected(ILogger log, string address, string host, long epoch);
-
         [LoggerMessage(431, LogLevel.Warning, "The connection to the Hub at {Address} was lost: {Why}; reconnecting")]
         public static partial void Broken(ILogger log, string address, string why);
     }

@@ -26,8 +26,11 @@ public sealed class Identity
     Identity(string folder, string address, X509Certificate2 certificate, X509Certificate2 authority) =>
         (this.folder, Address, this.certificate, this.authority) = (folder, address, certificate, authority);
 
-    /// <summary>host:port of the Hub's link.</summary>
+    /// <summary>host:port of the link of the Hub that it joined.</summary>
     public string Address { get; }
+
+    /// <summary>Where the Spoke keeps what it knows of its Hubs.</summary>
+    public string Folder => folder;
 
     public string HostId => certificate.GetNameInfo(X509NameType.SimpleName, forIssuer: false);
 
@@ -94,6 +97,8 @@ public sealed class Identity
             Path.Combine(folder, "hub"), System.Text.Encoding.UTF8.GetBytes(token.Address + "\n"), cancel);
         await DataFolder.WriteWholeAsync(Path.Combine(folder, "authority.cer"), authority.RawData, cancel);
         await StoreAsync(folder, reply, key, cancel);
+        ConnectionToken.Forget(folder);
+        File.Delete(Path.Combine(folder, "hubs"));
         return Load(data)!;
     }
 
@@ -123,7 +128,10 @@ public sealed class Identity
     }
 
     /// <summary>A channel that presents this Spoke's certificate and accepts only the Hub's.</summary>
-    public GrpcChannel Open() => Open(Address, authority, certificate);
+    public GrpcChannel Open() => OpenAt(Address);
+
+    /// <summary>The same, to a Hub at another address.</summary>
+    public GrpcChannel OpenAt(string address) => Open(address, authority, certificate);
 
     /// <summary>Renews the certificate when it is about to expire; true if it did.</summary>
     public async Task<bool> RenewAsync(GrpcChannel channel, TimeProvider time, CancellationToken cancel)

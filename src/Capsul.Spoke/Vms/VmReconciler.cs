@@ -22,6 +22,12 @@ public sealed partial class VmReconciler(
     static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5),
         LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);
 
+    /// <summary>
+    /// How late a guest may obey a request to shut down that has been withdrawn since: a slow guest, a hypervisor that
+    /// hung.
+    /// </summary>
+    static readonly TimeSpan LateAnswer = TimeSpan.FromMinutes(2);
+
     /// <summary>State between rounds. None of it need outlive the Spoke.</summary>
     /// <param name="SeenOn">This Spoke has completed a start of the VM, or made sure that an earlier one was
     /// complete.</param>
@@ -215,6 +221,7 @@ public sealed partial class VmReconciler(
         if (now >= progress.NextAsk)
         {
             progress = progress with { NextAsk = now + AskAgain };
+            writer.Change(r => r with { AskedAt = now.ToUnixTimeSeconds() });
             await hypervisor.ShutdownAsync(Id, cancel);
         }
         return StopPoll;
@@ -282,13 +289,15 @@ public sealed partial class VmReconciler(
     }
 
     /// <summary>
-    /// It ran under the current wanted state, nothing was requested since, and the guest shut itself down:
+    /// It ran under the current wanted state, nothing was requested lately, and the guest shut itself down:
     /// it stays off until the wanted state changes. After a crash, or a reboot of the host, it is restarted.
     /// </summary>
     async Task<bool> StoppedItselfAsync(VmRecord current, CancellationToken cancel)
     {
         if (current.StoppedItself == current.Wanted.Generation) return true;
-        if (current.RanUnder != current.Wanted.Generation || !await hypervisor.StoppedByGuestAsync(Id, cancel))
+        var asked = (time.GetUtcNow() - DateTimeOffset.FromUnixTimeSeconds(current.AskedAt)).Duration() < LateAnswer;
+        if (current.RanUnder != current.Wanted.Generation || asked
+            || !await hypervisor.StoppedByGuestAsync(Id, cancel))
             return false;
         writer.Change(r => r with { StoppedItself = current.Wanted.Generation });
         return true;

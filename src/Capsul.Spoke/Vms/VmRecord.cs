@@ -20,9 +20,10 @@ namespace Capsul.Spoke.Vms;
 /// <param name="RanUnder">The newest generation under which it was seen running; 0: never, so its disk may be
 /// created.</param>
 /// <param name="HostKeys">As read over the console, type and base64.</param>
+/// <param name="AskedAt">When this Spoke last asked the guest to shut down, seconds since 1970; 0: never.</param>
 public sealed record VmRecord(
     long Epoch, WantedVm Wanted, int RestartsDone, int SshPort,
-    long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys)
+    long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys, long AskedAt = 0)
 {
     /// <summary>The record of a VM that is new to this Spoke.</summary>
     public static VmRecord New(long epoch, WantedVm wanted) => new(epoch, wanted, wanted.Restarts, 0, 0, 0, []);
@@ -127,7 +128,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
 {
     sealed record Stored(
         string Wanted, int RestartsDone, int SshPort, long StoppedItself,
-        List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null);
+        List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null, long AskedAt = 0);
 
     sealed record StoredKey(string Type, string Key);
 
@@ -153,7 +154,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
             // Older versions did not record whether it had run; a VM that was ever running has a port.
             return new VmRecord(stored.Epoch, wanted, stored.RestartsDone, stored.SshPort, stored.StoppedItself,
                 stored.RanUnder ?? (stored.SshPort > 0 ? wanted.Generation : 0),
-                [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })]);
+                [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })], stored.AskedAt);
         }
         catch (Exception error)
             when (error is JsonException or Google.Protobuf.InvalidProtocolBufferException or NullReferenceException)
@@ -170,7 +171,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
         JsonSerializer.SerializeToUtf8Bytes(new Stored(
             Google.Protobuf.JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
             record.StoppedItself, [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch,
-            record.RanUnder)));
+            record.RanUnder, record.AskedAt)));
 
     public void Delete(string id) => System.IO.File.Delete(File(id));
 

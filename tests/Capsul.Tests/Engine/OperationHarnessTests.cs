@@ -195,7 +195,7 @@ public sealed class OperationHarnessTests
         var broken = new Throwing(VmRows.AllKinds().Single(k => k.Name == kind), step);
         OperationKind[] kinds = [broken, .. VmRows.AllKinds().Where(k => k.Name != kind)];
         var listener = new Listener(rows.Db, rows.Time, NullLogger<Listener>.Instance);
-        return (new Runner(rows.Db, listener, kinds, rows.Time, NullLogger<Runner>.Instance), broken);
+        return (new Runner(rows.Db, rows.Fence, listener, kinds, rows.Time, NullLogger<Runner>.Instance), broken);
     }
 
     static async Task SettleAsync(VmRows rows, Runner runner)

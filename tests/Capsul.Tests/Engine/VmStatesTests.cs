@@ -164,7 +164,7 @@ public sealed partial class VmStatesTests
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
-        var health = new HostHealth(rows.Db, rows.Time);
+        var health = new HostHealth(rows.Db, rows.Fence, rows.Time);
         rows.Time.Advance(TimeSpan.FromHours(1));
         await rows.Db.ExecuteAsync("UPDATE hosts SET last_seen = @now", new { now = rows.Now }, Cancel);
         (await health.LookAsync(rows.Epoch, Cancel)).ShouldBe(0);
@@ -282,8 +282,7 @@ public sealed partial class VmStatesTests
         await using var rows = await VmRows.CreateAsync(Cancel);
         var vm = await rows.RunningVmAsync(Cancel);
         var report = Intake.Check(new VmReport { Id = vm, Power = Power.Gone, Epoch = rows.Epoch, Generation = 1 });
-        (await rows.Db.InTransactionAsync(t => ObserveVm.RunAsync(
-            t, "evil", report, rows.Epoch, rows.Settings, rows.Time, Cancel), Cancel)).ShouldBeNull();
+        (await rows.TakeInAsync(report, Cancel, "evil")).ShouldBeNull();
         (await rows.FindAsync(vm, Cancel)).Observed.ShouldBe("on");
     }
 

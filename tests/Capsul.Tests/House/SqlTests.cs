@@ -112,19 +112,17 @@ public sealed partial class SqlTests
         var source = Path.Combine(Golden.Root, "src", "Capsul.Hub");
         string[] files =
         [
-            "Engine/Runner.cs", "Link/SpokeConnection.cs", "Features/Mails/MailSender.cs",
-            .. Directory.EnumerateFiles(Path.Combine(source, "Reconcilers"), "*.cs")
-                .Select(f => Path.GetRelativePath(source, f)),
+            "Engine/Runner.cs", "Features/Mails/MailSender.cs",
+            .. new[] { "Link", "Reconcilers" }.SelectMany(folder =>
+                Directory.EnumerateFiles(Path.Combine(source, folder), "*.cs")
+                    .Select(f => Path.GetRelativePath(source, f))),
         ];
         var bare = from file in files
                    from Match write in BareWrite().Matches(File.ReadAllText(Path.Combine(source, file)))
                    select file;
-        bare.ShouldBe(["Features/Mails/MailSender.cs", "Features/Mails/MailSender.cs"]);
-        foreach (var file in files)
-        {
-            var text = File.ReadAllText(Path.Combine(source, file));
-            Transaction().Count(text).ShouldBe(Held().Count(text), file);
-        }
+        // Joining, renewing and the use of a new certificate are requests, which any Hub answers.
+        bare.ShouldBe([.. Enumerable.Repeat("Features/Mails/MailSender.cs", 2),
+            .. Enumerable.Repeat("Link/LinkEndpoint.cs", 3)]);
     }
 
     [Fact]
@@ -166,14 +164,8 @@ public sealed partial class SqlTests
     [GeneratedRegex(@"(?<![@<&|\w])@[a-zA-Z]+_\w*", RegexOptions.None, 1000)]
     private static partial Regex SnakeParameter();
 
-    [GeneratedRegex(@"\bdb\.ExecuteAsync\(", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"\bdb\.(Execute|InTransaction|Decide)Async(<\w+>)?\(", RegexOptions.None, 1000)]
     private static partial Regex BareWrite();
-
-    [GeneratedRegex(@"\bdb\.(InTransaction|Decide)Async(<\w+>)?\(", RegexOptions.None, 1000)]
-    private static partial Regex Transaction();
-
-    [GeneratedRegex(@"await transaction\.HoldSeatAsync\(", RegexOptions.None, 1000)]
-    private static partial Regex Held();
 
     [GeneratedRegex("\"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE) "
         + "|\"\"\"\\s+(-- .*\\s+)?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", RegexOptions.None, 1000)]

@@ -74,7 +74,7 @@ public sealed class SeatTests
     public async Task Losing_the_connection_loses_the_seat()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
+        var seat = NewSeat(database);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var ended = new List<long>();
         var running = seat.RunAsync(async (epoch, cancel) =>
@@ -102,7 +102,7 @@ public sealed class SeatTests
     public async Task A_hanging_server_loses_the_seat_and_does_not_delay_shutdown()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var seat = new Seat(database.Db, NullLogger<Seat>.Instance);
+        var seat = NewSeat(database);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var cancelled = new TaskCompletionSource();
         var running = seat.RunAsync(async (_, cancel) =>
@@ -126,6 +126,66 @@ public sealed class SeatTests
         {
             await CapsulProgram.SignalAsync("CONT", pid);
         }
+    }
+
+    [Fact]
+    public async Task A_frozen_hub_loses_the_seat_and_stands_by_when_it_wakes()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var environments = new[] { Environment(database), Environment(database) };
+        await using var first = CapsulProgram.Start(environments[0], "up", "--hub");
+        await first.AwaitSaidAsync("active Hub (epoch 1)", Limit);
+        await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
+        await second.AwaitSaidAsync("Capsul is running at", Limit);
+
+        await first.SignalAsync("STOP");
+        await second.AwaitSaidAsync("active Hub (epoch 2)", Limit);
+        second.Said.ShouldContain($"pid {first.Id}) was silent for too long");
+        (await HealthAsync(environments[1])).GetProperty("status").GetString().ShouldBe("acting");
+
+        await first.SignalAsync("CONT");
+        await first.AwaitSaidAsync("Leadership was lost", Limit);
+        await Until.TrueAsync("it stands by", Limit, async () =>
+            (await HealthAsync(environments[0])).GetProperty("status").GetString() == "standby");
+        second.Said.ShouldNotContain("epoch 3");
+    }
+
+    /// <summary>Upgrading the schema or restoring a backup holds the seat for a long time without a word.</summary>
+    [Fact]
+    public async Task Who_holds_the_seat_without_a_lease_keeps_it()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await using var holder = await SeatLock.TakeAsync(database.Db, "capsul restore", Cancel);
+        var rivals = new SeatRivals(new Microsoft.Extensions.Time.Testing.FakeTimeProvider());
+        await using var other = await database.Db.OpenAloneAsync("other", Cancel);
+        (await other.QueryAsync<SeatHolderRow>(SeatSql.Holder,
+            new { key = SeatSql.LockKey, lease = SeatSql.LeaseKey })).ShouldBeEmpty();
+        (await rivals.EndDeadAsync(other, Cancel)).ShouldBeNull();
+    }
+
+    [Fact]
+    public async Task A_silent_holder_is_ended_only_after_it_was_seen_silent_again_and_again()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        await using var holder = await database.Db.OpenAloneAsync(SeatSql.ConnectionName + "silent pid 1", Cancel);
+        (await holder.ExecuteScalarAsync<bool>(SeatSql.TryLockWithLease,
+            new { key = SeatSql.LockKey, lease = SeatSql.LeaseKey })).ShouldBeTrue();
+        await using var other = await database.Db.OpenAloneAsync("other", Cancel);
+        var time = new Microsoft.Extensions.Time.Testing.FakeTimeProvider();
+        var rivals = new SeatRivals(time);
+        async Task<string?> LookAfterAsync(double seconds)
+        {
+            time.Advance(TimeSpan.FromSeconds(seconds));
+            return await rivals.EndDeadAsync(other, Cancel);
+        }
+
+        for (var look = 0; look < 6; look++) (await LookAfterAsync(1)).ShouldBeNull();
+        (await LookAfterAsync(60)).ShouldBeNull("the server, or this process, was frozen in between");
+        for (var look = 0; look < 5; look++) (await LookAfterAsync(1)).ShouldBeNull();
+        await holder.ExecuteScalarAsync(SeatSql.Ping);
+        for (var look = 0; look < 6; look++) (await LookAfterAsync(1)).ShouldBeNull("it has sent a statement");
+        (await LookAfterAsync(1)).ShouldBe("silent pid 1");
+        await Should.ThrowAsync<Npgsql.NpgsqlException>(() => holder.ExecuteScalarAsync(SeatSql.Ping));
     }
 
     [Fact]
@@ -213,13 +273,17 @@ public sealed class SeatTests
             "INSERT INTO hosts (id, state, online, last_seen) VALUES ('rack1', 'joined', TRUE, '2020-01-01')",
             null, Cancel);
         await database.Db.ExecuteAsync("UPDATE seat SET epoch = 8", null, Cancel);
-        await Should.ThrowAsync<SeatLostException>(() => new HostHealth(database.Db, TimeProvider.System)
+        var fence = database.Fence;
+        await Should.ThrowAsync<SeatLostException>(() => new HostHealth(database.Db, fence, TimeProvider.System)
             .LookAsync(7, Cancel));
         await Should.ThrowAsync<SeatLostException>(() =>
-            database.Db.ActAsync(7, "UPDATE hosts SET online = FALSE", new { }, Cancel));
+            fence.ExecuteAsync(7, "UPDATE hosts SET online = FALSE", new { }, Cancel));
         (await database.Db.FindAsync<bool>("SELECT online FROM hosts", null, Cancel)).ShouldBeTrue();
-        (await database.Db.ActAsync(8, "UPDATE hosts SET online = FALSE", new { }, Cancel)).ShouldBe(1);
+        (await fence.ExecuteAsync(8, "UPDATE hosts SET online = FALSE", new { }, Cancel)).ShouldBe(1);
     }
+
+    static Seat NewSeat(TestDatabase database) => new(
+        database.Db, Settings.Load(new Dictionary<string, string>()), TimeProvider.System, NullLogger<Seat>.Instance);
 
     static Dictionary<string, string> Environment(TestDatabase database) => new(StringComparer.Ordinal)
     {

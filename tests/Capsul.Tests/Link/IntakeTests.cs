@@ -118,7 +118,8 @@ public sealed class IntakeTests
 
     [Theory]
     [InlineData(0u)]
-    [InlineData(4u)]
+    [InlineData(1u)]
+    [InlineData(5u)]
     [InlineData(0x80000001u)]
     [InlineData(uint.MaxValue)]
     public void A_distant_protocol_version_is_refused_with_a_message(uint version) =>
@@ -203,7 +204,8 @@ public sealed class IntakeTests
         var listener = new Capsul.Hub.Storage.Listener(
             rows.Db, rows.Time, NullLogger<Capsul.Hub.Storage.Listener>.Instance);
         var line = new SpokeConnection(
-            "evil", rows.Epoch, rows.Db, listener, rows.Settings, rows.Time, NullLogger.Instance);
+            "evil", rows.Epoch, rows.Db, rows.Fence, new Heartbeats(rows.Fence, rows.Time), listener, rows.Settings,
+            rows.Time, NullLogger.Instance);
         await Messages.SampleAsync(async message =>
         {
             try

@@ -22,9 +22,11 @@ public sealed class ScheduledBackupsTests
         ["CAPSUL_BACKUP_KEEP_DAYS"] = "2",
     });
 
+    ScheduledBackups Schedule(TestDatabase database, Settings? other = null) => new(
+        database.Db, database.Fence, other ?? settings, time, NullLogger<ScheduledBackups>.Instance);
+
     Task<bool> LookAsync(TestDatabase database, Settings? other = null) =>
-        new ScheduledBackups(database.Db, other ?? settings, time, NullLogger<ScheduledBackups>.Instance)
-            .LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel);
+        Schedule(database, other).LookAsync(ScheduledBackups.Schedule(settings)!, 0, Cancel);
 
     string[] Files =>
         [.. Directory.GetFiles(settings.BackupFolder).Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
@@ -33,7 +35,7 @@ public sealed class ScheduledBackupsTests
     public async Task Are_taken_when_due_made_up_for_once_and_retried_after_an_hour()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        var reconciler = Schedule(database);
         var schedule = ScheduledBackups.Schedule(settings)!;
         (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeFalse();
         time.Advance(TimeSpan.FromHours(16));
@@ -62,7 +64,7 @@ public sealed class ScheduledBackupsTests
         await using var database = await TestDatabase.CreateAsync();
         var asked = await new TakeBackup(database.Db, settings, time, _ => { })
             .RunAsync(new(null, DumpFormat.Plain, null, "asked"), Cancel);
-        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        var reconciler = Schedule(database);
         for (var month = 0; month < 3; month++)
         {
             time.Advance(TimeSpan.FromDays(30));
@@ -75,7 +77,7 @@ public sealed class ScheduledBackupsTests
     public async Task Of_several_hubs_each_deletes_only_its_own_files()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        var reconciler = Schedule(database);
         var schedule = ScheduledBackups.Schedule(settings)!;
         time.Advance(TimeSpan.FromDays(1));
         (await reconciler.LookAsync(schedule, 0, Cancel)).ShouldBeTrue();
@@ -135,7 +137,7 @@ public sealed class ScheduledBackupsTests
     public async Task A_hub_that_has_lost_the_seat_takes_none()
     {
         await using var database = await TestDatabase.CreateAsync();
-        var reconciler = new ScheduledBackups(database.Db, settings, time, NullLogger<ScheduledBackups>.Instance);
+        var reconciler = Schedule(database);
         time.Advance(TimeSpan.FromDays(1));
         await database.Db.ExecuteAsync("UPDATE seat SET epoch = 8", null, Cancel);
         await Should.ThrowAsync<SeatLostException>(

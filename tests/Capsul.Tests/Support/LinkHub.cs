@@ -7,6 +7,7 @@ using Capsul.Hub.Link;
 using Capsul.Postgres;
 using Capsul.Spoke.Link;
 using Capsul.Wire;
+using Google.Protobuf;
 using Grpc.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -93,46 +94,62 @@ public sealed class AheadTime : TimeProvider
 }
 
 /// <summary>
-/// The Spoke's end of a connection, controlled by a test, which can send anything and sees what arrives.
+/// The Spoke's end of a connection, controlled by a test, which can send anything and sees what arrives. It keeps its
+/// token in the identity's folder and acknowledges wanted states, as a Spoke must.
 /// </summary>
 public sealed class ManualSpoke : IDisposable
 {
+    readonly ConnectionToken token;
     readonly Grpc.Net.Client.GrpcChannel channel;
     readonly AsyncDuplexStreamingCall<SpokeMessage, HubMessage> call;
 
-    ManualSpoke(Grpc.Net.Client.GrpcChannel channel) => (this.channel, call) =
-        (channel, new HubLink.HubLinkClient(channel).Connect(cancellationToken: TestContext.Current.CancellationToken));
+    ManualSpoke(ConnectionToken token, Grpc.Net.Client.GrpcChannel channel) => (this.token, this.channel, call) =
+        (token, channel,
+            new HubLink.HubLinkClient(channel).Connect(cancellationToken: TestContext.Current.CancellationToken));
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    /// <summary>False: wanted states are not acknowledged.</summary>
+    public bool Acknowledges { get; init; } = true;
 
     /// <summary>Connects and sends hello; the Hub's response has not been read yet.</summary>
     public static async Task<ManualSpoke> DialAsync(
         Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0",
-        Action<HostFacts>? change = null)
+        Action<HostFacts>? change = null, string runId = "", bool acknowledges = true)
     {
-        var line = new ManualSpoke(identity.Open());
-        var facts = new HostFacts
-        {
-            Hypervisor = "by hand",
-            Cpus = 2,
-            MemoryMb = memoryMb,
-            DiskMb = 200_000,
-            DiskFreeMb = 100_000,
-            Network = new NetworkFacts
-            {
-                Cidr = $"{network}.0/28",
-                Gateway = $"{network}.1",
-                First = $"{network}.2",
-                Last = $"{network}.14",
-            },
-            Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256,
-                LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
-        };
-        change?.Invoke(facts);
-        await line.SayAsync(
-            new SpokeMessage { Hello = new Hello { Protocol = (uint)protocol, Version = "0.0.0", Facts = facts } });
+        var token = new ConnectionToken(identity.Folder);
+        var line = new ManualSpoke(token, identity.Open()) { Acknowledges = acknowledges && protocol >= 3 };
+        var hello = Hello(memoryMb, network, protocol);
+        if (protocol >= 3) (hello.RunId, hello.Token) = (runId, ByteString.CopyFrom(token.Read()));
+        change?.Invoke(hello.Facts);
+        await line.SayAsync(new SpokeMessage { Hello = hello });
         return line;
     }
+
+    /// <summary>A hello with an image and 13 addresses.</summary>
+    public static Hello Hello(
+        int memoryMb = 4096, string network = "10.77.0", int protocol = Protocol.Version) => new()
+        {
+            Protocol = (uint)protocol,
+            Version = "0.0.0",
+            Facts = new HostFacts
+            {
+                Hypervisor = "by hand",
+                Cpus = 2,
+                MemoryMb = memoryMb,
+                DiskMb = 200_000,
+                DiskFreeMb = 100_000,
+                Network = new NetworkFacts
+                {
+                    Cidr = $"{network}.0/28",
+                    Gateway = $"{network}.1",
+                    First = $"{network}.2",
+                    Last = $"{network}.14",
+                },
+                Images = { new ImageFacts { Id = "tiny", Title = "Tiny", Sha256 = VmRows.ImageSha256,
+                    LoginUser = "capsul", MinDiskGb = 1, MinMemoryMb = 128 } },
+            },
+        };
 
     public async Task SayAsync(SpokeMessage message)
     {
@@ -156,7 +173,16 @@ public sealed class ManualSpoke : IDisposable
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         limit.CancelAfter(TimeSpan.FromSeconds(30));
-        return await call.ResponseStream.MoveNext(limit.Token) ? call.ResponseStream.Current : null;
+        if (!await call.ResponseStream.MoveNext(limit.Token)) return null;
+        var message = call.ResponseStream.Current;
+        if (message.Welcome is { Token.Length: > 0 } welcome)
+            await token.TryStoreAsync(welcome.Token.ToByteArray(), Cancel);
+        if (message.Wanted is { } wanted && Acknowledges)
+            await SayAsync(new SpokeMessage
+            {
+                Applied = new Applied { Epoch = wanted.Epoch, Generation = wanted.Generation, TokenStored = true },
+            });
+        return message;
     }
 
     /// <summary>The first message of this kind.</summary>
@@ -182,6 +208,13 @@ public sealed class ManualSpoke : IDisposable
             return error.Status;
         }
     }
+
+    /// <summary>Reads until the Hub refuses, and returns its trailers.</summary>
+    public async Task<Metadata> RefusalTrailersAsync() =>
+        (await Should.ThrowAsync<RpcException>(async () =>
+        {
+            while (await NextAsync() is not null) { }
+        })).Trailers;
 
     public void Dispose()
     {

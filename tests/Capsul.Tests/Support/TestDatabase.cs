@@ -1,4 +1,6 @@
 using Capsul.Foundation;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Capsul.Postgres.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -21,6 +23,9 @@ public sealed class TestDatabase : IAsyncDisposable
     public string ConnectionString { get; }
 
     public Db Db { get; }
+
+    /// <summary>Fenced transactions; nobody listens to what they announce.</summary>
+    public Fence Fence => new(Db, new Listener(Db, TimeProvider.System, NullLogger<Listener>.Instance));
 
     /// <summary>A fresh database with the newest schema and nothing else.</summary>
     public static Task<TestDatabase> CreateAsync() => CreateAsync("capsul_template");

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Vms;
+using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
@@ -24,8 +25,9 @@ public sealed class VmRows : IAsyncDisposable
     VmRows(TestDatabase database)
     {
         this.database = database;
-        Runner = new Runner(
-            Db, new Listener(Db, Time, NullLogger<Listener>.Instance), AllKinds(), Time, NullLogger<Runner>.Instance);
+        var listener = new Listener(Db, Time, NullLogger<Listener>.Instance);
+        Fence = new Fence(Db, listener);
+        Runner = new Runner(Db, Fence, listener, AllKinds(), Time, NullLogger<Runner>.Instance);
     }
 
     public Db Db => database.Db;
@@ -33,6 +35,8 @@ public sealed class VmRows : IAsyncDisposable
     public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
 
     public DateTime Now => Time.GetUtcNow().UtcDateTime;
+
+    public Fence Fence { get; }
 
     public Runner Runner { get; }
 
@@ -126,8 +130,19 @@ public sealed class VmRows : IAsyncDisposable
         return await TakeInAsync(Intake.Check(report), cancel);
     }
 
-    public Task<bool?> TakeInAsync(VmObservation report, CancellationToken cancel) => Db.InTransactionAsync(
-        transaction => ObserveVm.RunAsync(transaction, Host, report, Epoch, Settings, Time, cancel), cancel);
+    /// <summary>Null: the VM is not on this host. Otherwise whether the report was accepted.</summary>
+    public async Task<bool?> TakeInAsync(VmObservation report, CancellationToken cancel, string host = Host)
+    {
+        var before = await Db.FindAsync<ObservedRow>(
+            ObserveVmSql.Find, new { ids = new[] { report.Id }, host }, cancel);
+        // Also what is no news, and what is not about this host: it must be harmless.
+        await Fence.InTransactionAsync(Epoch, async transaction =>
+        {
+            await ObserveVm.RunAsync(transaction, host, [report], Epoch, Settings, Time, cancel);
+            return true;
+        }, cancel);
+        return before is null ? null : before.IsBack(report) || before.Accepts(report, Epoch);
+    }
 
     /// <summary>Runs steps until none is due.</summary>
     public async Task SettleAsync(CancellationToken cancel)
@@ -138,7 +153,7 @@ public sealed class VmRows : IAsyncDisposable
 
     /// <summary>The VM's operation is due.</summary>
     public Task WakeAsync(string vm, CancellationToken cancel) =>
-        Db.ExecuteAsync(OperationSql.WakeFromHost, new { vm, host = Host, now = Now }, cancel);
+        Db.ExecuteAsync(OperationSql.WakeFromHost, new { ids = new[] { vm }, host = Host, now = Now }, cancel);
 
     public Task SetStepAsync(string vm, string step, CancellationToken cancel) =>
         Db.ExecuteAsync("UPDATE operations SET step = @step WHERE vm = @vm AND finished IS NULL",

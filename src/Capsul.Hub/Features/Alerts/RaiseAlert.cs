@@ -20,6 +20,12 @@ public static class RaiseAlert
     /// <summary>A host no longer has the disk of a VM that has run.</summary>
     public const string DiskLost = "disk_lost";
 
+    /// <summary>Two Spokes have the identity of one host.</summary>
+    public const string ClonedSpoke = "cloned_spoke";
+
+    /// <summary>A host no longer knows VMs that it ran.</summary>
+    public const string HostEmptied = "host_emptied";
+
     public static async Task InAsync(NpgsqlTransaction transaction, Settings settings,
         string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
     {

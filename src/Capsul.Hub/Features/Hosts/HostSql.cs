@@ -17,11 +17,17 @@ public sealed record WantedRow(
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
 /// </summary>
 public sealed record HostFactsRow(
-    string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
+    string Version, string BootId, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
     IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
 
-/// <summary>A validated heartbeat.</summary>
-public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem);
+/// <summary>A host by its certificate; whether the certificate that this one replaced is still valid.</summary>
+public sealed record CertifiedHostRow(string Id, bool HasOld);
+
+/// <summary>A validated heartbeat. The skew of the Spoke's clock is positive when it is ahead.</summary>
+public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds);
+
+/// <summary>A heartbeat was saved; whether the host was online before.</summary>
+public sealed record SavedHeartbeatRow(string Id, bool WasOnline);
 
 public static class HostSql
 {
@@ -64,7 +70,8 @@ public static class HostSql
 
     public const string Join = """
         -- HostSql.Join
-        UPDATE hosts SET state = 'joined', certificate = @certificate, old_certificate = NULL
+        UPDATE hosts SET state = 'joined', certificate = @certificate, old_certificate = NULL, presented_token = NULL,
+            given_token = NULL
         WHERE id = @id AND state <> 'revoked'
         """;
 
@@ -76,7 +83,8 @@ public static class HostSql
     /// <summary>The host that a certificate belongs to. The old one is valid until the new one is used.</summary>
     public const string ByCertificate = """
         -- HostSql.ByCertificate
-        SELECT id FROM hosts WHERE state = 'joined' AND (certificate = @hash OR old_certificate = @hash)
+        SELECT id, certificate = @hash AND old_certificate IS NOT NULL AS has_old FROM hosts
+        WHERE state = 'joined' AND (certificate = @hash OR old_certificate = @hash)
         """;
 
     public const string ForgetOldCertificate = """
@@ -109,13 +117,48 @@ public static class HostSql
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
 
-    /// <summary>Returns whether the host was online before.</summary>
-    public const string Heartbeat = """
-        -- HostSql.Heartbeat
-        UPDATE hosts SET online = @answers, last_seen = CASE WHEN @answers THEN @now ELSE last_seen END,
-            disk_free_mb = @diskFreeMb, problem = @problem
-        FROM (SELECT online FROM hosts WHERE id = @id FOR UPDATE) AS before
-        WHERE id = @id AND state = 'joined' RETURNING before.online
+    /// <summary>
+    /// Saves heartbeats of many hosts. Hosts that were revoked are left out, and those whose row is locked.
+    /// </summary>
+    public const string Heartbeats = """
+        -- HostSql.Heartbeats
+        WITH before AS (
+            SELECT id, online FROM hosts WHERE id = ANY(@ids) AND state = 'joined' ORDER BY id FOR UPDATE SKIP LOCKED)
+        UPDATE hosts h SET online = n.answers,
+            last_seen = CASE WHEN n.answers THEN greatest(h.last_seen, n.at) ELSE h.last_seen END,
+            disk_free_mb = n.disk_free_mb, problem = n.problem, clock_skew_seconds = n.skew,
+            acknowledged = greatest(h.acknowledged, n.acknowledged)
+        FROM before b JOIN unnest(@ids::text[], @times::timestamptz[], @answers::boolean[], @diskFreeMb::bigint[],
+            @problems::text[], @skews::integer[], @acknowledged::bigint[])
+            AS n (id, at, answers, disk_free_mb, problem, skew, acknowledged) ON n.id = b.id
+        WHERE h.id = b.id
+        RETURNING h.id, b.online AS was_online
+        """;
+
+    /// <summary>Whether the host's last report is so old that its VMs have to be given up.</summary>
+    public const string IsSilent = """
+        -- HostSql.IsSilent
+        SELECT coalesce(last_seen < @silent, FALSE) FROM hosts WHERE id = @id
+        """;
+
+    /// <summary>
+    /// A new connection with the token that an earlier one gave. No row: it is neither the one that was given last nor
+    /// the one that was presented last, so the Spoke is an outdated copy. After a restore of the database (the epoch is
+    /// far ahead) any token is accepted once.
+    /// </summary>
+    public const string AcceptToken = """
+        -- HostSql.AcceptToken
+        UPDATE hosts SET presented_token = @presented, given_token = @given, token_epoch = @epoch, boot_id = @bootId,
+            acknowledged = 0
+        WHERE id = @id AND (given_token IS NULL OR @presented = given_token OR @presented = presented_token
+            OR @epoch - token_epoch >= 1000000)
+        RETURNING id
+        """;
+
+    /// <summary>The Spoke has stored the token: the one before is no longer valid.</summary>
+    public const string ConfirmToken = """
+        -- HostSql.ConfirmToken
+        UPDATE hosts SET presented_token = given_token WHERE id = @id AND given_token = @given
         """;
 
     public const string Offline = """

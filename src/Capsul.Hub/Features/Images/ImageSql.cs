@@ -44,6 +44,11 @@ public static class ImageSql
         SELECT host FROM host_images WHERE image = @id ORDER BY host
         """;
 
+    public const string OfHost = """
+        -- ImageSql.OfHost
+        SELECT image AS id, sha256, title, login_user, min_disk_gb, min_memory_mb FROM host_images WHERE host = @host
+        """;
+
     public const string ClearOfHost = """
         -- ImageSql.ClearOfHost
         DELETE FROM host_images WHERE host = @host AND NOT (image = ANY(@images))

@@ -20,7 +20,7 @@ namespace Capsul.Hub.Features.Mails;
 /// is recorded; both copies then have the same Message-Id. Without an SMTP server, emails stay in the outbox.
 /// </summary>
 public sealed partial class MailSender(
-    Db db, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
+    Db db, Fence fence, MailSeal seal, Settings settings, Listener listener, TimeProvider time, ILogger<MailSender> log)
     : IActingWork
 {
     public string Name => "The mail sender";
@@ -72,7 +72,7 @@ public sealed partial class MailSender(
     public async Task<int> SendDueAsync(long epoch, CancellationToken cancel)
     {
         serverAnswered = true;
-        await db.ActAsync(epoch, MailSql.Expire,
+        await fence.ExecuteAsync(epoch, MailSql.Expire,
             new { now = Now, problem = "It expired before it could be sent." }, cancel);
         if (settings.SmtpHost is not { } host)
             return 0;
@@ -95,12 +95,9 @@ public sealed partial class MailSender(
     /// Only the active Hub claims. The outcome is recorded by whoever claimed the email, under the number of the
     /// attempt, even if the seat has been lost since.
     /// </summary>
-    Task<DueMailRow?> ClaimAsync(long epoch, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
-    {
-        await transaction.HoldSeatAsync(epoch, cancel);
-        return await transaction.FindAsync<DueMailRow>(MailSql.Claim,
-            new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel);
-    }, cancel);
+    Task<DueMailRow?> ClaimAsync(long epoch, CancellationToken cancel) =>
+        fence.InTransactionAsync(epoch, transaction => transaction.FindAsync<DueMailRow>(MailSql.Claim,
+            new { now = Now, first = FirstRetry.TotalSeconds, longest = LongestRetry.TotalSeconds }, cancel), cancel);
 
     async Task<bool> TrySendAsync(SmtpClient smtp, string host, DueMailRow mail, CancellationToken cancel)
     {

@@ -22,7 +22,8 @@ public static class ChangeVm
             var vm = await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email }, cancel);
             if (action.Decide(vm) is { } problem) return problem;
             await transaction.OrderAsync(vm!, action, settings.StopGrace, cancel);
-            if (action.Wanted == "gone") await transaction.ExecuteAsync(VmSql.CloseUsage, new { id, now }, cancel);
+            if (action.Wanted == "gone")
+                await transaction.ExecuteAsync(VmSql.CloseUsage, new { ids = new[] { id }, now }, cancel);
             await transaction.StartOperationAsync(action.Operation, id, email, PowerOperation.Power,
                 action.Wanted == "gone" ? "Requested. You are no longer charged" : "Requested",
                 now, action.Deadline(settings.StopGrace), cancel);

@@ -33,7 +33,8 @@ public sealed class CreateVmOperation : VmOperation
                 return new Next.GoTo(Boot);
             case Boot when vm.Observed == "on" && vm.Ready:
                 await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = "running" }, cancel);
-                await step.Transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now = step.Now }, cancel);
+                await step.Transaction.ExecuteAsync(
+                    VmSql.OpenUsage, new { ids = new[] { vm.Id }, now = step.Now }, cancel);
                 return new Next.Done("Running");
             default:
                 return new Next.Wait(LookAgain);

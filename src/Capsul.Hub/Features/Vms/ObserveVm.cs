@@ -16,11 +16,28 @@ public sealed record VmObservation(
     IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
     bool DiskLost);
 
+/// <summary>A report that was accepted, and the VM as it was before.</summary>
+sealed record ObservedChange(ObservedRow Vm, VmObservation Report)
+{
+    public bool IsAnswer => Report.Generation == Vm.WantedGeneration;
+
+    public string Observed => Report.Power switch
+    {
+        Power.On => "on",
+        Power.Off => "off",
+        Power.Gone => "gone",
+        _ => "unknown",
+    };
+
+    public int Phase => IsAnswer ? (int)Report.Phase : Math.Min((int)Report.Phase, Vm.Phase);
+}
+
 /// <summary>
-/// Processes a Spoke's report on a VM: the observed state, the lines that the waiting person sees, and whether time is
-/// charged. A report changes nothing if it is about a VM of another host, is older than one already processed, or
-/// answers another epoch or a generation that was never sent. Locks in the usual order (ARCHITECTURE.md, "Locks"):
-/// operation, VM, host.
+/// Processes a Spoke's reports on its VMs, any number in one transaction: the observed state, the lines that the
+/// waiting person sees, and whether time is charged. A report changes nothing if it is about a VM of another host, is
+/// older than one already processed, or answers another epoch or a generation that was never sent. Reports that say
+/// what is already known are dropped before (<see cref="IsNews"/>): an unchanged inventory costs one read. Locks in the
+/// usual order (ARCHITECTURE.md, "Locks"): operations, VMs, host.
 /// </summary>
 public static class ObserveVm
 {
@@ -37,50 +54,78 @@ public static class ObserveVm
     };
 
     /// <summary>
-    /// Null: the VM is not on this host (or does not exist). Otherwise whether the report was accepted.
+    /// Whether a report may change anything about a VM of this host. Decided on a row that is not locked: if it changes
+    /// meanwhile, the report counts as having arrived before.
     /// </summary>
-    public static async Task<bool?> RunAsync(
-        NpgsqlTransaction transaction, string host, VmObservation report,
+    public static bool IsNews(ObservedRow vm, VmObservation report, long epoch)
+    {
+        if (vm.IsBack(report)) return true;
+        if (!vm.Accepts(report, epoch)) return false;
+        var change = new ObservedChange(vm, report);
+        return report.DiskLost || (report.StoppedItself && vm.Wanted == "on") || vm.ObservedAt is null
+            || (vm.Observed, vm.ObservedGeneration, vm.ObservedRestarts, vm.Phase)
+                != (change.Observed, report.Generation, report.Restarts, change.Phase)
+            || IsOther(report.SshHost, vm.SshHost) || (report.SshPort != 0 && report.SshPort != vm.SshPort)
+            || IsOther(report.ConsoleTail, vm.ConsoleTail)
+            || (change.IsAnswer ? report.Problem : "") != vm.Problem
+            || (change.IsAnswer && report.ProblemFinal) != vm.ProblemFinal
+            || report.HostKeys.Any(k => !vm.HostKeys.Contains($"{k.Type} {k.Key}\n", StringComparison.Ordinal));
+
+        static bool IsOther(string reported, string stored) => reported.Length > 0 && reported != stored;
+    }
+
+    /// <summary>Locks the VMs, and processes the reports on those that are on this host.</summary>
+    public static async Task RunAsync(
+        NpgsqlTransaction transaction, string host, IReadOnlyCollection<VmObservation> reports,
         long epoch, Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
-        var operation = await transaction.FindAsync<long?>(
-            OperationSql.WakeFromHost, new { vm = report.Id, host, now }, cancel);
-        var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = report.Id }, cancel);
-        if (vm is null || vm.Host != host) return null;
-        if (vm is { Deleted: not null, Observed: "gone" } && report.Power is Power.On or Power.Off)
-            return await RemoveAgainAsync(transaction, vm, settings, time, cancel);
-        if (report.Epoch != epoch || report.Generation < vm.ObservedGeneration
-            || report.Generation > vm.WantedGeneration)
-            return false;
-        var isAnswer = report.Generation == vm.WantedGeneration;
-        if (operation is { } id && isAnswer)
-            await AddPhasesAsync(transaction, id, (Phase)vm.Phase, report.Phase, now, cancel);
-        await SaveAsync(transaction, vm, report, isAnswer, now, cancel);
-        await ChargeAsync(transaction, vm, report, now, cancel);
+        var ids = reports.Select(r => r.Id).ToArray();
+        var operations =
+            (await transaction.ListAsync<WokenRow>(OperationSql.WakeFromHost, new { ids, host, now }, cancel))
+            .ToDictionary(w => w.Vm, w => w.Id, StringComparer.Ordinal);
+        var vms = (await transaction.ListAsync<ObservedRow>(ObserveVmSql.Lock, new { ids, host }, cancel))
+            .ToDictionary(v => v.Id, StringComparer.Ordinal);
+        var known = reports.Where(r => vms.ContainsKey(r.Id)).Select(r => new ObservedChange(vms[r.Id], r)).ToList();
+        foreach (var back in known.Where(c => c.Vm.IsBack(c.Report)))
+            await RemoveAgainAsync(transaction, back.Vm, settings, time, cancel);
+        var changes = known.Where(c => !c.Vm.IsBack(c.Report) && c.Vm.Accepts(c.Report, epoch)).ToList();
+        if (changes.Count == 0) return;
+        await AddPhasesAsync(transaction, operations, changes, now, cancel);
+        await SaveAsync(transaction, changes, now, cancel);
+        await ChargeAsync(transaction, changes, now, cancel);
+        foreach (var change in changes)
+            await FollowUpAsync(transaction, change, operations.ContainsKey(change.Vm.Id), settings, time, cancel);
+    }
+
+    /// <summary>What happens rarely, one VM at a time.</summary>
+    static async Task FollowUpAsync(
+        NpgsqlTransaction transaction, ObservedChange change, bool isBusy,
+        Settings settings, TimeProvider time, CancellationToken cancel)
+    {
+        var (vm, report) = change;
+        var now = time.GetUtcNow().UtcDateTime;
         if (report.Power == Power.Gone && vm.Deleted is not null)
             await transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now }, cancel);
         if (report.DiskLost)
             await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost,
-                vm.Id, $"The disk of {vm.Id} is no longer on {host}.", time, cancel);
-        if (operation is null && isAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" })
+                vm.Id, $"The disk of {vm.Id} is no longer on {vm.Host}.", time, cancel);
+        if (!isBusy && change.IsAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" })
             await StoppedItselfAsync(transaction, vm, now, cancel);
-        return true;
     }
 
     /// <summary>
     /// The VM was reported gone, and its address may have been reassigned; yet it exists (the hypervisor was wrong, or
     /// a folder was copied back). It is removed again, and an alert is raised.
     /// </summary>
-    static async Task<bool> RemoveAgainAsync(
-        NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
+    static async Task RemoveAgainAsync(
+        NpgsqlTransaction transaction, ObservedRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        await transaction.WantAsync(vm, vm.State, "gone", cancel);
+        await transaction.WantAsync(vm.Id, vm.Host, vm.State, "gone", cancel);
         await transaction.ExecuteAsync(ObserveVmSql.NotGone, new { id = vm.Id }, cancel);
         await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DeletedVmPresent, vm.Id,
             $"{vm.Id} was deleted and reported gone, but {vm.Host} still has it. It is being removed again.",
             time, cancel);
-        return true;
     }
 
     /// <summary>
@@ -88,50 +133,61 @@ public static class ObserveVm
     /// it is off.
     /// </summary>
     static async Task StoppedItselfAsync(
-        NpgsqlTransaction transaction, VmRow vm, DateTime now, CancellationToken cancel)
+        NpgsqlTransaction transaction, ObservedRow vm, DateTime now, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(
             OperationSql.Record,
             new { kind = "guest_shutdown", vm = vm.Id, vm.Email, now, message = "The guest shut itself down" }, cancel);
-        await transaction.WantAsync(vm, "stopped", "off", cancel);
+        await transaction.WantAsync(vm.Id, vm.Host, "stopped", "off", cancel);
         await transaction.AuditAsync($"host {vm.Host}", "guest_shutdown", vm.Id, "", cancel);
     }
 
     /// <summary>Each line once per operation, even when the Spoke has to start over.</summary>
     static async Task AddPhasesAsync(
-        NpgsqlTransaction transaction, long operation, Phase from, Phase to, DateTime now, CancellationToken cancel)
+        NpgsqlTransaction transaction, Dictionary<string, long> operations, IReadOnlyList<ObservedChange> changes,
+        DateTime now, CancellationToken cancel)
     {
-        for (var phase = from + 1; phase <= to; phase++)
-            await transaction.ExecuteAsync(
-                OperationSql.AddEventOnce, new { id = operation, now, step = "phase", message = Title(phase) }, cancel);
+        var lines = (from change in changes
+                     where change.IsAnswer && operations.ContainsKey(change.Vm.Id)
+                     from phase in Enum.GetValues<Phase>()
+                     where (int)phase > change.Vm.Phase && phase <= change.Report.Phase
+                     select (Operation: operations[change.Vm.Id], Message: Title(phase))).ToList();
+        if (lines.Count == 0) return;
+        await transaction.ExecuteAsync(OperationSql.AddEventsOnce, new
+        {
+            ids = lines.Select(l => l.Operation).ToArray(),
+            messages = lines.Select(l => l.Message).ToArray(),
+            step = "phase",
+            now,
+        }, cancel);
     }
 
-    static async Task SaveAsync(NpgsqlTransaction transaction, VmRow vm,
-        VmObservation report, bool isAnswer, DateTime now, CancellationToken cancel)
+    static async Task SaveAsync(
+        NpgsqlTransaction transaction, IReadOnlyList<ObservedChange> changes, DateTime now, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(ObserveVmSql.Observe, new
         {
-            id = vm.Id,
-            observed = report.Power switch
-            {
-                Power.On => "on",
-                Power.Off => "off",
-                Power.Gone => "gone",
-                _ => "unknown",
-            },
-            generation = report.Generation,
-            restarts = report.Restarts,
             now,
-            phase = isAnswer ? (int)report.Phase : Math.Min((int)report.Phase, vm.Phase),
-            sshHost = report.SshHost,
-            sshPort = report.SshPort,
-            consoleTail = report.ConsoleTail,
-            problem = isAnswer ? report.Problem : "",
-            problemFinal = isAnswer && report.ProblemFinal,
+            ids = changes.Select(c => c.Vm.Id).ToArray(),
+            observed = changes.Select(c => c.Observed).ToArray(),
+            generations = changes.Select(c => c.Report.Generation).ToArray(),
+            restarts = changes.Select(c => c.Report.Restarts).ToArray(),
+            phases = changes.Select(c => c.Phase).ToArray(),
+            sshHosts = changes.Select(c => c.Report.SshHost).ToArray(),
+            sshPorts = changes.Select(c => c.Report.SshPort).ToArray(),
+            consoleTails = changes.Select(c => c.Report.ConsoleTail).ToArray(),
+            problems = changes.Select(c => c.IsAnswer ? c.Report.Problem : "").ToArray(),
+            finals = changes.Select(c => c.IsAnswer && c.Report.ProblemFinal).ToArray(),
         }, cancel);
-        foreach (var key in report.HostKeys)
-            await transaction.ExecuteAsync(ObserveVmSql.PutHostKey,
-                new { vm = vm.Id, type = key.Type, key = key.Key, fingerprint = key.Fingerprint }, cancel);
+        var keys = changes.SelectMany(c => c.Report.HostKeys.Select(k => (c.Vm.Id, Key: k))).ToList();
+        if (keys.Count == 0) return;
+        await transaction.ExecuteAsync(ObserveVmSql.PutHostKeys, new
+        {
+            vms = keys.Select(k => k.Id).ToArray(),
+            types = keys.Select(k => k.Key.Type).ToArray(),
+            keys = keys.Select(k => k.Key.Key).ToArray(),
+            fingerprints = keys.Select(k => k.Key.Fingerprint).ToArray(),
+        }, cancel);
     }
 
     /// <summary>
@@ -139,12 +195,15 @@ public static class ObserveVm
     /// again, unless it is still being created.
     /// </summary>
     static async Task ChargeAsync(
-        NpgsqlTransaction transaction, VmRow vm, VmObservation report, DateTime now, CancellationToken cancel)
+        NpgsqlTransaction transaction, IReadOnlyList<ObservedChange> changes, DateTime now, CancellationToken cancel)
     {
-        if (vm.Deleted is not null || vm.Wanted == "gone") return;
-        if (report.Power == Power.Unknown || report.DiskLost)
-            await transaction.ExecuteAsync(VmSql.CloseUsage, new { id = vm.Id, now }, cancel);
-        else if (report.Power is Power.On or Power.Off && vm.State != "creating")
-            await transaction.ExecuteAsync(VmSql.OpenUsage, new { id = vm.Id, now }, cancel);
+        var alive = changes.Where(c => c.Vm.Deleted is null && c.Vm.Wanted != "gone").ToList();
+        var free = Ids(alive.Where(c => c.Report.Power == Power.Unknown || c.Report.DiskLost));
+        var charged = Ids(alive.Where(c => c.Report.Power is Power.On or Power.Off && !c.Report.DiskLost
+            && c.Vm.State != "creating"));
+        if (free.Length > 0) await transaction.ExecuteAsync(VmSql.CloseUsage, new { ids = free, now }, cancel);
+        if (charged.Length > 0) await transaction.ExecuteAsync(VmSql.OpenUsage, new { ids = charged, now }, cancel);
+
+        static string[] Ids(IEnumerable<ObservedChange> changes) => [.. changes.Select(c => c.Vm.Id)];
     }
 }

@@ -182,22 +182,23 @@ public static class VmSql
         WHERE id = @id AND wanted = 'gone' AND deleted IS NULL
         """;
 
-    /// <summary>Starts charging. No-op when a usage span is open.</summary>
+    /// <summary>Starts charging those that are not charged.</summary>
     public const string OpenUsage = """
         -- VmSql.OpenUsage
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
-        SELECT id, email,
-            tstzrange(greatest(@now, coalesce((SELECT max(upper(span)) FROM usage_spans WHERE vm = @id), @now)), NULL),
-            dollars_per_month
-        FROM vms WHERE id = @id AND NOT EXISTS (SELECT FROM usage_spans WHERE vm = @id AND upper_inf(span))
+        SELECT v.id, v.email, tstzrange(greatest(@now, coalesce(
+            (SELECT max(upper(s.span)) FROM usage_spans s WHERE s.vm = v.id), @now)), NULL), v.dollars_per_month
+        FROM vms v
+        WHERE v.id = ANY(@ids) AND NOT EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))
+        ORDER BY v.id
         """;
 
     /// <summary>Stops charging. A usage span that would be empty is deleted: nothing was used.</summary>
     public const string CloseUsage = """
         -- VmSql.CloseUsage
-        WITH empty AS (DELETE FROM usage_spans WHERE vm = @id AND upper_inf(span) AND lower(span) >= @now)
+        WITH empty AS (DELETE FROM usage_spans WHERE vm = ANY(@ids) AND upper_inf(span) AND lower(span) >= @now)
         UPDATE usage_spans SET span = tstzrange(lower(span), @now)
-        WHERE vm = @id AND upper_inf(span) AND lower(span) < @now
+        WHERE vm = ANY(@ids) AND upper_inf(span) AND lower(span) < @now
         """;
 
     /// <summary>
@@ -220,10 +221,16 @@ public static class VmSql
     }
 
     /// <summary>Raises the host's generation and sets the VM's wanted state.</summary>
+    public static Task WantAsync(
+        this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, CancellationToken cancel) =>
+        transaction.WantAsync(vm.Id, vm.Host, state, wanted, cancel);
+
+    /// <summary>The same, by ID and host.</summary>
     public static async Task WantAsync(
-        this NpgsqlTransaction transaction, VmRow vm, string state, string wanted, CancellationToken cancel)
+        this NpgsqlTransaction transaction, string id, string host, string state, string wanted,
+        CancellationToken cancel)
     {
-        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = vm.Host }, cancel);
-        await transaction.ExecuteAsync(Want, new { id = vm.Id, state, wanted, generation }, cancel);
+        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host }, cancel);
+        await transaction.ExecuteAsync(Want, new { id, state, wanted, generation }, cancel);
     }
 }

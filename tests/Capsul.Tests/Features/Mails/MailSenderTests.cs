@@ -185,7 +185,7 @@ public sealed class MailSenderTests : IAsyncLifetime
     public async Task Without_a_server_emails_stay_in_the_outbox()
     {
         await EnqueueAsync("ada@example.org", "text");
-        var sender = new MailSender(database.Db, seal, Settings(0).With(("CAPSUL_SMTP_HOST", null)),
+        var sender = new MailSender(database.Db, database.Fence, seal, Settings(0).With(("CAPSUL_SMTP_HOST", null)),
             Listener(), time, NullLogger<MailSender>.Instance);
         (await sender.SendDueAsync(0, Cancel)).ShouldBe(0);
         (await RowAsync()).Body.ShouldBe("text");
@@ -198,7 +198,7 @@ public sealed class MailSenderTests : IAsyncLifetime
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
         var listener = Listener();
         var listening = listener.RunAsync(stop.Token);
-        var running = new MailSender(database.Db, seal, Settings(sink.Port),
+        var running = new MailSender(database.Db, database.Fence, seal, Settings(sink.Port),
             listener, time, NullLogger<MailSender>.Instance).RunAsync(0, stop.Token);
         await EnqueueAsync("first@example.org", "text");
         await UntilAsync(() => sink.Received.Count == 1);
@@ -210,7 +210,8 @@ public sealed class MailSenderTests : IAsyncLifetime
     }
 
     MailSender Sender(int port, params (string Name, string? Value)[] changes) =>
-        new(database.Db, seal, Settings(port).With(changes), Listener(), time, NullLogger<MailSender>.Instance);
+        new(database.Db, database.Fence, seal, Settings(port).With(changes), Listener(), time,
+            NullLogger<MailSender>.Instance);
 
     Listener Listener() => new(database.Db, TimeProvider.System, NullLogger<Listener>.Instance);
 

@@ -150,6 +150,27 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_guest_that_obeys_a_withdrawn_request_late_is_started_again()
+    {
+        hypervisor.GuestListens = false;
+        var reconciler = Start();
+        await AwaitReadyAsync();
+        var off = Wanted(Power.Off, 2);
+        off.StopGraceSeconds = 600;
+        reconciler.Want(1, off).ShouldBeTrue();
+        await Until.TrueAsync("the guest was asked", Limit, () =>
+            Task.FromResult(records.LoadAll().Single().AskedAt > 0));
+        reconciler.Want(1, Wanted(Power.On, 3)).ShouldBeTrue();
+        await AwaitAsync("it runs on", r => r is { Power: Power.On, Phase: Phase.Ready, Generation: 3 });
+        hypervisor.PowerOffFromInside(Id);
+        reconciler.Look();
+        await Until.TrueAsync("it was off", Limit, () =>
+            Task.FromResult(reports.Any(r => r is { Power: Power.Off, Generation: 3 })));
+        await AwaitAsync("it runs again", r => r is { Power: Power.On, Phase: Phase.Ready, Generation: 3 });
+        reports.ShouldNotContain(r => r.StoppedItself);
+    }
+
+    [Fact]
     public async Task A_reconciler_that_finds_the_vm_running_completes_the_start_once()
     {
         var spec = VmRecord.New(1, Wanted(Power.On, 1)).Spec;

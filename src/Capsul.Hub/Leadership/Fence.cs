@@ -1,0 +1,35 @@
+using System.Data;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
+using Npgsql;
+
+namespace Capsul.Hub.Leadership;
+
+/// <summary>
+/// Transactions of background work. Each begins by checking the epoch: if another process has acquired the seat,
+/// nothing is written. What it changed is announced after the commit, inside this process at once and to the others
+/// shortly after (<see cref="Listener"/>), because PostgreSQL lets only one transaction with NOTIFY commit at a time.
+/// </summary>
+public sealed class Fence(Db db, Listener listener)
+{
+    /// <summary>Runs <paramref name="work"/> in one fenced transaction and commits.</summary>
+    /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
+    public async Task<T> InTransactionAsync<T>(
+        long epoch, Func<NpgsqlTransaction, Task<T>> work, CancellationToken cancel)
+    {
+        await using var connection = await db.OpenAsync(cancel);
+        await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.ReadCommitted, cancel);
+        if (!await transaction.AskAsync<bool>(SeatSql.HoldQuietly, new { epoch }, cancel))
+            throw new SeatLostException(epoch);
+        var value = await work(transaction);
+        var changes = await transaction.AskAsync<string>(SeatSql.Collected, null, cancel);
+        await transaction.CommitAsync(cancel);
+        listener.Announce(changes);
+        return value;
+    }
+
+    /// <summary>Runs one statement in a fenced transaction of its own; returns the number of rows.</summary>
+    /// <exception cref="SeatLostException">The epoch is no longer in force.</exception>
+    public Task<int> ExecuteAsync(long epoch, string sql, object parameters, CancellationToken cancel) =>
+        InTransactionAsync(epoch, transaction => transaction.ExecuteAsync(sql, parameters, cancel), cancel);
+}
