@@ -127,7 +127,7 @@ static class BenchSql
 
     public const string CountPayments = """
         -- BenchSql.CountPayments
-        SELECT count(*)::integer FROM payments WHERE email = @email AND dollars = @dollars
+        SELECT count(*)::integer FROM payments WHERE method = 'play' AND dollars = @dollars AND email LIKE 'payer-%'
         """;
 
     public const string CountVms = """

@@ -25,6 +25,14 @@ try
         case "fleet":
             return await FleetBench.RunAsync(
                 check, new FleetPlan(Number("--spokes", 1000), Number("--vms", 50)), CancellationToken.None);
+        case "pages":
+            return await PagesBench.RunAsync(check, CancellationToken.None);
+        case PagesBench.Bare:
+            return await PagesBench.ServeBareAsync(int.Parse(args[1], CultureInfo.InvariantCulture));
+        case "events":
+            return await EventsBench.RunAsync(check, CancellationToken.None);
+        case "failover":
+            return await FailoverBench.RunAsync(check, CancellationToken.None);
         case "operations":
             return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
@@ -43,7 +51,10 @@ await Console.Error.WriteLineAsync("""
       cli      select 1 as a whole process, against psql; and --help
       backup   a gigabyte with its proof, against pg_dump, gzip and psql
       fleet [--spokes N] [--vms N]   a Hub with 1,000 Spokes of 50 VMs each: its cost, its answers, its restart
+      pages    the console at concurrency 16, against a bare page with one query; a large old account against a new one
+      events   a thousand open event streams while a hundred VMs a second change
       operations   steps of the engine, against a bare loop with SKIP LOCKED
+      failover     two Hubs, of which the active one is killed or frozen under load
     """);
 return 64;
 

@@ -23,7 +23,10 @@ static class FleetVerb
     static readonly Option<bool> Hub = new("--hub")
     { Description = "Use the Hub that runs with this environment's settings, and is empty, instead of an own one." };
     static readonly Option<int?> Page = new("--page")
-    { Description = "Port on 127.0.0.1 of a page with the figures, and of /figures, the same as JSON.", HelpName = "N" };
+    {
+        Description = "Port on 127.0.0.1 of a page with the figures, and of /figures, the same as JSON.",
+        HelpName = "N"
+    };
     static readonly Option<bool> UntilSettled = new("--until-settled")
     { Description = "Exit as soon as every VM was reported; the exit code says whether they were." };
     static readonly Option<double?> For = new("--for")

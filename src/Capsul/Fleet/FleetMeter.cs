@@ -5,16 +5,18 @@ using Capsul.Postgres;
 
 namespace Capsul.Fleet;
 
-/// <summary>A fleet at one moment. Rates are a second, over the time since the moment before; CPU in % of a core.</summary>
+/// <summary>
+/// A fleet at one moment. Rates are a second, over the time since the moment before; CPU in % of a core.
+/// </summary>
 /// <param name="Cuts">Breaks of connections that the Hub had accepted.</param>
 /// <param name="Reported">VMs that were reported to be on; counted until all were.</param>
 /// <param name="HubCpu">Null: it runs on another machine.</param>
 /// <param name="ServerCpu">Of the whole PostgreSQL server; null: it runs on another machine.</param>
 /// <param name="OwnCpu">Of this process.</param>
 public sealed record FleetFigures(
-    double Seconds, int Spokes, int Vms, int Connected, long Connects, long Breaks, long Cuts, int Reported, int Changed,
-    long Problems, long Faults, long Restarts, double WantedChanges, double? HubCpu, double? HubMb, double? ServerCpu,
-    double OwnCpu, double OwnMb, double WalKb, double MultiXacts, double Commits)
+    double Seconds, int Spokes, int Vms, int Connected, long Connects, long Breaks, long Cuts, int Reported,
+    int Changed, long Problems, long Faults, long Restarts, double WantedChanges, double? HubCpu, double? HubMb,
+    double? ServerCpu, double OwnCpu, double OwnMb, double WalKb, double MultiXacts, double Commits)
 {
     public bool Settled => Connected == Spokes && Reported == Vms;
 
@@ -25,7 +27,8 @@ public sealed record FleetFigures(
         ("time", Text(Seconds, "s")), ("Spokes connected", $"{Connected} of {Spokes}"),
         ("connects", Connects.ToString(CultureInfo.InvariantCulture)),
         ("breaks", Breaks.ToString(CultureInfo.InvariantCulture)),
-        ("of accepted connections", Cuts.ToString(CultureInfo.InvariantCulture)), ("VMs reported", $"{Reported} of {Vms}"),
+        ("of accepted connections", Cuts.ToString(CultureInfo.InvariantCulture)),
+        ("VMs reported", $"{Reported} of {Vms}"),
         ("VMs that changed state", Changed.ToString(CultureInfo.InvariantCulture)),
         ("failed rounds", Problems.ToString(CultureInfo.InvariantCulture)),
         ("injected faults", Faults.ToString(CultureInfo.InvariantCulture)),

@@ -30,15 +30,18 @@ public sealed record FleetPlan(int Spokes, int VmsPerSpoke)
     /// <summary>So that a Spoke's inventory fits one message, and its relay ports the default range.</summary>
     public const int MaxSpokes = 9999, MaxVmsPerSpoke = 500;
 
-    const int FirstPort = 22_000, BigAccount = 100, SmallAccount = 10;
+    const int FirstPort = 22_000, SmallAccount = 10;
 
-    /// <summary>The first two addresses of a network are its own and the gateway's; the last two are not used.</summary>
+    /// <summary>The first two of a network are its own address and the gateway's; the last two are not used.</summary>
     const int FirstAddress = 2, OtherAddresses = 4;
 
     public int Vms => Spokes * VmsPerSpoke;
 
-    /// <summary>How many VMs the first account has.</summary>
-    public int Largest => Math.Min(BigAccount, Vms);
+    /// <summary>How many VMs the first account should have.</summary>
+    public int LargestAccount { get; init; } = 100;
+
+    /// <summary>How many it has.</summary>
+    public int Largest => Math.Min(LargestAccount, Vms);
 
     public IEnumerable<string> Hosts => Enumerable.Range(0, Spokes).Select(HostName);
 

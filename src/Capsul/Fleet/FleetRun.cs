@@ -165,6 +165,10 @@ public sealed class FleetRun(FleetOptions options, TimeProvider time)
         {
             return await WatchAsync(meter, Task.WhenAny(running), cancel);
         }
+        catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
+        {
+            throw new ProblemException(db.Explain(error), error);
+        }
         finally
         {
             await stop.CancelAsync();

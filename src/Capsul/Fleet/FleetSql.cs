@@ -2,7 +2,7 @@ namespace Capsul.Fleet;
 
 /// <summary>What the database says about a fleet.</summary>
 /// <param name="Online">Hosts that are online.</param>
-/// <param name="Reported">VMs that were reported to be on under their latest wanted state.</param>
+/// <param name="Reported">VMs reported to be on and ready (phase READY) under their latest wanted state.</param>
 /// <param name="Changed">VMs that are no longer running.</param>
 public sealed record FleetStateRow(int Online, int Reported, int Changed);
 
@@ -125,7 +125,8 @@ public static class FleetSql
     public const string State = """
         -- FleetSql.State
         SELECT (SELECT count(*) FROM hosts WHERE online)::integer AS online,
-            count(*) FILTER (WHERE observed = 'on' AND observed_generation >= wanted_generation)::integer AS reported,
+            count(*) FILTER (WHERE observed = 'on' AND observed_generation >= wanted_generation
+                AND phase = 6)::integer AS reported,
             count(*) FILTER (WHERE state <> 'running')::integer AS changed
         FROM vms WHERE deleted IS NULL
         """;

@@ -1,4 +1,5 @@
 using Capsul.Fleet;
+using Capsul.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Cli;
@@ -48,9 +49,9 @@ public sealed class FleetTests
     {
         var counts = new FleetCounts();
         var faults = new FleetFaults(0.1, seed: 7, counts);
-        for (var n = 0; n < 10_000; n++) faults.Draw(Spoke.Hypervisor.Verb.Find);
+        for (var n = 0; n < 10_000; n++) faults.Draw(Verb.Find);
         counts.Faults.ShouldBeInRange(900, 1100);
-        new FleetFaults(0, seed: 7, counts).Draw(Spoke.Hypervisor.Verb.Find).ShouldBeNull();
+        new FleetFaults(0, seed: 7, counts).Draw(Verb.Find).ShouldBeNull();
         new FleetFaults(0, seed: 7, counts).DrawLife().ShouldBe(Timeout.InfiniteTimeSpan);
     }
 }
