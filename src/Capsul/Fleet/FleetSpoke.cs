@@ -1,3 +1,4 @@
+using System.Net;
 using Capsul.Foundation;
 using Capsul.Spoke;
 using Capsul.Spoke.Hypervisor;
@@ -17,6 +18,9 @@ public sealed class FleetSpoke(
 {
     static readonly TimeSpan UpFor = TimeSpan.FromDays(1);
 
+    /// <summary>One for each, as hosts have: the Hub limits the requests of one address.</summary>
+    IPAddress Address => new([127, 1, (byte)(number >> 8), (byte)number]);
+
     Identity? identity;
 
     /// <param name="number">From 0.</param>
@@ -34,7 +38,7 @@ public sealed class FleetSpoke(
         });
 
     public async Task JoinAsync(JoinToken token, CancellationToken cancel) =>
-        identity = await Identity.JoinAsync(settings.Data, token, cancel);
+        identity = await Identity.JoinAsync(settings.Data, token, Address, cancel);
 
     /// <summary>Writes what it would have kept of its VMs.</summary>
     /// <param name="image">What they boot from.</param>
