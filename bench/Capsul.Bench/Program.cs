@@ -1,4 +1,6 @@
+using System.Globalization;
 using Capsul.Bench;
+using Capsul.Fleet;
 using Capsul.Foundation;
 
 // One program; each bench runs its baseline in the same run and prints ratios. Its figures and the verdict are the last
@@ -20,6 +22,19 @@ try
             return await CliBench.RunAsync(check, CancellationToken.None);
         case "backup":
             return await BackupBench.RunAsync(check, CancellationToken.None);
+        case "fleet":
+            return await FleetBench.RunAsync(
+                check, new FleetPlan(Number("--spokes", 1000), Number("--vms", 50)), CancellationToken.None);
+        case "pages":
+            return await PagesBench.RunAsync(check, CancellationToken.None);
+        case PagesBench.Bare:
+            return await PagesBench.ServeBareAsync(int.Parse(args[1], CultureInfo.InvariantCulture));
+        case "events":
+            return await EventsBench.RunAsync(check, CancellationToken.None);
+        case "failover":
+            return await FailoverBench.RunAsync(check, CancellationToken.None);
+        case "operations":
+            return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
 }
 catch (ProblemException error)
@@ -35,5 +50,13 @@ await Console.Error.WriteLineAsync("""
       sql      a million rows to a file, against psql; and ten million, for the memory
       cli      select 1 as a whole process, against psql; and --help
       backup   a gigabyte with its proof, against pg_dump, gzip and psql
+      fleet [--spokes N] [--vms N]   a Hub with 1,000 Spokes of 50 VMs each: its cost, its answers, its restart
+      pages    the console at concurrency 16, against a bare page with one query; a large old account against a new one
+      events   a thousand open event streams while a hundred VMs a second change
+      operations   steps of the engine, against a bare loop with SKIP LOCKED
+      failover     two Hubs, of which the active one is killed or frozen under load
     """);
 return 64;
+
+int Number(string option, int otherwise) => Array.IndexOf(args, option) is >= 0 and var at && at + 1 < args.Length
+    && int.TryParse(args[at + 1], CultureInfo.InvariantCulture, out var number) ? number : otherwise;

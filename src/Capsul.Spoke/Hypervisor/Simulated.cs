@@ -75,6 +75,14 @@ public sealed class Simulated : IHypervisor
     /// <summary>Whether a guest's SSH ever responds.</summary>
     public bool SshAnswers { get; set; } = true;
 
+    /// <summary>
+    /// Whether relays listen. If not, each VM has its port without a socket: thousands of hosts fit on one machine.
+    /// </summary>
+    public bool RelaysListen { get; set; } = true;
+
+    /// <summary>Decides for every call without an injected fault whether it misbehaves; null: it does not.</summary>
+    public Func<Verb, Fault?>? Chance { get; set; }
+
     public ChannelReader<string> Changes => changes.Reader;
 
     /// <summary>Makes the next calls of a verb misbehave.</summary>
@@ -86,6 +94,20 @@ public sealed class Simulated : IHypervisor
 
     /// <summary>Removes all injected faults.</summary>
     public void ClearFaults() => faults.Clear();
+
+    /// <summary>Machines that have run for a long time: what a host has on which a Spoke is started again.</summary>
+    /// <param name="running">ID and host key of each.</param>
+    /// <param name="since">When they were started.</param>
+    public void Fill(IEnumerable<(string Id, string HostKey)> running, DateTimeOffset since)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+        lock (gate)
+        {
+            foreach (var (id, hostKey) in running)
+                machines[id] = new Machine(Disk: true, Defined: true, On: true, hostKey, since);
+            Save();
+        }
+    }
 
     /// <summary>Simulates "poweroff" inside the guest.</summary>
     public void PowerOffFromInside(string id)
@@ -180,10 +202,10 @@ public sealed class Simulated : IHypervisor
 
     public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
     {
-        Change(vm.Id, m => m is { Disk: true, Defined: true }
+        var changed = Change(vm.Id, m => m is { Disk: true, Defined: true }
             ? m with { On = true, ByGuest = false, StartedAt = m.On ? m.StartedAt : time.GetUtcNow() }
             : throw new HypervisorException("There is no such machine to start.", final: false));
-        changes.Writer.TryWrite(vm.Id);
+        if (changed) changes.Writer.TryWrite(vm.Id);
         return true;
     }, cancel);
 
@@ -245,17 +267,23 @@ public sealed class Simulated : IHypervisor
             return new MemoryStream(Encoding.ASCII.GetBytes("SSH-2.0-Simulated\r\n"), writable: false);
         }, cancel, lie: Stream.Null);
 
-    public IRelays MakeRelays(ILogger log) => new Relays(settings, DialAsync, log);
+    public IRelays MakeRelays(ILogger log) =>
+        RelaysListen ? new Relays(settings, DialAsync, log) : new PretendedRelays(settings);
 
     bool Booted(Machine machine) => machine.On && machine.StartedAt is { } at && time.GetUtcNow() - at >= BootTime;
 
-    void Change(string id, Func<Machine, Machine> change)
+    /// <summary>Returns whether it differs from before; only then it is written.</summary>
+    bool Change(string id, Func<Machine, Machine> change)
     {
         lock (gate)
         {
-            machines[id] = change(
-                machines.GetValueOrDefault(id) ?? new Machine(false, false, false, NewHostKey(), null));
+            var before = machines.GetValueOrDefault(id);
+            var after = change(before ?? new Machine(
+                false, false, false, HostKey(RandomNumberGenerator.GetBytes(HostKeyBytes)), null));
+            if (after == before) return false;
+            machines[id] = after;
             Save();
+            return true;
         }
     }
 
@@ -265,17 +293,17 @@ public sealed class Simulated : IHypervisor
         File.Move(file + ".new", file, overwrite: true);
     }
 
+    public const int HostKeyBytes = 32;
+
     /// <summary>A key blob in the right format (RFC 8709: the name and 32 bytes); there is no private key.</summary>
-    static string NewHostKey()
-    {
-        byte[] name = [0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, 32];
-        return Convert.ToBase64String([.. name, .. RandomNumberGenerator.GetBytes(32)]);
-    }
+    public static string HostKey(byte[] key) =>
+        Convert.ToBase64String([0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, HostKeyBytes, .. key]);
 
     async Task<T> DoAsync<T>(Verb verb, Func<T> act, CancellationToken cancel, T? lie = default)
     {
         cancel.ThrowIfCancellationRequested();
-        if (!faults.TryGetValue(verb, out var queue) || !queue.TryDequeue(out var fault)) return act();
+        if (!faults.TryGetValue(verb, out var queue) || !queue.TryDequeue(out var fault)) fault = Chance?.Invoke(verb);
+        if (fault is null) return act();
         switch (fault.Kind)
         {
             case FaultKind.Slow:

@@ -1,4 +1,6 @@
+using System.Net;
 using System.Net.Security;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Capsul.Foundation;
@@ -22,9 +24,13 @@ public sealed class Identity
     readonly string folder;
     X509Certificate2 certificate;
     readonly X509Certificate2 authority;
+    /// <summary>The own address that it connects from; null: the system chooses.</summary>
+    readonly IPAddress? from;
 
-    Identity(string folder, string address, X509Certificate2 certificate, X509Certificate2 authority) =>
-        (this.folder, Address, this.certificate, this.authority) = (folder, address, certificate, authority);
+    Identity(
+        string folder, string address, X509Certificate2 certificate, X509Certificate2 authority, IPAddress? from) =>
+        (this.folder, Address, this.certificate, this.authority, this.from) =
+            (folder, address, certificate, authority, from);
 
     /// <summary>host:port of the link of the Hub that it joined.</summary>
     public string Address { get; }
@@ -48,18 +54,18 @@ public sealed class Identity
     /// <summary>
     /// The same Spoke for a Hub that is now at another address, such as in this process on a changing port.
     /// </summary>
-    public Identity At(string address) => new(folder, address, certificate, authority);
+    public Identity At(string address) => new(folder, address, certificate, authority, from);
 
     static string FolderOf(string data) => Path.Combine(data, "spoke");
 
     /// <summary>Null when this machine has not joined a Hub.</summary>
-    public static Identity? Load(string data)
+    public static Identity? Load(string data, IPAddress? from = null)
     {
         var folder = FolderOf(data);
         if (!File.Exists(Path.Combine(folder, "identity.pfx"))) return null;
         try
         {
-            return Read(folder);
+            return Read(folder, from);
         }
         catch (Exception error) when (error is CryptographicException or IOException or UnauthorizedAccessException)
         {
@@ -69,24 +75,29 @@ public sealed class Identity
         }
     }
 
-    static Identity Read(string folder) => new(
+    static Identity Read(string folder, IPAddress? from) => new(
         folder, File.ReadAllText(Path.Combine(folder, "hub")).Trim(),
         X509CertificateLoader.LoadPkcs12FromFile(
             Path.Combine(folder, "identity.pfx"), null, X509KeyStorageFlags.Exportable),
-        X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")));
+        X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "authority.cer")), from);
 
     /// <summary>
     /// Joins with a one-time token: fetches the Hub's certificate authority and checks its fingerprint, and only then
     /// sends the token's secret, over a connection authenticated by this authority.
     /// </summary>
     /// <exception cref="ProblemException">With the Hub's message, or a connection error.</exception>
-    public static async Task<Identity> JoinAsync(string data, JoinToken token, CancellationToken cancel)
+    public static Task<Identity> JoinAsync(string data, JoinToken token, CancellationToken cancel) =>
+        JoinAsync(data, token, null, cancel);
+
+    /// <summary>The same for one of several Spokes on this machine, which all have addresses of their own.</summary>
+    public static async Task<Identity> JoinAsync(
+        string data, JoinToken token, IPAddress? from, CancellationToken cancel)
     {
         var folder = FolderOf(data);
         Directory.CreateDirectory(folder);
-        using var authority = await FetchAuthorityAsync(token, cancel);
+        using var authority = await FetchAuthorityAsync(token, from, cancel);
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        using var channel = Open(token.Address, authority, client: null);
+        using var channel = Open(token.Address, authority, client: null, from);
         var reply = await CallAsync(token.Address, () => new HubLink.HubLinkClient(channel).JoinAsync(new JoinRequest
         {
             Token = token.Secret,
@@ -99,10 +110,11 @@ public sealed class Identity
         await StoreAsync(folder, reply, key, cancel);
         ConnectionToken.Forget(folder);
         File.Delete(Path.Combine(folder, "hubs"));
-        return Load(data)!;
+        return Load(data, from)!;
     }
 
-    static async Task<X509Certificate2> FetchAuthorityAsync(JoinToken token, CancellationToken cancel)
+    static async Task<X509Certificate2> FetchAuthorityAsync(
+        JoinToken token, IPAddress? from, CancellationToken cancel)
     {
         X509Certificate2? shown = null;
         using var channel = Channel(token.Address, new SslClientAuthenticationOptions
@@ -114,7 +126,7 @@ public sealed class Identity
                 if (seen is not null) shown = X509CertificateLoader.LoadCertificate(seen.GetRawCertData());
                 return seen is not null;
             },
-        });
+        }, from);
         var reply = await CallAsync(token.Address,
             () => new HubLink.HubLinkClient(channel).AuthorityAsync(new AuthorityRequest(), cancellationToken: cancel)
                 .ResponseAsync.WaitAsync(CallLimit, cancel));
@@ -131,7 +143,7 @@ public sealed class Identity
     public GrpcChannel Open() => OpenAt(Address);
 
     /// <summary>The same, to a Hub at another address.</summary>
-    public GrpcChannel OpenAt(string address) => Open(address, authority, certificate);
+    public GrpcChannel OpenAt(string address) => Open(address, authority, certificate, from);
 
     /// <summary>Renews the certificate when it is about to expire; true if it did.</summary>
     public async Task<bool> RenewAsync(GrpcChannel channel, TimeProvider time, CancellationToken cancel)
@@ -157,7 +169,8 @@ public sealed class Identity
         return X509CertificateLoader.LoadPkcs12(pfx, null, X509KeyStorageFlags.Exportable);
     }
 
-    static GrpcChannel Open(string address, X509Certificate2 authority, X509Certificate2? client) =>
+    static GrpcChannel Open(
+        string address, X509Certificate2 authority, X509Certificate2? client, IPAddress? from) =>
         Channel(address, new SslClientAuthenticationOptions
         {
             // The Hub is identified by its authority, not by a name: it may move to another address.
@@ -166,9 +179,9 @@ public sealed class Identity
             LocalCertificateSelectionCallback = client is null ? null : (_, _, _, _, _) => client,
             RemoteCertificateValidationCallback = (_, seen, _, _) =>
                 seen is not null && Vouches(authority, X509CertificateLoader.LoadCertificate(seen.GetRawCertData())),
-        });
+        }, from);
 
-    static GrpcChannel Channel(string address, SslClientAuthenticationOptions ssl) =>
+    static GrpcChannel Channel(string address, SslClientAuthenticationOptions ssl, IPAddress? from) =>
         GrpcChannel.ForAddress($"https://{address}", new GrpcChannelOptions
         {
             DisposeHttpClient = true,
@@ -177,6 +190,8 @@ public sealed class Identity
             HttpHandler = new SocketsHttpHandler
             {
                 SslOptions = ssl,
+                ConnectCallback = from is null ? null
+                    : (context, cancel) => ConnectAsync(from, context.DnsEndPoint, cancel),
                 ConnectTimeout = TimeSpan.FromSeconds(10),
                 KeepAlivePingDelay = TimeSpan.FromSeconds(10),
                 KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
@@ -184,6 +199,22 @@ public sealed class Identity
                 EnableMultipleHttp2Connections = true,
             },
         });
+
+    static async ValueTask<Stream> ConnectAsync(IPAddress from, DnsEndPoint to, CancellationToken cancel)
+    {
+        var socket = new Socket(from.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        try
+        {
+            socket.Bind(new IPEndPoint(from, 0));
+            await socket.ConnectAsync(to, cancel);
+            return new NetworkStream(socket, ownsSocket: true);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Whether <paramref name="seen"/> is a valid server certificate of this authority.</summary>
     static bool Vouches(X509Certificate2 authority, X509Certificate2 seen)

@@ -49,3 +49,38 @@ public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
         open.Clear();
     }
 }
+
+/// <summary>Ports without sockets, for simulated machines: nobody can connect to them.</summary>
+public sealed class PretendedRelays(Settings settings) : IRelays
+{
+    readonly Lock gate = new();
+    readonly Dictionary<string, int> open = new(StringComparer.Ordinal);
+    readonly HashSet<int> taken = [];
+
+    public string PublicName => settings.SshHost;
+
+    public Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel)
+    {
+        lock (gate)
+        {
+            if (open.TryGetValue(id, out var port)) return Task.FromResult(port);
+            if (preferred > 0 && taken.Add(preferred)) return Task.FromResult(open[id] = preferred);
+            for (port = settings.RelayPorts.First; port <= settings.RelayPorts.Last; port++)
+            {
+                if (taken.Add(port)) return Task.FromResult(open[id] = port);
+            }
+            throw new HypervisorException("No port is free for SSH; widen CAPSUL_RELAY_PORTS.", final: false);
+        }
+    }
+
+    public Task CloseAsync(string id, CancellationToken cancel)
+    {
+        lock (gate)
+        {
+            if (open.Remove(id, out var port)) taken.Remove(port);
+        }
+        return Task.CompletedTask;
+    }
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+}

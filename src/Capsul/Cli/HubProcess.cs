@@ -25,7 +25,10 @@ sealed class HubProcess : IAsyncDisposable
     /// <exception cref="ProblemException">The problem that the Hub reported.</exception>
     public static async Task<HubProcess> StartAsync(Settings settings, LogLevel level, CancellationToken cancel)
     {
-        var command = await HubUser.PrepareAsync(settings, ["up", "--hub", "--attached", level.ToString()], cancel);
+        string[] arguments = ["up", "--hub", "--attached", level.ToString()];
+        var command = HubUser.IsNeeded(settings) ? await HubUser.PrepareAsync(settings, arguments, cancel)
+            : new Command(Path.Combine(AppContext.BaseDirectory, "capsul"), arguments)
+            { Environment = settings.ToEnvironment() };
         // In a session of its own: Ctrl-C is for this process, which then ends the other.
         var process = new HubProcess(
             command with { Program = "setsid", Arguments = [command.Program, .. command.Arguments] });

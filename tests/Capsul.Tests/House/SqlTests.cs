@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text.RegularExpressions;
+using Capsul.Fleet;
 using Capsul.Hub;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
@@ -15,6 +16,7 @@ public sealed partial class SqlTests
 
     static IEnumerable<(string Name, string Sql)> Statements() =>
         from type in typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())
+            .Append(typeof(FleetSql))
         where type.Name.EndsWith("Sql", StringComparison.Ordinal)
         // Private fields are fragments of statements.
         from field in type.GetFields(BindingFlags.Static | BindingFlags.Public)

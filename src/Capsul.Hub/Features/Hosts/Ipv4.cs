@@ -16,12 +16,15 @@ public static class Ipv4
     /// <summary>Both ends included. The caller has checked how many addresses that is.</summary>
     public static IEnumerable<IPAddress> Between(IPAddress first, IPAddress last)
     {
-        for (long n = Number(first); n <= Number(last); n++)
-        {
-            var bytes = new byte[4];
-            BinaryPrimitives.WriteUInt32BigEndian(bytes, (uint)n);
-            yield return new IPAddress(bytes);
-        }
+        for (long n = Number(first); n <= Number(last); n++) yield return Address((uint)n);
+    }
+
+    /// <summary>The reverse of <see cref="Number"/>.</summary>
+    public static IPAddress Address(uint number)
+    {
+        var bytes = new byte[4];
+        BinaryPrimitives.WriteUInt32BigEndian(bytes, number);
+        return new IPAddress(bytes);
     }
 
     /// <summary>
