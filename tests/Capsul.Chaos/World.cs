@@ -77,7 +77,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     public async Task StartHubAsync()
     {
         var before = (Runner: runner, Epoch);
-        Epoch = await db.FindAsync<long>(SeatSql.Take, new { holder = "chaos" }, Never);
+        Epoch = await db.FindAsync<long>(SeatSql.Take, new { holder = "chaos", linkAddress = "" }, Never);
         runner = new Runner(db, fence, listener, Kinds, time, NullLogger<Runner>.Instance);
         health = new HostHealth(db, fence, time);
         heartbeats = new Heartbeats(fence, time);
