@@ -22,7 +22,7 @@ static class BackgroundWork
         services.AddSingleton<Listener>().AddHostedService(s => s.GetRequiredService<Listener>());
         services.AddSingleton<Seat>().AddHostedService<ActingHub>();
         return services.AddActing<Runner>().AddActing<HostHealth>()
-            .AddActing<MailSender>().AddActing<ScheduledBackups>();
+            .AddActing<CounterCheck>().AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
     static IServiceCollection AddActing<T>(this IServiceCollection services) where T : class, IActingWork =>

@@ -16,7 +16,7 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
 {
     /// <summary>Channels that the schema's triggers notify.</summary>
     public const string Operations = "capsul_operations", Hosts = "capsul_hosts",
-        Vms = "capsul_vms", Mails = "capsul_mails";
+        Vms = "capsul_vms", Mails = "capsul_mails", Accounts = "capsul_accounts";
 
     static readonly TimeSpan RetryAfter = TimeSpan.FromSeconds(1);
     readonly ConcurrentDictionary<Subscription, byte> subscriptions = new();
@@ -102,6 +102,7 @@ static class ListenerSql
 {
     public const string Listen = """
         -- ListenerSql.Listen
-        LISTEN capsul_operations; LISTEN capsul_hosts; LISTEN capsul_vms; LISTEN capsul_mails
+        LISTEN capsul_operations; LISTEN capsul_hosts; LISTEN capsul_vms; LISTEN capsul_mails;
+        LISTEN capsul_accounts
         """;
 }

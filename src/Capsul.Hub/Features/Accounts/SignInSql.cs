@@ -61,7 +61,7 @@ public static class SignInSql
     public const string Sweep = """
         -- SignInSql.Sweep
         DELETE FROM sign_in_tokens WHERE token_hash IN (
-            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY token_hash LIMIT 500
+            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY created LIMIT 500
                 FOR UPDATE SKIP LOCKED)
         """;
 }

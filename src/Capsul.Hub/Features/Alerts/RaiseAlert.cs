@@ -20,6 +20,9 @@ public static class RaiseAlert
     /// <summary>A host no longer has the disk of a VM that has run.</summary>
     public const string DiskLost = "disk_lost";
 
+    /// <summary>Counters of accounts or hosts differed from their rows.</summary>
+    public const string CountersWrong = "counters_wrong";
+
     public static async Task InAsync(NpgsqlTransaction transaction, Settings settings,
         string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
     {

@@ -55,7 +55,7 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
         var email = Actor.Of(HttpContext).Email;
         var now = time.GetUtcNow().UtcDateTime;
         var (search, state, after) = ((Search ?? "").Trim(), State ?? "", After ?? "");
-        Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.ListVersion, new { email }, cancel));
+        Seen = VmEvents.Seen(await db.FindAsync<string>(BillingSql.Changes, new { email }, cancel));
         Count = (await db.FindAsync<VmCountRow>(VmPageSql.Count, new { email, now, search, state }, cancel))!;
         var found = await db.ListAsync<VmRow>(
             Statement, new { email, now, search, state, after, limit = PageRows + 1 }, cancel);

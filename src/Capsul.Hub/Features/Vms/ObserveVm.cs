@@ -56,6 +56,9 @@ public static class ObserveVm
         var isAnswer = report.Generation == vm.WantedGeneration;
         if (operation is { } id && isAnswer)
             await AddPhasesAsync(transaction, id, (Phase)vm.Phase, report.Phase, now, cancel);
+        var stopped = operation is null && isAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" };
+        // In lock order: the account's totals, which the next statement changes, come after the host.
+        if (stopped) await transaction.FindAsync<string>(PlaceSql.Lock, new { host }, cancel);
         await SaveAsync(transaction, vm, report, isAnswer, now, cancel);
         await ChargeAsync(transaction, vm, report, now, cancel);
         if (report.Power == Power.Gone && vm.Deleted is not null)
@@ -63,8 +66,7 @@ public static class ObserveVm
         if (report.DiskLost)
             await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost,
                 vm.Id, $"The disk of {vm.Id} is no longer on {host}.", time, cancel);
-        if (operation is null && isAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" })
-            await StoppedItselfAsync(transaction, vm, now, cancel);
+        if (stopped) await StoppedItselfAsync(transaction, vm, now, cancel);
         return true;
     }
 
