@@ -49,12 +49,17 @@ public static class BillingSql
                 AND coalesce(upper(u.span), 'infinity'::timestamptz) > @now)
         """;
 
+    /// <summary>The columns of a <see cref="BalanceRow"/>, from the totals <c>t</c> of @email until @now.</summary>
+    internal const string BalanceColumns = $"""
+        coalesce(t.paid, 0) AS paid,
+            coalesce((t.used + t.open_rate * {Now} - t.open_start - {AccountAhead}) / {SecondsPerMonth}, 0) AS used,
+            coalesce(t.dollars_per_month, 0) AS dollars_per_month
+        """;
+
     /// <summary>One row, also for an account that does not exist.</summary>
     public const string Balance = $"""
         -- BillingSql.Balance
-        SELECT coalesce(t.paid, 0) AS paid,
-            coalesce((t.used + t.open_rate * {Now} - t.open_start - {AccountAhead}) / {SecondsPerMonth}, 0) AS used,
-            coalesce(t.dollars_per_month, 0) AS dollars_per_month
+        SELECT {BalanceColumns}
         FROM (VALUES (1)) AS one (n) LEFT JOIN account_totals t ON t.email = @email
         """;
 

@@ -1,7 +1,16 @@
+using Capsul.Hub.Features.Billing;
+
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>How many VMs an account has, and how many of them match the search.</summary>
-public sealed record VmCountRow(long All, long Matching);
+/// <summary>What the list of VMs shows besides them.</summary>
+/// <param name="Changes">Version of the list.</param>
+/// <param name="All">How many VMs are in the list.</param>
+/// <param name="Matching">How many of them match the search.</param>
+public sealed record VmListRow(
+    string Changes, long All, long Matching, decimal Paid, decimal Used, decimal DollarsPerMonth)
+{
+    public BalanceRow Balance => new(Paid, Used, DollarsPerMonth);
+}
 
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
@@ -32,16 +41,15 @@ public static class VmPageSql
         + "AND (@state = '' OR v.state = @state)";
 
     /// <summary>Without a search nothing is counted but the failed ones: the account knows how many it has.</summary>
-    public const string Count = $"""
-        -- VmPageSql.Count
-        WITH alive AS MATERIALIZED (
-            SELECT coalesce((SELECT vms FROM account_totals WHERE email = @email), 0) AS n
-        ), failed AS MATERIALIZED (
+    public const string Head = $"""
+        -- VmPageSql.Head
+        WITH failed AS MATERIALIZED (
             SELECT count(*) AS n, count(*) FILTER (WHERE {Matches}) AS matching FROM vms v WHERE {Failed})
-        SELECT alive.n + failed.n AS all, failed.matching
-            + CASE WHEN @search = '' AND @state = '' THEN alive.n
-                ELSE (SELECT count(*) FROM vms v WHERE {Alive} AND {Matches}) END AS matching
-        FROM alive, failed
+        SELECT coalesce(t.changes, 0)::text AS changes, coalesce(t.vms, 0) + failed.n AS all, failed.matching
+            + CASE WHEN @search = '' AND @state = '' THEN coalesce(t.vms, 0)
+                ELSE (SELECT count(*) FROM vms v WHERE {Alive} AND {Matches}) END AS matching,
+            {BillingSql.BalanceColumns}
+        FROM failed LEFT JOIN account_totals t ON t.email = @email
         """;
 
     /// <summary>Each page begins after the row of <c>@after</c>; another account's row returns nothing.</summary>

@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.Vms;
+using Capsul.Postgres;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Features.Vms;
