@@ -92,8 +92,8 @@ public sealed partial class LinkEndpoint(
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
-            // The Spoke disconnected, or a newer connection took over; both are routine. It must not look like an orderly
-            // end to a Spoke that is still there.
+            // The Spoke disconnected, or a newer connection took over; both are routine. It must not look like an
+            // orderly end to a Spoke that is still there.
             Log.Ended(log, host, error.Message);
             throw new RpcException(new Status(StatusCode.Aborted, $"The connection ended: {error.Message}"));
         }

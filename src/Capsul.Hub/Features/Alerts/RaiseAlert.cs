@@ -26,6 +26,9 @@ public static class RaiseAlert
     /// <summary>A host no longer knows VMs that it ran.</summary>
     public const string HostEmptied = "host_emptied";
 
+    /// <summary>Counters of accounts or hosts differed from their rows.</summary>
+    public const string CountersWrong = "counters_wrong";
+
     public static async Task InAsync(NpgsqlTransaction transaction, Settings settings,
         string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
     {
