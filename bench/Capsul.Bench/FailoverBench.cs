@@ -9,14 +9,15 @@ using Capsul.Foundation;
 namespace Capsul.Bench;
 
 /// <summary>
-/// Two Hubs on one database. The active one is killed, or frozen, while people pay and create; an operation is due at
-/// that moment, and the clock runs until the other Hub has made its next step. Afterwards everything that was
-/// acknowledged must be there exactly once. A connection that is cut without a reset is not tried here.
+/// Two Hubs on one database. The active one is killed, frozen, or cut off from the database without a word, while people
+/// pay and create; an operation is due at that moment, and the clock runs until the other Hub has made its next step.
+/// Then the fault ends, and whatever was under way goes on. Afterwards everything that was acknowledged must be there
+/// exactly once.
 /// </summary>
 static class FailoverBench
 {
     const double MaxKillSeconds = 3, MaxFreezeSeconds = 15;
-    const int Kills = 20, Freezes = 5;
+    const int Kills = 20, Freezes = 5, Cuts = 5;
     static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(60), StandbyLimit = TimeSpan.FromMinutes(2),
         Look = TimeSpan.FromMilliseconds(20), Busy = TimeSpan.FromSeconds(2);
 
@@ -30,12 +31,15 @@ static class FailoverBench
             for (var n = 1; n <= Kills; n++) kills.Add(await run.FaultAsync("KILL", n));
             var freezes = new List<double>();
             for (var n = 1; n <= Freezes; n++) freezes.Add(await run.FaultAsync("STOP", n));
+            var cuts = new List<double>();
+            for (var n = 1; n <= Cuts; n++) cuts.Add(await run.FaultAsync("cut", n));
             var (acknowledged, wrong) = await run.CheckAsync();
-            var (kill, freeze) = (Figures.Median(kills), freezes.Max());
-            return Figures.Verdict(check, kill <= MaxKillSeconds && freeze <= MaxFreezeSeconds && wrong == 0,
+            var (kill, freeze, cut) = (Figures.Median(kills), freezes.Max(), cuts.Max());
+            return Figures.Verdict(check,
+                kill <= MaxKillSeconds && Math.Max(freeze, cut) <= MaxFreezeSeconds && wrong == 0,
                 $"failover: {Kills} kills to the next step median {Figures.Text(kill)} s (bar {MaxKillSeconds}; at "
-                + $"most {Figures.Text(kills.Max())} s), {Freezes} freezes at most {Figures.Text(freeze)} s (bar "
-                + $"{MaxFreezeSeconds}), {wrong} of {acknowledged} acknowledged payments and creates missing "
+                + $"most {Figures.Text(kills.Max())} s), {Freezes} freezes at most {Figures.Text(freeze)} s and "
+                + $"{Cuts} cuts at most {Figures.Text(cut)} s (bar {MaxFreezeSeconds}), {wrong} of {acknowledged} acknowledged payments and creates missing "
                 + "or double");
         }
         finally
@@ -44,30 +48,32 @@ static class FailoverBench
         }
     }
 
-    sealed class Run(BenchDatabase database, Settings[] settings, Started[] hubs, CancellationToken cancel)
+    sealed class Run(
+        BenchDatabase database, DatabaseLine[] lines, Settings[] settings, Started[] hubs, CancellationToken cancel)
         : IAsyncDisposable
     {
         const string Email = "bench@example.org";
         readonly ConcurrentBag<decimal> payments = [];
         readonly ConcurrentBag<string> vms = [];
         long operation;
-        int paid;
+        int paid, people;
 
         public static async Task<Run> StartAsync(string folder, CancellationToken cancel)
         {
             var database = await BenchDatabase.OpenAsync(
                 HubRun.SettingsFor(Directory.CreateDirectory(Path.Combine(folder, "database")).FullName), cancel);
             var key = Convert.ToBase64String(RandomNumberGenerator.GetBytes(32));
-            Settings[] settings = [.. ((string[])["a", "b"]).Select(name => HubRun.SettingsFor(
+            DatabaseLine[] lines = [new(database.ConnectionString), new(database.ConnectionString)];
+            Settings[] settings = [.. ((string[])["a", "b"]).Select((name, n) => HubRun.SettingsFor(
                 Directory.CreateDirectory(Path.Combine(folder, name)).FullName,
-                ("CAPSUL_DATABASE", database.ConnectionString), ("CAPSUL_SECRET_KEY", key),
+                ("CAPSUL_DATABASE", lines[n].ConnectionString), ("CAPSUL_SECRET_KEY", key),
                 ("CAPSUL_CREATE_DEADLINE_SECONDS", "7200")))];
             var hubs = new Started[2];
             hubs[0] = await HubRun.StartAsync(settings[0], cancel);
             await HubRun.AwaitActiveAsync(settings[0], cancel);
             hubs[1] = await HubRun.StartAsync(settings[1], cancel);
             await BenchRows.FillAsync(database.Db, new FleetPlan(20, 20), cancel);
-            var run = new Run(database, settings, hubs, cancel);
+            var run = new Run(database, lines, settings, hubs, cancel);
             await run.OpenAccountAsync();
             return run;
         }
@@ -89,10 +95,19 @@ static class FailoverBench
         {
             var active = await ActiveAsync();
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-            var people = Task.WhenAll(
-                UseAsync(active, pay: true, stop.Token), UseAsync(active, pay: false, stop.Token));
+            // One after another: a sign-in uses the newest development email. Others each time, below all limits.
+            using var payer = await SignInAsync(active, "payer");
+            using var creator = await SignInAsync(active, "creator");
+            var visitor = new Visitor(creator, settings[active].Data);
+            await visitor.AddKeyAsync(cancel);
+            await visitor.TopUpAsync("1000", cancel);
+            var users = Task.WhenAll(
+                UseAsync(() => PayAsync(payer, stop.Token)),
+                UseAsync(async () => vms.Add(
+                    await visitor.CreateAsync(FleetPlan.SizeId, FleetPlan.ImageId, "", stop.Token))));
             await Task.Delay(Busy, cancel);
-            await hubs[active].SignalAsync(signal, cancel);
+            if (signal == "cut") lines[active].Cut();
+            else await hubs[active].SignalAsync(signal, cancel);
             var clock = Stopwatch.StartNew();
             var woken = TimeProvider.System.GetUtcNow().UtcDateTime;
             await database.Db.ExecuteAsync(BenchSql.Wake, new { id = operation, now = woken }, cancel);
@@ -103,7 +118,8 @@ static class FailoverBench
             Console.WriteLine($"{signal} {number}: next step after {Figures.Text(seconds)} s");
             await stop.CancelAsync();
             if (signal == "STOP") await hubs[active].SignalAsync("CONT", cancel);
-            await people;
+            if (signal == "cut") lines[active].Mend();
+            await users;
             await MendAsync(signal, active);
             return seconds;
         }
@@ -136,19 +152,20 @@ static class FailoverBench
                 : throw new ProblemException(ProblemKind.Unavailable, "No Hub is active.");
         }
 
+        async Task<FrontDoor> SignInAsync(int hub, string who)
+        {
+            var number = ++people;
+            var door = new FrontDoor(HubRun.PagesOf(settings[hub]), $"10.1.{number}.1");
+            await door.SignInAsync($"{who}-{number}@example.org", cancel);
+            return door;
+        }
+
         /// <summary>Somebody who goes on until the Hub is gone; only what it acknowledged counts.</summary>
-        async Task UseAsync(int hub, bool pay, CancellationToken stop)
+        static async Task UseAsync(Func<Task> act)
         {
             try
             {
-                using var door = new FrontDoor(HubRun.PagesOf(settings[hub]), pay ? "10.1.0.1" : "10.1.0.2");
-                await door.SignInAsync(pay ? $"payer-{Interlocked.Increment(ref paid)}@example.org" : Email, stop);
-                var visitor = new Visitor(door, settings[hub].Data);
-                while (true)
-                {
-                    if (pay) await PayAsync(door, stop);
-                    else vms.Add(await visitor.CreateAsync(FleetPlan.SizeId, FleetPlan.ImageId, "", stop));
-                }
+                while (true) await act();
             }
             catch (Exception error) when (error is HttpRequestException or ProblemException
                 or OperationCanceledException or IOException)
@@ -186,6 +203,7 @@ static class FailoverBench
         public async ValueTask DisposeAsync()
         {
             foreach (var hub in hubs) await hub.DisposeAsync();
+            foreach (var line in lines) await line.DisposeAsync();
             await database.DisposeAsync();
         }
     }
