@@ -9,8 +9,8 @@ using Capsul.Foundation;
 namespace Capsul.Bench;
 
 /// <summary>
-/// Two Hubs on one database. The active one is killed, frozen, or cut off from the database without a word, while people
-/// pay and create; an operation is due at that moment, and the clock runs until the other Hub has made its next step.
+/// Two Hubs on one database. The active one is killed, frozen, or cut off from the database without a word, while
+/// people pay and create; an operation is due at that moment, and the clock runs until the other Hub has made its next step.
 /// Then the fault ends, and whatever was under way goes on. Afterwards everything that was acknowledged must be there
 /// exactly once.
 /// </summary>
@@ -39,8 +39,8 @@ static class FailoverBench
                 kill <= MaxKillSeconds && Math.Max(freeze, cut) <= MaxFreezeSeconds && wrong == 0,
                 $"failover: {Kills} kills to the next step median {Figures.Text(kill)} s (bar {MaxKillSeconds}; at "
                 + $"most {Figures.Text(kills.Max())} s), {Freezes} freezes at most {Figures.Text(freeze)} s and "
-                + $"{Cuts} cuts at most {Figures.Text(cut)} s (bar {MaxFreezeSeconds}), {wrong} of {acknowledged} acknowledged payments and creates missing "
-                + "or double");
+                + $"{Cuts} cuts at most {Figures.Text(cut)} s (bar {MaxFreezeSeconds}), {wrong} of {acknowledged} "
+                + "acknowledged payments and creates missing or double");
         }
         finally
         {

@@ -22,10 +22,22 @@ public sealed class Fence(Db db, Listener listener)
         if (!await transaction.AskAsync<bool>(SeatSql.HoldQuietly, new { epoch }, cancel))
             throw new SeatLostException(epoch);
         var value = await work(transaction);
-        var changes = await transaction.AskAsync<string>(SeatSql.Collected, null, cancel);
-        await transaction.CommitAsync(cancel);
-        listener.Announce(changes);
+        listener.Announce(await CommitAsync(transaction, cancel));
         return value;
+    }
+
+    /// <summary>Commits, and reads in the same round trip what has been collected.</summary>
+    static async Task<string> CommitAsync(NpgsqlTransaction transaction, CancellationToken cancel)
+    {
+        await using var batch = new NpgsqlBatch(transaction.Connection, transaction)
+        {
+            BatchCommands = { new NpgsqlBatchCommand(SeatSql.Collected), new NpgsqlBatchCommand(SeatSql.Commit) },
+        };
+        await using var reader = await batch.ExecuteReaderAsync(cancel);
+        await reader.ReadAsync(cancel);
+        var changes = reader.GetString(0);
+        while (await reader.NextResultAsync(cancel)) { }
+        return changes;
     }
 
     /// <summary>Runs one statement in a fenced transaction of its own; returns the number of rows.</summary>

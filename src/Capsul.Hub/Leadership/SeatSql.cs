@@ -175,6 +175,11 @@ public static class SeatSql
         SELECT current_setting('capsul.changes')
         """;
 
+    public const string Commit = """
+        -- SeatSql.Commit
+        COMMIT
+        """;
+
     /// <summary>
     /// First statement of every transaction of background work: if another process has acquired the seat, nothing is
     /// written. Another process waits with acquiring it until this transaction ends.
