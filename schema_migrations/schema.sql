@@ -55,7 +55,7 @@ BEGIN
         RAISE EXCEPTION 'the generation of host % only grows', NEW.id USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.generation > OLD.generation OR NEW.state <> OLD.state THEN
-        PERFORM announce('capsul_hosts', ARRAY[NEW.id]);
+        PERFORM announce('capsul_hosts', CASE WHEN NEW.id = OLD.id THEN ARRAY[NEW.id] ELSE ARRAY[NEW.id, OLD.id] END);
     END IF;
     RETURN NULL;
 END $$;
@@ -225,13 +225,16 @@ CREATE TABLE public.hosts (
     token_epoch bigint DEFAULT 0 NOT NULL,
     clock_skew_seconds integer DEFAULT 0 NOT NULL,
     acknowledged bigint DEFAULT 0 NOT NULL,
+    drain_reason text DEFAULT ''::text NOT NULL,
+    rebooted timestamp with time zone,
+    certificate_ends timestamp with time zone,
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
     CONSTRAINT hosts_disk_mb_check CHECK ((disk_mb >= 0)),
     CONSTRAINT hosts_id_check CHECK ((id ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text)),
     CONSTRAINT hosts_max_vms_check CHECK ((max_vms >= 0)),
     CONSTRAINT hosts_memory_mb_check CHECK ((memory_mb >= 0)),
-    CONSTRAINT hosts_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'joined'::text, 'revoked'::text])))
+    CONSTRAINT hosts_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'joined'::text, 'revoked'::text, 'removed'::text])))
 );
 CREATE TABLE public.hubs (
     name text NOT NULL,
@@ -363,6 +366,12 @@ ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.quarantine (
+    kind text NOT NULL,
+    subject text NOT NULL,
+    plan text NOT NULL,
+    since timestamp with time zone NOT NULL
+);
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
     name text NOT NULL,
@@ -448,6 +457,14 @@ ALTER TABLE public.ssh_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE TABLE public.unknown_vms (
+    host text NOT NULL,
+    vm text NOT NULL,
+    power text NOT NULL,
+    first_seen timestamp with time zone NOT NULL,
+    last_seen timestamp with time zone NOT NULL,
+    CONSTRAINT unknown_vms_power_check CHECK ((power = ANY (ARRAY['on'::text, 'off'::text, 'unknown'::text])))
 );
 CREATE TABLE public.usage_spans (
     id bigint NOT NULL,
@@ -553,6 +570,8 @@ ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (kind, subject);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
@@ -571,6 +590,8 @@ ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_name_once UNIQUE (email, name);
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.unknown_vms
+    ADD CONSTRAINT unknown_vms_pkey PRIMARY KEY (host, vm);
 ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_no_overlap EXCLUDE USING gist (vm WITH =, span WITH &&);
 ALTER TABLE ONLY public.usage_spans
@@ -582,10 +603,12 @@ ALTER TABLE ONLY public.vm_ssh_keys
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
+CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleared IS NOT NULL);
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
 CREATE INDEX backups_started ON public.backups USING btree (started);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
+CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
 CREATE INDEX operation_events_operation ON public.operation_events USING btree (operation, id);
 CREATE INDEX operations_due ON public.operations USING btree (run_at) WHERE (finished IS NULL);
 CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm) WHERE (finished IS NULL);
@@ -599,6 +622,7 @@ CREATE INDEX sign_in_tokens_ip ON public.sign_in_tokens USING btree (ip, created
 CREATE INDEX usage_spans_email ON public.usage_spans USING btree (email);
 CREATE INDEX vms_email ON public.vms USING btree (email);
 CREATE INDEX vms_host_alive ON public.vms USING btree (host) WHERE (deleted IS NULL);
+CREATE INDEX vms_in_between ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text])));
 CREATE UNIQUE INDEX vms_name_once ON public.vms USING btree (email, name) WHERE (deleted IS NULL);
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER mails_told AFTER INSERT ON public.mails FOR EACH STATEMENT EXECUTE FUNCTION public.tell_mails();
@@ -610,13 +634,13 @@ CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUT
 CREATE TRIGGER vms_told AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_vms();
 CREATE TRIGGER vms_told_new AFTER INSERT ON public.vms REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_vms();
 ALTER TABLE ONLY public.addresses
-    ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.host_images
-    ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
-    ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.operation_events
     ADD CONSTRAINT operation_events_operation_fkey FOREIGN KEY (operation) REFERENCES public.operations(id);
 ALTER TABLE ONLY public.operations
@@ -629,6 +653,8 @@ ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.unknown_vms
+    ADD CONSTRAINT unknown_vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.usage_spans
@@ -640,7 +666,7 @@ ALTER TABLE ONLY public.vm_ssh_keys
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.vms
-    ADD CONSTRAINT vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_image_fkey FOREIGN KEY (image) REFERENCES public.images(id);
 ALTER TABLE ONLY public.vms

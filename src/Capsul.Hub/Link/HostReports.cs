@@ -6,6 +6,7 @@ using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Capsul.Wire;
 using Grpc.Core;
@@ -46,8 +47,10 @@ sealed partial class HostReports(
         return token;
     }
 
-    async Task<bool> AcceptAsync(NpgsqlTransaction transaction, Hello hello, byte[] token, CancellationToken cancel) =>
-        await transaction.FindAsync<string>(HostSql.AcceptToken, new
+    async Task<bool> AcceptAsync(NpgsqlTransaction transaction, Hello hello, byte[] token, CancellationToken cancel)
+    {
+        var before = await transaction.FindAsync<string>(HostSql.BootOf, new { id = host }, cancel);
+        var accepted = await transaction.FindAsync<string>(HostSql.AcceptToken, new
         {
             id = host,
             presented = SHA256.HashData(hello.Token.Span),
@@ -55,6 +58,13 @@ sealed partial class HostReports(
             epoch,
             bootId = hello.BootId,
         }, cancel) is not null;
+        if (accepted && before is { Length: > 0 } && hello.BootId.Length > 0 && before != hello.BootId)
+        {
+            await transaction.ExecuteAsync(HostSql.Rebooted, new { id = host, now = Now() }, cancel);
+            await transaction.AuditAsync($"host {host}", "rebooted", host, "", cancel);
+        }
+        return accepted;
+    }
 
     async Task<RpcException> RefuseCopyAsync(CancellationToken cancel)
     {
@@ -172,6 +182,10 @@ sealed partial class HostReports(
             return true;
         }, cancel);
     }
+
+    /// <summary>There is no such host any more: it was renamed, or removed. The next connection says which.</summary>
+    public static RpcException Renamed() => new(new Status(StatusCode.Unavailable,
+        "This host has another name now, or was removed. Connect again."));
 
     public static RpcException Revoked() => new(new Status(StatusCode.PermissionDenied, "This host was revoked."));
 

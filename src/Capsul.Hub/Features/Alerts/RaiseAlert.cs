@@ -31,9 +31,17 @@ public static class RaiseAlert
     {
         var now = time.GetUtcNow().UtcDateTime;
         var isNew = await transaction.FindAsync<bool>(AlertSql.Raise, new { kind, subject, message, now }, cancel);
-        if (isNew && settings.OperatorEmail is { } recipient)
+        if (isNew) await TellAsync(transaction, settings, kind.Replace('_', ' '), message, time, cancel);
+    }
+
+    /// <summary>Emails all operators.</summary>
+    public static async Task TellAsync(NpgsqlTransaction transaction, Settings settings,
+        string subject, string text, TimeProvider time, CancellationToken cancel)
+    {
+        var see = settings.BaseUrl is { } url ? $"See: {new Uri(url, "/operator")}" : "See: capsul hub status";
+        foreach (var recipient in settings.OperatorEmails)
             await new Outbox(time).EnqueueAsync(transaction,
-                new Mail(recipient, $"Capsul: {kind.Replace('_', ' ')}", $"{message}\n\nSee: capsul doctor\n"), cancel);
+                new Mail(recipient, $"Capsul: {subject}", $"{text}\n\n{see}\n"), cancel);
     }
 
     /// <summary>The problem is resolved.</summary>
