@@ -19,9 +19,10 @@ namespace Capsul.Hub.Link;
 /// Writes what one host's Spoke reports: each message, or all that arrived meanwhile, is one transaction, fenced by the
 /// epoch. What is already known is not written again.
 /// </summary>
-sealed partial class HostReports(
+sealed class HostReports(
     string host, long epoch, Db db, Fence fence, Settings settings, TimeProvider time, ILogger log)
 {
+    readonly UnknownVms unknown = new(host, epoch, fence, time, log);
     static readonly TimeSpan Silent = TimeSpan.FromSeconds(Protocol.SilentSeconds);
 
     /// <summary>
@@ -150,8 +151,7 @@ sealed partial class HostReports(
         var vms = (await db.ListAsync<ObservedRow>(
             isInventory ? ObserveVmSql.FindAll : ObserveVmSql.Find, new { ids, host }, cancel))
             .ToDictionary(v => v.Id, StringComparer.Ordinal);
-        foreach (var report in reports.Where(r => !vms.ContainsKey(r.Id) && r.Power != Power.Gone))
-            Log.UnknownVm(log, host, report.Id);
+        await unknown.TakeInAsync([.. reports.Where(r => !vms.ContainsKey(r.Id))], isInventory, cancel);
         var news = reports.Where(r => vms.TryGetValue(r.Id, out var vm) && ObserveVm.IsNews(vm, r, epoch)).ToList();
         if (news.Count > 0)
             await fence.InTransactionAsync(epoch, async transaction =>
@@ -190,10 +190,4 @@ sealed partial class HostReports(
     public static RpcException Revoked() => new(new Status(StatusCode.PermissionDenied, "This host was revoked."));
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;
-
-    static partial class Log
-    {
-        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports an unknown VM: {Vm}; leaving it alone")]
-        public static partial void UnknownVm(ILogger log, string host, string vm);
-    }
 }

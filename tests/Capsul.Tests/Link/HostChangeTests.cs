@@ -54,6 +54,32 @@ public sealed class HostChangeTests
     }
 
     [Fact]
+    public async Task A_machine_that_the_database_does_not_know_is_remembered_until_the_host_no_longer_has_it()
+    {
+        await using var link = await LinkHub.StartAsync();
+        using var spoke = await ManualSpoke.DialAsync(await link.JoinAsync("rack1"));
+        await spoke.SayAsync(Inventory("capsul-000000000a", "capsul-000000000b"));
+        await UnknownAsync(link, "capsul-000000000a on", "capsul-000000000b on");
+        await spoke.SayAsync(new SpokeMessage { Vm = new VmReport { Id = "capsul-000000000a", Power = Power.Off } });
+        await UnknownAsync(link, "capsul-000000000a off", "capsul-000000000b on");
+        await spoke.SayAsync(new SpokeMessage { Vm = new VmReport { Id = "capsul-000000000a", Power = Power.Gone } });
+        await UnknownAsync(link, "capsul-000000000b on");
+        await spoke.SayAsync(Inventory());
+        await UnknownAsync(link);
+    }
+
+    static SpokeMessage Inventory(params string[] ids)
+    {
+        var inventory = new Inventory();
+        inventory.Vms.AddRange(ids.Select(id => new VmReport { Id = id, Power = Power.On }));
+        return new SpokeMessage { Inventory = inventory };
+    }
+
+    static Task UnknownAsync(LinkHub link, params string[] expected) =>
+        Until.TrueAsync(string.Join(", ", expected), Limit, async () => (await link.Db.ListAsync<string>(
+            "SELECT vm || ' ' || power FROM unknown_vms ORDER BY 1", null, Cancel)).SequenceEqual(expected));
+
+    [Fact]
     public async Task A_reboot_is_recorded_and_the_end_of_the_certificate_is_known()
     {
         await using var link = await LinkHub.StartAsync();
