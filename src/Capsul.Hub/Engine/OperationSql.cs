@@ -112,6 +112,19 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @problem FROM failed
         """;
 
+    /// <summary>Starts operations of many VMs that have none.</summary>
+    public const string StartMany = """
+        -- OperationSql.StartMany
+        WITH started AS (
+            INSERT INTO operations (kind, vm, email, step, run_at, created, deadline_at)
+            SELECT n.kind, n.vm, n.email, n.step, @now, @now, n.deadline
+            FROM unnest(@kinds::text[], @vms::text[], @emails::text[], @steps::text[], @deadlines::timestamptz[])
+                AS n (kind, vm, email, step, deadline)
+            ON CONFLICT (vm) WHERE finished IS NULL DO NOTHING
+            RETURNING id, step)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, step, @message FROM started
+        """;
+
     /// <summary>Ends operations without another step: their host is gone.</summary>
     public const string EndAll = """
         -- OperationSql.EndAll

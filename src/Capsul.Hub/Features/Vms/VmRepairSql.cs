@@ -1,5 +1,8 @@
 namespace Capsul.Hub.Features.Vms;
 
+/// <summary>A VM between two states, without an operation.</summary>
+public sealed record HalfMadeRow(string Id, string Email, string Host, string State, string Wanted);
+
 /// <summary>Statements for hosts that change or go, and for VMs that got stuck.</summary>
 public static class VmRepairSql
 {
@@ -27,5 +30,36 @@ public static class VmRepairSql
         UPDATE vms SET state = 'failed', wanted = 'gone', wanted_generation = @generation, observed = 'unknown',
             deleted = @now, problem = @problem, problem_final = FALSE
         WHERE id = ANY(@ids)
+        """;
+
+    public const string HalfMade = """
+        -- VmRepairSql.HalfMade
+        SELECT v.id, v.email, v.host, v.state, v.wanted FROM vms v
+        WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'deleting')
+            AND NOT EXISTS (SELECT FROM operations o WHERE o.vm = v.id AND o.finished IS NULL)
+        ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
+        """;
+
+    /// <summary>Reported gone, and yet they have an address.</summary>
+    public const string DeletedButHeld = """
+        -- VmRepairSql.DeletedButHeld
+        SELECT v.id FROM addresses a JOIN vms v ON v.id = a.vm
+        WHERE v.deleted IS NOT NULL AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation
+        ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
+        """;
+
+    public const string DeletedButCharged = """
+        -- VmRepairSql.DeletedButCharged
+        SELECT v.id FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE upper_inf(s.span) AND v.deleted IS NOT NULL
+        ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
+        """;
+
+    /// <summary>Ends the charge at the deletion. A span that would be empty is deleted: nothing was used.</summary>
+    public const string CloseDeleted = """
+        -- VmRepairSql.CloseDeleted
+        WITH empty AS (DELETE FROM usage_spans s USING vms v
+            WHERE v.id = s.vm AND s.vm = ANY(@ids) AND upper_inf(s.span) AND lower(s.span) >= v.deleted)
+        UPDATE usage_spans s SET span = tstzrange(lower(s.span), v.deleted)
+        FROM vms v WHERE v.id = s.vm AND s.vm = ANY(@ids) AND upper_inf(s.span) AND lower(s.span) < v.deleted
         """;
 }
