@@ -34,7 +34,7 @@ public sealed class HalfMadeVms(Fence fence, Settings settings, TimeProvider tim
         var repaired = 0;
         for (var batch = RepairVm.Batch; batch == RepairVm.Batch; repaired += batch)
             batch = await fence.InTransactionAsync(epoch,
-                transaction => RepairVm.StartLostAsync(transaction, settings, time, cancel), cancel);
+                transaction => RepairVm.StartLostAsync(transaction, null, settings, time, cancel), cancel);
         if (rounds++ % CloseEvery == 0)
             repaired += await fence.InTransactionAsync(epoch,
                 transaction => RepairVm.CloseAsync(transaction, settings, time, cancel), cancel);

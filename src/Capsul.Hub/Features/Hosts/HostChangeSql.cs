@@ -28,6 +28,13 @@ public static class HostChangeSql
         UPDATE hosts SET id = @name, generation = generation + 1 WHERE id = @id
         """;
 
+    /// <summary>Above that of every VM, so that its Spoke is told of all of them.</summary>
+    public const string RaiseGeneration = """
+        -- HostChangeSql.RaiseGeneration
+        UPDATE hosts h SET generation = 1 + (SELECT max(v.wanted_generation) FROM vms v WHERE v.host = h.id)
+        WHERE h.id = ANY(@ids) AND h.generation < (SELECT max(v.wanted_generation) FROM vms v WHERE v.host = h.id)
+        """;
+
     public const string DropTokens = """
         -- HostChangeSql.DropTokens
         DELETE FROM join_tokens WHERE host = @id

@@ -26,13 +26,14 @@ public static class RepairVm
     }
 
     /// <summary>
-    /// Starts the operation of VMs that are between two states without one. VMs that somebody has locked are skipped.
-    /// Returns how many there were.
+    /// Starts the operation of VMs that are between two states without one: a batch, or those named. VMs that somebody
+    /// has locked are skipped. Returns how many there were.
     /// </summary>
-    public static async Task<int> StartLostAsync(
-        NpgsqlTransaction transaction, Settings settings, TimeProvider time, CancellationToken cancel)
+    public static async Task<int> StartLostAsync(NpgsqlTransaction transaction, string[]? ids,
+        Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        var vms = await transaction.ListAsync<HalfMadeRow>(VmRepairSql.HalfMade, new { limit = Batch }, cancel);
+        var vms = await transaction.ListAsync<HalfMadeRow>(
+            VmRepairSql.HalfMade, new { ids, limit = ids?.Length ?? Batch }, cancel);
         if (vms.Count == 0) return 0;
         var now = time.GetUtcNow().UtcDateTime;
         var ways = vms.Select(v => WayOut(v.State, settings)).ToList();
@@ -50,8 +51,8 @@ public static class RepairVm
         }, cancel);
         await RaiseAlert.ManyAsync(transaction, settings,
             [.. vms.Select(v => new NewAlert(RaiseAlert.OperationLost, v.Id,
-                $"{v.Id} was {v.State} without an operation; another one was started. Somebody or something deleted rows "
-                + "of the table operations."))], time, cancel);
+                $"{v.Id} was {v.State} without an operation; another one was started. Somebody or something deleted "
+                + "rows of the table operations."))], time, cancel);
         return vms.Count;
     }
 

@@ -36,8 +36,25 @@ public static class VmRepairSql
         -- VmRepairSql.HalfMade
         SELECT v.id, v.email, v.host, v.state, v.wanted FROM vms v
         WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'deleting')
+            AND (@ids::text[] IS NULL OR v.id = ANY(@ids))
             AND NOT EXISTS (SELECT FROM operations o WHERE o.vm = v.id AND o.finished IS NULL)
         ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
+        """;
+
+    public const string LockThese = """
+        -- VmRepairSql.LockThese
+        SELECT id FROM vms WHERE id = ANY(@ids) ORDER BY id FOR UPDATE
+        """;
+
+    /// <summary>Ends the charge of unknown VMs when their host was last seen, as if that had been noticed.</summary>
+    public const string CloseUnknown = """
+        -- VmRepairSql.CloseUnknown
+        WITH ends AS (SELECT v.id, coalesce(h.last_seen, @now) AS at FROM vms v JOIN hosts h ON h.id = v.host
+            WHERE v.id = ANY(@ids) AND v.observed = 'unknown'),
+        empty AS (DELETE FROM usage_spans s USING ends e
+            WHERE s.vm = e.id AND upper_inf(s.span) AND lower(s.span) >= e.at)
+        UPDATE usage_spans s SET span = tstzrange(lower(s.span), e.at)
+        FROM ends e WHERE s.vm = e.id AND upper_inf(s.span) AND lower(s.span) < e.at
         """;
 
     /// <summary>Reported gone, and yet they have an address.</summary>
