@@ -31,7 +31,7 @@ static class OperationsBench
             await BenchRows.FillAsync(db, plan, cancel);
             await db.ExecuteAsync(BenchSql.MakeJobs, null, cancel);
             await db.ExecuteAsync(BenchSql.IndexJobs, null, cancel);
-            var epoch = await db.AskAsync<long>(SeatSql.Take, new { holder = "bench" }, cancel);
+            var epoch = await db.AskAsync<long>(SeatSql.Take, new { holder = "bench", linkAddress = "" }, cancel);
             var ratios = new List<double>();
             Console.WriteLine("round   engine, steps/s   bare loop, commits/s   ratio");
             // The first round warms up both.

@@ -25,6 +25,8 @@ public sealed class Db : IAsyncDisposable
         if (parts.MaxPoolSize > MaxConnections) parts.MaxPoolSize = MaxConnections;
         // The statements are constants, so the server need plan each only once per connection.
         if (parts.MaxAutoPrepare == 0) parts.MaxAutoPrepare = MaxPrepared;
+        // Nothing that uses the pool leaves session state behind (a test); a reset would be sent with every checkout.
+        parts.NoResetOnClose = true;
         if (IsMultiHost(parts)) Wanted(parts);
         source = new Lazy<NpgsqlDataSource>(() => Build(parts));
     }
@@ -37,13 +39,30 @@ public sealed class Db : IAsyncDisposable
     /// </summary>
     static NpgsqlDataSource Build(NpgsqlConnectionStringBuilder parts)
     {
-        if (!IsMultiHost(parts)) return new NpgsqlDataSourceBuilder(parts.ConnectionString).Build();
+        if (!IsMultiHost(parts)) return Builder(parts).Build();
         var wanted = Wanted(parts);
         parts.TargetSessionAttributes = null;
         if (!parts.ContainsKey("Host Recheck Seconds") || parts.HostRecheckSeconds > RecheckSeconds)
             parts.HostRecheckSeconds = RecheckSeconds;
-        return new NpgsqlDataSourceBuilder(parts.ConnectionString).BuildMultiHost().WithTargetSession(wanted);
+        return Builder(parts).BuildMultiHost().WithTargetSession(wanted);
     }
+
+    /// <summary>
+    /// Compiling a statement takes longer than all of ours run. It is turned off by a statement and not by an option of
+    /// the connection, because poolers refuse such options.
+    /// </summary>
+    static NpgsqlDataSourceBuilder Builder(NpgsqlConnectionStringBuilder parts) =>
+        new NpgsqlDataSourceBuilder(parts.ConnectionString).UsePhysicalConnectionInitializer(
+            connection =>
+            {
+                using var set = new NpgsqlCommand(ServerSql.NoCompiling, connection);
+                set.ExecuteNonQuery();
+            },
+            async connection =>
+            {
+                await using var set = new NpgsqlCommand(ServerSql.NoCompiling, connection);
+                await set.ExecuteNonQueryAsync();
+            });
 
     static TargetSessionAttributes Wanted(NpgsqlConnectionStringBuilder parts) => parts.TargetSessionAttributes switch
     {

@@ -20,4 +20,9 @@ public static class ServerSql
         -- ServerSql.SchemaVersion
         SELECT version FROM schemaversion
         """;
+
+    public const string NoCompiling = """
+        -- ServerSql.NoCompiling
+        SET jit = off
+        """;
 }

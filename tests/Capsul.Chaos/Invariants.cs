@@ -1,4 +1,5 @@
 using Capsul.Hub.Features.Repairs;
+using Capsul.Hub.Reconcilers;
 using Capsul.Spoke.Hypervisor;
 
 namespace Capsul.Chaos;
@@ -45,6 +46,8 @@ static class Invariants
         await MustAsync(world, "no time is charged before the VM was created, or in the future",
             "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created "
                 + "OR lower(s.span) > @now OR upper(s.span) > @now");
+        var counters = await new CounterCheck(world.Fence, world.Settings, world.Time).LookAsync(world.Epoch, Never);
+        if (counters.Any) world.Report.Violate(counters.Message);
         await CheckMachinesAsync(world);
         await CheckPlanAsync(world);
         CheckPromises(world, actors,

@@ -14,8 +14,8 @@ sealed class Snapshot(Db db)
     /// <summary>Tables that a run changes, parents first.</summary>
     static readonly string[] Tables =
     [
-        "accounts", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses", "vm_ssh_keys",
-        "vm_ssh_host_keys", "usage_spans", "operations", "operation_events", "alerts",
+        "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses",
+        "vm_ssh_keys", "vm_ssh_host_keys", "usage_spans", "vm_totals", "operations", "operation_events", "alerts",
     ];
 
     public bool IsTaken { get; private set; }

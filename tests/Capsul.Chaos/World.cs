@@ -45,6 +45,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
 
     public Db Db => db;
 
+    public Fence Fence => fence;
+
     public Settings Settings => settings;
 
     public VirtualTime Time => time;

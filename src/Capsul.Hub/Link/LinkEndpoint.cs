@@ -97,7 +97,10 @@ public sealed partial class LinkEndpoint(
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
-            // The Spoke disconnected, or a newer connection took over; both are routine.
+            // The Spoke disconnected, or a newer connection took over; both are routine. It must not look like an
+            // orderly end to a Spoke that is still there.
+            Log.Ended(log, host, error.Message);
+            throw new RpcException(new Status(StatusCode.Aborted, $"The connection ended: {error.Message}"));
         }
         catch (SeatLostException)
         {
@@ -251,6 +254,9 @@ public sealed partial class LinkEndpoint(
     {
         [LoggerMessage(310, LogLevel.Information, "Host {Host} connected (version {Version})")]
         public static partial void Connected(ILogger log, string host, string version);
+
+        [LoggerMessage(313, LogLevel.Debug, "The connection of host {Host} ended: {Why}")]
+        public static partial void Ended(ILogger log, string host, string why);
 
         [LoggerMessage(312, LogLevel.Warning, "Two Spokes connect as {Host}; the alert could not be stored: {Why}")]
         public static partial void NoAlert(ILogger log, string host, string why);

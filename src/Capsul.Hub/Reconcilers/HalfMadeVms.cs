@@ -12,8 +12,8 @@ public sealed class HalfMadeVms(Fence fence, Settings settings, TimeProvider tim
 {
     public static readonly TimeSpan Every = TimeSpan.FromSeconds(30);
 
-    /// <summary>What deleted VMs left behind is searched for less often: it reads more.</summary>
-    const int CloseEvery = 20;
+    /// <summary>What deleted VMs left behind is searched for once an hour: it reads everything.</summary>
+    const int CloseEvery = 120;
 
     int rounds;
 

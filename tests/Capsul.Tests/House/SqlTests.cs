@@ -14,7 +14,7 @@ public sealed partial class SqlTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    static IEnumerable<(string Name, string Sql)> Statements() =>
+    internal static IEnumerable<(string Name, string Sql)> Statements() =>
         from type in typeof(HubProgram).Assembly.GetTypes().Concat(typeof(Db).Assembly.GetTypes())
             .Append(typeof(FleetSql))
         where type.Name.EndsWith("Sql", StringComparison.Ordinal)
@@ -33,7 +33,7 @@ public sealed partial class SqlTests
         .Where(f => !f.Contains("/obj/", StringComparison.Ordinal) && !f.Contains("/bin/", StringComparison.Ordinal));
 
     /// <summary>PREPARE only supports queries and data changes.</summary>
-    static readonly string[] CannotBePrepared =
+    internal static readonly string[] CannotBePrepared =
         ["MigratorSql.MakeVersion", "MigratorSql.MakeRecords", "ListenerSql.Listen",
             "BackupSql.MarkTransaction", "BackupSql.CheckTransaction",
             "ClusterSql.MakeDatabase", "ClusterSql.HandOver"];
@@ -138,7 +138,7 @@ public sealed partial class SqlTests
     }
 
     /// <summary>Named parameters become $1, $2 …; PostgreSQL infers their types.</summary>
-    static string Positional(string sql)
+    internal static string Positional(string sql)
     {
         var names = new List<string>();
         return Parameter().Replace(sql, match =>

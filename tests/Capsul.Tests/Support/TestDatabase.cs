@@ -28,12 +28,14 @@ public sealed class TestDatabase : IAsyncDisposable
     public Fence Fence => new(Db, new Listener(Db, TimeProvider.System, NullLogger<Listener>.Instance));
 
     /// <summary>A fresh database with the newest schema and nothing else.</summary>
-    public static Task<TestDatabase> CreateAsync() => CreateAsync("capsul_template");
+    /// <param name="pooled">As in the program. Not by default: idle connections of many tests would fill the
+    /// server.</param>
+    public static Task<TestDatabase> CreateAsync(bool pooled = false) => CreateAsync("capsul_template", pooled);
 
     /// <summary>A completely empty database, for tests of migrations.</summary>
-    public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1");
+    public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1", pooled: false);
 
-    static async Task<TestDatabase> CreateAsync(string template)
+    static async Task<TestDatabase> CreateAsync(string template, bool pooled)
     {
         await Gate.WaitAsync(TestContext.Current.CancellationToken);
         try
@@ -44,8 +46,10 @@ public sealed class TestDatabase : IAsyncDisposable
             return new TestDatabase(new NpgsqlConnectionStringBuilder(cluster)
             {
                 Database = name,
+                Pooling = pooled,
                 MaxPoolSize = 20,
                 ConnectionIdleLifetime = 5,
+                ConnectionPruningInterval = 5,
             }.ConnectionString);
         }
         finally

@@ -38,7 +38,7 @@ public static class AccountSql
 
     public const string SweepSessions = """
         -- AccountSql.SweepSessions
-        DELETE FROM sessions WHERE id_hash IN (
-            SELECT id_hash FROM sessions WHERE expires < @now ORDER BY id_hash LIMIT 500 FOR UPDATE SKIP LOCKED)
+        DELETE FROM sessions WHERE id_hash = ANY(ARRAY(
+            SELECT id_hash FROM sessions WHERE expires < @now ORDER BY expires LIMIT 500 FOR UPDATE SKIP LOCKED))
         """;
 }

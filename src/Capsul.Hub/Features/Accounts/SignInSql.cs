@@ -60,8 +60,8 @@ public static class SignInSql
     /// <summary>Kept for a week, so that an expired link can be distinguished from an invalid one.</summary>
     public const string Sweep = """
         -- SignInSql.Sweep
-        DELETE FROM sign_in_tokens WHERE token_hash IN (
-            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY token_hash LIMIT 500
-                FOR UPDATE SKIP LOCKED)
+        DELETE FROM sign_in_tokens WHERE token_hash = ANY(ARRAY(
+            SELECT token_hash FROM sign_in_tokens WHERE created < @before ORDER BY created LIMIT 500
+                FOR UPDATE SKIP LOCKED))
         """;
 }

@@ -26,6 +26,9 @@ public static class RaiseAlert
     /// <summary>A host no longer knows VMs that it ran.</summary>
     public const string HostEmptied = "host_emptied";
 
+    /// <summary>Counters of accounts or hosts differed from their rows.</summary>
+    public const string CountersWrong = "counters_wrong";
+
     /// <summary>Conditions that are watched: raised while they hold.</summary>
     public const string HostSilent = "host_silent", HypervisorSilent = "hypervisor_silent",
         DiskFilling = "disk_filling", ClockSkew = "clock_skew", CertificateEnding = "certificate_ending",

@@ -15,33 +15,26 @@ public sealed record ShownHostRow(
 public sealed record HostedVmRow(
     string Id, string Email, string Name, string State, string Observed, int MemoryMb, long? Operation);
 
-/// <summary>Statements of the operators' pages and of <c>capsul host list</c>. Sums only for the hosts that are shown.
-/// </summary>
+/// <summary>Statements of the operators' pages and of <c>capsul host list</c>.</summary>
 public static class HostPageSql
 {
     const string Columns = """
         h.id, h.state, h.accepts, h.drain_reason, h.online, h.last_seen, h.problem, h.version, h.hypervisor, h.cpus,
         h.memory_mb, h.disk_free_mb, h.disk_mb, h.generation, h.acknowledged, h.clock_skew_seconds, h.boot_id,
-        h.rebooted, h.certificate_ends, v.vms, v.memory_used_mb
-        """;
-
-    const string Sums = """
-        LEFT JOIN LATERAL (SELECT count(*)::integer AS vms, coalesce(sum(v.memory_mb), 0)::bigint AS memory_used_mb
-            FROM vms v WHERE v.host = h.id AND v.deleted IS NULL) AS v ON TRUE
+        h.rebooted, h.certificate_ends, h.vms, h.memory_used_mb
         """;
 
     /// <summary>A page of hosts, after the one named; those that were removed are history.</summary>
     public const string List = $"""
         -- HostPageSql.List
-        SELECT {Columns}
-        FROM (SELECT * FROM hosts WHERE state <> 'removed' AND id > @after AND (@search = '' OR strpos(id, @search) > 0)
-            ORDER BY id LIMIT @limit) AS h {Sums}
-        ORDER BY h.id
+        SELECT {Columns} FROM hosts h
+        WHERE h.state <> 'removed' AND h.id > @after AND (@search = '' OR strpos(h.id, @search) > 0)
+        ORDER BY h.id LIMIT @limit
         """;
 
     public const string Find = $"""
         -- HostPageSql.Find
-        SELECT {Columns} FROM hosts h {Sums} WHERE h.id = @id AND h.state <> 'removed'
+        SELECT {Columns} FROM hosts h WHERE h.id = @id AND h.state <> 'removed'
         """;
 
     public const string Vms = """

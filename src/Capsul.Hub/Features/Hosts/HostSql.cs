@@ -34,10 +34,7 @@ public static class HostSql
     public const string List = """
         -- HostSql.List
         SELECT h.id, h.state, h.accepts, h.generation, h.last_seen, h.online, h.problem, h.version, h.hypervisor,
-            h.cpus, h.memory_mb, h.disk_free_mb,
-            (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)::integer AS vms,
-            (SELECT coalesce(sum(v.memory_mb), 0) FROM vms v
-                WHERE v.host = h.id AND v.deleted IS NULL)::bigint AS memory_used_mb
+            h.cpus, h.memory_mb, h.disk_free_mb, h.vms, h.memory_used_mb
         FROM hosts h ORDER BY h.id
         """;
 
@@ -230,5 +227,26 @@ public static class HostSql
     public const string NextGeneration = """
         -- HostSql.NextGeneration
         UPDATE hosts SET generation = generation + 1 WHERE id = @host RETURNING generation
+        """;
+
+    /// <summary>Locks the next hosts, so that their counters and their VMs do not change.</summary>
+    public const string LockNext = """
+        -- HostSql.LockNext
+        SELECT id FROM hosts WHERE id > @after ORDER BY id LIMIT @limit FOR NO KEY UPDATE
+        """;
+
+    /// <summary>Recomputes the counters of locked hosts; returns how many were wrong.</summary>
+    public const string CorrectCounters = """
+        -- HostSql.CorrectCounters
+        WITH sums AS (
+            SELECT i.id, count(v.id) AS vms, coalesce(sum(v.vcpus), 0) AS vcpus,
+                coalesce(sum(v.memory_mb), 0) AS memory, coalesce(sum(v.disk_gb), 0) AS disk
+            FROM unnest(@ids::text[]) AS i (id) LEFT JOIN vms v ON v.host = i.id AND v.deleted IS NULL GROUP BY i.id
+        ), corrected AS (
+            UPDATE hosts h SET vms = s.vms, vcpus_used = s.vcpus, memory_used_mb = s.memory, disk_used_gb = s.disk
+            FROM sums s
+            WHERE h.id = s.id AND (h.vms, h.vcpus_used, h.memory_used_mb, h.disk_used_gb)
+                IS DISTINCT FROM (s.vms, s.vcpus, s.memory, s.disk) RETURNING 1)
+        SELECT count(*)::integer FROM corrected
         """;
 }

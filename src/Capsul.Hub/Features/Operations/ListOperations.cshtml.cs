@@ -35,14 +35,12 @@ public sealed class ListOperationsPage(Db db, TimeProvider time) : PageModel
     public async Task OnGetAsync(CancellationToken cancel)
     {
         Which = Choices.Any(c => c.Name == Which) ? Which : "open";
-        var rows = await db.ListAsync<OperationRow>(OperationPageSql.List, new
-        {
-            which = Which,
-            now = Now,
-            before = Before,
-            search = Search?.Trim() ?? "",
-            limit = PageRows + 1,
-        }, cancel);
+        var search = Search?.Trim() ?? "";
+        var sql = Which != "all" ? OperationPageSql.ListOpen
+            : search.Length == 0 ? OperationPageSql.ListAll : OperationPageSql.ListOf;
+        var before = Before > 0 ? Before : long.MaxValue;
+        var rows = await db.ListAsync<OperationRow>(
+            sql, new { which = Which, now = Now, before, search, limit = PageRows + 1 }, cancel);
         (Operations, HasMore) = ([.. rows.Take(PageRows)], rows.Count > PageRows);
     }
 }

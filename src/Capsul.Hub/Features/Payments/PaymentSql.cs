@@ -18,12 +18,7 @@ public static class PaymentSql
     public const string List = """
         -- PaymentSql.List
         SELECT id, created, dollars, method, invalidated, note FROM payments
-        WHERE email = @email AND (@after = 0 OR id < @after)
+        WHERE email = @email AND id < coalesce(nullif(@after, 0), 2147483647)
         ORDER BY id DESC LIMIT @limit
-        """;
-
-    public const string Count = """
-        -- PaymentSql.Count
-        SELECT count(*) FROM payments WHERE email = @email
         """;
 }

@@ -84,7 +84,7 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
         var payments = await db.ListAsync<PaymentRow>(
             PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);
         (Payments, HasOlderPayments) = ([.. payments.Take(PageRows)], payments.Count > PageRows);
-        PaymentCount = await db.FindAsync<long>(PaymentSql.Count, new { email }, cancel);
+        PaymentCount = await db.FindAsync<long>(BillingSql.CountPayments, new { email }, cancel);
         var search = (Search ?? "").Trim();
         var costs = await db.ListAsync<VmCostRow>(
             BillingSql.CostOfVms, new { email, now, search, after = UsageAfter ?? "", limit }, cancel);

@@ -19,7 +19,7 @@ public static class SshKeySql
     /// <summary>Locks the account, so that the count stays valid until the transaction ends.</summary>
     public const string LockAccount = """
         -- SshKeySql.LockAccount
-        SELECT email FROM accounts WHERE email = @email FOR UPDATE
+        SELECT email FROM accounts WHERE email = @email FOR NO KEY UPDATE
         """;
 
     public const string Count = """

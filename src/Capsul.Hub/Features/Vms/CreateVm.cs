@@ -32,7 +32,7 @@ public static partial class CreateVm
     public sealed record Facts(
         SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms);
 
-    /// <summary>The refusal, or null. Capacity is not decided here, but by <see cref="FindPlaceAsync"/>.</summary>
+    /// <summary>The refusal, or null. Capacity is not decided here, but by <see cref="FindPlace"/>.</summary>
     public static Problem? Decide(Input input, Facts facts)
     {
         if (!string.IsNullOrEmpty(input.Name) && !HostName().IsMatch(input.Name))
@@ -95,9 +95,9 @@ public static partial class CreateVm
         var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
         if (Decide(input, facts) is { } problem) return problem;
         var (size, image) = (facts.Size!, facts.Image!);
-        if (await FindPlaceAsync(transaction, size, image, settings, cancel) is not { } place)
-            return new Problem(ProblemKind.NoCapacity,
-                $"No host has room for a capsul of size {size.Id} right now. Try a smaller size, or try again later.");
+        if ((await FindPlace.InAsync(transaction, email, size, image, settings, cancel))
+            .Refused(out var shortage, out var place))
+            return shortage;
         var id = input.Id ?? NewId();
         await InsertAsync(transaction, id, email, input, size, image, place, now, cancel);
         await transaction.StartOperationAsync(
@@ -116,23 +116,6 @@ public static partial class CreateVm
             ? settings.CreateDeadline * EmulatedFactor
             : settings.CreateDeadline;
 
-    /// <summary>
-    /// A host with enough capacity, locked, so that the capacity stays free until the VM's row is inserted.
-    /// </summary>
-    static async Task<PlaceRow?> FindPlaceAsync(
-        NpgsqlTransaction transaction, SizeRow size, ImageRow image, Settings settings, CancellationToken cancel)
-    {
-        var needs = new { image = image.Id, size.MemoryMb, size.DiskGb, diskFactor = settings.DiskOvercommit };
-        foreach (var host in await transaction.ListAsync<string>(VmSql.Candidates, needs, cancel))
-        {
-            await transaction.FindAsync<string>(VmSql.LockHost, new { host }, cancel);
-            var place = await transaction.FindAsync<PlaceRow>(
-                VmSql.Place, new { host, needs.image, needs.MemoryMb, needs.DiskGb, needs.diskFactor }, cancel);
-            if (place is not null) return place;
-        }
-        return null;
-    }
-
     static async Task<Facts> LoadAsync(
         NpgsqlTransaction transaction, string email, Input input,
         Settings settings, DateTime now, CancellationToken cancel)
@@ -145,7 +128,7 @@ public static partial class CreateVm
             await transaction.FindAsync<ImageRow>(ImageSql.Find, new { id = input.Image ?? "" }, cancel),
             await transaction.FindAsync<int>(VmSql.CountKeys, new { email, keyIds }, cancel),
             (await transaction.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!,
-            await transaction.FindAsync<int>(VmSql.CountAlive, new { email }, cancel),
+            await transaction.FindAsync<int>(BillingSql.CountAlive, new { email }, cancel),
             max);
     }
 

@@ -1,4 +1,3 @@
-using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -21,8 +20,8 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
 
     public IReadOnlyList<VmRow> Vms { get; private set; } = [];
 
-    /// <summary>Number of the account's VMs in this list, and of those that match the search.</summary>
-    public VmCountRow Count { get; private set; } = null!;
+    /// <summary>Version and size of the list, and the balance.</summary>
+    public VmListRow Head { get; private set; } = null!;
 
     /// <summary>Part of a name or id.</summary>
     [BindProperty(SupportsGet = true, Name = "q")]
@@ -39,13 +38,11 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
     public string? After { get; set; }
 
     /// <summary>Version of the list that this page shows.</summary>
-    public string Seen { get; private set; } = "";
-
-    public BalanceRow Balance { get; private set; } = null!;
+    public string Seen => VmEvents.Seen(Head.Changes);
 
     public bool HasMore { get; private set; }
 
-    public bool CanSearch => Count.All >= ManyRows || Count.Matching < Count.All;
+    public bool CanSearch => Head.All >= ManyRows || Head.Matching < Head.All;
 
     /// <summary>Whether an operation is running, so that a page without JavaScript reloads itself.</summary>
     public bool Busy => Vms.Any(v => VmState.Of(v).Tone == "busy");
@@ -55,12 +52,11 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
         var email = Actor.Of(HttpContext).Email;
         var now = time.GetUtcNow().UtcDateTime;
         var (search, state, after) = ((Search ?? "").Trim(), State ?? "", After ?? "");
-        Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.ListVersion, new { email }, cancel));
-        Count = (await db.FindAsync<VmCountRow>(VmPageSql.Count, new { email, now, search, state }, cancel))!;
+        // Read first, so that a change while the VMs are read is noticed.
+        Head = await db.AskAsync<VmListRow>(VmPageSql.Head, new { email, now, search, state }, cancel);
         var found = await db.ListAsync<VmRow>(
             Statement, new { email, now, search, state, after, limit = PageRows + 1 }, cancel);
         (Vms, HasMore) = ([.. found.Take(PageRows)], found.Count > PageRows);
-        Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
     }
 
     string Statement => Sort switch

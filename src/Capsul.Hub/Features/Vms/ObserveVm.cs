@@ -91,6 +91,9 @@ public static class ObserveVm
             await RemoveAgainAsync(transaction, back.Vm, settings, time, cancel);
         var changes = known.Where(c => !c.Vm.IsBack(c.Report) && c.Vm.Accepts(c.Report, epoch)).ToList();
         if (changes.Count == 0) return;
+        // In lock order: the accounts' totals, which the next statements change, come after the host.
+        if (changes.Exists(c => StoppedItself(c, operations.ContainsKey(c.Vm.Id))))
+            await transaction.FindAsync<string>(PlaceSql.Lock, new { host }, cancel);
         await AddPhasesAsync(transaction, operations, changes, now, cancel);
         await SaveAsync(transaction, changes, now, cancel);
         await ChargeAsync(transaction, changes, now, cancel);
@@ -110,9 +113,11 @@ public static class ObserveVm
         if (report.DiskLost)
             await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost,
                 vm.Id, $"The disk of {vm.Id} is no longer on {vm.Host}.", time, cancel);
-        if (!isBusy && change.IsAnswer && report.StoppedItself && vm is { Wanted: "on", State: "running" })
-            await StoppedItselfAsync(transaction, vm, now, cancel);
+        if (StoppedItself(change, isBusy)) await StoppedItselfAsync(transaction, vm, now, cancel);
     }
+
+    static bool StoppedItself(ObservedChange change, bool isBusy) => !isBusy && change.IsAnswer
+        && change.Report.StoppedItself && change.Vm is { Wanted: "on", State: "running" };
 
     /// <summary>
     /// The VM was reported gone, and its address may have been reassigned; yet it exists (the hypervisor was wrong, or

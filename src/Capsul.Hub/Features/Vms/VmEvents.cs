@@ -5,6 +5,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -21,35 +22,54 @@ namespace Capsul.Hub.Features.Vms;
 /// which authenticates again.
 /// </summary>
 public sealed class VmEvents(
-    Db db, Listener listener, Sessions sessions, TimeProvider time, IHostApplicationLifetime lifetime)
+    Db db, Listener listener, AccountWatches watches, Sessions sessions, TimeProvider time,
+    IHostApplicationLifetime lifetime)
 {
     /// <summary>Maximum number of open streams per account; each is a connection.</summary>
     public const int MaxStreams = 16;
 
     static readonly TimeSpan Longest = TimeSpan.FromMinutes(5),
-        LookAgain = TimeSpan.FromSeconds(10), Reconnect = TimeSpan.FromSeconds(2);
+        LookAgain = TimeSpan.FromSeconds(20), Reconnect = TimeSpan.FromSeconds(2);
 
     readonly ConcurrentDictionary<string, int> open = new(StringComparer.Ordinal);
 
+    /// <summary>What a stream watches: how to wait for a change, and the version after it.</summary>
+    sealed record Source(
+        IDisposable Ends, Func<TimeSpan, CancellationToken, Task<bool>> WaitAsync,
+        Func<CancellationToken, Task<string?>> VersionAsync);
+
     /// <summary>GET /vms/{id}/events.</summary>
-    public Task<IResult> OneAsync(string id, HttpContext context, CancellationToken cancel) =>
-        StreamAsync(context, VmPageSql.Version, id, cancel);
+    public Task<IResult> OneAsync(string id, HttpContext context, CancellationToken cancel)
+    {
+        var owned = new { id, email = Actor.Of(context).Email };
+        var changes = listener.Subscribe(Listener.Vms, id);
+        Task<string?> ReadAsync(CancellationToken token) => db.FindAsync<string>(VmPageSql.Version, owned, token);
+        return StreamAsync(context, new Source(changes, changes.WaitAsync, ReadAsync), ReadAsync, cancel);
+    }
 
     /// <summary>GET /console/events.</summary>
-    public Task<IResult> AllAsync(HttpContext context, CancellationToken cancel) =>
-        StreamAsync(context, VmPageSql.ListVersion, null, cancel);
+    public Task<IResult> AllAsync(HttpContext context, CancellationToken cancel)
+    {
+        var email = Actor.Of(context).Email;
+        var watch = watches.Watch(email);
+        Task<string?> ReadAsync(CancellationToken token) =>
+            db.FindAsync<string>(BillingSql.Changes, new { email }, token);
+        return StreamAsync(context, new Source(watch, watch.WaitAsync,
+            async token => watch.Version ?? await ReadAsync(token)), ReadAsync, cancel);
+    }
 
     /// <summary>The version that a page shows: a hash of what the version statement returned.</summary>
     public static string Seen(string? version) =>
         Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(version ?? "")).AsSpan(0, 8));
 
-    async Task<IResult> StreamAsync(HttpContext context, string sql, string? id, CancellationToken cancel)
+    /// <param name="first">Reads the version itself, whatever others have seen before.</param>
+    async Task<IResult> StreamAsync(
+        HttpContext context, Source source, Func<CancellationToken, Task<string?>> first, CancellationToken cancel)
     {
-        var email = Actor.Of(context).Email;
-        var changes = listener.Subscribe(Listener.Vms, id);
-        context.Response.RegisterForDispose(changes);
-        if (await db.FindAsync<string>(sql, new { id, email }, cancel) is null)
+        context.Response.RegisterForDispose(source.Ends);
+        if (await first(cancel) is not { } version)
             return Problems.Result(context, VmAction.NotFound);
+        var email = Actor.Of(context).Email;
         context.Response.RegisterForDispose(new Place(open, email));
         if (open[email] > MaxStreams)
             return Problems.Result(
@@ -57,11 +77,11 @@ public sealed class VmEvents(
         // Proxies that buffer responses (nginx) would delay the events.
         context.Response.Headers["X-Accel-Buffering"] = "no";
         return TypedResults.ServerSentEvents(
-            EventsAsync(context, changes, sql, new { id, email }, lifetime.ApplicationStopping, cancel));
+            EventsAsync(context, source, version, lifetime.ApplicationStopping, cancel));
     }
 
     async IAsyncEnumerable<SseItem<string>> EventsAsync(
-        HttpContext context, Subscription changes, string sql, object owned, CancellationToken stopping,
+        HttpContext context, Source source, string first, CancellationToken stopping,
         [EnumeratorCancellation] CancellationToken cancel)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel, stopping);
@@ -70,30 +90,30 @@ public sealed class VmEvents(
         var end = time.GetUtcNow() + Longest;
         // The first line is sent immediately; keep-alive lines reveal when the client has left.
         yield return new SseItem<string>("", "hello") { ReconnectionInterval = Reconnect };
-        while (time.GetUtcNow() < end && await LookAsync(context, sql, owned, stop.Token) is { } now)
+        for (string? version = first; version is not null && time.GetUtcNow() < end;
+            version = await LookAsync(context, source, stop.Token))
         {
+            var now = Seen(version);
             yield return now == seen
                 ? new SseItem<string>("", "quiet")
                 : new SseItem<string>("look", "changed") { EventId = now };
             seen = now;
-            if (!await WaitAsync(changes, stop.Token)) yield break;
+            if (!await WaitAsync(source, stop.Token)) yield break;
         }
     }
 
     /// <summary>
     /// The current version; null when the session has ended, or the VM no longer belongs to the account.
     /// </summary>
-    async Task<string?> LookAsync(HttpContext context, string sql, object owned, CancellationToken cancel) =>
-        await sessions.IsLiveAsync(context, cancel) && await db.FindAsync<string>(sql, owned, cancel) is { } version
-            ? Seen(version)
-            : null;
+    async Task<string?> LookAsync(HttpContext context, Source source, CancellationToken cancel) =>
+        await sessions.IsLiveAsync(context, cancel) ? await source.VersionAsync(cancel) : null;
 
     /// <summary>False when the client has left, or the Hub stops.</summary>
-    static async Task<bool> WaitAsync(Subscription changes, CancellationToken cancel)
+    static async Task<bool> WaitAsync(Source source, CancellationToken cancel)
     {
         try
         {
-            await changes.WaitAsync(LookAgain, cancel);
+            await source.WaitAsync(LookAgain, cancel);
             return true;
         }
         catch (OperationCanceledException)

@@ -21,7 +21,8 @@ public static class VmFeature
         return services;
     }
 
-    public static IServiceCollection AddVmPages(this IServiceCollection services) => services.AddSingleton<VmEvents>();
+    public static IServiceCollection AddVmPages(this IServiceCollection services) =>
+        services.AddSingleton<AccountWatches>().AddSingleton<VmEvents>();
 
     public static void MapVmEvents(this IEndpointRouteBuilder routes)
     {

@@ -1,7 +1,16 @@
+using Capsul.Hub.Features.Billing;
+
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>How many VMs an account has, and how many of them match the search.</summary>
-public sealed record VmCountRow(long All, long Matching);
+/// <summary>What the list of VMs shows besides them.</summary>
+/// <param name="Changes">Version of the list.</param>
+/// <param name="All">How many VMs are in the list.</param>
+/// <param name="Matching">How many of them match the search.</param>
+public sealed record VmListRow(
+    string Changes, long All, long Matching, decimal Paid, decimal Used, decimal DollarsPerMonth)
+{
+    public BalanceRow Balance => new(Paid, Used, DollarsPerMonth);
+}
 
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
@@ -19,57 +28,76 @@ public static class VmPageSql
         WHERE v.id = @id AND v.email = @email
         """;
 
-    /// <summary>The same for all VMs of an account.</summary>
-    public const string ListVersion = """
-        -- VmPageSql.ListVersion
-        SELECT coalesce(string_agg(concat_ws('|', id, state, observed, problem, deleted), ' ' ORDER BY id), '')
-        FROM vms WHERE email = @email
-        """;
-
     /// <summary>
-    /// The VMs in the list: existing ones, and those that failed within the last day. Then the search within it.
+    /// The list has the VMs that exist and those that failed within the last day. They are read separately, each by an
+    /// index in the order of the page: an account may have any number of older ones.
     /// </summary>
-    const string Shown = """
-        v.email = @email
-            AND (v.deleted IS NULL OR (v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'))
-        """;
+    const string Alive = "v.email = @email AND v.deleted IS NULL";
+
+    const string Failed =
+        "v.email = @email AND v.state = 'failed' AND v.deleted > @now::timestamptz - interval '1 day'";
 
     const string Matches = "(@search = '' OR strpos(v.name, @search) > 0 OR strpos(v.id, @search) > 0) "
         + "AND (@state = '' OR v.state = @state)";
 
-    public const string Count = $"""
-        -- VmPageSql.Count
-        SELECT count(*) AS all, count(*) FILTER (WHERE {Matches}) AS matching FROM vms v WHERE {Shown}
-        """;
-
-    const string From = $"""
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
-        WHERE {Shown} AND {Matches}
+    /// <summary>Without a search nothing is counted but the failed ones: the account knows how many it has.</summary>
+    public const string Head = $"""
+        -- VmPageSql.Head
+        WITH failed AS MATERIALIZED (
+            SELECT count(*) AS n, count(*) FILTER (WHERE {Matches}) AS matching FROM vms v WHERE {Failed})
+        SELECT coalesce(t.changes, 0)::text AS changes, coalesce(t.vms, 0) + failed.n AS all, failed.matching
+            + CASE WHEN @search = '' AND @state = '' THEN coalesce(t.vms, 0)
+                ELSE (SELECT count(*) FROM vms v WHERE {Alive} AND {Matches}) END AS matching,
+            {BillingSql.BalanceColumns}
+        FROM failed LEFT JOIN account_totals t ON t.email = @email
         """;
 
     /// <summary>Each page begins after the row of <c>@after</c>; another account's row returns nothing.</summary>
     public const string ListByNewest = $"""
         -- VmPageSql.ListByNewest
+        WITH after AS MATERIALIZED (
+            SELECT 'infinity'::timestamptz AS created, '' AS id WHERE @after = ''
+            UNION ALL SELECT created, id FROM vms WHERE id = @after AND email = @email
+        ), shown AS MATERIALIZED (
+            (SELECT v.id FROM vms v WHERE {Alive} AND {Matches} AND (v.created, v.id) < (SELECT created, id FROM after)
+                ORDER BY v.created DESC, v.id DESC LIMIT @limit)
+            UNION ALL
+            (SELECT v.id FROM vms v
+                WHERE {Failed} AND {Matches} AND (v.created, v.id) < (SELECT created, id FROM after)))
         SELECT {VmSql.Columns}
-        {From}
-            AND (@after = '' OR (v.created, v.id) < (SELECT created, id FROM vms WHERE id = @after AND email = @email))
+        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id
         ORDER BY v.created DESC, v.id DESC LIMIT @limit
         """;
 
     public const string ListByName = $"""
         -- VmPageSql.ListByName
+        WITH after AS MATERIALIZED (
+            SELECT '' AS name, '' AS id WHERE @after = ''
+            UNION ALL SELECT name, id FROM vms WHERE id = @after AND email = @email
+        ), shown AS MATERIALIZED (
+            (SELECT v.id FROM vms v WHERE {Alive} AND {Matches} AND (v.name, v.id) > (SELECT name, id FROM after)
+                ORDER BY v.name, v.id LIMIT @limit)
+            UNION ALL
+            (SELECT v.id FROM vms v WHERE {Failed} AND {Matches} AND (v.name, v.id) > (SELECT name, id FROM after)))
         SELECT {VmSql.Columns}
-        {From}
-            AND (@after = '' OR (v.name, v.id) > (SELECT name, id FROM vms WHERE id = @after AND email = @email))
+        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id
         ORDER BY v.name, v.id LIMIT @limit
         """;
 
     public const string ListByPrice = $"""
         -- VmPageSql.ListByPrice
+        WITH after AS MATERIALIZED (
+            SELECT 1000000 AS dollars_per_month, '' AS id WHERE @after = ''
+            UNION ALL SELECT dollars_per_month, id FROM vms WHERE id = @after AND email = @email
+        ), shown AS MATERIALIZED (
+            (SELECT v.id FROM vms v WHERE {Alive} AND {Matches}
+                AND (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM after)
+                ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit)
+            UNION ALL
+            (SELECT v.id FROM vms v WHERE {Failed} AND {Matches}
+                AND (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM after)))
         SELECT {VmSql.Columns}
-        {From}
-            AND (@after = '' OR (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM vms
-                WHERE id = @after AND email = @email))
+        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id
         ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit
         """;
 

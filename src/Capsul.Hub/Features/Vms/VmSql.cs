@@ -27,9 +27,6 @@ public sealed record VmRow(
 /// <summary>A host key, read over the serial console. Fingerprint as <c>SHA256:…</c>.</summary>
 public sealed record VmHostKeyRow(string Type, string Key, string Fingerprint);
 
-/// <summary>A host with its version of the image, enough capacity for the size, and a free address.</summary>
-public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated);
-
 /// <summary>Statements on vms, addresses, sizes, images and usage: the tables of this feature.</summary>
 public static class VmSql
 {
@@ -69,59 +66,13 @@ public static class VmSql
         SELECT type, key, fingerprint FROM vm_ssh_host_keys WHERE vm = @id ORDER BY type
         """;
 
+    /// <summary>
+    /// Not FOR UPDATE: that would also keep out every new row that refers to the account, such as a usage span, whose
+    /// transaction may already have locked the totals of the account.
+    /// </summary>
     public const string LockAccount = """
         -- VmSql.LockAccount
-        SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR UPDATE
-        """;
-
-    public const string CountAlive = """
-        -- VmSql.CountAlive
-        SELECT count(*)::integer FROM vms WHERE email = @email AND deleted IS NULL
-        """;
-
-    const string MemoryUsed =
-        "(SELECT coalesce(sum(v.memory_mb), 0) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL)";
-
-    /// <summary>
-    /// Whether a host is online, accepts VMs, and has the image, an address, a relay port, the memory, and the disk
-    /// space. Disks are thinly provisioned: @diskFactor times the file system's size may be allocated, and 4 GiB must
-    /// be free.
-    /// </summary>
-    const string HasRoom = $"""
-        h.state = 'joined' AND h.accepts AND h.online AND h.disk_free_mb >= 4096
-            AND h.memory_mb - {MemoryUsed} >= @memoryMb
-            AND (h.max_vms = 0 OR h.max_vms > (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.deleted IS NULL))
-            AND (h.disk_mb = 0 OR h.disk_mb * @diskFactor::numeric
-                >= 1024::bigint * (@diskGb + (SELECT coalesce(sum(v.disk_gb), 0) FROM vms v
-                    WHERE v.host = h.id AND v.deleted IS NULL)))
-            AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
-        """;
-
-    /// <summary>
-    /// Hosts that seem to have enough capacity, the one with the most free memory first. Nothing is locked, so it must
-    /// be checked again.
-    /// </summary>
-    public const string Candidates = $"""
-        -- VmSql.Candidates
-        SELECT h.id FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
-        WHERE {HasRoom}
-        ORDER BY h.memory_mb - {MemoryUsed} DESC, h.id
-        """;
-
-    public const string LockHost = """
-        -- VmSql.LockHost
-        SELECT id FROM hosts WHERE id = @host FOR UPDATE
-        """;
-
-    /// <summary>
-    /// Whether a locked host has enough capacity. A separate statement after the lock: one that waits for a lock
-    /// rechecks only the locked row, and would sum the VMs as they were before the wait.
-    /// </summary>
-    public const string Place = $"""
-        -- VmSql.Place
-        SELECT h.id AS host, hi.sha256 AS image_sha256, h.hypervisor LIKE '%(TCG)' AS emulated
-        FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
-        WHERE h.id = @host AND {HasRoom}
+        SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR NO KEY UPDATE
         """;
 
     public const string Insert = """
@@ -187,18 +138,22 @@ public static class VmSql
         -- VmSql.OpenUsage
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
         SELECT v.id, v.email, tstzrange(greatest(@now, coalesce(
-            (SELECT max(upper(s.span)) FROM usage_spans s WHERE s.vm = v.id), @now)), NULL), v.dollars_per_month
+                (SELECT upper(s.span) FROM usage_spans s WHERE s.vm = v.id
+                    ORDER BY coalesce(upper(s.span), 'infinity'::timestamptz) DESC LIMIT 1), @now)), NULL),
+            v.dollars_per_month
         FROM vms v
-        WHERE v.id = ANY(@ids) AND NOT EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))
+        WHERE v.id = ANY(@ids) AND NOT EXISTS (SELECT FROM usage_spans s
+            WHERE s.vm = v.id AND coalesce(upper(s.span), 'infinity'::timestamptz) = 'infinity')
         ORDER BY v.id
         """;
 
     /// <summary>Stops charging. A usage span that would be empty is deleted: nothing was used.</summary>
     public const string CloseUsage = """
         -- VmSql.CloseUsage
-        WITH empty AS (DELETE FROM usage_spans WHERE vm = ANY(@ids) AND upper_inf(span) AND lower(span) >= @now)
+        WITH empty AS (DELETE FROM usage_spans WHERE vm = ANY(@ids)
+            AND coalesce(upper(span), 'infinity'::timestamptz) = 'infinity' AND lower(span) >= @now)
         UPDATE usage_spans SET span = tstzrange(lower(span), @now)
-        WHERE vm = ANY(@ids) AND upper_inf(span) AND lower(span) < @now
+        WHERE vm = ANY(@ids) AND coalesce(upper(span), 'infinity'::timestamptz) = 'infinity' AND lower(span) < @now
         """;
 
     /// <summary>

@@ -66,6 +66,7 @@ public sealed class RemoveHostTests
         (await rows.CountAsync("operations", "finished IS NULL", Cancel)).ShouldBe(0);
         (await rows.CountAsync("addresses", "TRUE", Cancel)).ShouldBe(0);
         (await rows.CountAsync("host_images", "TRUE", Cancel)).ShouldBe(0);
+        (await rows.CountAsync("hosts", "vms = 0 AND memory_used_mb = 0", Cancel)).ShouldBe(1);
         (await rows.CountAsync("audit_lines", "action = 'remove_host' AND detail = '2 capsuls lost: it burned down'",
             Cancel)).ShouldBe(1);
         (await rows.Db.ListAsync<ShownHostRow>(HostPageSql.List, new { after = "", search = "", limit = 9 }, Cancel))
@@ -115,6 +116,7 @@ public sealed class RemoveHostTests
         (await RenameHost.RunAsync(rows.Db, "ops", VmRows.Host, "rack4", Cancel)).OrThrow().ShouldBe("rack4");
         (await rows.CountAsync("vms", "host = 'rack4'", Cancel)).ShouldBe(1);
         (await rows.CountAsync("addresses", "host = 'rack4'", Cancel)).ShouldBe(2);
+        (await rows.CountAsync("hosts", "id = 'rack4' AND vms = 1 AND memory_used_mb = 512", Cancel)).ShouldBe(1);
     }
 
     static Task<Outcome<int>> RemoveAsync(VmRows rows, bool force, string? reason) =>

@@ -68,6 +68,11 @@ public sealed class OperatorPagesTests
         own.ShouldNotContain("Force");
         (await ada.ReadAsync("/vms/capsul-running000/operations/1", Cancel)).ShouldContain("no such operation");
         (await ops.ReadAsync("/operator/operations", Cancel)).ShouldContain("/operator/operations/1");
+        foreach (var query in (string[])["?Which=all", "?Which=all&q=capsul-creating00",
+            $"?Which=all&q={Sample.Email}", $"?Which=open&q={Sample.Email}&Before=2"])
+            (await ops.ReadAsync("/operator/operations" + query, Cancel))
+                .ShouldContain("/operator/operations/1\"", customMessage: query);
+        (await ops.ReadAsync("/operator/operations?q=eve@example.org", Cancel)).ShouldContain("No operation matches");
         const string page = "/operator/operations/1";
         (await ops.PostAsync(page, page + "?handler=force", Cancel, ("Reason", " ")).ReadAsync(Cancel))
             .Page.ShouldContain("Give a reason");
