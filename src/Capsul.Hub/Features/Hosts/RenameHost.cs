@@ -22,9 +22,13 @@ public static class RenameHost
         : taken is not null ? Taken(newName, taken)
         : null;
 
-    static Problem Taken(string name, string state) => new(ProblemKind.Conflict, state == "removed"
-        ? $"{name} was removed, and its name stays with the capsuls that were on it. Choose another."
-        : $"There is already a host {name}.") { Field = "NewName" };
+    static Problem Taken(string name, string state)
+    {
+        var sentence = state == "removed"
+            ? $"{name} was removed, and its name stays with the capsuls that were on it. Choose another."
+            : $"There is already a host {name}.";
+        return new(ProblemKind.Conflict, sentence) { Field = "NewName" };
+    }
 
     public static Task<Outcome<string>> RunAsync(
         Db db, string actor, string name, string? newName, CancellationToken cancel) =>
