@@ -166,7 +166,7 @@ BEGIN
                 SELECT taken_by(email, host, deleted, dollars_per_month, vcpus, memory_mb, disk_gb, 1, 1) AS p
                 FROM both_sides WHERE email IS NOT NULL
                 UNION ALL
-                SELECT taken_by(account_of(o_email, email), o_host, o_deleted, o_dollars, o_vcpus, o_memory, o_disk, -1,
+                SELECT taken_by(account_of(o_email, email), host_of(o_host, host), o_deleted, o_dollars, o_vcpus, o_memory, o_disk, -1,
                     (o_email IS DISTINCT FROM email)::integer)
                 FROM both_sides WHERE o_email IS NOT NULL) AS p);
     END IF;
@@ -198,6 +198,12 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared(x'66656e63'::bigint);
     RETURN EXISTS (SELECT FROM seat WHERE epoch = held);
 END $$;
+CREATE FUNCTION public.host_of(old_host text, new_host text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE WHEN new_host IS NULL OR old_host = new_host OR EXISTS (SELECT FROM hosts WHERE id = old_host)
+        THEN old_host ELSE new_host END
+$$;
 CREATE FUNCTION public.lock_account_totals(emails text[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -248,7 +254,7 @@ BEGIN
         RAISE EXCEPTION 'the generation of host % only grows', NEW.id USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.generation > OLD.generation OR NEW.state <> OLD.state THEN
-        PERFORM announce('capsul_hosts', ARRAY[NEW.id]);
+        PERFORM announce('capsul_hosts', CASE WHEN NEW.id = OLD.id THEN ARRAY[NEW.id] ELSE ARRAY[NEW.id, OLD.id] END);
     END IF;
     RETURN NULL;
 END $$;
@@ -452,6 +458,9 @@ CREATE TABLE public.hosts (
     vcpus_used integer DEFAULT 0 NOT NULL,
     memory_used_mb bigint DEFAULT 0 NOT NULL,
     disk_used_gb bigint DEFAULT 0 NOT NULL,
+    drain_reason text DEFAULT ''::text NOT NULL,
+    rebooted timestamp with time zone,
+    certificate_ends timestamp with time zone,
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
     CONSTRAINT hosts_disk_mb_check CHECK ((disk_mb >= 0)),
@@ -460,7 +469,7 @@ CREATE TABLE public.hosts (
     CONSTRAINT hosts_max_vms_check CHECK ((max_vms >= 0)),
     CONSTRAINT hosts_memory_mb_check CHECK ((memory_mb >= 0)),
     CONSTRAINT hosts_memory_used_mb_check CHECK ((memory_used_mb >= 0)),
-    CONSTRAINT hosts_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'joined'::text, 'revoked'::text]))),
+    CONSTRAINT hosts_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'joined'::text, 'revoked'::text, 'removed'::text]))),
     CONSTRAINT hosts_vcpus_used_check CHECK ((vcpus_used >= 0)),
     CONSTRAINT hosts_vms_check CHECK ((vms >= 0))
 );
@@ -594,6 +603,12 @@ ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.quarantine (
+    kind text NOT NULL,
+    subject text NOT NULL,
+    plan text NOT NULL,
+    since timestamp with time zone NOT NULL
+);
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
     name text NOT NULL,
@@ -679,6 +694,14 @@ ALTER TABLE public.ssh_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE TABLE public.unknown_vms (
+    host text NOT NULL,
+    vm text NOT NULL,
+    power text NOT NULL,
+    first_seen timestamp with time zone NOT NULL,
+    last_seen timestamp with time zone NOT NULL,
+    CONSTRAINT unknown_vms_power_check CHECK ((power = ANY (ARRAY['on'::text, 'off'::text, 'unknown'::text])))
 );
 CREATE TABLE public.usage_spans (
     id bigint NOT NULL,
@@ -795,6 +818,8 @@ ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (kind, subject);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
@@ -813,6 +838,8 @@ ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_name_once UNIQUE (email, name);
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.unknown_vms
+    ADD CONSTRAINT unknown_vms_pkey PRIMARY KEY (host, vm);
 ALTER TABLE public.usage_spans
     ADD CONSTRAINT usage_spans_finite CHECK ((isfinite(lower(span)) AND isfinite(COALESCE(upper(span), lower(span))))) NOT VALID;
 ALTER TABLE ONLY public.usage_spans
@@ -828,11 +855,13 @@ ALTER TABLE ONLY public.vm_totals
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
+CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleared IS NOT NULL);
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
 CREATE INDEX backups_started ON public.backups USING btree (started);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
+CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
 CREATE INDEX operation_events_operation ON public.operation_events USING btree (operation, id);
 CREATE INDEX operations_due ON public.operations USING btree (run_at) WHERE (finished IS NULL);
 CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm) WHERE (finished IS NULL);
@@ -851,6 +880,7 @@ CREATE INDEX vms_alive_created ON public.vms USING btree (email, created, id) WH
 CREATE INDEX vms_alive_price ON public.vms USING btree (email, dollars_per_month, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_email_created ON public.vms USING btree (email, created, id);
 CREATE INDEX vms_failed ON public.vms USING btree (email, deleted) WHERE (state = 'failed'::text);
+CREATE INDEX vms_in_between ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text])));
 CREATE UNIQUE INDEX vms_name_once ON public.vms USING btree (email, name) WHERE (deleted IS NULL);
 CREATE INDEX vms_of_host ON public.vms USING btree (host, email) WHERE (deleted IS NULL);
 CREATE INDEX vms_wanted ON public.vms USING btree (host, wanted_generation, id) WHERE (NOT ((wanted = 'gone'::text) AND (observed = 'gone'::text) AND (observed_generation >= wanted_generation)));
@@ -879,13 +909,13 @@ CREATE TRIGGER vms_told_new AFTER INSERT ON public.vms REFERENCING NEW TABLE AS 
 ALTER TABLE ONLY public.account_totals
     ADD CONSTRAINT account_totals_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.addresses
-    ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.host_images
-    ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
-    ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.operation_events
     ADD CONSTRAINT operation_events_operation_fkey FOREIGN KEY (operation) REFERENCES public.operations(id);
 ALTER TABLE ONLY public.operations
@@ -898,6 +928,8 @@ ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.unknown_vms
+    ADD CONSTRAINT unknown_vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.usage_spans
@@ -913,7 +945,7 @@ ALTER TABLE ONLY public.vm_totals
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.vms
-    ADD CONSTRAINT vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id);
+    ADD CONSTRAINT vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_image_fkey FOREIGN KEY (image) REFERENCES public.images(id);
 ALTER TABLE ONLY public.vms

@@ -77,8 +77,8 @@ public sealed class Settings
         new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public "
             + "key, or a gpg key id or address. Unset: not encrypted."),
         new("CAPSUL_OPERATOR_EMAIL", null,
-            "Who is emailed when an alert is raised. Unset: nobody; alerts are shown by capsul doctor and capsul "
-            + "hub status."),
+            "The operators: email addresses, separated by commas. They are emailed when an alert is raised, and "
+            + "their accounts see the pages under /operator. Unset: nobody."),
         new("CAPSUL_SECRET_KEY", null,
             "Key that protects secrets in the database (32 bytes, base64). Default: generated at "
             + "first start and kept in the data folder. All Hubs on one database need the same key.", Secret: true),
@@ -190,7 +190,9 @@ public sealed class Settings
     public string? BackupSchedule => Text("CAPSUL_BACKUP_SCHEDULE") is var schedule and not "off" ? schedule : null;
     public int BackupKeepDays => Number("CAPSUL_BACKUP_KEEP_DAYS");
     public string? BackupEncryptTo => Optional("CAPSUL_BACKUP_ENCRYPT_TO");
-    public string? OperatorEmail => Optional("CAPSUL_OPERATOR_EMAIL");
+    /// <summary>Lower case, as accounts are.</summary>
+    public IReadOnlyList<string> OperatorEmails => (Optional("CAPSUL_OPERATOR_EMAIL")?.ToLowerInvariant() ?? "")
+        .Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
     public string? PostgresBin => Optional("CAPSUL_POSTGRES_BIN");
     public bool PostgresFsync => Text("CAPSUL_POSTGRES_FSYNC") == "on";
     public string? SecretKey => Optional("CAPSUL_SECRET_KEY");

@@ -180,6 +180,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         });
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
+        services.AddSingleton(new LinkAuthority(authority.Ends));
         services.AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
         if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));

@@ -52,6 +52,9 @@ sealed class Actors(World world, Snapshot snapshot)
             case < 47:
                 await BackUpAsync();
                 break;
+            case 47 when Random.Next(2) == 0:
+                await EmptyOperationsAsync();
+                break;
             case < 65:
                 await CreateAsync();
                 break;
@@ -153,6 +156,14 @@ sealed class Actors(World world, Snapshot snapshot)
         world.KillHub();
         await snapshot.RestoreAsync();
         hubBack = world.Time.Now + world.Milliseconds(0, 5_000);
+    }
+
+    /// <summary>Somebody deletes what the engine knows; the VMs stay as they are.</summary>
+    async Task EmptyOperationsAsync()
+    {
+        Count("the operations table is emptied", "the operations table is emptied");
+        await world.Db.ExecuteAsync("DELETE FROM operation_events; DELETE FROM operations", null, Never);
+        await world.ChangedAsync();
     }
 
     async Task CreateAsync()

@@ -102,7 +102,7 @@ public sealed class ChaosRun : IDisposable
 
     static Task<bool> IsBusyAsync(World world) => world.Db.FindAsync<bool>(
         "SELECT EXISTS (SELECT FROM operations WHERE finished IS NULL) OR EXISTS (SELECT FROM vms "
-            + "WHERE deleted IS NULL AND observed = 'unknown')",
+            + "WHERE deleted IS NULL AND (observed = 'unknown' OR state NOT IN ('running', 'stopped')))",
         null, CancellationToken.None);
 
     async Task<Image> AddImageAsync()

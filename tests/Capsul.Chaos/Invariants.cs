@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Repairs;
 using Capsul.Hub.Reconcilers;
 using Capsul.Spoke.Hypervisor;
 
@@ -48,8 +49,20 @@ static class Invariants
         var counters = await new CounterCheck(world.Fence, world.Settings, world.Time).LookAsync(world.Epoch, Never);
         if (counters.Any) world.Report.Violate(counters.Message);
         await CheckMachinesAsync(world);
+        await CheckPlanAsync(world);
         CheckPromises(world, actors,
             await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
+    }
+
+    /// <summary>
+    /// What the Hub can repair, it has: what is left (a lost disk, a machine from after a backup) needs a person.
+    /// </summary>
+    static async Task CheckPlanAsync(World world)
+    {
+        var plan = await world.Db.InTransactionAsync(
+            transaction => RepairPlan.MakeAsync(transaction, null, world.Time.Now, Never), Never);
+        foreach (var line in plan.Lines.Where(l => l.Action == RepairAction.Repair))
+            world.Report.Violate($"fsck finds: {line.Finding.Kind}, {line.Finding.Detail}");
     }
 
     /// <summary>Each existing VM is on its host in its wanted state, and no deleted VM is still there.</summary>

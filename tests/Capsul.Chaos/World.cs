@@ -35,8 +35,9 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     readonly Fence fence = new(db, new Listener(db, time, NullLogger<Listener>.Instance));
     Runner? runner;
     HostHealth? health;
+    HalfMadeVms? halfMade;
     Heartbeats? heartbeats;
-    DateTime nextHealth, nextSave;
+    DateTime nextHealth, nextSave, nextRepair;
     DateTime? nextOperation;
 
     /// <summary>0 while no Hub is active.</summary>
@@ -83,7 +84,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         runner = new Runner(db, fence, listener, Kinds, time, NullLogger<Runner>.Instance);
         health = new HostHealth(db, fence, time);
         heartbeats = new Heartbeats(fence, time);
-        (nextHealth, nextOperation, nextSave) = (time.Now + HostHealth.Grace, time.Now, time.Now);
+        halfMade = new HalfMadeVms(fence, settings, time);
+        (nextHealth, nextOperation, nextSave, nextRepair) = (time.Now + HostHealth.Grace, time.Now, time.Now, time.Now);
         if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
     }
@@ -150,6 +152,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         {
             if (nextOperation <= time.Now) yield return ("the runner", RunOperationAsync);
             if (nextHealth <= time.Now) yield return ("host health", LookAtHealthAsync);
+            if (nextRepair <= time.Now) yield return ("half-made VMs", RepairAsync);
             if (nextSave <= time.Now) yield return ("heartbeats are saved", SaveHeartbeatsAsync);
         }
         foreach (var host in hosts)
@@ -185,7 +188,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     DateTime NextDue()
     {
         var due = new List<DateTime?> { time.NextTimer };
-        if (Epoch != 0) due.AddRange([nextOperation, nextHealth, nextSave]);
+        if (Epoch != 0) due.AddRange([nextOperation, nextHealth, nextSave, nextRepair]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)
@@ -205,6 +208,13 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         await health!.LookAsync(Epoch, Never);
         nextHealth = time.Now + HealthEvery;
+        await ChangedAsync();
+    }
+
+    async Task RepairAsync()
+    {
+        report.Repaired += await halfMade!.LookAsync(Epoch, Never);
+        nextRepair = time.Now + HalfMadeVms.Every;
         await ChangedAsync();
     }
 

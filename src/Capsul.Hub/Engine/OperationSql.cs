@@ -16,7 +16,7 @@ public sealed record WokenRow(long Id, string Vm);
 
 public static class OperationSql
 {
-    const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, "
+    internal const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, "
         + "o.deadline_at, o.finished, o.asked, o.problem";
 
     public const string Insert = """
@@ -102,10 +102,52 @@ public static class OperationSql
         INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @message FROM done
         """;
 
+    /// <summary>The same for many VMs, as failed: what happened to them was nobody's wish.</summary>
+    public const string RecordFailed = """
+        -- OperationSql.RecordFailed
+        WITH failed AS (
+            INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at, finished, problem)
+            SELECT @kind, v.id, v.email, '', 'failed', @now, @now, @now, @now, @problem
+            FROM vms v WHERE v.id = ANY(@vms) ORDER BY v.id RETURNING id)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, '', @problem FROM failed
+        """;
+
+    /// <summary>Starts operations of many VMs that have none.</summary>
+    public const string StartMany = """
+        -- OperationSql.StartMany
+        WITH started AS (
+            INSERT INTO operations (kind, vm, email, step, run_at, created, deadline_at)
+            SELECT n.kind, n.vm, n.email, n.step, @now, @now, n.deadline
+            FROM unnest(@kinds::text[], @vms::text[], @emails::text[], @steps::text[], @deadlines::timestamptz[])
+                AS n (kind, vm, email, step, deadline)
+            ON CONFLICT (vm) WHERE finished IS NULL DO NOTHING
+            RETURNING id, step)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, step, @message FROM started
+        """;
+
+    /// <summary>Ends operations without another step: their host is gone.</summary>
+    public const string EndAll = """
+        -- OperationSql.EndAll
+        WITH ended AS (
+            UPDATE operations SET status = 'failed', asked = 'force', finished = @now, problem = @problem
+            WHERE id = ANY(@ids) AND finished IS NULL RETURNING id, step)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, step, @problem FROM ended
+        """;
+
     /// <summary>The newest operation of a VM, finished or not.</summary>
     public const string Newest = $"""
         -- OperationSql.Newest
         SELECT {Columns} FROM operations o WHERE o.vm = @vm ORDER BY o.id DESC LIMIT 1
+        """;
+
+    public const string Find = $"""
+        -- OperationSql.Find
+        SELECT {Columns} FROM operations o WHERE o.id = @id
+        """;
+
+    public const string Lock = $"""
+        -- OperationSql.Lock
+        SELECT {Columns} FROM operations o WHERE o.id = @id FOR UPDATE
         """;
 
     public const string OpenOf = $"""
@@ -117,6 +159,13 @@ public static class OperationSql
     public const string LockOpenOf = """
         -- OperationSql.LockOpenOf
         SELECT id FROM operations WHERE vm = @vm AND finished IS NULL FOR UPDATE
+        """;
+
+    /// <summary>Locked, and before the VMs, as above.</summary>
+    public const string LockOpenOnHost = """
+        -- OperationSql.LockOpenOnHost
+        SELECT o.id FROM operations o JOIN vms v ON v.id = o.vm
+        WHERE v.host = @host AND o.finished IS NULL ORDER BY o.id FOR UPDATE OF o
         """;
 
     public const string ListOpen = $"""

@@ -23,6 +23,9 @@ public sealed class Authority : IDisposable
     /// <summary>The authority's certificate, DER, without its key.</summary>
     public byte[] Certificate => certificate.RawData;
 
+    /// <summary>End of its validity; no certificate that it signs is valid for longer.</summary>
+    public DateTime Ends => certificate.NotAfter.ToUniversalTime();
+
     /// <summary>SHA-256 of the certificate, lower-case hex, as in join tokens.</summary>
     public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(certificate.RawData));
 

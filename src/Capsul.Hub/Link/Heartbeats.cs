@@ -10,7 +10,7 @@ namespace Capsul.Hub.Link;
 /// </summary>
 public sealed class Heartbeats(Fence fence, TimeProvider time) : IActingWork
 {
-    static readonly TimeSpan SaveEvery = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan SaveEvery = TimeSpan.FromSeconds(2), KeepFor = TimeSpan.FromMinutes(1);
 
     readonly ConcurrentDictionary<string, Beat> waiting = new(StringComparer.Ordinal);
 
@@ -42,7 +42,10 @@ public sealed class Heartbeats(Fence fence, TimeProvider time) : IActingWork
     {
         var beats = waiting.OrderBy(b => b.Key, StringComparer.Ordinal).ToList();
         if (beats.Count == 0) return;
+        var now = time.GetUtcNow().UtcDateTime;
         var saved = await fence.InTransactionAsync(epoch, transaction => SaveAsync(transaction, beats, cancel), cancel);
+        // Hosts that were renamed or removed meanwhile.
+        foreach (var beat in beats.Where(b => now - b.Value.At > KeepFor)) waiting.TryRemove(beat);
         var byHost = beats.ToDictionary(StringComparer.Ordinal);
         foreach (var row in saved)
         {

@@ -6,6 +6,7 @@ using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
+using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Capsul.Wire;
 using Grpc.Core;
@@ -18,9 +19,10 @@ namespace Capsul.Hub.Link;
 /// Writes what one host's Spoke reports: each message, or all that arrived meanwhile, is one transaction, fenced by the
 /// epoch. What is already known is not written again.
 /// </summary>
-sealed partial class HostReports(
+sealed class HostReports(
     string host, long epoch, Db db, Fence fence, Settings settings, TimeProvider time, ILogger log)
 {
+    readonly UnknownVms unknown = new(host, epoch, fence, time, log);
     static readonly TimeSpan Silent = TimeSpan.FromSeconds(Protocol.SilentSeconds);
 
     /// <summary>
@@ -46,8 +48,10 @@ sealed partial class HostReports(
         return token;
     }
 
-    async Task<bool> AcceptAsync(NpgsqlTransaction transaction, Hello hello, byte[] token, CancellationToken cancel) =>
-        await transaction.FindAsync<string>(HostSql.AcceptToken, new
+    async Task<bool> AcceptAsync(NpgsqlTransaction transaction, Hello hello, byte[] token, CancellationToken cancel)
+    {
+        var before = await transaction.FindAsync<string>(HostSql.BootOf, new { id = host }, cancel);
+        var accepted = await transaction.FindAsync<string>(HostSql.AcceptToken, new
         {
             id = host,
             presented = SHA256.HashData(hello.Token.Span),
@@ -55,6 +59,13 @@ sealed partial class HostReports(
             epoch,
             bootId = hello.BootId,
         }, cancel) is not null;
+        if (accepted && before is { Length: > 0 } && hello.BootId.Length > 0 && before != hello.BootId)
+        {
+            await transaction.ExecuteAsync(HostSql.Rebooted, new { id = host, now = Now() }, cancel);
+            await transaction.AuditAsync($"host {host}", "rebooted", host, "", cancel);
+        }
+        return accepted;
+    }
 
     async Task<RpcException> RefuseCopyAsync(CancellationToken cancel)
     {
@@ -140,8 +151,7 @@ sealed partial class HostReports(
         var vms = (await db.ListAsync<ObservedRow>(
             isInventory ? ObserveVmSql.FindAll : ObserveVmSql.Find, new { ids, host }, cancel))
             .ToDictionary(v => v.Id, StringComparer.Ordinal);
-        foreach (var report in reports.Where(r => !vms.ContainsKey(r.Id) && r.Power != Power.Gone))
-            Log.UnknownVm(log, host, report.Id);
+        await unknown.TakeInAsync([.. reports.Where(r => !vms.ContainsKey(r.Id))], isInventory, cancel);
         var news = reports.Where(r => vms.TryGetValue(r.Id, out var vm) && ObserveVm.IsNews(vm, r, epoch)).ToList();
         if (news.Count > 0)
             await fence.InTransactionAsync(epoch, async transaction =>
@@ -173,13 +183,11 @@ sealed partial class HostReports(
         }, cancel);
     }
 
+    /// <summary>There is no such host any more: it was renamed, or removed. The next connection says which.</summary>
+    public static RpcException Renamed() => new(new Status(StatusCode.Unavailable,
+        "This host has another name now, or was removed. Connect again."));
+
     public static RpcException Revoked() => new(new Status(StatusCode.PermissionDenied, "This host was revoked."));
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;
-
-    static partial class Log
-    {
-        [LoggerMessage(300, LogLevel.Warning, "Host {Host} reports an unknown VM: {Vm}; leaving it alone")]
-        public static partial void UnknownVm(ILogger log, string host, string vm);
-    }
 }

@@ -66,7 +66,12 @@ public sealed partial class LinkEndpoint(
     {
         using var certificate = authority.SignHost(host, asked.ToByteArray(), time);
         if (await transaction.ExecuteAsync(
-            statement, new { id = host, certificate = SHA256.HashData(certificate.RawData) }, cancel) == 0)
+            statement, new
+            {
+                id = host,
+                certificate = SHA256.HashData(certificate.RawData),
+                ends = certificate.NotAfter.ToUniversalTime(),
+            }, cancel) == 0)
             return new Problem(ProblemKind.Forbidden, $"The host {host} was revoked.");
         await transaction.AuditAsync($"host {host}", "certificate", host, certificate.Thumbprint, cancel);
         return new JoinReply
@@ -228,9 +233,9 @@ public sealed partial class LinkEndpoint(
         var host = await db.FindAsync<CertifiedHostRow>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
             ?? throw new RpcException(new Status(StatusCode.Unauthenticated,
                 "This client certificate does not belong to a current host of this Hub."));
-        if (host.HasOld)
-            await db.ExecuteAsync(
-                HostSql.ForgetOldCertificate, new { id = host.Id, hash }, context.CancellationToken);
+        if (host.IsNew)
+            await db.ExecuteAsync(HostSql.UseCertificate,
+                new { id = host.Id, hash, ends = certificate.NotAfter.ToUniversalTime() }, context.CancellationToken);
         return host.Id;
     }
 

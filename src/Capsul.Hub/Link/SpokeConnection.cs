@@ -224,7 +224,7 @@ public sealed class SpokeConnection(
         // Generation first, then the rows: a change in between is already in the rows, and is sent again with the next
         // generation.
         var generation = await db.FindAsync<long?>(HostSql.Generation, new { id = host }, cancel)
-            ?? throw HostReports.Revoked();
+            ?? throw await GoneAsync(cancel);
         if (generation == sent) return null;
         // The first message contains everything, even what did not change, because it is new under this epoch.
         var rows = await db.ListAsync<WantedRow>(HostSql.Wanted, new { host, since = Math.Max(sent, -1) }, cancel);
@@ -233,6 +233,10 @@ public sealed class SpokeConnection(
         sent = generation;
         return wanted;
     }
+
+    async Task<RpcException> GoneAsync(CancellationToken cancel) =>
+        await db.FindAsync<string>(HostSql.StateOf, new { id = host }, cancel) is null
+            ? HostReports.Renamed() : HostReports.Revoked();
 
     static WantedVm ToWire(WantedRow row)
     {

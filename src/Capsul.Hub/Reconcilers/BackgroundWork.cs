@@ -22,7 +22,8 @@ static class BackgroundWork
         services.AddSingleton<Listener>().AddHostedService(s => s.GetRequiredService<Listener>());
         services.AddSingleton<Seat>().AddSingleton<Fence>().AddHostedService<ActingHub>();
         return services.AddActing<Runner>().AddActing<HostHealth>()
-            .AddActing<CounterCheck>().AddActing<MailSender>().AddActing<ScheduledBackups>();
+            .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<CounterCheck>()
+            .AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
     /// <summary>A part of the active Hub's work.</summary>

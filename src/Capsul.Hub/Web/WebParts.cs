@@ -41,6 +41,9 @@ public static partial class WebParts
             .SetFallbackPolicy(signedIn)
             .SetDefaultPolicy(signedIn)
             .AddPolicy(Policies.SignedIn, signedIn)
+            .AddPolicy(Policies.Operator, new AuthorizationPolicyBuilder().RequireClaim(Actor.EmailClaim)
+                .RequireAssertion(request => Policies.IsOperator(
+                    settings, request.User.FindFirst(Actor.EmailClaim)?.Value)).Build())
             .AddPolicy(Policies.Public, new AuthorizationPolicyBuilder().RequireAssertion(_ => true).Build());
 
         AddForms(services);

@@ -12,8 +12,8 @@ public static partial class CommandLine
     [
         ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
         ("host", HostVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
-        ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("db", DbVerb.Make), ("sql", SqlVerb.Make),
-        ("fleet", FleetVerb.Make),
+        ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make),
+        ("sql", SqlVerb.Make), ("fleet", FleetVerb.Make),
     ];
 
     /// <summary>All verbs; also what the golden help is written from.</summary>

@@ -18,17 +18,40 @@ static class HostVerb
     static readonly Argument<string> Name =
         new("NAME") { Description = "The host's name: lower-case letters, digits, hyphens." };
 
+    static readonly Argument<string> NewName =
+        new("NEW-NAME") { Description = "The name that it shall have." };
+
+    static readonly Option<string?> Why =
+        new("--reason") { Description = "Why; kept in the audit line.", HelpName = "TEXT" };
+
+    static readonly Option<bool> Force = new("--force")
+    {
+        Description = "The machine will never come back: its VMs are lost, and charged until it was last seen. Needs a "
+            + "reason.",
+    };
+
     public static Command Make() => new("host", """
         Manages the machines that run VMs. Run on the Hub's machine.
 
         Examples:
           capsul host invite rack1
           capsul host list
+          capsul host drain rack1 --reason "new disks on Friday"
+          capsul host remove rack1
         """)
     {
         CommandLine.Verb("invite",
             "Prints a one-time token, valid for one hour, for a machine to join under this name.", InviteAsync, Name),
         CommandLine.Verb("list", "Lists all hosts.", ListAsync),
+        CommandLine.Verb("drain", "Places no new VMs on a host; those that are there stay. A reason is required.",
+            DrainAsync, Name, Why),
+        CommandLine.Verb("undrain", "Places new VMs on a drained host again.", UndrainAsync, Name),
+        CommandLine.Verb("rename",
+            "Gives a host another name. Its Spoke reconnects with the same certificate; VMs keep running.",
+            RenameAsync, Name, NewName),
+        CommandLine.Verb("remove",
+            "Removes a host without VMs: revokes its certificate and forgets its addresses and images. The name may be "
+            + "invited again.", RemoveAsync, Name, Force, Why),
         CommandLine.Verb("revoke",
             "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
         CommandLine.Verb("restore",
@@ -58,13 +81,52 @@ static class HostVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var table = new Table().Border(TableBorder.Simple)
             .AddColumns("host", "state", "online", "hypervisor", "VMs", "memory used", "of", "last seen", "problem");
-        foreach (var host in await database.Db.ListAsync<HostRow>(HostSql.List, null, cancel))
+        var all = new { after = "", search = "", limit = int.MaxValue };
+        foreach (var host in await database.Db.ListAsync<ShownHostRow>(HostPageSql.List, all, cancel))
         {
-            table.AddRow([.. new[] { host.Id, host.State, host.Online ? "yes" : "no", host.Hypervisor,
+            var state = host is { State: "joined", Accepts: false } ? "drained" : host.State;
+            table.AddRow([.. new[] { host.Id, state, host.Online ? "yes" : "no", host.Hypervisor,
                 host.Vms.ToString(), $"{host.MemoryUsedMb} MiB", $"{host.MemoryMb} MiB",
                 host.LastSeen?.ToString("yyyy-MM-ddTHH:mm:ssZ") ?? "never", host.Problem }.Select(Markup.Escape)]);
         }
         Tables.Write(table);
+        return 0;
+    }
+
+    static async Task<int> DrainAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var name = (await DrainHost.RunAsync(
+            database.Db, "cli", parsed.GetValue(Name)!, parsed.GetValue(Why), cancel)).OrThrow();
+        Console.WriteLine($"No new VMs are placed on {name}.");
+        return 0;
+    }
+
+    static async Task<int> UndrainAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var name = (await UndrainHost.RunAsync(database.Db, "cli", parsed.GetValue(Name)!, cancel)).OrThrow();
+        Console.WriteLine($"New VMs may be placed on {name} again.");
+        return 0;
+    }
+
+    static async Task<int> RenameAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var name = parsed.GetValue(Name)!;
+        var renamed = (await RenameHost.RunAsync(
+            database.Db, "cli", name, parsed.GetValue(NewName), cancel)).OrThrow();
+        Console.WriteLine($"{name} is {renamed} now.");
+        return 0;
+    }
+
+    static async Task<int> RemoveAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var name = parsed.GetValue(Name)!;
+        var lost = (await RemoveHost.RunAsync(database.Db, "cli", name, parsed.GetValue(Force),
+            parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine(lost == 0 ? $"{name} is removed." : $"{name} is removed; VMs lost: {lost}.");
         return 0;
     }
 

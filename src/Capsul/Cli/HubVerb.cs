@@ -10,6 +10,8 @@ namespace Capsul.Cli;
 /// <summary><c>capsul hub</c>: the Hub processes on one database.</summary>
 static class HubVerb
 {
+    const int ClearedLines = 5;
+
     public static Command Make() => new("hub", """
         The Hub processes on this database: one is active, the others are on standby.
 
@@ -19,7 +21,7 @@ static class HubVerb
     {
         CommandLine.Verb("status", """
             Lists every Hub process that is connected, with the one that acts first, and since when; then the open
-            alerts. Exit code 1 when none acts.
+            alerts, and the last ones that were cleared. Exit code 1 when none acts.
 
             Example:
               capsul hub status
@@ -41,6 +43,10 @@ static class HubVerb
         Tables.Write(table);
         foreach (var alert in await database.Db.ListAsync<AlertRow>(AlertSql.Open, null, cancel))
             Console.WriteLine($"alert since {alert.Raised:yyyy-MM-ddTHH:mm:ssZ}: {alert.Message}");
+        foreach (var alert in await database.Db.ListAsync<ClearedAlertRow>(
+            AlertSql.Cleared, new { limit = ClearedLines }, cancel))
+            Console.WriteLine($"cleared, {alert.Raised:yyyy-MM-ddTHH:mm:ssZ} to {alert.Cleared:yyyy-MM-ddTHH:mm:ssZ}: "
+                + alert.Message);
         if (hubs.Any(h => h.Acting)) return 0;
         Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub is active, and none ever was."
             : $"No Hub is active. The last was {seat.Holder}, epoch {seat.Epoch}, "

@@ -1,8 +1,8 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
-using Capsul.Hub.Storage;
-using Capsul.Postgres;
+using Capsul.Hub.Features.Operations;
+using Capsul.Hub.Features.Vms;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -13,25 +13,32 @@ static class OperationVerb
 {
     static readonly Argument<long> Id = new("ID") { Description = "The operation's ID." };
 
+    static readonly Option<string?> Why = new("--reason")
+    {
+        Description = "Why; kept in the audit line and shown among the operation's events.",
+        HelpName = "TEXT",
+    };
+
     public static Command Make() => new("operation", """
         Lists, retries and ends running operations. Run on the Hub's machine.
 
         Examples:
           capsul operation list
           capsul operation cancel 17
-          capsul operation force 17        when the host will not come back
+          capsul operation force 17 --reason "rack1 burned down"
         """)
     {
         CommandLine.Verb("list", "Lists running operations.", ListAsync),
         CommandLine.Verb("retry",
-            "Runs the next step now instead of waiting for its retry delay.", (p, c) => AskAsync(p, null, c), Id),
+            "Runs the next step now instead of waiting for its retry delay.",
+            (p, c) => AskAsync(p, OperationRequest.Retry, c), Id, Why),
         CommandLine.Verb("cancel",
-            "Requests cancellation; completed steps are rolled back where "
-            + "possible.", (p, c) => AskAsync(p, "cancel", c), Id),
+            "Requests cancellation; completed steps are rolled back where possible.",
+            (p, c) => AskAsync(p, OperationRequest.Cancel, c), Id, Why),
         CommandLine.Verb("force",
             "Ends an operation in the database only, for a host that will not return. Its address stays reserved until "
-            + "the host confirms that the VM is gone.",
-            (p, c) => AskAsync(p, "force", c), Id),
+            + "the host confirms that the VM is gone. A reason is required.",
+            (p, c) => AskAsync(p, OperationRequest.Force, c), Id, Why),
     };
 
     static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
@@ -52,20 +59,13 @@ static class OperationVerb
         return 0;
     }
 
-    static async Task<int> AskAsync(ParseResult parsed, string? asked, CancellationToken cancel)
+    static async Task<int> AskAsync(ParseResult parsed, OperationRequest request, CancellationToken cancel)
     {
         var id = parsed.GetValue(Id);
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
-        (await database.Db.DecideAsync<long>(async transaction =>
-        {
-            if (await transaction.ExecuteAsync(
-                OperationSql.Ask, new { id, asked, now = TimeProvider.System.GetUtcNow().UtcDateTime }, cancel) == 0)
-                return new Problem(ProblemKind.NotFound,
-                    $"There is no running operation {id}{(asked == "cancel" ? " that can still be canceled" : "")}.");
-            await transaction.AuditAsync("cli", $"operation_{asked ?? "retry"}", id.ToString(), "", cancel);
-            return id;
-        }, cancel)).OrThrow();
-        Console.WriteLine($"Operation {id}: {asked ?? "retry"} requested.");
+        (await AskOperation.RunAsync(request, database.Db, VmFeature.Operations, "cli", null, id,
+            parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine($"Operation {id}: {request.Name} requested.");
         return 0;
     }
 }

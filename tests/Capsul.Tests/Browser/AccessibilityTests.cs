@@ -17,9 +17,11 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     [InlineData(ColorScheme.Dark, 1280)]
     public async Task No_page_has_a_serious_violation(ColorScheme scheme, int width)
     {
-        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"),
+            ("CAPSUL_OPERATOR_EMAIL", Sample.Email));
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
+        await Sample.FillAlertsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = hub.Address.ToString(),
@@ -37,7 +39,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         foreach (var (name, path) in EveryPage.Public)
             await LookAsync(page, path, $"{name}-{width}-{scheme}", found);
         await SignInAsync(hub, page);
-        foreach (var (name, path) in EveryPage.SignedIn)
+        foreach (var (name, path) in EveryPage.SignedIn.Concat(EveryPage.Operator))
             await LookAsync(page, path, $"{name}-{width}-{scheme}", found);
         foreach (var (name, path, button) in RefusedForms)
             await RefuseAsync(page, path, button, $"{name}-{width}-{scheme}", found);
@@ -46,7 +48,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 
     static readonly (string Name, string Path, string Button)[] RefusedForms =
         [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"),
-            ("create-refused", "/vms/new", "Create capsul")];
+            ("create-refused", "/vms/new", "Create capsul"), ("rename-refused", "/operator/hosts/host-1", "Rename")];
 
     /// <summary>Submits a form with invalid input, bypassing the browser's own validation.</summary>
     async Task RefuseAsync(IPage page, string path, string button, string name, List<string> found)

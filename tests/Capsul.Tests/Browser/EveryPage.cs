@@ -17,7 +17,16 @@ static class EveryPage
         ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"),
         ("silent-vm", "/vms/capsul-silent0000"), ("searched", "/console?q=e&Sort=name"),
         ("again", "/vms/new?Size=f1-m&Name=x"), ("delete-vm", "/vms/capsul-running000/delete"),
-        ("conflict", "/vms/capsul-creating00/delete"),
+        ("conflict", "/vms/capsul-creating00/delete"), ("operation", "/vms/capsul-creating00/operations/1"),
+        ("failed-operation", "/vms/capsul-failed0000/operations/2"),
+    ];
+
+    /// <summary>For an account that is an operator's.</summary>
+    public static readonly (string Name, string Path)[] Operator =
+    [
+        ("operator", "/operator"), ("hosts", "/operator/hosts"), ("host", "/operator/hosts/host-1"),
+        ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
+        ("operator-operation", "/operator/operations/1"),
     ];
 
     /// <summary>Those that do not answer 200.</summary>

@@ -19,7 +19,7 @@ public sealed partial class RouteTests
         await using var hub = await WebHub.StartAsync(Cancel);
         var routes = hub.Endpoints.OfType<RouteEndpoint>().ToList();
         routes.Count.ShouldBeGreaterThan(20);
-        routes.Where(r => Policy(r) is not (Policies.Public or Policies.SignedIn))
+        routes.Where(r => Policy(r) is not (Policies.Public or Policies.SignedIn or Policies.Operator))
             .Select(r => r.RoutePattern.RawText).ShouldBeEmpty();
     }
 
@@ -32,7 +32,7 @@ public sealed partial class RouteTests
         using var client =
             new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = hub.Address };
         var tried = 0;
-        foreach (var path in SignedInPaths(hub))
+        foreach (var path in SignedInPaths(hub).Concat(OperatorPaths(hub)))
         {
             foreach (var method in new[] { HttpMethod.Get, HttpMethod.Post })
             {
@@ -82,6 +82,32 @@ public sealed partial class RouteTests
             tried++;
         }
         tried.ShouldBeGreaterThanOrEqualTo(8);
+        (await StateAsync(hub)).ShouldBe(before);
+    }
+
+    [Fact]
+    public async Task Nobody_but_an_operator_finds_the_operators_pages()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_OPERATOR_EMAIL", "ops@example.org"));
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        using var owner = await hub.SignInAsync(Sample.Email, Cancel);
+        using var ops = await hub.SignInAsync("ops@example.org", Cancel);
+        var before = await StateAsync(hub);
+        var paths = OperatorPaths(hub).ToList();
+        paths.Count.ShouldBeGreaterThanOrEqualTo(6);
+        foreach (var path in paths)
+        {
+            using (var answer = await ops.GetAsync(path, Cancel))
+                answer.StatusCode.ShouldBe(HttpStatusCode.OK, $"GET {path} by an operator");
+            using (var answer = await owner.GetAsync(path, Cancel))
+                answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"GET {path}");
+            foreach (var handler in (string[])["", "?handler=drain", "?handler=rename", "?handler=force"])
+            {
+                using var answer = await owner.PostAsync("/keys", path + handler, Cancel, ("Reason", "x"));
+                answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"POST {path}{handler}");
+            }
+        }
         (await StateAsync(hub)).ShouldBe(before);
     }
 
@@ -141,7 +167,9 @@ public sealed partial class RouteTests
     static IEnumerable<string> SignedInPaths(WebHub hub) =>
         hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
             .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
-            .Select(p => p.StartsWith("/vms/{id", StringComparison.Ordinal)
+            .Select(p => p.Contains("/operations/{n", StringComparison.Ordinal)
+                ? "/vms/capsul-creating00/operations/1"
+                : p.StartsWith("/vms/{id", StringComparison.Ordinal)
                 ? Id().Replace(p, "capsul-running000")
                 : Id().Replace(p, "1"))
             .SelectMany(p => p == VmPage ? Handlers.Select(h => $"{p}?handler={h}").Prepend(p) : [p])
@@ -150,7 +178,16 @@ public sealed partial class RouteTests
                 : p)
             .Distinct();
 
-    static bool IsReadOnly(string path) => path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage;
+    /// <summary>The same for those of operators.</summary>
+    static IEnumerable<string> OperatorPaths(WebHub hub) =>
+        hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.Operator)
+            .Select(r => "/" + r.RoutePattern.RawText!.TrimStart('/'))
+            .Select(p => p.Replace("{id}", "host-1", StringComparison.Ordinal)
+                .Replace("{n:long}", "1", StringComparison.Ordinal))
+            .Distinct();
+
+    static bool IsReadOnly(string path) => path.Contains("/operations/", StringComparison.Ordinal)
+        || path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage;
 
     const string VmPage = "/vms/capsul-running000";
 

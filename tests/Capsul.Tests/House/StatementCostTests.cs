@@ -45,6 +45,13 @@ public sealed partial class StatementCostTests
         ["FleetSql.IsEmpty"] = "a rehearsal begins by making sure that there is nothing in the database",
         ["FleetSql.AddVmKeys"] = "a rehearsal fills the database: a thousand VMs at a time, all accounts in each",
         ["FleetSql.State"] = "a rehearsal shows what has become of all its VMs",
+        ["HostChangeSql.DeleteUnused"] = "a host is removed rarely",
+        ["OperationSql.LockOpenOnHost"] = "the same",
+        ["VmRepairSql.LockOnHost"] = "a host is renamed rarely",
+        ["VmRepairSql.DeletedButCharged"] = "once an hour, all spans of deleted VMs",
+        ["VmRepairSql.DeletedButHeld"] = "once an hour, all addresses of deleted VMs",
+        ["HostChangeSql.RaiseGeneration"] = "a repair of capsul fsck",
+        ["RepairSql.Find"] = "capsul fsck compares everything, when somebody asks for it",
         ["HostSql.CorrectCounters"] = "once an hour, a hundred hosts are compared with their VMs",
     };
 

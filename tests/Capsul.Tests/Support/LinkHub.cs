@@ -115,12 +115,14 @@ public sealed class ManualSpoke : IDisposable
     /// <summary>Connects and sends hello; the Hub's response has not been read yet.</summary>
     public static async Task<ManualSpoke> DialAsync(
         Identity identity, int protocol = Protocol.Version, int memoryMb = 4096, string network = "10.77.0",
-        Action<HostFacts>? change = null, string runId = "", bool acknowledges = true)
+        Action<HostFacts>? change = null, string runId = "", bool acknowledges = true,
+        string bootId = "")
     {
         var token = new ConnectionToken(identity.Folder);
         var line = new ManualSpoke(token, identity.Open()) { Acknowledges = acknowledges && protocol >= 3 };
         var hello = Hello(memoryMb, network, protocol);
         if (protocol >= 3) (hello.RunId, hello.Token) = (runId, ByteString.CopyFrom(token.Read()));
+        hello.BootId = bootId;
         change?.Invoke(hello.Facts);
         await line.SayAsync(new SpokeMessage { Hello = hello });
         return line;

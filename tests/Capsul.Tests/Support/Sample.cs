@@ -68,6 +68,17 @@ public static class Sample
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
+    /// <summary>What operators see: alerts, and a machine that the database does not know.</summary>
+    public static Task FillAlertsAsync(WebHub hub, CancellationToken cancel) => hub.Db.ExecuteAsync("""
+        INSERT INTO alerts (kind, subject, message, raised, cleared)
+        VALUES ('host_silent', 'host-1', 'host-1 has not been heard from since 1 Mar 2026, 11:10 UTC.',
+            @now - interval '50 minutes', NULL),
+            ('backup_failed', '', 'The disk of the backup folder is full.', @now - interval '3 days',
+                @now - interval '2 days');
+        INSERT INTO unknown_vms (host, vm, power, first_seen, last_seen)
+        VALUES ('host-1', 'capsul-zzzzzzzzzz', 'on', @now - interval '1 day', @now);
+        """, new { now = hub.Now }, cancel);
+
     public static Task AddVmAsync(
         WebHub hub, string id, string name, string state, string observed,
         int phase, string problem, CancellationToken cancel, string email = Email) =>

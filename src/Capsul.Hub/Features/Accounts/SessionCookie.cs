@@ -51,9 +51,10 @@ public sealed class SessionCookie(
     /// </summary>
     string ReturnTo() => Request.Path + (HttpMethods.IsGet(Request.Method) ? Request.QueryString.Value : "");
 
+    /// <summary>What an account may not see does not exist for it.</summary>
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties)
     {
-        Response.StatusCode = StatusCodes.Status403Forbidden;
+        Response.StatusCode = StatusCodes.Status404NotFound;
         return Task.CompletedTask;
     }
 }

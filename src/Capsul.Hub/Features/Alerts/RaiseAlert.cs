@@ -29,14 +29,55 @@ public static class RaiseAlert
     /// <summary>Counters of accounts or hosts differed from their rows.</summary>
     public const string CountersWrong = "counters_wrong";
 
+    /// <summary>Conditions that are watched: raised while they hold.</summary>
+    public const string HostSilent = "host_silent", HypervisorSilent = "hypervisor_silent",
+        DiskFilling = "disk_filling", ClockSkew = "clock_skew", CertificateEnding = "certificate_ending",
+        AuthorityEnding = "authority_ending", UnknownVm = "unknown_vm", MailsStuck = "mails_stuck",
+        MailsGivenUp = "mails_given_up", OperationOverdue = "operation_overdue", BackupOverdue = "backup_overdue";
+
+    /// <summary>What the Hub repaired by itself.</summary>
+    public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",
+        UsageNotClosed = "usage_not_closed";
+
+    /// <summary>Lines in one email; a rack that loses power has many.</summary>
+    const int MaxMailLines = 20;
+
+    /// <summary>Raises many, and sends one email for all that are new.</summary>
+    public static async Task ManyAsync(NpgsqlTransaction transaction, Settings settings,
+        IReadOnlyCollection<NewAlert> alerts, TimeProvider time, CancellationToken cancel)
+    {
+        if (alerts.Count == 0) return;
+        var raised = await transaction.ListAsync<NewAlert>(AlertSql.RaiseMany, new
+        {
+            kinds = alerts.Select(a => a.Kind).ToArray(),
+            subjects = alerts.Select(a => a.Subject).ToArray(),
+            messages = alerts.Select(a => a.Message).ToArray(),
+            now = time.GetUtcNow().UtcDateTime,
+        }, cancel);
+        if (raised.Count == 0) return;
+        var lines = raised.Take(MaxMailLines).Select(a => a.Message);
+        if (raised.Count > MaxMailLines) lines = lines.Append($"… and {raised.Count - MaxMailLines} more.");
+        await TellAsync(transaction, settings,
+            raised.Count == 1 ? raised[0].Kind.Replace('_', ' ') : $"{raised.Count} alerts",
+            string.Join("\n\n", lines), time, cancel);
+    }
+
     public static async Task InAsync(NpgsqlTransaction transaction, Settings settings,
         string kind, string subject, string message, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
         var isNew = await transaction.FindAsync<bool>(AlertSql.Raise, new { kind, subject, message, now }, cancel);
-        if (isNew && settings.OperatorEmail is { } recipient)
+        if (isNew) await TellAsync(transaction, settings, kind.Replace('_', ' '), message, time, cancel);
+    }
+
+    /// <summary>Emails all operators.</summary>
+    public static async Task TellAsync(NpgsqlTransaction transaction, Settings settings,
+        string subject, string text, TimeProvider time, CancellationToken cancel)
+    {
+        var see = settings.BaseUrl is { } url ? $"See: {new Uri(url, "/operator")}" : "See: capsul hub status";
+        foreach (var recipient in settings.OperatorEmails)
             await new Outbox(time).EnqueueAsync(transaction,
-                new Mail(recipient, $"Capsul: {kind.Replace('_', ' ')}", $"{message}\n\nSee: capsul doctor\n"), cancel);
+                new Mail(recipient, $"Capsul: {subject}", $"{text}\n\n{see}\n"), cancel);
     }
 
     /// <summary>The problem is resolved.</summary>

@@ -37,6 +37,17 @@ public static class AddressSql
         RETURNING host(address) AS address, mac::text AS mac
         """;
 
+    public const string FreeMany = """
+        -- AddressSql.FreeMany
+        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = ANY(@ids)
+        """;
+
+    /// <summary>The host is removed, and its network with it.</summary>
+    public const string DropAll = """
+        -- AddressSql.DropAll
+        DELETE FROM addresses WHERE host = @host
+        """;
+
     public const string Free = """
         -- AddressSql.Free
         UPDATE addresses SET vm = NULL, freed = @now WHERE vm = @id

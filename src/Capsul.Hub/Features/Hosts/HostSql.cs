@@ -20,8 +20,8 @@ public sealed record HostFactsRow(
     string Version, string BootId, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
     IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
 
-/// <summary>A host by its certificate; whether the certificate that this one replaced is still valid.</summary>
-public sealed record CertifiedHostRow(string Id, bool HasOld);
+/// <summary>A host by its certificate; whether this is the first use of the certificate.</summary>
+public sealed record CertifiedHostRow(string Id, bool IsNew);
 
 /// <summary>A validated heartbeat. The skew of the Spoke's clock is positive when it is ahead.</summary>
 public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds);
@@ -41,6 +41,12 @@ public static class HostSql
     public const string Invite = """
         -- HostSql.Invite
         INSERT INTO hosts (id) VALUES (@id) ON CONFLICT (id) DO NOTHING
+        """;
+
+    /// <summary>A host that was removed comes back, or another machine gets its name.</summary>
+    public const string Reuse = """
+        -- HostSql.Reuse
+        UPDATE hosts SET state = 'invited', accepts = TRUE WHERE id = @id AND state = 'removed'
         """;
 
     public const string StateOf = """
@@ -67,32 +73,35 @@ public static class HostSql
 
     public const string Join = """
         -- HostSql.Join
-        UPDATE hosts SET state = 'joined', certificate = @certificate, old_certificate = NULL, presented_token = NULL,
-            given_token = NULL
-        WHERE id = @id AND state <> 'revoked'
+        UPDATE hosts SET state = 'joined', certificate = @certificate, certificate_ends = @ends,
+            old_certificate = NULL, presented_token = NULL, given_token = NULL
+        WHERE id = @id AND state NOT IN ('revoked', 'removed')
         """;
 
     public const string Renew = """
         -- HostSql.Renew
-        UPDATE hosts SET old_certificate = certificate, certificate = @certificate WHERE id = @id AND state = 'joined'
+        UPDATE hosts SET old_certificate = certificate, certificate = @certificate, certificate_ends = @ends
+        WHERE id = @id AND state = 'joined'
         """;
 
     /// <summary>The host that a certificate belongs to. The old one is valid until the new one is used.</summary>
     public const string ByCertificate = """
         -- HostSql.ByCertificate
-        SELECT id, certificate = @hash AND old_certificate IS NOT NULL AS has_old FROM hosts
+        SELECT id, certificate = @hash AND (old_certificate IS NOT NULL OR certificate_ends IS NULL) AS is_new
+        FROM hosts
         WHERE state = 'joined' AND (certificate = @hash OR old_certificate = @hash)
         """;
 
-    public const string ForgetOldCertificate = """
-        -- HostSql.ForgetOldCertificate
-        UPDATE hosts SET old_certificate = NULL WHERE id = @id AND certificate = @hash AND old_certificate IS NOT NULL
+    /// <summary>The certificate is in use: the one before is no longer valid.</summary>
+    public const string UseCertificate = """
+        -- HostSql.UseCertificate
+        UPDATE hosts SET old_certificate = NULL, certificate_ends = @ends WHERE id = @id AND certificate = @hash
         """;
 
     public const string Revoke = """
         -- HostSql.Revoke
         UPDATE hosts SET state = 'revoked', certificate = NULL, old_certificate = NULL, online = FALSE
-        WHERE id = @id AND state <> 'revoked'
+        WHERE id = @id AND state NOT IN ('revoked', 'removed')
         """;
 
     /// <summary>
@@ -152,6 +161,16 @@ public static class HostSql
         RETURNING id
         """;
 
+    public const string BootOf = """
+        -- HostSql.BootOf
+        SELECT boot_id FROM hosts WHERE id = @id
+        """;
+
+    public const string Rebooted = """
+        -- HostSql.Rebooted
+        UPDATE hosts SET rebooted = @now WHERE id = @id
+        """;
+
     /// <summary>The Spoke has stored the token: the one before is no longer valid.</summary>
     public const string ConfirmToken = """
         -- HostSql.ConfirmToken
@@ -160,7 +179,7 @@ public static class HostSql
 
     public const string Offline = """
         -- HostSql.Offline
-        UPDATE hosts SET online = FALSE WHERE id = @id AND online
+        UPDATE hosts SET online = FALSE, problem = '' WHERE id = @id AND (online OR problem <> '')
         """;
 
     /// <summary>

@@ -31,6 +31,7 @@ public static partial class InviteHost
             var now = time.GetUtcNow().UtcDateTime;
             var token = JoinToken.Make(address, fingerprint);
             await transaction.ExecuteAsync(HostSql.Invite, new { id = name }, cancel);
+            await transaction.ExecuteAsync(HostSql.Reuse, new { id = name }, cancel);
             if (await transaction.FindAsync<string>(HostSql.StateOf, new { id = name }, cancel) == "revoked")
                 return new Problem(ProblemKind.Conflict,
                     $"The host {name} was revoked. To let it join again: capsul host restore {name}");

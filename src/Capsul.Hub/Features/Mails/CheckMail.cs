@@ -53,7 +53,7 @@ public static class CheckMail
             if (value.TrimEnd('>').EndsWith("@localhost", StringComparison.Ordinal))
                 yield return new(Verdict.Warn, Name, $"{name} is {value}: nobody can send email to it");
         }
-        if (settings.OperatorEmail is null)
+        if (settings.OperatorEmails.Count == 0)
             yield return new(Verdict.Warn, Name,
                 "CAPSUL_OPERATOR_EMAIL is not set: nobody is emailed when an alert is raised");
     }

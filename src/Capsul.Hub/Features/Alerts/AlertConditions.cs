@@ -1,0 +1,62 @@
+using System.Globalization;
+using Capsul.Hub.Web;
+
+namespace Capsul.Hub.Features.Alerts;
+
+/// <summary>What each condition is called: one sentence on what it is, and one on what to do.</summary>
+public static class AlertConditions
+{
+    /// <summary>Kinds that are raised while a condition holds, and cleared when it no longer does.</summary>
+    public static readonly IReadOnlyList<string> Kinds =
+    [
+        RaiseAlert.HostSilent, RaiseAlert.HypervisorSilent, RaiseAlert.DiskFilling, RaiseAlert.ClockSkew,
+        RaiseAlert.CertificateEnding, RaiseAlert.AuthorityEnding, RaiseAlert.UnknownVm, RaiseAlert.MailsStuck,
+        RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
+    ];
+
+    /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
+    public static readonly IReadOnlyList<string> Repairs =
+        [RaiseAlert.OperationLost, RaiseAlert.AddressNotFreed, RaiseAlert.UsageNotClosed];
+
+    public static NewAlert Describe(ConditionRow row) => new(row.Kind, row.Subject, row.Kind switch
+    {
+        RaiseAlert.HostSilent =>
+            $"{row.Subject} has not been heard from since {Time(row)}. Its capsuls are unknown, and nobody is "
+            + "charged for them. Check the machine, its network and its Spoke (journalctl, capsul doctor there).",
+        RaiseAlert.HypervisorSilent =>
+            $"The hypervisor of {row.Subject} has not answered since {Time(row)}: {row.Text} Check libvirt there; "
+            + "capsuls keep running meanwhile, and nobody is charged for them.",
+        RaiseAlert.DiskFilling =>
+            $"The disk for capsuls on {row.Subject} is filling: less than {Gib(row.Number)} GiB are free. Free space, "
+            + $"or stop placing capsuls there: capsul host drain {row.Subject} --reason disk",
+        RaiseAlert.ClockSkew =>
+            $"The clock of {row.Subject} is more than a minute {(row.Number > 0 ? "ahead of" : "behind")} the Hub's. "
+            + "Start time synchronization there.",
+        RaiseAlert.CertificateEnding =>
+            $"The certificate of {row.Subject} ends at {Time(row)}, and was not renewed. Restart its Spoke; if "
+            + $"that does not help: capsul host invite {row.Subject}, and join again.",
+        RaiseAlert.AuthorityEnding =>
+            $"The certificate authority of the link ends at {Time(row)}. After that no Spoke can connect; plan to "
+            + "replace it, and to let all hosts join again.",
+        RaiseAlert.UnknownVm =>
+            $"{row.Subject} has {Show.Count(row.Number, "machine", "machines")} that the database does not know, such "
+            + $"as {row.Text}. They are left alone. See: capsul fsck --host {row.Subject}",
+        RaiseAlert.MailsStuck =>
+            $"Emails have been waiting since {Time(row)}. Check the mail server (capsul doctor); they are sent as soon "
+            + "as it answers.",
+        RaiseAlert.MailsGivenUp =>
+            "Emails were given up within the last day; the column problem of the table mails says why.",
+        RaiseAlert.OperationOverdue =>
+            $"Operation {row.Subject} ({row.Text}) should have ended by {Time(row)}. See its page, or: capsul "
+            + $"operation force {row.Subject} --reason TEXT, if its host will not return.",
+        RaiseAlert.BackupOverdue =>
+            $"The backup that was due at {Time(row)} has not been taken. Check the log of the active Hub, and take "
+            + "one: capsul db backup",
+        _ => throw new InvalidOperationException(row.Kind),
+    });
+
+    static string Time(ConditionRow row) => Show.Time(row.At!.Value);
+
+    /// <summary>Rounded up, so that the sentence does not change all the time.</summary>
+    static string Gib(long mb) => (mb / 1024 + 1).ToString(CultureInfo.InvariantCulture);
+}

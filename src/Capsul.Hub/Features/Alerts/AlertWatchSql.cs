@@ -1,0 +1,59 @@
+namespace Capsul.Hub.Features.Alerts;
+
+/// <summary>A condition that an operator must know of, as the database shows it now.</summary>
+/// <param name="Kind">One of <see cref="RaiseAlert"/>.</param>
+/// <param name="Subject">The host, VM or operation.</param>
+/// <param name="At">Since when, or until when; what it means depends on the kind.</param>
+/// <param name="Number">A number, which depends on the kind: MiB, seconds, how many.</param>
+/// <param name="Text">More words.</param>
+public sealed record ConditionRow(string Kind, string Subject, DateTime? At, long Number, string Text);
+
+/// <summary>What <c>AlertWatch</c> reads; nothing is written here.</summary>
+public static class AlertWatchSql
+{
+    const string Open = "FROM alerts a WHERE a.cleared IS NULL AND a.kind";
+
+    /// <summary>
+    /// All conditions at once. What a host reported last counts while it is offline if it was so before. A disk that
+    /// has filled must have a fifth more space before it counts as cleared, so that an alert does not come and go.
+    /// </summary>
+    public const string Conditions = $"""
+        -- AlertWatchSql.Conditions
+        SELECT 'host_silent' AS kind, h.id AS subject, h.last_seen AS at, 0::bigint AS number, '' AS text
+        FROM hosts h WHERE h.state = 'joined' AND NOT h.online AND h.problem = '' AND h.last_seen < @silent
+            AND (h.accepts OR EXISTS (SELECT FROM vms v WHERE v.host = h.id AND v.deleted IS NULL))
+        UNION ALL
+        SELECT 'hypervisor_silent', h.id, h.last_seen, 0, h.problem
+        FROM hosts h WHERE h.state = 'joined' AND NOT h.online AND h.problem <> '' AND h.last_seen < @silent
+        UNION ALL
+        SELECT 'disk_filling', h.id, NULL, h.disk_free_mb, ''
+        FROM hosts h LEFT JOIN (SELECT a.subject {Open} = 'disk_filling') AS o ON o.subject = h.id
+        WHERE h.state = 'joined' AND h.last_seen IS NOT NULL AND (h.online OR o.subject IS NOT NULL)
+            AND h.disk_free_mb < greatest(8192, h.disk_mb / 10) * CASE WHEN o.subject IS NULL THEN 1 ELSE 1.2 END
+        UNION ALL
+        SELECT 'clock_skew', h.id, NULL, h.clock_skew_seconds, ''
+        FROM hosts h WHERE h.state = 'joined' AND abs(h.clock_skew_seconds) > 60
+            AND (h.online OR EXISTS (SELECT {Open} = 'clock_skew' AND a.subject = h.id))
+        UNION ALL
+        SELECT 'certificate_ending', h.id, h.certificate_ends, 0, ''
+        FROM hosts h WHERE h.state = 'joined' AND h.certificate_ends < @certificate
+        UNION ALL
+        SELECT 'unknown_vm', u.host, min(u.first_seen), count(*), min(u.vm) FROM unknown_vms u GROUP BY u.host
+        UNION ALL
+        SELECT 'mails_stuck', '', min(m.created), count(*), ''
+        FROM mails m WHERE @sendsMail AND m.sent IS NULL AND m.given_up IS NULL AND m.created < @mail
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 'mails_given_up', '', min(m.given_up), count(*), '' FROM mails m WHERE m.given_up > @day
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 'operation_overdue', o.id::text, o.deadline_at, 0, o.kind || ' of ' || o.vm
+        FROM operations o WHERE o.finished IS NULL AND o.deadline_at < @overdue
+        """;
+
+    /// <summary>When the newest complete backup started.</summary>
+    public const string LastBackup = """
+        -- AlertWatchSql.LastBackup
+        SELECT max(started) FROM backups WHERE finished IS NOT NULL AND problem = ''
+        """;
+}
