@@ -2,6 +2,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
@@ -180,6 +181,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
         services.AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
+        services.AddHostedService<RecoveryCopies>();
         if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
         services.AddHubPages(settings);
