@@ -171,6 +171,8 @@ public sealed partial class HubProgram : IAsyncDisposable
                 {
                     // Both ends are Capsul: older protocol versions are not needed.
                     https.SslProtocols = SslProtocols.Tls13;
+                    // All Spokes dial at the same moment when the Hub was away.
+                    https.HandshakeTimeout = TimeSpan.FromSeconds(30);
                     https.ClientCertificateMode = ClientCertificateMode.AllowCertificate;
                     // The certificate is compared with the database's, byte for byte; see LinkEndpoint.
                     https.ClientCertificateValidation = (_, _, _) => true;

@@ -15,8 +15,11 @@ public static class Protocol
     /// </summary>
     public const string ActiveHubTrailer = "capsul-active-hub";
 
-    /// <summary>A Hub that has not answered a heartbeat for this long is given up.</summary>
-    public const int ReplySeconds = 4;
+    /// <summary>
+    /// A Hub that has not answered a heartbeat for this long is given up: time for a busy one, and still a Spoke follows
+    /// to the next Hub within 15 s of the failure of the last.
+    /// </summary>
+    public const int ReplySeconds = 8;
 
     /// <summary>Length of the token that a Welcome gives, bytes.</summary>
     public const int TokenBytes = 32;

@@ -59,7 +59,7 @@ public sealed partial class HubConnection(
             {
                 // Whatever error the connection raised as the program stopped.
                 cancel.ThrowIfCancellationRequested();
-                Log.Broken(log, address, (error as RpcException)?.Status.Detail ?? error.Message);
+                Log.Broken(log, address, Reason(error));
                 hubs.Advance((error as RpcException)?.Trailers.GetValue(Protocol.ActiveHubTrailer));
             }
             if (time.GetElapsedTime(began) > LongestPause) (pause, tried) = (FirstPause, 1);
@@ -68,6 +68,12 @@ public sealed partial class HubConnection(
             if (tried++ % hubs.Count == 0) pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
         }
     }
+
+    /// <summary>The Hub's sentence, or what else is known.</summary>
+    static string Reason(Exception error) =>
+        error is RpcException { Status.Detail.Length: > 0 } refused ? refused.Status.Detail
+        : error is RpcException unexplained ? $"status {unexplained.StatusCode} without a reason"
+        : error.Message;
 
     /// <summary>A thousand Spokes must not return at the same moment.</summary>
     static TimeSpan Jittered(TimeSpan pause) => pause * (RandomNumberGenerator.GetInt32(50, 151) / 100.0);

@@ -21,6 +21,8 @@ sealed partial class HubMessages(
     {
         while (await down.MoveNext(cancel))
         {
+            // Whatever it sends, it lives.
+            replies.Received();
             switch (down.Current.BodyCase)
             {
                 case HubMessage.BodyOneofCase.Welcome:
@@ -30,8 +32,6 @@ sealed partial class HubMessages(
                     await ApplyAsync(down.Current.Wanted, cancel);
                     break;
                 case HubMessage.BodyOneofCase.Heartbeat:
-                    replies.Received();
-                    break;
                 case HubMessage.BodyOneofCase.None:
                     break;
                 default:

@@ -21,6 +21,9 @@ public sealed class Identity
     static readonly TimeSpan RenewBefore = TimeSpan.FromDays(30);
     static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(20);
 
+    /// <summary>With TLS. When a thousand Spokes dial at the same moment, the last one waits for a while.</summary>
+    static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(30);
+
     readonly string folder;
     X509Certificate2 certificate;
     readonly X509Certificate2 authority;
@@ -192,7 +195,7 @@ public sealed class Identity
                 SslOptions = ssl,
                 ConnectCallback = from is null ? null
                     : (context, cancel) => ConnectAsync(from, context.DnsEndPoint, cancel),
-                ConnectTimeout = TimeSpan.FromSeconds(10),
+                ConnectTimeout = ConnectLimit,
                 KeepAlivePingDelay = TimeSpan.FromSeconds(10),
                 KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
                 PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,

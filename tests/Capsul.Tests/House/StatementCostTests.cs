@@ -119,7 +119,8 @@ public sealed partial class StatementCostTests
     static object OfAccount(string email) =>
         new { email, now = Now, search = "", state = "", after = "", limit = 5 };
 
-    static object OfVm(string email, string vm, string host) => new { id = vm, vm, email, host, now = Now };
+    static object OfVm(string email, string vm, string host) =>
+        new { id = vm, ids = new[] { vm }, vm, email, host, now = Now };
 
     static object Needs(string email) => new
     {

@@ -40,9 +40,10 @@ public sealed class KillTests
         };
         var name = new NpgsqlConnectionStringBuilder(database.ConnectionString).Database;
         await database.Db.ExecuteAsync(Stop, null, Cancel);
-        await using var holder = await database.Db.OpenAsync(Cancel);
-        await using var held = await holder.BeginTransactionAsync(Cancel);
-        await held.ExecuteAsync("SELECT pg_advisory_xact_lock(4242)", null, Cancel);
+        // Outside of a transaction: a concurrent index build waits for all transactions.
+        await using var holder = await database.Db.OpenAloneAsync("holder", Cancel);
+        await using (var hold = new NpgsqlCommand("SELECT pg_advisory_lock(4242)", holder))
+            await hold.ExecuteNonQueryAsync(Cancel);
         var (kills, at, before) = (0, 1, await ReachedAsync(database.Db));
         while (true)
         {

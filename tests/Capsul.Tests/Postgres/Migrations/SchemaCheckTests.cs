@@ -26,8 +26,8 @@ public sealed class SchemaCheckTests
     [InlineData("ALTER TABLE vms DROP CONSTRAINT vms_deleted_is_gone",
         "missing constraint public.vms.vms_deleted_is_gone")]
     [InlineData("ALTER TABLE vms DISABLE TRIGGER vms_told", "changed trigger public.vms.vms_told")]
-    [InlineData("CREATE OR REPLACE FUNCTION tell_vm() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-        "changed function public.tell_vm()")]
+    [InlineData("CREATE OR REPLACE FUNCTION tell_vms() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "changed function public.tell_vms()")]
     [InlineData("CREATE VIEW mine AS SELECT 1 AS one", "extra view public.mine")]
     [InlineData("CREATE SEQUENCE mine", "extra sequence public.mine")]
     [InlineData("CREATE TYPE mine AS ENUM ('a')", "extra enum public.mine")]
