@@ -35,7 +35,7 @@ sealed partial class RebuildConnection(
         CancellationToken cancel)
     {
         var facts = Intake.Check(hello);
-        if (hello.Protocol < Protocol.Version)
+        if (hello.Protocol < 3)
             throw new RpcException(new Status(StatusCode.FailedPrecondition,
                 "The Hub's database is being rebuilt, and this Spoke is too old to help. Upgrade it."));
         using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
