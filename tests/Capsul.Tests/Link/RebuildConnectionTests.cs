@@ -9,7 +9,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Capsul.Tests.Link;
 
-/// <summary>Who may come to a database that is being rebuilt, and what it is told. A real Hub, simulated Spokes.</summary>
+/// <summary>
+/// Who may come to a database that is being rebuilt, and what it is told. A real Hub, simulated Spokes.
+/// </summary>
 public sealed class RebuildConnectionTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
