@@ -16,8 +16,8 @@ public static class Protocol
     public const string ActiveHubTrailer = "capsul-active-hub";
 
     /// <summary>
-    /// A Hub that has not answered a heartbeat for this long is given up: time for a busy one, and still a Spoke follows
-    /// to the next Hub within 15 s of the failure of the last.
+    /// A Hub that has not answered a heartbeat for this long is given up: time for a busy one, and still a Spoke
+    /// follows to the next Hub within 15 s of the failure of the last.
     /// </summary>
     public const int ReplySeconds = 8;
 
