@@ -609,6 +609,29 @@ CREATE TABLE public.quarantine (
     plan text NOT NULL,
     since timestamp with time zone NOT NULL
 );
+CREATE TABLE public.rebuilds (
+    id bigint NOT NULL,
+    started timestamp with time zone NOT NULL,
+    finished timestamp with time zone,
+    expected text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT rebuilds_check CHECK ((finished >= started))
+);
+ALTER TABLE public.rebuilds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.rebuilds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.rebuilt_hosts (
+    rebuild bigint NOT NULL,
+    host text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    vms integer NOT NULL,
+    notes text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT rebuilt_hosts_vms_check CHECK ((vms >= 0))
+);
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
     name text NOT NULL,
@@ -820,6 +843,10 @@ ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (kind, subject);
+ALTER TABLE ONLY public.rebuilds
+    ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.rebuilt_hosts
+    ADD CONSTRAINT rebuilt_hosts_pkey PRIMARY KEY (rebuild, host);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
@@ -868,6 +895,7 @@ CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm
 CREATE INDEX operations_vm ON public.operations USING btree (vm, id);
 CREATE INDEX operator_statements_at ON public.operator_statements USING btree (at);
 CREATE INDEX payments_email_id ON public.payments USING btree (email, id);
+CREATE UNIQUE INDEX rebuilds_open_once ON public.rebuilds USING btree (((finished IS NULL))) WHERE (finished IS NULL);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
 CREATE INDEX sessions_expires ON public.sessions USING btree (expires);
 CREATE INDEX sign_in_tokens_created ON public.sign_in_tokens USING btree (created);
@@ -924,6 +952,10 @@ ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.rebuilt_hosts
+    ADD CONSTRAINT rebuilt_hosts_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE ONLY public.rebuilt_hosts
+    ADD CONSTRAINT rebuilt_hosts_rebuild_fkey FOREIGN KEY (rebuild) REFERENCES public.rebuilds(id);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ssh_keys

@@ -10,9 +10,9 @@ namespace Capsul.Bench;
 
 /// <summary>
 /// Two Hubs on one database. The active one is killed, frozen, or cut off from the database without a word, while
-/// people pay and create; an operation is due at that moment, and the clock runs until the other Hub has made its next step.
-/// Then the fault ends, and whatever was under way goes on. Afterwards everything that was acknowledged must be there
-/// exactly once.
+/// people pay and create; an operation is due at that moment, and the clock runs until the other Hub has made its
+/// next step. Then the fault ends, and whatever was under way goes on. Afterwards everything that was acknowledged must
+/// be there exactly once.
 /// </summary>
 static class FailoverBench
 {

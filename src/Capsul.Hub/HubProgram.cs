@@ -2,6 +2,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
@@ -183,6 +184,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         services.AddSingleton(new LinkAuthority(authority.Ends));
         services.AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
+        services.AddHostedService<RecoveryCopies>();
         if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
         services.AddHubPages(settings);

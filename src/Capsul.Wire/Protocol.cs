@@ -33,6 +33,14 @@ public static class Protocol
     /// <summary>Largest message in either direction, bytes: an inventory of some thousand VMs.</summary>
     public const int MaxMessageBytes = 8 << 20;
 
+    /// <summary>Most of a message that is filled with VMs or records before the next one begins, bytes.</summary>
+    public const int MessagePartBytes = 1 << 20;
+
+    /// <summary>
+    /// Maximum length of a recovery record: one with many long SSH keys; and of its signature, bytes.
+    /// </summary>
+    public const int MaxRecordBytes = 512 << 10, MaxSignatureBytes = 128;
+
     /// <summary>Maximum length of the console text in a report, bytes.</summary>
     public const int ConsoleTailBytes = 4096;
 }

@@ -20,6 +20,7 @@ static class LostDatabase
             $"The database is empty, but a Hub has run here before ({string.Join(", ", traces)}), "
             + "so the database seems to be lost. "
             + $"Restore a backup: capsul db restore {backup ?? "FILE"}. "
+            + "Without a backup, the Spokes still have your VMs: capsul hub rebuild --from-spokes. "
             + "Or start with an empty one: capsul db migrate. "
             + "Then start the Hub again; nothing was changed.");
     }
@@ -28,6 +29,7 @@ static class LostDatabase
     {
         if (new FileInfo(Path.Combine(settings.Data, "secret.key")) is { Exists: true, Length: > 0 })
             yield return "secret.key";
+        if (File.Exists(Path.Combine(settings.Data, "hub", "recovery.json"))) yield return "hub/recovery.json";
         if (backup is not null) yield return Path.GetFileName(backup);
         var vms = Path.Combine(settings.Data, "spoke", "vms");
         if (Directory.Exists(vms) && Directory.EnumerateFiles(vms).Any()) yield return "VMs of its Spoke";

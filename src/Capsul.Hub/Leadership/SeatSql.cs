@@ -140,6 +140,12 @@ public static class SeatSql
         UPDATE seat SET epoch = epoch + 1000000, holder = '', taken_at = now() RETURNING epoch
         """;
 
+    /// <summary>The same, from an epoch that is known from elsewhere if it is higher.</summary>
+    public const string LiftOver = """
+        -- SeatSql.LiftOver
+        UPDATE seat SET epoch = greatest(epoch, @epoch) + 1000000, holder = '', taken_at = now() RETURNING epoch
+        """;
+
     /// <summary>All connected Hub processes, the active one first.</summary>
     public const string Hubs = """
         -- SeatSql.Hubs

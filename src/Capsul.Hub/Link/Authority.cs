@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Storage;
 
 namespace Capsul.Hub.Link;
@@ -12,9 +13,11 @@ namespace Capsul.Hub.Link;
 /// </summary>
 public sealed class Authority : IDisposable
 {
-    const string RingName = "link-authority";
+    const string RingName = RecoveryCopy.AuthorityName;
     const int AuthorityYears = 20, ServerDays = 3650, ClientDays = 90;
     static readonly Oid ServerUse = new("1.3.6.1.5.5.7.3.1"), ClientUse = new("1.3.6.1.5.5.7.3.2");
+
+    static readonly byte[] RecordContext = "capsul vm recovery record 1\0"u8.ToArray();
 
     readonly X509Certificate2 certificate;
 
@@ -89,6 +92,35 @@ public sealed class Authority : IDisposable
             throw new ProblemException(
                 ProblemKind.Invalid, "That is not a valid certificate request.", error.Message, error);
         }
+    }
+
+    /// <summary>
+    /// The host that a client certificate of this authority names, whatever the database says; null if it is not one,
+    /// or not valid now. Only while the database is being rebuilt.
+    /// </summary>
+    public string? HostOf(X509Certificate2 client, TimeProvider time)
+    {
+        using var chain = new X509Chain();
+        chain.ChainPolicy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+        chain.ChainPolicy.CustomTrustStore.Add(certificate);
+        chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
+        chain.ChainPolicy.DisableCertificateDownloads = true;
+        chain.ChainPolicy.ApplicationPolicy.Add(ClientUse);
+        chain.ChainPolicy.VerificationTime = time.GetUtcNow().UtcDateTime;
+        return chain.Build(client) ? client.GetNameInfo(X509NameType.SimpleName, forIssuer: false) : null;
+    }
+
+    /// <summary>Signs a recovery record. The context keeps it apart from everything else that the key signs.</summary>
+    public byte[] SignRecord(byte[] record)
+    {
+        using var key = certificate.GetECDsaPrivateKey()!;
+        return key.SignData((byte[])[.. RecordContext, .. record], HashAlgorithmName.SHA256);
+    }
+
+    public bool VerifyRecord(byte[] record, byte[] signature)
+    {
+        using var key = certificate.GetECDsaPublicKey()!;
+        return key.VerifyData((byte[])[.. RecordContext, .. record], signature, HashAlgorithmName.SHA256);
     }
 
     X509Certificate2 Sign(CertificateRequest request, Oid use, int days, TimeProvider time)

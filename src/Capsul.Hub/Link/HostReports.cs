@@ -100,7 +100,8 @@ sealed class HostReports(
         }, cancel);
     }
 
-    async Task SaveAsync(NpgsqlTransaction transaction, HostFactsRow facts, CancellationToken cancel)
+    /// <summary>Stores what the Spoke says of its host.</summary>
+    public async Task SaveAsync(NpgsqlTransaction transaction, HostFactsRow facts, CancellationToken cancel)
     {
         var isLocal = await transaction.FindAsync<bool?>(HostSql.SaveFacts, new
         {

@@ -15,7 +15,7 @@ namespace Capsul.Hub.Link;
 /// error by the Spoke itself ends its connection, with a sentence for its log; what a guest can write (host keys,
 /// console) is cleaned or dropped, because a guest must not be able to disconnect its host.
 /// </summary>
-public static class Intake
+public static partial class Intake
 {
     /// <summary>
     /// Maximum of each that one host may report. Far above what is realistic, far below what does harm.

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Leadership;
@@ -14,8 +15,8 @@ using Npgsql;
 namespace Capsul.Hub.Link;
 
 /// <summary>
-/// The Hub's end of the link. A Spoke is authenticated by its client certificate, which must equal the one in the
-/// database for its host byte for byte: a replaced or revoked certificate is invalid, no matter who signed it.
+/// The Hub's end of the link. A Spoke is authenticated by its client certificate (<see cref="HostAuthentication"/>): a
+/// replaced or revoked certificate is invalid, no matter who signed it.
 /// </summary>
 public sealed partial class LinkEndpoint(
     Db db, Fence fence, Heartbeats heartbeats, Listener listener, Seat seat, Authority authority, Settings settings,
@@ -28,6 +29,7 @@ public sealed partial class LinkEndpoint(
     /// pages are still served.
     /// </summary>
     readonly SemaphoreSlim admission = new(8);
+    readonly HostAuthentication authentication = new(db, authority, time);
     readonly ConcurrentDictionary<string, OpenConnection> connections = new(StringComparer.Ordinal);
 
     public override Task<AuthorityReply> Authority(AuthorityRequest request, ServerCallContext context) =>
@@ -54,9 +56,15 @@ public sealed partial class LinkEndpoint(
     public override async Task<JoinReply> Renew(RenewRequest request, ServerCallContext context)
     {
         Intake.CheckRenew(request);
-        var host = await AuthenticateAsync(context);
+        var caller = await authentication.RunAsync(context);
+        // A host that is not taken in yet shows the new certificate when it connects.
+        if (!caller.IsKnown)
+        {
+            using var certificate = authority.SignHost(caller.Host, request.CertificateRequest.ToByteArray(), time);
+            return Reply(caller.Host, certificate);
+        }
         var renewed = await db.DecideAsync<JoinReply>(
-            async transaction => await SignAsync(transaction, HostSql.Renew, host,
+            async transaction => await SignAsync(transaction, HostSql.Renew, caller.Host,
                 request.CertificateRequest, context.CancellationToken), context.CancellationToken);
         return renewed.Refused(out var problem, out var reply) ? throw Refusal(problem) : reply;
     }
@@ -74,26 +82,30 @@ public sealed partial class LinkEndpoint(
             }, cancel) == 0)
             return new Problem(ProblemKind.Forbidden, $"The host {host} was revoked.");
         await transaction.AuditAsync($"host {host}", "certificate", host, certificate.Thumbprint, cancel);
-        return new JoinReply
-        {
-            HostId = host,
-            Certificate = ByteString.CopyFrom(certificate.RawData),
-            Authority = ByteString.CopyFrom(authority.Certificate),
-        };
+        return Reply(host, certificate);
     }
+
+    JoinReply Reply(string host, X509Certificate2 certificate) => new()
+    {
+        HostId = host,
+        Certificate = ByteString.CopyFrom(certificate.RawData),
+        Authority = ByteString.CopyFrom(authority.Certificate),
+    };
 
     public override async Task Connect(IAsyncStreamReader<SpokeMessage> requestStream,
         IServerStreamWriter<HubMessage> responseStream, ServerCallContext context)
     {
-        var host = await AuthenticateAsync(context);
-        var epoch = seat.Epoch;
+        var caller = await authentication.RunAsync(context);
+        var (host, epoch) = (caller.Host, seat.Epoch);
         if (epoch == 0) throw await StandbyAsync(context);
         var hello = await ReadHelloAsync(requestStream, context.CancellationToken);
         using var connection = new OpenConnection(hello.RunId, time, context.CancellationToken);
         await ReplaceAsync(host, connection);
         try
         {
-            await CarryAsync(host, epoch, hello, connection, requestStream, responseStream);
+            if (caller.IsRebuilding)
+                await RebuildAsync(caller, epoch, hello, connection, requestStream, responseStream);
+            else await CarryAsync(host, epoch, hello, connection, requestStream, responseStream);
         }
         catch (Exception error) when (error is OperationCanceledException or IOException)
         {
@@ -105,6 +117,10 @@ public sealed partial class LinkEndpoint(
         catch (SeatLostException)
         {
             throw NotActing;
+        }
+        catch (ProblemException error)
+        {
+            throw Refusal(error.Problem);
         }
         finally
         {
@@ -121,6 +137,7 @@ public sealed partial class LinkEndpoint(
         spoke = new SpokeConnection(host, epoch, db, fence, heartbeats, listener, settings, time, log)
         {
             Admission = admission,
+            Authority = authority,
             IsActing = () => seat.Epoch == epoch,
             Heard = () =>
             {
@@ -132,6 +149,20 @@ public sealed partial class LinkEndpoint(
         Log.Connected(log, host, Intake.Check(hello).Version);
         await RunAsync(spoke.RunAsync(up, down, [.. hubs.Select(h => h.LinkAddress)], connection.Token),
             SeatLostAsync(epoch, connection.Token), connection);
+    }
+
+    async Task RebuildAsync(Caller caller, long epoch, Hello hello, OpenConnection connection,
+        IAsyncStreamReader<SpokeMessage> up, IServerStreamWriter<HubMessage> down)
+    {
+        Log.Connected(log, caller.Host, Intake.Check(hello).Version);
+        var reports = new HostReports(caller.Host, epoch, db, fence, settings, time, log);
+        var rebuild = new RebuildConnection(caller, epoch, db, fence, listener, authority, reports, time, log)
+        {
+            IsActing = () => seat.Epoch == epoch,
+            Heard = () => connection.HearAndTakeContest(),
+        };
+        await RunAsync(rebuild.RunAsync(hello, up, down, connection.Token), SeatLostAsync(epoch, connection.Token),
+            connection);
     }
 
     /// <summary>
@@ -219,24 +250,6 @@ public sealed partial class LinkEndpoint(
             throw new RpcException(new Status(StatusCode.DeadlineExceeded, "The Spoke did not say hello in time."));
         }
         throw new RpcException(new Status(StatusCode.InvalidArgument, "The first message must be a hello with facts."));
-    }
-
-    async Task<string> AuthenticateAsync(ServerCallContext context)
-    {
-        if (context.GetHttpContext().Connection.ClientCertificate is not { } certificate)
-            throw new RpcException(new Status(StatusCode.Unauthenticated, "A client certificate is required."));
-        var hash = SHA256.HashData(certificate.RawData);
-        var now = time.GetUtcNow().UtcDateTime;
-        if (now > certificate.NotAfter.ToUniversalTime() || now < certificate.NotBefore.ToUniversalTime())
-            throw new RpcException(new Status(
-                StatusCode.Unauthenticated, "The client certificate has expired; join again with a new token."));
-        var host = await db.FindAsync<CertifiedHostRow>(HostSql.ByCertificate, new { hash }, context.CancellationToken)
-            ?? throw new RpcException(new Status(StatusCode.Unauthenticated,
-                "This client certificate does not belong to a current host of this Hub."));
-        if (host.IsNew)
-            await db.ExecuteAsync(HostSql.UseCertificate,
-                new { id = host.Id, hash, ends = certificate.NotAfter.ToUniversalTime() }, context.CancellationToken);
-        return host.Id;
     }
 
     static RpcException Refusal(Problem problem) => new(new Status(problem.Kind switch

@@ -47,6 +47,9 @@ public sealed class SpokeConnection(
     /// <summary>How many connections process their inventories at the same time; the others wait.</summary>
     public SemaphoreSlim? Admission { get; init; }
 
+    /// <summary>Signs the recovery records; null: none are sent.</summary>
+    public Authority? Authority { get; init; }
+
     /// <summary>A Spoke of protocol version 2 does not.</summary>
     bool Acknowledges => protocol >= 3;
 
@@ -199,11 +202,33 @@ public sealed class SpokeConnection(
         {
             if (await ChangesAsync(cancel) is { } wanted)
             {
-                await outgoing.Writer.WriteAsync(new HubMessage { Wanted = wanted }, cancel);
+                foreach (var part in Parts(wanted))
+                    await outgoing.Writer.WriteAsync(new HubMessage { Wanted = part }, cancel);
                 if (Acknowledges) await AwaitAcknowledgmentAsync(wanted.Generation, cancel);
             }
             await changed.WaitAsync(LookAgain, cancel);
         }
+    }
+
+    /// <summary>
+    /// The same in messages of bounded size, all of this generation: a Spoke leaves VMs alone that a message does not
+    /// name, and after a break it gets everything again.
+    /// </summary>
+    public static IEnumerable<Wanted> Parts(Wanted wanted)
+    {
+        var (part, bytes) = (new Wanted { Epoch = wanted.Epoch, Generation = wanted.Generation }, 0);
+        foreach (var vm in wanted.Vms)
+        {
+            var size = vm.CalculateSize();
+            if (bytes > 0 && bytes + size > Protocol.MessagePartBytes)
+            {
+                yield return part;
+                (part, bytes) = (new Wanted { Epoch = wanted.Epoch, Generation = wanted.Generation }, 0);
+            }
+            part.Vms.Add(vm);
+            bytes += size;
+        }
+        yield return part;
     }
 
     async Task AwaitAcknowledgmentAsync(long generation, CancellationToken cancel)
@@ -238,7 +263,7 @@ public sealed class SpokeConnection(
         await db.FindAsync<string>(HostSql.StateOf, new { id = host }, cancel) is null
             ? HostReports.Renamed() : HostReports.Revoked();
 
-    static WantedVm ToWire(WantedRow row)
+    WantedVm ToWire(WantedRow row)
     {
         var vm = new WantedVm
         {
@@ -264,6 +289,7 @@ public sealed class SpokeConnection(
             Address = row.Address ?? "",
         };
         vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        if (Authority is not null) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
         return vm;
     }
 }

@@ -10,6 +10,12 @@ public static class AuditSql
         INSERT INTO audit_lines (actor, action, subject, detail) VALUES (@actor, @action, @subject, @detail)
         """;
 
+    public const string InsertMany = """
+        -- AuditSql.InsertMany
+        INSERT INTO audit_lines (actor, action, subject, detail)
+        SELECT @actor, @action, subject, detail FROM unnest(@subjects::text[], @details::text[]) AS n (subject, detail)
+        """;
+
     /// <summary>Who did what to what, in the transaction that does it.</summary>
     public static Task AuditAsync(
         this NpgsqlTransaction transaction, string actor, string action,

@@ -3,6 +3,7 @@ using System.Text;
 using Capsul.Foundation;
 using Capsul.Postgres;
 using Dapper;
+using Npgsql;
 
 namespace Capsul.Hub.Storage;
 
@@ -54,6 +55,22 @@ public sealed class KeyRing(Db db, byte[] key)
     {
         using var connection = db.Open();
         connection.Execute(KeyRingSql.Write, new { name, content = Seal(name, bytes) });
+    }
+
+    /// <summary>All entries as they are in the database, encrypted.</summary>
+    public Task<IReadOnlyList<KeyRingRow>> ListSealedAsync(CancellationToken cancel) =>
+        db.ListAsync<KeyRingRow>(KeyRingSql.List, new { prefix = "" }, cancel);
+
+    /// <summary>Adds entries that were copied from an earlier database, encrypted.</summary>
+    /// <exception cref="ProblemException">They were encrypted with another secret key.</exception>
+    public async Task AddSealedAsync(
+        NpgsqlTransaction transaction, IEnumerable<KeyRingRow> rows, CancellationToken cancel)
+    {
+        foreach (var row in rows)
+        {
+            Open(row.Name, row.Content);
+            await transaction.ExecuteAsync(KeyRingSql.Add, new { name = row.Name, content = row.Content }, cancel);
+        }
     }
 
     byte[] Seal(string name, byte[] bytes)

@@ -57,6 +57,10 @@ sealed partial class HubMessages(
         {
             Log.NotStored(log, error.Message);
         }
+        if (!welcome.WantsRecords) return;
+        Log.Rebuilding(log);
+        foreach (var part in vms.RecoveryRecords())
+            await sending.WriteAsync(new SpokeMessage { Records = part }, cancel);
     }
 
     async Task ApplyAsync(Wanted wanted, CancellationToken cancel)
@@ -80,6 +84,10 @@ sealed partial class HubMessages(
     {
         [LoggerMessage(430, LogLevel.Information, "Connected to the Hub at {Address} as host {Host} (epoch {Epoch})")]
         public static partial void Connected(ILogger log, string address, string host, long epoch);
+
+        [LoggerMessage(433, LogLevel.Warning,
+            "The Hub's database is being rebuilt; sending the recovery records of this host's VMs")]
+        public static partial void Rebuilding(ILogger log);
 
         [LoggerMessage(432, LogLevel.Warning, "The addresses of the Hubs could not be stored: {Why}")]
         public static partial void NotStored(ILogger log, string why);

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Wire;
+using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
@@ -83,7 +84,11 @@ public sealed partial class HostVms(
                 Log.Unsound(log, Formats.IsVmId(unsound.Id) ? unsound.Id : "?");
                 return false;
             }
-            foreach (var vm in wanted.Vms) Want(wanted.Epoch, vm);
+            foreach (var vm in wanted.Vms)
+            {
+                Want(wanted.Epoch, new WantedVm(vm) { Record = ByteString.Empty, Signature = ByteString.Empty });
+                Keep(vm);
+            }
             await AdvanceAsync(wanted, cancel);
             return true;
         }
@@ -117,6 +122,41 @@ public sealed partial class HostVms(
         reconciler = Make(VmRecord.New(epoch, wanted));
         reconciler.WriteDown();
         Keep(reconciler);
+    }
+
+    /// <summary>Also if the wanted state is not new: the record may be.</summary>
+    void Keep(WantedVm wanted)
+    {
+        if (wanted.Record.IsEmpty || !reconcilers.ContainsKey(wanted.Id)) return;
+        try
+        {
+            records.Keep(new KeptRecord { Id = wanted.Id, Record = wanted.Record, Signature = wanted.Signature });
+        }
+        catch (IOException error)
+        {
+            Log.RecordNotKept(log, wanted.Id, error.Message);
+        }
+    }
+
+    /// <summary>
+    /// The recovery records of all VMs that are not being removed, in messages of bounded size; the last one says so.
+    /// </summary>
+    public IEnumerable<Records> RecoveryRecords()
+    {
+        var part = new Records();
+        foreach (var record in Reconcilers.Select(r => r.Record).Where(r => r.Wanted.Power != Power.Gone))
+        {
+            var kept = records.FindKept(record.Wanted.Id) ?? new KeptRecord { Id = record.Wanted.Id };
+            kept.HasRun = record.Wanted.HasRun || record.RanUnder > 0;
+            if (part.CalculateSize() + kept.CalculateSize() > Protocol.MessagePartBytes && part.Vms.Count > 0)
+            {
+                yield return part;
+                part = new Records();
+            }
+            part.Vms.Add(kept);
+        }
+        part.Last = true;
+        yield return part;
     }
 
     public void Look(string id)
@@ -171,6 +211,9 @@ public sealed partial class HostVms(
         [LoggerMessage(421, LogLevel.Error,
             "Could not save that epoch {Epoch}, generation {Generation} was applied: {Why}")]
         public static partial void NotKept(ILogger log, long epoch, long generation, string why);
+
+        [LoggerMessage(423, LogLevel.Error, "VM {Vm}: the recovery record could not be stored: {Why}")]
+        public static partial void RecordNotKept(ILogger log, string vm, string why);
 
         [LoggerMessage(422, LogLevel.Error, "Refused a message from the Hub: the wanted state of VM {Vm} is invalid")]
         public static partial void Unsound(ILogger log, string vm);

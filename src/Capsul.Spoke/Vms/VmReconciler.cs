@@ -52,6 +52,9 @@ public sealed partial class VmReconciler(
 
     public string Id { get; } = record.Wanted.Id;
 
+    /// <summary>What is on disk of it, or will be.</summary>
+    public VmRecord Record => writer.Current;
+
     /// <summary>The last report.</summary>
     public VmReport Last => last;
 

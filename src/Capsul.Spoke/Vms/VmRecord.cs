@@ -3,6 +3,7 @@ using System.Text.Json;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Wire;
+using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 
 namespace Capsul.Spoke.Vms;
@@ -139,6 +140,9 @@ public sealed partial class VmRecords(string folder, ILogger log)
     public IReadOnlyList<VmRecord> LoadAll()
     {
         Directory.CreateDirectory(folder);
+        // Left by a crash between two deletions.
+        foreach (var kept in Directory.GetFiles(folder, "capsul-*.record"))
+            if (!System.IO.File.Exists(Path.ChangeExtension(kept, ".json"))) System.IO.File.Delete(kept);
         return [.. Directory.GetFiles(folder, "capsul-*.json")
             .Order(StringComparer.Ordinal).Select(Load).OfType<VmRecord>()];
     }
@@ -157,7 +161,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
                 [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })], stored.AskedAt);
         }
         catch (Exception error)
-            when (error is JsonException or Google.Protobuf.InvalidProtocolBufferException or NullReferenceException)
+            when (error is JsonException or InvalidProtocolBufferException or NullReferenceException)
         {
             Log.Unreadable(log, file, error.Message);
             System.IO.File.Move(file, file + ".unreadable", overwrite: true);
@@ -169,13 +173,44 @@ public sealed partial class VmRecords(string folder, ILogger log)
     public void Save(VmRecord record) => DataFolder.WriteWhole(
         File(record.Wanted.Id),
         JsonSerializer.SerializeToUtf8Bytes(new Stored(
-            Google.Protobuf.JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
+            JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
             record.StoppedItself, [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch,
             record.RanUnder, record.AskedAt)));
 
-    public void Delete(string id) => System.IO.File.Delete(File(id));
+    /// <summary>
+    /// Keeps the Hub's signed recovery record of a VM, in a file of its own; what is there already is not written
+    /// again.
+    /// </summary>
+    /// <exception cref="IOException">The disk is full or broken; the old one is unchanged.</exception>
+    public void Keep(KeptRecord kept)
+    {
+        if (!kept.Equals(FindKept(kept.Id))) DataFolder.WriteWhole(KeptFile(kept.Id), kept.ToByteArray());
+    }
+
+    /// <summary>The recovery record of a VM; null if there is none, or it cannot be read.</summary>
+    public KeptRecord? FindKept(string id)
+    {
+        try
+        {
+            return System.IO.File.Exists(KeptFile(id))
+                ? KeptRecord.Parser.ParseFrom(System.IO.File.ReadAllBytes(KeptFile(id))) : null;
+        }
+        catch (Exception error) when (error is InvalidProtocolBufferException or IOException)
+        {
+            Log.Unreadable(log, KeptFile(id), error.Message);
+            return null;
+        }
+    }
+
+    public void Delete(string id)
+    {
+        System.IO.File.Delete(File(id));
+        System.IO.File.Delete(KeptFile(id));
+    }
 
     string File(string id) => Path.Combine(folder, id + ".json");
+
+    string KeptFile(string id) => Path.Combine(folder, id + ".record");
 
     static partial class Log
     {

@@ -16,7 +16,8 @@ public static class WantedCheck
         Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
         && vm.Generation >= 0 && vm.Restarts >= 0
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm)
-        && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey);
+        && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey)
+        && vm.Record.Length <= Protocol.MaxRecordBytes && vm.Signature.Length <= Protocol.MaxSignatureBytes;
 
     static bool IsShape(WantedVm vm) =>
         vm.Vcpus is >= 1 and <= MaxVcpus && vm.MemoryMb is >= 1 and <= MaxMemoryMb && vm.DiskGb is >= 1 and <= MaxDiskGb

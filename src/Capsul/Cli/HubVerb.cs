@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Leadership;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
@@ -15,8 +16,9 @@ static class HubVerb
     public static Command Make() => new("hub", """
         The Hub processes on this database: one is active, the others are on standby.
 
-        Example:
+        Examples:
           capsul hub status
+          capsul hub rebuild --from-spokes
         """)
     {
         CommandLine.Verb("status", """
@@ -26,6 +28,7 @@ static class HubVerb
             Example:
               capsul hub status
             """, StatusAsync),
+        HubRebuild.Make(),
     };
 
     static async Task<int> StatusAsync(ParseResult parsed, CancellationToken cancel)
@@ -47,6 +50,9 @@ static class HubVerb
             AlertSql.Cleared, new { limit = ClearedLines }, cancel))
             Console.WriteLine($"cleared, {alert.Raised:yyyy-MM-ddTHH:mm:ssZ} to {alert.Cleared:yyyy-MM-ddTHH:mm:ssZ}: "
                 + alert.Message);
+        if (await database.Db.FindAsync<OpenRebuildRow>(RebuildSql.FindOpen, null, cancel) is { } rebuild)
+            Console.WriteLine($"A rebuild is open since {rebuild.Started:yyyy-MM-ddTHH:mm:ssZ}: hosts that it took in "
+                + "get no wanted states. To end it: capsul hub rebuild --finish");
         if (hubs.Any(h => h.Acting)) return 0;
         Console.WriteLine(seat!.Holder.Length == 0 ? "No Hub is active, and none ever was."
             : $"No Hub is active. The last was {seat.Holder}, epoch {seat.Epoch}, "

@@ -17,6 +17,7 @@ public sealed class LostDatabaseTests
     [Theory]
     [InlineData("secret.key", "secret.key")]
     [InlineData("backups/capsul-backup-2026-03-01.gz", "capsul db restore /")]
+    [InlineData("hub/recovery.json", "capsul hub rebuild --from-spokes")]
     [InlineData("spoke/vms/capsul-abc.json", "VMs of its Spoke")]
     public async Task An_empty_database_beside_traces_of_a_hub_is_refused_with_advice_unless_it_is_created_explicitly(
         string trace, string says)

@@ -154,13 +154,7 @@ public sealed class CopiedSpokeTests
         // What comes after it is processed after it.
         await spoke.SayAsync(new SpokeMessage
         {
-            Vm = new VmReport
-            {
-                Id = "capsul-0000000001",
-                Power = Power.Off,
-                Epoch = 99,
-                Generation = 1,
-            }
+            Vm = new VmReport { Id = "capsul-0000000001", Power = Power.Off, Epoch = 99, Generation = 1 },
         });
         await spoke.SayAsync(new SpokeMessage { Hello = ManualSpoke.Hello(memoryMb: 8192) });
         await Until.TrueAsync("all was processed", Limit, () => link.Db.AskAsync<bool>(

@@ -173,6 +173,10 @@ public sealed class IntakeTests
                 },
             },
         }),
+        Gen.Select(Text, Gen.Byte.Array[0, 200]).Select((id, bytes) => new SpokeMessage
+        {
+            Records = new Records { Vms = { new KeptRecord { Id = id, Record = ByteString.CopyFrom(bytes) } } },
+        }),
         Gen.Byte.Array[0, 200].Select(Parse));
 
     /// <summary>

@@ -11,6 +11,17 @@ public static class AccountSql
         ON CONFLICT (email) DO NOTHING
         """;
 
+    public const string CreateMany = """
+        -- AccountSql.CreateMany
+        INSERT INTO accounts (email, created) SELECT email, @now FROM unnest(@emails::text[]) AS n (email)
+        ORDER BY email ON CONFLICT (email) DO NOTHING
+        """;
+
+    public const string LockMany = """
+        -- AccountSql.LockMany
+        SELECT email FROM accounts WHERE email = ANY(@emails) ORDER BY email FOR NO KEY UPDATE
+        """;
+
     public const string HasVms = """
         -- AccountSql.HasVms
         SELECT EXISTS (SELECT FROM vms WHERE email = @email)

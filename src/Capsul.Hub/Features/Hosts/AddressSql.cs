@@ -3,6 +3,9 @@ namespace Capsul.Hub.Features.Hosts;
 /// <summary>An address that was just taken.</summary>
 public sealed record AddressRow(string Address, string Mac);
 
+/// <summary>An address and the VM that has it.</summary>
+public sealed record TakenAddressRow(string Address, string Vm);
+
 /// <summary>Statements on addresses: those of each host, and which VM uses which.</summary>
 public static class AddressSql
 {
@@ -46,6 +49,20 @@ public static class AddressSql
     public const string DropAll = """
         -- AddressSql.DropAll
         DELETE FROM addresses WHERE host = @host
+        """;
+
+    /// <summary>The addresses of a host that VMs have.</summary>
+    public const string Taken = """
+        -- AddressSql.Taken
+        SELECT host(address) AS address, vm FROM addresses WHERE host = @host AND vm IS NOT NULL
+        """;
+
+    /// <summary>Gives VMs the addresses that they had, each if it is free.</summary>
+    public const string TakeBack = """
+        -- AddressSql.TakeBack
+        UPDATE addresses a SET vm = n.vm, freed = NULL
+        FROM unnest(@addresses::text[], @vms::text[]) AS n (address, vm)
+        WHERE a.host = @host AND a.address = n.address::inet AND a.vm IS NULL
         """;
 
     public const string Free = """

@@ -8,10 +8,14 @@ public sealed record HostRow(
     string Id, string State, bool Accepts, long Generation, DateTime? LastSeen, bool Online, string Problem,
     string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, long MemoryUsedMb);
 
-/// <summary>A VM as it is sent to its Spoke. Keys are one per line.</summary>
+/// <summary>
+/// A VM as it is sent to its Spoke, and what its recovery record contains besides. Keys and their names are one per
+/// line.
+/// </summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
-    int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys);
+    int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys,
+    string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
@@ -22,6 +26,8 @@ public sealed record HostFactsRow(
 
 /// <summary>A host by its certificate; whether this is the first use of the certificate.</summary>
 public sealed record CertifiedHostRow(string Id, bool IsNew);
+
+public sealed record HostNameRow(string Id, bool Revoked);
 
 /// <summary>A validated heartbeat. The skew of the Spoke's clock is positive when it is ahead.</summary>
 public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds);
@@ -63,6 +69,38 @@ public static class HostSql
     public const string AddToken = """
         -- HostSql.AddToken
         INSERT INTO join_tokens (token_hash, host, created, expires) VALUES (@hash, @host, @now, @expires)
+        """;
+
+    /// <summary>
+    /// A host as its Spoke's certificate names it, while the database is being rebuilt. No row: the database knows the
+    /// host, with another certificate or as revoked. Its generation is at least that of its VMs.
+    /// </summary>
+    public const string Rebuild = """
+        -- HostSql.Rebuild
+        INSERT INTO hosts AS h (id, state, certificate, generation) VALUES (@id, 'joined', @certificate, @generation)
+        ON CONFLICT (id) DO UPDATE SET generation = greatest(h.generation, excluded.generation)
+        WHERE h.state = 'joined' AND h.certificate = excluded.certificate
+        RETURNING id
+        """;
+
+    /// <summary>Hosts whose revocation is known from before the database was lost.</summary>
+    public const string AddRevoked = """
+        -- HostSql.AddRevoked
+        INSERT INTO hosts (id, state) SELECT id, 'revoked' FROM unnest(@ids::text[]) AS n (id)
+        ON CONFLICT (id) DO NOTHING
+        """;
+
+    /// <summary>The names of all hosts that have joined, and of those that were revoked.</summary>
+    public const string Names = """
+        -- HostSql.Names
+        SELECT id, state <> 'joined' AS revoked FROM hosts WHERE state IN ('joined', 'revoked', 'removed')
+        ORDER BY id
+        """;
+
+    /// <summary>The connections of these hosts look again.</summary>
+    public const string NextGenerations = """
+        -- HostSql.NextGenerations
+        UPDATE hosts SET generation = generation + 1 WHERE id = ANY(@ids)
         """;
 
     /// <summary>A token can be used once: the statement that finds the row also marks it.</summary>
@@ -215,9 +253,11 @@ public static class HostSql
         -- HostSql.Wanted
         SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb,
             v.disk_gb, v.image, v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
-            (SELECT coalesce(string_agg(k.type || ' ' || k.key, E'\n' ORDER BY k.name), '') FROM vm_ssh_keys k
-                WHERE k.vm = v.id) AS keys
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+            k.keys, k.key_names, v.email, v.size, v.login_user, v.created, v.dollars_per_month
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id,
+            LATERAL (SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name), '') AS keys,
+                    coalesce(string_agg(name, E'\n' ORDER BY name), '') AS key_names
+                FROM vm_ssh_keys WHERE vm = v.id) AS k
         WHERE v.host = @host AND v.wanted_generation > @since
             AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
         ORDER BY v.wanted_generation, v.id

@@ -31,6 +31,17 @@ public static class ImageSql
             IS DISTINCT FROM (excluded.title, excluded.login_user, excluded.min_disk_gb, excluded.min_memory_mb)
         """;
 
+    /// <summary>
+    /// Images that VMs boot from and the catalog does not have. Titles and minimum sizes are the operator's to say
+    /// again (<see cref="Offer"/>).
+    /// </summary>
+    public const string AddMissing = """
+        -- ImageSql.AddMissing
+        INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
+        SELECT id, id, login_user, 0, 0 FROM unnest(@ids::text[], @loginUsers::text[]) AS n (id, login_user)
+        ON CONFLICT (id) DO NOTHING
+        """;
+
     /// <summary>Images that hosts have and the catalog does not.</summary>
     public const string Proposed = """
         -- ImageSql.Proposed

@@ -39,4 +39,14 @@ public static class SizeSql
         -- SizeSql.Find
         SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE id = @id AND NOT retired
         """;
+
+    /// <summary>Sizes that VMs have and that are no longer on sale.</summary>
+    public const string AddMissing = """
+        -- SizeSql.AddMissing
+        INSERT INTO sizes (id, dollars_per_month, vcpus, memory_mb, disk_gb, retired)
+        SELECT id, dollars, vcpus, memory_mb, disk_gb, TRUE
+        FROM unnest(@ids::text[], @dollars::numeric[], @vcpus::integer[], @memoryMb::integer[], @diskGb::integer[])
+            AS n (id, dollars, vcpus, memory_mb, disk_gb)
+        ON CONFLICT (id) DO NOTHING
+        """;
 }

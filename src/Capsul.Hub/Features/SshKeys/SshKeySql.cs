@@ -34,6 +34,16 @@ public static class SshKeySql
         RETURNING id
         """;
 
+    /// <summary>Adds keys that the accounts do not have, unless the name is taken.</summary>
+    public const string AddMissing = """
+        -- SshKeySql.AddMissing
+        INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)
+        SELECT email, name, type, key, fingerprint, @now
+        FROM unnest(@emails::text[], @names::text[], @types::text[], @keys::text[], @fingerprints::text[])
+            AS n (email, name, type, key, fingerprint)
+        ON CONFLICT DO NOTHING
+        """;
+
     public const string Remove = """
         -- SshKeySql.Remove
         DELETE FROM ssh_keys WHERE email = @email AND id = @id RETURNING name

@@ -1,0 +1,2 @@
+DROP TABLE rebuilt_hosts;
+DROP TABLE rebuilds;

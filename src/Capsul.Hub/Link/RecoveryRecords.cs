@@ -1,0 +1,45 @@
+using System.Globalization;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Wire;
+using Google.Protobuf;
+
+namespace Capsul.Hub.Link;
+
+/// <summary>
+/// Writes the recovery record of a VM, which its Spoke keeps: what this Hub needs to have the VM again when its
+/// database is lost. Signed, because a Spoke must not be able to change the owner or the price.
+/// </summary>
+static class RecoveryRecords
+{
+    const long TicksPerMicrosecond = TimeSpan.TicksPerMicrosecond;
+
+    public static void AddTo(WantedVm vm, WantedRow row, string host, long epoch, Authority authority)
+    {
+        var record = new VmRecoveryRecord
+        {
+            Id = vm.Id,
+            Host = host,
+            Epoch = epoch,
+            Generation = vm.Generation,
+            Email = row.Email,
+            Name = vm.Name,
+            Size = row.Size,
+            DollarsPerMonth = row.DollarsPerMonth.ToString(CultureInfo.InvariantCulture),
+            Vcpus = vm.Vcpus,
+            MemoryMb = vm.MemoryMb,
+            DiskGb = vm.DiskGb,
+            ImageId = vm.ImageId,
+            ImageSha256 = vm.ImageSha256,
+            LoginUser = row.LoginUser,
+            CreatedUnixUs = (row.Created.ToUniversalTime() - DateTime.UnixEpoch).Ticks / TicksPerMicrosecond,
+            Wanted = vm.Power,
+            Mac = vm.Mac,
+            Address = vm.Address,
+            HasRun = vm.HasRun,
+        };
+        record.SshKeys.AddRange(row.KeyNames.Split('\n').Zip(vm.SshKeys, (name, line) =>
+            new NamedSshKey { Name = name, Line = line }));
+        vm.Record = record.ToByteString();
+        vm.Signature = ByteString.CopyFrom(authority.SignRecord(vm.Record.ToByteArray()));
+    }
+}
