@@ -13,7 +13,8 @@ sealed class SignedIn(HttpClient client, string session) : IDisposable
 {
     const int Addresses = 50_000;
     static readonly TimeSpan Lifetime = TimeSpan.FromDays(30);
-    int requests;
+    /// <summary>Of all of them: each request is from the next address.</summary>
+    static int requests;
 
     public static async Task<SignedIn> EnterAsync(Db db, Uri hub, string email, CancellationToken cancel)
     {

@@ -8,16 +8,21 @@ public static class Ports
 {
     /// <summary>
     /// Below the ports that the kernel gives to outgoing connections, one of which could take it before it is used, and
-    /// below the default ports of relays.
+    /// below those of relays.
     /// </summary>
-    const int First = 10_000, Last = 19_999;
+    const int First = 10_000, Count = 12_000;
 
-    /// <summary>A TCP port that is free on loopback at this moment. It is not reserved.</summary>
+    static int next = RandomNumberGenerator.GetInt32(Count);
+
+    /// <summary>
+    /// A TCP port that is free on loopback at this moment. It is not reserved, but this process does not give it out
+    /// again for a long time, and another one begins elsewhere.
+    /// </summary>
     public static int TakeFree()
     {
         while (true)
         {
-            var port = RandomNumberGenerator.GetInt32(First, Last + 1);
+            var port = First + (int)((uint)Interlocked.Increment(ref next) % Count);
             using var probe = new TcpListener(IPAddress.Loopback, port);
             try
             {
@@ -26,7 +31,7 @@ public static class Ports
             }
             catch (SocketException)
             {
-                // It is in use: another one.
+                // It is in use: the next one.
             }
         }
     }

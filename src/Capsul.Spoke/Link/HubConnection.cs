@@ -24,6 +24,9 @@ public sealed partial class HubConnection(
 {
     static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200),
         LongestPause = TimeSpan.FromSeconds(10), HealthLimit = TimeSpan.FromSeconds(5);
+
+    /// <summary>Where there are several Hubs, one that cannot be reached must not delay the next for long.</summary>
+    static readonly TimeSpan NextHubAfter = TimeSpan.FromSeconds(10);
     static readonly TimeSpan RenewEvery = TimeSpan.FromHours(6), FactsEvery = TimeSpan.FromSeconds(2);
     /// <summary>
     /// Maximum number of queued reports; beyond it, the connection is closed, and the next one's inventory contains
@@ -80,7 +83,7 @@ public sealed partial class HubConnection(
 
     async Task ConnectAsync(string address, CancellationToken cancel)
     {
-        using var channel = identity.OpenAt(address);
+        using var channel = identity.OpenAt(address, hubs.Count > 1 ? NextHubAfter : null);
         if (await identity.RenewAsync(channel, time, cancel)) return; // Reconnect with the new certificate.
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         current = ended;

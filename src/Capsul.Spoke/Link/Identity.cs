@@ -146,7 +146,10 @@ public sealed class Identity
     public GrpcChannel Open() => OpenAt(Address);
 
     /// <summary>The same, to a Hub at another address.</summary>
-    public GrpcChannel OpenAt(string address) => Open(address, authority, certificate, from);
+    /// <param name="address">host:port.</param>
+    /// <param name="limit">For connecting, with TLS; null: as long as a busy Hub may take.</param>
+    public GrpcChannel OpenAt(string address, TimeSpan? limit = null) =>
+        Open(address, authority, certificate, from, limit);
 
     /// <summary>Renews the certificate when it is about to expire; true if it did.</summary>
     public async Task<bool> RenewAsync(GrpcChannel channel, TimeProvider time, CancellationToken cancel)
@@ -173,7 +176,8 @@ public sealed class Identity
     }
 
     static GrpcChannel Open(
-        string address, X509Certificate2 authority, X509Certificate2? client, IPAddress? from) =>
+        string address, X509Certificate2 authority, X509Certificate2? client, IPAddress? from,
+        TimeSpan? limit = null) =>
         Channel(address, new SslClientAuthenticationOptions
         {
             // The Hub is identified by its authority, not by a name: it may move to another address.
@@ -182,9 +186,10 @@ public sealed class Identity
             LocalCertificateSelectionCallback = client is null ? null : (_, _, _, _, _) => client,
             RemoteCertificateValidationCallback = (_, seen, _, _) =>
                 seen is not null && Vouches(authority, X509CertificateLoader.LoadCertificate(seen.GetRawCertData())),
-        }, from);
+        }, from, limit);
 
-    static GrpcChannel Channel(string address, SslClientAuthenticationOptions ssl, IPAddress? from) =>
+    static GrpcChannel Channel(
+        string address, SslClientAuthenticationOptions ssl, IPAddress? from, TimeSpan? limit = null) =>
         GrpcChannel.ForAddress($"https://{address}", new GrpcChannelOptions
         {
             DisposeHttpClient = true,
@@ -195,7 +200,7 @@ public sealed class Identity
                 SslOptions = ssl,
                 ConnectCallback = from is null ? null
                     : (context, cancel) => ConnectAsync(from, context.DnsEndPoint, cancel),
-                ConnectTimeout = ConnectLimit,
+                ConnectTimeout = limit ?? ConnectLimit,
                 KeepAlivePingDelay = TimeSpan.FromSeconds(10),
                 KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
                 PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
