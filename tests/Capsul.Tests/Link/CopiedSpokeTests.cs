@@ -45,7 +45,7 @@ public sealed class CopiedSpokeTests
     }
 
     [Fact]
-    public async Task A_copy_that_connects_after_the_original_left_makes_the_original_an_outdated_copy_until_it_joins_again()
+    public async Task A_copy_that_takes_over_makes_the_original_an_outdated_copy_until_it_joins_again()
     {
         await using var link = await LinkHub.StartAsync();
         var identity = await link.JoinAsync("rack1");
