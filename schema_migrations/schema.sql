@@ -279,6 +279,8 @@ CREATE FUNCTION public.tell_new_vms() RETURNS trigger
 BEGIN
     PERFORM announce('capsul_vms', (SELECT coalesce(array_agg(id), '{}') FROM after));
     PERFORM announce('capsul_accounts', (SELECT coalesce(array_agg(DISTINCT email), '{}') FROM after));
+    PERFORM announce('capsul_builds',
+        (SELECT coalesce(array_agg(DISTINCT host), '{}') FROM after WHERE queued IS NOT NULL));
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.tell_operations() RETURNS trigger
@@ -299,14 +301,22 @@ CREATE FUNCTION public.tell_vms() RETURNS trigger
 DECLARE
     ids text[];
     emails text[];
+    free text[];
 BEGIN
-    SELECT coalesce(array_agg(a.id), '{}'), coalesce(array_agg(DISTINCT a.email), '{}') INTO ids, emails
+    SELECT coalesce(array_agg(a.id), '{}'), coalesce(array_agg(DISTINCT a.email), '{}'),
+        coalesce(array_agg(DISTINCT a.host) FILTER (WHERE b.state = 'creating' AND a.state <> 'creating'), '{}')
+    INTO ids, emails, free
     FROM after a JOIN before b ON b.id = a.id
-    WHERE (a.email, a.name, a.state, a.wanted, a.observed, a.phase, a.problem, a.ssh_host, a.ssh_port, a.host, a.deleted)
-        IS DISTINCT FROM
-        (b.email, b.name, b.state, b.wanted, b.observed, b.phase, b.problem, b.ssh_host, b.ssh_port, b.host, b.deleted);
+    WHERE (a.email, a.name, a.state, a.wanted, a.observed, a.phase, a.problem, a.ssh_host, a.ssh_port, a.host,
+            a.deleted, a.queued)
+        IS DISTINCT FROM (b.email, b.name, b.state, b.wanted, b.observed, b.phase, b.problem, b.ssh_host, b.ssh_port,
+            b.host, b.deleted, b.queued);
     PERFORM announce('capsul_vms', ids);
     PERFORM announce('capsul_accounts', emails);
+    IF free <> '{}' THEN
+        PERFORM announce('capsul_builds', (SELECT coalesce(array_agg(DISTINCT host), '{}') FROM vms
+            WHERE host = ANY(free) AND state = 'creating' AND queued IS NOT NULL));
+    END IF;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.usage_of(email text, vm text, span tstzrange, dollars_per_month numeric, factor integer) RETURNS public.usage_change
@@ -461,6 +471,8 @@ CREATE TABLE public.hosts (
     drain_reason text DEFAULT ''::text NOT NULL,
     rebooted timestamp with time zone,
     certificate_ends timestamp with time zone,
+    build_slots integer,
+    CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
     CONSTRAINT hosts_disk_mb_check CHECK ((disk_mb >= 0)),
@@ -795,11 +807,14 @@ CREATE TABLE public.vms (
     problem text DEFAULT ''::text NOT NULL,
     problem_final boolean DEFAULT false NOT NULL,
     has_run boolean DEFAULT false NOT NULL,
+    queued timestamp with time zone,
+    build_turn bigint DEFAULT 0 NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
     CONSTRAINT vms_name_check CHECK ((name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text)),
     CONSTRAINT vms_observed_check CHECK ((observed = ANY (ARRAY['unknown'::text, 'off'::text, 'on'::text, 'gone'::text]))),
+    CONSTRAINT vms_queued_is_creating CHECK (((queued IS NULL) OR (state = 'creating'::text))),
     CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
     CONSTRAINT vms_wanted_check CHECK ((wanted = ANY (ARRAY['on'::text, 'off'::text, 'gone'::text])))
 );
@@ -906,6 +921,7 @@ CREATE INDEX usage_spans_vm_end ON public.usage_spans USING btree (vm, COALESCE(
 CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
 CREATE INDEX vms_alive_created ON public.vms USING btree (email, created, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_alive_price ON public.vms USING btree (email, dollars_per_month, id) WHERE (deleted IS NULL);
+CREATE INDEX vms_building ON public.vms USING btree (host, email) WHERE (state = 'creating'::text);
 CREATE INDEX vms_email_created ON public.vms USING btree (email, created, id);
 CREATE INDEX vms_failed ON public.vms USING btree (email, deleted) WHERE (state = 'failed'::text);
 CREATE INDEX vms_in_between ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text])));

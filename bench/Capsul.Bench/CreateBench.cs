@@ -59,6 +59,7 @@ static class CreateBench
         ["CAPSUL_PORT"] = "0",
         ["CAPSUL_LINK_PORT"] = "0",
         ["CAPSUL_MAX_VMS"] = "1000",
+        ["CAPSUL_BUILD_SLOTS"] = "1000",
         ["CAPSUL_RELAY_PORTS"] = "23000-23999",
         ["CAPSUL_VM_NETWORK"] = "10.78.0.0/22",
     });

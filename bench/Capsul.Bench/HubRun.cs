@@ -90,6 +90,7 @@ static class HubRun
             ["CAPSUL_LINK_PORT"] = "0",
             ["CAPSUL_BACKUP_SCHEDULE"] = "off",
             ["CAPSUL_MAX_VMS"] = "10000",
+            ["CAPSUL_BUILD_SLOTS"] = "1000",
         };
         foreach (var (name, value) in more) settings[name] = value;
         return HubProgram.WithPorts(Settings.Load(settings));

@@ -4,118 +4,12 @@ using System.Net;
 namespace Capsul.Foundation;
 
 /// <summary>
-/// One thing that can be configured: an environment variable, or a line of <c>capsul.conf</c> in the data folder.
-/// </summary>
-/// <param name="Name">The variable.</param>
-/// <param name="Default">The value if it is not set; null: none.</param>
-/// <param name="Description">One or two sentences for the reference.</param>
-/// <param name="Secret">May come from a file through the same name with <c>_FILE</c>; never printed.</param>
-public sealed record Setting(string Name, string? Default, string Description, bool Secret = false);
-
-/// <summary>
 /// All settings of the program, on one page and typed. The order of precedence: environment, then <c>capsul.conf</c>,
 /// then the default. A blank value counts as unset. A CAPSUL_ name that is not in the list is refused, because it is a
-/// typo. <c>docs/configuration.md</c> is generated from this list.
+/// typo. <c>docs/configuration.md</c> is generated from the list in Settings.All.cs.
 /// </summary>
-public sealed class Settings
+public sealed partial class Settings
 {
-    public static readonly IReadOnlyList<Setting> All =
-    [
-        new("CAPSUL_DATA", null,
-            "Folder for all of Capsul's data. Default: /var/lib/capsul for root, else ~/.local/share/capsul."),
-        new("CAPSUL_CONFIG", null,
-            "File with further settings; none: no file. Default: capsul.conf in the data folder."),
-        new("CAPSUL_HUB_USER", "capsul",
-            "User that the Hub runs as when root starts it; created if it is missing. root: no change of user."),
-        new("CAPSUL_ENVIRONMENT", "production",
-            "production or development. Development shows emails on a page when no SMTP server is set, and offers "
-            + "play money."),
-        new("CAPSUL_LISTEN", "127.0.0.1",
-            "Address on which the web pages listen. Put a reverse proxy with TLS in front, or set 0.0.0.0."),
-        new("CAPSUL_PORT", "8080", "Port of the web pages; 0 picks a free one."),
-        new("CAPSUL_TRUSTED_PROXIES", "127.0.0.0/8, ::1/128",
-            "Networks of the reverse proxies in front of the pages, separated by commas; none for no proxy. "
-                + "Only they are trusted for the client's address (X-Forwarded-For) and TLS (X-Forwarded-Proto)."),
-        new("CAPSUL_BASE_URL", null,
-            "Public address of the pages, used for links in emails. Default: http://127.0.0.1:PORT. With https, "
-            + "cookies are sent over TLS only."),
-        new("CAPSUL_LINK_LISTEN", "127.0.0.1",
-            "Address on which the Hub listens for Spokes. Set 0.0.0.0 to let other machines join."),
-        new("CAPSUL_LINK_PORT", "8443",
-            "Port on which the Hub listens for Spokes (gRPC over TLS); 0 picks a free one."),
-        new("CAPSUL_LINK_ADDRESS", null, "host:port included in join tokens. Default: 127.0.0.1 and the link port."),
-        new("CAPSUL_DATABASE", null, "An external PostgreSQL (14 or newer), as one string: "
-            + "postgres://user:password@host:port/database?sslmode=require, or Npgsql's Host=…;Database=…. Several "
-            + "hosts, separated by commas, fail over. Without it and without CAPSUL_DATABASE_HOST, Capsul runs a "
-            + "private cluster in the data folder.", Secret: true),
-        new("CAPSUL_DATABASE_HOST", null,
-            "In parts instead: host name, address or socket folder. Several, separated by commas and each with "
-            + ":port if it needs one, fail over."),
-        new("CAPSUL_DATABASE_PORT", "5432", "Port, for hosts that do not include one."),
-        new("CAPSUL_DATABASE_NAME", "capsul", "Name of the database."),
-        new("CAPSUL_DATABASE_USER", "capsul", "User."),
-        new("CAPSUL_DATABASE_PASSWORD", null,
-            "Password. Overrides the one in CAPSUL_DATABASE, so that the string itself need not be "
-            + "secret.", Secret: true),
-        new("CAPSUL_DATABASE_TLS", "prefer", "disable, prefer, require, verify-ca or verify-full, as libpq's sslmode."),
-        new("CAPSUL_DATABASE_ROOT_CERTIFICATE", null,
-            "CA certificate file for verifying the server's certificate, for verify-ca and verify-full. Unset: the "
-            + "system's trusted CAs."),
-        new("CAPSUL_POSTGRES_BIN", null,
-            "Folder with initdb and postgres for the private cluster. Default: the newest under /usr/lib/postgresql."),
-        new("CAPSUL_POSTGRES_FSYNC", "on",
-            "on or off. Turn off only where losing all data in a power failure is acceptable (tests)."),
-        new("CAPSUL_DUMP_BEFORE_UPGRADE", "on",
-            "on or off. On: before upgrading the schema of a database that holds data, a compressed dump is "
-            + "written to the backup folder. Before a downgrade it is always written."),
-        new("CAPSUL_BACKUP_FOLDER", null, "Where backups go. Default: backups in the data folder."),
-        new("CAPSUL_BACKUP_SCHEDULE", "30 3 * * *",
-            "When the active Hub takes a backup: a five-field cron expression in UTC. off: manual backups only."),
-        new("CAPSUL_BACKUP_KEEP_DAYS", "30",
-            "Scheduled backups older than this are deleted after the next one succeeded; at least two verified "
-            + "ones are kept. 0: never deleted."),
-        new("CAPSUL_BACKUP_ENCRYPT_TO", null, "Recipient of scheduled backups: an age public key (age1…) or ssh public "
-            + "key, or a gpg key id or address. Unset: not encrypted."),
-        new("CAPSUL_OPERATOR_EMAIL", null,
-            "The operators: email addresses, separated by commas. They are emailed when an alert is raised, and "
-            + "their accounts see the pages under /operator. Unset: nobody."),
-        new("CAPSUL_SECRET_KEY", null,
-            "Key that protects secrets in the database (32 bytes, base64). Default: generated at "
-            + "first start and kept in the data folder. All Hubs on one database need the same key.", Secret: true),
-        new("CAPSUL_SMTP_HOST", null,
-            "SMTP server for outgoing email. Unset: emails are shown on a page (development) or kept in the "
-            + "outbox (production)."),
-        new("CAPSUL_SMTP_PORT", "587", "Port of the SMTP server."),
-        new("CAPSUL_SMTP_TLS", "starttls", "starttls, tls or none."),
-        new("CAPSUL_SMTP_USER", null, "User for the SMTP server."),
-        new("CAPSUL_SMTP_PASSWORD", null, "Password for the SMTP server.", Secret: true),
-        new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender address of emails."),
-        new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
-        new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
-        new("CAPSUL_DISK_OVERCOMMIT", "2",
-            "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "
-            + "Disks are thinly provisioned and grow as they fill. 1: no overcommit."),
-        new("CAPSUL_MAX_CONNECTIONS", "10000",
-            "Maximum number of connections to the web pages, and as many to the link; more are closed immediately."),
-        new("CAPSUL_CREATE_DEADLINE_SECONDS", "300",
-            "How long a new VM may take until SSH responds; after that it is rolled back and nothing is charged. "
-            + "Unless it is set, hosts without KVM get four times as long."),
-        new("CAPSUL_STOP_GRACE_SECONDS", "60", "How long a guest may take to shut down before it is powered off."),
-        new("CAPSUL_HYPERVISOR", "libvirt", "libvirt, or simulated (no real VMs; for trying out the pages)."),
-        new("CAPSUL_LIBVIRT", "private",
-            "private: Capsul runs its own libvirtd in its own network namespace. Or a libvirt URI such as "
-            + "qemu:///system."),
-        new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
-        new("CAPSUL_RELAY_ADDRESS", "127.0.0.1", "Address on which the Spoke relays a port to each VM's SSH."),
-        new("CAPSUL_SSH_HOST", null,
-            "Public name or address of those ports, shown in the ssh command. Default: CAPSUL_RELAY_ADDRESS. "
-            + "Required when that is 0.0.0.0 or ::."),
-        new("CAPSUL_RELAY_PORTS", "22000-22999", "Port range for that relay, first-last."),
-        new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
-        new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Host memory reserved from VMs, MiB."),
-        new("CAPSUL_KVM", "auto", "auto: KVM only if a probe boot succeeds, else TCG. on or off: no probe."),
-    ];
-
     readonly Dictionary<string, string> values;
 
     Settings(Dictionary<string, string> values) => this.values = values;
@@ -206,6 +100,9 @@ public sealed class Settings
     public int MaxConnections => Number("CAPSUL_MAX_CONNECTIONS");
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
+
+    /// <summary>How many VMs a host builds at a time; null: it depends on its CPUs.</summary>
+    public int? BuildSlots => Text("CAPSUL_BUILD_SLOTS") == "auto" ? null : Number("CAPSUL_BUILD_SLOTS");
     public TimeSpan CreateDeadline => TimeSpan.FromSeconds(Number("CAPSUL_CREATE_DEADLINE_SECONDS"));
     public bool CreateDeadlineIsSet => Optional("CAPSUL_CREATE_DEADLINE_SECONDS") is not null;
     public TimeSpan StopGrace => TimeSpan.FromSeconds(Number("CAPSUL_STOP_GRACE_SECONDS"));
@@ -336,6 +233,7 @@ public sealed class Settings
         Must("CAPSUL_DISK_OVERCOMMIT", !IsSet("CAPSUL_DISK_OVERCOMMIT")
             || decimal.TryParse(Text("CAPSUL_DISK_OVERCOMMIT"), NumberStyles.AllowDecimalPoint,
                 CultureInfo.InvariantCulture, out var factor) && factor is >= 1 and <= 100, "a number from 1 to 100");
+        if (Text("CAPSUL_BUILD_SLOTS") != "auto") InRange("CAPSUL_BUILD_SLOTS", 1, 1000);
         InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
         InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
         InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);

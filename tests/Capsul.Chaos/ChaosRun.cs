@@ -25,6 +25,7 @@ public sealed class ChaosRun : IDisposable
         {
             ["CAPSUL_DATA"] = Directory.CreateDirectory(folder).FullName,
             ["CAPSUL_MAX_VMS"] = "1000",
+            ["CAPSUL_BUILD_SLOTS"] = "1",
         });
         images = new ImageStore(settings.Images);
     }

@@ -21,6 +21,9 @@ static class Invariants
         await MustAsync(world, "nobody pays for a VM that is gone or never started",
             "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
                 + "AND v.state IN ('creating', 'deleting', 'deleted', 'failed')");
+        await MustAsync(world, "no host builds more VMs than it has slots",
+            "SELECT count(*) FROM (SELECT host FROM vms WHERE state = 'creating' AND queued IS NULL "
+                + $"GROUP BY host HAVING count(*) > {world.Settings.BuildSlots}) AS too_many");
         await MustAsync(world, "no VM has two open spans",
             "SELECT count(*) FROM (SELECT vm FROM usage_spans WHERE upper_inf(span) "
                 + "GROUP BY vm HAVING count(*) > 1) AS twice");

@@ -16,6 +16,9 @@ public sealed class Report
     /// <summary>VMs whose lost operation was started again, and what deleted ones left behind.</summary>
     public int Repaired { get; set; }
 
+    /// <summary>VMs that waited for a build slot and got one.</summary>
+    public int Admitted { get; set; }
+
     public TimeSpan VirtualTime { get; set; }
 
     /// <summary>How often each kind of action and fault was drawn.</summary>
@@ -31,7 +34,7 @@ public sealed class Report
     {
         foreach (var (what, count) in other.counts) counts[what] = counts.GetValueOrDefault(what) + count;
         violations.AddRange(other.violations.Select(v => $"seed {seed}: {v}"));
-        Repaired += other.Repaired;
+        (Repaired, Admitted) = (Repaired + other.Repaired, Admitted + other.Admitted);
         (Steps, LateWritesRefused, VirtualTime) =
             (Steps + other.Steps, LateWritesRefused + other.LateWritesRefused, VirtualTime + other.VirtualTime);
     }
@@ -42,6 +45,7 @@ public sealed class Report
         foreach (var (what, count) in counts) text.Append($"{count,10}  {what}\n");
         text.Append($"{LateWritesRefused,10}  late writes by an earlier Hub, refused\n");
         text.Append($"{Repaired,10}  half-made VMs repaired\n");
+        text.Append($"{Admitted,10}  VMs that got a build slot from the queue\n");
         foreach (var violation in violations) text.Append($"VIOLATION  {violation}\n");
         return text.Append($"{Steps} steps, {VirtualTime.TotalHours:0.0} virtual hours, {violations.Count} violations")
             .ToString();

@@ -36,8 +36,9 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     Runner? runner;
     HostHealth? health;
     HalfMadeVms? halfMade;
+    BuildQueues? builds;
     Heartbeats? heartbeats;
-    DateTime nextHealth, nextSave, nextRepair;
+    DateTime nextHealth, nextSave, nextRepair, nextBuild;
     DateTime? nextOperation;
 
     /// <summary>0 while no Hub is active.</summary>
@@ -85,7 +86,9 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         health = new HostHealth(db, fence, time);
         heartbeats = new Heartbeats(fence, time);
         halfMade = new HalfMadeVms(fence, settings, time);
-        (nextHealth, nextOperation, nextSave, nextRepair) = (time.Now + HostHealth.Grace, time.Now, time.Now, time.Now);
+        builds = new BuildQueues(db, fence, listener, settings, time);
+        (nextHealth, nextOperation) = (time.Now + HostHealth.Grace, time.Now);
+        (nextSave, nextRepair, nextBuild) = (time.Now, time.Now, time.Now);
         if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
     }
@@ -153,6 +156,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
             if (nextOperation <= time.Now) yield return ("the runner", RunOperationAsync);
             if (nextHealth <= time.Now) yield return ("host health", LookAtHealthAsync);
             if (nextRepair <= time.Now) yield return ("half-made VMs", RepairAsync);
+            if (nextBuild <= time.Now) yield return ("build queues", ServeQueuesAsync);
             if (nextSave <= time.Now) yield return ("heartbeats are saved", SaveHeartbeatsAsync);
         }
         foreach (var host in hosts)
@@ -188,7 +192,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     DateTime NextDue()
     {
         var due = new List<DateTime?> { time.NextTimer };
-        if (Epoch != 0) due.AddRange([nextOperation, nextHealth, nextSave, nextRepair]);
+        if (Epoch != 0) due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)
@@ -215,6 +219,13 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         report.Repaired += await halfMade!.LookAsync(Epoch, Never);
         nextRepair = time.Now + HalfMadeVms.Every;
+        await ChangedAsync();
+    }
+
+    async Task ServeQueuesAsync()
+    {
+        report.Admitted += await builds!.LookAsync(Epoch, Never);
+        nextBuild = time.Now + BuildQueues.Every;
         await ChangedAsync();
     }
 

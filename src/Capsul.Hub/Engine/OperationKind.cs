@@ -6,8 +6,11 @@ namespace Capsul.Hub.Engine;
 /// <summary>What a step decides to do next.</summary>
 public abstract record Next
 {
-    /// <summary>Continue with another step immediately. The message is for the person who waits.</summary>
-    public sealed record GoTo(string Step, string? Message = null) : Next;
+    /// <summary>
+    /// Continue with another step immediately. The message is for the person who waits. A limit gives the operation a
+    /// new deadline, that long from now.
+    /// </summary>
+    public sealed record GoTo(string Step, string? Message = null, TimeSpan? Limit = null) : Next;
 
     /// <summary>Run this step again when the subject changes, or after <paramref name="For"/> at the latest.</summary>
     public sealed record Wait(TimeSpan For) : Next;

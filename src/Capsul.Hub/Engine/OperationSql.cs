@@ -42,7 +42,7 @@ public static class OperationSql
     public const string Save = """
         -- OperationSql.Save
         UPDATE operations SET step = @step, status = @status, run_at = @runAt, attempt = @attempt, finished = @finished,
-            problem = @problem, detail = @detail
+            problem = @problem, detail = @detail, deadline_at = coalesce(@deadlineAt::timestamptz, deadline_at)
         WHERE id = @id
         """;
 
@@ -65,6 +65,12 @@ public static class OperationSql
         -- OperationSql.WakeFromHost
         UPDATE operations o SET run_at = @now FROM vms v
         WHERE o.finished IS NULL AND o.vm = ANY(@ids) AND v.id = o.vm AND v.host = @host RETURNING o.id, o.vm
+        """;
+
+    /// <summary>Wakes locked operations.</summary>
+    public const string Wake = """
+        -- OperationSql.Wake
+        UPDATE operations SET run_at = @now WHERE vm = ANY(@vms) AND finished IS NULL
         """;
 
     /// <summary>
@@ -159,6 +165,12 @@ public static class OperationSql
     public const string LockOpenOf = """
         -- OperationSql.LockOpenOf
         SELECT id FROM operations WHERE vm = @vm AND finished IS NULL FOR UPDATE
+        """;
+
+    /// <summary>The same for several VMs.</summary>
+    public const string LockOpenOfMany = """
+        -- OperationSql.LockOpenOfMany
+        SELECT id FROM operations WHERE vm = ANY(@vms) AND finished IS NULL ORDER BY id FOR UPDATE
         """;
 
     /// <summary>Locked, and before the VMs, as above.</summary>

@@ -113,7 +113,8 @@ public sealed partial class Runner(
         return next switch
         {
             Next.GoTo on =>
-                SaveAsync(context, operation.Status, on.Step, TimeSpan.Zero, operation.Problem, on.Message, cancel),
+                SaveAsync(context, operation.Status, on.Step, TimeSpan.Zero, operation.Problem, on.Message, cancel,
+                    deadlineAt: context.Now + on.Limit),
             Next.Wait wait => SaveAsync(context, operation.Status, operation.Step,
                 Until(operation, wait.For, undoing, context.Now), operation.Problem, null, cancel),
             Next.Done done when undoing =>
@@ -134,7 +135,7 @@ public sealed partial class Runner(
 
     static async Task SaveAsync(
         StepContext context, string status, string step, TimeSpan pause, string problem,
-        string? message, CancellationToken cancel, string? detail = null)
+        string? message, CancellationToken cancel, string? detail = null, DateTime? deadlineAt = null)
     {
         var (id, now) = (context.Operation.Id, context.Now);
         await context.Transaction.ExecuteAsync(OperationSql.Save, new
@@ -147,6 +148,7 @@ public sealed partial class Runner(
             finished = status is "done" or "failed" or "cancelled" ? now : (DateTime?)null,
             problem,
             detail = detail ?? "",
+            deadlineAt,
         }, cancel);
         if (message is not null)
             await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);

@@ -22,7 +22,7 @@ static class BackgroundWork
         services.AddSingleton<Listener>().AddHostedService(s => s.GetRequiredService<Listener>());
         services.AddSingleton<Seat>().AddSingleton<Fence>().AddHostedService<ActingHub>();
         return services.AddActing<Runner>().AddActing<HostHealth>()
-            .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<CounterCheck>()
+            .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
             .AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 

@@ -17,7 +17,7 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
 {
     /// <summary>Channels that the schema's triggers notify. The payload is an ID, or an account.</summary>
     public const string Operations = "capsul_operations", Hosts = "capsul_hosts",
-        Vms = "capsul_vms", Accounts = "capsul_accounts", Mails = "capsul_mails";
+        Vms = "capsul_vms", Accounts = "capsul_accounts", Mails = "capsul_mails", Builds = "capsul_builds";
 
     /// <summary>Changes passed on by another process: its name, then a line for each, channel and payload.</summary>
     const string PassedOn = "capsul_passed_on";

@@ -21,6 +21,9 @@ static class HostVerb
     static readonly Argument<string> NewName =
         new("NEW-NAME") { Description = "The name that it shall have." };
 
+    static readonly Argument<string> Slots =
+        new("SLOTS") { Description = $"A number from 1 to {SetBuildSlots.Most}, or {SetBuildSlots.Auto}." };
+
     static readonly Option<string?> Why =
         new("--reason") { Description = "Why; kept in the audit line.", HelpName = "TEXT" };
 
@@ -49,6 +52,9 @@ static class HostVerb
         CommandLine.Verb("rename",
             "Gives a host another name. Its Spoke reconnects with the same certificate; VMs keep running.",
             RenameAsync, Name, NewName),
+        CommandLine.Verb("slots",
+            "Sets how many VMs a host creates at a time; the others wait in a queue. auto: by its CPUs.",
+            SetSlotsAsync, Name, Slots),
         CommandLine.Verb("remove",
             "Removes a host without VMs: revokes its certificate and forgets its addresses and images. The name may be "
             + "invited again.", RemoveAsync, Name, Force, Why),
@@ -117,6 +123,16 @@ static class HostVerb
         var renamed = (await RenameHost.RunAsync(
             database.Db, "cli", name, parsed.GetValue(NewName), cancel)).OrThrow();
         Console.WriteLine($"{name} is {renamed} now.");
+        return 0;
+    }
+
+    static async Task<int> SetSlotsAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var slots = parsed.GetValue(Slots)!;
+        var name = (await SetBuildSlots.RunAsync(
+            database.Db, "cli", parsed.GetValue(Name)!, slots, cancel)).OrThrow();
+        Console.WriteLine($"{name} has {slots} build slots.");
         return 0;
     }
 

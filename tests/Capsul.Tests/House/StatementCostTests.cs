@@ -137,6 +137,7 @@ public sealed partial class StatementCostTests
         diskGb = 25,
         vcpus = 1,
         diskFactor = 2m,
+        buildSlots = (int?)null,
         not = Array.Empty<string>(),
         limit = 16,
     };

@@ -36,6 +36,7 @@ public sealed class FailoverTests
             ["CAPSUL_ENVIRONMENT"] = "development",
             ["CAPSUL_HYPERVISOR"] = "simulated",
             ["CAPSUL_MAX_VMS"] = "1000",
+            ["CAPSUL_BUILD_SLOTS"] = "1000",
             ["CAPSUL_PORT"] = Ports.TakeFree().ToString(),
             ["CAPSUL_LINK_PORT"] = Ports.TakeFree().ToString(),
         };

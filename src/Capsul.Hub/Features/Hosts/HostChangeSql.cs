@@ -22,6 +22,12 @@ public static class HostChangeSql
         UPDATE hosts SET accepts = TRUE, drain_reason = '' WHERE id = @id
         """;
 
+    /// <summary>Null: the setting of the Hub.</summary>
+    public const string SetBuildSlots = """
+        -- HostChangeSql.SetBuildSlots
+        UPDATE hosts SET build_slots = @slots WHERE id = @id
+        """;
+
     /// <summary>The new generation announces it, under both names.</summary>
     public const string Rename = """
         -- HostChangeSql.Rename

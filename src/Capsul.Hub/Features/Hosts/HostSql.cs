@@ -247,7 +247,7 @@ public static class HostSql
 
     /// <summary>
     /// The wanted states of a host that changed after @since. A VM that is wanted gone and was reported gone is left
-    /// out: the Spoke has nothing left of it.
+    /// out: the Spoke has nothing left of it. So is one that waits for a build slot.
     /// </summary>
     public const string Wanted = """
         -- HostSql.Wanted
@@ -258,7 +258,7 @@ public static class HostSql
             LATERAL (SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name), '') AS keys,
                     coalesce(string_agg(name, E'\n' ORDER BY name), '') AS key_names
                 FROM vm_ssh_keys WHERE vm = v.id) AS k
-        WHERE v.host = @host AND v.wanted_generation > @since
+        WHERE v.host = @host AND v.wanted_generation > @since AND v.queued IS NULL
             AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
         ORDER BY v.wanted_generation, v.id
         """;

@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -9,7 +10,7 @@ namespace Capsul.Hub.Features.Hosts;
 
 /// <summary>One host: what it reports, its VMs, and what an operator may do with it.</summary>
 [Authorize(Policies.Operator)]
-public sealed class ShowHostPage(Db db) : PageModel
+public sealed class ShowHostPage(Db db, Settings settings) : PageModel
 {
     const int PageRows = 50;
 
@@ -25,6 +26,11 @@ public sealed class ShowHostPage(Db db) : PageModel
 
     [BindProperty]
     public string? NewName { get; set; }
+
+    [BindProperty]
+    public string? Slots { get; set; }
+
+    public BuildSlotsRow Builds { get; private set; } = null!;
 
     public ShownHostRow Host { get; private set; } = null!;
 
@@ -44,6 +50,9 @@ public sealed class ShowHostPage(Db db) : PageModel
         var rows = await db.ListAsync<HostedVmRow>(HostPageSql.Vms,
             new { host = Id, after = After ?? "", limit = PageRows + 1 }, cancel);
         (Vms, HasMore) = ([.. rows.Take(PageRows)], rows.Count > PageRows);
+        Builds = await db.AskAsync<BuildSlotsRow>(
+            BuildQueueSql.OfHost, new { host = Id, buildSlots = settings.BuildSlots }, cancel);
+        Slots ??= Builds.IsSet ? $"{Builds.Slots}" : SetBuildSlots.Auto;
         Unknown = await db.ListAsync<UnknownVmRow>(UnknownVmSql.OfHost, new { host = Id }, cancel);
         return Page();
     }
@@ -56,6 +65,9 @@ public sealed class ShowHostPage(Db db) : PageModel
 
     public async Task<IActionResult> OnPostRenameAsync(CancellationToken cancel) => await AfterAsync(
         await RenameHost.RunAsync(db, Email, Id, NewName, cancel), $"{Id} has a new name.", cancel);
+
+    public async Task<IActionResult> OnPostSlotsAsync(CancellationToken cancel) => await AfterAsync(
+        await SetBuildSlots.RunAsync(db, Email, Id, Slots, cancel), $"{Id} has {Slots?.Trim()} build slots.", cancel);
 
     async Task<IActionResult> AfterAsync(Outcome<string> outcome, string done, CancellationToken cancel)
     {

@@ -6,19 +6,26 @@ using Capsul.Postgres;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// Waits until the Spoke has created the VM and SSH responds; only then is the VM running, and charged. Undo sets its
-/// wanted state to gone, waits until it is, and releases the address.
+/// If its host has no free build slot, it waits for one (<see cref="AdmitBuilds"/>); only then does the time limit for
+/// the rest begin, and only then does the Spoke know of the VM. Then it waits until the Spoke has created the VM and
+/// SSH responds; only then is the VM running, and charged. Undo sets its wanted state to gone, waits until it is, and
+/// releases the address.
 /// </summary>
 public sealed class CreateVmOperation : VmOperation
 {
-    public const string Start = "start", Boot = "boot";
+    public const string Queue = "queue", Start = "start", Boot = "boot";
 
-    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10);
+    /// <summary>
+    /// How long a VM may wait for a build slot. An operation that begins in the queue gets this much more time.
+    /// </summary>
+    public static readonly TimeSpan QueueLimit = TimeSpan.FromHours(6);
+
+    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10), LookInQueue = TimeSpan.FromMinutes(1);
 
     public override string Name => CreateVm.OperationName;
 
     public override IReadOnlyList<(string Name, string Title)> Steps =>
-        [(Start, "Creating disk and VM"), (Boot, "Waiting for SSH")];
+        [(Queue, "Waiting for a build slot"), (Start, "Creating disk and VM"), (Boot, "Waiting for SSH")];
 
     public override bool Cancellable => true;
 
@@ -29,6 +36,8 @@ public sealed class CreateVmOperation : VmOperation
             return new Next.Fail(new Problem(ProblemKind.Unavailable, vm.Problem));
         switch (step.Operation.Step)
         {
+            case Queue:
+                return Wait(step);
             case Start when vm.Answered && vm.Observed == "on":
                 return new Next.GoTo(Boot);
             case Boot when vm.Observed == "on" && vm.Ready:
@@ -39,6 +48,19 @@ public sealed class CreateVmOperation : VmOperation
             default:
                 return new Next.Wait(LookAgain);
         }
+    }
+
+    static Next Wait(VmStep step)
+    {
+        var operation = step.Operation;
+        if (step.Vm.Queued is null)
+        {
+            var build = operation.DeadlineAt - operation.Created - QueueLimit;
+            return new Next.GoTo(Start, "Building it now", build > TimeSpan.Zero ? build : null);
+        }
+        return step.Now - operation.Created < QueueLimit ? new Next.Wait(LookInQueue)
+            : new Next.Fail(new Problem(ProblemKind.Unavailable,
+                $"Host {step.Vm.Host} was too busy to build it. You were not charged. Try again later."));
     }
 
     protected override Task<Next?> OverdueAsync(VmStep step, CancellationToken cancel) =>
@@ -54,6 +76,8 @@ public sealed class CreateVmOperation : VmOperation
     protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
         var vm = step.Vm;
+        // Its host has never heard of it.
+        if (vm.Queued is not null) return await LeaveQueueAsync(step, cancel);
         if (vm.Wanted != "gone")
         {
             await step.Transaction.WantAsync(vm, "deleting", "gone", cancel);
@@ -64,6 +88,14 @@ public sealed class CreateVmOperation : VmOperation
         await EndAsync(step, cancel);
         await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = step.Now }, cancel);
         return new Next.Done("Rolled back: disk and address are free again, and you were not charged");
+    }
+
+    static async Task<Next> LeaveQueueAsync(VmStep step, CancellationToken cancel)
+    {
+        await step.Transaction.WantAsync(step.Vm, "deleting", "gone", cancel);
+        await EndAsync(step, cancel);
+        await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = step.Vm.Id, now = step.Now }, cancel);
+        return new Next.Done("Left the queue; you were not charged");
     }
 
     /// <summary>

@@ -101,7 +101,7 @@ public static partial class CreateVm
         var id = input.Id ?? NewId();
         await InsertAsync(transaction, id, email, input, size, image, place, now, cancel);
         await transaction.StartOperationAsync(
-            OperationName, id, email, CreateVmOperation.Start,
+            OperationName, id, email, place.Busy ? CreateVmOperation.Queue : CreateVmOperation.Start,
             $"Scheduled on host {place.Host}", now, Deadline(settings, place), cancel);
         await transaction.AuditAsync(email, OperationName, id, $"{size.Id} {image.Id} on {place.Host}", cancel);
         return id;
@@ -109,12 +109,15 @@ public static partial class CreateVm
 
     /// <summary>
     /// Emulated guests take several times as long (a Debian that needs 40 s on KVM took 300 s). A deadline set by the
-    /// operator is used as is.
+    /// operator is used as is. The time in the queue comes before.
     /// </summary>
-    static TimeSpan Deadline(Settings settings, PlaceRow place) =>
-        place.Emulated && !settings.CreateDeadlineIsSet
+    static TimeSpan Deadline(Settings settings, PlaceRow place)
+    {
+        var build = place.Emulated && !settings.CreateDeadlineIsSet
             ? settings.CreateDeadline * EmulatedFactor
             : settings.CreateDeadline;
+        return place.Busy ? CreateVmOperation.QueueLimit + build : build;
+    }
 
     static async Task<Facts> LoadAsync(
         NpgsqlTransaction transaction, string email, Input input,
@@ -153,6 +156,7 @@ public static partial class CreateVm
             memoryMb = size.MemoryMb,
             diskGb = size.DiskGb,
             generation,
+            queued = place.Busy ? now : (DateTime?)null,
         }, cancel);
         var keyIds = input.KeyIds.Distinct().ToArray();
         await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds }, cancel);

@@ -35,6 +35,7 @@ public static class FindPlace
                 size.DiskGb,
                 size.Vcpus,
                 diskFactor = settings.DiskOvercommit,
+                buildSlots = settings.BuildSlots,
                 not = full.ToArray(),
                 limit = Compared,
             };
@@ -47,7 +48,15 @@ public static class FindPlace
                 await transaction.FindAsync<string>(PlaceSql.Lock, new { host }, cancel);
             }
             if (await transaction.FindAsync<PlaceRow>(PlaceSql.Check,
-                new { host, needs.image, needs.MemoryMb, needs.DiskGb, needs.diskFactor }, cancel) is { } place)
+                new
+                {
+                    host,
+                    needs.image,
+                    needs.MemoryMb,
+                    needs.DiskGb,
+                    needs.diskFactor,
+                    needs.buildSlots,
+                }, cancel) is { } place)
                 return place;
             // Unlocks it: waiting for one host with another locked could become a deadlock.
             await transaction.RollbackAsync(Before, cancel);

@@ -1,7 +1,8 @@
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>A host with its version of the image, enough capacity for the size, and a free address.</summary>
-public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated);
+/// <param name="Busy">Its build slots are taken, or others wait for them already.</param>
+public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated, bool Busy);
 
 /// <summary>
 /// What the hosts that could take a VM have, for the sentence of a refusal: how many are online, how many of those have
@@ -27,12 +28,13 @@ public static class PlaceSql
         """;
 
     /// <summary>
-    /// The hosts with room that have the most free memory, best first: those with the fewest VMs of the account (one
-    /// host that fails should not take all of them), then those whose scarcest resource is used the least.
+    /// The hosts with room that have the most free memory, best first: those that can build immediately, then those
+    /// with the fewest VMs of the account (one host that fails should not take all of them), then those whose scarcest
+    /// resource is used the least.
     /// </summary>
     const string Best = $"""
-        SELECT near.id, row_number() OVER (ORDER BY near.own, near.fullness, near.id) AS rank
-        FROM (SELECT h.id,
+        SELECT near.id, row_number() OVER (ORDER BY near.busy, near.own, near.fullness, near.id) AS rank
+        FROM (SELECT h.id, {BuildQueueSql.Busy} AS busy,
                 (SELECT count(*) FROM vms v WHERE v.host = h.id AND v.email = @email AND v.deleted IS NULL) AS own,
                 greatest((h.memory_used_mb + @memoryMb)::numeric / h.memory_mb,
                     (h.vcpus_used + @vcpus)::numeric / (nullif(h.cpus, 0) * 8),
@@ -72,7 +74,8 @@ public static class PlaceSql
     /// </summary>
     public const string Check = $"""
         -- PlaceSql.Check
-        SELECT h.id AS host, hi.sha256 AS image_sha256, h.hypervisor LIKE '%(TCG)' AS emulated
+        SELECT h.id AS host, hi.sha256 AS image_sha256, h.hypervisor LIKE '%(TCG)' AS emulated,
+            {BuildQueueSql.Busy} AS busy
         FROM hosts h JOIN host_images hi ON hi.host = h.id AND hi.image = @image
         WHERE h.id = @host AND {HasRoom}
         """;

@@ -20,7 +20,8 @@ public static class RepairVm
     static (string Kind, string Step, string Wanted, TimeSpan Limit) WayOut(string state, Settings settings)
     {
         if (state == "creating")
-            return (CreateVm.OperationName, CreateVmOperation.Start, "on", settings.CreateDeadline);
+            return (CreateVm.OperationName, CreateVmOperation.Queue, "on",
+                CreateVmOperation.QueueLimit + settings.CreateDeadline);
         var action = VmActions.All.First(a => a.Via == state);
         return (action.Operation, PowerOperation.Power, action.Wanted, action.Deadline(settings.StopGrace));
     }

@@ -34,6 +34,9 @@ public sealed class ShowVmPage(
 
     public IReadOnlyList<OperationEventRow> Events { get; private set; } = [];
 
+    /// <summary>While it waits for a build slot.</summary>
+    public QueuePlaceRow? Place { get; private set; }
+
     public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
 
     public bool Busy => Operation is { Finished: null };
@@ -48,6 +51,7 @@ public sealed class ShowVmPage(
     public string? Present => !Busy ? null
         : Operation!.Status == "undoing" ? "Rolling back"
         : Operation.Asked == "cancel" ? "Cancelling"
+        : Place is { } place ? $"Waiting for a build slot: number {place.Place} of {place.Of} in the queue of {Vm.Host}"
         : Kind?.Steps.FirstOrDefault(s => s.Name == Operation.Step).Title ?? "In progress";
 
     /// <summary>Title of the whole operation.</summary>
@@ -80,6 +84,8 @@ public sealed class ShowVmPage(
         Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = vm.Id, now = Now }, cancel);
         HostKeys = await db.ListAsync<VmHostKeyRow>(VmSql.HostKeys, new { id = vm.Id }, cancel);
         Operation = await db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = vm.Id }, cancel);
+        if (vm.Queued is not null)
+            Place = await db.FindAsync<QueuePlaceRow>(BuildQueueSql.Place, new { vm.Host, vm.Id }, cancel);
         if (Operation is not null)
         {
             Kind = kinds.FirstOrDefault(k => k.Name == Operation.Kind);

@@ -18,10 +18,10 @@ public static class VmPageSql
     /// <summary>
     /// A value that differs after every change visible on a VM's page; null when the VM belongs to another account.
     /// </summary>
-    public const string Version = """
+    public const string Version = $"""
         -- VmPageSql.Version
         SELECT concat_ws('|', v.state, v.wanted, v.observed, v.phase, v.problem, v.ssh_host, v.ssh_port, v.deleted,
-            o.id, o.status, o.step, o.asked,
+            CASE WHEN v.queued IS NOT NULL THEN {BuildQueueSql.PlaceOfVm} END, o.id, o.status, o.step, o.asked,
             (SELECT max(e.id) FROM operation_events e WHERE e.operation = o.id))
         FROM vms v LEFT JOIN LATERAL (
             SELECT id, status, step, asked FROM operations WHERE vm = v.id ORDER BY id DESC LIMIT 1) AS o ON TRUE

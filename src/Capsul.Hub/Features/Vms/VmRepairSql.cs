@@ -28,7 +28,7 @@ public static class VmRepairSql
     public const string Lose = """
         -- VmRepairSql.Lose
         UPDATE vms SET state = 'failed', wanted = 'gone', wanted_generation = @generation, observed = 'unknown',
-            deleted = @now, problem = @problem, problem_final = FALSE
+            deleted = @now, problem = @problem, problem_final = FALSE, queued = NULL
         WHERE id = ANY(@ids)
         """;
 

@@ -13,7 +13,7 @@ public sealed record VmRow(
     DateTime? Deleted, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted,
     long WantedGeneration, int Restarts, string Observed, long ObservedGeneration, int ObservedRestarts,
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
-    string? Address)
+    DateTime? Queued, string? Address)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 
@@ -34,7 +34,7 @@ public static class VmSql
         v.id, v.email, v.name, v.size, v.image, v.login_user, v.host, v.created, v.deleted, v.dollars_per_month,
         v.vcpus, v.memory_mb, v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed,
         v.observed_generation, v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail,
-        v.problem, v.problem_final, host(a.address) AS address
+        v.problem, v.problem_final, v.queued, host(a.address) AS address
         """;
 
     /// <summary>One VM of one account; another account's is not found.</summary>
@@ -75,14 +75,12 @@ public static class VmSql
         SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR NO KEY UPDATE
         """;
 
-    public const string Insert = """
+    public const string Insert = $"""
         -- VmSql.Insert
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
-            vcpus, memory_mb,
-            disk_gb, state, wanted, wanted_generation)
+            vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, queued, build_turn)
         VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @vcpus,
-            @memoryMb,
-            @diskGb, 'creating', 'on', @generation)
+            @memoryMb, @diskGb, 'creating', 'on', @generation, @queued, {BuildQueueSql.NextTurn})
         """;
 
     public const string CountKeys = """
@@ -123,6 +121,7 @@ public static class VmSql
     public const string Want = """
         -- VmSql.Want
         UPDATE vms SET state = @state, wanted = @wanted, wanted_generation = @generation, restarts = observed_restarts,
+            queued = CASE WHEN @state = 'creating' THEN queued END,
             problem = '', problem_final = FALSE, phase = CASE WHEN @wanted = 'on' THEN least(phase, 2) ELSE phase END
         WHERE id = @id
         """;

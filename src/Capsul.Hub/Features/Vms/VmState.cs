@@ -11,6 +11,7 @@ public sealed record VmState(string Word, string Tone)
         { State: "stopped" } => new("stopped", "off"),
         { State: "failed" } => new("failed", "bad"),
         { State: "deleted" } => new("deleted", "off"),
+        { State: "creating", Queued: not null } => new("queued", "busy"),
         { State: "creating" } => new("creating", "busy"),
         _ => new(vm.State, "busy"),
     };
