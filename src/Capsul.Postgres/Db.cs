@@ -47,20 +47,17 @@ public sealed class Db : IAsyncDisposable
         return Builder(parts).BuildMultiHost().WithTargetSession(wanted);
     }
 
-    /// <summary>
-    /// Compiling a statement takes longer than all of ours run. It is turned off by a statement and not by an option of
-    /// the connection, because poolers refuse such options.
-    /// </summary>
+    /// <summary>By a statement and not by options of the connection, because poolers refuse such options.</summary>
     static NpgsqlDataSourceBuilder Builder(NpgsqlConnectionStringBuilder parts) =>
         new NpgsqlDataSourceBuilder(parts.ConnectionString).UsePhysicalConnectionInitializer(
             connection =>
             {
-                using var set = new NpgsqlCommand(ServerSql.NoCompiling, connection);
+                using var set = new NpgsqlCommand(ServerSql.Planning, connection);
                 set.ExecuteNonQuery();
             },
             async connection =>
             {
-                await using var set = new NpgsqlCommand(ServerSql.NoCompiling, connection);
+                await using var set = new NpgsqlCommand(ServerSql.Planning, connection);
                 await set.ExecuteNonQueryAsync();
             });
 

@@ -138,9 +138,11 @@ public sealed partial class SqlTests
     }
 
     /// <summary>Named parameters become $1, $2 …; PostgreSQL infers their types.</summary>
-    internal static string Positional(string sql)
+    internal static string Positional(string sql) => Positional(sql, []);
+
+    /// <summary>With $1, $2 and so on in place of the parameters, whose names are added in that order.</summary>
+    internal static string Positional(string sql, List<string> names)
     {
-        var names = new List<string>();
         return Parameter().Replace(sql, match =>
         {
             var index = names.IndexOf(match.Value);

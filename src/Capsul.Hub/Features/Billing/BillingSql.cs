@@ -87,16 +87,21 @@ public static class BillingSql
 
     /// <summary>
     /// Cost to date of each VM of an account whose name or ID contains @search, newest first. A page begins after
-    /// (older than) the VM @after, or with the newest if that is blank.
+    /// (older than) the VM @after, or with the newest if that is blank; IS TRUE, so that it is found by its ID.
     /// </summary>
     public const string CostOfVms = $"""
         -- BillingSql.CostOfVms
-        SELECT v.id AS vm, v.name, v.deleted, v.dollars_per_month, (t.used + {VmOpen}) / {SecondsPerMonth} AS used
-        FROM vms v JOIN vm_totals t ON t.vm = v.id AND t.email = v.email
-        WHERE v.email = @email AND t.spans > 0 AND {Matches}
-            AND (v.created, v.id) < (SELECT 'infinity'::timestamptz, '' WHERE @after = ''
-                UNION ALL SELECT created, id FROM vms WHERE id = @after AND email = @email)
-        ORDER BY v.created DESC, v.id DESC LIMIT @limit
+        WITH shown AS MATERIALIZED (
+            SELECT v.id, v.name, v.created, v.deleted, v.dollars_per_month FROM vms v
+            WHERE v.email = @email AND {Matches}
+                AND (v.created, v.id) < (SELECT 'infinity'::timestamptz, '' WHERE @after = ''
+                    UNION ALL SELECT created, id FROM vms WHERE id = @after AND (email = @email) IS TRUE)
+                AND (SELECT t.spans FROM vm_totals t WHERE t.vm = v.id AND t.email = v.email) > 0
+            ORDER BY v.created DESC, v.id DESC LIMIT @limit)
+        SELECT s.id AS vm, s.name, s.deleted, s.dollars_per_month,
+            (SELECT t.used + {VmOpen} FROM vm_totals t WHERE t.vm = s.id AND t.email = @email) / {SecondsPerMonth}
+                AS used
+        FROM shown s ORDER BY s.created DESC, s.id DESC
         """;
 
     public const string CountCosts = $"""
