@@ -130,8 +130,43 @@ static class BenchSql
         SELECT count(*)::integer FROM payments WHERE method = 'play' AND dollars = @dollars AND email LIKE 'payer-%'
         """;
 
-    public const string CountVms = """
-        -- BenchSql.CountVms
-        SELECT count(*)::integer FROM vms WHERE id = @id
+    /// <summary>A host that is online and never answers, with an image that only it has.</summary>
+    public const string AddSilentHost = """
+        -- BenchSql.AddSilentHost
+        INSERT INTO hosts (id, state, online, last_seen, cpus, memory_mb, disk_free_mb, disk_mb, hypervisor, version)
+        VALUES (@host, 'joined', TRUE, now() + interval '10 years', 4, 4096, 100000, 100000, 'none', '0');
+        INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
+        VALUES (@host, @host, 'capsul', 1, 128);
+        INSERT INTO host_images (host, image, sha256) VALUES (@host, @host, repeat('a', 64));
+        INSERT INTO addresses (host, address, mac) VALUES (@host, '10.99.0.2', '52:54:0a:63:00:02')
+        """;
+
+    /// <summary>Operations that are not finished, except one.</summary>
+    public const string CountOpen = """
+        -- BenchSql.CountOpen
+        SELECT count(*)::integer FROM operations WHERE finished IS NULL AND id <> @operation
+        """;
+
+    /// <summary>Of these VMs, those that are not there with one create that is done, one address and one charge.</summary>
+    public const string CountWrongVms = """
+        -- BenchSql.CountWrongVms
+        SELECT count(*)::integer FROM unnest(@ids::text[]) AS i (id) WHERE NOT EXISTS (
+            SELECT FROM vms v WHERE v.id = i.id AND v.state = 'running'
+                AND (SELECT count(*) FROM operations o WHERE o.vm = v.id AND o.kind = 'create_vm') = 1
+                AND (SELECT count(*) FROM operations o WHERE o.vm = v.id AND o.status = 'done') = 1
+                AND (SELECT count(*) FROM addresses a WHERE a.vm = v.id) = 1
+                AND (SELECT count(*) FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span)) = 1)
+        """;
+
+    /// <summary>Running VMs that are not charged exactly once, and others that are charged.</summary>
+    public const string CountWrongCharges = """
+        -- BenchSql.CountWrongCharges
+        SELECT count(*)::integer FROM vms v WHERE (v.state = 'running')::integer
+            <> (SELECT count(*) FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))
+        """;
+
+    public const string Accounts = """
+        -- BenchSql.Accounts
+        SELECT email FROM accounts
         """;
 }

@@ -147,6 +147,8 @@ static class HubRun
 sealed class BenchDatabase : IAsyncDisposable
 {
     readonly EmbeddedPostgres server;
+    readonly CancellationTokenSource supervision = new();
+    Task supervised = Task.CompletedTask;
 
     BenchDatabase(EmbeddedPostgres server, string connectionString) =>
         (this.server, ConnectionString, Db) = (server, connectionString, new Db(connectionString));
@@ -165,11 +167,25 @@ sealed class BenchDatabase : IAsyncDisposable
     public async Task<double> CpuSecondsAsync(CancellationToken cancel) =>
         ProcessCost.OfServer((await CountersAsync(cancel)).Backend)!.CpuSeconds;
 
+    /// <summary>A server that dies is started again, as a Hub does with its own.</summary>
+    public void Supervise() => supervised = server.KeepRunningAsync(supervision.Token);
+
+    /// <summary>STOP, CONT or KILL to every process of the server.</summary>
+    public async Task SignalAsync(string signal, IReadOnlyList<int> processes, CancellationToken cancel) =>
+        await new Command("kill",
+            [$"-{signal}", .. processes.Select(p => p.ToString(CultureInfo.InvariantCulture))]).TryRunAsync(cancel);
+
+    public async Task<IReadOnlyList<int>> ProcessesAsync(CancellationToken cancel) =>
+        ProcessCost.ServerProcesses((await CountersAsync(cancel)).Backend);
+
     public Task<FleetCountersRow> CountersAsync(CancellationToken cancel) =>
         Db.AskAsync<FleetCountersRow>(FleetSql.Counters, null, cancel);
 
     public async ValueTask DisposeAsync()
     {
+        await supervision.CancelAsync();
+        await supervised.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        supervision.Dispose();
         await Db.DisposeAsync();
         await server.StopAsync(CancellationToken.None);
     }

@@ -32,7 +32,9 @@ try
         case "events":
             return await EventsBench.RunAsync(check, CancellationToken.None);
         case "failover":
-            return await FailoverBench.RunAsync(check, CancellationToken.None);
+            return await FailoverBench.RunAsync(check,
+                new FailoverPlan(Number("--kills", 20), Number("--freezes", 5), Number("--cuts", 5)),
+                CancellationToken.None);
         case "operations":
             return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
@@ -54,7 +56,8 @@ await Console.Error.WriteLineAsync("""
       pages    the console at concurrency 16, against a bare page with one query; a large old account against a new one
       events   a thousand open event streams while a hundred VMs a second change
       operations   steps of the engine, against a bare loop with SKIP LOCKED
-      failover     two Hubs, of which the active one is killed or frozen under load
+      failover [--kills N] [--freezes N] [--cuts N]   two Hubs, of which the active one is killed, frozen or cut off
+               under load; then the database is frozen and killed
     """);
 return 64;
 

@@ -163,11 +163,7 @@ public sealed class FleetRun(FleetOptions options, TimeProvider time)
         var running = spokes.Select(s => Task.Run(() => s.RunAsync(stop.Token), cancel)).ToList();
         try
         {
-            return await WatchAsync(meter, Task.WhenAny(running), cancel);
-        }
-        catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
-        {
-            throw new ProblemException(db.Explain(error), error);
+            return await WatchAsync(db, meter, Task.WhenAny(running), cancel);
         }
         finally
         {
@@ -176,8 +172,22 @@ public sealed class FleetRun(FleetOptions options, TimeProvider time)
         }
     }
 
+    /// <summary>Null: the database did not answer. The Spokes live without it, and the next figures come later.</summary>
+    static async Task<FleetFigures?> TryTakeAsync(Db db, FleetMeter meter, bool countVms, CancellationToken cancel)
+    {
+        try
+        {
+            return await meter.TakeAsync(countVms, cancel);
+        }
+        catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
+        {
+            Say($"No figures: {db.Explain(error).Message}");
+            return null;
+        }
+    }
+
     /// <summary>Every VM is read only until all were reported, and once in the end.</summary>
-    async Task<int> WatchAsync(FleetMeter meter, Task<Task> ended, CancellationToken cancel)
+    async Task<int> WatchAsync(Db db, FleetMeter meter, Task<Task> ended, CancellationToken cancel)
     {
         var began = time.GetTimestamp();
         var settled = false;
@@ -187,13 +197,16 @@ public sealed class FleetRun(FleetOptions options, TimeProvider time)
         {
             while (!(settled && options.UntilSettled))
             {
-                newest = await meter.TakeAsync(countVms: !settled, end.Token);
-                Say(newest.Line);
-                if (!settled && newest.Settled)
-                    Say(string.Create(CultureInfo.InvariantCulture,
-                        $"Settled after {time.GetElapsedTime(began).TotalSeconds:0.0} s"));
-                settled |= newest.Settled;
-                if (settled && options.UntilSettled) break;
+                if (await TryTakeAsync(db, meter, !settled, end.Token) is { } figures)
+                {
+                    newest = figures;
+                    Say(figures.Line);
+                    if (!settled && figures.Settled)
+                        Say(string.Create(CultureInfo.InvariantCulture,
+                            $"Settled after {time.GetElapsedTime(began).TotalSeconds:0.0} s"));
+                    settled |= figures.Settled;
+                    if (settled && options.UntilSettled) break;
+                }
                 if (await Task.WhenAny(ended, Task.Delay(options.Every, time, end.Token)) == ended) await await ended;
                 end.Token.ThrowIfCancellationRequested();
             }
@@ -202,12 +215,12 @@ public sealed class FleetRun(FleetOptions options, TimeProvider time)
         {
             // The time is over, or somebody pressed Ctrl-C.
         }
-        return await JudgeAsync(meter, settled);
+        return await JudgeAsync(db, meter, settled);
     }
 
-    async Task<int> JudgeAsync(FleetMeter meter, bool settled)
+    async Task<int> JudgeAsync(Db db, FleetMeter meter, bool settled)
     {
-        var last = await meter.TakeAsync(countVms: true, CancellationToken.None);
+        if (await TryTakeAsync(db, meter, countVms: true, CancellationToken.None) is not { } last) return 1;
         foreach (var (why, times) in counts.Reasons) Say($"  {times,6} x  {why}");
         Say($"{last.Reported} of {last.Vms} VMs of {last.Spokes} Spokes reported; {last.Changed} changed state; "
             + $"{last.Connects} connects, {last.Breaks} breaks, {last.Faults} faults");

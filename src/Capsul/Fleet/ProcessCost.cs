@@ -36,16 +36,26 @@ public sealed record ProcessCost(double CpuSeconds, double ResidentMb)
     /// </summary>
     public static ProcessCost? OfServer(int backend)
     {
-        if (Read(backend) is not { Program: "postgres" } one || Read(one.ParentId) is not { Program: "postgres" } main)
-            return null;
-        var cpu = main.Cpu + main.ChildCpu;
+        if (ServerOf(backend) is not { } server || Read(server) is not { } main) return null;
+        return new ProcessCost(main.Cpu + main.ChildCpu + ChildrenOf(server).Sum(c => c.Stat.Cpu), main.Mb);
+    }
+
+    /// <summary>The main process of the server that a backend belongs to, then all its children; empty if none.</summary>
+    public static IReadOnlyList<int> ServerProcesses(int backend) =>
+        ServerOf(backend) is { } server ? [server, .. ChildrenOf(server).Select(c => c.Pid)] : [];
+
+    static int? ServerOf(int backend) =>
+        Read(backend) is { Program: "postgres" } one && Read(one.ParentId) is { Program: "postgres" }
+            ? one.ParentId : null;
+
+    static IEnumerable<(int Pid, Stat Stat)> ChildrenOf(int parent)
+    {
         foreach (var folder in Directory.EnumerateDirectories("/proc"))
         {
             if (int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var pid)
-                && Read(pid) is { } stat && stat.ParentId == one.ParentId)
-                cpu += stat.Cpu;
+                && Read(pid) is { } stat && stat.ParentId == parent)
+                yield return (pid, stat);
         }
-        return new ProcessCost(cpu, main.Mb);
     }
 
     static Stat? Read(int pid)
