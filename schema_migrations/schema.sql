@@ -424,6 +424,20 @@ ALTER TABLE public.backups ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.foreign_machines (
+    host text NOT NULL,
+    uuid text NOT NULL,
+    name text NOT NULL,
+    power text NOT NULL,
+    vcpus integer NOT NULL,
+    memory_mb integer NOT NULL,
+    disk_gb integer NOT NULL,
+    disk_format text NOT NULL,
+    mac text NOT NULL,
+    refusal text NOT NULL,
+    CONSTRAINT foreign_machines_power_check CHECK ((power = ANY (ARRAY['on'::text, 'off'::text, 'unknown'::text]))),
+    CONSTRAINT foreign_machines_uuid_check CHECK ((uuid ~ '^[0-9a-f-]{36}$'::text))
+);
 CREATE TABLE public.host_images (
     host text NOT NULL,
     image text NOT NULL,
@@ -809,6 +823,9 @@ CREATE TABLE public.vms (
     has_run boolean DEFAULT false NOT NULL,
     queued timestamp with time zone,
     build_turn bigint DEFAULT 0 NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    adopt text DEFAULT ''::text NOT NULL,
+    adopted boolean DEFAULT false NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
@@ -834,6 +851,8 @@ ALTER TABLE ONLY public.audit_lines
     ADD CONSTRAINT audit_lines_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.backups
     ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.foreign_machines
+    ADD CONSTRAINT foreign_machines_pkey PRIMARY KEY (host, uuid);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_pkey PRIMARY KEY (host, image);
 ALTER TABLE ONLY public.hosts
@@ -919,6 +938,7 @@ CREATE INDEX sign_in_tokens_ip ON public.sign_in_tokens USING btree (ip, created
 CREATE INDEX usage_spans_email_end ON public.usage_spans USING btree (email, COALESCE(upper(span), lower(span)));
 CREATE INDEX usage_spans_vm_end ON public.usage_spans USING btree (vm, COALESCE(upper(span), 'infinity'::timestamp with time zone));
 CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
+CREATE UNIQUE INDEX vms_adopt_once ON public.vms USING btree (host, adopt) WHERE ((adopt <> ''::text) AND (deleted IS NULL));
 CREATE INDEX vms_alive_created ON public.vms USING btree (email, created, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_alive_price ON public.vms USING btree (email, dollars_per_month, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_building ON public.vms USING btree (host, email) WHERE (state = 'creating'::text);
@@ -927,6 +947,7 @@ CREATE INDEX vms_failed ON public.vms USING btree (email, deleted) WHERE (state 
 CREATE INDEX vms_in_between ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text])));
 CREATE UNIQUE INDEX vms_name_once ON public.vms USING btree (email, name) WHERE (deleted IS NULL);
 CREATE INDEX vms_of_host ON public.vms USING btree (host, email) WHERE (deleted IS NULL);
+CREATE INDEX vms_paused ON public.vms USING btree (host) WHERE paused;
 CREATE INDEX vms_wanted ON public.vms USING btree (host, wanted_generation, id) WHERE (NOT ((wanted = 'gone'::text) AND (observed = 'gone'::text) AND (observed_generation >= wanted_generation)));
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
@@ -956,6 +977,8 @@ ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.foreign_machines
+    ADD CONSTRAINT foreign_machines_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens

@@ -147,7 +147,7 @@ static class BenchSql
         SELECT count(*)::integer FROM operations WHERE finished IS NULL AND id <> @operation
         """;
 
-    /// <summary>Of these VMs, those that are not there with one create that is done, one address and one charge.</summary>
+    /// <summary>Those of these VMs that do not have one create, which is done, one address, one charge.</summary>
     public const string CountWrongVms = """
         -- BenchSql.CountWrongVms
         SELECT count(*)::integer FROM unnest(@ids::text[]) AS i (id) WHERE NOT EXISTS (

@@ -40,7 +40,9 @@ sealed class FailoverRun(
         Settings[] settings = [.. ((string[])["a", "b"]).Select((name, n) => HubRun.SettingsFor(
             Directory.CreateDirectory(Path.Combine(folder, name)).FullName,
             ("CAPSUL_DATABASE", lines[n].ConnectionString), ("CAPSUL_SECRET_KEY", key),
-            ("CAPSUL_CREATE_DEADLINE_SECONDS", "7200")))];
+            ("CAPSUL_CREATE_DEADLINE_SECONDS", "7200"))).Select(s =>
+                // By which the Spokes find the other Hub.
+                s.With(("CAPSUL_LINK_ADDRESS", $"127.0.0.1:{s.LinkPort}")))];
         var hubs = new Started[2];
         hubs[0] = await HubRun.StartAsync(settings[0], cancel);
         await HubRun.AwaitActiveAsync(settings[0], cancel);

@@ -26,6 +26,9 @@ public static partial class Formats
     /// <summary>Six pairs of lower-case hex digits with colons; a unicast address.</summary>
     public static bool IsMac(string text) => Mac().IsMatch(text);
 
+    /// <summary>Lower-case hex digits with hyphens.</summary>
+    public static bool IsUuid(string text) => Guid.TryParseExact(text, "D", out var id) && id.ToString() == text;
+
     public static bool IsImageId(string text) => ImageId().IsMatch(text);
 
     /// <summary>32 bytes in lower-case hex.</summary>

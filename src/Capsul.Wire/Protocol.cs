@@ -10,6 +10,11 @@ public static class Protocol
     /// </summary>
     public const int Version = 3;
 
+    /// <summary>What is said when the versions differ by more than one, on both ends; empty if they do not.</summary>
+    public static string Refusal(long spoke, long hub) => Math.Abs(spoke - hub) <= 1 ? ""
+        : $"This Spoke uses version {spoke} of the protocol and the Hub version {hub}; they may differ by one. "
+            + "Upgrade the older of the two.";
+
     /// <summary>
     /// Trailer of a refusal by a standby Hub: host:port of the active one's link, if it is known.
     /// </summary>
@@ -20,6 +25,9 @@ public static class Protocol
     /// follows to the next Hub within 15 s of the failure of the last.
     /// </summary>
     public const int ReplySeconds = 8;
+
+    /// <summary>The image of VMs that were adopted: they have none.</summary>
+    public const string AdoptedImage = "adopted";
 
     /// <summary>Length of the token that a Welcome gives, bytes.</summary>
     public const int TokenBytes = 32;

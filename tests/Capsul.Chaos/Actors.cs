@@ -21,6 +21,9 @@ sealed class Actors(World world, Snapshot snapshot)
     /// <summary>When each killed Spoke restarts.</summary>
     readonly Dictionary<Host, DateTime> spokesBack = [];
 
+    /// <summary>When each full disk has room again.</summary>
+    readonly Dictionary<Host, DateTime> roomBack = [];
+
     DateTime? hubBack;
 
     public async Task ActAsync()
@@ -52,7 +55,10 @@ sealed class Actors(World world, Snapshot snapshot)
             case < 47:
                 await BackUpAsync();
                 break;
-            case 47 when Random.Next(2) == 0:
+            case < 50 when Random.Next(2) == 0:
+                FillDisk(host);
+                break;
+            case 50 when Random.Next(2) == 0:
                 await EmptyOperationsAsync();
                 break;
             case < 65:
@@ -69,6 +75,7 @@ sealed class Actors(World world, Snapshot snapshot)
     {
         (hubBack, var now) = (hubBack is null ? null : world.Time.Now, world.Time.Now);
         foreach (var host in spokesBack.Keys.ToList()) spokesBack[host] = now;
+        foreach (var host in roomBack.Keys.ToList()) roomBack[host] = now;
         foreach (var host in world.Hosts) host.Hypervisor.ClearFaults();
         await BringBackAsync();
     }
@@ -80,6 +87,13 @@ sealed class Actors(World world, Snapshot snapshot)
             hubBack = null;
             world.Note("the Hub starts");
             await world.StartHubAsync();
+        }
+        foreach (var (host, at) in roomBack.Where(r => r.Value <= world.Time.Now)
+            .OrderBy(r => r.Key.Name, StringComparer.Ordinal).ToList())
+        {
+            roomBack.Remove(host);
+            world.Note($"the disk of {host.Name} has room again");
+            host.Hypervisor.FreeDisk();
         }
         foreach (var (host, at) in spokesBack.Where(s => s.Value <= world.Time.Now)
             .OrderBy(s => s.Key.Name, StringComparer.Ordinal).ToList())
@@ -133,6 +147,13 @@ sealed class Actors(World world, Snapshot snapshot)
             host.Hypervisor.Crash(vm);
         }
         host.Vms?.Look(vm);
+    }
+
+    void FillDisk(Host host)
+    {
+        Count($"the disk of {host.Name} is full", "a disk is full");
+        host.Hypervisor.FillDisk();
+        roomBack[host] = world.Time.Now + world.Milliseconds(0, 120_000);
     }
 
     void InjectFault(Host host)

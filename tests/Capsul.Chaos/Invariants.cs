@@ -24,6 +24,9 @@ static class Invariants
         await MustAsync(world, "no host builds more VMs than it has slots",
             "SELECT count(*) FROM (SELECT host FROM vms WHERE state = 'creating' AND queued IS NULL "
                 + $"GROUP BY host HAVING count(*) > {world.Settings.BuildSlots}) AS too_many");
+        await MustAsync(world, "nobody pays for a VM that its host has paused",
+            "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
+                + "AND v.paused AND v.wanted <> 'gone'");
         await MustAsync(world, "no VM has two open spans",
             "SELECT count(*) FROM (SELECT vm FROM usage_spans WHERE upper_inf(span) "
                 + "GROUP BY vm HAVING count(*) > 1) AS twice");
@@ -41,6 +44,8 @@ static class Invariants
         await MustAsync(world, "an existing VM is charged",
             "SELECT count(*) FROM vms v WHERE deleted IS NULL AND problem NOT LIKE '%no longer on this host%'"
             + " AND NOT EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))");
+        await MustAsync(world, "no VM is paused when there is room",
+            "SELECT count(*) FROM vms WHERE deleted IS NULL AND paused");
         await MustAsync(world, "a deleted VM has no address",
             "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE v.deleted IS NOT NULL");
         await MustAsync(world, "an existing VM has an address",

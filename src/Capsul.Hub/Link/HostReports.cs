@@ -163,6 +163,28 @@ sealed class HostReports(
         if (isInventory) await CompareAsync(vms.Values, ids, cancel);
     }
 
+    /// <summary>All foreign machines of the host.</summary>
+    public Task TakeInAsync(IReadOnlyList<ForeignMachineRow> machines, CancellationToken cancel) =>
+        fence.InTransactionAsync(epoch, async transaction =>
+        {
+            await transaction.ExecuteAsync(ForeignMachineSql.DropOthers,
+                new { host, uuids = machines.Select(m => m.Uuid).ToArray() }, cancel);
+            await transaction.ExecuteAsync(ForeignMachineSql.Put, new
+            {
+                host,
+                uuids = machines.Select(m => m.Uuid).ToArray(),
+                names = machines.Select(m => m.Name).ToArray(),
+                powers = machines.Select(m => m.Power).ToArray(),
+                vcpus = machines.Select(m => m.Vcpus).ToArray(),
+                memoryMb = machines.Select(m => m.MemoryMb).ToArray(),
+                diskGb = machines.Select(m => m.DiskGb).ToArray(),
+                formats = machines.Select(m => m.DiskFormat).ToArray(),
+                macs = machines.Select(m => m.Mac).ToArray(),
+                refusals = machines.Select(m => m.Refusal).ToArray(),
+            }, cancel);
+            return true;
+        }, cancel);
+
     /// <summary>
     /// A Spoke whose data folder was emptied or replaced has lost VMs that it ran. Nothing is deleted, and no disk is
     /// made again; somebody must look.

@@ -42,10 +42,8 @@ public static partial class Intake
     /// <exception cref="RpcException">The Spoke's protocol version differs by more than one.</exception>
     public static void CheckProtocol(uint version)
     {
-        if (Math.Abs((long)version - Protocol.Version) > 1)
-            throw new RpcException(new Status(StatusCode.FailedPrecondition,
-                $"This Spoke uses version {version} of the protocol and the Hub version {Protocol.Version}; they may "
-                + "differ by one. Upgrade the older of the two."));
+        if (Protocol.Refusal(version, Protocol.Version) is { Length: > 0 } refusal)
+            throw new RpcException(new Status(StatusCode.FailedPrecondition, refusal));
     }
 
     /// <exception cref="RpcException">With the sentence for the Spoke's log.</exception>
@@ -66,7 +64,7 @@ public static partial class Intake
             Line(hello.Version, MaxWordChars), Line(hello.BootId, MaxWordChars),
             Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
             facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, Addresses(facts.Network),
-            [.. facts.Images.Select(Check).DistinctBy(i => i.Id)]);
+            [.. facts.Images.Select(Check).Where(i => i.Id != Protocol.AdoptedImage).DistinctBy(i => i.Id)]);
     }
 
     static HostImageRow Check(ImageFacts image)
@@ -124,7 +122,7 @@ public static partial class Intake
             report.Id, report.Power, report.Phase, report.Epoch, report.Generation, report.Restarts, report.SshHost,
             report.SshPort, [.. report.HostKeys.Select(Check).OfType<SshKey>().DistinctBy(k => k.Type)],
             Line(report.Problem, MaxTextChars), report.ProblemFinal, Console(report.ConsoleTail), report.StoppedItself,
-            report.DiskLost);
+            report.DiskLost, report is { Power: Power.On, Paused: true });
     }
 
     /// <summary>Null if it is not a key: guests can print anything between the markers on their console.</summary>

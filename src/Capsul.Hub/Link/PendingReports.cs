@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
 using Capsul.Wire;
 using Grpc.Core;
@@ -10,7 +11,9 @@ namespace Capsul.Hub.Link;
 /// <param name="Reports">The newest of each VM.</param>
 /// <param name="IsInventory">They are all VMs of the host.</param>
 /// <param name="Confirms">The Spoke has stored its token.</param>
-sealed record ReportBatch(Hello? Hello, IReadOnlyList<VmObservation> Reports, bool IsInventory, bool Confirms);
+/// <param name="Foreign">All foreign machines of the host; null: no news.</param>
+sealed record ReportBatch(Hello? Hello, IReadOnlyList<VmObservation> Reports, bool IsInventory, bool Confirms,
+    IReadOnlyList<ForeignMachineRow>? Foreign);
 
 /// <summary>
 /// Reports that wait while the one before is processed. Only the newest of each VM is kept: reports are states, not
@@ -22,6 +25,7 @@ sealed class PendingReports(TimeProvider time)
     readonly Signal arrived = new();
     Dictionary<string, VmObservation> reports = new(StringComparer.Ordinal);
     Hello? hello;
+    IReadOnlyList<ForeignMachineRow>? foreign;
     bool isInventory, confirms;
     RpcException? failure;
 
@@ -55,6 +59,12 @@ sealed class PendingReports(TimeProvider time)
         arrived.Set();
     }
 
+    public void Add(IReadOnlyList<ForeignMachineRow> machines)
+    {
+        lock (gate) foreign = machines;
+        arrived.Set();
+    }
+
     public void Confirm()
     {
         lock (gate) confirms = true;
@@ -83,8 +93,9 @@ sealed class PendingReports(TimeProvider time)
         lock (gate)
         {
             if (failure is not null) throw failure;
-            var batch = new ReportBatch(hello, [.. reports.Values], isInventory, confirms);
-            (hello, reports, isInventory, confirms) = (null, new(StringComparer.Ordinal), false, false);
+            var batch = new ReportBatch(hello, [.. reports.Values], isInventory, confirms, foreign);
+            (hello, reports, isInventory, confirms, foreign) =
+                (null, new(StringComparer.Ordinal), false, false, null);
             return batch;
         }
     }

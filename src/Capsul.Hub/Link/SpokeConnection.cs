@@ -106,6 +106,9 @@ public sealed class SpokeConnection(
             case SpokeMessage.BodyOneofCase.Vm:
                 pending.Add(Intake.Check(message.Vm));
                 break;
+            case SpokeMessage.BodyOneofCase.Foreign:
+                pending.Add(Intake.Check(message.Foreign));
+                break;
             case SpokeMessage.BodyOneofCase.Applied:
                 Acknowledge(message.Applied);
                 if (message.Applied.TokenStored && !isConfirmed) pending.Confirm();
@@ -141,6 +144,7 @@ public sealed class SpokeConnection(
     async Task ProcessAsync(ReportBatch batch, CancellationToken cancel)
     {
         if (batch.Hello is not null) await reports.UpdateAsync(batch.Hello, cancel);
+        if (batch.Foreign is not null) await reports.TakeInAsync(batch.Foreign, cancel);
         if (batch.Confirms && token is not null && !isConfirmed)
         {
             await reports.ConfirmAsync(token, cancel);
@@ -194,7 +198,13 @@ public sealed class SpokeConnection(
     async Task OrderAsync(IReadOnlyList<string> hubs, CancellationToken cancel)
     {
         using var changed = listener.Subscribe(Listener.Hosts, host);
-        var welcome = new Welcome { HostId = host, Epoch = epoch, HeartbeatSeconds = Protocol.HeartbeatSeconds };
+        var welcome = new Welcome
+        {
+            HostId = host,
+            Epoch = epoch,
+            HeartbeatSeconds = Protocol.HeartbeatSeconds,
+            Protocol = Protocol.Version,
+        };
         if (token is not null) welcome.Token = ByteString.CopyFrom(token);
         welcome.Hubs.AddRange(hubs);
         await outgoing.Writer.WriteAsync(new HubMessage { Welcome = welcome }, cancel);
@@ -287,6 +297,8 @@ public sealed class SpokeConnection(
             HasRun = row.HasRun,
             Mac = row.Mac ?? "",
             Address = row.Address ?? "",
+            Adopt = row.Adopt,
+            Adopted = row.Adopted,
         };
         vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         if (Authority is not null) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);

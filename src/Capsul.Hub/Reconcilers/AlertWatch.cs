@@ -67,6 +67,7 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
             mail = now - MailLimit,
             day = now - Day,
             overdue = now - PastDeadline,
+            hubs = now - Silent,
         }, cancel);
         return [.. rows.Concat(await BackupAsync(now, cancel)).Concat(Authority(now)).Select(AlertConditions.Describe)];
     }

@@ -14,6 +14,7 @@ public static class Constraints
         ["ssh_keys_name_once"] = new(ProblemKind.Conflict, "You already have a key with that name."),
         ["ssh_keys_key_once"] = new(ProblemKind.Conflict, "You have already added this key."),
         ["vms_name_once"] = new(ProblemKind.Conflict, "You already have a capsul with that name.") { Field = "Name" },
+        ["vms_adopt_once"] = new(ProblemKind.Conflict, "This machine is being adopted already."),
         ["operations_one_for_a_vm"] = new(ProblemKind.Conflict,
             "Another operation on this capsul is still running; wait until it has finished."),
     };

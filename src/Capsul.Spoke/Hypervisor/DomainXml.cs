@@ -6,7 +6,13 @@ using Capsul.Spoke.Images;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>Paths of a VM's files as QEMU sees them.</summary>
-sealed record DomainFiles(string Disk, string Seed, string ConsoleLog, string? Kernel, string? Initrd);
+sealed record DomainFiles(string Disk, string? Seed, string ConsoleLog, string? Kernel, string? Initrd)
+{
+    public string Format { get; init; } = "qcow2";
+
+    /// <summary>Of the kernel; null: the image's.</summary>
+    public string? CommandLine { get; init; }
+}
 
 /// <summary>
 /// The libvirt domain of a VM. Minimal on purpose: no graphics, USB, balloon or option ROM, and all devices on the root
@@ -23,7 +29,7 @@ static class DomainXml
     /// </summary>
     public static Guid Uuid(string id) => new(SHA256.HashData(Encoding.UTF8.GetBytes(id)).AsSpan(0, 16));
 
-    public static string Write(VmSpec vm, Image image, DomainFiles files, bool kvm)
+    public static string Write(VmSpec vm, Image? image, DomainFiles files, bool kvm)
     {
         var text = new StringBuilder();
         using (var xml = XmlWriter.Create(text, new XmlWriterSettings { OmitXmlDeclaration = true, Indent = true }))
@@ -51,7 +57,7 @@ static class DomainXml
         return text.ToString();
     }
 
-    static void Os(XmlWriter xml, Image image, DomainFiles files)
+    static void Os(XmlWriter xml, Image? image, DomainFiles files)
     {
         xml.WriteStartElement("os");
         Element(xml, "type", "hvm", ("arch", "x86_64"), ("machine", "q35"));
@@ -59,7 +65,7 @@ static class DomainXml
         {
             xml.WriteElementString("kernel", files.Kernel);
             if (files.Initrd is not null) xml.WriteElementString("initrd", files.Initrd);
-            xml.WriteElementString("cmdline", image.CommandLine ?? "console=ttyS0");
+            xml.WriteElementString("cmdline", files.CommandLine ?? image?.CommandLine ?? "console=ttyS0");
         }
         else
         {
@@ -71,8 +77,8 @@ static class DomainXml
     static void Devices(XmlWriter xml, VmSpec vm, DomainFiles files)
     {
         xml.WriteStartElement("devices");
-        Disk(xml, files.Disk, "qcow2", "vda", slot: 2, readOnly: false);
-        Disk(xml, files.Seed, "raw", "vdb", slot: 3, readOnly: true);
+        Disk(xml, files.Disk, files.Format, "vda", slot: 2, readOnly: false);
+        if (files.Seed is not null) Disk(xml, files.Seed, "raw", "vdb", slot: 3, readOnly: true);
         Element(xml, "controller", null, ("type", "usb"), ("model", "none"));
         foreach (var index in (ReadOnlySpan<string>)["1", "2"])
             Element(xml, "controller", null, ("type", "pci"), ("model", "pcie-root-port"), ("index", index));
@@ -99,7 +105,9 @@ static class DomainXml
         xml.WriteAttributeString("device", "disk");
         Element(xml, "driver", null, readOnly
             ? [("name", "qemu"), ("type", format)]
-            : [("name", "qemu"), ("type", format), ("cache", "writeback"), ("discard", "unmap")]);
+            : [("name", "qemu"), ("type", format), ("cache", "writeback"), ("discard", "unmap"),
+                // When the host's disk is full the guest is paused; other errors are for the guest to handle.
+                ("error_policy", "enospace")]);
         Element(xml, "source", null, ("file", file));
         Element(xml, "target", null, ("dev", target), ("bus", "virtio"));
         if (readOnly) Element(xml, "readonly", null);

@@ -6,9 +6,10 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The state that the hypervisor reports for a domain. Unknown never starts, stops or deletes anything.
+/// The state that the hypervisor reports for a domain. Unknown never starts, stops or deletes anything. Paused: the
+/// hypervisor stopped the guest, with its memory, because the host's disk is full.
 /// </summary>
-public enum DomainPower { Unknown, Off, On }
+public enum DomainPower { Unknown, Off, On, Paused }
 
 /// <summary>One of Capsul's domains on this host, or its leftovers (disk, address) without a domain.</summary>
 public sealed record DomainState(string Id, DomainPower Power);
@@ -31,7 +32,20 @@ public sealed record DomainState(string Id, DomainPower Power);
 /// <param name="HasRun">It has run before: a missing disk is lost, and must not be recreated.</param>
 public sealed record VmSpec(
     string Id, string Name, int Vcpus, int MemoryMb, int DiskGb, string ImageId, string ImageSha256,
-    string Mac, IPAddress Address, IReadOnlyList<string> SshKeys, bool HasRun);
+    string Mac, IPAddress Address, IReadOnlyList<string> SshKeys, bool HasRun)
+{
+    /// <summary>The UUID of the foreign machine that it is made of; empty if there is none.</summary>
+    public string Adopt { get; init; } = "";
+
+    /// <summary>It was a foreign machine: it has its own disk and no image, and gets no seed.</summary>
+    public bool IsAdopted => ImageId == Wire.Protocol.AdoptedImage;
+}
+
+/// <summary>A machine on the same hypervisor that Capsul did not make. Memory in MiB, disk in GiB.</summary>
+/// <param name="Refusal">One sentence why it cannot be adopted; empty if it can.</param>
+public sealed record ForeignMachine(
+    string Uuid, string Name, DomainPower Power, int Vcpus, int MemoryMb, int DiskGb, string DiskFormat, string Mac,
+    string Refusal);
 
 /// <summary>The network that the VMs of this host are on.</summary>
 public sealed record VmNetwork(IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last);
@@ -104,11 +118,29 @@ public interface IHypervisor : IAsyncDisposable
     /// <summary>Asks the guest to shut down (agent, then power button) and returns; the caller waits.</summary>
     Task ShutdownAsync(string id, CancellationToken cancel);
 
+    /// <summary>
+    /// Lets a guest go on that was paused because the host's disk was full. Does nothing to any other.
+    /// </summary>
+    Task ResumeAsync(string id, CancellationToken cancel);
+
     /// <summary>Turns the domain off immediately; returns when it is off.</summary>
     Task TurnOffAsync(string id, CancellationToken cancel);
 
+    /// <summary>All machines that Capsul did not make.</summary>
+    Task<IReadOnlyList<ForeignMachine>> ForeignAsync(CancellationToken cancel);
+
+    /// <summary>
+    /// Makes the disk of a foreign machine the disk of this VM. The machine is asked to shut down first: false while it
+    /// is still on. Its definition stays, so that it can be given back.
+    /// </summary>
+    Task<bool> TakeOverAsync(VmSpec vm, CancellationToken cancel);
+
+    /// <summary>The VM is Capsul's for good: the foreign machine's definition goes.</summary>
+    Task EndTakeOverAsync(string id, CancellationToken cancel);
+
     /// <summary>
     /// Removes everything: domain (turned off first), disk, seed, DHCP entry, console log. Nothing is left afterwards.
+    /// A foreign machine whose take-over has not ended is given back as it was found.
     /// </summary>
     Task RemoveAsync(string id, CancellationToken cancel);
 

@@ -18,7 +18,12 @@ public sealed partial class Libvirt
     public async Task MakeDiskAsync(VmSpec vm, CancellationToken cancel)
     {
         Require(vm.Id);
-        var disk = Path.Combine(disks, StorageXml.Volume(vm.Id));
+        var disk = DiskFile(vm.Id);
+        if (vm.IsAdopted)
+        {
+            if (!File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
+            return;
+        }
         var seed = SeedFile(vm.Id);
         if (File.Exists(disk) && File.Exists(seed)) return;
         if (vm.HasRun && !File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
@@ -134,6 +139,14 @@ public sealed partial class Libvirt
         Inside(Path.Combine(disks, StorageXml.Volume(vm.Id))), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)),
         images.Kernel(image) is { } kernel ? Inside(kernel) : null,
         images.Initrd(image) is { } initrd ? Inside(initrd) : null);
+
+    /// <summary>A machine that was adopted boots as it did before, and has no seed: it would be set up anew.</summary>
+    DomainFiles FilesOf(VmSpec vm, Taken taken) => new(
+        Inside(DiskFile(vm.Id)), null, Inside(ConsoleFile(vm.Id)), taken.Kernel, taken.Initrd)
+    {
+        Format = taken.Format,
+        CommandLine = taken.CommandLine,
+    };
 
     string SeedFile(string id) => Path.Combine(seeds, $"{id}.iso");
 

@@ -17,8 +17,7 @@ public sealed partial class Libvirt
     public async Task DefineAsync(VmSpec vm, CancellationToken cancel)
     {
         Require(vm.Id);
-        var image = await ImageAsync(vm, cancel);
-        var xml = DomainXml.Write(vm, image, FilesOf(vm, image), kvm);
+        var xml = await DomainAsync(vm, cancel);
         var guard = AllowAsync(vm, cancel);
         await libvirt.CallAsync($"define {vm.Id}", Slow, connect =>
         {
@@ -26,6 +25,18 @@ public sealed partial class Libvirt
             return true;
         }, cancel);
         await guard;
+    }
+
+    async Task<string> DomainAsync(VmSpec vm, CancellationToken cancel)
+    {
+        if (!vm.IsAdopted)
+        {
+            var image = await ImageAsync(vm, cancel);
+            return DomainXml.Write(vm, image, FilesOf(vm, image), kvm);
+        }
+        var taken = FindTaken(vm.Id) ?? throw new HypervisorException(
+            $"How {vm.Id} boots is not known: the file {TakenFile(vm.Id)} is missing.", final: true);
+        return DomainXml.Write(vm, null, FilesOf(vm, taken), kvm);
     }
 
     public async Task StartAsync(VmSpec vm, CancellationToken cancel)
@@ -89,6 +100,21 @@ public sealed partial class Libvirt
         }, cancel);
     }
 
+    public async Task ResumeAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        await libvirt.CallAsync($"let {id} go on", Slow, connect =>
+        {
+            using var domain = Lookup(connect, id);
+            if (domain is null) return false;
+            Check(virDomainGetState(domain, out var state, out var reason, 0));
+            if (ToPower(state, reason) != DomainPower.Paused) return false;
+            Log.Resuming(log, id);
+            Check(virDomainResume(domain));
+            return true;
+        }, cancel);
+    }
+
     public async Task TurnOffAsync(string id, CancellationToken cancel)
     {
         Require(id);
@@ -104,8 +130,10 @@ public sealed partial class Libvirt
         Require(id);
         try
         {
+            if (FindTaken(id) is { Ended: false } taken) await GiveBackAsync(id, taken, cancel);
             await Task.WhenAll(RemoveDomainAsync(id, cancel), ForgetAddressAsync(id, cancel));
             DeleteFiles(id);
+            if (Directory.Exists(ForeignFolder)) File.Delete(TakenFile(id));
             groups.Remove(id);
             await filter.ForbidAsync(DomainXml.Tap(id), cancel);
         }

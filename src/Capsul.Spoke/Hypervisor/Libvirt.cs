@@ -19,7 +19,10 @@ public sealed partial class Libvirt : IHypervisor
     static readonly TimeSpan Quick = TimeSpan.FromSeconds(5), Slow = TimeSpan.FromSeconds(30);
 
     /// <summary>virDomainState, the values that matter.</summary>
-    const int NoState = 0, ShutOff = 5, Crashed = 6;
+    const int NoState = 0, Paused = 3, ShutOff = 5, Crashed = 6;
+
+    /// <summary>virDomainPausedReason: a write to a disk failed.</summary>
+    const int PausedByIoError = 5;
 
     /// <summary>virDomainShutoffReason: QEMU exited in an orderly way.</summary>
     const int ShutOffByShutdown = 1;
@@ -211,7 +214,8 @@ public sealed partial class Libvirt : IHypervisor
             // A domain that was undefined meanwhile has no state anymore; the next call will not find it.
             if (name is not null && IsOurs(name))
                 found.Add(new DomainState(name,
-                    virDomainGetRawState(domain, out var state, out _, 0) < 0 ? DomainPower.Unknown : ToPower(state)));
+                    virDomainGetRawState(domain, out var state, out var reason, 0) < 0 ? DomainPower.Unknown
+                        : ToPower(state, reason)));
             _ = virDomainFree(domain);
         }
         Free(list);
@@ -222,8 +226,8 @@ public sealed partial class Libvirt : IHypervisor
     {
         using var domain = Lookup(connect, id);
         if (domain is null) return null;
-        Check(virDomainGetState(domain, out var state, out _, 0));
-        return ToPower(state);
+        Check(virDomainGetState(domain, out var state, out var reason, 0));
+        return ToPower(state, reason);
     }
 
     static DomainHandle? Lookup(ConnectHandle connect, string id) =>
@@ -239,6 +243,12 @@ public sealed partial class Libvirt : IHypervisor
         handle.Dispose();
         return error.Code == none ? null : throw error;
     }
+
+    /// <summary>
+    /// A domain pauses itself only if the host's disk is full (the policy in <see cref="DomainXml"/>).
+    /// </summary>
+    static DomainPower ToPower(int state, int reason) =>
+        state == Paused && reason == PausedByIoError ? DomainPower.Paused : ToPower(state);
 
     /// <summary>Paused and shutting down count as on: the VM keeps its memory and CPU until it is off.</summary>
     static DomainPower ToPower(int state) => state switch

@@ -119,6 +119,14 @@ static partial class LibvirtNative
     internal static partial DomainHandle virDomainLookupByName(ConnectHandle connect, string name);
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial DomainHandle virDomainDefineXMLFlags(ConnectHandle connect, string xml, uint flags);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial DomainHandle virDomainLookupByUUIDString(ConnectHandle connect, string uuid);
+    [LibraryImport(Library)] internal static unsafe partial int virDomainGetUUIDString(nint domain, byte* text);
+    [LibraryImport(Library)] internal static partial nint virDomainGetXMLDesc(nint domain, uint flags);
+    [LibraryImport(Library)] internal static partial int virDomainIsPersistent(nint domain);
+    [LibraryImport(Library)] internal static partial int virDomainSnapshotNum(nint domain, uint flags);
+    [LibraryImport(Library)] internal static partial int virDomainHasManagedSaveImage(nint domain, uint flags);
+    [LibraryImport(Library)] internal static unsafe partial int virDomainGetJobInfo(nint domain, long* info);
     [LibraryImport(Library)] internal static partial int virDomainFree(nint domain);
     [LibraryImport(Library)] internal static partial nint virDomainGetName(nint domain);
     [LibraryImport(Library, EntryPoint = "virDomainGetState")]
@@ -127,6 +135,7 @@ static partial class LibvirtNative
     internal static partial int virDomainGetState(DomainHandle domain, out int state, out int reason, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainCreateWithFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainShutdownFlags(DomainHandle domain, uint flags);
+    [LibraryImport(Library)] internal static partial int virDomainResume(DomainHandle domain);
     [LibraryImport(Library)] internal static partial int virDomainDestroyFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainUndefineFlags(DomainHandle domain, uint flags);
 

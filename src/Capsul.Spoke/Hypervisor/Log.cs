@@ -42,4 +42,8 @@ static partial class Log
     /// </summary>
     [LoggerMessage(EventId = 4109, Level = LogLevel.Debug, Message = "Starting {Id}.")]
     public static partial void Starting(ILogger log, string id);
+
+    [LoggerMessage(EventId = 4110, Level = LogLevel.Information, Message =
+        "{Id} was paused because the disk was full, and goes on.")]
+    public static partial void Resuming(ILogger log, string id);
 }

@@ -12,7 +12,11 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>The verbs that can be made to misbehave.</summary>
-public enum Verb { List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, TurnOff, Remove, Console, Dial }
+public enum Verb
+{
+    List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
+    TakeOver, EndTakeOver
+}
 
 /// <summary>How a verb misbehaves.</summary>
 public enum FaultKind
@@ -42,10 +46,11 @@ public sealed record Fault(
 /// for injecting faults. Its state outlives a Spoke that is killed, because it is in a file, as a real machine's
 /// domains are. SSH logins do not work; its port 22 sends a banner and closes the connection.
 /// </summary>
-public sealed class Simulated : IHypervisor
+public sealed partial class Simulated : IHypervisor
 {
     sealed record Machine(
-        bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt, bool ByGuest = false);
+        bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt, bool ByGuest = false,
+        bool Paused = false, string TakenFrom = "");
 
     readonly Settings settings;
     readonly ImageStore images;
@@ -112,7 +117,7 @@ public sealed class Simulated : IHypervisor
     /// <summary>Simulates "poweroff" inside the guest.</summary>
     public void PowerOffFromInside(string id)
     {
-        Change(id, m => m with { On = false, ByGuest = m.On || m.ByGuest });
+        Change(id, m => m is { On: true, Paused: true } ? m : m with { On = false, ByGuest = m.On || m.ByGuest });
         changes.Writer.TryWrite(id);
     }
 
@@ -159,20 +164,21 @@ public sealed class Simulated : IHypervisor
             new([first[0], first[1], (byte)(first[2] + ((first[3] + n) >> 8)), (byte)(first[3] + n)]);
         var size = 1 << (32 - network.PrefixLength);
         return Task.FromResult(new HostCapacity(
-            "simulated", 64, MemoryMb, 10_000_000, 10_000_000, new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
+            "simulated", 64, MemoryMb, 10_000_000, full ? 0 : 10_000_000,
+            new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2))));
     }
 
     public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) =>
         DoAsync<IReadOnlyList<DomainState>>(Verb.List, () =>
         {
             lock (gate)
-                return [.. machines.Select(m => new DomainState(m.Key, m.Value.On ? DomainPower.On : DomainPower.Off))];
+                return [.. machines.Select(m => new DomainState(m.Key, PowerOf(m.Value)))];
         }, cancel, lie: []);
 
     public Task<DomainPower?> FindAsync(string id, CancellationToken cancel) => DoAsync<DomainPower?>(Verb.Find, () =>
     {
         lock (gate)
-            return machines.TryGetValue(id, out var machine) ? machine.On ? DomainPower.On : DomainPower.Off : null;
+            return machines.TryGetValue(id, out var machine) ? PowerOf(machine) : null;
     }, cancel);
 
     public Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel) => DoAsync(Verb.StoppedByGuest, () =>
@@ -182,12 +188,13 @@ public sealed class Simulated : IHypervisor
 
     public Task MakeDiskAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.MakeDisk, () =>
     {
-        if (images.Find(vm.ImageId, vm.ImageSha256) is null)
+        if (!vm.IsAdopted && images.Find(vm.ImageId, vm.ImageSha256) is null)
             throw new HypervisorException($"The image {vm.ImageId} is not on this host.", final: true);
         lock (gate)
         {
             if (machines.GetValueOrDefault(vm.Id) is { Disk: true }) return true;
             if (vm.HasRun) throw HypervisorException.LostDisk(vm.Id);
+            if (full) throw new HypervisorException("The host's disk is full.", final: true);
             disksMade.AddOrUpdate(vm.Id, 1, (_, n) => n + 1);
             Change(vm.Id, m => m with { Disk = true });
         }
@@ -203,7 +210,13 @@ public sealed class Simulated : IHypervisor
     public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
     {
         var changed = Change(vm.Id, m => m is { Disk: true, Defined: true }
-            ? m with { On = true, ByGuest = false, StartedAt = m.On ? m.StartedAt : time.GetUtcNow() }
+            ? m with
+            {
+                On = true,
+                ByGuest = false,
+                StartedAt = m.On ? m.StartedAt : time.GetUtcNow(),
+                Paused = m.On ? m.Paused : full,
+            }
             : throw new HypervisorException("There is no such machine to start.", final: false));
         if (changed) changes.Writer.TryWrite(vm.Id);
         return true;
@@ -211,7 +224,11 @@ public sealed class Simulated : IHypervisor
 
     public Task ShutdownAsync(string id, CancellationToken cancel) => DoAsync(Verb.Shutdown, () =>
     {
-        if (GuestListens) TurnOff(id, byGuest: true);
+        lock (gate)
+        {
+            if (!GuestListens || machines.GetValueOrDefault(id) is { On: true, Paused: true }) return false;
+        }
+        TurnOff(id, byGuest: true);
         return true;
     }, cancel);
 
@@ -235,7 +252,8 @@ public sealed class Simulated : IHypervisor
     {
         lock (gate)
         {
-            if (machines.Remove(id)) Save();
+            if (machines.Remove(id, out var removed)) Save();
+            if (removed is { TakenFrom.Length: > 0 }) GiveBack(removed.TakenFrom);
             disksMade.TryRemove(id, out _);
         }
         changes.Writer.TryWrite(id);
@@ -270,7 +288,8 @@ public sealed class Simulated : IHypervisor
     public IRelays MakeRelays(ILogger log) =>
         RelaysListen ? new Relays(settings, DialAsync, log) : new PretendedRelays(settings);
 
-    bool Booted(Machine machine) => machine.On && machine.StartedAt is { } at && time.GetUtcNow() - at >= BootTime;
+    bool Booted(Machine machine) => machine is { On: true, Paused: false, StartedAt: { } at }
+        && time.GetUtcNow() - at >= BootTime;
 
     /// <summary>Returns whether it differs from before; only then it is written.</summary>
     bool Change(string id, Func<Machine, Machine> change)

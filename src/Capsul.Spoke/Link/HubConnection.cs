@@ -169,6 +169,7 @@ public sealed partial class HubConnection(
     async Task BeatAsync(Channel<SpokeMessage> sending, ReplyWatch replies, CancellationToken cancel)
     {
         var (known, nextBeat, answered) = (Catalog(), DateTimeOffset.MinValue, true);
+        Wire.ForeignMachines? foreign = null;
         while (true)
         {
             // New images are reported immediately: somebody may be waiting for one.
@@ -186,7 +187,11 @@ public sealed partial class HubConnection(
                 answered = heartbeat.HypervisorAnswers;
                 await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
                 replies.Sent();
-                if (answered) await ReportUnknownVmsAsync(sending, cancel);
+                if (answered)
+                {
+                    await ReportUnknownVmsAsync(sending, cancel);
+                    foreign = await ReportForeignAsync(sending, foreign, cancel);
+                }
                 nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
             }
             await Task.Delay(FactsEvery, time, cancel);
@@ -206,6 +211,23 @@ public sealed partial class HubConnection(
         catch (HypervisorException)
         {
             // It responded a moment ago; the next heartbeat reports the failure.
+        }
+    }
+
+    /// <summary>Sends what changed; returns what the Hub knows.</summary>
+    async Task<Wire.ForeignMachines?> ReportForeignAsync(
+        Channel<SpokeMessage> sending, Wire.ForeignMachines? known, CancellationToken cancel)
+    {
+        try
+        {
+            var now = await vms.ForeignAsync(cancel);
+            if (!now.Equals(known))
+                await sending.Writer.WriteAsync(new SpokeMessage { Foreign = now.Clone() }, cancel);
+            return now;
+        }
+        catch (HypervisorException)
+        {
+            return known;
         }
     }
 

@@ -43,6 +43,8 @@ sealed partial class HubMessages(
 
     async Task WelcomeAsync(Welcome welcome, CancellationToken cancel)
     {
+        if (welcome.Protocol > 0 && Protocol.Refusal(Protocol.Version, welcome.Protocol) is { Length: > 0 } refusal)
+            throw new ProblemException(ProblemKind.Conflict, refusal);
         Log.Connected(log, address, welcome.HostId, welcome.Epoch);
         // A Hub of protocol version 2 gives no token, and answers neither heartbeats nor acknowledgments.
         answers = welcome.Token.Length == Protocol.TokenBytes;

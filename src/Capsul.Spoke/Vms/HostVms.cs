@@ -68,6 +68,27 @@ public sealed partial class HostVms(
         return [.. unknown.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
     }
 
+    /// <summary>Machines that Capsul did not make.</summary>
+    public async Task<ForeignMachines> ForeignAsync(CancellationToken cancel)
+    {
+        var machines = new ForeignMachines();
+        var found = await hypervisor.ForeignAsync(cancel);
+        machines.Machines.AddRange(found.OrderBy(f => f.Uuid, StringComparer.Ordinal).Select(f =>
+            new Wire.ForeignMachine
+            {
+                Uuid = f.Uuid,
+                Name = f.Name,
+                Power = ToWire(f.Power),
+                Vcpus = f.Vcpus,
+                MemoryMb = f.MemoryMb,
+                DiskGb = f.DiskGb,
+                DiskFormat = f.DiskFormat,
+                Mac = f.Mac,
+                Refusal = f.Refusal,
+            }));
+        return machines;
+    }
+
     /// <summary>Applies a message from the Hub. False: it is outdated or invalid, and nothing was done.</summary>
     public async Task<bool> ApplyAsync(Wanted wanted, CancellationToken cancel)
     {
@@ -195,7 +216,7 @@ public sealed partial class HostVms(
 
     static Power ToWire(DomainPower power) => power switch
     {
-        DomainPower.On => Power.On,
+        DomainPower.On or DomainPower.Paused => Power.On,
         DomainPower.Off => Power.Off,
         DomainPower.Unknown => Power.Unknown,
     };

@@ -19,7 +19,11 @@ public sealed record SshLook(bool Answered, IReadOnlyList<SshHostKey>? Keys, str
 /// unanswered ARP request in the kernel, which makes the next attempt slower. Dialing continues between checks, so that
 /// no check waits for it.
 /// </summary>
-public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
+/// <param name="hypervisor">Has the console, and dials.</param>
+/// <param name="time">The clock.</param>
+/// <param name="needsKeys">Without, a guest is ready when SSH responds: one that Capsul did not make may never print
+/// its keys. They are reported if it does.</param>
+public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time, bool needsKeys = true)
 {
     /// <summary>
     /// How much of the console is searched for host keys, bytes: cloud-init prints them near the end of the boot.
@@ -63,7 +67,7 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time)
         var keys = ConsoleText.HostKeys(console);
         await DialAsync(address, keys.Count > 0, cancel);
         if (keys.Count == 0 && boot.AnsweredAt is { } at && now - at > KeysLimit) keys = earlier;
-        if (boot.AnsweredAt is not null && keys.Count > 0)
+        if (boot.AnsweredAt is not null && (keys.Count > 0 || !needsKeys))
         {
             IsReady = true;
             return new SshLook(true, keys, null, TimeSpan.Zero);

@@ -18,7 +18,8 @@ public sealed partial class VmReconciler(
     VmRecord record, IHypervisor hypervisor, VmRecords records,
     IRelays relays, Action<VmReport> report, TimeProvider time, ILogger log)
 {
-    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), StopPoll = TimeSpan.FromMilliseconds(100);
+    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), StopPoll = TimeSpan.FromMilliseconds(100),
+        TakeOverPoll = TimeSpan.FromSeconds(2);
     static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(5),
         LongestPause = TimeSpan.FromSeconds(30), FinalPause = TimeSpan.FromMinutes(5);
 
@@ -35,8 +36,12 @@ public sealed partial class VmReconciler(
     /// down.</param>
     /// <param name="NextAsk">When it is asked again: in its first seconds a guest ignores the power button.</param>
     /// <param name="Failures">Failed rounds in a row.</param>
+    /// <param name="Resumes">How often in a row it was let go on and was paused again soon.</param>
+    /// <param name="NextResume">When it may be let go on.</param>
+    /// <param name="TakeOverEnded">It was a foreign machine, and is Capsul's for good.</param>
     sealed record Progress(
-        bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0);
+        bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0,
+        int Resumes = 0, DateTimeOffset NextResume = default, bool TakeOverEnded = false);
 
     /// <summary>
     /// Woken when something may have changed; urgent when something has, so that even a failed round is retried now.
@@ -44,7 +49,8 @@ public sealed partial class VmReconciler(
     readonly Signal wake = new(), urgent = new();
     readonly Lock gate = new();
     readonly RecordWriter writer = new(record, records, log);
-    readonly SshReadiness ssh = new(hypervisor, time);
+    readonly SshReadiness ssh = new(hypervisor, time,
+        needsKeys: record.Wanted.ImageId != Protocol.AdoptedImage);
     VmReport last = new() { Id = record.Wanted.Id };
     Progress progress = new();
     int sshPort;
@@ -130,7 +136,7 @@ public sealed partial class VmReconciler(
             // A bug. One VM's failure must not affect the others.
             Log.Threw(log, Id, error);
             Report(current, last.Power, last.Phase, problem:
-                "The host has an internal problem with this VM; see the Spoke's log.");
+                "The host has an internal problem with this VM; see the Spoke's log.", paused: last.Paused);
             return NextPause();
         }
     }
@@ -148,7 +154,7 @@ public sealed partial class VmReconciler(
 
     TimeSpan NextPause()
     {
-        var pause = TimeSpan.FromSeconds(Math.Min(Math.Pow(2, progress.Failures), LongestPause.TotalSeconds));
+        var pause = Backoff(progress.Failures);
         progress = progress with { Failures = progress.Failures + 1 };
         return pause;
     }
@@ -162,8 +168,6 @@ public sealed partial class VmReconciler(
             case Power.Off:
                 return await TurnOffAsync(current, cancel);
             case Power.On:
-                // Nothing is created or started without a record on disk. Removing does not need one.
-                if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: true);
                 return await TurnOnAsync(current, cancel);
             default:
                 return LookAgain;
@@ -192,6 +196,8 @@ public sealed partial class VmReconciler(
                 return LookAgain;
             case DomainPower.On:
                 return await ShutDownAsync(current, cancel);
+            case DomainPower.Paused:
+                return await ShutDownPausedAsync(current, cancel);
             default:
                 progress = progress with { StopUntil = null };
                 ssh.Reset();
@@ -204,12 +210,12 @@ public sealed partial class VmReconciler(
     /// <summary>
     /// Asks the guest to shut down, and turns it off after the grace period. The next round checks whether it is off.
     /// </summary>
-    async Task<TimeSpan?> ShutDownAsync(VmRecord current, CancellationToken cancel)
+    async Task<TimeSpan?> ShutDownAsync(VmRecord current, CancellationToken cancel, bool paused = false)
     {
         var now = time.GetUtcNow();
         if (progress.StopUntil is null)
         {
-            Report(current, Power.On, last.Phase);
+            Report(current, Power.On, last.Phase, paused: paused);
             progress = progress with
             {
                 StopUntil = now + TimeSpan.FromSeconds(current.Wanted.StopGraceSeconds),
@@ -240,8 +246,12 @@ public sealed partial class VmReconciler(
                 return LookAgain;
             case DomainPower.On when restart:
                 return await ShutDownAsync(current, cancel);
+            case DomainPower.Paused when restart:
+                return await ShutDownPausedAsync(current, cancel);
             case DomainPower.On:
                 return await KeepOnAsync(current, cancel);
+            case DomainPower.Paused:
+                return await HoldAsync(current, cancel);
             default:
                 // Off now: the first half of a restart is done. If the Spoke crashes here, the second half is an
                 // ordinary start.
@@ -266,6 +276,7 @@ public sealed partial class VmReconciler(
             await hypervisor.StartAsync(current.Spec, cancel);
             progress = progress with { SeenOn = true };
         }
+        await EndTakeOverAsync(current, cancel);
         current = writer.Change(r => r with { RanUnder = Math.Max(r.RanUnder, current.Wanted.Generation) });
         sshPort = await relays.OpenAsync(Id, current.SshPort, IPAddress.Parse(current.Wanted.Address), cancel);
         current = writer.Change(r => r with { SshPort = sshPort });
@@ -316,6 +327,10 @@ public sealed partial class VmReconciler(
     async Task<TimeSpan?> StartAsync(VmRecord current, CancellationToken cancel)
     {
         var spec = current.Spec;
+        // Nothing is created or started without a record on disk; keeping it on and removing do not need one. What has
+        // run is tried until there is room.
+        if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: !spec.HasRun);
+        if (!await IsTakenOverAsync(current, cancel)) return TakeOverPoll;
         await hypervisor.MakeDiskAsync(spec, cancel);
         Report(current, Power.Off, Phase.Disk);
         await hypervisor.DefineAsync(spec, cancel);
@@ -341,12 +356,12 @@ public sealed partial class VmReconciler(
             }
         }
         Report(current, error.Unreachable ? Power.Unknown : last.Power, last.Phase,
-            tail, error.Message, error.Final, diskLost: error.DiskLost);
+            tail, error.Message, error.Final, diskLost: error.DiskLost, paused: !error.Unreachable && last.Paused);
     }
 
     void Report(
         VmRecord current, Power power, Phase phase, string tail = "", string problem = "", bool final = false,
-        bool stoppedItself = false, bool diskLost = false)
+        bool stoppedItself = false, bool diskLost = false, bool paused = false)
     {
         var next = new VmReport
         {
@@ -357,10 +372,11 @@ public sealed partial class VmReconciler(
             Generation = current.Wanted.Generation,
             Restarts = current.RestartsDone,
             ConsoleTail = tail,
-            Problem = problem,
+            Problem = paused && problem.Length == 0 ? OutOfSpace : problem,
             ProblemFinal = final,
             StoppedItself = stoppedItself,
             DiskLost = diskLost,
+            Paused = paused,
         };
         if (power == Power.On && sshPort > 0) (next.SshHost, next.SshPort) = (relays.PublicName, sshPort);
         next.HostKeys.AddRange(current.HostKeys);

@@ -31,7 +31,10 @@ public sealed record VmRecord(
 
     public VmSpec Spec => new(
         Wanted.Id, Wanted.Name, Wanted.Vcpus, Wanted.MemoryMb, Wanted.DiskGb, Wanted.ImageId, Wanted.ImageSha256,
-        Wanted.Mac, IPAddress.Parse(Wanted.Address), [.. Wanted.SshKeys], Wanted.HasRun || RanUnder > 0);
+        Wanted.Mac, IPAddress.Parse(Wanted.Address), [.. Wanted.SshKeys], Wanted.HasRun || RanUnder > 0)
+    {
+        Adopt = Wanted.Adopt,
+    };
 
     /// <summary>
     /// Whether (epoch, generation) is newer. The epoch is compared first: after a restore the database counts

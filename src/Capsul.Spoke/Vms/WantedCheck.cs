@@ -16,6 +16,7 @@ public static class WantedCheck
         Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
         && vm.Generation >= 0 && vm.Restarts >= 0
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm)
+        && (vm.Adopt.Length == 0 || Formats.IsUuid(vm.Adopt))
         && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey)
         && vm.Record.Length <= Protocol.MaxRecordBytes && vm.Signature.Length <= Protocol.MaxSignatureBytes;
 

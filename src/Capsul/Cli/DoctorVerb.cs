@@ -2,6 +2,7 @@ using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Features.Rebuilds;
 using Capsul.Postgres;
 using Capsul.Postgres.Checks;
 using Capsul.Spoke.Hypervisor;
@@ -99,12 +100,26 @@ static class DoctorVerb
                     "a private cluster will be created, using the programs in "
                     + $"{EmbeddedPostgres.FindBinaries(settings.PostgresBin)}")];
             await using var database = await CliDatabase.ConnectAsync(settings, cancel);
-            return await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync)
+            var checks = await new DatabaseChecks(database.Db, TimeProvider.System, ListAlerts.FindingsAsync)
                 .RunAsync(cancel);
+            return [.. checks, await RecoveryAsync(settings, database.Db, cancel)];
         }
         catch (ProblemException error)
         {
-            return [new(Verdict.Fail, "database", error.Problem.Message)];
+            return [new(Verdict.Fail, "database", error.Problem.Message), CheckRecoveryCopy.OfFile(settings)];
+        }
+    }
+
+    /// <summary>A database without the newest schema may not have what is compared.</summary>
+    static async Task<Finding> RecoveryAsync(Settings settings, Db db, CancellationToken cancel)
+    {
+        try
+        {
+            return await CheckRecoveryCopy.RunAsync(settings, db, cancel);
+        }
+        catch (Npgsql.PostgresException)
+        {
+            return CheckRecoveryCopy.OfFile(settings);
         }
     }
 

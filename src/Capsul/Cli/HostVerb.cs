@@ -58,6 +58,7 @@ static class HostVerb
         CommandLine.Verb("remove",
             "Removes a host without VMs: revokes its certificate and forgets its addresses and images. The name may be "
             + "invited again.", RemoveAsync, Name, Force, Why),
+        HostAdopt.Make(),
         CommandLine.Verb("revoke",
             "Revokes a host's certificate: it may not connect again. Its VMs become unknown.", RevokeAsync, Name),
         CommandLine.Verb("restore",

@@ -172,7 +172,7 @@ public sealed class FleetRun(FleetOptions options, TimeProvider time)
         }
     }
 
-    /// <summary>Null: the database did not answer. The Spokes live without it, and the next figures come later.</summary>
+    /// <summary>Null: the database did not answer. The Spokes go on, and the next figures come later.</summary>
     static async Task<FleetFigures?> TryTakeAsync(Db db, FleetMeter meter, bool countVms, CancellationToken cancel)
     {
         try

@@ -40,7 +40,7 @@ public sealed record ProcessCost(double CpuSeconds, double ResidentMb)
         return new ProcessCost(main.Cpu + main.ChildCpu + ChildrenOf(server).Sum(c => c.Stat.Cpu), main.Mb);
     }
 
-    /// <summary>The main process of the server that a backend belongs to, then all its children; empty if none.</summary>
+    /// <summary>The main process of the server that a backend belongs to, and its children; or nothing.</summary>
     public static IReadOnlyList<int> ServerProcesses(int backend) =>
         ServerOf(backend) is { } server ? [server, .. ChildrenOf(server).Select(c => c.Pid)] : [];
 

@@ -87,11 +87,14 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     [Fact]
     public async Task On_every_page_the_keyboard_reaches_everything_and_the_focus_is_seen()
     {
-        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"),
+            ("CAPSUL_OPERATOR_EMAIL", Sample.Email));
         await using var context = await SignedInAsync(hub);
+        await Sample.FillAlertsAsync(hub, Cancel);
         var page = await context.NewPageAsync();
         var wrong = new List<string>();
-        foreach (var (name, path) in EveryPage.SignedIn) await TabThroughAsync(page, name, path, wrong);
+        foreach (var (name, path) in EveryPage.SignedIn.Concat(EveryPage.Operator))
+            await TabThroughAsync(page, name, path, wrong);
         await context.ClearCookiesAsync();
         foreach (var (name, path) in EveryPage.Public) await TabThroughAsync(page, name, path, wrong);
         wrong.ShouldBeEmpty();

@@ -26,6 +26,7 @@ static class EveryPage
     [
         ("operator", "/operator"), ("hosts", "/operator/hosts"), ("host", "/operator/hosts/host-1"),
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
+        ("adopt", "/operator/hosts/host-1/adopt"),
         ("operator-operation", "/operator/operations/1"),
     ];
 

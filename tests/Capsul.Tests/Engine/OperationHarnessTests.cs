@@ -28,6 +28,7 @@ public sealed class OperationHarnessTests
     /// </summary>
     static async Task<(string Vm, Power Power, Phase Phase)> BeginAsync(VmRows rows, string kind)
     {
+        if (kind == AdoptVm.OperationName) return (await rows.AdoptAsync(Cancel), Power.On, Phase.Ready);
         if (ActionOf(kind) is not { } action) return (await rows.NewVmAsync(Cancel), Power.On, Phase.Ready);
         var vm = await rows.RunningVmAsync(Cancel);
         rows.Time.Advance(TimeSpan.FromMinutes(10));

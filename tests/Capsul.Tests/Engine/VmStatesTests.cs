@@ -252,6 +252,38 @@ public sealed partial class VmStatesTests
     }
 
     [Fact]
+    public async Task A_vm_that_its_host_has_paused_costs_nothing_until_it_goes_on()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        rows.Time.Advance(TimeSpan.FromHours(1));
+        await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel, r => (r.Paused, r.Problem) = (true, "It is full."));
+        var row = await rows.FindAsync(vm, Cancel);
+        (row.Observed, row.Paused, row.State, VmState.Of(row).Word).ShouldBe(("on", true, "running", "paused"));
+        (await rows.CountAsync("usage_spans", "upper_inf(span)", Cancel)).ShouldBe(0);
+        rows.Time.Advance(TimeSpan.FromHours(1));
+        await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel);
+        (await rows.FindAsync(vm, Cancel)).Paused.ShouldBeFalse();
+        (await rows.CountAsync("usage_spans", "upper_inf(span)", Cancel)).ShouldBe(1);
+        (await rows.CountAsync("usage_spans", "TRUE", Cancel)).ShouldBe(2);
+    }
+
+    [Fact]
+    public async Task A_vm_that_is_paused_before_it_was_ever_charged_is_not_charged()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.NewVmAsync(Cancel);
+        await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel);
+        await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel, r => r.Paused = true);
+        await rows.SettleAsync(Cancel);
+        (await rows.FindAsync(vm, Cancel)).State.ShouldBe("creating");
+        (await rows.CountAsync("usage_spans", "TRUE", Cancel)).ShouldBe(0);
+        await rows.ReportAsync(vm, Power.On, Phase.Ready, Cancel);
+        await rows.SettleAsync(Cancel);
+        (await rows.FindAsync(vm, Cancel)).State.ShouldBe("running");
+    }
+
+    [Fact]
     public async Task A_phase_that_is_reached_again_is_reported_once()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);

@@ -25,6 +25,11 @@ public sealed class AlertWatchTests
         "UPDATE hosts SET certificate_ends = @now + interval '90 days'", "14 Mar 2026")]
     [InlineData("unknown_vm", "INSERT INTO unknown_vms VALUES ('rack1', 'capsul-x', 'on', @now, @now)",
         "DELETE FROM unknown_vms", "rack1 has 1 machine")]
+    [InlineData("vms_paused", "UPDATE vms SET paused = TRUE, observed = 'on'", "UPDATE vms SET paused = FALSE",
+        "1 capsul is paused, such as capsul-")]
+    [InlineData("hub_without_address",
+        "INSERT INTO hubs VALUES ('a', 'a.example.org:8443', @now), ('b', '', @now)",
+        "UPDATE hubs SET link_address = 'b.example.org:8443' WHERE name = 'b'", "There are 2 Hubs")]
     [InlineData("mails_stuck", """
         INSERT INTO mails (recipient, subject, body, created, run_at)
         VALUES ('ada@example.org', 's', 'b', @now - interval '31 minutes', @now + interval '1 hour')
@@ -41,6 +46,7 @@ public sealed class AlertWatchTests
         string kind, string begin, string end, string says)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
+        await rows.RunningVmAsync(Cancel);
         var watch = Watch(rows);
         await watch.LookAsync(rows.Epoch, Cancel);
         (await OpenAsync(rows)).ShouldBeEmpty();

@@ -77,6 +77,10 @@ public static class Sample
                 @now - interval '2 days');
         INSERT INTO unknown_vms (host, vm, power, first_seen, last_seen)
         VALUES ('host-1', 'capsul-zzzzzzzzzz', 'on', @now - interval '1 day', @now);
+        INSERT INTO foreign_machines VALUES
+            ('host-1', '00000000-0000-4000-8000-000000000001', 'legacy', 'on', 1, 512, 5, 'qcow2', '', ''),
+            ('host-1', '00000000-0000-4000-8000-000000000002', 'odd', 'off', 2, 2048, 0, 'raw', '',
+                'It has 2 disks; a capsul has exactly one.');
         """, new { now = hub.Now }, cancel);
 
     public static Task AddVmAsync(

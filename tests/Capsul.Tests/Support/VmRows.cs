@@ -95,6 +95,28 @@ public sealed class VmRows : IAsyncDisposable
         return id;
     }
 
+    /// <summary>A VM that is being made of a foreign machine of the host.</summary>
+    public async Task<string> AdoptAsync(
+        CancellationToken cancel, string name = "legacy", int diskGb = 1, string refusal = "", string? host = null)
+    {
+        await AddForeignAsync(name, cancel, diskGb, refusal);
+        return (await TryAdoptAsync(cancel, name, host)).OrThrow();
+    }
+
+    public Task<Outcome<string>> TryAdoptAsync(
+        CancellationToken cancel, string name = "legacy", string? host = null, string size = "f1-xs") =>
+        AdoptVm.RunAsync(Db, "test",
+            new AdoptVm.Input(host ?? Host, name, Email, size, null, "it moves"), Settings, Time, cancel);
+
+    public Task AddForeignAsync(string name, CancellationToken cancel, int diskGb = 1, string refusal = "") =>
+        Db.ExecuteAsync(
+            """
+            INSERT INTO foreign_machines
+            VALUES ('rack1', gen_random_uuid()::text, @name, 'on', 1, 512, @diskGb, 'qcow2', '52:54:00:00:00:07',
+                @refusal)
+            ON CONFLICT DO NOTHING
+            """, new { name, diskGb, refusal }, cancel);
+
     /// <summary>Requests an action of the table, as the owner does.</summary>
     public Task<Outcome<string>> ChangeAsync(
         VmAction action, string vm, CancellationToken cancel, string email = Email) =>

@@ -20,7 +20,7 @@ public sealed class SeededFaultsTests
         ended.ExitCode.ShouldBe(0, ended.Output + ended.Error);
         ended.Output.ShouldContain("50 seeds in");
         foreach (var action in (string[])["kill a Spoke", "kill the Hub",
-            "cut a connection", "reboot a host", "a guest crashes", "restore of a backup"])
+            "cut a connection", "reboot a host", "a guest crashes", "a disk is full", "restore of a backup"])
             ended.Output.ShouldContain($"  {action}\n");
         foreach (var kind in (string[])["Slow", "Fail", "FailFinal", "Hang", "Lie", "LoseAnswer"])
             ended.Output.ShouldContain($"  fault {kind} of ");

@@ -12,6 +12,7 @@ public static class AlertConditions
         RaiseAlert.HostSilent, RaiseAlert.HypervisorSilent, RaiseAlert.DiskFilling, RaiseAlert.ClockSkew,
         RaiseAlert.CertificateEnding, RaiseAlert.AuthorityEnding, RaiseAlert.UnknownVm, RaiseAlert.MailsStuck,
         RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
+        RaiseAlert.VmsPaused, RaiseAlert.HubWithoutAddress,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -52,6 +53,12 @@ public static class AlertConditions
         RaiseAlert.BackupOverdue =>
             $"The backup that was due at {Time(row)} has not been taken. Check the log of the active Hub, and take "
             + "one: capsul db backup",
+        RaiseAlert.VmsPaused =>
+            $"The disk of {row.Subject} is full: {Show.Count(row.Number, "capsul is", "capsuls are")} paused, such as "
+            + $"{row.Text}. Free space; they go on by themselves, and nobody is charged for them meanwhile.",
+        RaiseAlert.HubWithoutAddress =>
+            $"There are {row.Number} Hubs, and one of them does not say where Spokes reach it: they will not find it "
+            + "when it becomes active. Set CAPSUL_LINK_ADDRESS on each.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

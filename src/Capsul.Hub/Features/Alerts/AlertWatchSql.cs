@@ -38,6 +38,12 @@ public static class AlertWatchSql
         SELECT 'certificate_ending', h.id, h.certificate_ends, 0, ''
         FROM hosts h WHERE h.state = 'joined' AND h.certificate_ends < @certificate
         UNION ALL
+        SELECT 'vms_paused', v.host, NULL, count(*), min(v.id)
+        FROM vms v WHERE v.paused AND v.observed = 'on' AND v.deleted IS NULL GROUP BY v.host
+        UNION ALL
+        SELECT 'hub_without_address', '', NULL, count(*), '' FROM hubs u WHERE u.seen > @hubs
+        HAVING count(*) > 1 AND bool_or(u.link_address = '')
+        UNION ALL
         SELECT 'unknown_vm', u.host, min(u.first_seen), count(*), min(u.vm) FROM unknown_vms u GROUP BY u.host
         UNION ALL
         SELECT 'mails_stuck', '', min(m.created), count(*), ''

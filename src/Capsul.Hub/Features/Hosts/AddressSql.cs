@@ -40,6 +40,13 @@ public static class AddressSql
         RETURNING host(address) AS address, mac::text AS mac
         """;
 
+    /// <summary>The VM keeps the hardware address that it had, unless another on this host has it.</summary>
+    public const string KeepMac = """
+        -- AddressSql.KeepMac
+        UPDATE addresses a SET mac = @mac::macaddr
+        WHERE a.vm = @vm AND NOT EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = @mac::macaddr)
+        """;
+
     public const string FreeMany = """
         -- AddressSql.FreeMany
         UPDATE addresses SET vm = NULL, freed = @now WHERE vm = ANY(@ids)

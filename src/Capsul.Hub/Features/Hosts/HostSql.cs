@@ -15,7 +15,8 @@ public sealed record HostRow(
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys,
-    string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth);
+    string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth,
+    string Adopt, bool Adopted);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
@@ -253,7 +254,7 @@ public static class HostSql
         -- HostSql.Wanted
         SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb,
             v.disk_gb, v.image, v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
-            k.keys, k.key_names, v.email, v.size, v.login_user, v.created, v.dollars_per_month
+            k.keys, k.key_names, v.email, v.size, v.login_user, v.created, v.dollars_per_month, v.adopt, v.adopted
         FROM vms v LEFT JOIN addresses a ON a.vm = v.id,
             LATERAL (SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name), '') AS keys,
                     coalesce(string_agg(name, E'\n' ORDER BY name), '') AS key_names

@@ -84,6 +84,7 @@ public static class RemoveHost
         await transaction.ExecuteAsync(
             ImageSql.ClearOfHost, new { host = name, images = Array.Empty<string>() }, cancel);
         await transaction.ExecuteAsync(UnknownVmSql.ForgetHost, host, cancel);
+        await transaction.ExecuteAsync(ForeignMachineSql.ForgetHost, host, cancel);
         await transaction.ExecuteAsync(HostChangeSql.DropTokens, host, cancel);
         await transaction.ExecuteAsync(AlertSql.ClearSubject, host, cancel);
         await transaction.ExecuteAsync(HostChangeSql.MarkRemoved, host, cancel);

@@ -38,6 +38,8 @@ public sealed class ShowHostPage(Db db, Settings settings) : PageModel
 
     public IReadOnlyList<UnknownVmRow> Unknown { get; private set; } = [];
 
+    public IReadOnlyList<ForeignMachineRow> Foreign { get; private set; } = [];
+
     public bool HasMore { get; private set; }
 
     string Email => Actor.Of(HttpContext).Email;
@@ -53,6 +55,7 @@ public sealed class ShowHostPage(Db db, Settings settings) : PageModel
         Builds = await db.AskAsync<BuildSlotsRow>(
             BuildQueueSql.OfHost, new { host = Id, buildSlots = settings.BuildSlots }, cancel);
         Slots ??= Builds.IsSet ? $"{Builds.Slots}" : SetBuildSlots.Auto;
+        Foreign = await db.ListAsync<ForeignMachineRow>(ForeignMachineSql.OfHost, new { host = Id }, cancel);
         Unknown = await db.ListAsync<UnknownVmRow>(UnknownVmSql.OfHost, new { host = Id }, cancel);
         return Page();
     }

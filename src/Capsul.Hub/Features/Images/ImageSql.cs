@@ -42,6 +42,14 @@ public static class ImageSql
         ON CONFLICT (id) DO NOTHING
         """;
 
+    /// <summary>What VMs have that were adopted. It is in the catalog, but never offered.</summary>
+    public const string AddAdopted = """
+        -- ImageSql.AddAdopted
+        INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb, deprecated)
+        VALUES (@id, 'None (adopted)', 'root', 0, 0, TRUE)
+        ON CONFLICT (id) DO UPDATE SET deprecated = TRUE WHERE NOT images.deprecated
+        """;
+
     /// <summary>Images that hosts have and the catalog does not.</summary>
     public const string Proposed = """
         -- ImageSql.Proposed

@@ -25,7 +25,7 @@ public sealed record RecoveryCopy(
     /// <summary>Without it there is nothing to rebuild with.</summary>
     public KeyRingRow? Authority => Keys.FirstOrDefault(k => k.Name == AuthorityName);
 
-    static string FileIn(Settings settings) => Path.Combine(settings.Data, "hub", "recovery.json");
+    internal static string FileIn(Settings settings) => Path.Combine(settings.Data, "hub", "recovery.json");
 
     /// <summary>Null if there is none.</summary>
     /// <exception cref="ProblemException">It is damaged.</exception>

@@ -32,7 +32,7 @@ public static class RepairSql
         UNION ALL
         SELECT 'usage_missing', v.id, v.host, v.state
         FROM vms v WHERE v.deleted IS NULL AND v.state IN ('running', 'stopped') AND v.observed IN ('on', 'off')
-            AND NOT {Charged} AND NOT EXISTS (SELECT FROM alerts a
+            AND NOT v.paused AND NOT {Charged} AND NOT EXISTS (SELECT FROM alerts a
                 WHERE a.kind = 'disk_lost' AND a.subject = v.id AND a.cleared IS NULL)
         UNION ALL
         SELECT 'vm_not_reported', v.id, v.host, v.state

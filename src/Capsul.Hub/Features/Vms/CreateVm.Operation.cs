@@ -11,7 +11,7 @@ namespace Capsul.Hub.Features.Vms;
 /// SSH responds; only then is the VM running, and charged. Undo sets its wanted state to gone, waits until it is, and
 /// releases the address.
 /// </summary>
-public sealed class CreateVmOperation : VmOperation
+public class CreateVmOperation : VmOperation
 {
     public const string Queue = "queue", Start = "start", Boot = "boot";
 
@@ -29,6 +29,13 @@ public sealed class CreateVmOperation : VmOperation
 
     public override bool Cancellable => true;
 
+    /// <summary>The last line of an operation that was rolled back.</summary>
+    protected virtual string Undone => "Rolled back: disk and address are free again, and you were not charged";
+
+    /// <summary>It answers: from now on it is running.</summary>
+    protected virtual Task EndAsync(VmStep step, CancellationToken cancel) =>
+        step.Transaction.ExecuteAsync(VmSql.SetState, new { id = step.Vm.Id, state = "running" }, cancel);
+
     protected override async Task<Next> RunAsync(VmStep step, CancellationToken cancel)
     {
         var vm = step.Vm;
@@ -40,8 +47,8 @@ public sealed class CreateVmOperation : VmOperation
                 return Wait(step);
             case Start when vm.Answered && vm.Observed == "on":
                 return new Next.GoTo(Boot);
-            case Boot when vm.Observed == "on" && vm.Ready:
-                await step.Transaction.ExecuteAsync(VmSql.SetState, new { id = vm.Id, state = "running" }, cancel);
+            case Boot when vm is { Observed: "on", Ready: true, Paused: false }:
+                await EndAsync(step, cancel);
                 await step.Transaction.ExecuteAsync(
                     VmSql.OpenUsage, new { ids = new[] { vm.Id }, now = step.Now }, cancel);
                 return new Next.Done("Running");
@@ -85,15 +92,15 @@ public sealed class CreateVmOperation : VmOperation
         }
         if (!vm.Answered || vm.Observed != "gone")
             return new Next.Wait(LookAgain);
-        await EndAsync(step, cancel);
+        await MarkGoneAsync(step, cancel);
         await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = vm.Id, now = step.Now }, cancel);
-        return new Next.Done("Rolled back: disk and address are free again, and you were not charged");
+        return new Next.Done(Undone);
     }
 
     static async Task<Next> LeaveQueueAsync(VmStep step, CancellationToken cancel)
     {
         await step.Transaction.WantAsync(step.Vm, "deleting", "gone", cancel);
-        await EndAsync(step, cancel);
+        await MarkGoneAsync(step, cancel);
         await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = step.Vm.Id, now = step.Now }, cancel);
         return new Next.Done("Left the queue; you were not charged");
     }
@@ -105,10 +112,10 @@ public sealed class CreateVmOperation : VmOperation
     {
         if (step.Vm.Wanted != "gone")
             await step.Transaction.WantAsync(step.Vm, "deleting", "gone", cancel);
-        await EndAsync(step, cancel);
+        await MarkGoneAsync(step, cancel);
     }
 
-    static Task EndAsync(VmStep step, CancellationToken cancel) => step.Transaction.ExecuteAsync(
+    static Task MarkGoneAsync(VmStep step, CancellationToken cancel) => step.Transaction.ExecuteAsync(
         VmSql.MarkGone,
         new { id = step.Vm.Id, state = "failed", now = step.Now, problem = step.Operation.Problem }, cancel);
 }

@@ -14,7 +14,7 @@ namespace Capsul.Hub.Features.Vms;
 public sealed record VmObservation(
     string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort,
     IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
-    bool DiskLost);
+    bool DiskLost, bool Paused);
 
 /// <summary>A report that was accepted, and the VM as it was before.</summary>
 sealed record ObservedChange(ObservedRow Vm, VmObservation Report)
@@ -68,7 +68,7 @@ public static class ObserveVm
             || IsOther(report.SshHost, vm.SshHost) || (report.SshPort != 0 && report.SshPort != vm.SshPort)
             || IsOther(report.ConsoleTail, vm.ConsoleTail)
             || (change.IsAnswer ? report.Problem : "") != vm.Problem
-            || (change.IsAnswer && report.ProblemFinal) != vm.ProblemFinal
+            || (change.IsAnswer && report.ProblemFinal) != vm.ProblemFinal || report.Paused != vm.Paused
             || report.HostKeys.Any(k => !vm.HostKeys.Contains($"{k.Type} {k.Key}\n", StringComparison.Ordinal));
 
         static bool IsOther(string reported, string stored) => reported.Length > 0 && reported != stored;
@@ -156,7 +156,8 @@ public static class ObserveVm
                      where change.IsAnswer && operations.ContainsKey(change.Vm.Id)
                      from phase in Enum.GetValues<Phase>()
                      where (int)phase > change.Vm.Phase && phase <= change.Report.Phase
-                     select (Operation: operations[change.Vm.Id], Message: Title(phase))).ToList();
+                     select (Operation: operations[change.Vm.Id], Message: phase == Phase.Ready && HasNoKey(change)
+                         ? "Ready; host key not verified" : Title(phase))).ToList();
         if (lines.Count == 0) return;
         await transaction.ExecuteAsync(OperationSql.AddEventsOnce, new
         {
@@ -166,6 +167,9 @@ public static class ObserveVm
             now,
         }, cancel);
     }
+
+    /// <summary>A machine that was adopted may never print its host key.</summary>
+    static bool HasNoKey(ObservedChange change) => change.Report.HostKeys.Count == 0 && change.Vm.HostKeys.Length == 0;
 
     static async Task SaveAsync(
         NpgsqlTransaction transaction, IReadOnlyList<ObservedChange> changes, DateTime now, CancellationToken cancel)
@@ -183,6 +187,7 @@ public static class ObserveVm
             consoleTails = changes.Select(c => c.Report.ConsoleTail).ToArray(),
             problems = changes.Select(c => c.IsAnswer ? c.Report.Problem : "").ToArray(),
             finals = changes.Select(c => c.IsAnswer && c.Report.ProblemFinal).ToArray(),
+            paused = changes.Select(c => c.Report.Paused).ToArray(),
         }, cancel);
         var keys = changes.SelectMany(c => c.Report.HostKeys.Select(k => (c.Vm.Id, Key: k))).ToList();
         if (keys.Count == 0) return;
@@ -196,18 +201,21 @@ public static class ObserveVm
     }
 
     /// <summary>
-    /// Time in the unknown state is free, and so is a VM whose disk is lost. Charging resumes once the VM is observed
-    /// again, unless it is still being created.
+    /// Time in the unknown state is free, and so is a VM that its host has paused or whose disk is lost: it cannot be
+    /// used. Charging resumes once the VM is observed again, unless it is still being created.
     /// </summary>
     static async Task ChargeAsync(
         NpgsqlTransaction transaction, IReadOnlyList<ObservedChange> changes, DateTime now, CancellationToken cancel)
     {
         var alive = changes.Where(c => c.Vm.Deleted is null && c.Vm.Wanted != "gone").ToList();
-        var free = Ids(alive.Where(c => c.Report.Power == Power.Unknown || c.Report.DiskLost));
-        var charged = Ids(alive.Where(c => c.Report.Power is Power.On or Power.Off && !c.Report.DiskLost
-            && c.Vm.State != "creating"));
+        var free = Ids(alive.Where(c => IsFree(c.Report)));
+        var charged = Ids(alive.Where(c =>
+            !IsFree(c.Report) && c.Report.Power != Power.Gone && c.Vm.State != "creating"));
         if (free.Length > 0) await transaction.ExecuteAsync(VmSql.CloseUsage, new { ids = free, now }, cancel);
         if (charged.Length > 0) await transaction.ExecuteAsync(VmSql.OpenUsage, new { ids = charged, now }, cancel);
+
+        static bool IsFree(VmObservation report) =>
+            report.Power == Power.Unknown || report.DiskLost || report.Paused;
 
         static string[] Ids(IEnumerable<ObservedChange> changes) => [.. changes.Select(c => c.Vm.Id)];
     }

@@ -8,7 +8,7 @@ namespace Capsul.Hub.Features.Vms;
 public sealed record ObservedRow(
     string Id, string Email, string Host, DateTime? Deleted, string State, string Wanted, long WantedGeneration,
     string Observed, long ObservedGeneration, int ObservedRestarts, DateTime? ObservedAt, int Phase, string SshHost,
-    int SshPort, string ConsoleTail, string Problem, bool ProblemFinal, bool HasRun, string HostKeys)
+    int SshPort, string ConsoleTail, string Problem, bool ProblemFinal, bool HasRun, bool Paused, string HostKeys)
 {
     /// <summary>It was deleted and reported gone, and is there again.</summary>
     public bool IsBack(VmObservation report) =>
@@ -24,7 +24,7 @@ public static class ObserveVmSql
     const string Columns = """
         v.id, v.email, v.host, v.deleted, v.state, v.wanted, v.wanted_generation, v.observed, v.observed_generation,
         v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail, v.problem,
-        v.problem_final, v.has_run,
+        v.problem_final, v.has_run, v.paused,
         (SELECT coalesce(string_agg(k.type || ' ' || k.key || E'\n', ''), '') FROM vm_ssh_host_keys k
             WHERE k.vm = v.id) AS host_keys
         """;
@@ -56,11 +56,12 @@ public static class ObserveVmSql
             ssh_port = CASE WHEN n.ssh_port = 0 THEN v.ssh_port ELSE n.ssh_port END,
             console_tail = CASE WHEN n.console_tail = '' THEN v.console_tail ELSE n.console_tail END,
             problem = CASE WHEN v.deleted IS NULL AND v.wanted <> 'gone' THEN n.problem ELSE v.problem END,
-            problem_final = n.final,
+            problem_final = n.final, paused = n.paused,
             has_run = v.has_run OR n.observed = 'on'
         FROM unnest(@ids::text[], @observed::text[], @generations::bigint[], @restarts::integer[], @phases::integer[],
-            @sshHosts::text[], @sshPorts::integer[], @consoleTails::text[], @problems::text[], @finals::boolean[])
-            AS n (id, observed, generation, restarts, phase, ssh_host, ssh_port, console_tail, problem, final)
+            @sshHosts::text[], @sshPorts::integer[], @consoleTails::text[], @problems::text[], @finals::boolean[],
+            @paused::boolean[])
+            AS n (id, observed, generation, restarts, phase, ssh_host, ssh_port, console_tail, problem, final, paused)
         WHERE v.id = n.id
         """;
 

@@ -20,7 +20,7 @@ public static class PlaceSql
     /// Whether a host is online, accepts VMs, and has an address, a relay port, the memory, and the disk space. Disks
     /// are thinly provisioned: @diskFactor times the file system's size may be allocated, and 4 GiB must be free.
     /// </summary>
-    const string HasRoom = $"""
+    internal const string HasRoom = $"""
         {Takes} AND h.disk_free_mb >= 4096 AND h.memory_mb - h.memory_used_mb >= @memoryMb
             AND (h.max_vms = 0 OR h.max_vms > h.vms)
             AND (h.disk_mb = 0 OR h.disk_mb * @diskFactor::numeric >= 1024::bigint * (@diskGb + h.disk_used_gb))

@@ -17,11 +17,14 @@ public static class RepairVm
     public const int Batch = 100;
 
     /// <summary>The operation that leads out of a state: its kind, first step, wanted state and time limit.</summary>
-    static (string Kind, string Step, string Wanted, TimeSpan Limit) WayOut(string state, Settings settings)
+    static (string Kind, string Step, string Wanted, TimeSpan Limit) WayOut(
+        string state, bool isForeign, Settings settings)
     {
         if (state == "creating")
-            return (CreateVm.OperationName, CreateVmOperation.Queue, "on",
-                CreateVmOperation.QueueLimit + settings.CreateDeadline);
+            return isForeign
+                ? (AdoptVm.OperationName, CreateVmOperation.Start, "on", settings.CreateDeadline)
+                : (CreateVm.OperationName, CreateVmOperation.Queue, "on",
+                    CreateVmOperation.QueueLimit + settings.CreateDeadline);
         var action = VmActions.All.First(a => a.Via == state);
         return (action.Operation, PowerOperation.Power, action.Wanted, action.Deadline(settings.StopGrace));
     }
@@ -37,7 +40,7 @@ public static class RepairVm
             VmRepairSql.HalfMade, new { ids, limit = ids?.Length ?? Batch }, cancel);
         if (vms.Count == 0) return 0;
         var now = time.GetUtcNow().UtcDateTime;
-        var ways = vms.Select(v => WayOut(v.State, settings)).ToList();
+        var ways = vms.Select(v => WayOut(v.State, v.IsForeign, settings)).ToList();
         foreach (var (vm, way) in vms.Zip(ways).Where(p => p.First.Wanted != p.Second.Wanted))
             await transaction.WantAsync(vm.Id, vm.Host, vm.State, way.Wanted, cancel);
         await transaction.ExecuteAsync(OperationSql.StartMany, new

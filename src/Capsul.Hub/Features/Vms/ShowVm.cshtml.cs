@@ -24,6 +24,8 @@ public sealed class ShowVmPage(
 
     public string ImageTitle { get; private set; } = "";
 
+    public bool IsAdopted { get; private set; }
+
     public decimal Cost { get; private set; }
 
     public IReadOnlyList<VmHostKeyRow> HostKeys { get; private set; } = [];
@@ -80,6 +82,7 @@ public sealed class ShowVmPage(
         if (await db.FindAsync<VmRow>(VmSql.Find, owned, cancel) is not { } vm)
             return Problems.Page(VmAction.NotFound);
         Vm = vm;
+        IsAdopted = vm.Image == Wire.Protocol.AdoptedImage;
         ImageTitle = await db.FindAsync<string>(VmPageSql.ImageTitle, new { id = vm.Image }, cancel) ?? vm.Image;
         Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = vm.Id, now = Now }, cancel);
         HostKeys = await db.ListAsync<VmHostKeyRow>(VmSql.HostKeys, new { id = vm.Id }, cancel);

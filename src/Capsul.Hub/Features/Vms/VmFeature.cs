@@ -11,7 +11,8 @@ public static class VmFeature
 {
     public static IReadOnlyList<OperationKind> Operations { get; } =
     [
-        new CreateVmOperation(), .. VmActions.All.Where(a => !a.Destroys).Select(a => new PowerOperation(a)),
+        new CreateVmOperation(), new AdoptVmOperation(),
+        .. VmActions.All.Where(a => !a.Destroys).Select(a => new PowerOperation(a)),
         new DeleteVmOperation(),
     ];
 

@@ -1,7 +1,7 @@
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>A VM between two states, without an operation.</summary>
-public sealed record HalfMadeRow(string Id, string Email, string Host, string State, string Wanted);
+public sealed record HalfMadeRow(string Id, string Email, string Host, string State, string Wanted, bool IsForeign);
 
 /// <summary>Statements for hosts that change or go, and for VMs that got stuck.</summary>
 public static class VmRepairSql
@@ -34,7 +34,7 @@ public static class VmRepairSql
 
     public const string HalfMade = """
         -- VmRepairSql.HalfMade
-        SELECT v.id, v.email, v.host, v.state, v.wanted FROM vms v
+        SELECT v.id, v.email, v.host, v.state, v.wanted, v.adopt <> '' AS is_foreign FROM vms v
         WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'deleting')
             AND (@ids::text[] IS NULL OR v.id = ANY(@ids))
             AND NOT EXISTS (SELECT FROM operations o WHERE o.vm = v.id AND o.finished IS NULL)

@@ -7,6 +7,7 @@ public sealed record VmState(string Word, string Tone)
     public static VmState Of(VmRow vm) => vm switch
     {
         { State: "running" or "stopped", Observed: "unknown" } => new("unreachable", "off"),
+        { State: "running", Paused: true } => new("paused", "bad"),
         { State: "running" } => new("running", "good"),
         { State: "stopped" } => new("stopped", "off"),
         { State: "failed" } => new("failed", "bad"),

@@ -48,6 +48,36 @@ public sealed class RecoveryCopyTests
     }
 
     [Fact]
+    public async Task The_doctor_says_whether_the_copy_is_there_readable_private_and_up_to_date()
+    {
+        var (settings, key) = (In(TestFolder.Make("copy")), new byte[32]);
+        var file = Path.Combine(settings.Data, "hub", "recovery.json");
+        await using var database = await TestDatabase.CreateAsync();
+        await FingerprintAsync(database, key);
+        (await DoctorAsync()).ShouldBe((Verdict.Warn, true), "it does not exist");
+        await SaveAsync(database, key, settings);
+        (await DoctorAsync("is up to date")).ShouldBe((Verdict.Ok, true));
+        CheckRecoveryCopy.OfFile(settings).Verdict.ShouldBe(Verdict.Ok);
+        await database.Db.ExecuteAsync("UPDATE seat SET epoch = epoch + 1", null, Cancel);
+        (await DoctorAsync("is older than the database")).ShouldBe((Verdict.Warn, true));
+        await SaveAsync(database, key, settings);
+        File.SetUnixFileMode(file, (UnixFileMode)0b110_100_100);
+        (await DoctorAsync("chmod 600")).ShouldBe((Verdict.Warn, true));
+        File.SetUnixFileMode(file, (UnixFileMode)0b110_000_000);
+        await using var another = await TestDatabase.CreateAsync();
+        await FingerprintAsync(another, key);
+        (await CheckRecoveryCopy.RunAsync(settings, another.Db, Cancel)).Says.ShouldContain("of another database");
+        await File.WriteAllTextAsync(file, "{", Cancel);
+        (await DoctorAsync("is damaged")).ShouldBe((Verdict.Fail, true));
+
+        async Task<(Verdict, bool)> DoctorAsync(string says = "does not exist yet")
+        {
+            var line = await CheckRecoveryCopy.RunAsync(settings, database.Db, Cancel);
+            return (line.Verdict, line.Says.Contains(says, StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
     public async Task Another_secret_key_is_refused_and_nothing_is_changed()
     {
         var settings = In(TestFolder.Make("copy"));

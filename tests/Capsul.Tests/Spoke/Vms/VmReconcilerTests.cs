@@ -24,6 +24,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     readonly ConcurrentQueue<VmReport> reports = new();
     readonly CancellationTokenSource stop = new();
     readonly List<Task> running = [];
+    readonly List<VmReconciler> reconcilers = [];
     Simulated hypervisor = null!;
     VmRecords records = null!;
     Relays relays = null!;
@@ -73,6 +74,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
         var reconciler = new VmReconciler(record ?? VmRecord.New(1, Wanted(Power.On, 1)),
             hypervisor, records, relays, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
         running.Add(Task.Run(() => reconciler.RunAsync(stop.Token)));
+        reconcilers.Add(reconciler);
         return reconciler;
     }
 
@@ -168,6 +170,41 @@ public sealed class VmReconcilerTests : IAsyncLifetime
             Task.FromResult(reports.Any(r => r is { Power: Power.Off, Generation: 3 })));
         await AwaitAsync("it runs again", r => r is { Power: Power.On, Phase: Phase.Ready, Generation: 3 });
         reports.ShouldNotContain(r => r.StoppedItself);
+    }
+
+    [Fact]
+    public async Task A_guest_paused_by_a_full_disk_goes_on_when_there_is_room()
+    {
+        Start();
+        await AwaitReadyAsync();
+        hypervisor.FillDisk();
+        running.Add(PassOnAsync());
+        await AwaitAsync("it is paused", r => r is { Power: Power.On, Paused: true, ProblemFinal: false }
+            && r.Problem == VmReconciler.OutOfSpace);
+        hypervisor.FreeDisk();
+        await AwaitReadyAsync();
+        reports.Last().Paused.ShouldBeFalse();
+        reports.ShouldNotContain(r => r.Power == Power.Off && r.Phase == Phase.None);
+        hypervisor.DisksMade[Id].ShouldBe(1);
+    }
+
+    [Fact]
+    public async Task A_paused_guest_that_is_to_be_off_is_turned_off_after_its_time()
+    {
+        var reconciler = Start();
+        await AwaitReadyAsync();
+        hypervisor.FillDisk();
+        var off = Wanted(Power.Off, 2);
+        off.StopGraceSeconds = 1;
+        reconciler.Want(1, off).ShouldBeTrue();
+        await AwaitAsync("it is off", r => r is { Power: Power.Off, Generation: 2, Problem: "", Paused: false });
+        reports.ShouldContain(r => r.Paused && r.Generation == 2);
+    }
+
+    /// <summary>Passes on what the hypervisor says.</summary>
+    async Task PassOnAsync()
+    {
+        await foreach (var _ in hypervisor.Changes.ReadAllAsync(stop.Token)) reconcilers.ForEach(r => r.Look());
     }
 
     [Fact]

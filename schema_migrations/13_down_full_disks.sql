@@ -1,0 +1,2 @@
+DROP INDEX vms_paused;
+ALTER TABLE vms DROP COLUMN paused;
