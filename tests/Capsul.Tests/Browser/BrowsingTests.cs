@@ -91,6 +91,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
             ("CAPSUL_OPERATOR_EMAIL", Sample.Email));
         await using var context = await SignedInAsync(hub);
         await Sample.FillAlertsAsync(hub, Cancel);
+        await Sample.FillQueueAsync(hub, Cancel);
         var page = await context.NewPageAsync();
         var wrong = new List<string>();
         foreach (var (name, path) in EveryPage.SignedIn.Concat(EveryPage.Operator))
@@ -140,6 +141,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
+        await Sample.FillQueueAsync(hub, Cancel);
         await using var context = await ContextAsync(hub, scripts: false);
         var page = await context.NewPageAsync();
         var (wrong, controls) = (new List<string>(), 0);

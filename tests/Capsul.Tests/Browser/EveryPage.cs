@@ -18,6 +18,7 @@ static class EveryPage
         ("silent-vm", "/vms/capsul-silent0000"), ("searched", "/console?q=e&Sort=name"),
         ("again", "/vms/new?Size=f1-m&Name=x"), ("delete-vm", "/vms/capsul-running000/delete"),
         ("conflict", "/vms/capsul-creating00/delete"), ("operation", "/vms/capsul-creating00/operations/1"),
+        ("queued-vm", "/vms/capsul-queued0000"),
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
     ];
 

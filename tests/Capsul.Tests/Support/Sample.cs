@@ -68,6 +68,23 @@ public static class Sample
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
+    /// <summary>A VM that waits for a build slot.</summary>
+    public static async Task FillQueueAsync(WebHub hub, CancellationToken cancel)
+    {
+        await AddVmAsync(hub, "capsul-queued0000", "patient", "creating", "unknown", 0, "", cancel);
+        await hub.Db.ExecuteAsync(
+            """
+            UPDATE vms SET queued = @now, created = @now, console_tail = '', ssh_host = '', ssh_port = 0
+            WHERE id = 'capsul-queued0000';
+            WITH waiting AS (
+                INSERT INTO operations (kind, vm, email, step, status, run_at, created, deadline_at)
+                VALUES ('create_vm', 'capsul-queued0000', @email, 'queue', 'running', @now,
+                    @now - interval '3 minutes', @now + interval '6 hours') RETURNING id)
+            INSERT INTO operation_events (operation, at, step, message)
+            SELECT id, @now - interval '3 minutes', 'queue', 'Scheduled on host host-1' FROM waiting
+            """, new { now = hub.Now, email = Email }, cancel);
+    }
+
     /// <summary>What operators see: alerts, and a machine that the database does not know.</summary>
     public static Task FillAlertsAsync(WebHub hub, CancellationToken cancel) => hub.Db.ExecuteAsync("""
         INSERT INTO alerts (kind, subject, message, raised, cleared)
