@@ -65,6 +65,38 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.count_copies() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    parts vm_change[];
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        parts := (SELECT array_agg(taken_by('', copy_host, NULL, 0, vcpus, memory_mb, disk_gb, 1, 0))
+            FROM new_rows WHERE copy_host IS NOT NULL);
+    ELSIF TG_OP = 'DELETE' THEN
+        parts := (SELECT array_agg(taken_by('', copy_host, NULL, 0, vcpus, memory_mb, disk_gb, -1, 0))
+            FROM old_rows WHERE copy_host IS NOT NULL);
+    ELSE
+        parts := (SELECT array_agg(p) FROM (
+            SELECT taken_by('', n.copy_host, NULL, 0, n.vcpus, n.memory_mb, n.disk_gb, 1, 0) AS p
+            FROM new_rows n JOIN old_rows o USING (id)
+            WHERE n.copy_host IS DISTINCT FROM o.copy_host AND n.copy_host IS NOT NULL
+            UNION ALL
+            SELECT taken_by('', host_of(o.copy_host, n.copy_host), NULL, 0, o.vcpus, o.memory_mb, o.disk_gb, -1, 0)
+            FROM new_rows n JOIN old_rows o USING (id)
+            WHERE n.copy_host IS DISTINCT FROM o.copy_host AND o.copy_host IS NOT NULL) AS both_sides);
+    END IF;
+    IF parts IS NULL THEN RETURN NULL; END IF;
+    PERFORM FROM hosts WHERE id IN (SELECT p.host FROM unnest(parts) AS p) ORDER BY id FOR NO KEY UPDATE;
+    UPDATE hosts h SET vms = h.vms + s.vms, vcpus_used = h.vcpus_used + s.vcpus,
+        memory_used_mb = h.memory_used_mb + s.memory_mb, disk_used_gb = h.disk_used_gb + s.disk_gb
+    FROM (SELECT p.host, sum(p.vms) AS vms, sum(p.vcpus) AS vcpus, sum(p.memory_mb) AS memory_mb,
+            sum(p.disk_gb) AS disk_gb
+        FROM unnest(parts) AS p GROUP BY p.host HAVING sum(p.vms) <> 0) AS s
+    WHERE h.id = s.host;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.count_payments() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -263,6 +295,15 @@ CREATE FUNCTION public.tell_mails() RETURNS trigger
     AS $$
 BEGIN
     PERFORM announce('capsul_mails', ARRAY['']);
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.tell_moves() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM announce('capsul_vms', (SELECT coalesce(array_agg(DISTINCT a.vm), '{}') FROM after a
+        JOIN before b ON b.id = a.id WHERE a.ended IS NULL AND (a.bytes_done, a.bytes_total, a.problem)
+            IS DISTINCT FROM (b.bytes_done, b.bytes_total, b.problem)));
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.tell_new_operations() RETURNS trigger
@@ -486,6 +527,9 @@ CREATE TABLE public.hosts (
     rebooted timestamp with time zone,
     certificate_ends timestamp with time zone,
     build_slots integer,
+    moves_disks boolean DEFAULT false NOT NULL,
+    evacuating boolean DEFAULT false NOT NULL,
+    evacuate_to text DEFAULT ''::text NOT NULL,
     CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
@@ -546,6 +590,53 @@ CREATE TABLE public.mails (
 );
 ALTER TABLE public.mails ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.mails_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.move_refusals (
+    vm text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    problem text NOT NULL
+);
+CREATE TABLE public.moves (
+    id bigint NOT NULL,
+    vm text NOT NULL,
+    operation bigint,
+    from_host text NOT NULL,
+    to_host text NOT NULL,
+    transfer text NOT NULL,
+    was text NOT NULL,
+    started timestamp with time zone NOT NULL,
+    switched timestamp with time zone,
+    ended timestamp with time zone,
+    ran boolean DEFAULT false NOT NULL,
+    copy_host text,
+    copy_wanted text DEFAULT 'receive'::text NOT NULL,
+    copy_generation bigint NOT NULL,
+    copy_observed text DEFAULT 'unknown'::text NOT NULL,
+    copy_observed_generation bigint DEFAULT 0 NOT NULL,
+    bytes_done bigint DEFAULT 0 NOT NULL,
+    bytes_total bigint DEFAULT 0 NOT NULL,
+    sha256 text DEFAULT ''::text NOT NULL,
+    problem text DEFAULT ''::text NOT NULL,
+    problem_final boolean DEFAULT false NOT NULL,
+    vcpus integer NOT NULL,
+    memory_mb integer NOT NULL,
+    disk_gb integer NOT NULL,
+    CONSTRAINT moves_bytes_done_check CHECK ((bytes_done >= 0)),
+    CONSTRAINT moves_bytes_total_check CHECK ((bytes_total >= 0)),
+    CONSTRAINT moves_check CHECK ((from_host <> to_host)),
+    CONSTRAINT moves_copy_observed_check CHECK ((copy_observed = ANY (ARRAY['unknown'::text, 'off'::text, 'on'::text, 'gone'::text]))),
+    CONSTRAINT moves_copy_wanted_check CHECK ((copy_wanted = ANY (ARRAY['receive'::text, 'off'::text, 'gone'::text]))),
+    CONSTRAINT moves_open_has_copy CHECK (((ended IS NOT NULL) OR (copy_host IS NOT NULL))),
+    CONSTRAINT moves_transfer_check CHECK ((transfer ~ '^[0-9a-f]{32}$'::text)),
+    CONSTRAINT moves_was_check CHECK ((was = ANY (ARRAY['running'::text, 'stopped'::text])))
+);
+ALTER TABLE public.moves ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.moves_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -826,13 +917,14 @@ CREATE TABLE public.vms (
     paused boolean DEFAULT false NOT NULL,
     adopt text DEFAULT ''::text NOT NULL,
     adopted boolean DEFAULT false NOT NULL,
+    moves integer DEFAULT 0 NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
     CONSTRAINT vms_name_check CHECK ((name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text)),
     CONSTRAINT vms_observed_check CHECK ((observed = ANY (ARRAY['unknown'::text, 'off'::text, 'on'::text, 'gone'::text]))),
     CONSTRAINT vms_queued_is_creating CHECK (((queued IS NULL) OR (state = 'creating'::text))),
-    CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
+    CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'moving'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
     CONSTRAINT vms_wanted_check CHECK ((wanted = ANY (ARRAY['on'::text, 'off'::text, 'gone'::text])))
 );
 ALTER TABLE ONLY public.account_totals
@@ -841,8 +933,6 @@ ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_mac_once UNIQUE (host, mac);
-ALTER TABLE ONLY public.addresses
-    ADD CONSTRAINT addresses_one_for_a_vm UNIQUE (vm);
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_pkey PRIMARY KEY (host, address);
 ALTER TABLE ONLY public.alerts
@@ -867,6 +957,12 @@ ALTER TABLE ONLY public.key_ring
     ADD CONSTRAINT key_ring_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.move_refusals
+    ADD CONSTRAINT move_refusals_pkey PRIMARY KEY (vm);
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_transfer_key UNIQUE (transfer);
 ALTER TABLE ONLY public.operation_events
     ADD CONSTRAINT operation_events_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.operations
@@ -916,6 +1012,7 @@ ALTER TABLE ONLY public.vm_totals
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
+CREATE UNIQUE INDEX addresses_one_on_a_host ON public.addresses USING btree (vm, host);
 CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleared IS NOT NULL);
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
@@ -923,6 +1020,11 @@ CREATE INDEX backups_started ON public.backups USING btree (started);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
+CREATE INDEX moves_copies ON public.moves USING btree (copy_host, copy_generation) WHERE (copy_host IS NOT NULL);
+CREATE INDEX moves_from ON public.moves USING btree (from_host, ended);
+CREATE UNIQUE INDEX moves_one_copy_on_a_host ON public.moves USING btree (vm, copy_host) WHERE (copy_host IS NOT NULL);
+CREATE UNIQUE INDEX moves_one_for_a_vm ON public.moves USING btree (vm) WHERE (ended IS NULL);
+CREATE INDEX moves_operation ON public.moves USING btree (operation);
 CREATE INDEX operation_events_operation ON public.operation_events USING btree (operation, id);
 CREATE INDEX operations_due ON public.operations USING btree (run_at) WHERE (finished IS NULL);
 CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm) WHERE (finished IS NULL);
@@ -941,10 +1043,10 @@ CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
 CREATE UNIQUE INDEX vms_adopt_once ON public.vms USING btree (host, adopt) WHERE ((adopt <> ''::text) AND (deleted IS NULL));
 CREATE INDEX vms_alive_created ON public.vms USING btree (email, created, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_alive_price ON public.vms USING btree (email, dollars_per_month, id) WHERE (deleted IS NULL);
+CREATE INDEX vms_between_states ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'moving'::text, 'deleting'::text])));
 CREATE INDEX vms_building ON public.vms USING btree (host, email) WHERE (state = 'creating'::text);
 CREATE INDEX vms_email_created ON public.vms USING btree (email, created, id);
 CREATE INDEX vms_failed ON public.vms USING btree (email, deleted) WHERE (state = 'failed'::text);
-CREATE INDEX vms_in_between ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'deleting'::text])));
 CREATE UNIQUE INDEX vms_name_once ON public.vms USING btree (email, name) WHERE (deleted IS NULL);
 CREATE INDEX vms_of_host ON public.vms USING btree (host, email) WHERE (deleted IS NULL);
 CREATE INDEX vms_paused ON public.vms USING btree (host) WHERE paused;
@@ -952,6 +1054,10 @@ CREATE INDEX vms_wanted ON public.vms USING btree (host, wanted_generation, id) 
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER mails_told AFTER INSERT ON public.mails FOR EACH STATEMENT EXECUTE FUNCTION public.tell_mails();
+CREATE TRIGGER moves_counted_delete AFTER DELETE ON public.moves REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
+CREATE TRIGGER moves_counted_insert AFTER INSERT ON public.moves REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
+CREATE TRIGGER moves_counted_update AFTER UPDATE ON public.moves REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
+CREATE TRIGGER moves_told AFTER UPDATE ON public.moves REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_moves();
 CREATE TRIGGER operation_events_told AFTER INSERT ON public.operation_events REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_events();
 CREATE TRIGGER operations_told AFTER UPDATE ON public.operations REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
 CREATE TRIGGER operations_told_new AFTER INSERT ON public.operations REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_operations();
@@ -983,6 +1089,18 @@ ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
     ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.move_refusals
+    ADD CONSTRAINT move_refusals_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_copy_host_fkey FOREIGN KEY (copy_host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_from_host_fkey FOREIGN KEY (from_host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_operation_fkey FOREIGN KEY (operation) REFERENCES public.operations(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_to_host_fkey FOREIGN KEY (to_host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.moves
+    ADD CONSTRAINT moves_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.operation_events
     ADD CONSTRAINT operation_events_operation_fkey FOREIGN KEY (operation) REFERENCES public.operations(id);
 ALTER TABLE ONLY public.operations

@@ -182,7 +182,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
         services.AddSingleton(new LinkAuthority(authority.Ends));
-        services.AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
+        services.AddSingleton<Transfers>().AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
         services.AddHostedService<RecoveryCopies>();
         if (postgres is not null) services.AddHostedService(_ => new ClusterSupervisor(postgres));

@@ -35,6 +35,7 @@ public sealed class SpokeProgram(
         var connection = new HubConnection(
             vms, settings, identity, hypervisor, images, time, logs.CreateLogger<HubConnection>());
         vms.Told = connection.Tell;
+        vms.Transfers = new HubTransfers(identity, () => connection.Address, time);
         vms.Start(cancel);
         try
         {

@@ -34,6 +34,9 @@ public static partial class Formats
     /// <summary>32 bytes in lower-case hex.</summary>
     public static bool IsSha256(string text) => Sha256().IsMatch(text);
 
+    /// <summary>16 random bytes in lower-case hex.</summary>
+    public static bool IsTransferId(string text) => TransferId().IsMatch(text);
+
     /// <summary>The name of a Unix account, as useradd accepts it by default.</summary>
     public static bool IsLoginUser(string text) => LoginUser().IsMatch(text);
 
@@ -55,6 +58,9 @@ public static partial class Formats
 
     [GeneratedRegex(@"\A[0-9a-f]{64}\z", RegexOptions.None, 1000)]
     private static partial Regex Sha256();
+
+    [GeneratedRegex(@"\A[0-9a-f]{32}\z", RegexOptions.None, 1000)]
+    private static partial Regex TransferId();
 
     [GeneratedRegex(@"\A[a-z_][a-z0-9_-]{0,31}\z", RegexOptions.None, 1000)]
     private static partial Regex LoginUser();

@@ -1,4 +1,6 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Operations;
 using Capsul.Hub.Features.Vms;
 using Capsul.Spoke.Hypervisor;
 
@@ -61,8 +63,17 @@ sealed class Actors(World world, Snapshot snapshot)
             case 50 when Random.Next(2) == 0:
                 await EmptyOperationsAsync();
                 break;
-            case < 65:
+            case < 62:
                 await CreateAsync();
+                break;
+            case < 72:
+                await MoveAsync();
+                break;
+            case < 74:
+                await InterveneAsync();
+                break;
+            case < 76:
+                await EvacuateAsync(host);
                 break;
             default:
                 await ChangeAsync();
@@ -76,7 +87,11 @@ sealed class Actors(World world, Snapshot snapshot)
         (hubBack, var now) = (hubBack is null ? null : world.Time.Now, world.Time.Now);
         foreach (var host in spokesBack.Keys.ToList()) spokesBack[host] = now;
         foreach (var host in roomBack.Keys.ToList()) roomBack[host] = now;
-        foreach (var host in world.Hosts) host.Hypervisor.ClearFaults();
+        foreach (var host in world.Hosts)
+        {
+            host.Hypervisor.ClearFaults();
+            await UndrainHost.RunAsync(world.Db, "operator", host.Name, Never);
+        }
         await BringBackAsync();
     }
 
@@ -176,6 +191,7 @@ sealed class Actors(World world, Snapshot snapshot)
         Count("the database is restored", "restore of a backup");
         world.KillHub();
         await snapshot.RestoreAsync();
+        world.IsRestored = true;
         hubBack = world.Time.Now + world.Milliseconds(0, 5_000);
     }
 
@@ -213,6 +229,42 @@ sealed class Actors(World world, Snapshot snapshot)
             outcome.Problem is null ? name : $"{name}, refused");
         if (outcome.Problem is { } problem && problem.Kind is not (ProblemKind.Conflict or ProblemKind.NotFound))
             world.Report.Violate($"{name} was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    async Task MoveAsync()
+    {
+        var vms = await world.Db.ListAsync<string>("SELECT id FROM vms WHERE deleted IS NULL", null, Never);
+        if (vms.Count == 0) return;
+        var vm = vms.OrderBy(world.NumberOf).ElementAt(Random.Next(vms.Count));
+        var outcome = await MoveVm.RunAsync(
+            world.Db, "operator", new MoveVm.Input(vm, null), null, world.Settings, world.Time, Never);
+        Count($"move {world.NameOf(vm)}{(outcome.Problem is { } why ? $": {why.Message}" : "")}",
+            outcome.Problem is null ? "move" : "move, refused");
+        if (outcome.Problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NoCapacity) } problem)
+            world.Report.Violate($"a move was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    /// <summary>An operator cancels or forces a move that is going on.</summary>
+    async Task InterveneAsync()
+    {
+        var open = await world.Db.ListAsync<long>(
+            "SELECT id FROM operations WHERE kind = 'move_vm' AND finished IS NULL ORDER BY id", null, Never);
+        if (open.Count == 0) return;
+        var request = Random.Next(3) == 0 ? OperationRequest.Force : OperationRequest.Cancel;
+        var outcome = await AskOperation.RunAsync(request, world.Db, World.Kinds, "operator", null,
+            open[Random.Next(open.Count)], "chaos", world.Time, Never);
+        Count($"{request.Name} a move", outcome.Problem is null ? $"{request.Name} a move" : "intervention, refused");
+        await world.ChangedAsync();
+    }
+
+    /// <summary>A host is evacuated, or no longer.</summary>
+    async Task EvacuateAsync(Host host)
+    {
+        var undrained = (await UndrainHost.RunAsync(world.Db, "operator", host.Name, Never)).Problem is null;
+        if (!undrained) await EvacuateHost.RunAsync(world.Db, "operator", host.Name, null, "chaos", Never);
+        Count($"{(undrained ? "undrain" : "evacuate")} {host.Name}", undrained ? "undrain" : "evacuate");
         await world.ChangedAsync();
     }
 

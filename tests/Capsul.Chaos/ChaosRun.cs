@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Postgres;
+using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 
 namespace Capsul.Chaos;
@@ -54,6 +55,8 @@ public sealed class ChaosRun : IDisposable
         var snapshot = new Snapshot(db);
         await snapshot.ClearAsync(time.Now);
         var world = new World(db, settings, hosts, time, random, report);
+        var offers = new Dictionary<string, (Host From, DiskExport Disk)>(StringComparer.Ordinal);
+        foreach (var host in hosts) host.Transfers = new PretendedTransfers(world, host, offers);
         var actors = new Actors(world, snapshot);
         try
         {
@@ -103,7 +106,8 @@ public sealed class ChaosRun : IDisposable
 
     static Task<bool> IsBusyAsync(World world) => world.Db.FindAsync<bool>(
         "SELECT EXISTS (SELECT FROM operations WHERE finished IS NULL) OR EXISTS (SELECT FROM vms "
-            + "WHERE deleted IS NULL AND (observed = 'unknown' OR state NOT IN ('running', 'stopped')))",
+            + "WHERE deleted IS NULL AND (observed = 'unknown' OR state NOT IN ('running', 'stopped'))) "
+            + "OR EXISTS (SELECT FROM moves WHERE copy_host IS NOT NULL AND NOT problem_final)",
         null, CancellationToken.None);
 
     async Task<Image> AddImageAsync()

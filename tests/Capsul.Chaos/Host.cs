@@ -84,6 +84,9 @@ sealed class Host
 
     CancellationTokenSource alive = new();
 
+    /// <summary>The way of disks to other hosts.</summary>
+    public ITransfers? Transfers { get; set; }
+
     public async Task StartSpokeAsync(CancellationToken cancel)
     {
         await Hypervisor.PrepareAsync(cancel);
@@ -98,6 +101,7 @@ sealed class Host
                 if (Connection is not null) Up.Add(new SpokeMessage { Vm = report.Clone() });
             },
         };
+        Vms.Transfers = Transfers;
         Vms.Load();
         NextDial = NextBeat = time.Now;
     }
@@ -148,6 +152,7 @@ sealed class Host
             MemoryMb = Hypervisor.MemoryMb,
             DiskMb = 1_000_000,
             DiskFreeMb = 1_000_000,
+            MovesDisks = true,
             Network = new NetworkFacts
             {
                 Cidr = "10.77.0.0/28",

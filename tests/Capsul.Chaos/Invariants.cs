@@ -32,6 +32,29 @@ static class Invariants
                 + "GROUP BY vm HAVING count(*) > 1) AS twice");
     }
 
+    /// <summary>
+    /// At any moment: a VM is on at one host at most, and never with an older disk than one it ran with before. A
+    /// database that was restored does not know of later moves.
+    /// </summary>
+    public static void CheckDisks(World world)
+    {
+        if (world.IsRestored) return;
+        var on = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var host in world.Hosts)
+        {
+            var running = host.Hypervisor.Running;
+            foreach (var (id, disk) in host.Hypervisor.Contents.Where(c => running.Contains(c.Key)))
+            {
+                if (!on.TryAdd(id, host.Name))
+                    world.Report.Violate($"{world.NameOf(id)} is on at {on[id]} and at {host.Name}");
+                var newest = world.Newest.GetValueOrDefault(id);
+                if (newest is not null && (newest.DiskId != disk.DiskId || newest.Boots > disk.Boots))
+                    world.Report.Violate($"{world.NameOf(id)} runs with an old disk, or another one");
+                world.Newest[id] = disk;
+            }
+        }
+    }
+
     /// <summary>Checked when the faults have ended and everything has had time to come to rest.</summary>
     public static async Task CheckAtRestAsync(World world, Actors actors)
     {
@@ -50,7 +73,13 @@ static class Invariants
             "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE v.deleted IS NOT NULL");
         await MustAsync(world, "an existing VM has an address",
             "SELECT count(*) FROM vms v WHERE deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a "
-                + "WHERE a.vm = v.id)");
+                + "WHERE a.vm = v.id AND a.host = v.host)");
+        if (!world.IsRestored)
+            await MustAsync(world, "no copy is left behind",
+                "SELECT count(*) FROM moves WHERE ended IS NULL OR copy_host IS NOT NULL");
+        await MustAsync(world, "a VM has an address only where something of it is",
+            "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE a.host <> v.host AND NOT EXISTS "
+                + "(SELECT FROM moves m WHERE m.vm = v.id AND m.copy_host = a.host)");
         await MustAsync(world, "no time is charged before the VM was created, or in the future",
             "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created "
                 + "OR lower(s.span) > @now OR upper(s.span) > @now");
@@ -83,6 +112,11 @@ static class Invariants
         {
             var machines = (await host.Hypervisor.ListAsync(Never))
                 .ToDictionary(m => m.Id, m => m.Power, StringComparer.Ordinal);
+            foreach (var (id, owner, _, _, _) in rows.Where(r => r.Host != host.Name && machines.ContainsKey(r.Id)))
+            {
+                if (!world.IsRestored)
+                    world.Report.Violate($"{world.NameOf(id)} is on {owner}, but {host.Name} still has a copy");
+            }
             foreach (var (id, _, wanted, deleted, lost) in rows.Where(r => r.Host == host.Name))
             {
                 DomainPower? power = machines.TryGetValue(id, out var found) ? found : null;

@@ -15,7 +15,8 @@ sealed class Snapshot(Db db)
     static readonly string[] Tables =
     [
         "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses",
-        "vm_ssh_keys", "vm_ssh_host_keys", "usage_spans", "vm_totals", "operations", "operation_events", "alerts",
+        "vm_ssh_keys", "vm_ssh_host_keys", "usage_spans", "vm_totals", "operations", "operation_events", "moves",
+        "move_refusals", "alerts",
     ];
 
     public bool IsTaken { get; private set; }

@@ -21,13 +21,15 @@ namespace Capsul.Chaos;
 /// from the seed among all that are due; nothing else is random, so the same seed produces the same run. The arrival of
 /// a message is a step, too: it can be lost, repeated, or late.
 /// </summary>
-sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualTime time, Random random, Report report)
+sealed partial class World(
+    Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualTime time, Random random, Report report)
 {
     static readonly CancellationToken Never = CancellationToken.None;
     /// <summary>A seed takes about two thousand steps; with this many, something wakes itself endlessly.</summary>
     const int MostSteps = 50_000;
 
-    static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5), SaveEvery = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan HealthEvery = TimeSpan.FromSeconds(5), SaveEvery = TimeSpan.FromSeconds(2),
+        EvacuateEvery = TimeSpan.FromSeconds(30);
 
     readonly Listener listener = new(db, time, NullLogger<Listener>.Instance);
     readonly List<string> trace = [];
@@ -36,9 +38,10 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     Runner? runner;
     HostHealth? health;
     HalfMadeVms? halfMade;
+    Evacuation? evacuation;
     BuildQueues? builds;
     Heartbeats? heartbeats;
-    DateTime nextHealth, nextSave, nextRepair, nextBuild;
+    DateTime nextHealth, nextSave, nextRepair, nextEvacuation, nextBuild;
     DateTime? nextOperation;
 
     /// <summary>0 while no Hub is active.</summary>
@@ -55,6 +58,12 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     public Random Random => random;
 
     public IReadOnlyList<Host> Hosts => hosts;
+
+    /// <summary>A backup was restored: what happened since is not in the database, also which host has a VM.</summary>
+    public bool IsRestored { get; set; }
+
+    /// <summary>The newest content of each VM's disk that was ever seen.</summary>
+    public Dictionary<string, Simulated.Content> Newest { get; } = new(StringComparer.Ordinal);
 
     public Report Report => report;
 
@@ -86,9 +95,10 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
         health = new HostHealth(db, fence, time);
         heartbeats = new Heartbeats(fence, time);
         halfMade = new HalfMadeVms(fence, settings, time);
+        evacuation = new Evacuation(db, fence, settings, time);
         builds = new BuildQueues(db, fence, listener, settings, time);
         (nextHealth, nextOperation) = (time.Now + HostHealth.Grace, time.Now);
-        (nextSave, nextRepair, nextBuild) = (time.Now, time.Now, time.Now);
+        (nextSave, nextRepair, nextBuild, nextEvacuation) = (time.Now, time.Now, time.Now, time.Now);
         if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
     }
@@ -156,6 +166,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
             if (nextOperation <= time.Now) yield return ("the runner", RunOperationAsync);
             if (nextHealth <= time.Now) yield return ("host health", LookAtHealthAsync);
             if (nextRepair <= time.Now) yield return ("half-made VMs", RepairAsync);
+            if (nextEvacuation <= time.Now) yield return ("evacuation", EvacuateAsync);
             if (nextBuild <= time.Now) yield return ("build queues", ServeQueuesAsync);
             if (nextSave <= time.Now) yield return ("heartbeats are saved", SaveHeartbeatsAsync);
         }
@@ -192,7 +203,8 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     DateTime NextDue()
     {
         var due = new List<DateTime?> { time.NextTimer };
-        if (Epoch != 0) due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild]);
+        if (Epoch != 0)
+            due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild, nextEvacuation]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)
@@ -200,40 +212,6 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
             due.AddRange(host.Due.Where(d => !host.Rounds.ContainsKey(d.Key)).Select(d => (DateTime?)d.Value));
         }
         return due.Min() ?? DateTime.MaxValue;
-    }
-
-    async Task RunOperationAsync()
-    {
-        await runner!.RunOneAsync(Epoch, Never);
-        await ChangedAsync();
-    }
-
-    async Task LookAtHealthAsync()
-    {
-        await health!.LookAsync(Epoch, Never);
-        nextHealth = time.Now + HealthEvery;
-        await ChangedAsync();
-    }
-
-    async Task RepairAsync()
-    {
-        report.Repaired += await halfMade!.LookAsync(Epoch, Never);
-        nextRepair = time.Now + HalfMadeVms.Every;
-        await ChangedAsync();
-    }
-
-    async Task ServeQueuesAsync()
-    {
-        report.Admitted += await builds!.LookAsync(Epoch, Never);
-        nextBuild = time.Now + BuildQueues.Every;
-        await ChangedAsync();
-    }
-
-    async Task SaveHeartbeatsAsync()
-    {
-        await heartbeats!.SaveAsync(Epoch, Never);
-        nextSave = time.Now + SaveEvery;
-        await ChangedAsync();
     }
 
     /// <summary>A connection begins like a real one: hello, then the inventory.</summary>
@@ -377,6 +355,7 @@ sealed class World(Db db, Settings settings, IReadOnlyList<Host> hosts, VirtualT
     {
         nextOperation = await db.FindAsync<DateTime?>(OperationSql.NextDue, null, Never);
         foreach (var host in hosts) host.Stale = host.Connection is not null;
+        Invariants.CheckDisks(this);
         if (random.Next(4) == 0) await Invariants.CheckAlwaysAsync(this);
     }
 

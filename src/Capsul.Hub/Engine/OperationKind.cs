@@ -50,8 +50,11 @@ public abstract class OperationKind
     /// <summary>An operator has given up on the host: ends the operation in the database only.</summary>
     public abstract Task ForceAsync(StepContext context, CancellationToken cancel);
 
-    /// <summary>Whether the VM's owner may cancel it.</summary>
+    /// <summary>Whether it may be canceled.</summary>
     public virtual bool Cancellable => false;
+
+    /// <summary>Whether the VM's owner may do that, and not only an operator.</summary>
+    public virtual bool OwnerMayCancel => Cancellable;
 
     /// <summary>It cannot be rolled back, so it continues past its deadline; an operator may force it.</summary>
     public virtual bool GoesOn => false;

@@ -67,6 +67,12 @@ public static class OperationSql
         WHERE o.finished IS NULL AND o.vm = ANY(@ids) AND v.id = o.vm AND v.host = @host RETURNING o.id, o.vm
         """;
 
+    /// <summary>The same, whatever host they are on.</summary>
+    public const string WakeOf = """
+        -- OperationSql.WakeOf
+        UPDATE operations SET run_at = @now WHERE finished IS NULL AND vm = ANY(@ids) RETURNING id, vm
+        """;
+
     /// <summary>Wakes locked operations.</summary>
     public const string Wake = """
         -- OperationSql.Wake

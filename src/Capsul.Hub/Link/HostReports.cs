@@ -114,6 +114,7 @@ sealed class HostReports(
             diskFreeMb = facts.DiskFreeMb,
             diskMb = facts.DiskMb,
             maxVms = facts.MaxVms,
+            movesDisks = facts.MovesDisks,
         }, cancel);
         if (isLocal is null) throw Revoked();
         await PutImagesAsync(transaction, facts.Images, isLocal.Value, cancel);
@@ -152,7 +153,8 @@ sealed class HostReports(
         var vms = (await db.ListAsync<ObservedRow>(
             isInventory ? ObserveVmSql.FindAll : ObserveVmSql.Find, new { ids, host }, cancel))
             .ToDictionary(v => v.Id, StringComparer.Ordinal);
-        await unknown.TakeInAsync([.. reports.Where(r => !vms.ContainsKey(r.Id))], isInventory, cancel);
+        var others = await TakeInCopiesAsync([.. reports.Where(r => !vms.ContainsKey(r.Id))], cancel);
+        await unknown.TakeInAsync(others, isInventory, cancel);
         var news = reports.Where(r => vms.TryGetValue(r.Id, out var vm) && ObserveVm.IsNews(vm, r, epoch)).ToList();
         if (news.Count > 0)
             await fence.InTransactionAsync(epoch, async transaction =>
@@ -184,6 +186,25 @@ sealed class HostReports(
             }, cancel);
             return true;
         }, cancel);
+
+    /// <summary>Reports on VMs of other hosts, of which this one has a copy. Returns the rest.</summary>
+    async Task<IReadOnlyList<VmObservation>> TakeInCopiesAsync(
+        IReadOnlyList<VmObservation> reports, CancellationToken cancel)
+    {
+        if (reports.Count == 0) return reports;
+        var ids = reports.Select(r => r.Id).ToArray();
+        var copies = (await db.ListAsync<CopyRow>(MoveSql.FindCopies, new { ids, host }, cancel))
+            .ToDictionary(c => c.Vm, StringComparer.Ordinal);
+        var news = reports.Where(r => copies.TryGetValue(r.Id, out var copy) && ObserveCopies.IsNews(copy, r, epoch))
+            .ToList();
+        if (news.Count > 0)
+            await fence.InTransactionAsync(epoch, async transaction =>
+            {
+                await ObserveCopies.RunAsync(transaction, host, news, epoch, Now(), cancel);
+                return true;
+            }, cancel);
+        return [.. reports.Where(r => !copies.ContainsKey(r.Id))];
+    }
 
     /// <summary>
     /// A Spoke whose data folder was emptied or replaced has lost VMs that it ran. Nothing is deleted, and no disk is

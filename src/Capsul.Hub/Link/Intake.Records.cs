@@ -63,7 +63,8 @@ public static partial class Intake
     static bool IsSound(VmRecoveryRecord record, out decimal dollars) =>
         decimal.TryParse(record.DollarsPerMonth, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture,
             out dollars) && dollars <= MaxDollars
-        && record is { Epoch: > 0, Generation: > 0, Vcpus: > 0 and <= MaxVcpus, MemoryMb: > 0 and <= MaxVmMemoryMb }
+        && record is { Epoch: > 0, Generation: > 0, Moves: >= 0, Vcpus: > 0 and <= MaxVcpus }
+        && record.MemoryMb is > 0 and <= MaxVmMemoryMb
         && record.DiskGb is > 0 and <= MaxDiskGb && record.Wanted is Power.On or Power.Off or Power.Gone
         && !EmailAddress.Parse(record.Email).Refused(out _, out var email) && email == record.Email
         && Formats.IsLabel(record.Name) && Formats.IsImageId(record.ImageId) && Formats.IsSha256(record.ImageSha256)
@@ -90,5 +91,5 @@ public static partial class Intake
         DateTime.UnixEpoch.AddTicks(record.CreatedUnixUs * TimeSpan.TicksPerMicrosecond),
         record.Wanted switch { Power.On => "on", Power.Off => "off", _ => "gone" }, record.Mac, record.Address,
         [.. record.SshKeys.Select(k => new RecoverableKey(k.Name, k.Line.Split(' ')[0], k.Line.Split(' ')[1]))],
-        record.HasRun || hasRun);
+        record.HasRun || hasRun, record.Moves);
 }

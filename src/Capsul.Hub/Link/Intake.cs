@@ -24,7 +24,7 @@ public static partial class Intake
 
     const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64,
         MaxCpus = 65_536, MaxMemoryMb = 1 << 30, MaxDiskGb = 1 << 20;
-    const long MaxDiskMb = 1L << 40;
+    const long MaxDiskMb = 1L << 40, MaxTransferBytes = 1L << 60;
     const long MaxSkewSeconds = 10L * 365 * 86_400;
     const int MaxTokenChars = 256, MaxRequestBytes = 8 * 1024;
 
@@ -63,7 +63,7 @@ public static partial class Intake
         return new HostFactsRow(
             Line(hello.Version, MaxWordChars), Line(hello.BootId, MaxWordChars),
             Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
-            facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, Addresses(facts.Network),
+            facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, facts.MovesDisks, Addresses(facts.Network),
             [.. facts.Images.Select(Check).Where(i => i.Id != Protocol.AdoptedImage).DistinctBy(i => i.Id)]);
     }
 
@@ -122,7 +122,17 @@ public static partial class Intake
             report.Id, report.Power, report.Phase, report.Epoch, report.Generation, report.Restarts, report.SshHost,
             report.SshPort, [.. report.HostKeys.Select(Check).OfType<SshKey>().DistinctBy(k => k.Type)],
             Line(report.Problem, MaxTextChars), report.ProblemFinal, Console(report.ConsoleTail), report.StoppedItself,
-            report.DiskLost, report is { Power: Power.On, Paused: true });
+            report.DiskLost, report is { Power: Power.On, Paused: true }, report.HasRun, Check(report.Transfer));
+    }
+
+    static TransferProgress? Check(TransferReport? report)
+    {
+        if (report is null) return null;
+        Must(Formats.IsTransferId(report.Id), "a transfer's id is malformed");
+        Must(report.BytesDone is >= 0 and <= MaxTransferBytes && report.BytesTotal is >= 0 and <= MaxTransferBytes,
+            "the size of a transfer is out of range");
+        Must(report.Sha256.Length == 0 || Formats.IsSha256(report.Sha256), "a transfer's checksum is malformed");
+        return new TransferProgress(report.Id, report.BytesDone, report.BytesTotal, report.Sha256);
     }
 
     /// <summary>Null if it is not a key: guests can print anything between the markers on their console.</summary>

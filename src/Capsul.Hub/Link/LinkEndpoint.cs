@@ -20,7 +20,7 @@ namespace Capsul.Hub.Link;
 /// </summary>
 public sealed partial class LinkEndpoint(
     Db db, Fence fence, Heartbeats heartbeats, Listener listener, Seat seat, Authority authority, Settings settings,
-    TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
+    Transfers transfers, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
     static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
 

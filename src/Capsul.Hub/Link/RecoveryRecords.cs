@@ -32,10 +32,11 @@ static class RecoveryRecords
             ImageSha256 = vm.ImageSha256,
             LoginUser = row.LoginUser,
             CreatedUnixUs = (row.Created.ToUniversalTime() - DateTime.UnixEpoch).Ticks / TicksPerMicrosecond,
-            Wanted = vm.Power,
+            Wanted = row.Intended switch { "on" => Power.On, "off" => Power.Off, _ => Power.Gone },
             Mac = vm.Mac,
             Address = vm.Address,
             HasRun = vm.HasRun,
+            Moves = vm.Moves,
         };
         record.SshKeys.AddRange(row.KeyNames.Split('\n').Zip(vm.SshKeys, (name, line) =>
             new NamedSshKey { Name = name, Line = line }));

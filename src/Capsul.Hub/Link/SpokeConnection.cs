@@ -226,14 +226,20 @@ public sealed class SpokeConnection(
     /// </summary>
     public static IEnumerable<Wanted> Parts(Wanted wanted)
     {
-        var (part, bytes) = (new Wanted { Epoch = wanted.Epoch, Generation = wanted.Generation }, 0);
+        Wanted Empty() => new()
+        {
+            Epoch = wanted.Epoch,
+            Generation = wanted.Generation,
+            CountsMoves = wanted.CountsMoves,
+        };
+        var (part, bytes) = (Empty(), 0);
         foreach (var vm in wanted.Vms)
         {
             var size = vm.CalculateSize();
             if (bytes > 0 && bytes + size > Protocol.MessagePartBytes)
             {
                 yield return part;
-                (part, bytes) = (new Wanted { Epoch = wanted.Epoch, Generation = wanted.Generation }, 0);
+                (part, bytes) = (Empty(), 0);
             }
             part.Vms.Add(vm);
             bytes += size;
@@ -263,7 +269,7 @@ public sealed class SpokeConnection(
         if (generation == sent) return null;
         // The first message contains everything, even what did not change, because it is new under this epoch.
         var rows = await db.ListAsync<WantedRow>(HostSql.Wanted, new { host, since = Math.Max(sent, -1) }, cancel);
-        var wanted = new Wanted { Epoch = epoch, Generation = generation };
+        var wanted = new Wanted { Epoch = epoch, Generation = generation, CountsMoves = true };
         wanted.Vms.AddRange(rows.Select(ToWire));
         sent = generation;
         return wanted;
@@ -299,9 +305,19 @@ public sealed class SpokeConnection(
             Address = row.Address ?? "",
             Adopt = row.Adopt,
             Adopted = row.Adopted,
+            IsCopy = row.IsCopy,
+            Moves = row.Moves,
         };
+        if (row.Transfer.Length > 0)
+            vm.Transfer = new WantedTransfer
+            {
+                Id = row.Transfer,
+                Direction = row.IsCopy ? Direction.Receive : Direction.Send,
+            };
+        foreach (var key in row.HostKeys.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            vm.HostKeys.Add(new SshHostKey { Type = key.Split(' ')[0], Key = key.Split(' ')[1] });
         vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
-        if (Authority is not null) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
+        if (Authority is not null && !row.IsCopy) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
         return vm;
     }
 }

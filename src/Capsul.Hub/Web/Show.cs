@@ -40,6 +40,11 @@ public static class Show
     public static string Machine(DateTime time) =>
         time.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
+    /// <summary>MiB below one GiB, then GiB with one digit.</summary>
+    public static string Bytes(long bytes) => bytes < 1L << 30
+        ? $"{(bytes + (1 << 20) - 1) >> 20} MiB"
+        : string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1 << 30):0.0} GiB");
+
     public static string Memory(int mb) => mb % 1024 == 0
         ? (mb / 1024).ToString(CultureInfo.InvariantCulture) + " GiB"
         : mb.ToString(CultureInfo.InvariantCulture) + " MiB";

@@ -1,7 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Xml;
-using Capsul.Spoke.Images;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -9,9 +8,6 @@ namespace Capsul.Spoke.Hypervisor;
 sealed record DomainFiles(string Disk, string? Seed, string ConsoleLog, string? Kernel, string? Initrd)
 {
     public string Format { get; init; } = "qcow2";
-
-    /// <summary>Of the kernel; null: the image's.</summary>
-    public string? CommandLine { get; init; }
 }
 
 /// <summary>
@@ -29,7 +25,7 @@ static class DomainXml
     /// </summary>
     public static Guid Uuid(string id) => new(SHA256.HashData(Encoding.UTF8.GetBytes(id)).AsSpan(0, 16));
 
-    public static string Write(VmSpec vm, Image? image, DomainFiles files, bool kvm)
+    public static string Write(VmSpec vm, string? commandLine, DomainFiles files, bool kvm)
     {
         var text = new StringBuilder();
         using (var xml = XmlWriter.Create(text, new XmlWriterSettings { OmitXmlDeclaration = true, Indent = true }))
@@ -41,7 +37,7 @@ static class DomainXml
             xml.WriteElementString("title", vm.Name);
             Element(xml, "memory", vm.MemoryMb.ToString(), ("unit", "MiB"));
             xml.WriteElementString("vcpu", vm.Vcpus.ToString());
-            Os(xml, image, files);
+            Os(xml, commandLine, files);
             xml.WriteStartElement("features");
             Element(xml, "acpi", null);
             Element(xml, "apic", null);
@@ -57,7 +53,7 @@ static class DomainXml
         return text.ToString();
     }
 
-    static void Os(XmlWriter xml, Image? image, DomainFiles files)
+    static void Os(XmlWriter xml, string? commandLine, DomainFiles files)
     {
         xml.WriteStartElement("os");
         Element(xml, "type", "hvm", ("arch", "x86_64"), ("machine", "q35"));
@@ -65,7 +61,7 @@ static class DomainXml
         {
             xml.WriteElementString("kernel", files.Kernel);
             if (files.Initrd is not null) xml.WriteElementString("initrd", files.Initrd);
-            xml.WriteElementString("cmdline", files.CommandLine ?? image?.CommandLine ?? "console=ttyS0");
+            xml.WriteElementString("cmdline", commandLine ?? "console=ttyS0");
         }
         else
         {

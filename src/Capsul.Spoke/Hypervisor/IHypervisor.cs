@@ -75,7 +75,8 @@ public sealed class HypervisorException(string message, bool final, Exception? i
 /// The verbs that a Spoke needs of a hypervisor, with two implementations (<c>Libvirt</c>, <c>Simulated</c>). Every
 /// verb is idempotent: repeating a completed one is a quick no-op, repeating one after a crash completes it. Every verb
 /// has its own time limit and fails with <see cref="HypervisorException"/>; none throws anything else on purpose. Verbs
-/// for different VMs may run concurrently; the caller never runs two verbs for one VM at the same time.
+/// for different VMs may run concurrently; the caller never runs two verbs for one VM at the same time,
+/// except that it may look (Find) while a disk is exported or imported.
 /// </summary>
 public interface IHypervisor : IAsyncDisposable
 {
@@ -137,6 +138,26 @@ public interface IHypervisor : IAsyncDisposable
 
     /// <summary>The VM is Capsul's for good: the foreign machine's definition goes.</summary>
     Task EndTakeOverAsync(string id, CancellationToken cancel);
+
+    /// <summary>
+    /// Makes the disk of a VM that is off ready for a transfer: one that stands alone, in a file of its own beside the
+    /// disk, which is kept until <see cref="DropExportsAsync"/>. May take minutes.
+    /// </summary>
+    Task<DiskExport> ExportDiskAsync(VmSpec vm, string transfer, CancellationToken cancel);
+
+    /// <summary>Removes what earlier transfers have left on this host. Quick if there is nothing.</summary>
+    Task DropExportsAsync(string id, CancellationToken cancel);
+
+    /// <summary>The checksum of the disk that this transfer has brought; null if it has not.</summary>
+    Task<string?> FindImportAsync(string id, string transfer, CancellationToken cancel);
+
+    /// <summary>
+    /// Receives a disk: it is in its place, whole, verified and on the medium, when this returns its checksum; before,
+    /// nothing of it counts. Refuses what does not stand alone (it could name files of this host), has another size
+    /// than the VM's disk, or would replace a disk. May take hours.
+    /// </summary>
+    /// <exception cref="TransferException">It did not arrive whole.</exception>
+    Task<string> ImportDiskAsync(VmSpec vm, string transfer, IncomingDisk disk, CancellationToken cancel);
 
     /// <summary>
     /// Removes everything: domain (turned off first), disk, seed, DHCP entry, console log. Nothing is left afterwards.

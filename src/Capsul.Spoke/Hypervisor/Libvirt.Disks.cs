@@ -27,14 +27,15 @@ public sealed partial class Libvirt
         var seed = SeedFile(vm.Id);
         if (File.Exists(disk) && File.Exists(seed)) return;
         if (vm.HasRun && !File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
-        var image = await ImageAsync(vm, cancel);
         var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
+        // A disk that was received needs no image.
+        var image = hadDisk ? null : await ImageAsync(vm, cancel);
         try
         {
             if (new DriveInfo(disks).AvailableFreeSpace >> 20 < LeastFreeMb)
                 throw new HypervisorException(Full, final: true);
             await Task.WhenAll(
-                hadDisk ? Task.CompletedTask : MakeVolumeAsync(vm, image, cancel),
+                image is null ? Task.CompletedTask : MakeVolumeAsync(vm, image, cancel),
                 hadSeed ? Task.CompletedTask : Seed.WriteAsync(vm, seed, cancel));
         }
         catch (Exception error)
@@ -135,17 +136,15 @@ public sealed partial class Libvirt
         return true;
     }
 
-    DomainFiles FilesOf(VmSpec vm, Image image) => new(
-        Inside(Path.Combine(disks, StorageXml.Volume(vm.Id))), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)),
-        images.Kernel(image) is { } kernel ? Inside(kernel) : null,
-        images.Initrd(image) is { } initrd ? Inside(initrd) : null);
+    DomainFiles FilesOf(VmSpec vm, string? kernel, string? initrd) => new(
+        Inside(DiskFile(vm.Id)), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)),
+        kernel is null ? null : Inside(kernel), initrd is null ? null : Inside(initrd));
 
     /// <summary>A machine that was adopted boots as it did before, and has no seed: it would be set up anew.</summary>
     DomainFiles FilesOf(VmSpec vm, Taken taken) => new(
         Inside(DiskFile(vm.Id)), null, Inside(ConsoleFile(vm.Id)), taken.Kernel, taken.Initrd)
     {
         Format = taken.Format,
-        CommandLine = taken.CommandLine,
     };
 
     string SeedFile(string id) => Path.Combine(seeds, $"{id}.iso");

@@ -31,12 +31,12 @@ public sealed partial class Libvirt
     {
         if (!vm.IsAdopted)
         {
-            var image = await ImageAsync(vm, cancel);
-            return DomainXml.Write(vm, image, FilesOf(vm, image), kvm);
+            var (kernel, initrd, commandLine) = await BootFilesAsync(vm, cancel);
+            return DomainXml.Write(vm, commandLine, FilesOf(vm, kernel, initrd), kvm);
         }
         var taken = FindTaken(vm.Id) ?? throw new HypervisorException(
             $"How {vm.Id} boots is not known: the file {TakenFile(vm.Id)} is missing.", final: true);
-        return DomainXml.Write(vm, null, FilesOf(vm, taken), kvm);
+        return DomainXml.Write(vm, taken.CommandLine, FilesOf(vm, taken), kvm);
     }
 
     public async Task StartAsync(VmSpec vm, CancellationToken cancel)

@@ -32,8 +32,6 @@ public sealed partial class Libvirt
 
     string TakenXml(string id) => Path.Combine(ForeignFolder, id + ".xml");
 
-    string DiskFile(string id) => Path.Combine(disks, StorageXml.Volume(id));
-
     Taken? FindTaken(string id) => File.Exists(TakenFile(id))
         ? JsonSerializer.Deserialize<Taken>(File.ReadAllText(TakenFile(id))) : null;
 

@@ -15,7 +15,7 @@ namespace Capsul.Spoke.Hypervisor;
 public enum Verb
 {
     List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
-    TakeOver, EndTakeOver
+    TakeOver, EndTakeOver, ExportDisk, ImportDisk,
 }
 
 /// <summary>How a verb misbehaves.</summary>
@@ -49,8 +49,8 @@ public sealed record Fault(
 public sealed partial class Simulated : IHypervisor
 {
     sealed record Machine(
-        bool Disk, bool Defined, bool On, string HostKey, DateTimeOffset? StartedAt, bool ByGuest = false,
-        bool Paused = false, string TakenFrom = "");
+        bool Disk, bool Defined, bool On, Content Content, DateTimeOffset? StartedAt, bool ByGuest = false,
+        bool Paused = false, string TakenFrom = "", ReceivedDisk? Received = null);
 
     readonly Settings settings;
     readonly ImageStore images;
@@ -109,7 +109,7 @@ public sealed partial class Simulated : IHypervisor
         lock (gate)
         {
             foreach (var (id, hostKey) in running)
-                machines[id] = new Machine(Disk: true, Defined: true, On: true, hostKey, since);
+                machines[id] = new Machine(Disk: true, Defined: true, On: true, new Content(id, 1, hostKey), since);
             Save();
         }
     }
@@ -210,12 +210,13 @@ public sealed partial class Simulated : IHypervisor
     public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
     {
         var changed = Change(vm.Id, m => m is { Disk: true, Defined: true }
-            ? m with
+            ? m.On ? m : m with
             {
                 On = true,
                 ByGuest = false,
-                StartedAt = m.On ? m.StartedAt : time.GetUtcNow(),
-                Paused = m.On ? m.Paused : full,
+                StartedAt = time.GetUtcNow(),
+                Paused = full,
+                Content = m.Content with { Boots = m.Content.Boots + 1 },
             }
             : throw new HypervisorException("There is no such machine to start.", final: false));
         if (changed) changes.Writer.TryWrite(vm.Id);
@@ -267,7 +268,7 @@ public sealed partial class Simulated : IHypervisor
             {
                 if (!machines.TryGetValue(id, out var machine) || machine.StartedAt is null) return "";
                 return "A simulated machine boots.\n" + (Booted(machine)
-                    ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.HostKey} {id}\n"
+                    ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.Content.HostKey} {id}\n"
                         + $"-----END SSH HOST KEY KEYS-----\n{id} login: "
                     : "");
             }
@@ -297,14 +298,16 @@ public sealed partial class Simulated : IHypervisor
         lock (gate)
         {
             var before = machines.GetValueOrDefault(id);
-            var after = change(before ?? new Machine(
-                false, false, false, HostKey(RandomNumberGenerator.GetBytes(HostKeyBytes)), null));
+            var after = change(before ?? new Machine(false, false, false, NewContent(), null));
             if (after == before) return false;
             machines[id] = after;
             Save();
             return true;
         }
     }
+
+    static Content NewContent() => new(Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8)), 0,
+        HostKey(RandomNumberGenerator.GetBytes(HostKeyBytes)));
 
     void Save()
     {
@@ -318,7 +321,8 @@ public sealed partial class Simulated : IHypervisor
     public static string HostKey(byte[] key) =>
         Convert.ToBase64String([0, 0, 0, 11, .. "ssh-ed25519"u8, 0, 0, 0, HostKeyBytes, .. key]);
 
-    async Task<T> DoAsync<T>(Verb verb, Func<T> act, CancellationToken cancel, T? lie = default)
+    async Task<T> DoAsync<T>(Verb verb, Func<T> act, CancellationToken cancel, T? lie = default,
+        bool endsWithCaller = false)
     {
         cancel.ThrowIfCancellationRequested();
         if (!faults.TryGetValue(verb, out var queue) || !queue.TryDequeue(out var fault)) fault = Chance?.Invoke(verb);
@@ -326,8 +330,10 @@ public sealed partial class Simulated : IHypervisor
         switch (fault.Kind)
         {
             case FaultKind.Slow:
-                // The call takes effect even if the caller has gone by then.
-                return await ActLateAsync(fault.By, act).WaitAsync(cancel);
+                // The call takes effect even if the caller has gone by then, unless the caller itself does it.
+                if (!endsWithCaller) return await ActLateAsync(fault.By, act).WaitAsync(cancel);
+                await Task.Delay(fault.By, time, cancel);
+                return act();
             case FaultKind.Fail:
                 throw new HypervisorException(fault.Message, final: false);
             case FaultKind.FailFinal:

@@ -41,6 +41,9 @@ public sealed partial class HubConnection(
     Channel<VmReport> reports = Channel.CreateBounded<VmReport>(MaxWaiting);
     CancellationTokenSource? current;
 
+    /// <summary>Where the Hub is, as far as it is known.</summary>
+    public string Address => hubs.Current;
+
     /// <summary>Sends a report when connected.</summary>
     public void Tell(VmReport report)
     {
@@ -121,6 +124,7 @@ public sealed partial class HubConnection(
             DiskFreeMb = capacity.DiskFreeMb,
             DiskMb = capacity.DiskMb,
             MaxVms = settings.RelayPorts.Last - settings.RelayPorts.First + 1,
+            MovesDisks = true,
             Network = new NetworkFacts
             {
                 Cidr = capacity.Network.Cidr.ToString(),

@@ -25,6 +25,9 @@ public sealed partial class HostVms(
     /// <summary>Receives every report.</summary>
     public Action<VmReport> Told { get; set; } = _ => { };
 
+    /// <summary>The way to other hosts; null: none.</summary>
+    public ITransfers? Transfers { get; set; }
+
     /// <summary>Ordered by ID.</summary>
     public IEnumerable<VmReconciler> Reconcilers => reconcilers.Values.OrderBy(r => r.Id, StringComparer.Ordinal);
 
@@ -107,6 +110,9 @@ public sealed partial class HostVms(
             }
             foreach (var vm in wanted.Vms)
             {
+                // A Hub that does not count is not outdated.
+                if (!wanted.CountsMoves && reconcilers.TryGetValue(vm.Id, out var known))
+                    vm.Moves = known.Record.MovesSeen;
                 Want(wanted.Epoch, new WantedVm(vm) { Record = ByteString.Empty, Signature = ByteString.Empty });
                 Keep(vm);
             }
@@ -160,12 +166,14 @@ public sealed partial class HostVms(
     }
 
     /// <summary>
-    /// The recovery records of all VMs that are not being removed, in messages of bounded size; the last one says so.
+    /// The recovery records of all VMs of this host that are not being removed, in messages of bounded size; the last
+    /// one says so.
     /// </summary>
     public IEnumerable<Records> RecoveryRecords()
     {
         var part = new Records();
-        foreach (var record in Reconcilers.Select(r => r.Record).Where(r => r.Wanted.Power != Power.Gone))
+        foreach (var record in Reconcilers.Select(r => r.Record)
+            .Where(r => r.Wanted is { IsCopy: false, Power: not Power.Gone }))
         {
             var kept = records.FindKept(record.Wanted.Id) ?? new KeptRecord { Id = record.Wanted.Id };
             kept.HasRun = record.Wanted.HasRun || record.RanUnder > 0;
@@ -196,7 +204,8 @@ public sealed partial class HostVms(
     public void Forget(VmReconciler reconciler) =>
         reconcilers.TryRemove(KeyValuePair.Create(reconciler.Id, reconciler));
 
-    VmReconciler Make(VmRecord record) => new(record, hypervisor, records, relays, report => Told(report), time, log);
+    VmReconciler Make(VmRecord record) =>
+        new(record, hypervisor, records, relays, () => Transfers, report => Told(report), time, log);
 
     void Keep(VmReconciler reconciler)
     {

@@ -16,7 +16,7 @@ namespace Capsul.Spoke.Vms;
 /// </summary>
 public sealed partial class VmReconciler(
     VmRecord record, IHypervisor hypervisor, VmRecords records,
-    IRelays relays, Action<VmReport> report, TimeProvider time, ILogger log)
+    IRelays relays, Func<ITransfers?> transfers, Action<VmReport> report, TimeProvider time, ILogger log)
 {
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(30), StopPoll = TimeSpan.FromMilliseconds(100),
         TakeOverPoll = TimeSpan.FromSeconds(2);
@@ -161,6 +161,8 @@ public sealed partial class VmReconciler(
 
     async Task<TimeSpan?> ConvergeAsync(VmRecord current, CancellationToken cancel)
     {
+        if (current.IsOutdated && !IsDeletion(current.Wanted)) return await RefuseAsync(current, cancel);
+        await EndTransferAsync(current, cancel);
         switch (current.Wanted.Power)
         {
             case Power.Gone:
@@ -202,6 +204,7 @@ public sealed partial class VmReconciler(
                 progress = progress with { StopUntil = null };
                 ssh.Reset();
                 await relays.CloseAsync(Id, cancel);
+                if (current.Wanted.Transfer is not null) return await TransferAsync(current, cancel);
                 Report(current, Power.Off, Phase.None);
                 return LookAgain;
         }
@@ -335,54 +338,12 @@ public sealed partial class VmReconciler(
         Report(current, Power.Off, Phase.Disk);
         await hypervisor.DefineAsync(spec, cancel);
         Report(current, Power.Off, Phase.Defined);
+        // On disk before: whoever takes a disk back to another host must know whether this one was used.
+        current = writer.Change(r => r with { Started = true });
+        if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: !spec.HasRun);
         await hypervisor.StartAsync(spec, cancel);
         progress = progress with { SeenOn = true };
         return TimeSpan.Zero;
-    }
-
-    async Task ReportProblemAsync(VmRecord current, HypervisorException error, CancellationToken cancel)
-    {
-        var tail = "";
-        if (!error.Unreachable)
-        {
-            try
-            {
-                tail = ConsoleText.Tail(await hypervisor.ConsoleTailAsync(Id, SshReadiness.ConsoleBytes, cancel),
-                    Protocol.ConsoleTailBytes);
-            }
-            catch (HypervisorException other)
-            {
-                Log.Failed(log, Id, other.Message);
-            }
-        }
-        Report(current, error.Unreachable ? Power.Unknown : last.Power, last.Phase,
-            tail, error.Message, error.Final, diskLost: error.DiskLost, paused: !error.Unreachable && last.Paused);
-    }
-
-    void Report(
-        VmRecord current, Power power, Phase phase, string tail = "", string problem = "", bool final = false,
-        bool stoppedItself = false, bool diskLost = false, bool paused = false)
-    {
-        var next = new VmReport
-        {
-            Id = Id,
-            Power = power,
-            Phase = phase,
-            Epoch = current.Epoch,
-            Generation = current.Wanted.Generation,
-            Restarts = current.RestartsDone,
-            ConsoleTail = tail,
-            Problem = paused && problem.Length == 0 ? OutOfSpace : problem,
-            ProblemFinal = final,
-            StoppedItself = stoppedItself,
-            DiskLost = diskLost,
-            Paused = paused,
-        };
-        if (power == Power.On && sshPort > 0) (next.SshHost, next.SshPort) = (relays.PublicName, sshPort);
-        next.HostKeys.AddRange(current.HostKeys);
-        if (next.Equals(last)) return;
-        last = next;
-        report(next);
     }
 
     static partial class Log

@@ -22,12 +22,17 @@ namespace Capsul.Spoke.Vms;
 /// created.</param>
 /// <param name="HostKeys">As read over the console, type and base64.</param>
 /// <param name="AskedAt">When this Spoke last asked the guest to shut down, seconds since 1970; 0: never.</param>
+/// <param name="Started">It may have been on since its disk came to this host.</param>
+/// <param name="Received">The disk that was received, and verified, for a move to this host.</param>
+/// <param name="MovesSeen">The highest <see cref="WantedVm.Moves"/> of all wanted states.</param>
 public sealed record VmRecord(
     long Epoch, WantedVm Wanted, int RestartsDone, int SshPort,
-    long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys, long AskedAt = 0)
+    long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys, long AskedAt = 0,
+    bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0)
 {
     /// <summary>The record of a VM that is new to this Spoke.</summary>
-    public static VmRecord New(long epoch, WantedVm wanted) => new(epoch, wanted, wanted.Restarts, 0, 0, 0, []);
+    public static VmRecord New(long epoch, WantedVm wanted) =>
+        new(epoch, wanted, wanted.Restarts, 0, 0, 0, [.. wanted.HostKeys], MovesSeen: wanted.Moves);
 
     public VmSpec Spec => new(
         Wanted.Id, Wanted.Name, Wanted.Vcpus, Wanted.MemoryMb, Wanted.DiskGb, Wanted.ImageId, Wanted.ImageSha256,
@@ -35,6 +40,14 @@ public sealed record VmRecord(
     {
         Adopt = Wanted.Adopt,
     };
+
+    /// <summary>
+    /// The Hub's database is older than one that has put the VM on another host, or here: it was restored from a
+    /// backup, and knows nothing of a move.
+    /// </summary>
+    public bool IsOutdated => Wanted.Moves < MovesSeen;
+
+    public bool HasRunHere => Started || RanUnder > 0;
 
     /// <summary>
     /// Whether (epoch, generation) is newer. The epoch is compared first: after a restore the database counts
@@ -55,12 +68,17 @@ public sealed record VmRecord(
             : Math.Min(RanUnder, wanted.Generation - 1),
         // A restore may have reset the restart counter; from here on the Hub's value counts.
         RestartsDone = Math.Min(RestartsDone, wanted.Restarts),
+        HostKeys = HostKeys.Count == 0 ? [.. wanted.HostKeys] : HostKeys,
+        MovesSeen = Math.Max(MovesSeen, wanted.Moves),
     };
 
     /// <summary>The record with these host keys; the same object if they have not changed.</summary>
     public VmRecord Keys(IReadOnlyList<SshHostKey> keys) =>
         keys.SequenceEqual(HostKeys) ? this : this with { HostKeys = keys };
 }
+
+/// <summary>A disk that has arrived by a transfer; its checksum, lower-case hex.</summary>
+public sealed record ReceivedDisk(string Transfer, string Sha256);
 
 /// <summary>
 /// Holds a VM's record and is its only writer, one write at a time and always the newest: changes by the Hub and by the
@@ -132,7 +150,8 @@ public sealed partial class VmRecords(string folder, ILogger log)
 {
     sealed record Stored(
         string Wanted, int RestartsDone, int SshPort, long StoppedItself,
-        List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null, long AskedAt = 0);
+        List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null, long AskedAt = 0,
+        bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0);
 
     sealed record StoredKey(string Type, string Key);
 
@@ -161,7 +180,8 @@ public sealed partial class VmRecords(string folder, ILogger log)
             // Older versions did not record whether it had run; a VM that was ever running has a port.
             return new VmRecord(stored.Epoch, wanted, stored.RestartsDone, stored.SshPort, stored.StoppedItself,
                 stored.RanUnder ?? (stored.SshPort > 0 ? wanted.Generation : 0),
-                [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })], stored.AskedAt);
+                [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })], stored.AskedAt,
+                stored.Started, stored.Received, stored.MovesSeen);
         }
         catch (Exception error)
             when (error is JsonException or InvalidProtocolBufferException or NullReferenceException)
@@ -178,7 +198,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
         JsonSerializer.SerializeToUtf8Bytes(new Stored(
             JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
             record.StoppedItself, [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch,
-            record.RanUnder, record.AskedAt)));
+            record.RanUnder, record.AskedAt, record.Started, record.Received, record.MovesSeen)));
 
     /// <summary>
     /// Keeps the Hub's signed recovery record of a VM, in a file of its own; what is there already is not written

@@ -10,13 +10,15 @@ namespace Capsul.Spoke.Vms;
 /// </summary>
 public static class WantedCheck
 {
-    const int MaxVcpus = 1024, MaxMemoryMb = 1 << 26, MaxDiskGb = 1 << 20, MaxGraceSeconds = 24 * 3600, MaxKeys = 1000;
+    const int MaxVcpus = 1024, MaxMemoryMb = 1 << 26, MaxDiskGb = 1 << 20, MaxGraceSeconds = 24 * 3600, MaxKeys = 1000,
+        MaxHostKeys = 16;
 
     public static bool IsSound(WantedVm vm) =>
         Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
         && vm.Generation >= 0 && vm.Restarts >= 0
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm)
         && (vm.Adopt.Length == 0 || Formats.IsUuid(vm.Adopt))
+        && vm.Moves >= 0 && IsTransfer(vm) && vm.HostKeys.Count <= MaxHostKeys && vm.HostKeys.All(IsHostKey)
         && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey)
         && vm.Record.Length <= Protocol.MaxRecordBytes && vm.Signature.Length <= Protocol.MaxSignatureBytes;
 
@@ -28,6 +30,16 @@ public static class WantedCheck
     static bool IsNetwork(WantedVm vm) =>
         (vm is { Power: Power.Gone, Address: "", Mac: "" }) || (Formats.IsMac(vm.Mac)
         && IPAddress.TryParse(vm.Address, out var address) && address.AddressFamily == AddressFamily.InterNetwork);
+
+    /// <summary>A disk is only sent or received while the VM is off.</summary>
+    static bool IsTransfer(WantedVm vm) => vm.Transfer is not { } transfer
+        || (vm.Power == Power.Off && Formats.IsTransferId(transfer.Id)
+            && transfer.Direction == (vm.IsCopy ? Direction.Receive : Direction.Send));
+
+    static bool IsHostKey(SshHostKey key) => key.Type.Length + key.Key.Length is > 0 and <= Formats.MaxKeyChars
+        && !key.Type.Any(IsBlank) && !key.Key.Any(IsBlank);
+
+    static bool IsBlank(char c) => char.IsControl(c) || char.IsWhiteSpace(c);
 
     static bool IsKey(string line) => line.Length <= Formats.MaxKeyChars + 64 && !line.Any(char.IsControl);
 }

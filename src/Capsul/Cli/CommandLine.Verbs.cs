@@ -11,7 +11,7 @@ public static partial class CommandLine
     static readonly (string Name, Func<Command> Make)[] Verbs =
     [
         ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
-        ("host", HostVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
+        ("host", HostVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
         ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make),
         ("sql", SqlVerb.Make), ("fleet", FleetVerb.Make),
     ];

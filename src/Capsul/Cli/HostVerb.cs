@@ -27,6 +27,12 @@ static class HostVerb
     static readonly Option<string?> Why =
         new("--reason") { Description = "Why; kept in the audit line.", HelpName = "TEXT" };
 
+    static readonly Option<string?> To = new("--to")
+    {
+        Description = "The host that its VMs go to. Without it, any host with room.",
+        HelpName = "HOST",
+    };
+
     static readonly Option<bool> Force = new("--force")
     {
         Description = "The machine will never come back: its VMs are lost, and charged until it was last seen. Needs a "
@@ -48,6 +54,9 @@ static class HostVerb
         CommandLine.Verb("list", "Lists all hosts.", ListAsync),
         CommandLine.Verb("drain", "Places no new VMs on a host; those that are there stay. A reason is required.",
             DrainAsync, Name, Why),
+        CommandLine.Verb("evacuate",
+            "Drains a host, and moves its VMs away, two at a time, until none is left; undrain ends it. What cannot be "
+            + "moved is an alert. A reason is required.", EvacuateAsync, Name, To, Why),
         CommandLine.Verb("undrain", "Places new VMs on a drained host again.", UndrainAsync, Name),
         CommandLine.Verb("rename",
             "Gives a host another name. Its Spoke reconnects with the same certificate; VMs keep running.",
@@ -106,6 +115,15 @@ static class HostVerb
         var name = (await DrainHost.RunAsync(
             database.Db, "cli", parsed.GetValue(Name)!, parsed.GetValue(Why), cancel)).OrThrow();
         Console.WriteLine($"No new VMs are placed on {name}.");
+        return 0;
+    }
+
+    static async Task<int> EvacuateAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var name = (await EvacuateHost.RunAsync(database.Db, "cli", parsed.GetValue(Name)!, parsed.GetValue(To),
+            parsed.GetValue(Why), cancel)).OrThrow();
+        Console.WriteLine($"{name} is being evacuated. Its page, and capsul operation list, show how far it is.");
         return 0;
     }
 

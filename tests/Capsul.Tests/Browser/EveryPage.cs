@@ -28,6 +28,7 @@ static class EveryPage
         ("operator", "/operator"), ("hosts", "/operator/hosts"), ("host", "/operator/hosts/host-1"),
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
         ("adopt", "/operator/hosts/host-1/adopt"),
+        ("move-vm", "/operator/vms/capsul-running000/move"),
         ("operator-operation", "/operator/operations/1"),
     ];
 

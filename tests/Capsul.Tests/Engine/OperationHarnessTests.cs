@@ -29,6 +29,14 @@ public sealed class OperationHarnessTests
     static async Task<(string Vm, Power Power, Phase Phase)> BeginAsync(VmRows rows, string kind)
     {
         if (kind == AdoptVm.OperationName) return (await rows.AdoptAsync(Cancel), Power.On, Phase.Ready);
+        if (kind == MoveVm.OperationName)
+        {
+            await rows.AddTargetAsync(Cancel);
+            var moved = await rows.RunningVmAsync(Cancel);
+            rows.Time.Advance(TimeSpan.FromMinutes(10));
+            (await rows.MoveAsync(moved, Cancel)).OrThrow();
+            return (moved, Power.On, Phase.Ready);
+        }
         if (ActionOf(kind) is not { } action) return (await rows.NewVmAsync(Cancel), Power.On, Phase.Ready);
         var vm = await rows.RunningVmAsync(Cancel);
         rows.Time.Advance(TimeSpan.FromMinutes(10));
@@ -45,6 +53,14 @@ public sealed class OperationHarnessTests
             "off" => (vm, Power.Off, Phase.None),
             _ => (vm, Power.Gone, Phase.None),
         };
+    }
+
+    /// <summary>The Spokes do all that is wanted of them.</summary>
+    static async Task SucceedAsync(VmRows rows, string kind, string vm, Power power, Phase phase)
+    {
+        if (kind == MoveVm.OperationName
+            && (await rows.NewestOperationAsync(vm, Cancel)).Status == "running") await rows.CarryMoveAsync(vm, Cancel);
+        else if (kind != MoveVm.OperationName) await rows.ReportAsync(vm, power, phase, Cancel);
     }
 
     /// <summary>Everything about a VM that an operation may change permanently.</summary>
@@ -70,6 +86,7 @@ public sealed class OperationHarnessTests
     /// </summary>
     static Promise WhenFailed(string kind) => ActionOf(kind) switch
     {
+        null when kind == MoveVm.OperationName => new("running", "on", true, true),
         null => new("failed", "gone", false, false),
         { Wanted: "gone" } => new("deleted", "gone", false, false),
         var action => new(action.From[0], VmActions.WantedIn(action.From[0]), true, true),
@@ -89,7 +106,7 @@ public sealed class OperationHarnessTests
         var (vm, power, phase) = await BeginAsync(rows, kind);
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("running");
-        await rows.ReportAsync(vm, power, phase, Cancel);
+        await SucceedAsync(rows, kind, vm, power, phase);
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("done");
         (await LookAsync(rows, vm)).ShouldBe(WhenDone(kind));
@@ -107,12 +124,13 @@ public sealed class OperationHarnessTests
                 await rows.WakeAsync(vm, Cancel);
                 await rows.SettleAsync(Cancel);
             }
-            await rows.ReportAsync(vm, power, phase, Cancel);
+            await SucceedAsync(rows, kind, vm, power, phase);
         }
         await rows.SettleAsync(Cancel);
         var operation = await rows.NewestOperationAsync(vm, Cancel);
         operation.Status.ShouldBe("done");
-        (await rows.CountAsync("usage_spans", $"vm = '{vm}'", Cancel)).ShouldBe(1);
+        (await rows.CountAsync("usage_spans", $"vm = '{vm}'", Cancel))
+            .ShouldBe(kind == MoveVm.OperationName ? 2 : 1, "the time of a move is not charged");
         var lines = await rows.Db.ListAsync<OperationEventRow>(OperationSql.Events, new { id = operation.Id }, Cancel);
         lines.Select(l => l.Message).ShouldBeUnique();
         (await LookAsync(rows, vm)).ShouldBe(WhenDone(kind));
@@ -182,7 +200,7 @@ public sealed class OperationHarnessTests
                 (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("running");
                 broken.Broken = false;
                 rows.Time.Advance(TimeSpan.FromMinutes(2));
-                await rows.ReportAsync(vm, power, phase, Cancel);
+                await SucceedAsync(rows, kind, vm, power, phase);
             }
             await EndAsync(rows, vm, kind);
             (await rows.NewestOperationAsync(vm, Cancel)).Finished.ShouldNotBeNull();
@@ -234,7 +252,7 @@ public sealed class OperationHarnessTests
             await rows.Runner.RunOneAsync(rows.Epoch, Cancel);
             await rows.TakeSeatAsync(Cancel);
             await Should.ThrowAsync<SeatLostException>(() => rows.Runner.RunOneAsync(old, Cancel));
-            if (n == 3) await rows.ReportAsync(vm, power, phase, Cancel);
+            if (n == 3) await SucceedAsync(rows, kind, vm, power, phase);
         }
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(vm, Cancel)).Status.ShouldBe("done");

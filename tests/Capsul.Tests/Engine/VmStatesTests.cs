@@ -37,6 +37,7 @@ public sealed partial class VmStatesTests
         {
             await CarryAsync(rows, null, ending);
             foreach (var action in VmActions.All) await CarryAsync(rows, action, ending);
+            await CarryMoveAsync(rows, ending);
         }
         var stopped = await rows.RunningVmAsync(Cancel);
         await rows.ReportAsync(stopped, Power.Off, Phase.None, Cancel, r => r.StoppedItself = true);
@@ -80,6 +81,22 @@ public sealed partial class VmStatesTests
         await rows.SettleAsync(Cancel);
         await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
         await rows.SettleAsync(Cancel);
+    }
+
+    static async Task CarryMoveAsync(VmRows rows, Ending ending)
+    {
+        await rows.RemoveAllAsync(Cancel);
+        await rows.AddTargetAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        (await rows.MoveAsync(vm, Cancel)).OrThrow();
+        if (ending == Ending.Done) await rows.CarryMoveAsync(vm, Cancel);
+        if (ending == Ending.FinalProblem)
+            await rows.ReportCopyAsync(vm, Power.Off, Cancel, r => (r.Problem, r.ProblemFinal) = ("full", true));
+        if (ending == Ending.Overdue) rows.Time.Advance(TimeSpan.FromHours(2));
+        if (ending == Ending.Forced) await rows.ForceAsync(vm, Cancel);
+        if (ending == Ending.Cancelled) await rows.AskAsync(vm, "cancel", Cancel);
+        await rows.SettleAsync(Cancel);
+        (await rows.FindAsync(vm, Cancel)).State.ShouldBe("running");
     }
 
     static async Task AssertExitsAsync(VmRows rows)
@@ -372,6 +389,6 @@ public sealed partial class VmStatesTests
             "UPDATE seat SET epoch = epoch", null, Cancel))).MessageText.ShouldContain("only grows");
         var twice = await Should.ThrowAsync<PostgresException>(
             () => rows.Db.ExecuteAsync("UPDATE addresses SET vm = @vm", new { vm }, Cancel));
-        twice.ConstraintName.ShouldBe("addresses_one_for_a_vm");
+        twice.ConstraintName.ShouldBe("addresses_one_on_a_host");
     }
 }

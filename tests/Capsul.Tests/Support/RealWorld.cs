@@ -25,6 +25,8 @@ public sealed class RealWorld : IAsyncDisposable
 
     readonly Dictionary<string, string> common;
     readonly string spokeFolder;
+    readonly List<Dictionary<string, string>> others = [];
+    readonly List<CapsulProgram> otherSpokes = [];
     readonly string linkPort = Ports.TakeFree().ToString();
     TestDatabase? database;
 
@@ -52,6 +54,13 @@ public sealed class RealWorld : IAsyncDisposable
 
     public Settings SpokeSettings => Settings.Load(SpokeEnvironment);
 
+    /// <summary>Twenty that no other world of this run uses, and probably none of another run.</summary>
+    static string NextPorts()
+    {
+        var first = 23_000 + 20 * ((Environment.ProcessId * 7 + Interlocked.Increment(ref count)) % 400);
+        return $"{first}-{first + 19}";
+    }
+
     /// <summary>Prepares folders and environments; starts nothing.</summary>
     /// <param name="spokeFolder">Data folder of the Spoke; null: a new one.</param>
     /// <param name="ownDatabase">The Hub runs a private cluster, as on a real machine; otherwise it uses a test
@@ -59,15 +68,13 @@ public sealed class RealWorld : IAsyncDisposable
     public static async Task<RealWorld> PrepareAsync(
         bool ownDatabase, string? spokeFolder, params (string Name, string Value)[] changes)
     {
-        // Twenty ports that no other world of this run uses, and probably none of another run.
-        var relays = 23_000 + 20 * ((Environment.ProcessId * 7 + Interlocked.Increment(ref count)) % 400);
         var common = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["CAPSUL_ENVIRONMENT"] = "development",
             ["CAPSUL_IMAGES"] = RealHypervisor.ImageFolder,
             ["CAPSUL_KVM"] = "off",
             ["CAPSUL_POSTGRES_FSYNC"] = "off",
-            ["CAPSUL_RELAY_PORTS"] = $"{relays}-{relays + 19}",
+            ["CAPSUL_RELAY_PORTS"] = NextPorts(),
         };
         foreach (var (name, value) in changes) common[name] = value;
         await RealHypervisor.TinyAsync(new ImageStore(RealHypervisor.ImageFolder), Cancel);
@@ -133,13 +140,38 @@ public sealed class RealWorld : IAsyncDisposable
     }
 
     /// <summary>As an operator does it: copies a token from the Hub to the host.</summary>
-    public async Task JoinAsync(string host)
+    public Task JoinAsync(string host) => JoinAsync(host, SpokeEnvironment);
+
+    async Task JoinAsync(string host, Dictionary<string, string> environment)
     {
         var invited = await CapsulProgram.RunAsync(HubEnvironment, Cancel, "host", "invite", host);
         invited.ExitCode.ShouldBe(0, invited.Error);
-        var joined = await CapsulProgram.RunAsync(SpokeEnvironment, Cancel, "spoke", "join", invited.Output.Trim());
+        var joined = await CapsulProgram.RunAsync(environment, Cancel, "spoke", "join", invited.Output.Trim());
         joined.ExitCode.ShouldBe(0, joined.Error);
     }
+
+    /// <summary>Another host on this machine, with its own data folder, sandbox and relay ports; returns that
+    /// folder.</summary>
+    public async Task<string> AddHostAsync(string host)
+    {
+        var environment = new Dictionary<string, string>(common, StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("spoke"),
+            ["CAPSUL_RELAY_PORTS"] = NextPorts(),
+        };
+        others.Add(environment);
+        await JoinAsync(host, environment);
+        var spoke = CapsulProgram.Start(environment, "up", "--spoke");
+        otherSpokes.Add(spoke);
+        await Until.TrueAsync($"{host} is online; its Spoke's output:\n{spoke.Said}", StartLimit, async () =>
+            spoke.HasExited ? throw new InvalidOperationException(spoke.Said)
+            : await Db.FindAsync<bool>(
+                "SELECT EXISTS (SELECT FROM hosts WHERE id = @host AND online)", new { host }, Cancel));
+        return environment["CAPSUL_DATA"];
+    }
+
+    /// <summary>What the Spokes of other hosts have said.</summary>
+    public string OthersSaid => string.Join('\n', otherSpokes.Select(s => s.Said));
 
     public void StartSpoke() => Spoke = CapsulProgram.Start(SpokeEnvironment, "up", "--spoke");
 
@@ -267,9 +299,12 @@ public sealed class RealWorld : IAsyncDisposable
     {
         Door?.Dispose();
         if (Spoke is not null) await Spoke.DisposeAsync();
+        foreach (var spoke in otherSpokes) await spoke.DisposeAsync();
         if (Hub is not null) await Hub.DisposeAsync();
         if (Db is not null) await Db.DisposeAsync();
         await Sandbox.StopAsync(SpokeSettings, TimeProvider.System, CancellationToken.None);
+        foreach (var host in others)
+            await Sandbox.StopAsync(Settings.Load(host), TimeProvider.System, CancellationToken.None);
         if (database is not null)
         {
             await database.DisposeAsync();

@@ -17,7 +17,7 @@ namespace Capsul.Tests.Support;
 /// </summary>
 public sealed class VmRows : IAsyncDisposable
 {
-    public const string Email = "ada@example.org", Host = "rack1",
+    public const string Email = "ada@example.org", Host = "rack1", Target = "rack2",
         ImageSha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     readonly TestDatabase database;
@@ -149,7 +149,63 @@ public sealed class VmRows : IAsyncDisposable
             SshPort = 22000,
         };
         more?.Invoke(report);
-        return await TakeInAsync(Intake.Check(report), cancel);
+        return await TakeInAsync(Intake.Check(report), cancel, vm.Host);
+    }
+
+    /// <summary>A second host, to which VMs can be moved.</summary>
+    public Task AddTargetAsync(CancellationToken cancel) => Db.ExecuteAsync(
+        """
+        UPDATE hosts SET moves_disks = TRUE;
+        INSERT INTO hosts (id, state, online, memory_mb, disk_free_mb, last_seen, moves_disks)
+        VALUES (@target, 'joined', TRUE, 16384, 100000, @now, TRUE) ON CONFLICT DO NOTHING;
+        INSERT INTO addresses (host, address, mac)
+        SELECT @target, a.address, a.mac FROM addresses a WHERE a.host = @host ON CONFLICT DO NOTHING
+        """, new { target = Target, host = Host, now = Now }, cancel);
+
+    public Task<Outcome<long>> MoveAsync(string vm, CancellationToken cancel, string? to = null) => MoveVm.RunAsync(
+        Db, "operator@example.org", new MoveVm.Input(vm, to), null, Settings, Time, cancel);
+
+    public async Task<MoveRow> FindMoveAsync(string vm, CancellationToken cancel) => (await Db.FindAsync<MoveRow>(
+        MoveSql.OfOperation, new { operation = (await NewestOperationAsync(vm, cancel)).Id }, cancel))!;
+
+    /// <summary>A report of the host that has a copy, which answers what is wanted of it.</summary>
+    public async Task ReportCopyAsync(
+        string vm, Power power, CancellationToken cancel, Action<VmReport>? more = null)
+    {
+        var move = await FindMoveAsync(vm, cancel);
+        var report = new VmReport { Id = vm, Power = power, Epoch = Epoch, Generation = move.CopyGeneration };
+        more?.Invoke(report);
+        await TakeInCopyAsync(Intake.Check(report), move.CopyHost!, cancel);
+    }
+
+    public Task TakeInCopyAsync(VmObservation report, string host, CancellationToken cancel) =>
+        Fence.InTransactionAsync(Epoch, async transaction =>
+        {
+            await ObserveCopies.RunAsync(transaction, host, [report], Epoch, Now, cancel);
+            return true;
+        }, cancel);
+
+    /// <summary>The target has received the disk.</summary>
+    public async Task ArriveAsync(string vm, CancellationToken cancel)
+    {
+        var move = await FindMoveAsync(vm, cancel);
+        await ReportCopyAsync(vm, Power.Off, cancel, r => r.Transfer = new TransferReport
+        {
+            Id = move.Transfer,
+            BytesDone = 1000,
+            BytesTotal = 1000,
+            Sha256 = ImageSha256,
+        });
+    }
+
+    /// <summary>Both Spokes do their part of a move, until the VM runs on the target.</summary>
+    public async Task CarryMoveAsync(string vm, CancellationToken cancel)
+    {
+        await ReportAsync(vm, Power.Off, Phase.None, cancel);
+        await SettleAsync(cancel);
+        await ArriveAsync(vm, cancel);
+        await SettleAsync(cancel);
+        await ReportAsync(vm, Power.On, Phase.Ready, cancel, r => r.HasRun = true);
     }
 
     /// <summary>Null: the VM is not on this host. Otherwise whether the report was accepted.</summary>
@@ -175,19 +231,22 @@ public sealed class VmRows : IAsyncDisposable
 
     /// <summary>The VM's operation is due.</summary>
     public Task WakeAsync(string vm, CancellationToken cancel) =>
-        Db.ExecuteAsync(OperationSql.WakeFromHost, new { ids = new[] { vm }, host = Host, now = Now }, cancel);
+        Db.ExecuteAsync(OperationSql.WakeOf, new { ids = new[] { vm }, now = Now }, cancel);
 
     public Task SetStepAsync(string vm, string step, CancellationToken cancel) =>
         Db.ExecuteAsync("UPDATE operations SET step = @step WHERE vm = @vm AND finished IS NULL",
             new { step, vm }, cancel);
 
     /// <summary>An operator ends the VM's operation.</summary>
-    public async Task ForceAsync(string vm, CancellationToken cancel) => await Db.ExecuteAsync(
-        OperationSql.Ask, new { id = (await NewestOperationAsync(vm, cancel)).Id, asked = "force", now = Now }, cancel);
+    public Task ForceAsync(string vm, CancellationToken cancel) => AskAsync(vm, "force", cancel);
+
+    public async Task AskAsync(string vm, string asked, CancellationToken cancel) => await Db.ExecuteAsync(
+        OperationSql.Ask, new { id = (await NewestOperationAsync(vm, cancel)).Id, asked, now = Now }, cancel);
 
     /// <summary>Frees capacity for the next VM.</summary>
     public Task RemoveAllAsync(CancellationToken cancel) => Db.ExecuteAsync(
         """
+        UPDATE moves SET ended = coalesce(ended, @now), copy_host = NULL WHERE copy_host IS NOT NULL;
         UPDATE vms SET deleted = @now, state = 'failed', wanted = 'gone' WHERE deleted IS NULL;
         UPDATE addresses SET vm = NULL;
         """, new { now = Now }, cancel);

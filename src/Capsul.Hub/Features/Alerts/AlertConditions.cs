@@ -13,6 +13,7 @@ public static class AlertConditions
         RaiseAlert.CertificateEnding, RaiseAlert.AuthorityEnding, RaiseAlert.UnknownVm, RaiseAlert.MailsStuck,
         RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
         RaiseAlert.VmsPaused, RaiseAlert.HubWithoutAddress,
+        RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -59,6 +60,14 @@ public static class AlertConditions
         RaiseAlert.HubWithoutAddress =>
             $"There are {row.Number} Hubs, and one of them does not say where Spokes reach it: they will not find it "
             + "when it becomes active. Set CAPSUL_LINK_ADDRESS on each.",
+        RaiseAlert.EvacuationStuck =>
+            $"{row.Subject} is being evacuated, but {Show.Count(row.Number, "capsul", "capsuls")} cannot be moved, "
+            + $"such as {row.Text} It is tried again every few minutes. See the host's page; make room on another "
+            + $"host, or end it: capsul host undrain {row.Subject}",
+        RaiseAlert.CopyLeft =>
+            $"{row.Subject} still has old copies of {Show.Count(row.Number, "capsul", "capsuls")}, such as {row.Text}, "
+            + "which were moved away. They are removed when it connects, and take room until then. If it will never "
+            + $"come back: capsul host remove {row.Subject}",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

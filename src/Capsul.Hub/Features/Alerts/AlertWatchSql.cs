@@ -55,6 +55,13 @@ public static class AlertWatchSql
         UNION ALL
         SELECT 'operation_overdue', o.id::text, o.deadline_at, 0, o.kind || ' of ' || o.vm
         FROM operations o WHERE o.finished IS NULL AND o.deadline_at < @overdue
+        UNION ALL
+        SELECT 'evacuation_stuck', h.id, NULL, count(*), min(v.id || ': ' || r.problem)
+        FROM hosts h JOIN vms v ON v.host = h.id AND v.deleted IS NULL JOIN move_refusals r ON r.vm = v.id
+        WHERE h.evacuating GROUP BY h.id
+        UNION ALL
+        SELECT 'copy_left', m.copy_host, min(m.ended), count(*), min(m.vm)
+        FROM moves m WHERE m.copy_host IS NOT NULL AND m.ended < @day GROUP BY m.copy_host
         """;
 
     /// <summary>When the newest complete backup started.</summary>

@@ -34,7 +34,8 @@ public static class RaiseAlert
         DiskFilling = "disk_filling", ClockSkew = "clock_skew", CertificateEnding = "certificate_ending",
         AuthorityEnding = "authority_ending", UnknownVm = "unknown_vm", MailsStuck = "mails_stuck",
         MailsGivenUp = "mails_given_up", OperationOverdue = "operation_overdue", BackupOverdue = "backup_overdue",
-        VmsPaused = "vms_paused", HubWithoutAddress = "hub_without_address";
+        VmsPaused = "vms_paused", HubWithoutAddress = "hub_without_address",
+        EvacuationStuck = "evacuation_stuck", CopyLeft = "copy_left";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

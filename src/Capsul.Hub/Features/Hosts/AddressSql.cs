@@ -49,7 +49,8 @@ public static class AddressSql
 
     public const string FreeMany = """
         -- AddressSql.FreeMany
-        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = ANY(@ids)
+        UPDATE addresses a SET vm = NULL, freed = @now
+        FROM vms v WHERE v.id = ANY(@ids) AND a.vm = v.id AND a.host = v.host
         """;
 
     /// <summary>The host is removed, and its network with it.</summary>
@@ -72,8 +73,24 @@ public static class AddressSql
         WHERE a.host = @host AND a.address = n.address::inet AND a.vm IS NULL
         """;
 
+    /// <summary>The address of a VM on the host that it is on.</summary>
     public const string Free = """
         -- AddressSql.Free
-        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = @id
+        UPDATE addresses a SET vm = NULL, freed = @now FROM vms v WHERE v.id = @id AND a.vm = v.id AND a.host = v.host
+        """;
+
+    /// <summary>The addresses of copies of VMs on a host.</summary>
+    public const string FreeCopies = """
+        -- AddressSql.FreeCopies
+        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = ANY(@ids) AND host = @host
+        """;
+
+    /// <summary>Takes the preferred address on a host if it is free there, or else the one longest free.</summary>
+    public const string TakePreferred = """
+        -- AddressSql.TakePreferred
+        UPDATE addresses SET vm = @vm, freed = NULL
+        WHERE (host, address) = (SELECT host, address FROM addresses WHERE host = @host AND vm IS NULL
+            ORDER BY host(address) <> @preferred, freed NULLS FIRST, address LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING host(address) AS address, mac::text AS mac
         """;
 }

@@ -4,6 +4,9 @@ namespace Capsul.Hub.Features.Hosts;
 public sealed record HostStateRow(
     string Id, string State, bool Accepts, bool Online, DateTime? LastSeen, string DrainReason);
 
+/// <summary>A host that is being evacuated.</summary>
+public sealed record EvacuatedHostRow(string Id, string To, string Reason);
+
 /// <summary>What operators do with hosts.</summary>
 public static class HostChangeSql
 {
@@ -19,7 +22,20 @@ public static class HostChangeSql
 
     public const string Undrain = """
         -- HostChangeSql.Undrain
-        UPDATE hosts SET accepts = TRUE, drain_reason = '' WHERE id = @id
+        UPDATE hosts SET accepts = TRUE, drain_reason = '', evacuating = FALSE, evacuate_to = '' WHERE id = @id
+        """;
+
+    public const string Evacuate = """
+        -- HostChangeSql.Evacuate
+        UPDATE hosts SET accepts = FALSE, drain_reason = @reason, evacuating = TRUE, evacuate_to = @to
+        WHERE id = @id
+        """;
+
+    /// <summary>Hosts whose VMs are to be moved away, and to where (empty: anywhere).</summary>
+    public const string Evacuating = """
+        -- HostChangeSql.Evacuating
+        SELECT id, evacuate_to AS "to", drain_reason AS reason FROM hosts WHERE evacuating AND state = 'joined'
+        ORDER BY id
         """;
 
     /// <summary>Null: the setting of the Hub.</summary>
@@ -52,7 +68,8 @@ public static class HostChangeSql
     public const string MarkRemoved = """
         -- HostChangeSql.MarkRemoved
         UPDATE hosts SET state = 'removed', accepts = FALSE, online = FALSE, local = FALSE, problem = '',
-            drain_reason = '', certificate = NULL, old_certificate = NULL, certificate_ends = NULL,
+            evacuating = FALSE, evacuate_to = '', drain_reason = '', certificate = NULL, old_certificate = NULL,
+            certificate_ends = NULL,
             presented_token = NULL, given_token = NULL, boot_id = '', generation = generation + 1
         WHERE id = @id
         """;
@@ -62,5 +79,6 @@ public static class HostChangeSql
         -- HostChangeSql.DeleteUnused
         DELETE FROM hosts h WHERE h.id = @id AND h.state = 'removed'
             AND NOT EXISTS (SELECT FROM vms v WHERE v.host = h.id)
+            AND NOT EXISTS (SELECT FROM moves m WHERE h.id IN (m.from_host, m.to_host, m.copy_host))
         """;
 }

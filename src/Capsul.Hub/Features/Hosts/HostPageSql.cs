@@ -5,7 +5,7 @@ public sealed record ShownHostRow(
     string Id, string State, bool Accepts, string DrainReason, bool Online, DateTime? LastSeen, string Problem,
     string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, long Generation,
     long Acknowledged, int ClockSkewSeconds, string BootId, DateTime? Rebooted, DateTime? CertificateEnds, int Vms,
-    long MemoryUsedMb)
+    long MemoryUsedMb, bool Evacuating, string EvacuateTo)
 {
     /// <summary>Free disk space in words; old Spokes do not report the size of the file system.</summary>
     public string Disk => DiskMb == 0 ? $"{DiskFreeMb / 1024} GiB" : $"{DiskFreeMb / 1024} of {DiskMb / 1024} GiB";
@@ -21,7 +21,8 @@ public static class HostPageSql
     const string Columns = """
         h.id, h.state, h.accepts, h.drain_reason, h.online, h.last_seen, h.problem, h.version, h.hypervisor, h.cpus,
         h.memory_mb, h.disk_free_mb, h.disk_mb, h.generation, h.acknowledged, h.clock_skew_seconds, h.boot_id,
-        h.rebooted, h.certificate_ends, h.vms, h.memory_used_mb
+        h.rebooted, h.certificate_ends, h.vms, h.memory_used_mb,
+        h.evacuating, h.evacuate_to
         """;
 
     /// <summary>A page of hosts, after the one named; those that were removed are history.</summary>

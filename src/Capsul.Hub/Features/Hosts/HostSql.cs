@@ -9,21 +9,22 @@ public sealed record HostRow(
     string Version, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, int Vms, long MemoryUsedMb);
 
 /// <summary>
-/// A VM as it is sent to its Spoke, and what its recovery record contains besides. Keys and their names are one per
-/// line.
+/// A VM as it is sent to a Spoke, and what its recovery record contains besides. Keys and their names are one per line.
+/// A copy is what another host than the VM's own has of it. Transfer: its disk is to be received, if it is a copy, or
+/// else sent. Intended: what it is to be after a move. Host keys are only sent to hosts that may not have seen it boot.
 /// </summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys,
     string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth,
-    string Adopt, bool Adopted);
+    int Moves, bool IsCopy, string Transfer, string Intended, string HostKeys, string Adopt, bool Adopted);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
 /// </summary>
 public sealed record HostFactsRow(
     string Version, string BootId, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
-    IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
+    bool MovesDisks, IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
 
 /// <summary>A host by its certificate; whether this is the first use of the certificate.</summary>
 public sealed record CertifiedHostRow(string Id, bool IsNew);
@@ -158,7 +159,8 @@ public static class HostSql
     public const string SaveFacts = """
         -- HostSql.SaveFacts
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor,
-            cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms
+            cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms,
+            moves_disks = @movesDisks
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
 
@@ -247,21 +249,35 @@ public static class HostSql
         """;
 
     /// <summary>
-    /// The wanted states of a host that changed after @since. A VM that is wanted gone and was reported gone is left
-    /// out: the Spoke has nothing left of it. So is one that waits for a build slot.
+    /// The wanted states of a host that changed after @since, also of copies. A VM that is wanted gone and was reported
+    /// gone is left out: the Spoke has nothing left of it. So is one that waits for a build slot.
     /// </summary>
     public const string Wanted = """
         -- HostSql.Wanted
-        SELECT v.id, v.wanted, v.wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus, v.memory_mb,
-            v.disk_gb, v.image, v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
-            k.keys, k.key_names, v.email, v.size, v.login_user, v.created, v.dollars_per_month, v.adopt, v.adopted
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id,
+        SELECT v.id, w.wanted, w.generation AS wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus,
+            v.memory_mb, v.disk_gb, v.image, v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
+            k.keys, k.key_names, v.email, v.size, v.login_user, v.created, v.dollars_per_month, v.moves,
+            w.is_copy, w.transfer, w.intended, CASE WHEN v.moves > 0 OR w.is_copy THEN
+                (SELECT coalesce(string_agg(h.type || ' ' || h.key, E'\n' ORDER BY h.type), '')
+                    FROM vm_ssh_host_keys h WHERE h.vm = v.id) ELSE '' END AS host_keys,
+            v.adopt, v.adopted
+        FROM (SELECT v.id, v.wanted, v.wanted_generation AS generation, FALSE AS is_copy,
+                    CASE WHEN m.copy_wanted = 'receive' AND v.wanted = 'off' THEN m.transfer ELSE '' END AS transfer,
+                    CASE WHEN m.was = 'running' THEN 'on' ELSE v.wanted END AS intended
+                FROM vms v LEFT JOIN moves m ON m.vm = v.id AND m.ended IS NULL
+                WHERE v.host = @host AND v.wanted_generation > @since AND v.queued IS NULL
+                    AND NOT (v.wanted = 'gone' AND v.observed = 'gone'
+                        AND v.observed_generation >= v.wanted_generation)
+                UNION ALL
+                SELECT m.vm, CASE m.copy_wanted WHEN 'receive' THEN 'off' ELSE m.copy_wanted END, m.copy_generation,
+                    v.state <> 'deleted', CASE m.copy_wanted WHEN 'receive' THEN m.transfer ELSE '' END, 'gone'
+                FROM moves m JOIN vms v ON v.id = m.vm
+                WHERE m.copy_host = @host AND m.copy_generation > @since) AS w
+            JOIN vms v ON v.id = w.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = @host,
             LATERAL (SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name), '') AS keys,
                     coalesce(string_agg(name, E'\n' ORDER BY name), '') AS key_names
                 FROM vm_ssh_keys WHERE vm = v.id) AS k
-        WHERE v.host = @host AND v.wanted_generation > @since AND v.queued IS NULL
-            AND NOT (v.wanted = 'gone' AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation)
-        ORDER BY v.wanted_generation, v.id
+        ORDER BY w.generation, v.id
         """;
 
     /// <summary>Every change of a host's wanted state gets a new generation; the trigger notifies the link.</summary>
@@ -282,7 +298,11 @@ public static class HostSql
         WITH sums AS (
             SELECT i.id, count(v.id) AS vms, coalesce(sum(v.vcpus), 0) AS vcpus,
                 coalesce(sum(v.memory_mb), 0) AS memory, coalesce(sum(v.disk_gb), 0) AS disk
-            FROM unnest(@ids::text[]) AS i (id) LEFT JOIN vms v ON v.host = i.id AND v.deleted IS NULL GROUP BY i.id
+            FROM unnest(@ids::text[]) AS i (id) LEFT JOIN (
+                SELECT v.id, v.host, v.vcpus, v.memory_mb, v.disk_gb FROM vms v WHERE v.deleted IS NULL
+                UNION ALL
+                SELECT m.vm, m.copy_host, m.vcpus, m.memory_mb, m.disk_gb FROM moves m WHERE m.copy_host IS NOT NULL)
+                AS v ON v.host = i.id GROUP BY i.id
         ), corrected AS (
             UPDATE hosts h SET vms = s.vms, vcpus_used = s.vcpus, memory_used_mb = s.memory, disk_used_gb = s.disk
             FROM sums s

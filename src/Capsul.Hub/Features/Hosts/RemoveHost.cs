@@ -35,6 +35,10 @@ public static class RemoveHost
         _ => null,
     };
 
+    static Problem Moving(string name, int moves) => new(ProblemKind.Conflict,
+        $"{Show.Count(moves, "capsul is", "capsuls are")} being moved from or to {name}. Cancel or force that first "
+        + "(capsul operation list).");
+
     /// <summary>Returns how many VMs were lost.</summary>
     public static Task<Outcome<int>> RunAsync(Db db, string actor, string name, bool force,
         string? reason, TimeProvider time, CancellationToken cancel) =>
@@ -46,6 +50,8 @@ public static class RemoveHost
                 .ToArray();
             var host = await transaction.FindAsync<HostStateRow>(HostChangeSql.Lock, new { id = name }, cancel);
             if (Decide(host, name, vms.Length, force) is { } problem) return problem;
+            if (await transaction.FindAsync<int>(MoveSql.CountOpen, new { host = name }, cancel) is > 0 and var moves)
+                return Moving(name, moves);
             // Whoever places a VM has the host locked: now there can be no more.
             if (await transaction.FindAsync<int>(VmRepairSql.CountLiving, new { host = name }, cancel) != vms.Length)
                 return new Problem(ProblemKind.Conflict, $"A capsul has just been created on {name}. Try again.");
@@ -56,6 +62,8 @@ public static class RemoveHost
                 why = given;
             }
             var now = time.GetUtcNow().UtcDateTime;
+            var returned = vms.Length == 0 ? [] : await ReturnVms.RunAsync(transaction, name, actor, cancel);
+            vms = [.. vms.Except(returned, StringComparer.Ordinal)];
             await LoseAsync(transaction, host!, [.. open], vms, now, cancel);
             await EndAsync(transaction, name, now, cancel);
             await transaction.AuditAsync(actor, "remove_host", name,
@@ -80,6 +88,7 @@ public static class RemoveHost
     static async Task EndAsync(NpgsqlTransaction transaction, string name, DateTime now, CancellationToken cancel)
     {
         var host = new { id = name, host = name, subject = name, now };
+        await transaction.ExecuteAsync(MoveSql.ForgetHost, host, cancel);
         await transaction.ExecuteAsync(AddressSql.DropAll, host, cancel);
         await transaction.ExecuteAsync(
             ImageSql.ClearOfHost, new { host = name, images = Array.Empty<string>() }, cancel);

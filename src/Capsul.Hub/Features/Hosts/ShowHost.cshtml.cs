@@ -24,6 +24,10 @@ public sealed class ShowHostPage(Db db, Settings settings) : PageModel
     [BindProperty]
     public string? Reason { get; set; }
 
+    /// <summary>Where its VMs go when it is evacuated; empty: anywhere.</summary>
+    [BindProperty]
+    public string? To { get; set; }
+
     [BindProperty]
     public string? NewName { get; set; }
 
@@ -42,6 +46,12 @@ public sealed class ShowHostPage(Db db, Settings settings) : PageModel
 
     public bool HasMore { get; private set; }
 
+    /// <summary>VMs that could not be moved away.</summary>
+    public IReadOnlyList<MoveRefusalRow> Refusals { get; private set; } = [];
+
+    /// <summary>Moves away from it that are going on.</summary>
+    public int Moving { get; private set; }
+
     string Email => Actor.Of(HttpContext).Email;
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
@@ -52,6 +62,11 @@ public sealed class ShowHostPage(Db db, Settings settings) : PageModel
         var rows = await db.ListAsync<HostedVmRow>(HostPageSql.Vms,
             new { host = Id, after = After ?? "", limit = PageRows + 1 }, cancel);
         (Vms, HasMore) = ([.. rows.Take(PageRows)], rows.Count > PageRows);
+        if (host.Evacuating)
+        {
+            Refusals = await db.ListAsync<MoveRefusalRow>(MoveRefusalSql.OfHost, new { host = Id }, cancel);
+            Moving = await db.AskAsync<int>(MoveRefusalSql.CountFrom, new { host = Id }, cancel);
+        }
         Builds = await db.AskAsync<BuildSlotsRow>(
             BuildQueueSql.OfHost, new { host = Id, buildSlots = settings.BuildSlots }, cancel);
         Slots ??= Builds.IsSet ? $"{Builds.Slots}" : SetBuildSlots.Auto;
@@ -62,6 +77,9 @@ public sealed class ShowHostPage(Db db, Settings settings) : PageModel
 
     public async Task<IActionResult> OnPostDrainAsync(CancellationToken cancel) => await AfterAsync(
         await DrainHost.RunAsync(db, Email, Id, Reason, cancel), $"No new capsuls are placed on {Id}.", cancel);
+
+    public async Task<IActionResult> OnPostEvacuateAsync(CancellationToken cancel) => await AfterAsync(
+        await EvacuateHost.RunAsync(db, Email, Id, To, Reason, cancel), $"{Id} is being evacuated.", cancel);
 
     public async Task<IActionResult> OnPostUndrainAsync(CancellationToken cancel) => await AfterAsync(
         await UndrainHost.RunAsync(db, Email, Id, cancel), $"{Id} accepts new capsuls again.", cancel);

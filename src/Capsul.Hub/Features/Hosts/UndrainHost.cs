@@ -1,10 +1,11 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Hosts;
 
-/// <summary>New VMs may be placed on the host again.</summary>
+/// <summary>New VMs may be placed on the host again; if it was being evacuated, that ends.</summary>
 public static class UndrainHost
 {
     public static Problem? Decide(HostStateRow? host, string name) => host switch
@@ -20,6 +21,7 @@ public static class UndrainHost
             var host = await transaction.FindAsync<HostStateRow>(HostChangeSql.Lock, new { id = name }, cancel);
             if (Decide(host, name) is { } problem) return problem;
             await transaction.ExecuteAsync(HostChangeSql.Undrain, new { id = name }, cancel);
+            await transaction.ExecuteAsync(MoveRefusalSql.ForgetHost, new { host = name }, cancel);
             await transaction.AuditAsync(actor, "undrain_host", name, host!.DrainReason, cancel);
             return name;
         }, cancel);

@@ -55,7 +55,8 @@ public static class AskOperation
         {
             var now = time.GetUtcNow().UtcDateTime;
             var operation = await transaction.FindAsync<OperationRow>(OperationSql.Lock, new { id }, cancel);
-            var cancellable = kinds.Any(k => k.Name == operation?.Kind && k.Cancellable);
+            var cancellable = kinds.Any(k => k.Name == operation?.Kind
+                && (owner is null ? k.Cancellable : k.OwnerMayCancel));
             if (Decide(request, operation, cancellable, owner) is { } problem) return problem;
             var why = "";
             if (request == OperationRequest.Force || !string.IsNullOrWhiteSpace(reason))

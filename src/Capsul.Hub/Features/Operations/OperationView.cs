@@ -1,4 +1,5 @@
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Vms;
 
 namespace Capsul.Hub.Features.Operations;
 
@@ -17,6 +18,9 @@ public sealed record StepView(string Title, string State, string Word);
 public sealed record OperationView(
     OperationRow Row, OperationKind? Kind, IReadOnlyList<OperationEventRow> Events, string? Owner, DateTime Now)
 {
+    /// <summary>How far the disk is, if it is a move.</summary>
+    public MoveRow? Move { get; init; }
+
     /// <summary>The last error of a step; empty for owners.</summary>
     public string Detail { get; init; } = "";
 
@@ -55,5 +59,6 @@ public sealed record OperationView(
 
     /// <summary>What may be asked now.</summary>
     public IEnumerable<OperationRequest> Requests => OperationRequest.All
-        .Where(r => AskOperation.Decide(r, Row, Kind?.Cancellable == true, Owner) is null);
+        .Where(r => AskOperation.Decide(
+            r, Row, (Owner is null ? Kind?.Cancellable : Kind?.OwnerMayCancel) == true, Owner) is null);
 }

@@ -1,4 +1,5 @@
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -27,6 +28,8 @@ public sealed class ShowOperationPage(Db db, IEnumerable<OperationKind> kinds, T
             await db.ListAsync<OperationEventRow>(OperationSql.Events, new { id = N }, cancel), null,
             time.GetUtcNow().UtcDateTime)
         {
+            Move = operation.Kind == MoveVm.OperationName
+                ? await db.FindAsync<MoveRow>(MoveSql.OfOperation, new { operation = N }, cancel) : null,
             Detail = await db.FindAsync<string>(OperationPageSql.Detail, new { id = N }, cancel) ?? "",
         };
         return Page();

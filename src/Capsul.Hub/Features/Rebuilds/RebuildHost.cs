@@ -15,10 +15,11 @@ namespace Capsul.Hub.Features.Rebuilds;
 /// <summary>A VM from its recovery record, whose signature and formats have been checked.</summary>
 /// <param name="Wanted">on, off or gone.</param>
 /// <param name="HasRun">According to the record, or to the Spoke since.</param>
+/// <param name="Moves">How often it had changed hosts: of the records of several hosts the highest counts.</param>
 public sealed record RecoverableVm(
     string Id, long Epoch, long Generation, string Email, string Name, string Size, decimal DollarsPerMonth, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, string LoginUser, DateTime Created, string Wanted,
-    string Mac, string Address, IReadOnlyList<RecoverableKey> Keys, bool HasRun);
+    string Mac, string Address, IReadOnlyList<RecoverableKey> Keys, bool HasRun, int Moves = 0);
 
 /// <param name="Key">The base64 part.</param>
 public sealed record RecoverableKey(string Name, string Type, string Key);
@@ -38,25 +39,44 @@ public static class RebuildHost
     /// <param name="Addresses">The VM that has each address of the host.</param>
     public sealed record Facts(
         IReadOnlyDictionary<string, string> Hosts, IReadOnlySet<string> Names,
-        IReadOnlyDictionary<string, string> Addresses);
+        IReadOnlyDictionary<string, string> Addresses)
+    {
+        /// <summary>
+        /// VMs that came from another host of the rebuild that is open, and how often they had changed hosts then: it
+        /// may have had an old copy.
+        /// </summary>
+        public IReadOnlyDictionary<string, int> Rebuilt { get; init; } =
+            new Dictionary<string, int>(StringComparer.Ordinal);
+    }
 
     /// <param name="Vms">To be inserted, with their final names.</param>
     /// <param name="Present">How many are there already.</param>
     /// <param name="Notes">A sentence for each VM that is not taken in, or has another name.</param>
-    public sealed record Plan(IReadOnlyList<RecoverableVm> Vms, int Present, IReadOnlyList<string> Notes);
+    public sealed record Plan(IReadOnlyList<RecoverableVm> Vms, int Present, IReadOnlyList<string> Notes)
+    {
+        /// <summary>Those of which another host had an old copy: they are on this one.</summary>
+        public IReadOnlyList<RecoverableVm> TakenOver { get; init; } = [];
+    }
 
     /// <summary>The newest record has the first choice of address and name.</summary>
     public static Plan Decide(string host, IEnumerable<RecoverableVm> records, Facts facts)
     {
-        var (vms, present, notes) = (new List<RecoverableVm>(), 0, new List<string>());
+        var (vms, taken, present, notes) =
+            (new List<RecoverableVm>(), new List<RecoverableVm>(), 0, new List<string>());
         var names = facts.Names.ToHashSet(StringComparer.Ordinal);
         var addresses = facts.Addresses.ToDictionary(StringComparer.Ordinal);
-        foreach (var vm in records.OrderByDescending(r => r.Epoch).ThenByDescending(r => r.Generation)
-            .ThenBy(r => r.Id, StringComparer.Ordinal).DistinctBy(r => r.Id))
+        foreach (var vm in records.OrderByDescending(r => r.Moves).ThenByDescending(r => r.Epoch)
+            .ThenByDescending(r => r.Generation).ThenBy(r => r.Id, StringComparer.Ordinal).DistinctBy(r => r.Id))
         {
             if (facts.Hosts.TryGetValue(vm.Id, out var where))
             {
                 if (where == host) present++;
+                else if (vm.Wanted != "gone" && facts.Rebuilt.TryGetValue(vm.Id, out var moves) && vm.Moves > moves
+                    && addresses.TryAdd(vm.Address, vm.Id))
+                {
+                    notes.Add($"{vm.Id}: {where} had an old copy of it, which is left alone there.");
+                    taken.Add(vm);
+                }
                 else notes.Add($"{vm.Id}: it is already on {where}.");
                 continue;
             }
@@ -74,7 +94,7 @@ public static class RebuildHost
             if (name != vm.Name) notes.Add($"{vm.Id}: {vm.Email} has another {vm.Name}; it is now {name}.");
             vms.Add(vm with { Name = name });
         }
-        return new Plan(vms, present, notes);
+        return new Plan(vms, present, notes) { TakenOver = taken };
     }
 
     /// <summary>The VM's name, or the first with a number that the account does not have.</summary>
@@ -112,6 +132,7 @@ public static class RebuildHost
             throw new ProblemException(ProblemKind.Forbidden,
                 $"The Hub knows {host} with another certificate, or as revoked.");
         var plan = Decide(host, records, await LoadAsync(transaction, host, records, emails, cancel));
+        await TakeOverAsync(transaction, host, plan.TakenOver, now, cancel);
         await InsertAsync(transaction, host, plan.Vms, now, cancel);
         plan = plan with { Notes = [.. refused, .. plan.Notes] };
         await transaction.ExecuteAsync(RebuildSql.PutHost, new
@@ -119,7 +140,7 @@ public static class RebuildHost
             rebuild = open.Id,
             host,
             now,
-            vms = plan.Vms.Count + plan.Present,
+            vms = plan.Vms.Count + plan.TakenOver.Count + plan.Present,
             notes = plan.Notes.ToArray(),
         }, cancel);
         return plan;
@@ -130,13 +151,46 @@ public static class RebuildHost
         CancellationToken cancel)
     {
         var ids = records.Select(r => r.Id).Distinct(StringComparer.Ordinal).ToArray();
+        var placed = await transaction.ListAsync<PlacedVmRow>(RebuildVmSql.Placed, new { ids }, cancel);
         return new Facts(
-            (await transaction.ListAsync<PlacedVmRow>(RebuildVmSql.Placed, new { ids }, cancel))
-                .ToDictionary(v => v.Id, v => v.Host, StringComparer.Ordinal),
+            placed.ToDictionary(v => v.Id, v => v.Host, StringComparer.Ordinal),
             (await transaction.ListAsync<string>(RebuildVmSql.Names, new { emails }, cancel))
                 .ToHashSet(StringComparer.Ordinal),
             (await transaction.ListAsync<TakenAddressRow>(AddressSql.Taken, new { host }, cancel))
-                .ToDictionary(a => a.Address, a => a.Vm, StringComparer.Ordinal));
+                .ToDictionary(a => a.Address, a => a.Vm, StringComparer.Ordinal))
+        {
+            Rebuilt = placed.Where(v => v.IsRebuilt).ToDictionary(v => v.Id, v => v.Moves, StringComparer.Ordinal),
+        };
+    }
+
+    /// <summary>The other host has not been told of them: it gets no wanted states while the rebuild is open.</summary>
+    static async Task TakeOverAsync(
+        NpgsqlTransaction transaction, string host, IReadOnlyList<RecoverableVm> vms, DateTime now,
+        CancellationToken cancel)
+    {
+        if (vms.Count == 0) return;
+        var ids = vms.Select(v => v.Id).ToArray();
+        await transaction.ExecuteAsync(AddressSql.FreeMany, new { ids, now }, cancel);
+        await transaction.ExecuteAsync(RebuildVmSql.TakeOver, new
+        {
+            host,
+            ids,
+            wanted = vms.Select(v => v.Wanted).ToArray(),
+            generations = vms.Select(v => v.Generation).ToArray(),
+            hasRun = vms.Select(v => v.HasRun).ToArray(),
+            moves = vms.Select(v => v.Moves).ToArray(),
+        }, cancel);
+        await TakeAddressesAsync(transaction, host, vms, cancel);
+    }
+
+    static async Task TakeAddressesAsync(
+        NpgsqlTransaction transaction, string host, IReadOnlyList<RecoverableVm> vms, CancellationToken cancel)
+    {
+        var (addresses, ids) = (vms.Select(v => v.Address).ToArray(), vms.Select(v => v.Id).ToArray());
+        await transaction.ExecuteAsync(
+            AddressSql.Put, new { host, addresses, macs = vms.Select(v => v.Mac).ToArray() }, cancel);
+        if (await transaction.ExecuteAsync(AddressSql.TakeBack, new { host, addresses, vms = ids }, cancel) < vms.Count)
+            throw new ProblemException(ProblemKind.Conflict, "Two VMs of this host have the same MAC address.");
     }
 
     static async Task InsertAsync(
@@ -146,17 +200,13 @@ public static class RebuildHost
         if (vms.Count == 0) return;
         await InsertOfferedAsync(transaction, vms, cancel);
         await InsertVmsAsync(transaction, host, vms, cancel);
-        var (addresses, ids) = (vms.Select(v => v.Address).ToArray(), vms.Select(v => v.Id).ToArray());
-        await transaction.ExecuteAsync(
-            AddressSql.Put, new { host, addresses, macs = vms.Select(v => v.Mac).ToArray() }, cancel);
-        if (await transaction.ExecuteAsync(AddressSql.TakeBack, new { host, addresses, vms = ids }, cancel) < vms.Count)
-            throw new ProblemException(ProblemKind.Conflict, "Two VMs of this host have the same MAC address.");
+        await TakeAddressesAsync(transaction, host, vms, cancel);
         await InsertKeysAsync(transaction, vms, now, cancel);
         await transaction.ExecuteAsync(AuditSql.InsertMany, new
         {
             actor = $"host {host}",
             action = "rebuild_vm",
-            subjects = ids,
+            subjects = vms.Select(v => v.Id).ToArray(),
             details = vms.Select(v => $"{v.Name} of {v.Email}, {v.Size}, {v.Address}").ToArray(),
         }, cancel);
     }
@@ -201,6 +251,7 @@ public static class RebuildHost
             wanted = vms.Select(v => v.Wanted).ToArray(),
             generations = vms.Select(v => v.Generation).ToArray(),
             hasRun = vms.Select(v => v.HasRun).ToArray(),
+            moves = vms.Select(v => v.Moves).ToArray(),
         }, cancel);
 
     /// <summary>

@@ -11,7 +11,8 @@ public sealed record FindingRow(string Kind, string Subject, string Host, string
 /// <summary>Statements of <c>capsul fsck</c>: the database compared with itself and with what hosts report.</summary>
 public static class RepairSql
 {
-    const string BetweenStates = "v.state IN ('creating', 'starting', 'stopping', 'restarting', 'deleting')";
+    const string BetweenStates =
+        "v.state IN ('creating', 'starting', 'stopping', 'restarting', 'moving', 'deleting')";
 
     const string Charged = "EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))";
 
@@ -42,14 +43,16 @@ public static class RepairSql
 
     const string OfAddresses = """
         SELECT 'address_reserved' AS kind, v.id AS subject, v.host, host(a.address) AS detail
-        FROM addresses a JOIN vms v ON v.id = a.vm JOIN hosts h ON h.id = v.host
+        FROM addresses a JOIN vms v ON v.id = a.vm AND v.host = a.host JOIN hosts h ON h.id = v.host
         WHERE v.deleted < @lately AND v.observed <> 'gone' AND NOT h.online
         UNION ALL
         SELECT 'address_elsewhere', v.id, v.host, host(a.address) || ' of ' || a.host
         FROM addresses a JOIN vms v ON v.id = a.vm WHERE a.host <> v.host
+            AND NOT EXISTS (SELECT FROM moves m WHERE m.vm = v.id AND m.copy_host = a.host)
         UNION ALL
         SELECT 'address_missing', v.id, v.host, v.state
-        FROM vms v WHERE v.deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a WHERE a.vm = v.id)
+        FROM vms v WHERE v.deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a
+            WHERE a.vm = v.id AND a.host = v.host)
         """;
 
     const string OfHosts = """

@@ -23,7 +23,7 @@ public static class CancelVm
         db.DecideAsync<string>(async transaction =>
         {
             var operation = await transaction.FindAsync<OperationRow>(OperationSql.OpenOf, new { vm = id }, cancel);
-            var cancellable = kinds.Any(k => k.Name == operation?.Kind && k.Cancellable);
+            var cancellable = kinds.Any(k => k.Name == operation?.Kind && k.OwnerMayCancel);
             if (Decide(operation, email, cancellable) is { } problem) return problem;
             var now = time.GetUtcNow().UtcDateTime;
             if (await transaction.ExecuteAsync(

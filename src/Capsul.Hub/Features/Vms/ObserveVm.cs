@@ -14,7 +14,10 @@ namespace Capsul.Hub.Features.Vms;
 public sealed record VmObservation(
     string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort,
     IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
-    bool DiskLost, bool Paused);
+    bool DiskLost, bool Paused, bool HasRun, TransferProgress? Transfer);
+
+/// <summary>How far the disk of a VM is that is moved; the checksum once it has arrived and was verified.</summary>
+public sealed record TransferProgress(string Id, long BytesDone, long BytesTotal, string Sha256);
 
 /// <summary>A report that was accepted, and the VM as it was before.</summary>
 sealed record ObservedChange(ObservedRow Vm, VmObservation Report)
@@ -113,6 +116,8 @@ public static class ObserveVm
         if (report.DiskLost)
             await RaiseAlert.InAsync(transaction, settings, RaiseAlert.DiskLost,
                 vm.Id, $"The disk of {vm.Id} is no longer on {vm.Host}.", time, cancel);
+        if (vm.State == "moving" && report.HasRun)
+            await transaction.ExecuteAsync(MoveSql.MarkRan, new { vm = vm.Id, host = vm.Host }, cancel);
         if (StoppedItself(change, isBusy)) await StoppedItselfAsync(transaction, vm, now, cancel);
     }
 
@@ -202,15 +207,15 @@ public static class ObserveVm
 
     /// <summary>
     /// Time in the unknown state is free, and so is a VM that its host has paused or whose disk is lost: it cannot be
-    /// used. Charging resumes once the VM is observed again, unless it is still being created.
+    /// used. Charging resumes once the VM is observed again, unless it is still being created, or being moved.
     /// </summary>
     static async Task ChargeAsync(
         NpgsqlTransaction transaction, IReadOnlyList<ObservedChange> changes, DateTime now, CancellationToken cancel)
     {
         var alive = changes.Where(c => c.Vm.Deleted is null && c.Vm.Wanted != "gone").ToList();
         var free = Ids(alive.Where(c => IsFree(c.Report)));
-        var charged = Ids(alive.Where(c =>
-            !IsFree(c.Report) && c.Report.Power != Power.Gone && c.Vm.State != "creating"));
+        var charged = Ids(alive.Where(c => !IsFree(c.Report) && c.Report.Power != Power.Gone
+            && c.Vm.State is not ("creating" or "moving")));
         if (free.Length > 0) await transaction.ExecuteAsync(VmSql.CloseUsage, new { ids = free, now }, cancel);
         if (charged.Length > 0) await transaction.ExecuteAsync(VmSql.OpenUsage, new { ids = charged, now }, cancel);
 

@@ -16,8 +16,10 @@ public static class RepairVm
     /// <summary>How many VMs in one transaction.</summary>
     public const int Batch = 100;
 
-    /// <summary>The operation that leads out of a state: its kind, first step, wanted state and time limit.</summary>
-    static (string Kind, string Step, string Wanted, TimeSpan Limit) WayOut(
+    /// <summary>
+    /// The operation that leads out of a state: its kind, first step, wanted state (null: as it is) and time limit.
+    /// </summary>
+    static (string Kind, string Step, string? Wanted, TimeSpan Limit) WayOut(
         string state, bool isForeign, Settings settings)
     {
         if (state == "creating")
@@ -25,6 +27,7 @@ public static class RepairVm
                 ? (AdoptVm.OperationName, CreateVmOperation.Start, "on", settings.CreateDeadline)
                 : (CreateVm.OperationName, CreateVmOperation.Queue, "on",
                     CreateVmOperation.QueueLimit + settings.CreateDeadline);
+        if (state == "moving") return (MoveVm.OperationName, MoveVmOperation.Stop, null, MoveVm.BaseLimit);
         var action = VmActions.All.First(a => a.Via == state);
         return (action.Operation, PowerOperation.Power, action.Wanted, action.Deadline(settings.StopGrace));
     }
@@ -41,8 +44,8 @@ public static class RepairVm
         if (vms.Count == 0) return 0;
         var now = time.GetUtcNow().UtcDateTime;
         var ways = vms.Select(v => WayOut(v.State, v.IsForeign, settings)).ToList();
-        foreach (var (vm, way) in vms.Zip(ways).Where(p => p.First.Wanted != p.Second.Wanted))
-            await transaction.WantAsync(vm.Id, vm.Host, vm.State, way.Wanted, cancel);
+        foreach (var (vm, way) in vms.Zip(ways).Where(p => (p.Second.Wanted ?? p.First.Wanted) != p.First.Wanted))
+            await transaction.WantAsync(vm.Id, vm.Host, vm.State, way.Wanted!, cancel);
         await transaction.ExecuteAsync(OperationSql.StartMany, new
         {
             vms = vms.Select(v => v.Id).ToArray(),

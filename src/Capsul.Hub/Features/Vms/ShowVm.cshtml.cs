@@ -36,6 +36,9 @@ public sealed class ShowVmPage(
 
     public IReadOnlyList<OperationEventRow> Events { get; private set; } = [];
 
+    /// <summary>The move that is going on, or null.</summary>
+    public MoveRow? Move { get; private set; }
+
     /// <summary>While it waits for a build slot.</summary>
     public QueuePlaceRow? Place { get; private set; }
 
@@ -43,7 +46,7 @@ public sealed class ShowVmPage(
 
     public bool Busy => Operation is { Finished: null };
 
-    public bool Cancellable => Busy && Kind?.Cancellable == true && Operation is { Status: "running", Asked: null };
+    public bool Cancellable => Busy && Kind?.OwnerMayCancel == true && Operation is { Status: "running", Asked: null };
 
     /// <summary>Titles of the remaining steps.</summary>
     public IEnumerable<string> Coming => Busy && Operation!.Status == "running" && Kind is not null
@@ -61,6 +64,7 @@ public sealed class ShowVmPage(
     {
         { Asked: "cancel" } => "Cancelling",
         { Status: "undoing" } => "Rolling back",
+        { Kind: MoveVm.OperationName } => "Being moved to another host",
         _ => $"{char.ToUpperInvariant(Vm.State[0])}{Vm.State[1..]} your capsul",
     };
 
@@ -87,6 +91,7 @@ public sealed class ShowVmPage(
         Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = vm.Id, now = Now }, cancel);
         HostKeys = await db.ListAsync<VmHostKeyRow>(VmSql.HostKeys, new { id = vm.Id }, cancel);
         Operation = await db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = vm.Id }, cancel);
+        if (vm.State == "moving") Move = await db.FindAsync<MoveRow>(MoveSql.OpenOf, new { vm = vm.Id }, cancel);
         if (vm.Queued is not null)
             Place = await db.FindAsync<QueuePlaceRow>(BuildQueueSql.Place, new { vm.Host, vm.Id }, cancel);
         if (Operation is not null)

@@ -27,7 +27,11 @@ public sealed class ShowVmOperationPage(Db db, IEnumerable<OperationKind> kinds,
         if (await FindAsync(cancel) is not { } operation) return Problems.Page(AskOperation.NotFound);
         View = new OperationView(operation, kinds.FirstOrDefault(k => k.Name == operation.Kind),
             await db.ListAsync<OperationEventRow>(OperationSql.Events, new { id = N }, cancel), Email,
-            time.GetUtcNow().UtcDateTime);
+            time.GetUtcNow().UtcDateTime)
+        {
+            Move = operation.Kind == MoveVm.OperationName
+                ? await db.FindAsync<MoveRow>(MoveSql.OfOperation, new { operation = N }, cancel) : null,
+        };
         return Page();
     }
 

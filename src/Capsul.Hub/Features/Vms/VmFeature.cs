@@ -13,7 +13,7 @@ public static class VmFeature
     [
         new CreateVmOperation(), new AdoptVmOperation(),
         .. VmActions.All.Where(a => !a.Destroys).Select(a => new PowerOperation(a)),
-        new DeleteVmOperation(),
+        new DeleteVmOperation(), new MoveVmOperation(),
     ];
 
     public static IServiceCollection AddVmOperations(this IServiceCollection services)

@@ -22,7 +22,8 @@ public static class VmPageSql
         -- VmPageSql.Version
         SELECT concat_ws('|', v.state, v.wanted, v.observed, v.phase, v.problem, v.ssh_host, v.ssh_port, v.deleted,
             CASE WHEN v.queued IS NOT NULL THEN {BuildQueueSql.PlaceOfVm} END, o.id, o.status, o.step, o.asked,
-            (SELECT max(e.id) FROM operation_events e WHERE e.operation = o.id))
+            (SELECT max(e.id) FROM operation_events e WHERE e.operation = o.id),
+            (SELECT m.bytes_done FROM moves m WHERE m.vm = v.id AND m.ended IS NULL))
         FROM vms v LEFT JOIN LATERAL (
             SELECT id, status, step, asked FROM operations WHERE vm = v.id ORDER BY id DESC LIMIT 1) AS o ON TRUE
         WHERE v.id = @id AND v.email = @email
@@ -68,7 +69,7 @@ public static class VmPageSql
             (SELECT v.id FROM vms v
                 WHERE {Failed} AND {Matches} AND (v.created, v.id) < (SELECT created, id FROM after)))
         SELECT {VmSql.Columns}
-        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id
+        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
         ORDER BY v.created DESC, v.id DESC LIMIT @limit
         """;
 
@@ -83,7 +84,7 @@ public static class VmPageSql
             UNION ALL
             (SELECT v.id FROM vms v WHERE {Failed} AND {Matches} AND (v.name, v.id) > (SELECT name, id FROM after)))
         SELECT {VmSql.Columns}
-        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id
+        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
         ORDER BY v.name, v.id LIMIT @limit
         """;
 
@@ -100,7 +101,7 @@ public static class VmPageSql
             (SELECT v.id FROM vms v WHERE {Failed} AND {Matches}
                 AND (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM after)))
         SELECT {VmSql.Columns}
-        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id
+        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
         ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit
         """;
 

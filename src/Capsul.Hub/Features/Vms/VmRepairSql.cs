@@ -35,7 +35,8 @@ public static class VmRepairSql
     public const string HalfMade = """
         -- VmRepairSql.HalfMade
         SELECT v.id, v.email, v.host, v.state, v.wanted, v.adopt <> '' AS is_foreign FROM vms v
-        WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'deleting')
+        WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'moving',
+                'deleting')
             AND (@ids::text[] IS NULL OR v.id = ANY(@ids))
             AND NOT EXISTS (SELECT FROM operations o WHERE o.vm = v.id AND o.finished IS NULL)
         ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
@@ -60,7 +61,7 @@ public static class VmRepairSql
     /// <summary>Reported gone, and yet they have an address.</summary>
     public const string DeletedButHeld = """
         -- VmRepairSql.DeletedButHeld
-        SELECT v.id FROM addresses a JOIN vms v ON v.id = a.vm
+        SELECT v.id FROM addresses a JOIN vms v ON v.id = a.vm AND v.host = a.host
         WHERE v.deleted IS NOT NULL AND v.observed = 'gone' AND v.observed_generation >= v.wanted_generation
         ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
         """;

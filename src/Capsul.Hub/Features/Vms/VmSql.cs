@@ -41,7 +41,7 @@ public static class VmSql
     public const string Find = $"""
         -- VmSql.Find
         SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
         WHERE v.id = @id AND v.email = @email
         """;
 
@@ -49,7 +49,7 @@ public static class VmSql
     public const string Lock = $"""
         -- VmSql.Lock
         SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
         WHERE v.id = @id AND v.email = @email FOR UPDATE OF v
         """;
 
@@ -57,7 +57,7 @@ public static class VmSql
     public const string LockAny = $"""
         -- VmSql.LockAny
         SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id
+        FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
         WHERE v.id = @id FOR UPDATE OF v
         """;
 

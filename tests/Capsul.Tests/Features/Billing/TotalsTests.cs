@@ -64,7 +64,21 @@ public sealed class TotalsTests
         """
         DELETE FROM vms v
         WHERE hashtext(id || @salt) & 3 = 0 AND NOT EXISTS (SELECT FROM usage_spans WHERE vm = v.id)
+            AND NOT EXISTS (SELECT FROM moves WHERE vm = v.id)
         """,
+        """
+        INSERT INTO moves (vm, from_host, to_host, transfer, was, started, ended, copy_host, copy_generation, vcpus,
+            memory_mb, disk_gb)
+        SELECT id, 'h0', 'h1', md5(id || @salt), 'running', @now, @now, 'h' || (@n & 1), 1, vcpus, memory_mb, disk_gb
+        FROM vms v WHERE hashtext(id || @salt) & 1 = 0
+            AND NOT EXISTS (SELECT FROM moves m WHERE m.vm = v.id AND m.copy_host IS NOT NULL)
+        """,
+        """
+        UPDATE moves SET copy_host = CASE WHEN hashtext(transfer || @salt) & 1 = 0 THEN NULL
+            ELSE 'h' || (1 - substr(copy_host, 2)::integer) END
+        WHERE copy_host IS NOT NULL AND hashtext(vm || @salt) & 3 = 0
+        """,
+        "DELETE FROM moves WHERE hashtext(vm || @salt) & 7 = 0",
         "INSERT INTO accounts (email) VALUES (@salt || '@example.org') ON CONFLICT DO NOTHING",
         "UPDATE vms SET observed_at = @now",
     ];
@@ -184,8 +198,10 @@ public sealed class TotalsTests
         WHERE (coalesce(t.spans, 0), coalesce(t.used, 0)) IS DISTINCT FROM (coalesce(r.spans, 0), coalesce(r.used, 0))
         UNION ALL
         SELECT 'host ' || h.id FROM hosts h LEFT JOIN (
-            SELECT host, count(*), sum(vcpus), sum(memory_mb), sum(disk_gb) FROM vms
-            WHERE deleted IS NULL GROUP BY host) AS r (host, vms, vcpus, memory, disk) ON r.host = h.id
+            SELECT host, count(*), sum(vcpus), sum(memory_mb), sum(disk_gb) FROM (
+                SELECT host, vcpus, memory_mb, disk_gb FROM vms WHERE deleted IS NULL
+                UNION ALL SELECT copy_host, vcpus, memory_mb, disk_gb FROM moves WHERE copy_host IS NOT NULL) AS both_of
+            GROUP BY host) AS r (host, vms, vcpus, memory, disk) ON r.host = h.id
         WHERE (h.vms, h.vcpus_used, h.memory_used_mb, h.disk_used_gb)
             IS DISTINCT FROM (coalesce(r.vms, 0), coalesce(r.vcpus, 0), coalesce(r.memory, 0), coalesce(r.disk, 0))
         """;

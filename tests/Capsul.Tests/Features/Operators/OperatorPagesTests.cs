@@ -56,6 +56,67 @@ public sealed class OperatorPagesTests
     }
 
     [Fact]
+    public async Task A_capsul_is_moved_by_its_form_and_its_owner_sees_how_far_it_is()
+    {
+        await using var hub = await StartAsync();
+        using var ops = await hub.SignInAsync(Ops, Cancel);
+        using var ada = await hub.SignInAsync(Sample.Email, Cancel);
+        const string page = "/operator/vms/capsul-running000/move";
+        (await ops.ReadAsync("/operator/hosts/host-1", Cancel)).ShouldContain($"href=\"{page}\"");
+        (await ada.ReadAsync(page, Cancel)).ShouldContain("Not found");
+        (await ops.PostAsync(page, Cancel).ReadAsync(Cancel)).Page.ShouldContain("too old to move disks");
+        await hub.Db.ExecuteAsync("""
+            UPDATE hosts SET moves_disks = TRUE;
+            INSERT INTO hosts (id, state, online, memory_mb, disk_free_mb, moves_disks)
+            VALUES ('host-2', 'joined', TRUE, 32768, 500000, TRUE), ('host-3', 'joined', TRUE, 1, 500000, TRUE);
+            INSERT INTO addresses (host, address, mac)
+            VALUES ('host-2', '10.77.0.9', '52:54:00:00:00:09'), ('host-3', '10.77.0.9', '52:54:00:00:00:09')
+            """, null, Cancel);
+        var form = await ops.ReadAsync(page, Cancel);
+        form.ShouldContain("<option value=\"host-2\"");
+        form.ShouldNotContain("host-3", customMessage: "it has no room");
+        var refused = await ops.PostAsync(page, Cancel, ("To", "host-3")).ReadAsync(Cancel);
+        refused.Page.ShouldContain("of memory free; the capsul needs 1 GiB.");
+        (await ops.PostAsync(page, Cancel, ("To", "host-2"), ("Reason", "new disks")).ReadAsync(Cancel)).Page
+            .ShouldContain("Moving from host-1 to host-2: new disks");
+        await hub.Db.ExecuteAsync("""
+            UPDATE moves SET bytes_done = 536870912, bytes_total = 1610612736;
+            UPDATE operations SET step = 'copy' WHERE kind = 'move_vm'
+            """, null, Cancel);
+        var own = await ada.ReadAsync("/vms/capsul-running000", Cancel);
+        own.ShouldContain("Being moved to another host");
+        own.ShouldContain("512 MiB of 1.5 GiB copied");
+        own.ShouldContain("value=\"536870912\"");
+        own.ShouldNotContain("act-cancel");
+        var id = await hub.Db.FindAsync<long>("SELECT operation FROM moves", null, Cancel);
+        (await ops.ReadAsync($"/operator/operations/{id}", Cancel)).ShouldContain("512 MiB of 1.5 GiB");
+        (await ada.ReadAsync($"/vms/capsul-running000/operations/{id}", Cancel)).ShouldContain("512 MiB of 1.5 GiB");
+        (await ops.PostAsync($"/operator/operations/{id}", $"/operator/operations/{id}?handler=cancel", Cancel)
+            .ReadAsync(Cancel)).Page.ShouldContain("Cancel requested");
+    }
+
+    [Fact]
+    public async Task A_host_is_evacuated_by_its_form_which_shows_what_cannot_be_moved()
+    {
+        await using var hub = await StartAsync();
+        using var ops = await hub.SignInAsync(Ops, Cancel);
+        const string page = "/operator/hosts/host-1";
+        (await ops.PostAsync(page, page + "?handler=evacuate", Cancel, ("To", "host-1"), ("Reason", "x"))
+            .ReadAsync(Cancel)).Page.ShouldContain("cannot be evacuated to itself");
+        (await ops.PostAsync(page, page + "?handler=evacuate", Cancel, ("Reason", "old")).ReadAsync(Cancel)).Page
+            .ShouldContain("host-1 is being evacuated.");
+        await hub.Db.ExecuteAsync("""
+            INSERT INTO move_refusals (vm, at, problem) VALUES ('capsul-stopped000', now(), 'No other host is online.')
+            """, null, Cancel);
+        var shown = await ops.ReadAsync(page, Cancel);
+        shown.ShouldContain("Moves in progress: 0.");
+        shown.ShouldContain("No other host is online.");
+        (await ops.PostAsync(page, page + "?handler=undrain", Cancel).ReadAsync(Cancel)).Page
+            .ShouldNotContain("Moves in progress");
+        (await hub.Db.FindAsync<int>("SELECT count(*)::integer FROM move_refusals", null, Cancel)).ShouldBe(0);
+    }
+
+    [Fact]
     public async Task An_operation_is_shown_to_its_owner_and_to_operators_who_may_force_it()
     {
         await using var hub = await StartAsync();

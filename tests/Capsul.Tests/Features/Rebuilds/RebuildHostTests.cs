@@ -70,6 +70,25 @@ public sealed class RebuildHostTests
     }
 
     [Fact]
+    public void Of_a_vm_that_two_hosts_have_the_one_it_was_moved_to_counts_whichever_comes_first()
+    {
+        var here = Facts(vms: [("capsul-0000000001", "rack2")]) with
+        {
+            Rebuilt = new Dictionary<string, int>(StringComparer.Ordinal) { ["capsul-0000000001"] = 4 },
+        };
+        var newer = RebuildHost.Decide(Host, [Vm(1) with { Moves = 5 }], here);
+        newer.TakenOver.ShouldHaveSingleItem().Id.ShouldBe("capsul-0000000001");
+        newer.Notes.ShouldBe(["capsul-0000000001: rack2 had an old copy of it, which is left alone there."]);
+        RebuildHost.Decide(Host, [Vm(1, generation: 99) with { Moves = 3 }], here).ShouldSatisfyAllConditions(
+            p => p.TakenOver.ShouldBeEmpty(),
+            p => p.Vms.ShouldBeEmpty(),
+            p => p.Notes.ShouldBe(["capsul-0000000001: it is already on rack2."]));
+        // A host that has been told already is not taken anything from.
+        RebuildHost.Decide(Host, [Vm(1) with { Moves = 9 }], Facts(vms: [("capsul-0000000001", "rack2")]))
+            .TakenOver.ShouldBeEmpty();
+    }
+
+    [Fact]
     public void A_vm_that_was_being_deleted_stays_deleted() =>
         RebuildHost.Decide(Host, [Vm(1, wanted: "gone")], Facts()).ShouldSatisfyAllConditions(
             p => p.Vms.ShouldBeEmpty(),

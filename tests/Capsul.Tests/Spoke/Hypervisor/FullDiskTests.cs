@@ -110,7 +110,7 @@ public sealed class FullDiskTests(RealHypervisor real) : IAsyncLifetime
             relays = new Relays(test.settings, Hypervisor.DialAsync, NullLogger.Instance);
             var records = new VmRecords(Path.Combine(test.folder, "spoke", "vms"), NullLogger.Instance);
             var record = records.LoadAll().SingleOrDefault() ?? VmRecord.New(1, Wanted());
-            var reconciler = new VmReconciler(record, Hypervisor, records, relays, test.reports.Enqueue,
+            var reconciler = new VmReconciler(record, Hypervisor, records, relays, () => null, test.reports.Enqueue,
                 TimeProvider.System, NullLogger.Instance);
             running.Add(Task.Run(() => reconciler.RunAsync(stop.Token)));
             running.Add(Task.Run(async () =>

@@ -34,7 +34,7 @@ public sealed class XmlTests
     public void User_input_cannot_break_out_of_its_element()
     {
         var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" },
-            Tiny, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
+            Tiny.CommandLine, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
         xml.Element("title")!.Value.ShouldBe("</title><evil a='\"&");
         xml.Descendants("evil").ShouldBeEmpty();
         xml.Attribute("type")!.Value.ShouldBe("kvm");
@@ -96,5 +96,6 @@ public sealed class XmlTests
         Filter.Elements("""{"nftables":[{"set":{"name":"macs"}}]}""").ShouldBeEmpty();
     }
 
-    static XElement Domain(DomainFiles files) => XElement.Parse(DomainXml.Write(Vm, Tiny, files, kvm: false));
+    static XElement Domain(DomainFiles files) => XElement.Parse(
+        DomainXml.Write(Vm, Tiny.CommandLine, files, kvm: false));
 }

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Tests.Spoke.Vms;
 
 /// <summary>One VM's reconciler over a hypervisor that misbehaves.</summary>
-public sealed class VmReconcilerTests : IAsyncLifetime
+public sealed partial class VmReconcilerTests : IAsyncLifetime
 {
     const string Id = "capsul-reconcile0";
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
@@ -72,7 +72,7 @@ public sealed class VmReconcilerTests : IAsyncLifetime
     VmReconciler Start(VmRecord? record = null)
     {
         var reconciler = new VmReconciler(record ?? VmRecord.New(1, Wanted(Power.On, 1)),
-            hypervisor, records, relays, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
+            hypervisor, records, relays, () => transfers, reports.Enqueue, TimeProvider.System, NullLogger.Instance);
         running.Add(Task.Run(() => reconciler.RunAsync(stop.Token)));
         reconcilers.Add(reconciler);
         return reconciler;

@@ -1,0 +1,48 @@
+using Capsul.Hub.Reconcilers;
+
+namespace Capsul.Chaos;
+
+/// <summary>The work of the active Hub, one step of each part.</summary>
+sealed partial class World
+{
+    async Task RunOperationAsync()
+    {
+        await runner!.RunOneAsync(Epoch, Never);
+        await ChangedAsync();
+    }
+
+    async Task LookAtHealthAsync()
+    {
+        await health!.LookAsync(Epoch, Never);
+        nextHealth = time.Now + HealthEvery;
+        await ChangedAsync();
+    }
+
+    async Task RepairAsync()
+    {
+        report.Repaired += await halfMade!.LookAsync(Epoch, Never);
+        nextRepair = time.Now + HalfMadeVms.Every;
+        await ChangedAsync();
+    }
+
+    async Task EvacuateAsync()
+    {
+        await evacuation!.LookAsync(Epoch, Never);
+        nextEvacuation = time.Now + EvacuateEvery;
+        await ChangedAsync();
+    }
+
+    async Task ServeQueuesAsync()
+    {
+        report.Admitted += await builds!.LookAsync(Epoch, Never);
+        nextBuild = time.Now + BuildQueues.Every;
+        await ChangedAsync();
+    }
+
+    async Task SaveHeartbeatsAsync()
+    {
+        await heartbeats!.SaveAsync(Epoch, Never);
+        nextSave = time.Now + SaveEvery;
+        await ChangedAsync();
+    }
+}
