@@ -29,6 +29,9 @@ public static class Protocol
     /// <summary>The image of VMs that were adopted: they have none.</summary>
     public const string AdoptedImage = "adopted";
 
+    /// <summary>How many foreign machines a Spoke reports.</summary>
+    public const int MaxForeign = 1000;
+
     /// <summary>Length of the token that a Welcome gives, bytes.</summary>
     public const int TokenBytes = 32;
 

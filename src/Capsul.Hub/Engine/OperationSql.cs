@@ -80,6 +80,22 @@ public static class OperationSql
         """;
 
     /// <summary>
+    /// After a restore: what was running in the backup is done again, with all its time. Its deadline has passed, but
+    /// it may have succeeded since, and undoing it would delete a VM that is in use. A backup of schema version 2 or
+    /// older has none.
+    /// </summary>
+    public const string BeginAgain = """
+        -- OperationSql.BeginAgain
+        DO $$
+        BEGIN
+            UPDATE operations SET deadline_at = now() + (deadline_at - created), created = now(), run_at = now()
+            WHERE finished IS NULL AND status = 'running';
+        EXCEPTION WHEN undefined_table THEN
+            NULL;
+        END $$
+        """;
+
+    /// <summary>
     /// Requests cancellation or a forced end; null only requests a retry. Only running operations can be canceled; the
     /// request is kept, because the final status is then "cancelled" and not "failed".
     /// </summary>

@@ -19,7 +19,7 @@ namespace Capsul.Hub.Link;
 /// Writes what one host's Spoke reports: each message, or all that arrived meanwhile, is one transaction, fenced by the
 /// epoch. What is already known is not written again.
 /// </summary>
-sealed class HostReports(
+public sealed class HostReports(
     string host, long epoch, Db db, Fence fence, Settings settings, TimeProvider time, ILogger log)
 {
     readonly UnknownVms unknown = new(host, epoch, fence, time, log);
@@ -213,7 +213,9 @@ sealed class HostReports(
     Task CompareAsync(IEnumerable<ObservedRow> vms, string[] reported, CancellationToken cancel)
     {
         var there = reported.ToHashSet(StringComparer.Ordinal);
-        var ran = vms.Where(v => v.Deleted is null && v.HasRun).ToList();
+        // A machine that is being adopted has run, but the Spoke may not have heard of it yet.
+        var ran = vms.Where(v => v is { Deleted: null, HasRun: true }
+            && v is not { State: "creating", ObservedAt: null }).ToList();
         var missing = ran.Count(v => !there.Contains(v.Id));
         return fence.InTransactionAsync(epoch, async transaction =>
         {

@@ -6,12 +6,10 @@ namespace Capsul.Hub.Link;
 /// <summary>Foreign machines: what they are called is somebody's text, and what they have may be anything.</summary>
 public static partial class Intake
 {
-    /// <summary>Maximum of foreign machines that one host may report.</summary>
-    public const int MaxForeign = 1000;
-
     public static IReadOnlyList<ForeignMachineRow> Check(ForeignMachines foreign)
     {
-        Must(foreign.Machines.Count <= MaxForeign, $"a host may have {MaxForeign} foreign machines");
+        Must(foreign.Machines.Count <= Protocol.MaxForeign,
+            $"a host may report {Protocol.MaxForeign} foreign machines");
         return [.. foreign.Machines.Select(Check).DistinctBy(m => m.Uuid)];
     }
 

@@ -4,10 +4,11 @@ namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>What the definition of a foreign machine says. Paths are as libvirt sees them.</summary>
 /// <param name="Disk">Its disk; empty if it has none, or several.</param>
+/// <param name="Files">The files of all its disks.</param>
 /// <param name="Refusal">Why it cannot be adopted; empty if the definition does not prevent it.</param>
 sealed record ForeignDefinition(
     int Vcpus, int MemoryMb, string Mac, string Disk, string Format, string? Kernel, string? Initrd,
-    string? CommandLine, string Refusal);
+    string? CommandLine, IReadOnlyList<string> Files, string Refusal);
 
 /// <summary>Reads a domain that Capsul did not write (https://libvirt.org/formatdomain.html).</summary>
 static class ForeignXml
@@ -27,6 +28,7 @@ static class ForeignXml
             disk?.Element("source")?.Attribute("file")?.Value ?? "",
             disk?.Element("driver")?.Attribute("type")?.Value ?? "raw",
             os?.Element("kernel")?.Value, os?.Element("initrd")?.Value, os?.Element("cmdline")?.Value,
+            [.. disks.Select(d => d.Element("source")?.Attribute("file")?.Value).OfType<string>()],
             Refusal(root, devices, disks) ?? "");
     }
 
@@ -43,6 +45,8 @@ static class ForeignXml
             return "Its disk is not a virtio disk, and might not be found under another name.";
         if (disk.Element("encryption") is not null || disk.Element("source")?.Element("encryption") is not null)
             return "Its disk is encrypted by the host.";
+        if (disk.Element("readonly") is not null || disk.Element("shareable") is not null)
+            return "Its disk is read-only or shared.";
         if (devices.Elements("hostdev").Any()
             || devices.Elements("interface").Any(i => i.Attribute("type")?.Value == "hostdev"))
             return "It uses a device of the host (passthrough).";

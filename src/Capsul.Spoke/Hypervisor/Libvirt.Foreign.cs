@@ -22,7 +22,8 @@ public sealed partial class Libvirt
         new(StringComparer.Ordinal);
 
     /// <param name="Gb">Size as the guest sees it, rounded up.</param>
-    sealed record DiskFacts(int Gb, string Refusal);
+    /// <param name="Backing">The file that it depends on, as this process sees it; empty: none.</param>
+    sealed record DiskFacts(int Gb, string Refusal, string Backing = "");
 
     /// <param name="Refusal">Because of its present state, not of its definition.</param>
     sealed record ForeignDomain(string Uuid, string Name, DomainPower Power, string Xml, string Refusal);
@@ -30,19 +31,31 @@ public sealed partial class Libvirt
     public async Task<IReadOnlyList<ForeignMachine>> ForeignAsync(CancellationToken cancel)
     {
         var domains = await libvirt.CallAsync("list the machines", Quick, ForeignDomains, cancel);
-        var found = new List<ForeignMachine>();
-        foreach (var domain in domains) found.Add(await DescribeAsync(domain, LookAtDiskAgain, cancel));
-        return found;
+        return await DescribeAsync(domains, "", cancel);
     }
 
-    async Task<ForeignMachine> DescribeAsync(ForeignDomain domain, TimeSpan believed, CancellationToken cancel)
+    /// <param name="domains">All of them: one may need the disk of another.</param>
+    /// <param name="fresh">UUID of the one whose disk is looked at now.</param>
+    /// <param name="cancel">Gives up.</param>
+    async Task<IReadOnlyList<ForeignMachine>> DescribeAsync(
+        IReadOnlyList<ForeignDomain> domains, string fresh, CancellationToken cancel)
     {
-        var definition = ForeignXml.Read(domain.Xml);
-        var refusal = definition.Refusal.Length > 0 ? definition.Refusal : domain.Refusal;
-        var facts = new DiskFacts(0, "");
-        if (refusal.Length == 0) facts = await DiskFactsAsync(definition, believed, cancel);
-        return new ForeignMachine(domain.Uuid, domain.Name, domain.Power, definition.Vcpus, definition.MemoryMb,
-            facts.Gb, definition.Format, definition.Mac, refusal.Length > 0 ? refusal : facts.Refusal);
+        var read = new List<(ForeignDomain Domain, ForeignDefinition Definition, DiskFacts Facts)>();
+        foreach (var domain in domains)
+        {
+            var definition = ForeignXml.Read(domain.Xml);
+            read.Add((domain, definition, definition.Disk.Length == 0 ? new DiskFacts(0, "")
+                : await DiskFactsAsync(
+                    definition, domain.Uuid == fresh ? TimeSpan.Zero : LookAtDiskAgain, cancel)));
+        }
+        var needed = read.SelectMany(r => r.Definition.Files.Select(Seen).Append(r.Facts.Backing))
+            .GroupBy(f => f, StringComparer.Ordinal).Where(g => g.Count() > 1).Select(g => g.Key)
+            .ToHashSet(StringComparer.Ordinal);
+        return [.. read.Select(r => new ForeignMachine(r.Domain.Uuid, r.Domain.Name, r.Domain.Power,
+            r.Definition.Vcpus, r.Definition.MemoryMb, r.Facts.Gb, r.Definition.Format, r.Definition.Mac,
+            r.Definition.Refusal.Length > 0 ? r.Definition.Refusal
+                : r.Domain.Refusal.Length > 0 ? r.Domain.Refusal
+                : needed.Contains(Seen(r.Definition.Disk)) ? "Another machine needs its disk." : r.Facts.Refusal))];
     }
 
     async Task<DiskFacts> DiskFactsAsync(ForeignDefinition machine, TimeSpan believed, CancellationToken cancel)
@@ -61,22 +74,45 @@ public sealed partial class Libvirt
     {
         if (Outside(machine.Disk) is not { } file || !File.Exists(file))
             return new DiskFacts(0, "Its disk is not in a folder that the Spoke can reach.");
-        var shown = await (new Command("qemu-img", "info", "-U", "--output=json", "-f", machine.Format, file) with
+        if (IsIn(images.Folder, file)) return new DiskFacts(0, "Its disk is one of Capsul's images.");
+        if (IsIn(disks, file) && IsOurs(IdOf(file))) return new DiskFacts(0, "Its disk is that of a capsul.");
+        if (new FileInfo(file).LinkTarget is not null) return new DiskFacts(0, "Its disk is a symbolic link.");
+        try
+        {
+            return await ReadDiskAsync(machine.Format, file, cancel);
+        }
+        catch (Exception error) when (error is ProblemException or JsonException)
+        {
+            // A file system that hangs: the host's other machines are reported nevertheless.
+            return new DiskFacts(0, "Its disk cannot be read.");
+        }
+    }
+
+    async Task<DiskFacts> ReadDiskAsync(string format, string file, CancellationToken cancel)
+    {
+        var shown = await (new Command("qemu-img", "info", "-U", "--output=json", "-f", format, file) with
         { Timeout = Quick }).TryRunAsync(cancel);
         if (shown.ExitCode != 0) return new DiskFacts(0, "Its disk cannot be read.");
         using var info = JsonDocument.Parse(shown.Output);
         var root = info.RootElement;
         var gb = (int)Math.Min((root.GetProperty("virtual-size").GetInt64() + (1L << 30) - 1) >> 30, int.MaxValue);
+        var backing = !root.TryGetProperty("backing-filename", out var named) ? ""
+            // Relative to this file; absolute ones are as libvirt sees them.
+            : named.GetString()!.StartsWith('/') ? Seen(named.GetString()!)
+            : root.TryGetProperty("full-backing-filename", out var full) ? full.GetString()! : named.GetString()!;
         var refusal = root.TryGetProperty("snapshots", out var snapshots) && snapshots.GetArrayLength() > 0
                 ? "Its disk has snapshots."
-            : root.TryGetProperty("backing-filename", out var backing) && !IsInPool(backing.GetString()!)
+            : backing.Length > 0 && !IsIn(images.Folder, backing)
                 ? "Its disk depends on another file (a backing file) that is not one of Capsul's images."
             : "";
-        return new DiskFacts(gb, refusal);
+        return new DiskFacts(gb, refusal, backing);
     }
 
-    bool IsInPool(string backing) => Outside(backing) is { } file
-        && Path.GetFullPath(file).StartsWith(Path.GetFullPath(images.Folder) + "/", StringComparison.Ordinal);
+    /// <summary>As this process sees it, if it can.</summary>
+    string Seen(string path) => Outside(path) ?? path;
+
+    static bool IsIn(string folder, string file) =>
+        Path.GetFullPath(file).StartsWith(Path.GetFullPath(folder) + "/", StringComparison.Ordinal);
 
     /// <summary>
     /// The same file as this process sees it; null if it cannot. The opposite of <see cref="Inside"/>, and the machines

@@ -44,7 +44,12 @@ public sealed partial class Libvirt
         try
         {
             var taken = FindTaken(vm.Id) ?? await BeginTakeOverAsync(vm, cancel);
-            if (File.Exists(DiskFile(vm.Id))) return true;
+            if (File.Exists(DiskFile(vm.Id)))
+            {
+                // The Spoke may have been killed between the two.
+                await OwnDiskAsync(vm.Id, cancel);
+                return true;
+            }
             if (await IsOnAsync(taken.Uuid, cancel))
             {
                 var now = time.GetUtcNow();
@@ -73,7 +78,7 @@ public sealed partial class Libvirt
         if (Directory.GetFiles(ForeignFolder, "capsul-*.json").Select(f => FindTaken(IdOf(f)))
             .Any(t => t is { Ended: false } && t.Uuid == domain.Uuid))
             throw new HypervisorException($"{domain.Name} is still being given back.", final: false);
-        var machine = await DescribeAsync(domain, TimeSpan.Zero, cancel);
+        var machine = (await DescribeAsync(domains, domain.Uuid, cancel)).First(m => m.Uuid == domain.Uuid);
         if (machine.Refusal.Length > 0)
             throw new HypervisorException($"{machine.Name} cannot be adopted. {machine.Refusal}", final: true);
         var definition = ForeignXml.Read(domain.Xml);
@@ -128,8 +133,11 @@ public sealed partial class Libvirt
             await (new Command("cmp", "-s", taken.DiskFrom, part) with { Timeout = CopyLimit }).RunAsync(cancel);
             File.Move(part, disk);
         }
-        await new Command("chown", $"{qemu.Value.User}:{qemu.Value.Group}", disk).RunAsync(cancel);
+        await OwnDiskAsync(id, cancel);
     }
+
+    Task OwnDiskAsync(string id, CancellationToken cancel) =>
+        new Command("chown", $"{qemu.Value.User}:{qemu.Value.Group}", DiskFile(id)).RunAsync(cancel);
 
     static async Task<string> DeviceOfAsync(string path, CancellationToken cancel) =>
         (await new Command("stat", "-c", "%d", path).RunAsync(cancel)).Output.Trim();
@@ -143,11 +151,19 @@ public sealed partial class Libvirt
             using var domain = Find(virDomainLookupByUUIDString(connect, taken.Uuid), LibvirtError.NoDomain);
             return domain is null ? 0 : Check(virDomainUndefineFlags(domain, UndefineAll));
         }, cancel);
-        // Its original, if it was copied.
-        File.Delete(taken.DiskFrom);
-        // How it boots is needed as long as the VM exists.
-        Save(id, taken with { Ended = true });
-        File.Delete(TakenXml(id));
+        try
+        {
+            // Its original, if it was copied.
+            if (File.Exists(taken.DiskFrom)) File.Delete(taken.DiskFrom);
+            // How it boots is needed as long as the VM exists.
+            Save(id, taken with { Ended = true });
+            File.Delete(TakenXml(id));
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new HypervisorException(
+                $"What is left of {taken.Name} could not be removed: {error.Message}", final: false, error);
+        }
     }
 
     /// <summary>Everything is as it was found; the caller removes what else there is of the VM.</summary>

@@ -103,7 +103,8 @@ public sealed partial class HubConnection(
             new HubMessages(vms, hubs, token, sending.Writer, replies, address, log)
                 .ReceiveAsync(call.ResponseStream, ended.Token),
             SendAsync(sending, call.RequestStream, ended.Token), ForwardAsync(sending, ended.Token),
-            BeatAsync(sending, replies, ended.Token), replies.RunAsync(ended.Token),
+            BeatAsync(sending, replies, ended.Token), ReportForeignAsync(sending, ended.Token),
+            replies.RunAsync(ended.Token),
             RenewInTimeAsync(channel, ended.Token),
         ];
         var first = await Task.WhenAny(all);
@@ -173,7 +174,6 @@ public sealed partial class HubConnection(
     async Task BeatAsync(Channel<SpokeMessage> sending, ReplyWatch replies, CancellationToken cancel)
     {
         var (known, nextBeat, answered) = (Catalog(), DateTimeOffset.MinValue, true);
-        Wire.ForeignMachines? foreign = null;
         while (true)
         {
             // New images are reported immediately: somebody may be waiting for one.
@@ -191,11 +191,7 @@ public sealed partial class HubConnection(
                 answered = heartbeat.HypervisorAnswers;
                 await sending.Writer.WriteAsync(new SpokeMessage { Heartbeat = heartbeat }, cancel);
                 replies.Sent();
-                if (answered)
-                {
-                    await ReportUnknownVmsAsync(sending, cancel);
-                    foreign = await ReportForeignAsync(sending, foreign, cancel);
-                }
+                if (answered) await ReportUnknownVmsAsync(sending, cancel);
                 nextBeat = time.GetUtcNow() + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
             }
             await Task.Delay(FactsEvery, time, cancel);
@@ -218,20 +214,26 @@ public sealed partial class HubConnection(
         }
     }
 
-    /// <summary>Sends what changed; returns what the Hub knows.</summary>
-    async Task<Wire.ForeignMachines?> ReportForeignAsync(
-        Channel<SpokeMessage> sending, Wire.ForeignMachines? known, CancellationToken cancel)
+    /// <summary>
+    /// Sends what changed. Apart from the heartbeat: each of their disks may be on a file system that hangs.
+    /// </summary>
+    async Task ReportForeignAsync(Channel<SpokeMessage> sending, CancellationToken cancel)
     {
-        try
+        ForeignMachines? known = null;
+        while (true)
         {
-            var now = await vms.ForeignAsync(cancel);
-            if (!now.Equals(known))
-                await sending.Writer.WriteAsync(new SpokeMessage { Foreign = now.Clone() }, cancel);
-            return now;
-        }
-        catch (HypervisorException)
-        {
-            return known;
+            try
+            {
+                var now = await vms.ForeignAsync(cancel);
+                if (!now.Equals(known))
+                    await sending.Writer.WriteAsync(new SpokeMessage { Foreign = now.Clone() }, cancel);
+                known = now;
+            }
+            catch (HypervisorException)
+            {
+                // The next heartbeat reports it.
+            }
+            await Task.Delay(TimeSpan.FromSeconds(Protocol.HeartbeatSeconds), time, cancel);
         }
     }
 

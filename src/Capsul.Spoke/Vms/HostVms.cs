@@ -71,13 +71,13 @@ public sealed partial class HostVms(
         return [.. unknown.Select(d => new VmReport { Id = d.Id, Power = ToWire(d.Power) })];
     }
 
-    /// <summary>Machines that Capsul did not make.</summary>
+    /// <summary>Machines that Capsul did not make, as many as a Hub accepts.</summary>
     public async Task<ForeignMachines> ForeignAsync(CancellationToken cancel)
     {
         var machines = new ForeignMachines();
         var found = await hypervisor.ForeignAsync(cancel);
-        machines.Machines.AddRange(found.OrderBy(f => f.Uuid, StringComparer.Ordinal).Select(f =>
-            new Wire.ForeignMachine
+        machines.Machines.AddRange(found.OrderBy(f => f.Uuid, StringComparer.Ordinal)
+            .Take(Protocol.MaxForeign).Select(f => new Wire.ForeignMachine
             {
                 Uuid = f.Uuid,
                 Name = f.Name,

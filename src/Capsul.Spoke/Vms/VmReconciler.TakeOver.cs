@@ -11,6 +11,10 @@ public sealed partial class VmReconciler
         current.Wanted is { Adopt.Length: 0 } or { Adopted: true }
         || await hypervisor.TakeOverAsync(current.Spec, cancel);
 
+    /// <summary>
+    /// Before anything else, whatever is wanted: its owner may have stopped or deleted it since, and removing one that
+    /// can still be given back gives it back.
+    /// </summary>
     async Task EndTakeOverAsync(VmRecord current, CancellationToken cancel)
     {
         if (current.Wanted is not { Adopt.Length: > 0, Adopted: true } || progress.TakeOverEnded) return;

@@ -163,6 +163,7 @@ public sealed partial class VmReconciler(
     {
         if (current.IsOutdated && !IsDeletion(current.Wanted)) return await RefuseAsync(current, cancel);
         await EndTransferAsync(current, cancel);
+        await EndTakeOverAsync(current, cancel);
         switch (current.Wanted.Power)
         {
             case Power.Gone:
@@ -279,7 +280,6 @@ public sealed partial class VmReconciler(
             await hypervisor.StartAsync(current.Spec, cancel);
             progress = progress with { SeenOn = true };
         }
-        await EndTakeOverAsync(current, cancel);
         current = writer.Change(r => r with { RanUnder = Math.Max(r.RanUnder, current.Wanted.Generation) });
         sshPort = await relays.OpenAsync(Id, current.SshPort, IPAddress.Parse(current.Wanted.Address), cancel);
         current = writer.Change(r => r with { SshPort = sshPort });

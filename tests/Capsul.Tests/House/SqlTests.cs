@@ -36,7 +36,7 @@ public sealed partial class SqlTests
     internal static readonly string[] CannotBePrepared =
         ["MigratorSql.MakeVersion", "MigratorSql.MakeRecords", "ListenerSql.Listen",
             "BackupSql.MarkTransaction", "BackupSql.CheckTransaction",
-            "ClusterSql.MakeDatabase", "ClusterSql.HandOver"];
+            "ClusterSql.MakeDatabase", "ClusterSql.HandOver", "OperationSql.BeginAgain"];
 
     [Fact]
     public void A_row_record_stands_beside_its_statements() =>

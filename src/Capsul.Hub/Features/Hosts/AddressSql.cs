@@ -47,10 +47,22 @@ public static class AddressSql
         WHERE a.vm = @vm AND NOT EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = @mac::macaddr)
         """;
 
-    public const string FreeMany = """
+    /// <summary>The hardware address that address a has when it is put (see <see cref="Ipv4.Mac"/>).</summary>
+    const string OwnMac = "('5254' || lpad(to_hex(a.address - '0.0.0.0'::inet), 8, '0'))::macaddr";
+
+    /// <summary>
+    /// The hardware address of a machine that was adopted goes with it: given back, it is on the same network as the
+    /// VM that gets this address next.
+    /// </summary>
+    const string FreeAddress = $"""
+        UPDATE addresses a SET vm = NULL, freed = @now, mac = CASE
+            WHEN EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = {OwnMac}) THEN a.mac
+            ELSE {OwnMac} END
+        """;
+
+    public const string FreeMany = $"""
         -- AddressSql.FreeMany
-        UPDATE addresses a SET vm = NULL, freed = @now
-        FROM vms v WHERE v.id = ANY(@ids) AND a.vm = v.id AND a.host = v.host
+        {FreeAddress} FROM vms v WHERE v.id = ANY(@ids) AND a.vm = v.id AND a.host = v.host
         """;
 
     /// <summary>The host is removed, and its network with it.</summary>
@@ -74,9 +86,9 @@ public static class AddressSql
         """;
 
     /// <summary>The address of a VM on the host that it is on.</summary>
-    public const string Free = """
+    public const string Free = $"""
         -- AddressSql.Free
-        UPDATE addresses a SET vm = NULL, freed = @now FROM vms v WHERE v.id = @id AND a.vm = v.id AND a.host = v.host
+        {FreeAddress} FROM vms v WHERE v.id = @id AND a.vm = v.id AND a.host = v.host
         """;
 
     /// <summary>The addresses of copies of VMs on a host.</summary>

@@ -20,7 +20,7 @@ public class CreateVmOperation : VmOperation
     /// </summary>
     public static readonly TimeSpan QueueLimit = TimeSpan.FromHours(6);
 
-    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10), LookInQueue = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(10), LookInQueue = TimeSpan.FromMinutes(10);
 
     public override string Name => CreateVm.OperationName;
 
@@ -65,7 +65,9 @@ public class CreateVmOperation : VmOperation
             var build = operation.DeadlineAt - operation.Created - QueueLimit;
             return new Next.GoTo(Start, "Building it now", build > TimeSpan.Zero ? build : null);
         }
-        return step.Now - operation.Created < QueueLimit ? new Next.Wait(LookInQueue)
+        // Who gives it a slot wakes it. Thousands may wait.
+        var left = operation.Created + QueueLimit - step.Now;
+        return left > TimeSpan.Zero ? new Next.Wait(left < LookInQueue ? left : LookInQueue)
             : new Next.Fail(new Problem(ProblemKind.Unavailable,
                 $"Host {step.Vm.Host} was too busy to build it. You were not charged. Try again later."));
     }
@@ -83,7 +85,6 @@ public class CreateVmOperation : VmOperation
     protected override async Task<Next> UndoAsync(VmStep step, CancellationToken cancel)
     {
         var vm = step.Vm;
-        // Its host has never heard of it.
         if (vm.Queued is not null) return await LeaveQueueAsync(step, cancel);
         if (vm.Wanted != "gone")
         {
@@ -97,11 +98,14 @@ public class CreateVmOperation : VmOperation
         return new Next.Done(Undone);
     }
 
+    /// <summary>
+    /// Its host has not heard of it, unless the database was restored from a backup: so the address stays reserved
+    /// until the Spoke reports that the VM is gone, but nobody waits for that.
+    /// </summary>
     static async Task<Next> LeaveQueueAsync(VmStep step, CancellationToken cancel)
     {
         await step.Transaction.WantAsync(step.Vm, "deleting", "gone", cancel);
         await MarkGoneAsync(step, cancel);
-        await step.Transaction.ExecuteAsync(AddressSql.Free, new { id = step.Vm.Id, now = step.Now }, cancel);
         return new Next.Done("Left the queue; you were not charged");
     }
 

@@ -67,6 +67,30 @@ public sealed class AdoptVmTests
     }
 
     [Fact]
+    public async Task Its_hardware_address_goes_with_it_when_it_is_given_back()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.AdoptAsync(Cancel, "legacy");
+        (await rows.CancelAsync(vm, Cancel)).OrThrow();
+        await rows.SettleAsync(Cancel);
+        await rows.ReportAsync(vm, Power.Gone, Phase.None, Cancel);
+        await rows.SettleAsync(Cancel);
+        (await rows.FindAsync(vm, Cancel)).Address.ShouldBeNull();
+        (await rows.CountAsync("addresses", "mac IN ('52:54:0a:4d:00:02', '52:54:0a:4d:00:03')", Cancel))
+            .ShouldBe(2, "the next VM does not get the address of a machine on the same network");
+    }
+
+    [Fact]
+    public async Task A_spoke_that_has_not_heard_of_it_yet_has_lost_nothing()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        await rows.AdoptAsync(Cancel, "legacy");
+        await new HostReports(VmRows.Host, rows.Epoch, rows.Db, rows.Fence, rows.Settings, rows.Time,
+            NullLogger.Instance).TakeInAsync([], isInventory: true, Cancel);
+        (await rows.CountAsync("alerts", "cleared IS NULL", Cancel)).ShouldBe(0);
+    }
+
+    [Fact]
     public void A_report_of_foreign_machines_is_checked()
     {
         var foreign = new ForeignMachines
@@ -117,6 +141,34 @@ public sealed class AdoptVmTests
         (await hypervisor.ForeignAsync(Cancel)).ShouldHaveSingleItem().ShouldBe(Machine("deaf", 2));
         (await link.Db.AskAsync<long>("SELECT count(*) FROM usage_spans WHERE vm = @other", new { other }, Cancel))
             .ShouldBe(0);
+        await EndAsync(stop, spoke);
+    }
+
+    [Fact]
+    public async Task A_host_with_any_number_of_machines_or_one_that_cannot_list_them_stays_connected()
+    {
+        await using var link = await LinkHub.StartAsync();
+        var folder = TestFolder.Make("crowded");
+        var identity = await link.JoinAsync("rack1", folder);
+        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = folder,
+        });
+        var images = new ImageStore(settings.Images);
+        await using var hypervisor = new Simulated(settings, images, TimeProvider.System) { RelaysListen = false };
+        for (var n = 0; n <= Protocol.MaxForeign; n++)
+            hypervisor.AddForeign(Machine("web", 1) with { Uuid = $"00000000-0000-4000-8000-{n:d12}" });
+        using var stop = new CancellationTokenSource();
+        var spoke = Task.Run(() => new SpokeProgram(settings, identity, hypervisor, images, TimeProvider.System,
+            NullLoggerFactory.Instance).RunAsync(stop.Token), Cancel);
+        await Until.TrueAsync("the first machines are reported", Limit, () => link.Db.AskAsync<bool>(
+            "SELECT count(*) = 1000 FROM foreign_machines", null, Cancel));
+
+        hypervisor.Inject(Verb.Foreign, new Fault(FaultKind.Hang, By: TimeSpan.FromHours(1)));
+        var before = await link.Db.FindAsync<DateTime>("SELECT last_seen FROM hosts WHERE id = 'rack1'", null, Cancel);
+        await Until.TrueAsync("its heart beats on", Limit, () => link.Db.AskAsync<bool>(
+            "SELECT last_seen > @before + interval '11 s' AND online FROM hosts WHERE id = 'rack1'",
+            new { before }, Cancel));
         await EndAsync(stop, spoke);
     }
 

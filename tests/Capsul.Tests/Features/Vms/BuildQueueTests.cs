@@ -6,6 +6,7 @@ using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Capsul.Tests.Support;
+using Capsul.Wire;
 using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 
@@ -121,7 +122,7 @@ public sealed class BuildQueueTests
         operation.Status.ShouldBe("failed");
         operation.Problem.ShouldContain("too busy");
         (await rows.FindAsync(second, Cancel)).ShouldSatisfyAllConditions(
-            v => v.State.ShouldBe("failed"), v => v.Address.ShouldBeNull());
+            v => v.State.ShouldBe("failed"), v => v.Deleted.ShouldNotBeNull());
     }
 
     [Fact]
@@ -134,9 +135,42 @@ public sealed class BuildQueueTests
         await rows.SettleAsync(Cancel);
         (await rows.NewestOperationAsync(second, Cancel)).Status.ShouldBe("cancelled");
         (await rows.FindAsync(second, Cancel)).ShouldSatisfyAllConditions(
-            v => v.State.ShouldBe("failed"), v => v.Address.ShouldBeNull());
+            v => v.State.ShouldBe("failed"), v => v.Deleted.ShouldNotBeNull(),
+            v => v.Address.ShouldNotBeNull("after a restore from a backup its host may have it nevertheless"));
+        (await ToldAsync(rows)).ShouldContain(second);
         (await WaitingAsync(rows)).ShouldBeEmpty();
         (await rows.CountAsync("usage_spans", "TRUE", Cancel)).ShouldBe(0);
+        await rows.ReportAsync(second, Power.Gone, Phase.None, Cancel);
+        (await rows.FindAsync(second, Cancel)).Address.ShouldBeNull();
+    }
+
+    [Fact]
+    public async Task Who_waits_is_looked_at_seldom()
+    {
+        await using var rows = await CreateAsync();
+        await NewAsync(rows);
+        var second = await NewAsync(rows);
+        await rows.SettleAsync(Cancel);
+        (await rows.CountAsync("operations", $"vm = '{second}' AND run_at >= created + interval '9 min'", Cancel))
+            .ShouldBe(1, "thousands may wait, and who gets a slot is woken");
+    }
+
+    [Fact]
+    public async Task What_was_going_on_in_a_backup_has_its_time_again_after_the_restore()
+    {
+        await using var rows = await CreateAsync();
+        var first = await NewAsync(rows);
+        var second = await NewAsync(rows);
+        await rows.SettleAsync(Cancel);
+        rows.Time.Advance(TimeSpan.FromDays(1));
+        await rows.Db.ExecuteAsync(BeginAgain.AfterRestore.Afterwards!, null, Cancel);
+        rows.Time.SetUtcNow(new DateTimeOffset(await rows.Db.FindAsync<DateTime>("SELECT now()", null, Cancel)));
+        await rows.TakeSeatAsync(Cancel);
+        await rows.SettleAsync(Cancel);
+        (await rows.FindAsync(first, Cancel)).State.ShouldBe("creating", "its host may have it, and it may be in use");
+        (await rows.FindAsync(second, Cancel)).State.ShouldBe("creating");
+        await BuiltAsync(rows, first);
+        (await rows.FindAsync(first, Cancel)).State.ShouldBe("running");
     }
 
     [Fact]

@@ -85,6 +85,69 @@ public sealed class TakeOverTests(RealHypervisor real)
         }
     }
 
+    [Fact]
+    public async Task A_take_over_goes_on_after_a_crash_and_ends_although_the_old_folder_is_gone()
+    {
+        await DefineAsync("halfway", "52:54:00:77:00:18");
+        var vm = Spec("rrrrrrrrrr", 26, (await real.Libvirt.ForeignAsync(None)).ShouldHaveSingleItem());
+        await TakeOverAsync(vm);
+        // As if the Spoke had been killed when it had moved the disk.
+        await new Command("chown", "root:root", DiskOf(vm.Id)).RunAsync(None);
+        await TakeOverAsync(vm);
+        (await new Command("stat", "-c", "%U", DiskOf(vm.Id)).RunAsync(None)).Output.Trim().ShouldBe("libvirt-qemu");
+        Directory.Delete(Folder, recursive: true);
+        await real.Libvirt.EndTakeOverAsync(vm.Id, None);
+        (await real.Libvirt.ForeignAsync(None)).ShouldBeEmpty();
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    [Fact]
+    public async Task A_disk_that_others_need_is_refused()
+    {
+        string[] names = ["base", "overlay", "one", "two", "image", "capsul", "link", "readonly"];
+        const string inside = "/var/lib/libvirt/by-hand";
+        var image = real.Images.Disk(real.Tiny).Replace(
+            real.Images.Folder, Sandbox.ImagesInside, StringComparison.Ordinal);
+        try
+        {
+            await DefineAsync("base", "52:54:00:77:00:10");
+            var overlay = await DefineAsync("overlay", "52:54:00:77:00:11");
+            await new Command("qemu-img", "create", "-q", "-f", "qcow2", "-b", $"{inside}/base.qcow2", "-F", "qcow2",
+                "-u", overlay, "1G").RunAsync(None);
+            await DefineAsync("one", "52:54:00:77:00:12");
+            await DefineAsync("two", "52:54:00:77:00:13", $"{inside}/one.qcow2");
+            await DefineAsync("image", "52:54:00:77:00:14", image);
+            await DefineAsync("capsul", "52:54:00:77:00:15", $"{Sandbox.DisksInside}/capsul-pppppppppp.qcow2");
+            await new Command("cp", real.Images.Disk(real.Tiny), DiskOf("capsul-pppppppppp")).RunAsync(None);
+            var link = await DefineAsync("link", "52:54:00:77:00:16");
+            await new Command("mv", link, link + ".real").RunAsync(None);
+            await new Command("ln", "-s", "link.qcow2.real", link).RunAsync(None);
+            await DefineAsync("readonly", "52:54:00:77:00:17", more: "<readonly/>");
+
+            var refusals = (await real.Libvirt.ForeignAsync(None)).ToDictionary(m => m.Name, m => m.Refusal,
+                StringComparer.Ordinal);
+            refusals["base"].ShouldBe("Another machine needs its disk.");
+            refusals["overlay"].ShouldContain("a backing file");
+            refusals["one"].ShouldBe("Another machine needs its disk.");
+            refusals["two"].ShouldBe("Another machine needs its disk.");
+            refusals["image"].ShouldBe("Its disk is one of Capsul's images.");
+            refusals["capsul"].ShouldBe("Its disk is that of a capsul.");
+            refusals["link"].ShouldBe("Its disk is a symbolic link.");
+            refusals["readonly"].ShouldBe("Its disk is read-only or shared.");
+            var machine = (await real.Libvirt.ForeignAsync(None)).Single(m => m.Name == "one");
+            (await Should.ThrowAsync<HypervisorException>(
+                () => real.Libvirt.TakeOverAsync(Spec("qqqqqqqqqq", 25, machine), None))).Final.ShouldBeTrue();
+        }
+        finally
+        {
+            foreach (var name in names)
+                await new Command("virsh", "-q", "-c", real.Sandbox.Uri, "undefine", name).TryRunAsync(None);
+            File.Delete(DiskOf("capsul-pppppppppp"));
+        }
+    }
+
+    string DiskOf(string id) => Path.Combine(real.Settings.Data, "spoke", "disks", $"{id}.qcow2");
+
     async Task TakeOverAsync(VmSpec vm) => await Until.TrueAsync("it is taken over", Limit,
         () => real.Libvirt.TakeOverAsync(vm, None));
 
@@ -101,7 +164,7 @@ public sealed class TakeOverTests(RealHypervisor real)
         ? File.ReadAllTextAsync(Path.Combine(Folder, name + ".log"), None) : Task.FromResult("");
 
     /// <summary>The tiny image, as somebody would define it by hand; returns its disk.</summary>
-    async Task<string> DefineAsync(string name, string mac)
+    async Task<string> DefineAsync(string name, string mac, string? source = null, string more = "")
     {
         Directory.CreateDirectory(Folder);
         var disk = Path.Combine(Folder, name + ".qcow2");
@@ -121,7 +184,8 @@ public sealed class TakeOverTests(RealHypervisor real)
               <features><acpi/></features>
               <devices>
                 <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
-                  <source file='/var/lib/libvirt/by-hand/{name}.qcow2'/><target dev='vda' bus='virtio'/></disk>
+                  <source file='{source ?? $"/var/lib/libvirt/by-hand/{name}.qcow2"}'/>
+                  <target dev='vda' bus='virtio'/>{more}</disk>
                 <interface type='network'><mac address='{mac}'/><source network='capsul'/>
                   <model type='virtio'/><rom enabled='no'/></interface>
                 <controller type='usb' model='none'/>

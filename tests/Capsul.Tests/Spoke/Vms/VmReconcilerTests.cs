@@ -201,6 +201,34 @@ public sealed partial class VmReconcilerTests : IAsyncLifetime
         reports.ShouldContain(r => r.Paused && r.Generation == 2);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_machine_that_was_adopted_for_good_is_not_given_back_although_it_is_off_or_deleted_at_once(
+        bool stopsFirst)
+    {
+        var machine = new Capsul.Spoke.Hypervisor.ForeignMachine("00000000-0000-4000-8000-000000000001", "legacy",
+            DomainPower.On, 1, 128, 1, "qcow2", "52:54:00:00:00:07", "");
+        hypervisor.AddForeign(machine);
+        WantedVm Adopt(Power power, long generation)
+        {
+            var wanted = Wanted(power, generation);
+            (wanted.ImageId, wanted.HasRun, wanted.Adopt) = (Protocol.AdoptedImage, true, machine.Uuid);
+            wanted.Adopted = generation > 1;
+            return wanted;
+        }
+        var reconciler = Start(VmRecord.New(1, Adopt(Power.On, 1)));
+        await AwaitReadyAsync();
+        if (stopsFirst)
+        {
+            reconciler.Want(1, Adopt(Power.Off, 2)).ShouldBeTrue();
+            await AwaitAsync("it is off", r => r is { Power: Power.Off, Generation: 2 });
+        }
+        reconciler.Want(1, Adopt(Power.Gone, 3)).ShouldBeTrue();
+        await AwaitAsync("nothing is left", r => r is { Power: Power.Gone, Generation: 3 });
+        (await hypervisor.ForeignAsync(stop.Token)).ShouldBeEmpty("its owner deleted it");
+    }
+
     /// <summary>Passes on what the hypervisor says.</summary>
     async Task PassOnAsync()
     {
