@@ -129,6 +129,7 @@ public sealed class FullDisksTests
             }
             catch (Exception error) when (error is NpgsqlException or TimeoutException or ProblemException)
             {
+                // The database is away: this is the load, not a wait for anything.
                 await Task.Delay(20, Cancel);
             }
         }

@@ -20,8 +20,6 @@ public static class AdoptVm
 {
     public const string OperationName = "adopt_vm";
 
-    const int EmulatedFactor = 4;
-
     /// <param name="Domain">Name or UUID of the foreign machine.</param>
     /// <param name="Name">Of the VM; empty: that of the machine if it is possible, or the VM's ID.</param>
     public sealed record Input(string Host, string Domain, string? Account, string? Size, string? Name, string? Reason);
@@ -89,8 +87,7 @@ public static class AdoptVm
             await InsertAsync(transaction, id, email, input, machine, size, now, cancel);
             await transaction.StartOperationAsync(OperationName, id, email, CreateVmOperation.Start,
                 $"{machine.Name} on host {input.Host} is shut down and taken over", now,
-                isEmulated.Value && !settings.CreateDeadlineIsSet
-                    ? settings.CreateDeadline * EmulatedFactor : settings.CreateDeadline, cancel);
+                CreateVm.BuildLimit(settings, isEmulated.Value), cancel);
             await transaction.AuditAsync(actor, OperationName, id,
                 $"{machine.Name} ({machine.Uuid}) on {input.Host} for {email}, {size.Id}: {reason}", cancel);
             return id;

@@ -109,15 +109,16 @@ public static partial class CreateVm
 
     /// <summary>
     /// Emulated guests take several times as long (a Debian that needs 40 s on KVM took 300 s). A deadline set by the
-    /// operator is used as is. The time in the queue comes before.
+    /// operator is used as is.
     /// </summary>
-    static TimeSpan Deadline(Settings settings, PlaceRow place)
-    {
-        var build = place.Emulated && !settings.CreateDeadlineIsSet
+    public static TimeSpan BuildLimit(Settings settings, bool isEmulated) =>
+        isEmulated && !settings.CreateDeadlineIsSet
             ? settings.CreateDeadline * EmulatedFactor
             : settings.CreateDeadline;
-        return place.Busy ? CreateVmOperation.QueueLimit + build : build;
-    }
+
+    /// <summary>The time in the queue comes before.</summary>
+    static TimeSpan Deadline(Settings settings, PlaceRow place) =>
+        BuildLimit(settings, place.Emulated) + (place.Busy ? CreateVmOperation.QueueLimit : TimeSpan.Zero);
 
     static async Task<Facts> LoadAsync(
         NpgsqlTransaction transaction, string email, Input input,
