@@ -195,6 +195,17 @@ public sealed class Db : IAsyncDisposable
         return [.. await connection.QueryAsync<T>(new CommandDefinition(sql, parameters, cancellationToken: cancel))];
     }
 
+    /// <summary>
+    /// Rows that consist of two. The second one begins with the column <c>id</c>, and is null if that is.
+    /// </summary>
+    public async Task<IReadOnlyList<(TFirst First, TSecond? Second)>> ListPairsAsync<TFirst, TSecond>(
+        string sql, object? parameters, CancellationToken cancel) where TSecond : class
+    {
+        await using var connection = await OpenAsync(cancel);
+        return [.. await connection.QueryAsync<TFirst, TSecond?, (TFirst, TSecond?)>(
+            new CommandDefinition(sql, parameters, cancellationToken: cancel), (first, second) => (first, second))];
+    }
+
     /// <summary>The one row of a statement, or null.</summary>
     public async Task<T?> FindAsync<T>(string sql, object? parameters, CancellationToken cancel)
     {

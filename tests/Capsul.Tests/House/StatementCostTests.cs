@@ -107,7 +107,7 @@ public sealed partial class StatementCostTests
     static IEnumerable<(string Name, string Sql, object Old, object New)> Pairs()
     {
         foreach (var sql in (string[])[BillingSql.Balance, BillingSql.CountAlive, BillingSql.CountPayments,
-            BillingSql.Changes, BillingSql.CostOfVms, BillingSql.CountCosts, VmPageSql.Head, VmPageSql.ListByNewest,
+            BillingSql.Changes, BillingSql.CostOfVms, BillingSql.CountCosts, VmPageSql.ListByNewest,
             VmPageSql.ListByName, VmPageSql.ListByPrice])
             yield return (NameOf(sql), sql, OfAccount(Old), OfAccount(New));
         yield return (NameOf(PaymentSql.List), PaymentSql.List, new { email = Old, after = 0, limit = 5 },

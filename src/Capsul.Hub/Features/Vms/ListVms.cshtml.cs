@@ -52,11 +52,11 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
         var email = Actor.Of(HttpContext).Email;
         var now = time.GetUtcNow().UtcDateTime;
         var (search, state, after) = ((Search ?? "").Trim(), State ?? "", After ?? "");
-        // Read first, so that a change while the VMs are read is noticed.
-        Head = await db.AskAsync<VmListRow>(VmPageSql.Head, new { email, now, search, state }, cancel);
-        var found = await db.ListAsync<VmRow>(
+        var found = await db.ListPairsAsync<VmListRow, VmRow>(
             Statement, new { email, now, search, state, after, limit = PageRows + 1 }, cancel);
-        (Vms, HasMore) = ([.. found.Take(PageRows)], found.Count > PageRows);
+        Head = found[0].First;
+        Vms = [.. found.Select(row => row.Second).OfType<VmRow>().Take(PageRows)];
+        HasMore = found.Count > PageRows;
     }
 
     string Statement => Sort switch

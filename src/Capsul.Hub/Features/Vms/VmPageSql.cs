@@ -42,10 +42,12 @@ public static class VmPageSql
         + "AND (@state = '' OR v.state = @state)";
 
     /// <summary>Without a search nothing is counted but the failed ones: the account knows how many it has.</summary>
-    public const string Head = $"""
-        -- VmPageSql.Head
-        WITH failed AS MATERIALIZED (
+    const string Failures = $"""
+        failed AS MATERIALIZED (
             SELECT count(*) AS n, count(*) FILTER (WHERE {Matches}) AS matching FROM vms v WHERE {Failed})
+        """;
+
+    const string Head = $"""
         SELECT coalesce(t.changes, 0)::text AS changes, coalesce(t.vms, 0) + failed.n AS all, failed.matching
             + CASE WHEN @search = '' AND @state = '' THEN coalesce(t.vms, 0)
                 ELSE (SELECT count(*) FROM vms v WHERE {Alive} AND {Matches}) END AS matching,
@@ -56,10 +58,13 @@ public static class VmPageSql
     /// <summary>By the primary key: the planner may prefer an index on the account, and read all that it has.</summary>
     const string AfterVm = "id = @after AND (email = @email) IS TRUE";
 
-    /// <summary>Each page begins after the row of <c>@after</c>; another account's row returns nothing.</summary>
+    /// <summary>
+    /// The columns of a <see cref="VmListRow"/>, and of a VM, or null: the list is never empty, and all of it is from
+    /// one moment. Each page begins after the row of <c>@after</c>; another account's row returns no VM.
+    /// </summary>
     public const string ListByNewest = $"""
         -- VmPageSql.ListByNewest
-        WITH after AS MATERIALIZED (
+        WITH {Failures}, after AS MATERIALIZED (
             SELECT 'infinity'::timestamptz AS created, '' AS id WHERE @after = ''
             UNION ALL SELECT created, id FROM vms WHERE {AfterVm}
         ), shown AS MATERIALIZED (
@@ -68,14 +73,17 @@ public static class VmPageSql
             UNION ALL
             (SELECT v.id FROM vms v
                 WHERE {Failed} AND {Matches} AND (v.created, v.id) < (SELECT created, id FROM after)))
-        SELECT {VmSql.Columns}
-        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
-        ORDER BY v.created DESC, v.id DESC LIMIT @limit
+        SELECT head.*, vm.*
+        FROM ({Head}) AS head LEFT JOIN (
+            SELECT {VmSql.Columns}
+            FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
+            ORDER BY v.created DESC, v.id DESC LIMIT @limit) AS vm ON TRUE
+        ORDER BY vm.created DESC, vm.id DESC
         """;
 
     public const string ListByName = $"""
         -- VmPageSql.ListByName
-        WITH after AS MATERIALIZED (
+        WITH {Failures}, after AS MATERIALIZED (
             SELECT '' AS name, '' AS id WHERE @after = ''
             UNION ALL SELECT name, id FROM vms WHERE {AfterVm}
         ), shown AS MATERIALIZED (
@@ -83,14 +91,17 @@ public static class VmPageSql
                 ORDER BY v.name, v.id LIMIT @limit)
             UNION ALL
             (SELECT v.id FROM vms v WHERE {Failed} AND {Matches} AND (v.name, v.id) > (SELECT name, id FROM after)))
-        SELECT {VmSql.Columns}
-        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
-        ORDER BY v.name, v.id LIMIT @limit
+        SELECT head.*, vm.*
+        FROM ({Head}) AS head LEFT JOIN (
+            SELECT {VmSql.Columns}
+            FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
+            ORDER BY v.name, v.id LIMIT @limit) AS vm ON TRUE
+        ORDER BY vm.name, vm.id
         """;
 
     public const string ListByPrice = $"""
         -- VmPageSql.ListByPrice
-        WITH after AS MATERIALIZED (
+        WITH {Failures}, after AS MATERIALIZED (
             SELECT 1000000 AS dollars_per_month, '' AS id WHERE @after = ''
             UNION ALL SELECT dollars_per_month, id FROM vms WHERE {AfterVm}
         ), shown AS MATERIALIZED (
@@ -100,9 +111,12 @@ public static class VmPageSql
             UNION ALL
             (SELECT v.id FROM vms v WHERE {Failed} AND {Matches}
                 AND (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM after)))
-        SELECT {VmSql.Columns}
-        FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
-        ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit
+        SELECT head.*, vm.*
+        FROM ({Head}) AS head LEFT JOIN (
+            SELECT {VmSql.Columns}
+            FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
+            ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit) AS vm ON TRUE
+        ORDER BY vm.dollars_per_month DESC, vm.id DESC
         """;
 
     public const string ImageTitle = """
