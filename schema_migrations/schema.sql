@@ -465,6 +465,14 @@ ALTER TABLE public.backups ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.console_tokens (
+    token_hash bytea NOT NULL,
+    vm text NOT NULL,
+    actor text NOT NULL,
+    session bytea,
+    expires timestamp with time zone NOT NULL,
+    CONSTRAINT console_tokens_token_hash_check CHECK ((length(token_hash) = 32))
+);
 CREATE TABLE public.foreign_machines (
     host text NOT NULL,
     uuid text NOT NULL,
@@ -941,6 +949,8 @@ ALTER TABLE ONLY public.audit_lines
     ADD CONSTRAINT audit_lines_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.backups
     ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.console_tokens
+    ADD CONSTRAINT console_tokens_pkey PRIMARY KEY (token_hash);
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_pkey PRIMARY KEY (host, uuid);
 ALTER TABLE ONLY public.host_images
@@ -1017,6 +1027,9 @@ CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleare
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
 CREATE INDEX backups_started ON public.backups USING btree (started);
+CREATE INDEX console_tokens_expires ON public.console_tokens USING btree (expires);
+CREATE INDEX console_tokens_session ON public.console_tokens USING btree (session);
+CREATE INDEX console_tokens_vm ON public.console_tokens USING btree (vm);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
@@ -1083,6 +1096,10 @@ ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.console_tokens
+    ADD CONSTRAINT console_tokens_session_fkey FOREIGN KEY (session) REFERENCES public.sessions(id_hash) ON DELETE CASCADE;
+ALTER TABLE ONLY public.console_tokens
+    ADD CONSTRAINT console_tokens_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.host_images

@@ -85,7 +85,8 @@ static class PagesBench
             var first = n % 2 == 0 ? await BareAsync() : 0;
             var rate = await OursAsync();
             if (n % 2 != 0) first = await BareAsync();
-            Console.WriteLine($"round {n,2}: ratio {Figures.Text(rate / first)}{(n < 0 ? ", which does not count" : "")}");
+            var counts = n < 0 ? ", which does not count" : "";
+            Console.WriteLine($"round {n,2}: ratio {Figures.Text(rate / first)}{counts}");
             if (n >= 0) ratios.Add(rate / first);
         }
         return Figures.Median(ratios);

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Consoles;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
@@ -15,12 +16,13 @@ namespace Capsul.Hub;
 public static class HubPages
 {
     public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings) =>
-        services.AddWeb(settings).AddAccounts().AddMails().AddVmOperations().AddVmPages();
+        services.AddWeb(settings).AddAccounts().AddMails().AddVmOperations().AddVmPages().AddConsoles();
 
     public static WebApplication MapHubPages(this WebApplication app)
     {
         app.MapWeb();
         app.MapVmEvents();
+        app.MapConsoles();
         return app;
     }
 }

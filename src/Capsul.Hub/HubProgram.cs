@@ -2,6 +2,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Consoles;
 using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
@@ -182,6 +183,7 @@ public sealed partial class HubProgram : IAsyncDisposable
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
         services.AddSingleton(new LinkAuthority(authority.Ends));
+        services.AddSingleton<Streams>().AddSingleton<IHostConsoles>(all => all.GetRequiredService<Streams>());
         services.AddSingleton<Transfers>().AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
         services.AddHostedService<RecoveryCopies>();

@@ -36,6 +36,8 @@ public sealed class SpokeProgram(
             vms, settings, identity, hypervisor, images, time, logs.CreateLogger<HubConnection>());
         vms.Told = connection.Tell;
         vms.Transfers = new HubTransfers(identity, () => connection.Address, time);
+        connection.OpenStream = new HubStreams(
+            identity, () => connection.Address, new Consoles(hypervisor, time), log, cancel).Begin;
         vms.Start(cancel);
         try
         {

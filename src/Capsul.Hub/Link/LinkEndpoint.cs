@@ -20,7 +20,7 @@ namespace Capsul.Hub.Link;
 /// </summary>
 public sealed partial class LinkEndpoint(
     Db db, Fence fence, Heartbeats heartbeats, Listener listener, Seat seat, Authority authority, Settings settings,
-    Transfers transfers, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
+    Transfers transfers, Streams streams, TimeProvider time, ILogger<LinkEndpoint> log) : HubLink.HubLinkBase
 {
     static readonly TimeSpan HelloLimit = TimeSpan.FromSeconds(10), SeatPoll = TimeSpan.FromMilliseconds(500);
 
@@ -145,6 +145,7 @@ public sealed partial class LinkEndpoint(
             },
         };
         await spoke.GreetAsync(hello, connection.Token);
+        using var connected = streams.Connect(host, hello.Facts.OpensStreams ? spoke.TryOpen : null);
         var hubs = await db.ListAsync<HubAddressRow>(SeatSql.Addresses, null, connection.Token);
         Log.Connected(log, host, Intake.Check(hello).Version);
         await RunAsync(spoke.RunAsync(up, down, [.. hubs.Select(h => h.LinkAddress)], connection.Token),

@@ -25,12 +25,12 @@ public sealed class SpokeConnection(
     /// <summary>Longest time between two checks of the generation, in case a notification was lost.</summary>
     static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(15), AcknowledgeLimit = TimeSpan.FromMinutes(1);
 
-    const int MaxReplies = 4;
+    const int MaxWaiting = 64;
 
     readonly HostReports reports = new(host, epoch, db, fence, settings, time, log);
     readonly PendingReports pending = new(time);
     readonly Signal acknowledgment = new();
-    readonly Channel<HubMessage> outgoing = Channel.CreateBounded<HubMessage>(MaxReplies);
+    readonly Channel<HubMessage> outgoing = Channel.CreateBounded<HubMessage>(MaxWaiting);
     /// <summary>The highest generation sent; -1 before the first message.</summary>
     long sent = -1;
     long acknowledged = -1;
@@ -73,6 +73,9 @@ public sealed class SpokeConnection(
         protocol = hello.Protocol;
         token = await AdmittedAsync(() => reports.GreetAsync(hello, cancel), cancel);
     }
+
+    /// <summary>Asks the Spoke to open a stream. False: it does not read what it is sent.</summary>
+    public bool TryOpen(OpenStream asked) => outgoing.Writer.TryWrite(new HubMessage { Open = asked });
 
     /// <summary>The token for the Spoke's next connection.</summary>
     public byte[]? Token => token;

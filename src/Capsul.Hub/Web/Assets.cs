@@ -26,6 +26,9 @@ public static class Assets
     public static string Url(string name) =>
         Files.ContainsKey(name) ? $"/assets/{Hash}/{name}" : throw new KeyNotFoundException($"No asset {name}.");
 
+    /// <summary>Whether there is such a file: some are taken from packages of the system.</summary>
+    public static bool Has(string name) => Files.ContainsKey(name);
+
     public static void MapAssets(this IEndpointRouteBuilder routes) => routes.MapGet("/assets/{hash}/{*name}", Serve)
         .RequireAuthorization(Policies.Public).WithMetadata(new NoSession());
 
@@ -57,16 +60,15 @@ public static class Assets
     static FrozenDictionary<string, byte[]> Load()
     {
         var assembly = typeof(Assets).Assembly;
-        return assembly.GetManifestResourceNames()
-            .Where(n => n.StartsWith(Prefix, StringComparison.Ordinal)).ToFrozenDictionary(
-                n => n[Prefix.Length..].Replace('\\', '/'),
-                n =>
-                {
-                    using var stream = assembly.GetManifestResourceStream(n)!;
-                    var bytes = new byte[stream.Length];
-                    stream.ReadExactly(bytes);
-                    return bytes;
-                }, StringComparer.Ordinal);
+        var own = assembly.GetManifestResourceNames().Where(n => n.StartsWith(Prefix, StringComparison.Ordinal))
+            .Select(n =>
+            {
+                using var stream = assembly.GetManifestResourceStream(n)!;
+                var bytes = new byte[stream.Length];
+                stream.ReadExactly(bytes);
+                return KeyValuePair.Create(n[Prefix.Length..].Replace('\\', '/'), bytes);
+            });
+        return own.Concat(Xterm.Files()).ToFrozenDictionary(StringComparer.Ordinal);
     }
 
     static string HashAll()

@@ -163,6 +163,7 @@ public static partial class WebParts
             }
         });
         app.UseStatusCodePagesWithReExecute(Problems.Path, queryFormat: null, createScopeForStatusCodePages: true);
+        app.UseWebSockets();
         app.UseRouting();
         app.UseRateLimiter();
         app.UseAuthentication();

@@ -5,7 +5,8 @@ using System.Xml;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>Paths of a VM's files as QEMU sees them.</summary>
-sealed record DomainFiles(string Disk, string? Seed, string ConsoleLog, string? Kernel, string? Initrd)
+sealed record DomainFiles(
+    string Disk, string? Seed, string ConsoleLog, string ConsoleSocket, string? Kernel, string? Initrd)
 {
     public string Format { get; init; } = "qcow2";
 }
@@ -80,7 +81,7 @@ static class DomainXml
             Element(xml, "controller", null, ("type", "pci"), ("model", "pcie-root-port"), ("index", index));
         Controller(xml, "virtio-serial", slot: 5);
         Interface(xml, vm);
-        Serial(xml, files.ConsoleLog);
+        Serial(xml, files);
         xml.WriteStartElement("channel");
         xml.WriteAttributeString("type", "unix");
         Element(xml, "target", null, ("type", "virtio"), ("name", "org.qemu.guest_agent.0"));
@@ -135,11 +136,12 @@ static class DomainXml
         xml.WriteEndElement();
     }
 
-    static void Serial(XmlWriter xml, string log)
+    static void Serial(XmlWriter xml, DomainFiles files)
     {
         xml.WriteStartElement("serial");
-        xml.WriteAttributeString("type", "pty");
-        Element(xml, "log", null, ("file", log), ("append", "on"));
+        xml.WriteAttributeString("type", "unix");
+        Element(xml, "source", null, ("mode", "bind"), ("path", files.ConsoleSocket));
+        Element(xml, "log", null, ("file", files.ConsoleLog), ("append", "on"));
         Element(xml, "target", null, ("port", "0"));
         xml.WriteEndElement();
     }

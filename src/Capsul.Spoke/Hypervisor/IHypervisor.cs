@@ -171,6 +171,12 @@ public interface IHypervisor : IAsyncDisposable
     Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel);
 
     /// <summary>
+    /// Opens the serial console. One line at a time: the guest's output goes to the first one only.
+    /// </summary>
+    /// <exception cref="HypervisorException">It is off, or was started by a Capsul without consoles.</exception>
+    Task<Line> OpenConsoleAsync(string id, CancellationToken cancel);
+
+    /// <summary>
     /// Opens a TCP connection to an address in the VM network, from wherever that network can be reached.
     /// </summary>
     Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel);

@@ -137,12 +137,13 @@ public sealed partial class Libvirt
     }
 
     DomainFiles FilesOf(VmSpec vm, string? kernel, string? initrd) => new(
-        Inside(DiskFile(vm.Id)), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)),
+        Inside(DiskFile(vm.Id)), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)), ConsoleSocketInside(vm.Id),
         kernel is null ? null : Inside(kernel), initrd is null ? null : Inside(initrd));
 
     /// <summary>A machine that was adopted boots as it did before, and has no seed: it would be set up anew.</summary>
     DomainFiles FilesOf(VmSpec vm, Taken taken) => new(
-        Inside(DiskFile(vm.Id)), null, Inside(ConsoleFile(vm.Id)), taken.Kernel, taken.Initrd)
+        Inside(DiskFile(vm.Id)), null, Inside(ConsoleFile(vm.Id)), ConsoleSocketInside(vm.Id), taken.Kernel,
+        taken.Initrd)
     {
         Format = taken.Format,
     };

@@ -81,6 +81,7 @@ public sealed partial class Libvirt : IHypervisor
                 sandbox ??= await Sandbox.OpenAsync(settings, kvm, time, log, cancel);
                 await sandbox.UseKvmAsync(settings, kvm, cancel);
             }
+            Directory.CreateDirectory(SocketsFolder, (UnixFileMode)0b111_000_000);
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
             await PrepareFilterAsync(cancel);

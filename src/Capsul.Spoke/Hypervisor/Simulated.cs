@@ -15,7 +15,7 @@ namespace Capsul.Spoke.Hypervisor;
 public enum Verb
 {
     List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
-    TakeOver, EndTakeOver, ExportDisk, ImportDisk,
+    TakeOver, EndTakeOver, ExportDisk, ImportDisk, OpenConsole,
 }
 
 /// <summary>How a verb misbehaves.</summary>
@@ -118,6 +118,7 @@ public sealed partial class Simulated : IHypervisor
     public void PowerOffFromInside(string id)
     {
         Change(id, m => m is { On: true, Paused: true } ? m : m with { On = false, ByGuest = m.On || m.ByGuest });
+        CloseConsole(id);
         changes.Writer.TryWrite(id);
     }
 
@@ -136,6 +137,7 @@ public sealed partial class Simulated : IHypervisor
     public void Crash(string id)
     {
         Change(id, m => m with { On = false, ByGuest = false });
+        CloseConsole(id);
         changes.Writer.TryWrite(id);
     }
 
@@ -246,6 +248,7 @@ public sealed partial class Simulated : IHypervisor
             if (!machines.ContainsKey(id)) return;
         }
         Change(id, m => m with { On = false, ByGuest = m.On ? byGuest : m.ByGuest });
+        CloseConsole(id);
         changes.Writer.TryWrite(id);
     }
 

@@ -44,6 +44,9 @@ public sealed partial class HubConnection(
     /// <summary>Where the Hub is, as far as it is known.</summary>
     public string Address => hubs.Current;
 
+    /// <summary>Begins a stream that the Hub asks for.</summary>
+    public Action<OpenStream> OpenStream { get; set; } = _ => { };
+
     /// <summary>Sends a report when connected.</summary>
     public void Tell(VmReport report)
     {
@@ -100,7 +103,7 @@ public sealed partial class HubConnection(
         var replies = new ReplyWatch(time);
         Task[] all =
         [
-            new HubMessages(vms, hubs, token, sending.Writer, replies, address, log)
+            new HubMessages(vms, hubs, token, sending.Writer, replies, OpenStream, address, log)
                 .ReceiveAsync(call.ResponseStream, ended.Token),
             SendAsync(sending, call.RequestStream, ended.Token), ForwardAsync(sending, ended.Token),
             BeatAsync(sending, replies, ended.Token), ReportForeignAsync(sending, ended.Token),
@@ -126,6 +129,7 @@ public sealed partial class HubConnection(
             DiskMb = capacity.DiskMb,
             MaxVms = settings.RelayPorts.Last - settings.RelayPorts.First + 1,
             MovesDisks = true,
+            OpensStreams = true,
             Network = new NetworkFacts
             {
                 Cidr = capacity.Network.Cidr.ToString(),

@@ -13,7 +13,7 @@ namespace Capsul.Spoke.Link;
 /// </summary>
 sealed partial class HubMessages(
     HostVms vms, HubAddresses hubs, ConnectionToken token, ChannelWriter<SpokeMessage> sending, ReplyWatch replies,
-    string address, ILogger log)
+    Action<OpenStream> open, string address, ILogger log)
 {
     bool answers, tokenStored;
 
@@ -30,6 +30,9 @@ sealed partial class HubMessages(
                     break;
                 case HubMessage.BodyOneofCase.Wanted:
                     await ApplyAsync(down.Current.Wanted, cancel);
+                    break;
+                case HubMessage.BodyOneofCase.Open:
+                    open(down.Current.Open);
                     break;
                 case HubMessage.BodyOneofCase.Heartbeat:
                 case HubMessage.BodyOneofCase.None:

@@ -23,9 +23,10 @@ static class VmVerb
     };
 
     public static Command Make() => new("vm", """
-        Moves VMs between hosts. Run on the Hub's machine.
+        Moves VMs between hosts, and opens their consoles. Run on the Hub's machine.
 
         Examples:
+          capsul vm console capsul-0123456789
           capsul vm move capsul-0123456789
           capsul vm move capsul-0123456789 --to rack2 --reason "new disks in rack1"
         """)
@@ -33,6 +34,10 @@ static class VmVerb
         CommandLine.Verb("move",
             "Moves a VM to another host: it is shut down, its disk is copied and verified, and it is started there if "
             + "it ran. Until then it can be canceled: capsul operation cancel.", MoveAsync, Id, To, Why),
+        CommandLine.Verb("console",
+            "Opens a VM's serial console in this terminal: it works when the VM's network does not. Who opened it is "
+            + "written down. Ctrl-] leaves it.",
+            (parsed, cancel) => VmConsole.RunAsync(parsed.GetValue(Id)!, cancel), Id),
     };
 
     static async Task<int> MoveAsync(ParseResult parsed, CancellationToken cancel)

@@ -19,6 +19,7 @@ static class EveryPage
         ("again", "/vms/new?Size=f1-m&Name=x"), ("delete-vm", "/vms/capsul-running000/delete"),
         ("conflict", "/vms/capsul-creating00/delete"), ("operation", "/vms/capsul-creating00/operations/1"),
         ("queued-vm", "/vms/capsul-queued0000"),
+        ("serial-console", "/vms/capsul-running000/console"), ("no-console", "/vms/capsul-stopped000/console"),
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
     ];
 

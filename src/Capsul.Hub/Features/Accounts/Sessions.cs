@@ -35,19 +35,23 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     public void SetCookie(HttpContext context, string id) =>
         context.Response.Cookies.Append(CookieName, id, site.CookieFor(Lifetime));
 
+    /// <summary>
+    /// What identifies the request's session in <c>sessions</c>, valid or not; null if the request has none.
+    /// </summary>
+    public byte[]? HashOf(HttpContext context) =>
+        context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id ? Secret.Hash(id) : null;
+
     /// <summary>The account of the request's session, or null.</summary>
     public async Task<string?> FindAsync(HttpContext context, CancellationToken cancel)
     {
-        if (context.Request.Cookies[CookieName] is not { Length: > 0 and <= 100 } id)
-            return null;
-        var hash = Secret.Hash(id);
+        if (HashOf(context) is not { } hash) return null;
         if (await db.FindAsync<SessionRow>(AccountSql.FindSession, new { hash, now = Now }, cancel)
             is not { } session)
             return null;
         if (session.Expires - Now < Lifetime - RenewAfter)
         {
             await db.ExecuteAsync(AccountSql.ExtendSession, new { hash, expires = Now + Lifetime }, cancel);
-            SetCookie(context, id);
+            SetCookie(context, context.Request.Cookies[CookieName]!);
         }
         return session.Email;
     }
@@ -56,15 +60,14 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     /// Whether the request's session is still valid, for streams that outlive the check at their start.
     /// </summary>
     public async Task<bool> IsLiveAsync(HttpContext context, CancellationToken cancel) =>
-        context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id
-        && await db.FindAsync<SessionRow>(
-            AccountSql.FindSession, new { hash = Secret.Hash(id), now = Now }, cancel) is not null;
+        HashOf(context) is { } hash
+        && await db.FindAsync<SessionRow>(AccountSql.FindSession, new { hash, now = Now }, cancel) is not null;
 
     /// <summary>Ends the request's session, everywhere and immediately.</summary>
     public async Task EndAsync(HttpContext context, CancellationToken cancel)
     {
-        if (context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id)
-            await db.ExecuteAsync(AccountSql.DeleteSession, new { hash = Secret.Hash(id) }, cancel);
+        if (HashOf(context) is { } hash)
+            await db.ExecuteAsync(AccountSql.DeleteSession, new { hash }, cancel);
         context.Response.Cookies.Delete(CookieName, site.CookieFor(TimeSpan.Zero));
     }
 }

@@ -1,6 +1,8 @@
 using System.Diagnostics;
+using System.Text;
 using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Vms;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 using static Capsul.Tests.Spoke.Hypervisor.RealHypervisor;
@@ -45,6 +47,8 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         console.ShouldContain("-----BEGIN SSH HOST KEY KEYS-----");
         console.ShouldContain("ssh-ed25519 ");
 
+        await LogInOnConsoleAsync(vm);
+
         watch.Restart();
         await real.Libvirt.ShutdownAsync(vm.Id, None);
         await real.WaitForPowerAsync(vm, DomainPower.Off);
@@ -69,6 +73,37 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         Say($"remove, running {watch.ElapsedMilliseconds} ms");
         await NothingIsLeftAsync(vm);
         await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    /// <summary>
+    /// Two viewers share its line. It is let go when the last one leaves, and another one can come.
+    /// </summary>
+    async Task LogInOnConsoleAsync(VmSpec vm)
+    {
+        var consoles = new Consoles(real.Libvirt, TimeProvider.System);
+        await using (var other = await consoles.WatchAsync(vm.Id, None))
+        {
+            await using var view = await consoles.WatchAsync(vm.Id, None);
+            await SeeAsync(view, "login: ");
+            await view.TypeAsync("root\r"u8.ToArray(), None);
+            await SeeAsync(view, "# ");
+            await view.TypeAsync("echo $((6 * 7))\r"u8.ToArray(), None);
+            await SeeAsync(view, "\n42\r");
+            await SeeAsync(other, "\n42\r");
+        }
+        await using var again = await consoles.WatchAsync(vm.Id, None);
+        await again.TypeAsync("echo $((7 * 8)); exit\r"u8.ToArray(), None);
+        await SeeAsync(again, "\n56\r");
+        await SeeAsync(again, "login: ");
+    }
+
+    static async Task SeeAsync(ConsoleView view, string text)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(None);
+        limit.CancelAfter(TimeSpan.FromSeconds(60));
+        var seen = "";
+        while (!seen.Contains(text, StringComparison.Ordinal))
+            seen += Encoding.UTF8.GetString((await view.Output.ReadAsync(limit.Token)).Span);
     }
 
     [Fact]

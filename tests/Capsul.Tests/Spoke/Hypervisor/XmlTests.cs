@@ -16,7 +16,7 @@ public sealed class XmlTests
     [Fact]
     public void A_domain_with_a_kernel_boots_it_directly()
     {
-        var domain = Domain(new DomainFiles("/d", "/s", "/c", "/k", "/i"));
+        var domain = Domain(new DomainFiles("/d", "/s", "/c", "/c.sock", "/k", "/i"));
         domain.Element("name")!.Value.ShouldBe(Vm.Id);
         domain.Element("vcpu")!.Value.ShouldBe("2");
         domain.Element("memory")!.Value.ShouldBe("1024");
@@ -27,14 +27,14 @@ public sealed class XmlTests
 
     [Fact]
     public void A_domain_without_a_kernel_boots_its_disk() =>
-        Domain(new DomainFiles("/d", "/s", "/c", null, null)).Element("os")!.Elements()
+        Domain(new DomainFiles("/d", "/s", "/c", "/c.sock", null, null)).Element("os")!.Elements()
             .Select(e => e.Name.LocalName).ShouldBe(["type", "boot"]);
 
     [Fact]
     public void User_input_cannot_break_out_of_its_element()
     {
         var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" },
-            Tiny.CommandLine, new DomainFiles("/d&<", "/s", "/c", null, null), kvm: true));
+            Tiny.CommandLine, new DomainFiles("/d&<", "/s", "/c", "/c.sock", null, null), kvm: true));
         xml.Element("title")!.Value.ShouldBe("</title><evil a='\"&");
         xml.Descendants("evil").ShouldBeEmpty();
         xml.Attribute("type")!.Value.ShouldBe("kvm");

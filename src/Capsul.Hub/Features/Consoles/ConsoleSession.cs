@@ -1,0 +1,85 @@
+using System.Net.WebSockets;
+using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Vms;
+using Capsul.Postgres;
+using Capsul.Wire;
+using Microsoft.AspNetCore.Http;
+
+namespace Capsul.Hub.Features.Consoles;
+
+/// <summary>One console that somebody has open.</summary>
+sealed class ConsoleSession(
+    Db db, Sessions sessions, HttpContext context, VmRow vm, WebSocket socket, IHostConsole console, TimeProvider time)
+{
+    static readonly TimeSpan Idle = TimeSpan.FromMinutes(30), CheckEvery = TimeSpan.FromSeconds(5);
+
+    /// <summary>The browser that opened it has one; a terminal does not.</summary>
+    readonly bool hasSession = sessions.HashOf(context) is not null;
+    long lastUsed = time.GetTimestamp();
+    string reason = "";
+
+    /// <summary>Returns why it ended; empty: whoever opened it has closed it.</summary>
+    /// <param name="end">Ends it, and is canceled when it ends.</param>
+    public async Task<string> RunAsync(CancellationTokenSource end)
+    {
+        Task[] parts = [ShowAsync(end.Token), TypeAsync(end.Token), WatchAsync(end.Token)];
+        var first = await Task.WhenAny(parts);
+        await end.CancelAsync();
+        await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        try
+        {
+            await first;
+            return reason;
+        }
+        catch (OperationCanceledException)
+        {
+            return "The Hub is being restarted.";
+        }
+        catch (Exception error) when (error is WebSocketException or IOException)
+        {
+            return $"The connection to {vm.Host} was lost.";
+        }
+    }
+
+    void Use() => Interlocked.Exchange(ref lastUsed, time.GetTimestamp());
+
+    /// <summary>Canceling a send or a receive would abort the connection, and nobody would learn why.</summary>
+    async Task ShowAsync(CancellationToken cancel)
+    {
+        while (await console.ReadAsync(cancel) is { } part)
+        {
+            Use();
+            await socket.SendAsync(part, WebSocketMessageType.Binary, endOfMessage: true, CancellationToken.None)
+                .AsTask().WaitAsync(cancel);
+        }
+        reason = console.Problem;
+    }
+
+    async Task TypeAsync(CancellationToken cancel)
+    {
+        var buffer = new byte[StreamLimits.ChunkBytes];
+        while (true)
+        {
+            var got = await socket.ReceiveAsync(buffer.AsMemory(), CancellationToken.None).AsTask().WaitAsync(cancel);
+            if (got.MessageType == WebSocketMessageType.Close) return;
+            Use();
+            if (got.Count > 0) await console.WriteAsync(buffer.AsMemory(0, got.Count), cancel);
+        }
+    }
+
+    async Task WatchAsync(CancellationToken cancel)
+    {
+        string? why;
+        while ((why = await FindEndAsync(cancel)) is null) await Task.Delay(CheckEvery, time, cancel);
+        reason = why;
+    }
+
+    /// <summary>Why it must end now; null if it need not.</summary>
+    async Task<string?> FindEndAsync(CancellationToken cancel)
+    {
+        if (time.GetElapsedTime(Interlocked.Read(ref lastUsed)) > Idle) return "Nothing happened for half an hour.";
+        if (hasSession && !await sessions.IsLiveAsync(context, cancel)) return "You have signed out.";
+        var now = await db.FindAsync<VmRow>(VmSql.Find, new { id = vm.Id, email = vm.Email }, cancel);
+        return now is null or { Deleted: not null } ? "This capsul was deleted." : null;
+    }
+}

@@ -1,0 +1,25 @@
+using Capsul.Foundation;
+
+namespace Capsul.Hub.Features.Consoles;
+
+/// <summary>The consoles of the VMs on all hosts.</summary>
+public interface IHostConsoles
+{
+    /// <summary>Opens a VM's console. The caller disposes it.</summary>
+    Task<Outcome<IHostConsole>> OpenAsync(string host, string vm, CancellationToken cancel);
+}
+
+/// <summary>An open console, for one reader and one writer.</summary>
+public interface IHostConsole : IAsyncDisposable
+{
+    /// <summary>Why the host has ended it; empty while it has not, or if it did not say.</summary>
+    string Problem { get; }
+
+    /// <summary>What the guest prints next; null when the host has ended it.</summary>
+    /// <exception cref="IOException">The connection to the host broke.</exception>
+    Task<ReadOnlyMemory<byte>?> ReadAsync(CancellationToken cancel);
+
+    /// <summary>Types. The caller may use its buffer again when this returns.</summary>
+    /// <exception cref="IOException">The connection to the host broke.</exception>
+    Task WriteAsync(ReadOnlyMemory<byte> keys, CancellationToken cancel);
+}

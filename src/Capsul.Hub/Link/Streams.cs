@@ -1,0 +1,94 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Consoles;
+using Capsul.Wire;
+using Grpc.Core;
+
+namespace Capsul.Hub.Link;
+
+/// <summary>
+/// Streams between somebody at this Hub and something on a host. Hosts dial only the Hub, so a stream is asked for over
+/// the host's connection, and the Spoke opens it. Who asked waits for it; nothing of it outlives this process.
+/// </summary>
+public sealed class Streams(TimeProvider time) : IHostConsoles
+{
+    static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15), HelloLimit = TimeSpan.FromSeconds(10);
+
+    const int IdBytes = 16;
+
+    /// <summary>How to ask the Spoke of each connected host; null: it is too old for streams.</summary>
+    readonly ConcurrentDictionary<string, Func<OpenStream, bool>?> hosts = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, Awaited> awaited = new(StringComparer.Ordinal);
+
+    sealed record Awaited(string Host, TaskCompletionSource<HostStream> Came);
+
+    /// <summary>A host is connected until the result is disposed.</summary>
+    public IDisposable Connect(string host, Func<OpenStream, bool>? ask)
+    {
+        var mine = KeyValuePair.Create(host, ask);
+        hosts[host] = ask;
+        return new Disconnection(() => hosts.TryRemove(mine));
+    }
+
+    public async Task<Outcome<IHostConsole>> OpenAsync(string host, string vm, CancellationToken cancel)
+    {
+        if (!hosts.TryGetValue(host, out var ask)) return Unavailable($"{host} is not connected to this Hub.");
+        if (ask is null) return Unavailable($"The Spoke of {host} is too old for consoles; upgrade it.");
+        var id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(IdBytes));
+        var came = new TaskCompletionSource<HostStream>(TaskCreationOptions.RunContinuationsAsynchronously);
+        awaited[id] = new Awaited(host, came);
+        try
+        {
+            if (!ask(new OpenStream { Id = id, Vm = vm, Kind = StreamKind.Console }))
+                return Unavailable($"{host} is too busy.");
+            return await came.Task.WaitAsync(OpenLimit, time, cancel);
+        }
+        catch (TimeoutException)
+        {
+            return Unavailable($"{host} did not answer within {OpenLimit.TotalSeconds:0} s.");
+        }
+        finally
+        {
+            awaited.TryRemove(id, out _);
+            // It may have come at the last moment: then nobody takes it.
+            if (!came.TrySetCanceled(CancellationToken.None) && cancel.IsCancellationRequested)
+                await (await came.Task).DisposeAsync();
+        }
+    }
+
+    static Problem Unavailable(string sentence) => new(ProblemKind.Unavailable, sentence);
+
+    /// <summary>Carries a stream that a Spoke has opened to its end.</summary>
+    /// <exception cref="RpcException">Nobody waits for it, or not from this host.</exception>
+    public async Task RunAsync(string host, IAsyncStreamReader<StreamMessage> up,
+        IServerStreamWriter<StreamMessage> down, CancellationToken call)
+    {
+        var id = await ReadHelloAsync(up, call);
+        if (!awaited.TryGetValue(id, out var asked) || asked.Host != host)
+            throw new RpcException(new Status(StatusCode.NotFound, "Nobody waits for this stream."));
+        var stream = new HostStream(up, down);
+        if (!asked.Came.TrySetResult(stream))
+            throw new RpcException(new Status(StatusCode.NotFound, "Nobody waits for this stream any more."));
+        await stream.Ended.WaitAsync(call);
+    }
+
+    async Task<string> ReadHelloAsync(IAsyncStreamReader<StreamMessage> up, CancellationToken call)
+    {
+        try
+        {
+            if (await up.MoveNext(call).WaitAsync(HelloLimit, time, call) && up.Current.Hello is { } hello)
+                return hello.Id;
+        }
+        catch (TimeoutException)
+        {
+            throw new RpcException(new Status(StatusCode.DeadlineExceeded, "The Spoke did not say hello in time."));
+        }
+        throw new RpcException(new Status(StatusCode.InvalidArgument, "The first message must be a hello."));
+    }
+
+    sealed class Disconnection(Action end) : IDisposable
+    {
+        public void Dispose() => end();
+    }
+}

@@ -1,0 +1,40 @@
+using System.Net.Sockets;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>Serial consoles. QEMU listens on a unix socket that only root can reach, and on nothing else.</summary>
+public sealed partial class Libvirt
+{
+    /// <summary>Where QEMU sees the sockets. Short: a unix socket's path has at most 107 characters.</summary>
+    string SocketsInside => Private ? "/run/libvirt/consoles" : SocketsFolder;
+
+    string SocketsFolder => Path.Combine(Sandbox.RunFolder(settings), "consoles");
+
+    string ConsoleSocketInside(string id) => $"{SocketsInside}/{id}.sock";
+
+    string ConsoleSocket(string id) => Path.Combine(SocketsFolder, $"{id}.sock");
+
+    public async Task<Line> OpenConsoleAsync(string id, CancellationToken cancel)
+    {
+        Require(id);
+        if (await FindAsync(id, cancel) is not (DomainPower.On or DomainPower.Paused))
+            throw new HypervisorException("It is off.", final: true);
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(ConsoleSocket(id)), cancel);
+            return Line.Of(new NetworkStream(socket, ownsSocket: true));
+        }
+        catch (SocketException error)
+        {
+            socket.Dispose();
+            throw new HypervisorException("Its console cannot be opened before it is restarted: it was started by a "
+                + "version of Capsul without consoles.", final: true, error);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+}
