@@ -169,4 +169,11 @@ static class BenchSql
         -- BenchSql.Accounts
         SELECT email FROM accounts
         """;
+
+    /// <summary>VMs, at most @each of an account.</summary>
+    public const string SomeVms = """
+        -- BenchSql.SomeVms
+        SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY email ORDER BY id) AS n FROM vms) AS v
+        WHERE n <= @each ORDER BY id LIMIT @limit
+        """;
 }

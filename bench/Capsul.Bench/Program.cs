@@ -29,6 +29,8 @@ try
             return await PagesBench.RunAsync(check, CancellationToken.None);
         case PagesBench.Bare:
             return await PagesBench.ServeBareAsync(int.Parse(args[1], CultureInfo.InvariantCulture));
+        case "console":
+            return await ConsoleBench.RunAsync(check, CancellationToken.None);
         case "events":
             return await EventsBench.RunAsync(check, CancellationToken.None);
         case "failover":
@@ -54,6 +56,7 @@ await Console.Error.WriteLineAsync("""
       backup   a gigabyte with its proof, against pg_dump, gzip and psql
       fleet [--spokes N] [--vms N]   a Hub with 1,000 Spokes of 50 VMs each: its cost, its answers, its restart
       pages    the console at concurrency 16, against a bare page with one query; a large old account against a new one
+      console  the echo of a key from a serial console, against a bare WebSocket; two hundred open consoles
       events   a thousand open event streams while a hundred VMs a second change
       operations   steps of the engine, against a bare loop with SKIP LOCKED
       failover [--kills N] [--freezes N] [--cuts N]   two Hubs, of which the active one is killed, frozen or cut off

@@ -38,11 +38,14 @@ public sealed class Streams(TimeProvider time) : IHostConsoles
         var id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(IdBytes));
         var came = new TaskCompletionSource<HostStream>(TaskCreationOptions.RunContinuationsAsynchronously);
         awaited[id] = new Awaited(host, came);
+        var taken = false;
         try
         {
             if (!ask(new OpenStream { Id = id, Vm = vm, Kind = StreamKind.Console }))
                 return Unavailable($"{host} is too busy.");
-            return await came.Task.WaitAsync(OpenLimit, time, cancel);
+            var stream = await came.Task.WaitAsync(OpenLimit, time, cancel);
+            taken = true;
+            return stream;
         }
         catch (TimeoutException)
         {
@@ -52,8 +55,7 @@ public sealed class Streams(TimeProvider time) : IHostConsoles
         {
             awaited.TryRemove(id, out _);
             // It may have come at the last moment: then nobody takes it.
-            if (!came.TrySetCanceled(CancellationToken.None) && cancel.IsCancellationRequested)
-                await (await came.Task).DisposeAsync();
+            if (!taken && !came.TrySetCanceled(CancellationToken.None)) await (await came.Task).DisposeAsync();
         }
     }
 
