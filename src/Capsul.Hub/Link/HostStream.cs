@@ -15,6 +15,9 @@ sealed class HostStream(IAsyncStreamReader<StreamMessage> up, IServerStreamWrite
 
     public string Problem { get; private set; } = "";
 
+    /// <summary>The Spoke has said how it ended.</summary>
+    public bool HasEnded { get; private set; }
+
     public async Task<ReadOnlyMemory<byte>?> ReadAsync(CancellationToken cancel)
     {
         try
@@ -22,7 +25,7 @@ sealed class HostStream(IAsyncStreamReader<StreamMessage> up, IServerStreamWrite
             if (!await up.MoveNext(cancel)) return null;
             var message = Intake.Check(up.Current);
             if (message.BodyCase == StreamMessage.BodyOneofCase.Data) return message.Data.Memory;
-            Problem = message.End.Problem;
+            (Problem, HasEnded) = (message.End.Problem, true);
             return null;
         }
         catch (Exception error) when (error is RpcException or InvalidOperationException)

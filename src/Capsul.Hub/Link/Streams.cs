@@ -13,7 +13,8 @@ namespace Capsul.Hub.Link;
 /// </summary>
 public sealed class Streams(TimeProvider time) : IHostConsoles
 {
-    static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15), HelloLimit = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15), HelloLimit = TimeSpan.FromSeconds(10),
+        AgentLimit = TimeSpan.FromSeconds(40);
 
     const int IdBytes = 16;
 
@@ -31,18 +32,42 @@ public sealed class Streams(TimeProvider time) : IHostConsoles
         return new Disconnection(() => hosts.TryRemove(mine));
     }
 
-    public async Task<Outcome<IHostConsole>> OpenAsync(string host, string vm, CancellationToken cancel)
+    public async Task<Outcome<IHostConsole>> OpenAsync(string host, string vm, CancellationToken cancel) =>
+        (await OpenAsync(host, new OpenStream { Vm = vm, Kind = StreamKind.Console }, cancel))
+            .Refused(out var problem, out var stream) ? problem : stream;
+
+    public async Task<Problem?> SetPasswordAsync(
+        string host, string vm, string user, string password, CancellationToken cancel)
+    {
+        var asked = new OpenStream { Vm = vm, Kind = StreamKind.Password, LoginUser = user, Password = password };
+        if ((await OpenAsync(host, asked, cancel)).Refused(out var problem, out var stream)) return problem;
+        await using var opened = stream;
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            limit.CancelAfter(AgentLimit);
+            if (await stream.ReadAsync(limit.Token) is null && stream.HasEnded)
+                return stream.Problem.Length > 0 ? new Problem(ProblemKind.Conflict, stream.Problem) : null;
+        }
+        catch (Exception error) when (error is IOException or OperationCanceledException
+            && !cancel.IsCancellationRequested)
+        {
+            // As below.
+        }
+        return Unavailable($"{host} did not say whether the password was set.");
+    }
+
+    async Task<Outcome<HostStream>> OpenAsync(string host, OpenStream asked, CancellationToken cancel)
     {
         if (!hosts.TryGetValue(host, out var ask)) return Unavailable($"{host} is not connected to this Hub.");
         if (ask is null) return Unavailable($"The Spoke of {host} is too old for consoles; upgrade it.");
-        var id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(IdBytes));
+        var id = asked.Id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(IdBytes));
         var came = new TaskCompletionSource<HostStream>(TaskCreationOptions.RunContinuationsAsynchronously);
         awaited[id] = new Awaited(host, came);
         var taken = false;
         try
         {
-            if (!ask(new OpenStream { Id = id, Vm = vm, Kind = StreamKind.Console }))
-                return Unavailable($"{host} is too busy.");
+            if (!ask(asked)) return Unavailable($"{host} is too busy.");
             var stream = await came.Task.WaitAsync(OpenLimit, time, cancel);
             taken = true;
             return stream;

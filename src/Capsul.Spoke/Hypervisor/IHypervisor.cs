@@ -171,6 +171,12 @@ public interface IHypervisor : IAsyncDisposable
     Task<string> ConsoleTailAsync(string id, int maxBytes, CancellationToken cancel);
 
     /// <summary>
+    /// Has the agent inside the guest set a user's password. The other way in stays as it is: SSH takes keys only.
+    /// </summary>
+    /// <exception cref="HypervisorException">It is off, or no agent answers, or that refuses.</exception>
+    Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel);
+
+    /// <summary>
     /// Opens the serial console. One line at a time: the guest's output goes to the first one only.
     /// </summary>
     /// <exception cref="HypervisorException">It is off, or was started by a Capsul without consoles.</exception>

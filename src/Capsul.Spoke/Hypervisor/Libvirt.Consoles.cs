@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using static Capsul.Spoke.Hypervisor.LibvirtNative;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -13,6 +14,20 @@ public sealed partial class Libvirt
     string ConsoleSocketInside(string id) => $"{SocketsInside}/{id}.sock";
 
     string ConsoleSocket(string id) => Path.Combine(SocketsFolder, $"{id}.sock");
+
+    public async Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel)
+    {
+        Require(id);
+        await libvirt.CallAsync($"set a password in {id}", Slow, connect =>
+        {
+            using var domain = Lookup(connect, id) ?? throw new HypervisorException("It is off.", final: true);
+            if (virDomainSetUserPassword(domain, user, password, 0) >= 0) return true;
+            var error = LastError();
+            if (error.Code is not (LibvirtError.AgentUnresponsive or LibvirtError.AgentUnsynced)) throw error;
+            throw new HypervisorException("No guest agent answers in it: it may still be booting, or "
+                + "qemu-guest-agent is not installed.", final: true, error);
+        }, cancel);
+    }
 
     public async Task<Line> OpenConsoleAsync(string id, CancellationToken cancel)
     {

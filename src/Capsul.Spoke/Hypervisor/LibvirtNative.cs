@@ -8,7 +8,8 @@ sealed class LibvirtError(int code, string message) : Exception(message)
 {
     public int Code { get; } = code;
 
-    public const int NoDomain = 42, NoNetwork = 43, NoStoragePool = 49, NoStorageVolume = 50, OperationInvalid = 55;
+    public const int NoDomain = 42, NoNetwork = 43, NoStoragePool = 49, NoStorageVolume = 50, OperationInvalid = 55,
+        AgentUnresponsive = 86, AgentUnsynced = 97;
 }
 
 /// <summary>
@@ -136,6 +137,9 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virDomainCreateWithFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainShutdownFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainResume(DomainHandle domain);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int virDomainSetUserPassword(
+        DomainHandle domain, string user, string password, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainDestroyFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainUndefineFlags(DomainHandle domain, uint flags);
 

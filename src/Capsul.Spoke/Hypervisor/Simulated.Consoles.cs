@@ -21,6 +21,21 @@ public sealed partial class Simulated
         return here;
     }, cancel);
 
+    /// <summary>The passwords that were set, by machine and user.</summary>
+    public ConcurrentDictionary<(string Id, string User), string> Passwords { get; } = new();
+
+    public Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel) =>
+        DoAsync(Verb.SetPassword, () =>
+        {
+            lock (gate)
+            {
+                if (machines.GetValueOrDefault(id) is not { On: true })
+                    throw new HypervisorException("It is off.", final: true);
+            }
+            Passwords[(id, user)] = password;
+            return true;
+        }, cancel);
+
     /// <summary>What its guest prints.</summary>
     public async Task PrintAsync(string id, ReadOnlyMemory<byte> text, CancellationToken cancel) =>
         await consoles[id].Output.WriteAsync(text, cancel);

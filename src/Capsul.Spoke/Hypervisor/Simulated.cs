@@ -15,7 +15,7 @@ namespace Capsul.Spoke.Hypervisor;
 public enum Verb
 {
     List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
-    TakeOver, EndTakeOver, ExportDisk, ImportDisk, OpenConsole,
+    TakeOver, EndTakeOver, ExportDisk, ImportDisk, OpenConsole, SetPassword,
 }
 
 /// <summary>How a verb misbehaves.</summary>

@@ -14,9 +14,10 @@ namespace Capsul.Spoke.Images;
 /// <param name="MinDiskGb">Minimum disk size, GiB.</param>
 /// <param name="MinMemoryMb">Minimum memory, MiB.</param>
 /// <param name="CommandLine">Kernel command line, for images with direct kernel boot.</param>
+/// <param name="Recipe">Which version of Capsul's own files it was built from; null if that does not matter.</param>
 public sealed record Image(
     string Id, string Title, string Sha256, string LoginUser,
-    int MinDiskGb, int MinMemoryMb, string? CommandLine = null)
+    int MinDiskGb, int MinMemoryMb, string? CommandLine = null, string? Recipe = null)
 {
     [JsonIgnore] public string Version => Sha256[..16];
 }

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
 
@@ -24,6 +25,27 @@ public static class TinyImage
 
     const UnixFileMode Executable = (UnixFileMode)0b111_101_101;
 
+    /// <summary>A checksum of the files in <c>Tiny/</c>.</summary>
+    static string Recipe
+    {
+        get
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            var assembly = typeof(TinyImage).Assembly;
+            foreach (var name in assembly.GetManifestResourceNames().Where(IsScript).Order(StringComparer.Ordinal))
+            {
+                using var stream = assembly.GetManifestResourceStream(name)!;
+                hash.AppendData(SHA256.HashData(stream));
+            }
+            return Convert.ToHexStringLower(hash.GetHashAndReset());
+        }
+    }
+
+    static bool IsScript(string resource) => resource.StartsWith("tiny/", StringComparison.Ordinal);
+
+    /// <summary>Whether an image is what this version of Capsul would build. Always true for other images.</summary>
+    public static bool IsCurrent(Image image) => image.Id != Id || image.Recipe == Recipe;
+
     /// <summary>Builds the image and makes it current.</summary>
     /// <exception cref="ProblemException">Unavailable: a package or program is missing; the message names
     /// it.</exception>
@@ -47,7 +69,7 @@ public static class TinyImage
             await MakeDiskAsync(Path.Combine(files, "disk.qcow2"), scratch, cancel);
             var image = await store.AddAsync(
                 new Image(Id, "Tiny Linux (busybox)", "", "capsul", MinDiskGb: 1, MinMemoryMb: 128,
-                    CommandLine: "console=ttyS0 quiet panic=5"), files, cancel);
+                    CommandLine: "console=ttyS0 quiet panic=5", Recipe: Recipe), files, cancel);
             progress(new("Done", 1));
             return image;
         }
@@ -68,6 +90,7 @@ public static class TinyImage
         AddModules(cpio, modules, $"lib/modules/{release}");
         cpio.AddText("init", await ScriptAsync("init", cancel), Executable);
         cpio.AddText("etc/late", await ScriptAsync("late", cancel), Executable);
+        cpio.AddText("sbin/chpasswd", await ScriptAsync("chpasswd", cancel), Executable);
         cpio.AddText("etc/dhcp", await ScriptAsync("dhcp", cancel), Executable);
         // The agent calls shutdown with halt, reboot or poweroff flags; the power button does the same.
         const string shutdown = "#!/bin/sh\ncase \"$*\" in *-r*) exec reboot ;; *) exec poweroff ;; esac\n";

@@ -13,11 +13,13 @@ namespace Capsul.Spoke.Link;
 /// </summary>
 /// <param name="identity">Who this Spoke is.</param>
 /// <param name="address">Where the active Hub is, as far as it is known.</param>
-/// <param name="consoles">The VMs' consoles.</param>
+/// <param name="hypervisor">The VMs.</param>
+/// <param name="consoles">Their consoles.</param>
 /// <param name="log">Where failures are noted.</param>
 /// <param name="stopping">Ends all streams.</param>
 sealed partial class HubStreams(
-    Identity identity, Func<string> address, Consoles consoles, ILogger log, CancellationToken stopping)
+    Identity identity, Func<string> address, IHypervisor hypervisor, Consoles consoles, ILogger log,
+    CancellationToken stopping)
 {
     static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(10);
 
@@ -29,7 +31,7 @@ sealed partial class HubStreams(
     /// <summary>Begins a stream and returns.</summary>
     public void Begin(OpenStream asked)
     {
-        if (!Formats.IsTransferId(asked.Id) || !Formats.IsVmId(asked.Vm) || asked.Kind != StreamKind.Console)
+        if (!IsSound(asked))
         {
             Log.Unsound(log);
             return;
@@ -37,6 +39,14 @@ sealed partial class HubStreams(
         if (Interlocked.Increment(ref open) <= MaxOpen) _ = RunAsync(asked);
         else Interlocked.Decrement(ref open);
     }
+
+    static bool IsSound(OpenStream asked) => Formats.IsTransferId(asked.Id) && Formats.IsVmId(asked.Vm)
+        && asked.Kind switch
+        {
+            StreamKind.Console => true,
+            StreamKind.Password => Formats.IsLoginUser(asked.LoginUser) && StreamLimits.IsPassword(asked.Password),
+            _ => false,
+        };
 
     async Task RunAsync(OpenStream asked)
     {
@@ -46,7 +56,8 @@ sealed partial class HubStreams(
             using var call = new HubLink.HubLinkClient(channel).Stream(cancellationToken: stopping);
             await call.RequestStream.WriteAsync(
                 new StreamMessage { Hello = new StreamHello { Id = asked.Id } }, stopping);
-            await CarryAsync(asked, call, stopping);
+            if (asked.Kind == StreamKind.Password) await SetPasswordAsync(asked, call);
+            else await CarryAsync(asked, call, stopping);
         }
         catch (Exception error) when (error is RpcException or IOException or OperationCanceledException
             or InvalidOperationException)
@@ -89,6 +100,21 @@ sealed partial class HubStreams(
             await EndAsync(call, error.Message);
             while (await call.ResponseStream.MoveNext(cancel)) { }
         }
+    }
+
+    async Task SetPasswordAsync(OpenStream asked, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call)
+    {
+        var problem = "";
+        try
+        {
+            await hypervisor.SetPasswordAsync(asked.Vm, asked.LoginUser, asked.Password, stopping);
+        }
+        catch (HypervisorException error)
+        {
+            problem = error.Message;
+        }
+        await EndAsync(call, problem);
+        while (await call.ResponseStream.MoveNext(stopping)) { }
     }
 
     static async Task EndAsync(AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, string problem)

@@ -68,12 +68,14 @@ public static class ImageVerb
         return 0;
     }
 
-    /// <summary>The image, built with a progress bar if it is missing (or <paramref name="force"/>).</summary>
+    /// <summary>
+    /// The image, built with a progress bar if it is missing or outdated (or <paramref name="force"/>).
+    /// </summary>
     /// <exception cref="ProblemException">Invalid: there is no recipe for that name.</exception>
     public static async Task<Spoke.Images.Image> EnsureAsync(
         ImageStore store, string id, bool force, CancellationToken cancel)
     {
-        if (!force && store.Current(id) is { } there) return there;
+        if (!force && store.Current(id) is { } there && TinyImage.IsCurrent(there)) return there;
         Func<Action<ImageProgress>, Task<Spoke.Images.Image>> build = id switch
         {
             TinyImage.Id => progress => TinyImage.BuildAsync(store, progress, cancel),

@@ -7,6 +7,9 @@ public interface IHostConsoles
 {
     /// <summary>Opens a VM's console. The caller disposes it.</summary>
     Task<Outcome<IHostConsole>> OpenAsync(string host, string vm, CancellationToken cancel);
+
+    /// <summary>Has the agent inside a VM set a user's password; the refusal, or null.</summary>
+    Task<Problem?> SetPasswordAsync(string host, string vm, string user, string password, CancellationToken cancel);
 }
 
 /// <summary>An open console, for one reader and one writer.</summary>

@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
@@ -10,7 +11,8 @@ namespace Capsul.Hub.Features.Consoles;
 
 /// <summary>The serial console of a VM, in the browser.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class ShowConsolePage(Db db, Sessions sessions, TimeProvider time) : PageModel
+public sealed class ShowConsolePage(
+    Db db, Sessions sessions, IEnumerable<IHostConsoles> hosts, TimeProvider time) : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public string Id { get; set; } = "";
@@ -20,6 +22,9 @@ public sealed class ShowConsolePage(Db db, Sessions sessions, TimeProvider time)
     /// <summary>Why it cannot be opened now; null if it can.</summary>
     public string? Refusal { get; private set; }
 
+    /// <summary>A password that was just set; shown once.</summary>
+    public SetPassword.Login? Login { get; private set; }
+
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
         var email = Actor.Of(HttpContext).Email;
@@ -27,6 +32,17 @@ public sealed class ShowConsolePage(Db db, Sessions sessions, TimeProvider time)
             return Problems.Page(VmAction.NotFound);
         (Vm, Refusal) = (vm, OpenConsole.Decide(vm)?.Message);
         return Page();
+    }
+
+    public async Task<IActionResult> OnPostPasswordAsync(CancellationToken cancel)
+    {
+        var set = await SetPassword.RunAsync(
+            db, hosts.FirstOrDefault(), Actor.Of(HttpContext).Email, Id, cancel);
+        if (set.Problem is { Kind: ProblemKind.NotFound } unknown) return Problems.Page(unknown);
+        var page = await OnGetAsync(cancel);
+        if (set.Refused(out var problem, out var login)) return this.Refuse(problem);
+        Login = login;
+        return page;
     }
 
     /// <summary>A token for the script.</summary>

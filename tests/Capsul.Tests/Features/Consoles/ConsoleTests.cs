@@ -186,12 +186,47 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
     }
 
     [Fact]
-    public async Task In_a_browser_one_types_and_sees()
+    public async Task A_password_is_set_in_the_guest_shown_once_and_kept_nowhere()
+    {
+        await using var context = await SignedInAsync();
+        var page = await context.NewPageAsync();
+        await page.GotoAsync($"/vms/{world.Vm}/console");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Set a new password" }).ClickAsync();
+        await Assertions.Expect(page.Locator("#new-password code").Last).ToBeVisibleAsync();
+        var password = await page.Locator("#new-password .copy code").InnerTextAsync();
+        StreamLimits.IsPassword(password).ShouldBeTrue(password);
+        world.Hypervisor.Passwords.Values.ShouldContain(password);
+        (await world.Link.Db.AskAsync<long>("SELECT count(*) FROM audit_lines WHERE action = 'set_password' "
+            + "AND actor = @Email AND subject = @Vm", new { VmRows.Email, world.Vm }, Cancel)).ShouldBeGreaterThan(0);
+        await Chromium.PictureAsync(page, "console-password");
+        await page.GotoAsync($"/vms/{world.Vm}/console");
+        (await page.ContentAsync()).ShouldNotContain(password);
+    }
+
+    [Fact]
+    public async Task What_the_agent_refuses_is_told()
+    {
+        world.Hypervisor.Inject(Verb.SetPassword, new Fault(FaultKind.Fail, Message: "No guest agent answers in it."));
+        var refused = await SetPassword.RunAsync(world.Link.Db, world.Link.Hub.Services.GetService<IHostConsoles>(),
+            VmRows.Email, world.Vm, Cancel);
+        refused.Problem!.Message.ShouldBe("No guest agent answers in it.");
+        (await SetPassword.RunAsync(world.Link.Db, null, "bob@example.org", world.Vm, Cancel)).Problem!.Kind
+            .ShouldBe(ProblemKind.NotFound);
+    }
+
+    async Task<IBrowserContext> SignedInAsync()
     {
         var session = await world.SignInAsync(VmRows.Email, Cancel);
-        await using var context = await chromium.Browser.NewContextAsync(new() { BaseURL = world.Address.ToString() });
+        var context = await chromium.Browser.NewContextAsync(new() { BaseURL = world.Address.ToString() });
         await context.AddCookiesAsync(
             [new() { Name = "capsul-session", Value = session, Url = world.Address.ToString() }]);
+        return context;
+    }
+
+    [Fact]
+    public async Task In_a_browser_one_types_and_sees()
+    {
+        await using var context = await SignedInAsync();
         var page = await context.NewPageAsync();
         var complaints = new List<string>();
         page.Console += (_, said) => { if (said.Type == "error") complaints.Add(said.Text); };

@@ -75,6 +75,30 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         await real.Libvirt.RemoveAsync(vm.Id, None);
     }
 
+    async Task LogInWithPasswordAsync(VmSpec vm, ConsoleView view)
+    {
+        await Until.TrueAsync("the agent answers", TimeSpan.FromSeconds(60), async () =>
+        {
+            try
+            {
+                await real.Libvirt.SetPasswordAsync(vm.Id, "capsul", "abcd-efgh-2345", None);
+                return true;
+            }
+            catch (HypervisorException error)
+                when (error.Message.StartsWith("No guest agent", StringComparison.Ordinal))
+            {
+                return false;
+            }
+        });
+        await view.TypeAsync("capsul\r"u8.ToArray(), None);
+        await SeeAsync(view, "Password: ");
+        await view.TypeAsync("abcd-efgh-2345\r"u8.ToArray(), None);
+        await SeeAsync(view, "$ ");
+        await view.TypeAsync("id -un; exit\r"u8.ToArray(), None);
+        await SeeAsync(view, "\ncapsul\r");
+        await SeeAsync(view, "login: ");
+    }
+
     /// <summary>
     /// Two viewers share its line. It is let go when the last one leaves, and another one can come.
     /// </summary>
@@ -95,6 +119,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         await again.TypeAsync("echo $((7 * 8)); exit\r"u8.ToArray(), None);
         await SeeAsync(again, "\n56\r");
         await SeeAsync(again, "login: ");
+        await LogInWithPasswordAsync(vm, again);
     }
 
     static async Task SeeAsync(ConsoleView view, string text)

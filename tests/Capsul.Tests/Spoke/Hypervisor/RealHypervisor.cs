@@ -70,7 +70,7 @@ public sealed class RealHypervisor : IAsyncLifetime
         ImageAsync(images, TinyImage.Id, cancel);
 
     /// <summary>
-    /// Builds an image if it is missing; a lock prevents two test runs from doing it at the same time.
+    /// Builds an image if it is missing or outdated; a lock prevents two test runs from doing it at the same time.
     /// </summary>
     public static async Task<Image> ImageAsync(ImageStore images, string id, CancellationToken cancel)
     {
@@ -82,9 +82,9 @@ public sealed class RealHypervisor : IAsyncLifetime
             {
                 await using var held = new FileStream(Path.Combine(images.Folder, $".lock-{id}"),
                     FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-                return images.Current(id) ?? (id == TinyImage.Id
-                    ? await TinyImage.BuildAsync(images, _ => { }, cancel)
-                    : await DebianImage.BuildAsync(images, _ => { }, cancel));
+                return images.Current(id) is { } there && TinyImage.IsCurrent(there) ? there : await (id == TinyImage.Id
+                    ? TinyImage.BuildAsync(images, _ => { }, cancel)
+                    : DebianImage.BuildAsync(images, _ => { }, cancel));
             }
             catch (IOException) when (watch.Elapsed < TimeSpan.FromMinutes(20))
             {
