@@ -50,6 +50,91 @@ BEGIN
             SELECT string_agg(channel || ' ' || payload || E'\n', '') FROM unnest(payloads) AS p (payload)), TRUE);
     END IF;
 END $$;
+CREATE FUNCTION public.check_currency() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF (NEW.code, NEW.decimals) IS DISTINCT FROM (OLD.code, OLD.decimals) AND EXISTS (SELECT FROM ledger_entries) THEN
+        RAISE EXCEPTION 'the currency is % with % decimal places, and stays that: there are entries in the ledger',
+            OLD.code, OLD.decimals USING ERRCODE = 'check_violation', CONSTRAINT = 'currency_stays';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_ledger_account() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF (NEW.id, NEW.type, NEW.name) IS DISTINCT FROM (OLD.id, OLD.type, OLD.name)
+        OR NEW.email IS DISTINCT FROM OLD.email AND account_of(OLD.email, NEW.email) = OLD.email THEN
+        RAISE EXCEPTION 'ledger account % stays what it is', OLD.id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_ledger_transaction() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    found bigint;
+    total numeric;
+    inexact numeric;
+    nowhere bigint;
+BEGIN
+    SELECT count(*), sum(e.amount), max(e.amount) FILTER (WHERE e.amount <> round(e.amount, c.decimals)),
+        max(e.account) FILTER (WHERE (SELECT a.id FROM ledger_accounts a WHERE a.id = e.account) IS NULL)
+    INTO found, total, inexact, nowhere
+    FROM ledger_entries e, currency c WHERE e.transaction = NEW.id;
+    IF found <> NEW.entries THEN
+        RAISE EXCEPTION 'ledger transaction % is to have % entries, but has %', NEW.id, NEW.entries, found
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_transactions_complete';
+    ELSIF total <> 0 THEN
+        RAISE EXCEPTION 'the entries of ledger transaction % must sum to zero; they sum to %', NEW.id, total
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_transactions_balanced';
+    ELSIF inexact IS NOT NULL THEN
+        RAISE EXCEPTION '% has more decimal places than the currency', inexact
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_entries_whole_units';
+    ELSIF nowhere IS NOT NULL THEN
+        RAISE EXCEPTION 'there is no ledger account %', nowhere
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'ledger_entries_account';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.check_payment() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    places integer;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        RAISE EXCEPTION 'payment % cannot be deleted: the ledger has it', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
+                'If the money did not stay, say so: UPDATE payments SET invalidated = TRUE WHERE id = %s', OLD.id);
+    ELSIF TG_OP = 'UPDATE' THEN
+        IF (NEW.id, NEW.dollars, NEW.method) IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method)
+            OR NEW.email <> OLD.email AND account_of(OLD.email, NEW.email) = OLD.email THEN
+            RAISE EXCEPTION 'the amount, the account and the method of payment % cannot be changed: the ledger has it',
+                OLD.id USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
+                'Set invalidated = TRUE on payment %s, and record another payment with what is right.', OLD.id);
+        END IF;
+        RETURN NEW;
+    END IF;
+    places := (SELECT decimals FROM currency);
+    IF NEW.dollars = 'NaN' OR NEW.dollars IN ('Infinity', '-Infinity') THEN
+        RAISE EXCEPTION 'the amount of a payment is a number; % is not', NEW.dollars
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_is_an_amount';
+    ELSIF NEW.dollars <= 0 THEN
+        RAISE EXCEPTION 'a payment is more than 0; % is not', NEW.dollars
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_check',
+            HINT = 'To take a payment back, set its column invalidated.';
+    ELSIF NEW.dollars >= 10000000000 THEN
+        RAISE EXCEPTION 'a payment is less than 10000000000; % is not', NEW.dollars
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_is_an_amount';
+    ELSIF NEW.dollars <> round(NEW.dollars, places) THEN
+        RAISE EXCEPTION 'a payment has at most % decimal places; % has more', places, NEW.dollars
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_is_an_amount';
+    END IF;
+    NEW.dollars := round(NEW.dollars, 2);
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.clear_totals() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -95,6 +180,15 @@ BEGIN
             sum(p.disk_gb) AS disk_gb
         FROM unnest(parts) AS p GROUP BY p.host HAVING sum(p.vms) <> 0) AS s
     WHERE h.id = s.host;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.count_ledger_entry() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE account_totals t SET posted = t.posted - NEW.amount,
+        charged = t.charged + CASE WHEN NEW.hour IS NULL THEN 0 ELSE NEW.amount END
+    FROM ledger_accounts a WHERE a.id = NEW.account AND t.email = a.email;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.count_payments() RETURNS trigger
@@ -247,11 +341,66 @@ CREATE FUNCTION public.paid_by(email text, invalidated boolean, dollars numeric,
     AS $$
     SELECT ROW(email, CASE WHEN invalidated THEN 0 ELSE factor * dollars END, factor)::payment_change
 $$;
+CREATE FUNCTION public.payment_account_name(method text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE WHEN method IN ('cash', 'opening') THEN '' ELSE method END
+$$;
+CREATE FUNCTION public.payment_account_type(method text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE method WHEN 'cash' THEN 'cash' WHEN 'opening' THEN 'to_be_assigned' ELSE 'provider_clearing' END
+$$;
+CREATE FUNCTION public.post_payments() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    ids integer[];
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        ids := (SELECT array_agg(id ORDER BY id) FROM new_rows WHERE NOT invalidated);
+    ELSE
+        ids := (SELECT array_agg(n.id ORDER BY n.id) FROM new_rows n JOIN old_rows o ON o.id = n.id
+            WHERE n.invalidated <> o.invalidated);
+    END IF;
+    IF ids IS NULL THEN RETURN NULL; END IF;
+    INSERT INTO ledger_accounts (type, email)
+    SELECT DISTINCT 'customer', p.email FROM payments p WHERE p.id = ANY(ids)
+        AND NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.email = p.email)
+    ON CONFLICT DO NOTHING;
+    WITH turns AS (
+        SELECT p.id, p.created, CASE WHEN p.invalidated THEN -p.dollars ELSE p.dollars END AS amount, p.email,
+            p.method, p.invalidated,
+            1 + (SELECT count(*) FROM ledger_transactions t WHERE t.payment = p.id)::integer AS turn
+        FROM payments p WHERE p.id = ANY(ids)
+    ), added AS (
+        INSERT INTO ledger_transactions (at, kind, entries, payment, turn)
+        SELECT CASE WHEN turn = 1 THEN created ELSE now() END,
+            CASE WHEN invalidated THEN 'reversal' ELSE 'payment' END, 2, id, turn
+        FROM turns ORDER BY id RETURNING id, payment
+    )
+    INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+    SELECT d.id, s.line, 2, s.account, s.amount FROM added d JOIN turns t ON t.id = d.payment,
+        LATERAL (
+            SELECT 1 AS line, (SELECT id FROM ledger_accounts WHERE email IS NULL
+                AND type = payment_account_type(t.method) AND name = payment_account_name(t.method)) AS account,
+                t.amount AS amount
+            UNION ALL
+            SELECT 2, (SELECT id FROM ledger_accounts WHERE email = t.email), -t.amount) AS s;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
     RAISE EXCEPTION 'table % is only added to', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+END $$;
+CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the ledger is only added to: rows of % are neither changed nor deleted', TG_TABLE_NAME
+        USING ERRCODE = 'check_violation', HINT = 'Post another transaction that takes the amount back.';
 END $$;
 CREATE FUNCTION public.refuse_older_epoch() RETURNS trigger
     LANGUAGE plpgsql
@@ -381,6 +530,10 @@ CREATE TABLE public.account_totals (
     vms bigint DEFAULT 0 NOT NULL,
     dollars_per_month numeric DEFAULT 0 NOT NULL,
     changes bigint DEFAULT 0 NOT NULL,
+    posted numeric DEFAULT 0 NOT NULL,
+    charged numeric DEFAULT 0 NOT NULL,
+    metered timestamp with time zone,
+    metered_used numeric DEFAULT 0 NOT NULL,
     CONSTRAINT account_totals_charged_vms_check CHECK ((charged_vms >= 0)),
     CONSTRAINT account_totals_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT account_totals_open_rate_check CHECK ((open_rate >= (0)::numeric)),
@@ -472,6 +625,16 @@ CREATE TABLE public.console_tokens (
     session bytea,
     expires timestamp with time zone NOT NULL,
     CONSTRAINT console_tokens_token_hash_check CHECK ((length(token_hash) = 32))
+);
+CREATE TABLE public.currency (
+    only_row boolean DEFAULT true NOT NULL,
+    code text DEFAULT 'USD'::text NOT NULL,
+    symbol text DEFAULT '$'::text NOT NULL,
+    decimals integer DEFAULT 2 NOT NULL,
+    CONSTRAINT currency_code_check CHECK ((code ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT currency_decimals_check CHECK (((decimals >= 0) AND (decimals <= 2))),
+    CONSTRAINT currency_only_row_check CHECK (only_row),
+    CONSTRAINT currency_symbol_check CHECK (((length(symbol) >= 1) AND (length(symbol) <= 4)))
 );
 CREATE TABLE public.foreign_machines (
     host text NOT NULL,
@@ -581,6 +744,77 @@ CREATE TABLE public.key_ring (
     content bytea NOT NULL,
     created timestamp with time zone DEFAULT now() NOT NULL
 );
+CREATE TABLE public.ledger_accounts (
+    id bigint NOT NULL,
+    type text NOT NULL,
+    name text DEFAULT ''::text NOT NULL,
+    email text,
+    CONSTRAINT ledger_accounts_customer_has_email CHECK (((type = 'customer'::text) = (email IS NOT NULL))),
+    CONSTRAINT ledger_accounts_customer_has_number CHECK (((type = 'customer'::text) = (id >= 1000))),
+    CONSTRAINT ledger_accounts_provider_has_name CHECK (((type ~~ 'provider\_%'::text) = (name <> ''::text))),
+    CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text])))
+);
+ALTER TABLE public.ledger_accounts ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
+    SEQUENCE NAME public.ledger_accounts_id_seq
+    START WITH 1000
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.ledger_checks (
+    only_row boolean DEFAULT true NOT NULL,
+    at timestamp with time zone NOT NULL,
+    differences integer NOT NULL,
+    transactions bigint NOT NULL,
+    entries bigint NOT NULL,
+    CONSTRAINT ledger_checks_only_row_check CHECK (only_row)
+);
+CREATE TABLE public.ledger_entries (
+    transaction bigint NOT NULL,
+    line integer NOT NULL,
+    entries integer NOT NULL,
+    account bigint NOT NULL,
+    amount numeric NOT NULL,
+    hour timestamp with time zone,
+    corrects boolean DEFAULT false NOT NULL,
+    CONSTRAINT ledger_entries_amount_has_two_decimals CHECK ((amount = round(amount, 2))),
+    CONSTRAINT ledger_entries_amount_is_a_number_but_not_zero CHECK (((amount <> (0)::numeric) AND (amount > ('-1000000000000'::bigint)::numeric) AND (amount < ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT ledger_entries_hour_is_whole CHECK (((EXTRACT(epoch FROM hour) % (3600)::numeric) = (0)::numeric)),
+    CONSTRAINT ledger_entries_transaction_has_all_its_entries CHECK (((line >= 1) AND (line <= entries)))
+);
+CREATE TABLE public.ledger_sums (
+    type text NOT NULL,
+    name text NOT NULL,
+    accounts bigint NOT NULL,
+    amount numeric NOT NULL
+);
+CREATE TABLE public.ledger_transactions (
+    id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    posted timestamp with time zone DEFAULT now() NOT NULL,
+    kind text NOT NULL,
+    entries integer NOT NULL,
+    payment integer,
+    turn integer,
+    note text DEFAULT ''::text NOT NULL,
+    CONSTRAINT ledger_transactions_has_two_entries CHECK ((entries >= 2)),
+    CONSTRAINT ledger_transactions_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'reversal'::text, 'usage'::text, 'correction'::text, 'adjustment'::text]))),
+    CONSTRAINT ledger_transactions_turn_check CHECK ((
+CASE kind
+    WHEN 'payment'::text THEN ((payment IS NOT NULL) AND ((turn % 2) = 1))
+    WHEN 'reversal'::text THEN ((payment IS NOT NULL) AND ((turn % 2) = 0))
+    ELSE ((payment IS NULL) AND (turn IS NULL))
+END IS TRUE))
+);
+ALTER TABLE public.ledger_transactions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.ledger_transactions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.mails (
     id bigint NOT NULL,
     recipient text NOT NULL,
@@ -603,6 +837,12 @@ ALTER TABLE public.mails ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE TABLE public.metering (
+    only_row boolean DEFAULT true NOT NULL,
+    until timestamp with time zone,
+    CONSTRAINT metering_only_row_check CHECK (only_row),
+    CONSTRAINT metering_until_is_whole CHECK (((EXTRACT(epoch FROM until) % (3600)::numeric) = (0)::numeric))
 );
 CREATE TABLE public.move_refusals (
     vm text NOT NULL,
@@ -713,12 +953,11 @@ CREATE TABLE public.payments (
     id integer NOT NULL,
     created timestamp with time zone DEFAULT now() NOT NULL,
     email text NOT NULL,
-    dollars numeric(12,2) NOT NULL,
+    dollars numeric NOT NULL,
     method text NOT NULL,
     invalidated boolean DEFAULT false NOT NULL,
     note text DEFAULT ''::text NOT NULL,
-    CONSTRAINT payments_dollars_check CHECK ((dollars > (0)::numeric)),
-    CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text])))
+    CONSTRAINT payments_dollars_check CHECK ((dollars > (0)::numeric))
 );
 ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.payments_id_seq
@@ -951,6 +1190,8 @@ ALTER TABLE ONLY public.backups
     ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.console_tokens
     ADD CONSTRAINT console_tokens_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY public.currency
+    ADD CONSTRAINT currency_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_pkey PRIMARY KEY (host, uuid);
 ALTER TABLE ONLY public.host_images
@@ -965,8 +1206,22 @@ ALTER TABLE ONLY public.join_tokens
     ADD CONSTRAINT join_tokens_pkey PRIMARY KEY (token_hash);
 ALTER TABLE ONLY public.key_ring
     ADD CONSTRAINT key_ring_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.ledger_checks
+    ADD CONSTRAINT ledger_checks_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.ledger_entries
+    ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (transaction, line);
+ALTER TABLE ONLY public.ledger_sums
+    ADD CONSTRAINT ledger_sums_pkey PRIMARY KEY (type, name);
+ALTER TABLE ONLY public.ledger_transactions
+    ADD CONSTRAINT ledger_transactions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.ledger_transactions
+    ADD CONSTRAINT ledger_transactions_so_many UNIQUE (id, entries);
 ALTER TABLE ONLY public.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.metering
+    ADD CONSTRAINT metering_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.move_refusals
     ADD CONSTRAINT move_refusals_pkey PRIMARY KEY (vm);
 ALTER TABLE ONLY public.moves
@@ -979,6 +1234,10 @@ ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
+ALTER TABLE public.payments
+    ADD CONSTRAINT payments_dollars_is_an_amount CHECK (((dollars < ('10000000000'::bigint)::numeric) AND (dollars = round(dollars, 2)))) NOT VALID;
+ALTER TABLE public.payments
+    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text]))) NOT VALID;
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.quarantine
@@ -1031,6 +1290,11 @@ CREATE INDEX console_tokens_expires ON public.console_tokens USING btree (expire
 CREATE INDEX console_tokens_session ON public.console_tokens USING btree (session);
 CREATE INDEX console_tokens_vm ON public.console_tokens USING btree (vm);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
+CREATE UNIQUE INDEX ledger_accounts_email_once ON public.ledger_accounts USING btree (email);
+CREATE UNIQUE INDEX ledger_accounts_own_once ON public.ledger_accounts USING btree (type, name) WHERE (email IS NULL);
+CREATE INDEX ledger_entries_account ON public.ledger_entries USING btree (account, transaction);
+CREATE UNIQUE INDEX ledger_entries_hour_once ON public.ledger_entries USING btree (account, hour, corrects) WHERE (hour IS NOT NULL);
+CREATE UNIQUE INDEX ledger_transactions_payment_counts_once ON public.ledger_transactions USING btree (payment, turn) WHERE (payment IS NOT NULL);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
 CREATE INDEX moves_copies ON public.moves USING btree (copy_host, copy_generation) WHERE (copy_host IS NOT NULL);
@@ -1065,7 +1329,15 @@ CREATE INDEX vms_of_host ON public.vms USING btree (host, email) WHERE (deleted 
 CREATE INDEX vms_paused ON public.vms USING btree (host) WHERE paused;
 CREATE INDEX vms_wanted ON public.vms USING btree (host, wanted_generation, id) WHERE (NOT ((wanted = 'gone'::text) AND (observed = 'gone'::text) AND (observed_generation >= wanted_generation)));
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
+CREATE TRIGGER currency_only_row BEFORE DELETE OR TRUNCATE ON public.currency FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+CREATE TRIGGER currency_stays BEFORE UPDATE ON public.currency FOR EACH ROW EXECUTE FUNCTION public.check_currency();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
+CREATE TRIGGER ledger_accounts_only_grow BEFORE DELETE OR TRUNCATE ON public.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+CREATE TRIGGER ledger_accounts_stay BEFORE UPDATE ON public.ledger_accounts FOR EACH ROW EXECUTE FUNCTION public.check_ledger_account();
+CREATE TRIGGER ledger_entries_counted AFTER INSERT ON public.ledger_entries FOR EACH ROW WHEN ((new.account >= 1000)) EXECUTE FUNCTION public.count_ledger_entry();
+CREATE TRIGGER ledger_entries_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+CREATE CONSTRAINT TRIGGER ledger_transactions_checked AFTER INSERT ON public.ledger_transactions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_ledger_transaction();
+CREATE TRIGGER ledger_transactions_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.ledger_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER mails_told AFTER INSERT ON public.mails FOR EACH STATEMENT EXECUTE FUNCTION public.tell_mails();
 CREATE TRIGGER moves_counted_delete AFTER DELETE ON public.moves REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
 CREATE TRIGGER moves_counted_insert AFTER INSERT ON public.moves REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
@@ -1075,10 +1347,13 @@ CREATE TRIGGER operation_events_told AFTER INSERT ON public.operation_events REF
 CREATE TRIGGER operations_told AFTER UPDATE ON public.operations REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
 CREATE TRIGGER operations_told_new AFTER INSERT ON public.operations REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_operations();
 CREATE TRIGGER operator_statements_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_statements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER payments_checked BEFORE INSERT OR DELETE OR UPDATE ON public.payments FOR EACH ROW EXECUTE FUNCTION public.check_payment();
 CREATE TRIGGER payments_counted_delete AFTER DELETE ON public.payments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_counted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_counted_truncate AFTER TRUNCATE ON public.payments FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER payments_counted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
+CREATE TRIGGER payments_posted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
+CREATE TRIGGER payments_posted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
 CREATE TRIGGER usage_spans_counted_delete AFTER DELETE ON public.usage_spans REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_insert AFTER INSERT ON public.usage_spans REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
@@ -1106,6 +1381,12 @@ ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
     ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.ledger_entries
+    ADD CONSTRAINT ledger_entries_transaction_has_so_many FOREIGN KEY (transaction, entries) REFERENCES public.ledger_transactions(id, entries);
+ALTER TABLE ONLY public.ledger_transactions
+    ADD CONSTRAINT ledger_transactions_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);
 ALTER TABLE ONLY public.move_refusals
     ADD CONSTRAINT move_refusals_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.moves

@@ -37,6 +37,10 @@ try
             return await FailoverBench.RunAsync(check,
                 new FailoverPlan(Number("--kills", 20), Number("--freezes", 5), Number("--cuts", 5)),
                 CancellationToken.None);
+        case "ledger":
+            return await LedgerBench.RunAsync(check, CancellationToken.None);
+        case "metering":
+            return await MeteringBench.RunAsync(check, CancellationToken.None);
         case "operations":
             return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
@@ -58,6 +62,8 @@ await Console.Error.WriteLineAsync("""
       pages    the console at concurrency 16, against a bare page with one query; a large old account against a new one
       console  the echo of a key from a serial console, against a bare WebSocket; two hundred open consoles
       events   a thousand open event streams while a hundred VMs a second change
+      ledger   postings, each its own commit, against bare pgbench; and in batches, against COPY
+      metering   an hour of 50,000 VMs; the balance page and the check of a create after ten years, against a new one's
       operations   steps of the engine, against a bare loop with SKIP LOCKED
       failover [--kills N] [--freezes N] [--cuts N]   two Hubs, of which the active one is killed, frozen or cut off
                under load; then the database is frozen and killed

@@ -84,6 +84,11 @@ public sealed partial class Settings
         new("CAPSUL_SMTP_PASSWORD", null, "Password for the SMTP server.", Secret: true),
         new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender address of emails."),
         new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
+        new("CAPSUL_CURRENCY", "USD $ 2",
+            "The currency of all amounts: code, symbol, and decimal places of its smallest unit (0 to 2). It cannot be "
+            + "changed once the ledger has entries."),
+        new("CAPSUL_PUBLIC_LEDGER", "off",
+            "on: everybody may see /ledger, the sums of the ledger and when they were last verified. off: operators."),
         new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
         new("CAPSUL_DISK_OVERCOMMIT", "2",
             "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "

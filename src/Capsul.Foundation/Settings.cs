@@ -97,6 +97,10 @@ public sealed partial class Settings
     public string? SmtpPassword => Optional("CAPSUL_SMTP_PASSWORD");
     public string MailFrom => Text("CAPSUL_MAIL_FROM");
     public string SupportEmail => Text("CAPSUL_SUPPORT_EMAIL");
+
+    /// <summary>Code, symbol, and decimal places.</summary>
+    public (string Code, string Symbol, int Decimals) Currency => ParseCurrency(Text("CAPSUL_CURRENCY"))!.Value;
+    public bool PublicLedger => Text("CAPSUL_PUBLIC_LEDGER") == "on";
     public int MaxConnections => Number("CAPSUL_MAX_CONNECTIONS");
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
@@ -217,6 +221,10 @@ public sealed partial class Settings
         OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
+        OneOf("CAPSUL_PUBLIC_LEDGER", "on", "off");
+        Must("CAPSUL_CURRENCY", !IsSet("CAPSUL_CURRENCY") || ParseCurrency(Text("CAPSUL_CURRENCY")) is not null,
+            "a code of three capital letters, a symbol of at most four characters, and the number of decimal places (0 "
+            + "to 2), separated by spaces, such as EUR € 2");
         foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
             Must(name, !IsSet(name) || IPAddress.TryParse(Text(name), out _), "an IP address");
         // Development shows every email, with its sign-in link, to everyone.
@@ -275,6 +283,12 @@ public sealed partial class Settings
             : $"\"{Optional(name) ?? All.First(s => s.Name == name).Default ?? SshHost}\"";
         throw new ProblemException(ProblemKind.Invalid, $"{name} must be {what}; {shown} is not.");
     }
+
+    static (string, string, int)? ParseCurrency(string text) =>
+        text.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            is [{ Length: 3 } code, { Length: <= 4 } symbol, var places]
+        && code.All(char.IsAsciiLetterUpper) && int.TryParse(places, CultureInfo.InvariantCulture, out var decimals)
+        && decimals is >= 0 and <= 2 ? (code, symbol, decimals) : null;
 
     /// <summary>Networks, or single addresses; null when one of them is neither.</summary>
     static IPNetwork[]? ParseNetworks(string text)

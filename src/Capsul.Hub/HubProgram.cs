@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Consoles;
+using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
@@ -101,6 +102,8 @@ public sealed partial class HubProgram : IAsyncDisposable
                 throw new ProblemException(problem);
             await upgrade.RunAsync(
                 async () => room = await WaitingRoom.OpenAsync(settings, () => upgrade.Waiting, cancel), cancel);
+            await SetCurrency.RunAsync(db, settings, cancel);
+            Show.Currency = (settings.Currency.Symbol, settings.Currency.Decimals);
         }
         catch (Exception error) when (error is Npgsql.NpgsqlException or TimeoutException)
         {

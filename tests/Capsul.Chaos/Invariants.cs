@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Repairs;
 using Capsul.Hub.Reconcilers;
 using Capsul.Spoke.Hypervisor;
@@ -5,7 +6,7 @@ using Capsul.Spoke.Hypervisor;
 namespace Capsul.Chaos;
 
 /// <summary>
-/// What must hold whatever went wrong: invariants 1 to 5, 7 and 11 of the design. 1 and 2 are checked where they could
+/// What must hold whatever went wrong: invariants 1 to 7 and 11 of the design. 1 and 2 are checked where they could
 /// break (see <see cref="World"/>); 5 and 7 are also constraints of the database, whose violation would be an error.
 /// </summary>
 static class Invariants
@@ -85,10 +86,20 @@ static class Invariants
                 + "OR lower(s.span) > @now OR upper(s.span) > @now");
         var counters = await new CounterCheck(world.Fence, world.Settings, world.Time).LookAsync(world.Epoch, Never);
         if (counters.Any) world.Report.Violate(counters.Message);
+        await CheckLedgerAsync(world);
         await CheckMachinesAsync(world);
         await CheckPlanAsync(world);
         CheckPromises(world, actors,
             await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
+    }
+
+    /// <summary>After another hour was posted, the ledger has all usage, and nothing waits to be corrected.</summary>
+    static async Task CheckLedgerAsync(World world)
+    {
+        await world.PostHourAsync(VirtualTime.FirstHour.AddHours(1));
+        var report = await VerifyLedger.RunAsync(world.Db, Never);
+        foreach (var difference in report.Differences) world.Report.Violate($"the ledger: {difference}");
+        foreach (var account in report.Waiting) world.Report.Violate($"the ledger waits for {account}");
     }
 
     /// <summary>

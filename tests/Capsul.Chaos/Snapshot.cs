@@ -16,7 +16,7 @@ sealed class Snapshot(Db db)
     [
         "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses",
         "vm_ssh_keys", "vm_ssh_host_keys", "usage_spans", "vm_totals", "operations", "operation_events", "moves",
-        "move_refusals", "alerts",
+        "move_refusals", "alerts", "ledger_accounts", "ledger_transactions", "ledger_entries", "metering",
     ];
 
     public bool IsTaken { get; private set; }
@@ -45,6 +45,8 @@ sealed class Snapshot(Db db)
     public Task ClearAsync(DateTime now) => db.ExecuteAsync(
         $"""
         BEGIN; {Triggers("DISABLE")} {Truncate} {Triggers("ENABLE")} COMMIT;
+        INSERT INTO ledger_accounts (id, type) VALUES (1, 'usage_income'), (2, 'cash');
+        INSERT INTO metering DEFAULT VALUES;
         INSERT INTO accounts (email) VALUES ('{Actors.Email}');
         INSERT INTO payments (email, dollars, method) VALUES ('{Actors.Email}', 100000, 'cash');
         INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)

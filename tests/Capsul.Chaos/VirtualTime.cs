@@ -8,7 +8,10 @@ namespace Capsul.Chaos;
 public sealed class VirtualTime : TimeProvider
 {
     readonly PriorityQueue<Timer, (DateTimeOffset At, long Number)> timers = new();
-    DateTimeOffset now = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
+    /// <summary>Soon after the beginning an hour ends, whose usage is posted.</summary>
+    public static readonly DateTime FirstHour = new(2026, 1, 1, 0, 0, 0, DateTimeKind.Utc);
+
+    DateTimeOffset now = new(FirstHour.AddSeconds(-40), TimeSpan.Zero);
     long numbers;
 
     public DateTime Now => now.UtcDateTime;

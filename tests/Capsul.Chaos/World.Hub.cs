@@ -25,6 +25,14 @@ sealed partial class World
         await ChangedAsync();
     }
 
+    /// <summary>Posts the usage of an hour as soon as it has ended, so that much of what follows is late.</summary>
+    public async Task PostHourAsync(DateTime hour)
+    {
+        await metering!.PostAsync(Epoch, hour, Never);
+        nextHour = DateTime.MaxValue;
+        await ChangedAsync();
+    }
+
     async Task EvacuateAsync()
     {
         await evacuation!.LookAsync(Epoch, Never);

@@ -40,8 +40,9 @@ sealed partial class World(
     HalfMadeVms? halfMade;
     Evacuation? evacuation;
     BuildQueues? builds;
+    Metering? metering;
     Heartbeats? heartbeats;
-    DateTime nextHealth, nextSave, nextRepair, nextEvacuation, nextBuild;
+    DateTime nextHealth, nextSave, nextRepair, nextEvacuation, nextBuild, nextHour;
     DateTime? nextOperation;
 
     /// <summary>0 while no Hub is active.</summary>
@@ -97,7 +98,10 @@ sealed partial class World(
         halfMade = new HalfMadeVms(fence, settings, time);
         evacuation = new Evacuation(db, fence, settings, time);
         builds = new BuildQueues(db, fence, listener, settings, time);
+        metering = new Metering(db, fence, time);
         (nextHealth, nextOperation) = (time.Now + HostHealth.Grace, time.Now);
+        // Also if it was posted already: nothing may come of that.
+        nextHour = VirtualTime.FirstHour;
         (nextSave, nextRepair, nextBuild, nextEvacuation) = (time.Now, time.Now, time.Now, time.Now);
         if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
@@ -169,6 +173,7 @@ sealed partial class World(
             if (nextEvacuation <= time.Now) yield return ("evacuation", EvacuateAsync);
             if (nextBuild <= time.Now) yield return ("build queues", ServeQueuesAsync);
             if (nextSave <= time.Now) yield return ("heartbeats are saved", SaveHeartbeatsAsync);
+            if (nextHour <= time.Now) yield return ("metering", () => PostHourAsync(VirtualTime.FirstHour));
         }
         foreach (var host in hosts)
         {
@@ -204,7 +209,7 @@ sealed partial class World(
     {
         var due = new List<DateTime?> { time.NextTimer };
         if (Epoch != 0)
-            due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild, nextEvacuation]);
+            due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild, nextEvacuation, nextHour]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)

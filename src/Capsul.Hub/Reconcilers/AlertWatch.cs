@@ -20,7 +20,7 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
     static readonly TimeSpan Every = TimeSpan.FromSeconds(30), Silent = TimeSpan.FromMinutes(1),
         BeforeEnd = TimeSpan.FromDays(14), AuthorityBeforeEnd = TimeSpan.FromDays(365),
         MailLimit = TimeSpan.FromMinutes(30), PastDeadline = TimeSpan.FromMinutes(10),
-        BackupGrace = TimeSpan.FromHours(3), Day = TimeSpan.FromDays(1);
+        BackupGrace = TimeSpan.FromHours(3), MeteringLimit = TimeSpan.FromHours(3), Day = TimeSpan.FromDays(1);
 
     readonly DateTime started = time.GetUtcNow().UtcDateTime;
 
@@ -68,6 +68,8 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
             day = now - Day,
             overdue = now - PastDeadline,
             hubs = now - Silent,
+            // A Hub that has just started posts what it missed first.
+            metering = started < now - MeteringLimit ? now - MeteringLimit : DateTime.UnixEpoch,
         }, cancel);
         return [.. rows.Concat(await BackupAsync(now, cancel)).Concat(Authority(now)).Select(AlertConditions.Describe)];
     }

@@ -23,7 +23,7 @@ static class BackgroundWork
         services.AddSingleton<Seat>().AddSingleton<Fence>().AddHostedService<ActingHub>();
         return services.AddActing<Runner>().AddActing<HostHealth>()
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
-            .AddActing<Evacuation>()
+            .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>()
             .AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 

@@ -8,27 +8,41 @@ namespace Capsul.Hub.Web;
 /// </summary>
 public static class Show
 {
+    /// <summary>
+    /// Of the installation's one currency, and the decimal places of its smallest unit. Set once, when the Hub starts.
+    /// </summary>
+    public static (string Symbol, int Decimals) Currency { get; set; } = ("$", 2);
+
     /// <summary>A balance or a price.</summary>
     public static string Dollars(decimal amount)
     {
-        var shown = decimal.Round(amount, 2, MidpointRounding.ToNegativeInfinity);
-        return (shown < 0 ? "−$" : "$") + Math.Abs(shown).ToString("#,0.00", CultureInfo.InvariantCulture);
+        var shown = decimal.Round(amount, Currency.Decimals, MidpointRounding.ToNegativeInfinity);
+        return (shown < 0 ? "−" : "") + Currency.Symbol
+            + Math.Abs(shown).ToString("N" + Currency.Decimals, CultureInfo.InvariantCulture);
     }
 
-    /// <summary>A price per hour: small, so with four decimal places, rounded up like costs.</summary>
-    public static string Hourly(decimal dollarsPerHour) =>
-        "$" + decimal.Round(dollarsPerHour, 4, MidpointRounding.ToPositiveInfinity)
-            .ToString("0.0000", CultureInfo.InvariantCulture);
+    /// <summary>A price per hour: small, so with two more decimal places, rounded up like costs.</summary>
+    public static string Hourly(decimal dollarsPerHour) => Finely(dollarsPerHour);
+
+    /// <summary>The exact cost of a part of a statement, to a ten-thousandth of the smallest unit.</summary>
+    public static string Exactly(decimal amount) =>
+        Currency.Symbol + amount.ToString("N" + (Currency.Decimals + 4), CultureInfo.InvariantCulture);
+
+    static string Finely(decimal amount) => Currency.Symbol
+        + decimal.Round(amount, Currency.Decimals + 2, MidpointRounding.ToPositiveInfinity)
+            .ToString("F" + (Currency.Decimals + 2), CultureInfo.InvariantCulture);
 
     /// <summary>How long money lasts, in words.</summary>
     public static string Days(decimal days) =>
         days < 1 ? "less than a day" : "about " + Count((long)days, "day", "days");
 
     /// <summary>A cost. Very small ones get more decimal places, so that they are visible at all.</summary>
-    public static string Cost(decimal amount) => amount is > 0 and < 0.01m
-        ? "$" + decimal.Round(amount, 4, MidpointRounding.ToPositiveInfinity)
-            .ToString("0.0000", CultureInfo.InvariantCulture)
-        : Dollars(decimal.Round(amount, 2, MidpointRounding.ToPositiveInfinity));
+    public static string Cost(decimal amount)
+    {
+        var whole = decimal.Round(amount, Currency.Decimals, MidpointRounding.ToPositiveInfinity);
+        return amount > 0 && decimal.Round(amount, Currency.Decimals, MidpointRounding.ToZero) == 0 && amount < whole
+            ? Finely(amount) : Dollars(whole);
+    }
 
     public static string Date(DateTime time) => time.ToString("d MMM yyyy", CultureInfo.InvariantCulture);
 

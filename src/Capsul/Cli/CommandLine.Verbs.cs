@@ -12,6 +12,7 @@ public static partial class CommandLine
     [
         ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
         ("host", HostVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
+        ("ledger", LedgerVerb.Make),
         ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make),
         ("sql", SqlVerb.Make), ("fleet", FleetVerb.Make),
     ];

@@ -18,6 +18,11 @@ static class PaymentVerb
         DefaultValueFactory = _ => ""
     };
 
+    static readonly Option<bool> Opening = new("--opening")
+    {
+        Description = "It is what the account had in a database that was lost, not cash.",
+    };
+
     public static Command Make() => new("payment", """
         Records payments made outside the web pages.
 
@@ -30,7 +35,7 @@ static class PaymentVerb
 
             Example:
               capsul payment record jo@example.org 20
-            """, RecordAsync, Email, Dollars, Note),
+            """, RecordAsync, Email, Dollars, Note, Opening),
     };
 
     static async Task<int> RecordAsync(ParseResult parsed, CancellationToken cancel)
@@ -40,8 +45,11 @@ static class PaymentVerb
             throw new ProblemException(
                 ProblemKind.Invalid, $"\"{text}\" is not an amount of dollars; write it as 20 or 12.50.");
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
-        var payment = (await RecordCash.RunAsync(database.Db, "cli", parsed.GetValue(Email)!,
-            dollars, parsed.GetValue(Note)!, TimeProvider.System, cancel)).OrThrow();
+        var payment = (await (parsed.GetValue(Opening)
+            ? RecordCash.OpeningAsync(database.Db, "cli", parsed.GetValue(Email)!, dollars, parsed.GetValue(Note)!,
+                TimeProvider.System, cancel)
+            : RecordCash.RunAsync(database.Db, "cli", parsed.GetValue(Email)!, dollars, parsed.GetValue(Note)!,
+                TimeProvider.System, cancel))).OrThrow();
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture, $"Payment {payment}: {dollars:0.00} dollars for {parsed.GetValue(Email)}."));
         return 0;

@@ -22,6 +22,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillAlertsAsync(hub, Cancel);
+        await Sample.FillLedgerAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
         {

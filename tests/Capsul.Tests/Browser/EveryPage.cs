@@ -21,6 +21,7 @@ static class EveryPage
         ("queued-vm", "/vms/capsul-queued0000"),
         ("serial-console", "/vms/capsul-running000/console"), ("no-console", "/vms/capsul-stopped000/console"),
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
+        ("statement", "/balance/statement?day=2026-02-28"),
     ];
 
     /// <summary>For an account that is an operator's.</summary>
@@ -30,7 +31,8 @@ static class EveryPage
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
         ("adopt", "/operator/hosts/host-1/adopt"),
         ("move-vm", "/operator/vms/capsul-running000/move"),
-        ("operator-operation", "/operator/operations/1"),
+        ("operator-operation", "/operator/operations/1"), ("ledger", "/ledger"),
+        ("ledger-accounts", "/operator/ledger"), ("ledger-account", "/operator/ledger/1000?hour=1772323200"),
     ];
 
     /// <summary>Those that do not answer 200.</summary>

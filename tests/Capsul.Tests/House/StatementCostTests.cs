@@ -5,6 +5,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Reconcilers;
@@ -33,7 +34,7 @@ public sealed partial class StatementCostTests
     [
         "vms", "usage_spans", "operations", "operation_events", "payments", "audit_lines", "mails", "addresses",
         "vm_ssh_keys", "vm_ssh_host_keys", "sessions", "sign_in_tokens", "operator_statements", "ssh_keys", "accounts",
-        "account_totals", "vm_totals",
+        "account_totals", "vm_totals", "ledger_accounts", "ledger_transactions", "ledger_entries",
     ];
 
     /// <summary>Statements that may read all of a table, and why.</summary>
@@ -44,6 +45,13 @@ public sealed partial class StatementCostTests
         ["BillingSql.AddMissing"] = "once an hour, all accounts are compared with their totals",
         ["BillingSql.CorrectAccounts"] = "the same; the planner takes a hundred of a thousand accounts for many",
         ["BillingSql.CorrectVms"] = "the same",
+        ["MeteringSql.First"] = "once, before anything was ever posted",
+        ["VerifyLedgerSql.Unbalanced"] = "once an hour, the whole ledger is compared with what it is made of",
+        ["VerifyLedgerSql.Payments"] = "the same",
+        ["VerifyLedgerSql.LostPayments"] = "the same",
+        ["VerifyLedgerSql.Accounts"] = "the same",
+        ["VerifyLedgerSql.Sums"] = "the same",
+        ["VerifyLedgerSql.Counts"] = "the same",
         ["FleetSql.IsEmpty"] = "a rehearsal begins by making sure that there is nothing in the database",
         ["FleetSql.AddVmKeys"] = "a rehearsal fills the database: a thousand VMs at a time, all accounts in each",
         ["FleetSql.State"] = "a rehearsal shows what has become of all its VMs",
@@ -112,6 +120,9 @@ public sealed partial class StatementCostTests
             yield return (NameOf(sql), sql, OfAccount(Old), OfAccount(New));
         yield return (NameOf(PaymentSql.List), PaymentSql.List, new { email = Old, after = 0, limit = 5 },
             new { email = New, after = 0, limit = 5 });
+        foreach (var sql in (string[])[LedgerPageSql.Posted, LedgerPageSql.Statement, LedgerPageSql.FindCustomer])
+            yield return (NameOf(sql), sql, new { email = Old, after = 0L, limit = 10 },
+                new { email = New, after = 0L, limit = 10 });
         foreach (var sql in (string[])[BillingSql.CostOfVm, VmSql.Find, VmPageSql.Version, VmSql.LockAny,
             VmSql.OpenUsage, VmSql.CloseUsage, VmSql.HostKeys, OperationSql.Newest, OperationSql.OpenOf,
             OperationSql.WakeFromHost])
@@ -250,6 +261,22 @@ public sealed partial class StatementCostTests
         INSERT INTO payments (email, created, dollars, method)
         SELECT a.email, @now, 5, 'cash' FROM accounts a, generate_series(1, 20) AS n
         UNION ALL SELECT 'old@example.org', @now, 5, 'cash' FROM generate_series(1, 3000) AS n;
+        INSERT INTO ledger_accounts (type, email) SELECT 'customer', email FROM accounts;
+        INSERT INTO ledger_transactions (at, kind, entries, payment, turn)
+        SELECT created, 'payment', 2, id, 1 FROM payments;
+        INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+        SELECT t.id, 1, 2, 2, p.dollars FROM ledger_transactions t JOIN payments p ON p.id = t.payment
+        UNION ALL SELECT t.id, 2, 2, a.id, -p.dollars FROM ledger_transactions t JOIN payments p ON p.id = t.payment
+            JOIN ledger_accounts a ON a.email = p.email;
+        INSERT INTO ledger_transactions (at, kind, entries)
+        SELECT date_trunc('hour', @now) - interval '1 hour' * n, 'usage', 3
+        FROM generate_series(20000, 0, -1) AS n;
+        INSERT INTO ledger_entries (transaction, line, entries, account, amount, hour)
+        SELECT t.id, 1, 3, (SELECT id FROM ledger_accounts WHERE email = 'old@example.org'), 0.01, t.at
+        FROM ledger_transactions t WHERE kind = 'usage'
+        UNION ALL SELECT t.id, 2, 3, (SELECT id FROM ledger_accounts WHERE email = 'new@example.org'), 0.01, t.at
+        FROM ledger_transactions t WHERE kind = 'usage' AND t.at > @now - interval '3 days'
+        UNION ALL SELECT t.id, 3, 3, 1, -0.02, NULL FROM ledger_transactions t WHERE kind = 'usage';
         INSERT INTO addresses (host, address, mac, vm)
         SELECT h.id, '10.77.0.0'::inet + n, ('52:54:00:00:00:' || lpad(to_hex(n), 2, '0'))::macaddr, NULL
         FROM hosts h, generate_series(2, 101) AS n;

@@ -93,6 +93,23 @@ public sealed class AlertWatchTests
     }
 
     [Fact]
+    public async Task Usage_that_is_not_posted_for_hours_is_an_alert_but_not_right_after_a_start()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var watch = Watch(rows);
+        await rows.Db.ExecuteAsync("UPDATE metering SET until = @until", new { until = rows.Now.AddDays(-7) }, Cancel);
+        await watch.LookAsync(rows.Epoch, Cancel);
+        (await OpenAsync(rows)).ShouldBeEmpty();
+        rows.Time.Advance(TimeSpan.FromHours(4));
+        await watch.LookAsync(rows.Epoch, Cancel);
+        (await OpenAsync(rows)).Single(a => a.Kind == "metering_behind").Message
+            .ShouldStartWith("Usage is posted to the ledger only until 22 Feb 2026, 12:00 UTC.");
+        await rows.Db.ExecuteAsync("UPDATE metering SET until = @until", new { until = rows.Now.AddHours(-1) }, Cancel);
+        await watch.LookAsync(rows.Epoch, Cancel);
+        (await OpenAsync(rows)).ShouldNotContain(a => a.Kind == "metering_behind");
+    }
+
+    [Fact]
     public async Task Many_new_alerts_are_one_email_to_each_operator()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);

@@ -1,5 +1,11 @@
 using System.Security.Cryptography;
+using Capsul.Foundation;
 using Capsul.Hub.Features.SshKeys;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Capsul.Tests.Support;
 
@@ -99,6 +105,17 @@ public static class Sample
             ('host-1', '00000000-0000-4000-8000-000000000002', 'odd', 'off', 2, 2048, 0, 'raw', '',
                 'It has 2 disks; a capsul has exactly one.');
         """, new { now = hub.Now }, cancel);
+
+    /// <summary>Posts the usage of the last hours, and verifies the ledger.</summary>
+    public static async Task FillLedgerAsync(WebHub hub, CancellationToken cancel)
+    {
+        var epoch = await hub.Db.FindAsync<long>("UPDATE seat SET epoch = epoch + 1 RETURNING epoch", null, cancel);
+        var fence = new Fence(hub.Db, new Listener(hub.Db, hub.Time, NullLogger<Listener>.Instance));
+        for (var hours = 30; hours >= 0; hours--)
+            await new Metering(hub.Db, fence, hub.Time).PostAsync(epoch, hub.Now - TimeSpan.FromHours(hours), cancel);
+        await new LedgerCheck(hub.Db, fence, hub.Services.GetRequiredService<Settings>(), hub.Time)
+            .LookAsync(epoch, cancel);
+    }
 
     public static Task AddVmAsync(
         WebHub hub, string id, string name, string state, string observed,

@@ -13,7 +13,7 @@ public static class AlertConditions
         RaiseAlert.CertificateEnding, RaiseAlert.AuthorityEnding, RaiseAlert.UnknownVm, RaiseAlert.MailsStuck,
         RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
         RaiseAlert.VmsPaused, RaiseAlert.HubWithoutAddress,
-        RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft,
+        RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft, RaiseAlert.MeteringBehind,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -68,6 +68,9 @@ public static class AlertConditions
             $"{row.Subject} still has old copies of {Show.Count(row.Number, "capsul", "capsuls")}, such as {row.Text}, "
             + "which were moved away. They are removed when it connects, and take room until then. If it will never "
             + $"come back: capsul host remove {row.Subject}",
+        RaiseAlert.MeteringBehind =>
+            $"Usage is posted to the ledger only until {Time(row)}. Balances are right all the same. Check the log of "
+            + "the active Hub for \"Metering\"; it goes on where it stopped.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

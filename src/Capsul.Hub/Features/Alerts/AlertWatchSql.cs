@@ -62,6 +62,8 @@ public static class AlertWatchSql
         UNION ALL
         SELECT 'copy_left', m.copy_host, min(m.ended), count(*), min(m.vm)
         FROM moves m WHERE m.copy_host IS NOT NULL AND m.ended < @day GROUP BY m.copy_host
+        UNION ALL
+        SELECT 'metering_behind', '', m.until, 0, '' FROM metering m WHERE m.until < @metering
         """;
 
     /// <summary>When the newest complete backup started.</summary>

@@ -29,13 +29,16 @@ public static class RaiseAlert
     /// <summary>Counters of accounts or hosts differed from their rows.</summary>
     public const string CountersWrong = "counters_wrong";
 
+    /// <summary>The ledger differed from its payments and usage.</summary>
+    public const string LedgerWrong = "ledger_wrong";
+
     /// <summary>Conditions that are watched: raised while they hold.</summary>
     public const string HostSilent = "host_silent", HypervisorSilent = "hypervisor_silent",
         DiskFilling = "disk_filling", ClockSkew = "clock_skew", CertificateEnding = "certificate_ending",
         AuthorityEnding = "authority_ending", UnknownVm = "unknown_vm", MailsStuck = "mails_stuck",
         MailsGivenUp = "mails_given_up", OperationOverdue = "operation_overdue", BackupOverdue = "backup_overdue",
         VmsPaused = "vms_paused", HubWithoutAddress = "hub_without_address",
-        EvacuationStuck = "evacuation_stuck", CopyLeft = "copy_left";
+        EvacuationStuck = "evacuation_stuck", CopyLeft = "copy_left", MeteringBehind = "metering_behind";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

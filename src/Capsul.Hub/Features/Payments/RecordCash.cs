@@ -21,6 +21,15 @@ public static class RecordCash
     /// <summary>Returns the payment's ID. Creates the account if it does not exist.</summary>
     public static Task<Outcome<int>> RunAsync(
         Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
+        RunAsync("cash", db, actor, email, dollars, note, time, cancel);
+
+    /// <summary>The same for what an account had in a database that was lost.</summary>
+    public static Task<Outcome<int>> OpeningAsync(
+        Db db, string actor, string email, decimal dollars, string note, TimeProvider time, CancellationToken cancel) =>
+        RunAsync("opening", db, actor, email, dollars, note, time, cancel);
+
+    static Task<Outcome<int>> RunAsync(string method, Db db, string actor, string email, decimal dollars, string note,
+        TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<int>(async transaction =>
         {
             if (EmailAddress.Parse(email).Refused(out var problem, out var address)
@@ -28,6 +37,6 @@ public static class RecordCash
                 return problem;
             var now = time.GetUtcNow().UtcDateTime;
             await transaction.ExecuteAsync(AccountSql.Create, new { email = address, now }, cancel);
-            return await RecordPayment.InAsync(transaction, address, dollars, "cash", note, actor, now, cancel);
+            return await RecordPayment.InAsync(transaction, address, dollars, method, note, actor, now, cancel);
         }, cancel);
 }

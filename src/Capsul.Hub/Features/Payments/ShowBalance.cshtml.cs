@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -15,10 +16,16 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     /// <summary>Rows of each table on one page.</summary>
     public const int PageRows = 20;
 
+    /// <summary>Entries of the ledger that are shown, as lines of the statement: about three days.</summary>
+    const int StatementEntries = 72;
+
     /// <summary>Days at which the runway bar is full.</summary>
     public const int FullDays = 60;
 
     public BalanceRow Balance { get; private set; } = null!;
+
+    /// <summary>Its newest lines.</summary>
+    public Statement Statement { get; private set; } = null!;
 
     public IReadOnlyList<PaymentRow> Payments { get; private set; } = [];
 
@@ -81,6 +88,7 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     {
         var (email, now, limit) = (Email, Now, PageRows + 1);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
+        Statement = await Statement.LoadAsync(db, email, 0, StatementEntries, cancel);
         var payments = await db.ListAsync<PaymentRow>(
             PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);
         (Payments, HasOlderPayments) = ([.. payments.Take(PageRows)], payments.Count > PageRows);

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using Capsul.Foundation;
@@ -74,9 +73,9 @@ public static partial class CreateVm
         var day = Prices.PerDay(balance.DollarsPerMonth + size.DollarsPerMonth);
         if (balance.Balance >= day) return null;
         var what = balance.DollarsPerMonth > 0 ? "all your capsuls" : "this capsul";
-        return new(ProblemKind.InsufficientFunds, string.Create(CultureInfo.InvariantCulture,
-            $"Your balance is {Show.Dollars(balance.Balance)}; one day of {what} costs ${Prices.Ceiling(day):0.00}. "
-                + $"Top up first."));
+        return new(ProblemKind.InsufficientFunds,
+            $"Your balance is {Show.Dollars(balance.Balance)}; one day of {what} costs "
+                + $"{Show.Dollars(Prices.Ceiling(day))}. Top up first.");
     }
 
     static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };

@@ -27,9 +27,6 @@ public sealed class TotalsTests
         FROM accounts WHERE hashtext(email || @salt) & 1 = 0
         """,
         "UPDATE payments SET invalidated = NOT invalidated WHERE hashint4(id + @n) & 3 = 0",
-        "UPDATE payments SET dollars = dollars + 0.07 WHERE hashint4(id + @n) & 3 = 0",
-        "UPDATE payments SET email = (SELECT min(email) FROM accounts) WHERE hashint4(id + @n) & 7 = 0",
-        "DELETE FROM payments WHERE hashint4(id + @n) & 15 = 0",
         """
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
             vcpus, memory_mb, disk_gb, state, wanted, wanted_generation)
@@ -102,7 +99,7 @@ public sealed class TotalsTests
             if (step % 10 == 0) await CompareReadsAsync(database.Db, now + TimeSpan.FromHours(random.Next(-48, 48)));
         }
         await CompareReadsAsync(database.Db, now);
-        await database.Db.ExecuteAsync("TRUNCATE usage_spans; TRUNCATE payments", null, Cancel);
+        await database.Db.ExecuteAsync("TRUNCATE usage_spans", null, Cancel);
         (await database.Db.ListAsync<string>(WrongSql, null, Cancel)).ShouldBeEmpty();
     }
 

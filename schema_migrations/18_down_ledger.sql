@@ -1,0 +1,20 @@
+-- Payments and usage spans are what they were before the ledger.
+DROP TRIGGER payments_posted_update ON payments;
+DROP TRIGGER payments_posted_insert ON payments;
+DROP TRIGGER payments_checked ON payments;
+DROP TABLE ledger_sums;
+DROP TABLE ledger_checks;
+DROP TABLE metering;
+DROP TABLE ledger_entries;
+DROP TABLE ledger_transactions;
+DROP TABLE ledger_accounts;
+DROP TABLE currency;
+DROP FUNCTION post_payments();
+DROP FUNCTION payment_account_name(text);
+DROP FUNCTION payment_account_type(text);
+DROP FUNCTION check_payment();
+DROP FUNCTION count_ledger_entry();
+DROP FUNCTION check_ledger_transaction();
+DROP FUNCTION check_currency();
+DROP FUNCTION check_ledger_account();
+DROP FUNCTION refuse_ledger_change();

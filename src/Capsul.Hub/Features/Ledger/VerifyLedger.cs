@@ -1,0 +1,69 @@
+using System.Data;
+using System.Globalization;
+using Capsul.Hub.Features.Billing;
+using Capsul.Postgres;
+using Dapper;
+
+namespace Capsul.Hub.Features.Ledger;
+
+/// <summary>
+/// Recomputes everything that the ledger says from entries, payments and usage spans, at one moment, and names each
+/// difference. It only reads.
+/// </summary>
+public static class VerifyLedger
+{
+    /// <summary>A statement reads whole tables; seconds.</summary>
+    const int TimeoutSeconds = 3600;
+
+    /// <param name="Differences">One sentence each; none when all is right.</param>
+    /// <param name="Waiting">Accounts whose spans have changed since their hours were posted. That is no difference:
+    /// the next hour posts it as a correction.</param>
+    public sealed record Report(
+        IReadOnlyList<string> Differences, IReadOnlyList<string> Waiting, LedgerCountRow Counts,
+        IReadOnlyList<LedgerSumRow> Sums);
+
+    public static async Task<Report> RunAsync(Db db, CancellationToken cancel)
+    {
+        await using var connection = await db.OpenAsync(cancel);
+        // One snapshot for all statements: payments may arrive meanwhile.
+        await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, cancel);
+        async Task<IReadOnlyList<T>> ListAsync<T>(string sql) => [.. await connection.QueryAsync<T>(
+            new CommandDefinition(sql, null, transaction, TimeoutSeconds, cancellationToken: cancel))];
+        var decimals = (await ListAsync<CurrencyRow>(CurrencySql.Find))[0].Decimals;
+        var accounts = await ListAsync<AccountCheckRow>(VerifyLedgerSql.Accounts);
+        var sums = await ListAsync<LedgerSumRow>(VerifyLedgerSql.Sums);
+        return new Report(
+            [
+                .. (await ListAsync<UnbalancedRow>(VerifyLedgerSql.Unbalanced)).Select(Say),
+                .. (await ListAsync<PaymentCheckRow>(VerifyLedgerSql.Payments)).Select(Say),
+                .. (await ListAsync<int>(VerifyLedgerSql.LostPayments)).Select(id => string.Create(
+                    CultureInfo.InvariantCulture, $"Payment {id} is in the ledger, but not among the payments.")),
+                .. accounts.SelectMany(a => Compare(a, decimals)),
+            ],
+            [.. accounts.Where(a => a.MeteredUsed != a.UsedRows).Select(a => a.Email)],
+            (await ListAsync<LedgerCountRow>(VerifyLedgerSql.Counts))[0], sums);
+    }
+
+    static string Say(UnbalancedRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"Ledger transaction {row.Id} has {row.Found} of {row.Entries} entries, which sum to {row.Sum}.");
+
+    static string Say(PaymentCheckRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"Payment {row.Id} counts {row.Counts}, but the ledger has {row.Customer} of it for {row.Email} and ")
+        + string.Create(CultureInfo.InvariantCulture, $"{row.Other} on the other side.");
+
+    /// <summary>What is wrong with an account.</summary>
+    public static IEnumerable<string> Compare(AccountCheckRow row, int decimals)
+    {
+        if (row.Paid != row.PaidRows) yield return Say(row, "total of payments", row.Paid, "payments", row.PaidRows);
+        if (row.Posted != row.PostedRows)
+            yield return Say(row, "posted balance", row.Posted, "entries", row.PostedRows);
+        if (row.Charged != row.ChargedRows)
+            yield return Say(row, "posted usage", row.Charged, "entries of usage", row.ChargedRows);
+        var usage = Charges.Whole(row.MeteredUsed, decimals);
+        if (row.ChargedRows != usage)
+            yield return Say(row, "usage", usage, "entries of usage", row.ChargedRows);
+    }
+
+    static string Say(AccountCheckRow row, string total, decimal says, string rows, decimal sum) =>
+        string.Create(CultureInfo.InvariantCulture, $"The {total} of {row.Email} is {says}; its {rows} sum to {sum}.");
+}

@@ -1,0 +1,92 @@
+namespace Capsul.Hub.Features.Ledger;
+
+/// <summary>A transaction of the ledger that is not complete, or does not balance.</summary>
+public sealed record UnbalancedRow(long Id, int Entries, long Found, decimal Sum);
+
+/// <summary>A payment that is not posted as what it is.</summary>
+/// <param name="Counts">What it is: 0 when it was invalidated.</param>
+/// <param name="Customer">What its account has of it.</param>
+/// <param name="Other">What the other side has of it.</param>
+public sealed record PaymentCheckRow(int Id, string Email, decimal Counts, decimal Customer, decimal Other);
+
+/// <summary>What an account's totals say, and what its rows come to. Usage is dollars a month times seconds.</summary>
+public sealed record AccountCheckRow(string Email, decimal Paid, decimal PaidRows, decimal Posted, decimal PostedRows,
+    decimal Charged, decimal ChargedRows, DateTime? Metered, decimal MeteredUsed, decimal UsedRows);
+
+/// <summary>The sum of all ledger accounts of a type, and of a provider if it has some.</summary>
+public sealed record LedgerSumRow(string Type, string Name, long Accounts, decimal Amount);
+
+public sealed record LedgerCountRow(long Transactions, long Entries);
+
+/// <summary>
+/// Statements of <see cref="VerifyLedger"/>. They read everything, and believe nothing that triggers keep.
+/// </summary>
+public static class VerifyLedgerSql
+{
+    public const string Unbalanced = """
+        -- VerifyLedgerSql.Unbalanced
+        SELECT t.id, t.entries, count(e.line) AS found, coalesce(sum(e.amount), 0) AS sum
+        FROM ledger_transactions t LEFT JOIN ledger_entries e ON e.transaction = t.id
+        GROUP BY t.id HAVING count(e.line) <> t.entries OR coalesce(sum(e.amount), 0) <> 0 ORDER BY t.id
+        """;
+
+    /// <summary>Payments whose account, or the other side, does not have what they are.</summary>
+    public const string Payments = """
+        -- VerifyLedgerSql.Payments
+        SELECT * FROM (
+            SELECT p.id, p.email, CASE WHEN p.invalidated THEN 0 ELSE p.dollars END AS counts,
+                coalesce(s.customer, 0) AS customer, coalesce(s.other, 0) AS other
+            FROM payments p LEFT JOIN (
+                SELECT t.payment, -sum(e.amount) FILTER (WHERE a.email = q.email) AS customer,
+                    sum(e.amount) FILTER (WHERE a.email IS NULL AND a.type = payment_account_type(q.method)
+                        AND a.name = payment_account_name(q.method)) AS other
+                FROM ledger_transactions t JOIN payments q ON q.id = t.payment
+                    JOIN ledger_entries e ON e.transaction = t.id JOIN ledger_accounts a ON a.id = e.account
+                GROUP BY t.payment) AS s ON s.payment = p.id) AS p
+        WHERE p.counts <> p.customer OR p.counts <> p.other ORDER BY p.id
+        """;
+
+    /// <summary>Payments that the ledger has and that are gone.</summary>
+    public const string LostPayments = """
+        -- VerifyLedgerSql.LostPayments
+        SELECT DISTINCT t.payment FROM ledger_transactions t
+        WHERE t.payment IS NOT NULL AND NOT EXISTS (SELECT FROM payments p WHERE p.id = t.payment) ORDER BY t.payment
+        """;
+
+    /// <summary>All accounts that have anything, by their payments, entries and spans.</summary>
+    public const string Accounts = """
+        -- VerifyLedgerSql.Accounts
+        SELECT c.email, coalesce(t.paid, 0) AS paid, coalesce(p.paid, 0) AS paid_rows, coalesce(t.posted, 0) AS posted,
+            coalesce(e.posted, 0) AS posted_rows, coalesce(t.charged, 0) AS charged,
+            coalesce(e.charged, 0) AS charged_rows, t.metered, coalesce(t.metered_used, 0) AS metered_used,
+            coalesce(u.used, 0) AS used_rows
+        FROM accounts c LEFT JOIN account_totals t ON t.email = c.email
+            LEFT JOIN (SELECT email, sum(dollars) FILTER (WHERE NOT invalidated) AS paid FROM payments GROUP BY email)
+                AS p ON p.email = c.email
+            LEFT JOIN (SELECT a.email, -sum(e.amount) AS posted,
+                    sum(e.amount) FILTER (WHERE x.kind IN ('usage', 'correction')) AS charged
+                FROM ledger_accounts a JOIN ledger_entries e ON e.account = a.id
+                    JOIN ledger_transactions x ON x.id = e.transaction
+                WHERE a.email IS NOT NULL GROUP BY a.email) AS e ON e.email = c.email
+            LEFT JOIN (SELECT s.email, sum(s.dollars_per_month * extract(epoch FROM
+                    least(coalesce(upper(s.span), o.metered), o.metered) - lower(s.span))) AS used
+                FROM usage_spans s JOIN account_totals o ON o.email = s.email WHERE lower(s.span) < o.metered
+                GROUP BY s.email) AS u ON u.email = c.email
+        WHERE p.email IS NOT NULL OR e.email IS NOT NULL OR u.email IS NOT NULL OR t.metered IS NOT NULL
+        ORDER BY c.email
+        """;
+
+    public const string Sums = """
+        -- VerifyLedgerSql.Sums
+        SELECT a.type, a.name, count(*) AS accounts, coalesce(sum(e.amount), 0) AS amount
+        FROM ledger_accounts a LEFT JOIN (SELECT account, sum(amount) AS amount FROM ledger_entries GROUP BY account)
+            AS e ON e.account = a.id
+        GROUP BY a.type, a.name ORDER BY a.type, a.name
+        """;
+
+    public const string Counts = """
+        -- VerifyLedgerSql.Counts
+        SELECT (SELECT count(*) FROM ledger_transactions) AS transactions,
+            (SELECT count(*) FROM ledger_entries) AS entries
+        """;
+}
