@@ -555,7 +555,11 @@ CREATE TABLE public.addresses (
     address inet NOT NULL,
     mac macaddr NOT NULL,
     vm text,
-    freed timestamp with time zone
+    freed timestamp with time zone,
+    address6 inet,
+    reserved text DEFAULT ''::text NOT NULL,
+    usable_from timestamp with time zone,
+    CONSTRAINT addresses_address6_is_ipv6 CHECK ((family(address6) = 6))
 );
 CREATE TABLE public.alerts (
     id bigint NOT NULL,
@@ -967,6 +971,22 @@ ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.pools (
+    host text NOT NULL,
+    family smallint NOT NULL,
+    kind text DEFAULT 'private'::text NOT NULL,
+    network cidr NOT NULL,
+    gateway inet NOT NULL,
+    first inet,
+    last inet,
+    cool_down_seconds integer DEFAULT 0 NOT NULL,
+    CONSTRAINT pools_check CHECK (((family((network)::inet) = family) AND (family(gateway) = family) AND (gateway << (network)::inet))),
+    CONSTRAINT pools_check1 CHECK ((((family = 4) = (first IS NOT NULL)) AND ((family = 4) = (last IS NOT NULL)))),
+    CONSTRAINT pools_check2 CHECK (((first << (network)::inet) AND (last << (network)::inet) AND (first <= last))),
+    CONSTRAINT pools_cool_down_seconds_check CHECK (((cool_down_seconds >= 0) AND (cool_down_seconds <= 31536000))),
+    CONSTRAINT pools_family_check CHECK ((family = ANY (ARRAY[4, 6]))),
+    CONSTRAINT pools_kind_check CHECK ((kind = ANY (ARRAY['private'::text, 'public'::text])))
+);
 CREATE TABLE public.quarantine (
     kind text NOT NULL,
     subject text NOT NULL,
@@ -1240,6 +1260,8 @@ ALTER TABLE public.payments
     ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text]))) NOT VALID;
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.pools
+    ADD CONSTRAINT pools_pkey PRIMARY KEY (host, family);
 ALTER TABLE ONLY public.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (kind, subject);
 ALTER TABLE ONLY public.rebuilds
@@ -1280,6 +1302,7 @@ ALTER TABLE ONLY public.vm_totals
     ADD CONSTRAINT vm_totals_pkey PRIMARY KEY (vm, email);
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
+CREATE UNIQUE INDEX addresses_address6_once ON public.addresses USING btree (host, address6);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
 CREATE UNIQUE INDEX addresses_one_on_a_host ON public.addresses USING btree (vm, host);
 CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleared IS NOT NULL);
@@ -1407,6 +1430,8 @@ ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.pools
+    ADD CONSTRAINT pools_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.rebuilt_hosts

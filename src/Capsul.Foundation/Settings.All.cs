@@ -33,10 +33,11 @@ public sealed partial class Settings
             "Public address of the pages, used for links in emails. Default: http://127.0.0.1:PORT. With https, "
             + "cookies are sent over TLS only."),
         new("CAPSUL_LINK_LISTEN", "127.0.0.1",
-            "Address on which the Hub listens for Spokes. Set 0.0.0.0 to let other machines join."),
+            "Address on which the Hub listens for Spokes. Set ::, for IPv4 and IPv6, to let other machines join."),
         new("CAPSUL_LINK_PORT", "8443",
             "Port on which the Hub listens for Spokes (gRPC over TLS); 0 picks a free one."),
-        new("CAPSUL_LINK_ADDRESS", null, "host:port included in join tokens. Default: 127.0.0.1 and the link port."),
+        new("CAPSUL_LINK_ADDRESS", null,
+            "host:port included in join tokens. Default: where this machine itself reaches the link."),
         new("CAPSUL_DATABASE", null, "An external PostgreSQL (14 or newer), as one string: "
             + "postgres://user:password@host:port/database?sslmode=require, or Npgsql's Host=…;Database=…. Several "
             + "hosts, separated by commas, fail over. Without it and without CAPSUL_DATABASE_HOST, Capsul runs a "
@@ -107,7 +108,16 @@ public sealed partial class Settings
             "private: Capsul runs its own libvirtd in its own network namespace. Or a libvirt URI such as "
             + "qemu:///system."),
         new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
-        new("CAPSUL_RELAY_ADDRESS", "127.0.0.1", "Address on which the Spoke relays a port to each VM's SSH."),
+        new("CAPSUL_VM_NETWORK6", "auto",
+            "IPv6 network of the VMs on this host, a /64; off: none. auto: a private one (fd00::/8) of its own."),
+        new("CAPSUL_OUTBOUND", "on",
+            "on or off: whether VMs reach the internet through this host (private mode). They never reach the host."),
+        new("CAPSUL_OUTBOUND_MAIL", "off",
+            "on or off: whether VMs may connect to TCP port 25 outside, which is how spam is sent."),
+        new("CAPSUL_VM_RESOLVER", "auto",
+            "IPv4 address of the resolver that VMs of this host use. auto: this machine's own, from /etc/resolv.conf."),
+        new("CAPSUL_RELAY_ADDRESS", "127.0.0.1",
+            "Address on which the Spoke relays a port to each VM's SSH. ::, all addresses, of IPv4 too."),
         new("CAPSUL_SSH_HOST", null,
             "Public name or address of those ports, shown in the ssh command. Default: CAPSUL_RELAY_ADDRESS. "
             + "Required when that is 0.0.0.0 or ::."),

@@ -66,6 +66,15 @@ public sealed partial class Settings
     public Uri? BaseUrl => Optional("CAPSUL_BASE_URL") is { } url ? new Uri(url) : null;
     public IPAddress LinkListen => IPAddress.Parse(Text("CAPSUL_LINK_LISTEN"));
     public int LinkPort => Number("CAPSUL_LINK_PORT");
+
+    /// <summary>host:port at which this machine itself reaches the link.</summary>
+    public string LinkHere => $"{Here(LinkListen)}:{LinkPort}";
+
+    /// <summary>How this machine itself reaches an address on which it listens, as part of a URL.</summary>
+    public static string Here(IPAddress listen) =>
+        listen.Equals(IPAddress.Any) || listen.Equals(IPAddress.IPv6Any) ? "127.0.0.1"
+        : listen.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{listen}]" : listen.ToString();
+
     public string? LinkAddress => Optional("CAPSUL_LINK_ADDRESS");
     public string? Database => Optional("CAPSUL_DATABASE");
     public string? DatabaseHost => Optional("CAPSUL_DATABASE_HOST");
@@ -113,12 +122,32 @@ public sealed partial class Settings
     public bool Simulated => Text("CAPSUL_HYPERVISOR") == "simulated";
     public string Libvirt => Text("CAPSUL_LIBVIRT");
     public IPNetwork VmNetwork => IPNetwork.Parse(Text("CAPSUL_VM_NETWORK"));
+
+    /// <summary>Null: VMs have no IPv6. The private one follows from machine and data folder (RFC 4193).</summary>
+    public IPNetwork? VmNetwork6 => Text("CAPSUL_VM_NETWORK6") switch
+    {
+        "off" => null,
+        "auto" => OwnNetwork6(),
+        var text => IPNetwork.Parse(text),
+    };
+
+    public bool Outbound => Text("CAPSUL_OUTBOUND") == "on";
+    public bool OutboundMail => Text("CAPSUL_OUTBOUND_MAIL") == "on";
+    public string VmResolver => Text("CAPSUL_VM_RESOLVER");
     public IPAddress RelayAddress => IPAddress.Parse(Text("CAPSUL_RELAY_ADDRESS"));
     public string SshHost => Optional("CAPSUL_SSH_HOST") ?? RelayAddress.ToString();
     public (int First, int Last) RelayPorts => ParsePorts(Text("CAPSUL_RELAY_PORTS"))!.Value;
     public string Images => Optional("CAPSUL_IMAGES") ?? Path.Combine(Data, "images");
     public int MemoryReserveMb => Number("CAPSUL_MEMORY_RESERVE_MB");
     public string Kvm => Text("CAPSUL_KVM");
+
+    IPNetwork OwnNetwork6()
+    {
+        const string machine = "/etc/machine-id";
+        var of = $"{(File.Exists(machine) ? File.ReadAllText(machine) : System.Environment.MachineName)} {Data}";
+        var hash = System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(of));
+        return new IPNetwork(new IPAddress([0xfd, .. hash.AsSpan(0, 7), .. new byte[8]]), 64);
+    }
 
     string Text(string name) => Optional(name) ?? All.First(s => s.Name == name).Default!;
 
@@ -220,6 +249,15 @@ public sealed partial class Settings
             "the complete address, or unset if CAPSUL_DATABASE_HOST is set");
         OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
         OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
+        Must("CAPSUL_VM_NETWORK6", !IsSet("CAPSUL_VM_NETWORK6") || Text("CAPSUL_VM_NETWORK6") is "auto" or "off"
+            || IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK6"), out var six) && six.PrefixLength == 64
+                && six.BaseAddress is { IsIPv6LinkLocal: false, IsIPv6Multicast: false },
+            "an IPv6 network of size /64, auto or off");
+        OneOf("CAPSUL_OUTBOUND", "on", "off");
+        OneOf("CAPSUL_OUTBOUND_MAIL", "on", "off");
+        Must("CAPSUL_VM_RESOLVER", !IsSet("CAPSUL_VM_RESOLVER") || VmResolver == "auto"
+            || IPAddress.TryParse(VmResolver, out var resolver)
+                && resolver.AddressFamily == System.Net.Sockets.AddressFamily.InterNetwork, "an IPv4 address, or auto");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
         OneOf("CAPSUL_PUBLIC_LEDGER", "on", "off");
         Must("CAPSUL_CURRENCY", !IsSet("CAPSUL_CURRENCY") || ParseCurrency(Text("CAPSUL_CURRENCY")) is not null,

@@ -54,7 +54,7 @@ public sealed partial class HubProgram : IAsyncDisposable
     public int LinkPort => settings.LinkPort;
 
     /// <summary>Where people reach the pages.</summary>
-    public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://127.0.0.1:{Port}/");
+    public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://{Settings.Here(settings.Listen)}:{Port}/");
 
     /// <summary>Starts; returns when pages and link accept connections.</summary>
     /// <param name="configureLogs">Where log lines go.</param>

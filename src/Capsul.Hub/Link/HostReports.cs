@@ -1,9 +1,9 @@
-using System.Net;
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
+using Capsul.Hub.Features.Pools;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
@@ -118,7 +118,7 @@ public sealed class HostReports(
         }, cancel);
         if (isLocal is null) throw Revoked();
         await PutImagesAsync(transaction, facts.Images, isLocal.Value, cancel);
-        await PutAddressesAsync(transaction, facts.Addresses, cancel);
+        await PutAddressesAsync(transaction, facts, cancel);
     }
 
     async Task PutImagesAsync(
@@ -136,13 +136,25 @@ public sealed class HostReports(
             await transaction.ExecuteAsync(ImageSql.ClearOfHost, new { host, images = ids }, cancel);
     }
 
-    async Task PutAddressesAsync(NpgsqlTransaction transaction, IReadOnlyList<IPAddress> all, CancellationToken cancel)
+    async Task PutAddressesAsync(NpgsqlTransaction transaction, HostFactsRow facts, CancellationToken cancel)
     {
-        var addresses = all.Select(a => a.ToString()).ToArray();
+        var addresses = facts.Addresses.Select(a => a.ToString()).ToArray();
         if (await transaction.FindAsync<int>(AddressSql.Count, new { host, addresses }, cancel) != addresses.Length)
             await transaction.ExecuteAsync(
-                AddressSql.Put, new { host, addresses, macs = all.Select(Ipv4.Mac).ToArray() }, cancel);
+                AddressSql.Put, new { host, addresses, macs = facts.Addresses.Select(Ipv4.Mac).ToArray() }, cancel);
         await transaction.ExecuteAsync(AddressSql.Drop, new { host, addresses }, cancel);
+        await transaction.ExecuteAsync(PoolSql.Put, new
+        {
+            host,
+            families = facts.Pools.Select(p => (short)p.Family).ToArray(),
+            networks = facts.Pools.Select(p => p.Network).ToArray(),
+            gateways = facts.Pools.Select(p => p.Gateway).ToArray(),
+            firsts = facts.Pools.Select(p => p.First).ToArray(),
+            lasts = facts.Pools.Select(p => p.Last).ToArray(),
+        }, cancel);
+        await transaction.ExecuteAsync(
+            PoolSql.Drop, new { host, families = facts.Pools.Select(p => (short)p.Family).ToArray() }, cancel);
+        await transaction.ExecuteAsync(AddressSql.SetSix, new { host }, cancel);
     }
 
     /// <summary>Reports on some VMs of the host, or, as an inventory, on all.</summary>

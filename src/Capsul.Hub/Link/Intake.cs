@@ -20,7 +20,7 @@ public static partial class Intake
     /// <summary>
     /// Maximum of each that one host may report. Far above what is realistic, far below what does harm.
     /// </summary>
-    public const int MaxVms = 10_000, MaxImages = 200, MaxHostKeys = 16, MaxAddresses = 4096;
+    public const int MaxVms = 10_000, MaxImages = 200, MaxHostKeys = 16, MaxAddresses = 4096, MaxPrefix = 30;
 
     const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64,
         MaxCpus = 65_536, MaxMemoryMb = 1 << 30, MaxDiskGb = 1 << 20;
@@ -64,7 +64,8 @@ public static partial class Intake
             Line(hello.Version, MaxWordChars), Line(hello.BootId, MaxWordChars),
             Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
             facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, facts.MovesDisks, Addresses(facts.Network),
-            [.. facts.Images.Select(Check).Where(i => i.Id != Protocol.AdoptedImage).DistinctBy(i => i.Id)]);
+            [.. facts.Images.Select(Check).Where(i => i.Id != Protocol.AdoptedImage).DistinctBy(i => i.Id)],
+            Pools(facts.Network));
     }
 
     static HostImageRow Check(ImageFacts image)
@@ -90,6 +91,28 @@ public static partial class Intake
             "the addresses are outside the VM network");
         Must(high - low < MaxAddresses, $"a host may have {MaxAddresses} addresses");
         return [.. Ipv4.Between(first, last)];
+    }
+
+    /// <summary>The networks, after their addresses were checked. Spokes of version 0.1 may name no gateway.</summary>
+    static IReadOnlyList<PoolFacts> Pools(NetworkFacts facts)
+    {
+        var network = IPNetwork.Parse(facts.Cidr);
+        var gateway = Ipv4.TryParse(facts.Gateway, out var named) ? named
+            : Ipv4.Address(Ipv4.Number(network.BaseAddress) + 1);
+        Must(network.PrefixLength <= MaxPrefix && network.Contains(gateway), "the gateway is outside the VM network");
+        var four = new PoolFacts(4, network.ToString(), gateway.ToString(), facts.First, facts.Last);
+        if (facts.Cidr6.Length == 0) return [four];
+        Must(IPNetwork.TryParse(facts.Cidr6, out var six) && six is { PrefixLength: 64 }
+            && six.BaseAddress is
+            {
+                AddressFamily: AddressFamily.InterNetworkV6, IsIPv6LinkLocal: false,
+                IsIPv6Multicast: false
+            },
+            "the IPv6 network of VMs is not a /64");
+        Must(six.BaseAddress.ScopeId == 0 && IPAddress.TryParse(facts.Gateway6, out var gateway6)
+            && gateway6.ScopeId == 0 && six.Contains(gateway6),
+            "the IPv6 gateway is outside its network");
+        return [four, new PoolFacts(6, six.ToString(), IPAddress.Parse(facts.Gateway6).ToString(), null, null)];
     }
 
     public static HeartbeatRow Check(Heartbeat heartbeat, DateTimeOffset now)

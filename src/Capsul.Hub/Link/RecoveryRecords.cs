@@ -35,6 +35,7 @@ static class RecoveryRecords
             Wanted = row.Intended switch { "on" => Power.On, "off" => Power.Off, _ => Power.Gone },
             Mac = vm.Mac,
             Address = vm.Address,
+            Address6 = vm.Address6,
             HasRun = vm.HasRun,
             Moves = vm.Moves,
         };

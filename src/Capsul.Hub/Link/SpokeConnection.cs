@@ -306,6 +306,7 @@ public sealed class SpokeConnection(
             HasRun = row.HasRun,
             Mac = row.Mac ?? "",
             Address = row.Address ?? "",
+            Address6 = row.Address6 ?? "",
             Adopt = row.Adopt,
             Adopted = row.Adopted,
             IsCopy = row.IsCopy,

@@ -37,6 +37,9 @@ public sealed record VmSpec(
     /// <summary>The UUID of the foreign machine that it is made of; empty if there is none.</summary>
     public string Adopt { get; init; } = "";
 
+    /// <summary>Its IPv6 address, assigned by the Hub; null: it has none.</summary>
+    public IPAddress? Address6 { get; init; }
+
     /// <summary>It was a foreign machine: it has its own disk and no image, and gets no seed.</summary>
     public bool IsAdopted => ImageId == Wire.Protocol.AdoptedImage;
 }
@@ -48,7 +51,22 @@ public sealed record ForeignMachine(
     string Refusal);
 
 /// <summary>The network that the VMs of this host are on.</summary>
-public sealed record VmNetwork(IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last);
+/// <param name="Cidr6">Its IPv6 network, a /64; null: none.</param>
+public sealed record VmNetwork(
+    IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last, IPNetwork? Cidr6 = null)
+{
+    /// <summary>The first address of the IPv6 network.</summary>
+    public IPAddress? Gateway6
+    {
+        get
+        {
+            if (Cidr6 is not { } network) return null;
+            var bytes = network.BaseAddress.GetAddressBytes();
+            bytes[^1] = 1;
+            return new IPAddress(bytes);
+        }
+    }
+}
 
 /// <summary>
 /// The host's capacity, MiB. Memory is what all VMs together may use; disk is the file system with their disks.

@@ -48,19 +48,64 @@ public sealed partial class Libvirt
         }
     }
 
+    /// <summary>Without a way out VMs can still be created and reached.</summary>
+    async Task PrepareWayOutAsync(CancellationToken cancel)
+    {
+        if (sandbox is null) return;
+        var wayOut = new WayOut(sandbox, time, log);
+        try
+        {
+            await wayOut.OpenAsync(settings, network.Gateway, OutsideNetwork, cancel);
+        }
+        catch (ProblemException error)
+        {
+            Log.NoWayOut(log, error.Message);
+        }
+        if (keeping.IsCompleted) keeping = wayOut.KeepAsync(lifetime.Token);
+    }
+
     bool PrepareNetwork(ConnectHandle connect)
     {
         var wanted = (network.Gateway.ToString(), network.Cidr.PrefixLength.ToString());
         using var found = Find(virNetworkLookupByName(connect, NetworkXml.Name), LibvirtError.NoNetwork);
-        if (found is not null && NetworkXml.Cidr(Take(virNetworkGetXMLDesc(found, 0))) is var there && there != wanted)
+        var description = found is null ? "" : Take(virNetworkGetXMLDesc(found, 0));
+        if (found is not null && NetworkXml.Cidr(description) is var there && there != wanted)
             throw new LibvirtError(LibvirtError.OperationInvalid,
                 $"the network {NetworkXml.Name} exists with the gateway {there.Gateway}/{there.Prefix}; "
                 + "restore CAPSUL_VM_NETWORK, or remove all VMs and that network");
-        using var added = found is null ? Check(virNetworkDefineXML(connect, NetworkXml.Write(network))) : null;
+        using var added = found is null
+            ? Check(virNetworkDefineXML(connect, NetworkXml.Write(network, isRouted: Private))) : null;
         var ours = found ?? added!;
+        if (found is not null && Private && !(NetworkXml.IsRouted(description)
+            && NetworkXml.Gateway6(description) == (network.Gateway6?.ToString() ?? "")))
+            Renew(connect, found, description);
         Check(virNetworkSetAutostart(ours, 1));
         if (Check(virNetworkIsActive(ours)) == 0) Check(virNetworkCreate(ours));
         return true;
+    }
+
+    /// <summary>
+    /// A network of an earlier version, which had no way out or no IPv6. It cannot be changed while it runs: the bridge
+    /// is made anew, and <see cref="AttachTapsAsync"/> connects the running VMs to it again, within a second.
+    /// </summary>
+    void Renew(ConnectHandle connect, NetworkHandle found, string description)
+    {
+        var hosts = NetworkXml.Hosts(description);
+        var xml = NetworkXml.Write(network, isRouted: true, NetworkXml.Uuid(description), hosts);
+        using var defined = Check(virNetworkDefineXML(connect, xml));
+        if (Check(virNetworkIsActive(found)) == 1) Check(virNetworkDestroy(found));
+    }
+
+    /// <summary>Connects the taps of running VMs that have lost their bridge.</summary>
+    async Task AttachTapsAsync(CancellationToken cancel)
+    {
+        if (sandbox is null) return;
+        await sandbox.Inside("sh", "-ec", """
+            for tap in /sys/class/net/cap*; do
+                tap=${tap##*/}
+                [ "$tap" = "$1" ] || [ -e "/sys/class/net/$tap/brport" ] || ip link set "$tap" master "$1"
+            done
+            """, "sh", NetworkXml.Bridge).RunAsync(cancel);
     }
 
     static IReadOnlyList<DhcpHost> Hosts(ConnectHandle connect)
@@ -107,14 +152,14 @@ public sealed partial class Libvirt
         {
             try
             {
-                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, cancel);
+                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, cancel);
             }
             catch (ProblemException error)
             {
                 // Reloading a firewall removes all tables, including ours.
                 Log.FilterGone(log, error);
                 await PrepareFilterAsync(cancel);
-                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, cancel);
+                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, cancel);
             }
         }
         catch (ProblemException error)
@@ -131,6 +176,14 @@ public sealed partial class Libvirt
     {
         var hosts = await libvirt.CallAsync("list the addresses", Quick, Hosts, cancel);
         await filter.PrepareAsync(
-            hosts.Where(h => IsOurs(h.Name)).Select(h => (DomainXml.Tap(h.Name), h.Mac, h.Address)), cancel);
+            hosts.Where(h => IsOurs(h.Name)).Select(h => (DomainXml.Tap(h.Name), h.Mac, h.Address, Address6(h))),
+            cancel);
+    }
+
+    /// <summary>As the Hub has decided it: a VM with another hardware address has none.</summary>
+    IPAddress? Address6(DhcpHost host)
+    {
+        var own = string.Join(':', host.Address.GetAddressBytes().Select(b => b.ToString("x2")).Prepend("52:54"));
+        return network.Cidr6 is { } six && host.Mac == own ? Filter.Derive(six.BaseAddress, host.Mac) : null;
     }
 }

@@ -38,13 +38,15 @@ public sealed partial class Libvirt : IHypervisor
         Channel.CreateBounded<string>(new BoundedChannelOptions(1024) { FullMode = BoundedChannelFullMode.DropOldest });
     readonly VmNetwork network;
     readonly string disks, seeds, consoles;
+    readonly CancellationTokenSource lifetime = new();
     Sandbox? sandbox;
+    Task keeping = Task.CompletedTask;
     bool kvm;
 
     public Libvirt(Settings settings, ImageStore images, ILogger log, TimeProvider time)
     {
         (this.settings, this.images, this.log, this.time) = (settings, images, log, time);
-        network = NetworkXml.Layout(settings.VmNetwork);
+        network = NetworkXml.Layout(settings.VmNetwork, Private ? settings.VmNetwork6 : null);
         var spoke = Path.Combine(settings.Data, "spoke");
         (disks, seeds, consoles) =
             (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));
@@ -54,6 +56,11 @@ public sealed partial class Libvirt : IHypervisor
     }
 
     public ChannelReader<string> Changes => changes.Reader;
+
+    /// <summary>
+    /// The network namespace through which guests reach the world in private mode; null: this machine's.
+    /// </summary>
+    internal string? OutsideNetwork { get; init; }
 
     bool Private => settings.Libvirt == "private";
 
@@ -84,7 +91,9 @@ public sealed partial class Libvirt : IHypervisor
             Directory.CreateDirectory(SocketsFolder, (UnixFileMode)0b111_000_000);
             await libvirt.CallAsync("set up the storage pool", Slow, PreparePool, cancel);
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
+            await AttachTapsAsync(cancel);
             await PrepareFilterAsync(cancel);
+            await PrepareWayOutAsync(cancel);
             // Dialing a guest that is still booting waits for ARP, which retries once per second; that second would be
             // most of the time until a new VM is seen to be ready.
             await Program("ip", "ntable", "change", "name", "arp_cache", "dev", NetworkXml.Bridge, "retrans", "100")
@@ -155,6 +164,9 @@ public sealed partial class Libvirt : IHypervisor
 
     public async ValueTask DisposeAsync()
     {
+        await lifetime.CancelAsync();
+        await keeping.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        lifetime.Dispose();
         await libvirt.DisposeAsync();
         sandbox?.Dispose();
         changes.Writer.TryComplete();

@@ -150,6 +150,7 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virNetworkFree(nint network);
     [LibraryImport(Library)] internal static partial int virNetworkIsActive(NetworkHandle network);
     [LibraryImport(Library)] internal static partial int virNetworkCreate(NetworkHandle network);
+    [LibraryImport(Library)] internal static partial int virNetworkDestroy(NetworkHandle network);
     [LibraryImport(Library)] internal static partial int virNetworkSetAutostart(NetworkHandle network, int on);
     [LibraryImport(Library)] internal static partial nint virNetworkGetXMLDesc(NetworkHandle network, uint flags);
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]

@@ -46,4 +46,14 @@ static partial class Log
     [LoggerMessage(EventId = 4110, Level = LogLevel.Information, Message =
         "{Id} was paused because the disk was full, and goes on.")]
     public static partial void Resuming(ILogger log, string id);
+
+    [LoggerMessage(EventId = 4111, Level = LogLevel.Information, Message = "VMs have a way out of this host.")]
+    public static partial void OpenedWayOut(ILogger log);
+
+    [LoggerMessage(EventId = 4112, Level = LogLevel.Warning, Message = "{Why}")]
+    public static partial void NoWayOut(ILogger log, string why);
+
+    [LoggerMessage(EventId = 4113, Level = LogLevel.Warning, Message =
+        "The rules of the VMs' way out were changed by somebody else, and were put back.")]
+    public static partial void WayOutRulesGone(ILogger log);
 }

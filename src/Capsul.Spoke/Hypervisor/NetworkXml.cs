@@ -18,20 +18,27 @@ static class NetworkXml
 {
     public const string Name = "capsul";
     public const string Bridge = "capsul0";
+    const string Dnsmasq = "http://libvirt.org/schemas/network/dnsmasq/1.0";
     const string Placeholder = "capsul-placeholder";
 
     /// <summary>Gateway, and the first and last address that VMs may have.</summary>
-    public static VmNetwork Layout(IPNetwork cidr)
+    public static VmNetwork Layout(IPNetwork cidr, IPNetwork? six = null)
     {
         var first = ToNumber(cidr.BaseAddress);
         var size = 1u << (32 - cidr.PrefixLength);
-        return new VmNetwork(cidr, ToAddress(first + 1), ToAddress(first + 2), ToAddress(first + size - 3));
+        return new VmNetwork(cidr, ToAddress(first + 1), ToAddress(first + 2), ToAddress(first + size - 3), six);
     }
 
-    public static string Write(VmNetwork network) => Write(xml =>
+    /// <param name="isRouted">Guests are told that the gateway leads out, and that it is their resolver. libvirt adds
+    /// no rules of its own in this mode.</param>
+    /// <param name="uuid">Of the network that it replaces; null: there is none.</param>
+    public static string Write(
+        VmNetwork network, bool isRouted, string? uuid = null, params IReadOnlyList<DhcpHost> hosts) => Write(xml =>
     {
         xml.WriteStartElement("network");
         xml.WriteElementString("name", Name);
+        if (uuid is not null) xml.WriteElementString("uuid", uuid);
+        if (isRouted) Element(xml, "forward", null, ("mode", "open"));
         Element(xml, "bridge", null, ("name", Bridge), ("stp", "off"), ("delay", "0"));
         Element(xml, "dns", null, ("enable", "no"));
         xml.WriteStartElement("ip");
@@ -39,10 +46,36 @@ static class NetworkXml
         xml.WriteAttributeString("prefix", network.Cidr.PrefixLength.ToString());
         xml.WriteStartElement("dhcp");
         Host(xml, new DhcpHost(Placeholder, "52:54:00:00:00:00", ToAddress(ToNumber(network.Last) + 1)));
+        foreach (var host in hosts) Host(xml, host);
         xml.WriteEndElement();
         xml.WriteEndElement();
+        // Without a range of DHCP, libvirt's dnsmasq advertises the prefix, and guests configure themselves.
+        if (network is { Cidr6: { } six, Gateway6: { } gateway6 })
+            Element(xml, "ip", null, ("family", "ipv6"), ("address", gateway6.ToString()),
+                ("prefix", six.PrefixLength.ToString()));
+        if (isRouted) Resolver(xml, network.Gateway);
         xml.WriteEndElement();
     });
+
+    /// <summary>An option of dnsmasq, because its own resolver is off (RFC 2132, 3.8).</summary>
+    static void Resolver(XmlWriter xml, IPAddress address)
+    {
+        xml.WriteStartElement("dnsmasq", "options", Dnsmasq);
+        xml.WriteStartElement("dnsmasq", "option", Dnsmasq);
+        xml.WriteAttributeString("value", $"dhcp-option=option:dns-server,{address}");
+        xml.WriteEndElement();
+        xml.WriteEndElement();
+    }
+
+    public static string Uuid(string networkXml) => (string)XDocument.Parse(networkXml).Root!.Element("uuid")!;
+
+    /// <summary>The gateway of the IPv6 network in a description; empty if there is none.</summary>
+    public static string Gateway6(string networkXml) => XDocument.Parse(networkXml).Root!.Elements("ip")
+        .Where(i => (string?)i.Attribute("family") == "ipv6").Select(i => (string)i.Attribute("address")!)
+        .FirstOrDefault("");
+
+    /// <summary>Whether guests of a network in a description are told of a way out.</summary>
+    public static bool IsRouted(string networkXml) => XDocument.Parse(networkXml).Root!.Element("forward") is not null;
 
     public static string Write(DhcpHost host) => Write(xml => Host(xml, host));
 

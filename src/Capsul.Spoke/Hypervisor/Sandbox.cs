@@ -50,6 +50,9 @@ public sealed partial class Sandbox : IDisposable
     /// <summary>The daemon's libvirt URI, reachable from outside.</summary>
     public string Uri => $"qemu+unix:///system?socket={record.Run}/libvirt-sock";
 
+    /// <summary>The folder of its sockets and its helpers' files; gone after a reboot.</summary>
+    internal string RunFolderInUse => record.Run;
+
     static string RecordFile(Settings settings) => Path.Combine(settings.Data, "spoke", "sandbox.json");
 
     /// <summary>Short, because a unix socket's path has at most 107 characters; one per data folder.</summary>
@@ -260,7 +263,7 @@ public sealed partial class Sandbox : IDisposable
     }
 
     /// <summary>Field 22 of /proc/PID/stat; null if there is no such process or it has exited.</summary>
-    static ulong? Ticks(int pid)
+    internal static ulong? Ticks(int pid)
     {
         try
         {

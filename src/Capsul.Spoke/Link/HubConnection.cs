@@ -136,6 +136,8 @@ public sealed partial class HubConnection(
                 Gateway = capacity.Network.Gateway.ToString(),
                 First = capacity.Network.First.ToString(),
                 Last = capacity.Network.Last.ToString(),
+                Cidr6 = capacity.Network.Cidr6?.ToString() ?? "",
+                Gateway6 = capacity.Network.Gateway6?.ToString() ?? "",
             },
         };
         facts.Images.AddRange(images.List().Select(i => new ImageFacts

@@ -54,6 +54,8 @@ public sealed partial class Relay : IAsyncDisposable
         foreach (var port in preferred > 0 ? ports.Prepend(preferred) : ports)
         {
             var candidate = new TcpListener(address, port);
+            // On all addresses of the machine, of either family.
+            if (address.Equals(IPAddress.IPv6Any)) candidate.Server.DualMode = true;
             try
             {
                 candidate.Start();

@@ -82,9 +82,12 @@ public sealed class RelayServer(Settings settings, ILogger log)
         File.SetUnixFileMode(SocketFile(settings), UnixFileMode.UserRead | UnixFileMode.UserWrite);
         listener.Listen();
         var serving = ServeAsync(listener, relays, stop.Token);
+        // This process outlives the Spoke, and so does what it keeps.
+        var keeping = new WayOut(sandbox, TimeProvider.System, log).KeepAsync(stop.Token);
         while (!serving.IsCompleted && sandbox.IsAlive)
             await Task.WhenAny(serving, Task.Delay(SandboxPoll, stop.Token));
         await stop.CancelAsync();
+        await keeping.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 

@@ -76,7 +76,9 @@ public sealed partial class VmReconciler(
             var known = writer.Current;
             if (!known.IsOlderThan(epoch, wanted.Generation)) return true;
             // Keeps the address if a later message, about a VM that is being deleted, no longer has it.
-            if (wanted.Address.Length == 0) (wanted.Address, wanted.Mac) = (known.Wanted.Address, known.Wanted.Mac);
+            if (wanted.Address.Length == 0)
+                (wanted.Address, wanted.Mac, wanted.Address6) =
+                    (known.Wanted.Address, known.Wanted.Mac, known.Wanted.Address6);
             writer.Change(r => r.Answering(epoch, wanted));
         }
         LookNow();

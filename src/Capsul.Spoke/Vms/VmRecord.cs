@@ -39,6 +39,7 @@ public sealed record VmRecord(
         Wanted.Mac, IPAddress.Parse(Wanted.Address), [.. Wanted.SshKeys], Wanted.HasRun || RanUnder > 0)
     {
         Adopt = Wanted.Adopt,
+        Address6 = Wanted.Address6.Length > 0 ? IPAddress.Parse(Wanted.Address6) : null,
     };
 
     /// <summary>

@@ -16,7 +16,7 @@ public static class WantedCheck
     public static bool IsSound(WantedVm vm) =>
         Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
         && vm.Generation >= 0 && vm.Restarts >= 0
-        && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm)
+        && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm) && IsNetwork6(vm)
         && (vm.Adopt.Length == 0 || Formats.IsUuid(vm.Adopt))
         && vm.Moves >= 0 && IsTransfer(vm) && vm.HostKeys.Count <= MaxHostKeys && vm.HostKeys.All(IsHostKey)
         && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey)
@@ -30,6 +30,13 @@ public static class WantedCheck
     static bool IsNetwork(WantedVm vm) =>
         (vm is { Power: Power.Gone, Address: "", Mac: "" }) || (Formats.IsMac(vm.Mac)
         && IPAddress.TryParse(vm.Address, out var address) && address.AddressFamily == AddressFamily.InterNetwork);
+
+    static bool IsNetwork6(WantedVm vm) => vm.Address6.Length == 0
+        || (IPAddress.TryParse(vm.Address6, out var address) && address is
+        {
+            AddressFamily: AddressFamily.InterNetworkV6, IsIPv6LinkLocal: false, IsIPv6Multicast: false, ScopeId: 0,
+            IsIPv4MappedToIPv6: false,
+        } && !IPAddress.IsLoopback(address) && !address.Equals(IPAddress.IPv6Any));
 
     /// <summary>A disk is only sent or received while the VM is off.</summary>
     static bool IsTransfer(WantedVm vm) => vm.Transfer is not { } transfer

@@ -11,10 +11,10 @@ public static partial class CommandLine
     static readonly (string Name, Func<Command> Make)[] Verbs =
     [
         ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
-        ("host", HostVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make), ("payment", PaymentVerb.Make),
-        ("ledger", LedgerVerb.Make),
-        ("operation", OperationVerb.Make), ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make),
-        ("sql", SqlVerb.Make), ("fleet", FleetVerb.Make),
+        ("host", HostVerb.Make), ("pool", PoolVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make),
+        ("payment", PaymentVerb.Make), ("ledger", LedgerVerb.Make), ("operation", OperationVerb.Make),
+        ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make), ("sql", SqlVerb.Make),
+        ("fleet", FleetVerb.Make),
     ];
 
     /// <summary>All verbs; also what the golden help is written from.</summary>

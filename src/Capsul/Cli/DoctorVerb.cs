@@ -37,7 +37,8 @@ static class DoctorVerb
             foreach (var line in await DoctorPages.RunAsync(settings, cancel)) Say(line);
         }
         Say(await SpokeAsync(settings, spokeOnly, cancel));
-        Func<Settings, CancellationToken, Task<Finding>>[] ofMachine = [LibvirtAsync, KvmAsync, ImagesAsync, SshAsync];
+        Func<Settings, CancellationToken, Task<Finding>>[] ofMachine =
+            [LibvirtAsync, KvmAsync, OutboundAsync, ImagesAsync, SshAsync];
         foreach (var check in ofMachine) Say(await check(settings, cancel));
         return failed ? 1 : 0;
 
@@ -147,6 +148,9 @@ static class DoctorVerb
         return new(verdict.Use ? Verdict.Ok : Verdict.Warn, "KVM",
             $"{(verdict.Use ? "used" : "not used; guests run on TCG, which is slow")}: {verdict.Why}");
     }
+
+    static Task<Finding> OutboundAsync(Settings settings, CancellationToken cancel) =>
+        Task.FromResult(CheckWayOut.Run(settings));
 
     static Task<Finding> ImagesAsync(Settings settings, CancellationToken cancel)
     {

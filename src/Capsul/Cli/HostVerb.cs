@@ -88,7 +88,7 @@ static class HostVerb
         var ring = new KeyRing(db, await HubProgram.SecretKeyAsync(settings, cancel));
         using var authority = await Authority.OpenAsync(ring, TimeProvider.System, cancel);
         return (await InviteHost.RunAsync(
-            db, actor, name, settings.LinkAddress ?? $"127.0.0.1:{settings.LinkPort}", authority.Fingerprint,
+            db, actor, name, settings.LinkAddress ?? settings.LinkHere, authority.Fingerprint,
             TimeProvider.System, cancel)).OrThrow();
     }
 

@@ -23,7 +23,7 @@ public sealed class RunningCapsul : IAsyncDisposable
     RunningCapsul(Settings settings) => this.settings = settings;
 
     /// <summary>Where people reach the pages.</summary>
-    public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://127.0.0.1:{settings.Port}/");
+    public Uri BaseUrl => settings.BaseUrl ?? new Uri($"http://{Settings.Here(settings.Listen)}:{settings.Port}/");
 
     public IHypervisor? Hypervisor { get; private set; }
 
@@ -115,7 +115,7 @@ public sealed class RunningCapsul : IAsyncDisposable
     /// </summary>
     async Task<Identity> JoinOwnHubAsync(Identity? identity, CancellationToken cancel)
     {
-        var address = $"127.0.0.1:{settings.LinkPort}";
+        var address = settings.LinkHere;
         await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         if (identity is null)
         {

@@ -29,6 +29,7 @@ static class EveryPage
     [
         ("operator", "/operator"), ("hosts", "/operator/hosts"), ("host", "/operator/hosts/host-1"),
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
+        ("pools", "/operator/pools"), ("pool", "/operator/pools/host-1"),
         ("adopt", "/operator/hosts/host-1/adopt"),
         ("move-vm", "/operator/vms/capsul-running000/move"),
         ("operator-operation", "/operator/operations/1"), ("ledger", "/ledger"),

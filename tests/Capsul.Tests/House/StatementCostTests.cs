@@ -34,7 +34,7 @@ public sealed partial class StatementCostTests
     [
         "vms", "usage_spans", "operations", "operation_events", "payments", "audit_lines", "mails", "addresses",
         "vm_ssh_keys", "vm_ssh_host_keys", "sessions", "sign_in_tokens", "operator_statements", "ssh_keys", "accounts",
-        "account_totals", "vm_totals", "ledger_accounts", "ledger_transactions", "ledger_entries",
+        "account_totals", "vm_totals", "ledger_accounts", "ledger_transactions", "ledger_entries", "pools",
     ];
 
     /// <summary>Statements that may read all of a table, and why.</summary>
@@ -149,6 +149,7 @@ public sealed partial class StatementCostTests
         diskFactor = 2m,
         buildSlots = (int?)null,
         not = Array.Empty<string>(),
+        now = Now,
         limit = 16,
     };
 
@@ -280,6 +281,8 @@ public sealed partial class StatementCostTests
         INSERT INTO addresses (host, address, mac, vm)
         SELECT h.id, '10.77.0.0'::inet + n, ('52:54:00:00:00:' || lpad(to_hex(n), 2, '0'))::macaddr, NULL
         FROM hosts h, generate_series(2, 101) AS n;
+        INSERT INTO pools (host, family, network, gateway, first, last)
+        SELECT id, 4, '10.77.0.0/24', '10.77.0.1', '10.77.0.2', '10.77.0.101' FROM hosts;
         UPDATE addresses a SET vm = v.id FROM (
             SELECT id, host, row_number() OVER (PARTITION BY host ORDER BY id) AS n FROM vms WHERE deleted IS NULL) AS v
         WHERE a.host = v.host AND a.address = '10.77.0.0'::inet + v.n + 1;

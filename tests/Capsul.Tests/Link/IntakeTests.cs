@@ -95,6 +95,17 @@ public sealed class IntakeTests
         { "no facts", h => h.Facts = null },
         { "no network", h => h.Facts.Network = null },
         { "IPv6 read as IPv4", h => h.Facts.Network.First = "::1" },
+        { "a gateway outside", h => h.Facts.Network.Gateway = "10.78.0.1" },
+        { "a network of one", h => (h.Facts.Network.Cidr, h.Facts.Network.First, h.Facts.Network.Last) =
+            ("10.77.0.2/32", "10.77.0.2", "10.77.0.2") },
+        { "an IPv6 network of another size", h => (h.Facts.Network.Cidr6, h.Facts.Network.Gateway6) =
+            ("fd00::/56", "fd00::1") },
+        { "a link-local IPv6 network", h => (h.Facts.Network.Cidr6, h.Facts.Network.Gateway6) =
+            ("fe80::/64", "fe80::1") },
+        { "an IPv6 gateway outside", h => (h.Facts.Network.Cidr6, h.Facts.Network.Gateway6) =
+            ("fd00::/64", "fd00:0:0:1::1") },
+        { "an IPv6 gateway with a zone", h => (h.Facts.Network.Cidr6, h.Facts.Network.Gateway6) =
+            ("fd00::/64", "fd00::1%5") },
         { "an end outside", h => h.Facts.Network.Last = "10.78.0.1" },
         { "ends the wrong way round", h => (h.Facts.Network.First, h.Facts.Network.Last) = ("10.77.0.9", "10.77.0.2") },
         { "everything there is", h => (h.Facts.Network.Cidr, h.Facts.Network.First, h.Facts.Network.Last) =

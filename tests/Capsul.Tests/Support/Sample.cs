@@ -40,6 +40,11 @@ public static class Sample
             INSERT INTO addresses (host, address, mac)
             SELECT 'host-1', '10.77.0.0'::inet + n, ('52:54:00:00:00:' || lpad(to_hex(n), 2, '0'))::macaddr
             FROM generate_series(2, 40) AS n;
+            INSERT INTO pools (host, family, network, gateway, first, last) VALUES
+                ('host-1', 4, '10.77.0.0/24', '10.77.0.1', '10.77.0.2', '10.77.0.40'),
+                ('host-1', 6, 'fd12:3456:789a:1::/64', 'fd12:3456:789a:1::1', NULL, NULL);
+            UPDATE addresses SET address6 = 'fd12:3456:789a:1:5054:ff:fe00::'::inet + (address - '10.77.0.0'::inet);
+            UPDATE addresses SET reserved = 'the printer' WHERE address = '10.77.0.40';
             """, new { now = hub.Now, email = Email }, cancel);
     }
 

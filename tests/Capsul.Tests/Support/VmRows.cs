@@ -64,6 +64,8 @@ public sealed class VmRows : IAsyncDisposable
             INSERT INTO host_images (host, image, sha256) VALUES (@host, 'tiny', @sha);
             INSERT INTO addresses (host, address, mac)
             VALUES (@host, '10.77.0.2', '52:54:0a:4d:00:02'), (@host, '10.77.0.3', '52:54:0a:4d:00:03');
+            INSERT INTO pools (host, family, network, gateway, first, last)
+            VALUES (@host, 4, '10.77.0.0/29', '10.77.0.1', '10.77.0.2', '10.77.0.3');
             """, new { email = Email, host = Host, sha = ImageSha256, now = rows.Now }, cancel);
         await rows.TakeSeatAsync(cancel);
         return rows;

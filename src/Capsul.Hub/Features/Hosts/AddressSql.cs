@@ -17,6 +17,49 @@ public static class AddressSql
         """;
 
     /// <summary>
+    /// What makes an address usable for a new VM; a is the row, @now the time. One that an operator has reserved is
+    /// not, nor one that cools down.
+    /// </summary>
+    internal const string IsFree =
+        "a.vm IS NULL AND a.reserved = '' AND (a.usable_from IS NULL OR a.usable_from <= @now)";
+
+    /// <summary>
+    /// The interface identifier of a hardware address that this Hub made (see <see cref="Ipv4.Mac"/>) as a number:
+    /// EUI-64 (RFC 4291, appendix A), so guests that configure themselves from the router's advertisement have that
+    /// address, too.
+    /// </summary>
+    const string OwnIdentifier = """
+        ((x'5054'::integer::bigint << 48) + (((a.address - '0.0.0.0'::inet) >> 24) << 40)
+            + (x'fffe'::integer::bigint << 24) + ((a.address - '0.0.0.0'::inet) & 16777215))
+        """;
+
+    /// <summary>
+    /// IPv6 addresses for all addresses of a host, after its pool has changed, and for new ones; none without a pool.
+    /// </summary>
+    public const string SetSix = $"""
+        -- AddressSql.SetSix
+        UPDATE addresses a SET address6 = w.six
+        FROM (SELECT a.host, a.address, CASE WHEN a.mac = {OwnMac} THEN
+                (SELECT host(p.network)::inet FROM pools p WHERE p.host = a.host AND p.family = 6) + {OwnIdentifier} END
+                AS six FROM addresses a WHERE a.host = @host) AS w
+        WHERE a.host = w.host AND a.address = w.address AND a.address6 IS DISTINCT FROM w.six
+        """;
+
+    /// <summary>Returns how many are reserved now; an empty reason releases them.</summary>
+    public const string Reserve = """
+        -- AddressSql.Reserve
+        UPDATE addresses SET reserved = @reason
+        WHERE host = @host AND address BETWEEN @first::inet AND @last::inet
+        """;
+
+    /// <summary>The reserved addresses of a host.</summary>
+    public const string Reserved = """
+        -- AddressSql.Reserved
+        SELECT host(address) AS address, reserved AS reason, coalesce(vm, '') AS vm FROM addresses
+        WHERE host = @host AND reserved <> '' ORDER BY address
+        """;
+
+    /// <summary>
     /// Deletes free addresses that are no longer in the host's network. Those in use stay until their VM is gone.
     /// </summary>
     public const string Drop = """
@@ -32,18 +75,18 @@ public static class AddressSql
     /// <summary>
     /// Takes the address that has been free the longest, so that recently freed ones are not reused soon.
     /// </summary>
-    public const string Take = """
+    public const string Take = $"""
         -- AddressSql.Take
-        UPDATE addresses SET vm = @vm, freed = NULL
-        WHERE (host, address) = (SELECT host, address FROM addresses WHERE host = @host AND vm IS NULL
-            ORDER BY freed NULLS FIRST, address LIMIT 1 FOR UPDATE SKIP LOCKED)
+        UPDATE addresses SET vm = @vm, freed = NULL, usable_from = NULL
+        WHERE (host, address) = (SELECT a.host, a.address FROM addresses a WHERE a.host = @host AND {IsFree}
+            ORDER BY a.freed NULLS FIRST, a.address LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING host(address) AS address, mac::text AS mac
         """;
 
     /// <summary>The VM keeps the hardware address that it had, unless another on this host has it.</summary>
     public const string KeepMac = """
         -- AddressSql.KeepMac
-        UPDATE addresses a SET mac = @mac::macaddr
+        UPDATE addresses a SET mac = @mac::macaddr, address6 = NULL
         WHERE a.vm = @vm AND NOT EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = @mac::macaddr)
         """;
 
@@ -55,9 +98,14 @@ public static class AddressSql
     /// VM that gets this address next.
     /// </summary>
     const string FreeAddress = $"""
-        UPDATE addresses a SET vm = NULL, freed = @now, mac = CASE
+        UPDATE addresses a SET vm = NULL, freed = @now, usable_from = {AfterCoolDown}, mac = CASE
             WHEN EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = {OwnMac}) THEN a.mac
             ELSE {OwnMac} END
+        """;
+
+    const string AfterCoolDown = """
+        @now::timestamptz + make_interval(secs => (SELECT p.cool_down_seconds FROM pools p
+            WHERE p.host = a.host AND p.family = 4 AND p.cool_down_seconds > 0))
         """;
 
     public const string FreeMany = $"""
@@ -80,7 +128,7 @@ public static class AddressSql
     /// <summary>Gives VMs the addresses that they had, each if it is free.</summary>
     public const string TakeBack = """
         -- AddressSql.TakeBack
-        UPDATE addresses a SET vm = n.vm, freed = NULL
+        UPDATE addresses a SET vm = n.vm, freed = NULL, usable_from = NULL
         FROM unnest(@addresses::text[], @vms::text[]) AS n (address, vm)
         WHERE a.host = @host AND a.address = n.address::inet AND a.vm IS NULL
         """;
@@ -92,17 +140,18 @@ public static class AddressSql
         """;
 
     /// <summary>The addresses of copies of VMs on a host.</summary>
-    public const string FreeCopies = """
+    public const string FreeCopies = $"""
         -- AddressSql.FreeCopies
-        UPDATE addresses SET vm = NULL, freed = @now WHERE vm = ANY(@ids) AND host = @host
+        UPDATE addresses a SET vm = NULL, freed = @now, usable_from = {AfterCoolDown}
+        WHERE a.vm = ANY(@ids) AND a.host = @host
         """;
 
     /// <summary>Takes the preferred address on a host if it is free there, or else the one longest free.</summary>
-    public const string TakePreferred = """
+    public const string TakePreferred = $"""
         -- AddressSql.TakePreferred
-        UPDATE addresses SET vm = @vm, freed = NULL
-        WHERE (host, address) = (SELECT host, address FROM addresses WHERE host = @host AND vm IS NULL
-            ORDER BY host(address) <> @preferred, freed NULLS FIRST, address LIMIT 1 FOR UPDATE SKIP LOCKED)
+        UPDATE addresses SET vm = @vm, freed = NULL, usable_from = NULL
+        WHERE (host, address) = (SELECT a.host, a.address FROM addresses a WHERE a.host = @host AND {IsFree}
+            ORDER BY host(a.address) <> @preferred, a.freed NULLS FIRST, a.address LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING host(address) AS address, mac::text AS mac
         """;
 }

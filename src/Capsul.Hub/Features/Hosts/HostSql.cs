@@ -17,14 +17,19 @@ public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys,
     string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth,
-    int Moves, bool IsCopy, string Transfer, string Intended, string HostKeys, string Adopt, bool Adopted);
+    int Moves, bool IsCopy, string Transfer, string Intended, string HostKeys, string Adopt, bool Adopted,
+    string? Address6);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
 /// </summary>
 public sealed record HostFactsRow(
     string Version, string BootId, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
-    bool MovesDisks, IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images);
+    bool MovesDisks, IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images,
+    IReadOnlyList<PoolFacts> Pools);
+
+/// <summary>A network of a host's VMs. First and last: of IPv4 only.</summary>
+public sealed record PoolFacts(int Family, string Network, string Gateway, string? First, string? Last);
 
 /// <summary>A host by its certificate; whether this is the first use of the certificate.</summary>
 public sealed record CertifiedHostRow(string Id, bool IsNew);
@@ -260,7 +265,7 @@ public static class HostSql
             w.is_copy, w.transfer, w.intended, CASE WHEN v.moves > 0 OR w.is_copy THEN
                 (SELECT coalesce(string_agg(h.type || ' ' || h.key, E'\n' ORDER BY h.type), '')
                     FROM vm_ssh_host_keys h WHERE h.vm = v.id) ELSE '' END AS host_keys,
-            v.adopt, v.adopted
+            v.adopt, v.adopted, host(a.address6) AS address6
         FROM (SELECT v.id, v.wanted, v.wanted_generation AS generation, FALSE AS is_copy,
                     CASE WHEN m.copy_wanted = 'receive' AND v.wanted = 'off' THEN m.transfer ELSE '' END AS transfer,
                     CASE WHEN m.was = 'running' THEN 'on' ELSE v.wanted END AS intended

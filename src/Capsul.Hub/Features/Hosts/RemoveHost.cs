@@ -3,6 +3,7 @@ using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Operators;
+using Capsul.Hub.Features.Pools;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
@@ -90,6 +91,7 @@ public static class RemoveHost
         var host = new { id = name, host = name, subject = name, now };
         await transaction.ExecuteAsync(MoveSql.ForgetHost, host, cancel);
         await transaction.ExecuteAsync(AddressSql.DropAll, host, cancel);
+        await transaction.ExecuteAsync(PoolSql.Drop, new { host = name, families = Array.Empty<short>() }, cancel);
         await transaction.ExecuteAsync(
             ImageSql.ClearOfHost, new { host = name, images = Array.Empty<string>() }, cancel);
         await transaction.ExecuteAsync(UnknownVmSql.ForgetHost, host, cancel);

@@ -79,6 +79,7 @@ public static class AdoptVm
                 size.MemoryMb,
                 size.DiskGb,
                 diskFactor = settings.DiskOvercommit,
+                now,
             }, cancel);
             if (isEmulated is null)
                 return new Problem(ProblemKind.NoCapacity,
@@ -130,8 +131,9 @@ public static class AdoptVm
         }, cancel);
         await transaction.ExecuteAsync(AdoptVmSql.InsertKeys, new { id, email }, cancel);
         if (await transaction.FindAsync<AddressRow>(
-            AddressSql.Take, new { vm = id, host = input.Host }, cancel) is null)
-            throw new ProblemException(ProblemKind.NoCapacity, "The last free address has just been taken. Try again.");
+            AddressSql.Take, new { vm = id, host = input.Host, now }, cancel) is null)
+            throw new ProblemException(ProblemKind.NoCapacity,
+                $"The last free address of {input.Host} has just been taken. Try again.");
         if (Formats.IsMac(machine.Mac))
             await transaction.ExecuteAsync(AddressSql.KeepMac, new { vm = id, mac = machine.Mac }, cancel);
     }

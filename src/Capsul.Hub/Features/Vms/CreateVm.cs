@@ -94,7 +94,7 @@ public static partial class CreateVm
         var facts = await LoadAsync(transaction, email, input, settings, now, cancel);
         if (Decide(input, facts) is { } problem) return problem;
         var (size, image) = (facts.Size!, facts.Image!);
-        if ((await FindPlace.InAsync(transaction, email, size, image, settings, cancel))
+        if ((await FindPlace.InAsync(transaction, email, size, image, settings, now, cancel))
             .Refused(out var shortage, out var place))
             return shortage;
         var id = input.Id ?? NewId();
@@ -161,8 +161,9 @@ public static partial class CreateVm
         var keyIds = input.KeyIds.Distinct().ToArray();
         await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds }, cancel);
         if (await transaction.FindAsync<AddressRow>(
-            AddressSql.Take, new { vm = id, host = place.Host }, cancel) is null)
-            throw new ProblemException(ProblemKind.NoCapacity, "The last free address has just been taken. Try again.");
+            AddressSql.Take, new { vm = id, host = place.Host, now }, cancel) is null)
+            throw new ProblemException(ProblemKind.NoCapacity,
+                $"The last free address of {place.Host} has just been taken. Try again.");
     }
 
     /// <summary><c>capsul-</c> and ten of [a-z0-9]: 51 bits, and the primary key refuses a repeat.</summary>

@@ -21,7 +21,7 @@ public static class FindPlace
     /// <summary>A locked host, or the reason why there is none.</summary>
     public static async Task<Outcome<PlaceRow>> InAsync(
         NpgsqlTransaction transaction, string email, SizeRow size, ImageRow image, Settings settings,
-        CancellationToken cancel)
+        DateTime now, CancellationToken cancel)
     {
         // Hosts that turned out to be full after all; each round adds one, so there is an end.
         var full = new List<string>();
@@ -38,6 +38,7 @@ public static class FindPlace
                 buildSlots = settings.BuildSlots,
                 not = full.ToArray(),
                 limit = Compared,
+                now,
             };
             await transaction.SaveAsync(Before, cancel);
             var host = await transaction.FindAsync<string>(PlaceSql.LockFree, needs, cancel);
@@ -56,6 +57,7 @@ public static class FindPlace
                     needs.DiskGb,
                     needs.diskFactor,
                     needs.buildSlots,
+                    now,
                 }, cancel) is { } place)
                 return place;
             // Unlocks it: waiting for one host with another locked could become a deadlock.
@@ -63,7 +65,7 @@ public static class FindPlace
             full.Add(host);
         }
         var shortage = await transaction.AskAsync<ShortageRow>(
-            PlaceSql.Shortage, new { image = image.Id, diskFactor = settings.DiskOvercommit }, cancel);
+            PlaceSql.Shortage, new { image = image.Id, diskFactor = settings.DiskOvercommit, now }, cancel);
         return Explain(size, image, shortage);
     }
 
@@ -77,7 +79,8 @@ public static class FindPlace
                 $"No host that is online has the image {image.Title} yet. Choose another, or try again later.");
         var (why, smaller) = has switch
         {
-            { Addresses: false } => ("all addresses are in use", false),
+            { Addresses: false, Pools: "" } => ("all addresses are in use", false),
+            { Addresses: false } => ($"all addresses are in use on {has.Pools}", false),
             { Ports: <= 0 } => ("all ports for SSH are in use", false),
             { DiskFree: false } => ("the disks are full", false),
             _ when has.Memory < size.MemoryMb => ($"it needs {Show.Memory(size.MemoryMb)} of memory, and the most that "

@@ -1,3 +1,5 @@
+using Capsul.Hub.Features.Hosts;
+
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
@@ -11,12 +13,12 @@ public sealed record MoveHostRow(
 /// <summary>Statements that find the target of a move. They read the counters of the hosts, not their VMs.</summary>
 public static class MovePlaceSql
 {
-    const string Columns = """
+    const string Columns = $"""
         h.id, h.state, h.accepts, h.online, h.moves_disks, h.memory_mb - h.memory_used_mb AS memory,
         floor(nullif(h.disk_mb, 0) * @diskFactor::numeric / 1024) - h.disk_used_gb AS disk, h.disk_free_mb,
         nullif(h.max_vms, 0) - h.vms AS ports,
-        EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL) AS has_address,
-        EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL AND host(a.address) = @address)
+        EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND {AddressSql.IsFree}) AS has_address,
+        EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND {AddressSql.IsFree} AND host(a.address) = @address)
             AS keeps_address,
         EXISTS (SELECT FROM moves m WHERE m.vm = @vm AND m.copy_host = h.id) AS has_copy
         """;

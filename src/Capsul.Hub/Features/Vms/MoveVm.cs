@@ -106,21 +106,29 @@ public static class MoveVm
         var open = await transaction.FindAsync<long?>(OperationSql.LockOpenOf, new { vm = input.Vm }, cancel);
         var vm = await transaction.FindAsync<VmRow>(VmSql.LockAny, new { id = input.Vm }, cancel);
         var rebuilding = await transaction.AskAsync<bool>(RebuildSql.IsOpen, null, cancel);
-        var source = vm is null ? null : await FindHostAsync(transaction, vm, vm.Host, settings, cancel);
+        var source = vm is null ? null : await FindHostAsync(transaction, vm, vm.Host, settings, time, cancel);
         if (Decide(new Facts(vm, source, open is not null, rebuilding)) is { } problem) return problem;
-        var found = string.IsNullOrEmpty(input.To) ? await ChooseAsync(transaction, vm!, settings, cancel)
-            : await TryAsync(transaction, vm!, input.To, settings, cancel);
+        var found = string.IsNullOrEmpty(input.To) ? await ChooseAsync(transaction, vm!, settings, time, cancel)
+            : await TryAsync(transaction, vm!, input.To, settings, time, cancel);
         if (found.Refused(out var shortage, out var to)) return shortage;
         return await BeginAsync(transaction, actor, vm!, to, reason, settings, time, cancel);
     }
 
     static Task<MoveHostRow?> FindHostAsync(
-        NpgsqlTransaction transaction, VmRow vm, string host, Settings settings, CancellationToken cancel) =>
+        NpgsqlTransaction transaction, VmRow vm, string host, Settings settings, TimeProvider time,
+        CancellationToken cancel) =>
         transaction.FindAsync<MoveHostRow>(MovePlaceSql.Find,
-            new { host, vm = vm.Id, address = vm.Address, diskFactor = settings.DiskOvercommit }, cancel);
+            new
+            {
+                host,
+                vm = vm.Id,
+                address = vm.Address,
+                diskFactor = settings.DiskOvercommit,
+                now = time.GetUtcNow().UtcDateTime,
+            }, cancel);
 
     /// <summary>What <see cref="MovePlaceSql.Candidates"/> needs to know.</summary>
-    public static object Needs(VmRow vm, Settings settings, int limit) => new
+    public static object Needs(VmRow vm, Settings settings, TimeProvider time, int limit) => new
     {
         vm = vm.Id,
         address = vm.Address,
@@ -130,18 +138,19 @@ public static class MoveVm
         leastFreeMb = LeastFreeMb,
         diskFactor = settings.DiskOvercommit,
         limit,
+        now = time.GetUtcNow().UtcDateTime,
     };
 
     /// <summary>The best host that has room once it is locked.</summary>
     static async Task<Outcome<string>> ChooseAsync(
-        NpgsqlTransaction transaction, VmRow vm, Settings settings, CancellationToken cancel)
+        NpgsqlTransaction transaction, VmRow vm, Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var candidates = await transaction.ListAsync<string>(
-            MovePlaceSql.Candidates, Needs(vm, settings, Compared), cancel);
+            MovePlaceSql.Candidates, Needs(vm, settings, time, Compared), cancel);
         foreach (var host in candidates)
         {
             await transaction.SaveAsync(Before, cancel);
-            var tried = await TryAsync(transaction, vm, host, settings, cancel);
+            var tried = await TryAsync(transaction, vm, host, settings, time, cancel);
             if (tried.Problem is null) return tried;
             // Unlocks it: waiting for one host with another locked could become a deadlock.
             await transaction.RollbackAsync(Before, cancel);
@@ -160,10 +169,11 @@ public static class MoveVm
 
     /// <summary>Locks both hosts, and decides.</summary>
     static async Task<Outcome<string>> TryAsync(
-        NpgsqlTransaction transaction, VmRow vm, string host, Settings settings, CancellationToken cancel)
+        NpgsqlTransaction transaction, VmRow vm, string host, Settings settings, TimeProvider time,
+        CancellationToken cancel)
     {
         await transaction.ListAsync<string>(MoveSql.LockHosts, new { hosts = new[] { vm.Host, host } }, cancel);
-        var row = await FindHostAsync(transaction, vm, host, settings, cancel);
+        var row = await FindHostAsync(transaction, vm, host, settings, time, cancel);
         return Decide(vm, row, host) is { } problem ? problem : host;
     }
 
@@ -189,7 +199,7 @@ public static class MoveVm
             generation = there,
         }, cancel);
         if (await transaction.FindAsync<AddressRow>(AddressSql.TakePreferred,
-            new { vm = vm.Id, host = to, preferred = vm.Address ?? "" }, cancel) is null)
+            new { vm = vm.Id, host = to, preferred = vm.Address ?? "", now }, cancel) is null)
             throw new ProblemException(ProblemKind.NoCapacity, $"The last address of {to} has just been taken.");
         await transaction.ExecuteAsync(MoveRefusalSql.Forget, new { vm = vm.Id }, cancel);
         await transaction.AuditAsync(actor, OperationName, vm.Id,

@@ -33,7 +33,7 @@ public sealed class MoveVmPage(Db db, Settings settings, TimeProvider time) : Pa
             return Problems.Page(VmAction.NotFound);
         Vm = vm;
         Hosts = await db.ListAsync<string>(
-            MovePlaceSql.Candidates, MoveVm.Needs(vm, settings, ShownHosts), cancel);
+            MovePlaceSql.Candidates, MoveVm.Needs(vm, settings, time, ShownHosts), cancel);
         return Page();
     }
 

@@ -1,3 +1,5 @@
+using Capsul.Hub.Features.Hosts;
+
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>A host with its version of the image, enough capacity for the size, and a free address.</summary>
@@ -7,9 +9,11 @@ public sealed record PlaceRow(string Host, string ImageSha256, bool Emulated, bo
 /// <summary>
 /// What the hosts that could take a VM have, for the sentence of a refusal: how many are online, how many of those have
 /// the image, and the most that one of the latter has left. Memory in MiB, disk in GiB; null: unlimited.
+/// Pools: those of hosts without a free address.
 /// </summary>
 public sealed record ShortageRow(
-    int Online, int WithImage, long Memory, decimal? Disk, int? Ports, bool Addresses, bool DiskFree);
+    int Online, int WithImage, long Memory, decimal? Disk, int? Ports, bool Addresses, string Pools,
+    bool DiskFree);
 
 /// <summary>Statements that find the host of a new VM. They read the counters of the hosts, not their VMs.</summary>
 public static class PlaceSql
@@ -24,7 +28,7 @@ public static class PlaceSql
         {Takes} AND h.disk_free_mb >= 4096 AND h.memory_mb - h.memory_used_mb >= @memoryMb
             AND (h.max_vms = 0 OR h.max_vms > h.vms)
             AND (h.disk_mb = 0 OR h.disk_mb * @diskFactor::numeric >= 1024::bigint * (@diskGb + h.disk_used_gb))
-            AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL)
+            AND EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND {AddressSql.IsFree})
         """;
 
     /// <summary>
@@ -90,12 +94,14 @@ public static class PlaceSql
             CASE WHEN bool_or(s.ports IS NULL AND s.image) THEN NULL
                 ELSE coalesce(max(s.ports) FILTER (WHERE s.image), 0) END AS ports,
             coalesce(bool_or(s.addresses AND s.image), FALSE) AS addresses,
+            coalesce(string_agg(s.pool, ', ' ORDER BY s.pool) FILTER (WHERE s.image AND NOT s.addresses), '') AS pools,
             coalesce(bool_or(s.disk_free AND s.image), FALSE) AS disk_free
         FROM (SELECT EXISTS (SELECT FROM host_images hi WHERE hi.host = h.id AND hi.image = @image) AS image,
                 h.memory_mb - h.memory_used_mb AS memory,
                 floor(nullif(h.disk_mb, 0) * @diskFactor::numeric / 1024) - h.disk_used_gb AS disk,
                 nullif(h.max_vms, 0) - h.vms AS ports,
-                EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND a.vm IS NULL) AS addresses,
+                EXISTS (SELECT FROM addresses a WHERE a.host = h.id AND {AddressSql.IsFree}) AS addresses,
+                h.id || (SELECT ' (' || p.network || ')' FROM pools p WHERE p.host = h.id AND p.family = 4) AS pool,
                 h.disk_free_mb >= 4096 AS disk_free
             FROM hosts h WHERE {Takes}) AS s
         """;

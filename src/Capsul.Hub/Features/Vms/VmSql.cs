@@ -13,7 +13,7 @@ public sealed record VmRow(
     DateTime? Deleted, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted,
     long WantedGeneration, int Restarts, string Observed, long ObservedGeneration, int ObservedRestarts,
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
-    DateTime? Queued, bool Paused, string? Address)
+    DateTime? Queued, bool Paused, string? Address, string? Address6)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 
@@ -34,7 +34,8 @@ public static class VmSql
         v.id, v.email, v.name, v.size, v.image, v.login_user, v.host, v.created, v.deleted, v.dollars_per_month,
         v.vcpus, v.memory_mb, v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed,
         v.observed_generation, v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail,
-        v.problem, v.problem_final, v.queued, v.paused, host(a.address) AS address
+        v.problem, v.problem_final, v.queued, v.paused, host(a.address) AS address,
+        host(a.address6) AS address6
         """;
 
     /// <summary>One VM of one account; another account's is not found.</summary>

@@ -56,6 +56,29 @@ public sealed class OperatorPagesTests
     }
 
     [Fact]
+    public async Task Addresses_are_reserved_and_released_by_their_forms()
+    {
+        await using var hub = await StartAsync();
+        using var ops = await hub.SignInAsync(Ops, Cancel);
+        const string page = "/operator/pools/host-1";
+        (await ops.ReadAsync("/operator/pools", Cancel)).ShouldContain("fd12:3456:789a:1::/64");
+        var refused = await ops.PostAsync(page, $"{page}?handler=reserve", Cancel,
+            ("Range", "10.99.0.1"), ("Reason", "mine")).ReadAsync(Cancel);
+        refused.Status.ShouldBe(400);
+        refused.Page.ShouldContain("<a href=\"#Range\">");
+        (await ops.PostAsync(page, $"{page}?handler=reserve", Cancel, ("Range", "10.77.0.30-10.77.0.31"),
+            ("Reason", "the router")).ReadAsync(Cancel)).Page.ShouldContain("2 addresses are reserved.");
+        (await ops.ReadAsync(page, Cancel)).ShouldContain("the router");
+        (await ops.PostAsync(page, $"{page}?handler=release", Cancel, ("Range", "10.77.0.30")).ReadAsync(Cancel)).Page
+            .ShouldContain("1 address is released.");
+        (await ops.PostAsync(page, $"{page}?handler=cooldown", Cancel, ("Hours", "24")).ReadAsync(Cancel)).Page
+            .ShouldContain("Addresses cool down for 24 h.");
+        (await ops.ReadAsync("/operator/pools/host-9", Cancel)).ShouldContain("There is no pool of a host host-9.");
+        using var ada = await hub.SignInAsync(Sample.Email, Cancel);
+        (await ada.ReadAsync(page, Cancel)).ShouldContain("Not found");
+    }
+
+    [Fact]
     public async Task A_capsul_is_moved_by_its_form_and_its_owner_sees_how_far_it_is()
     {
         await using var hub = await StartAsync();

@@ -11,7 +11,7 @@ public sealed class FindPlaceTests
 {
     static readonly SizeRow Size = new("f1-m", 12.50m, 1, 2048, 25);
     static readonly ImageRow Image = new("tiny", "Tiny", "capsul", 1, 128, false);
-    static readonly ShortageRow Enough = new(2, 1, 8192, null, null, true, true);
+    static readonly ShortageRow Enough = new(2, 1, 8192, null, null, true, "", true);
 
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
@@ -20,7 +20,8 @@ public sealed class FindPlaceTests
     {
         Says(Enough with { Online = 0, WithImage = 0 }).ShouldContain("No host is online");
         Says(Enough with { WithImage = 0 }).ShouldContain("the image Tiny");
-        Says(Enough with { Addresses = false }).ShouldContain("all addresses are in use");
+        Says(Enough with { Addresses = false, Pools = "rack1 (10.77.0.0/24)" })
+            .ShouldContain("all addresses are in use on rack1 (10.77.0.0/24). Try again later.");
         Says(Enough with { Ports = 0 }).ShouldContain("all ports for SSH are in use");
         Says(Enough with { DiskFree = false }).ShouldContain("the disks are full");
         Says(Enough with { Memory = 1024 }).ShouldContain(

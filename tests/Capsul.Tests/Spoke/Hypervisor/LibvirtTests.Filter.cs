@@ -91,7 +91,7 @@ public sealed partial class LibvirtTests
         {
             await (real.Sandbox.Inside("nft", "-f", "-") with { Input = witness }).RunAsync(None);
             var filter = new Filter(arguments => real.Sandbox.Inside("nft", arguments));
-            await filter.AllowAsync(tap, own, System.Net.IPAddress.Parse(address), None);
+            await filter.AllowAsync(tap, own, System.Net.IPAddress.Parse(address), null, None);
             await Until.TrueAsync("the guest's own requests arrive", TimeSpan.FromSeconds(30), async () =>
             {
                 await SendDhcpAsync(own);

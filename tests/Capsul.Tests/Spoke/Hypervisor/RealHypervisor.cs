@@ -43,6 +43,8 @@ public sealed class RealHypervisor : IAsyncLifetime
         {
             ["CAPSUL_DATA"] = folder,
             ["CAPSUL_KVM"] = "off",
+            // The machine's real network is none of the tests' business.
+            ["CAPSUL_OUTBOUND"] = "off",
             ["CAPSUL_IMAGES"] = ImageFolder,
         });
         Images = new ImageStore(Settings.Images);
@@ -95,7 +97,10 @@ public sealed class RealHypervisor : IAsyncLifetime
 
     public VmSpec Spec(string letters, int number) =>
         new($"capsul-{letters}", "t" + number, Vcpus: 1, MemoryMb: 256, DiskGb: 1, Tiny.Id, Tiny.Sha256,
-            $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey], HasRun: false);
+            $"52:54:00:12:34:{number:x2}", IPAddress.Parse($"10.77.0.{number}"), [PublicKey], HasRun: false)
+        {
+            Address6 = Filter.Derive(Settings.VmNetwork6!.Value.BaseAddress, $"52:54:00:12:34:{number:x2}"),
+        };
 
     public async Task CreateAsync(VmSpec vm)
     {

@@ -61,7 +61,7 @@ public sealed class XmlTests
     [Fact]
     public void The_networks_hosts_are_read_without_the_placeholder()
     {
-        var xml = XElement.Parse(NetworkXml.Write(NetworkXml.Layout(IPNetwork.Parse("10.77.0.0/24"))));
+        var xml = XElement.Parse(NetworkXml.Write(NetworkXml.Layout(IPNetwork.Parse("10.77.0.0/24")), true));
         NetworkXml.Hosts(xml.ToString()).ShouldBeEmpty();
         var host = new DhcpHost(Vm.Id, Vm.Mac, Vm.Address);
         xml.Descendants("dhcp").Single().Add(XElement.Parse(NetworkXml.Write(host)));

@@ -1,0 +1,32 @@
+using Capsul.Foundation;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>The line of <c>capsul doctor</c> about the VMs' way out. Changes nothing.</summary>
+public static class CheckWayOut
+{
+    const string What = "way out";
+
+    public static Finding Run(Settings settings)
+    {
+        if (settings.Simulated) return new(Verdict.Ok, What, "not needed by the simulated hypervisor");
+        if (settings.Libvirt != "private")
+            return new(Verdict.Ok, What, $"the network of {settings.Libvirt} decides; Capsul's is isolated there");
+        if (!settings.Outbound) return new(Verdict.Ok, What, "closed by CAPSUL_OUTBOUND; VMs reach nothing outside");
+        if (!File.Exists("/usr/bin/pasta"))
+            return new(Verdict.Warn, What, "VMs cannot reach the internet: /usr/bin/pasta is missing (package passt)");
+        if (!Environment.IsPrivilegedProcess)
+            return new(Verdict.Ok, What, "pasta; whether it is running is seen with: sudo capsul doctor");
+        var mail = settings.OutboundMail ? "open" : "closed";
+        if (Sandbox.Attach(settings) is not { } sandbox)
+            return new(Verdict.Ok, What, $"pasta, started with the first VM's sandbox; TCP port 25 is {mail}");
+        using (sandbox)
+        {
+            return new WayOut(sandbox, TimeProvider.System, NullLogger.Instance).IsRunning
+                ? new(Verdict.Ok, What, $"pasta is running; TCP port 25 is {mail}")
+                : new(Verdict.Warn, What, "pasta is not running, so VMs cannot reach the internet. Capsul starts it "
+                    + "within seconds; if it does not, this machine has no default route, or the Spoke's log says why");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+using System.Net;
+using System.Net.NetworkInformation;
+using System.Net.Sockets;
+using System.Text.Json;
+using Capsul.Foundation;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>
+/// The guests' way out of private mode: a helper, pasta, gives the sandbox an interface whose connections it makes with
+/// ordinary sockets of this machine. So nothing of the machine's network or firewall is changed. The helper runs in the
+/// sandbox's process namespace: it outlives the Spoke, and the kernel ends it with the sandbox. Whoever keeps the way
+/// out (the Spoke, and the relay process) starts it again when it has ended. Routes, address translation and all rules
+/// are in the sandbox's network (<see cref="WayOutRules"/>).
+/// </summary>
+public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
+{
+    static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(10), Poll = TimeSpan.FromSeconds(1),
+        Short = TimeSpan.FromMilliseconds(20), Limit = TimeSpan.FromSeconds(10);
+
+    /// <summary>All is checked at this interval; whether the helper runs, more often.</summary>
+    const int PollsPerCheck = 10;
+
+    /// <summary>
+    /// Its resolver is the one that it finds in /etc/resolv.conf, and the sandbox's network must be a file that it can
+    /// open after it has dropped its rights. Its own mount namespace, because helpers of this kind make the file system
+    /// empty for themselves. It does not start with an ignored SIGPIPE, which is what .NET leaves to its children.
+    /// </summary>
+    const string Start = """
+        mount --bind "$1" /etc/resolv.conf
+        mount --bind "$2" "$3"
+        exec >"$4" 2>&1
+        shift 4
+        exec env --default-signal=PIPE "$@"
+        """;
+
+    /// <summary>
+    /// The sandbox forwards. Where the kernel passes bridged packets to the rules for routed ones (br_netfilter), that
+    /// is turned off: guests on the bridge would not reach each other.
+    /// </summary>
+    const string Forward = """
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+        for file in /proc/sys/net/bridge/bridge-nf-call-*tables; do [ ! -e "$file" ] || echo 0 >"$file"; done
+        """;
+
+    string applied = "", listed = "";
+
+    /// <summary>What is wanted, as the Spoke that was started last has stored it.</summary>
+    /// <param name="Gateway">The sandbox's address in the VMs' network.</param>
+    /// <param name="Resolver">Address of the guests' resolver, or auto.</param>
+    /// <param name="Outside">The network namespace whose sockets are used; null: this machine's.</param>
+    sealed record Plan(bool IsOpen, string Gateway, string Resolver, bool Mail, string? Outside);
+
+    /// <summary>The running helper.</summary>
+    /// <param name="Pid">Process ID of what started it and ends with it.</param>
+    /// <param name="Ticks">When that started.</param>
+    /// <param name="Resolver">The resolver that it was started with; empty if it needs none.</param>
+    sealed record Started(int Pid, ulong Ticks, string Resolver, string? Outside);
+
+    string PlanFile => Path.Combine(sandbox.RunFolderInUse, "way-out.json");
+    string HelperFile => Path.Combine(sandbox.RunFolderInUse, "way-out-helper.json");
+    string PidFile => Path.Combine(sandbox.RunFolderInUse, "way-out.pid");
+    string OutputFile => Path.Combine(sandbox.RunFolderInUse, "way-out.log");
+    string LockFile => Path.Combine(sandbox.RunFolderInUse, "way-out.lock");
+
+    /// <summary>Whether the helper runs.</summary>
+    public bool IsRunning => Read<Started>(HelperFile) is { } helper && Sandbox.Ticks(helper.Pid) == helper.Ticks;
+
+    /// <summary>Stores what is wanted, and brings it about.</summary>
+    /// <param name="outside">The network namespace whose sockets are used; null: this machine's.</param>
+    public async Task OpenAsync(Settings settings, IPAddress gateway, string? outside, CancellationToken cancel)
+    {
+        var plan = new Plan(settings.Outbound, gateway.ToString(), settings.VmResolver, settings.OutboundMail, outside);
+        await DataFolder.WriteWholeAsync(PlanFile, JsonSerializer.SerializeToUtf8Bytes(plan), cancel);
+        await sandbox.Inside("sh", "-ec", Forward).RunAsync(cancel);
+        FileStream? held;
+        while ((held = TryLock()) is null) await Task.Delay(Short, time, cancel);
+        await using (held) await EnsureLockedAsync(cancel);
+    }
+
+    /// <summary>Keeps it as it is wanted, until canceled or the sandbox has ended.</summary>
+    public async Task KeepAsync(CancellationToken cancel)
+    {
+        var changed = new Signal();
+        NetworkAddressChangedEventHandler look = (_, _) => changed.Set();
+        NetworkChange.NetworkAddressChanged += look;
+        var said = "";
+        var polls = 0;
+        try
+        {
+            while (sandbox.IsAlive)
+            {
+                if (polls == 0 || (said.Length == 0 && !IsRunning && Read<Plan>(PlanFile) is { IsOpen: true }))
+                {
+                    said = await TryEnsureAsync(said, cancel);
+                    polls = PollsPerCheck;
+                }
+                // An address that the machine has only now must not be reached for long.
+                polls = await changed.WaitAsync(Poll, time, cancel) ? 0 : polls - 1;
+            }
+        }
+        finally
+        {
+            NetworkChange.NetworkAddressChanged -= look;
+        }
+    }
+
+    /// <summary>Returns the problem, which is logged once; empty if there is none.</summary>
+    async Task<string> TryEnsureAsync(string said, CancellationToken cancel)
+    {
+        try
+        {
+            await EnsureAsync(cancel);
+            return "";
+        }
+        catch (Exception error) when (error is ProblemException or IOException)
+        {
+            if (said != error.Message) Log.NoWayOut(log, error.Message);
+            return error.Message;
+        }
+    }
+
+    /// <summary>Brings it about; does nothing while another process does.</summary>
+    /// <exception cref="ProblemException">Unavailable: it cannot be done now.</exception>
+    public async Task EnsureAsync(CancellationToken cancel)
+    {
+        if (TryLock() is not { } held) return;
+        await using (held) await EnsureLockedAsync(cancel);
+    }
+
+    async Task EnsureLockedAsync(CancellationToken cancel)
+    {
+        if (Read<Plan>(PlanFile) is not { } plan) return;
+        var machine = await AddressesAsync(plan, cancel);
+        var resolver = Resolver(plan);
+        var isLocal = resolver is not null && (IPAddress.IsLoopback(resolver) || machine.Contains(resolver));
+        // The rules first: there is no moment at which guests could get out without them.
+        await ApplyAsync(WayOutRules.Write(IPAddress.Parse(plan.Gateway),
+            isLocal ? WayOutRules.LocalResolver : resolver, machine, plan.IsOpen, plan.Mail), cancel);
+        var needs = isLocal ? resolver!.ToString() : "";
+        if (IsRunning && plan.IsOpen && Read<Started>(HelperFile) is { } helper
+            && helper.Resolver == needs && helper.Outside == plan.Outside)
+            return;
+        await EndAsync(cancel);
+        if (plan.IsOpen) await StartAsync(plan, needs, cancel);
+    }
+
+    FileStream? TryLock()
+    {
+        try
+        {
+            return new FileStream(LockFile, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+
+    async Task ApplyAsync(string rules, CancellationToken cancel)
+    {
+        if (rules == applied && await ListAsync(cancel) == listed) return;
+        if (rules == applied) Log.WayOutRulesGone(log);
+        await (sandbox.Inside("nft", "-f", "-") with { Input = rules }).RunAsync(cancel);
+        listed = await ListAsync(cancel);
+        applied = rules;
+    }
+
+    async Task<string> ListAsync(CancellationToken cancel) =>
+        (await sandbox.Inside("nft", "-s", "list", "table", "inet", WayOutRules.Table).TryRunAsync(cancel)).Output;
+
+    /// <summary>All addresses of the outside machine.</summary>
+    static async Task<HashSet<IPAddress>> AddressesAsync(Plan plan, CancellationToken cancel)
+    {
+        var result = await Outside(plan, "ip", "-j", "address", "show").RunAsync(cancel);
+        using var json = JsonDocument.Parse(result.Output);
+        return [.. from card in json.RootElement.EnumerateArray()
+                   where card.TryGetProperty("addr_info", out _)
+                   from address in card.GetProperty("addr_info").EnumerateArray()
+                   where address.TryGetProperty("local", out _)
+                   select IPAddress.Parse(address.GetProperty("local").GetString()!)];
+    }
+
+    /// <summary>A program with the sockets of the outside.</summary>
+    static Command Outside(Plan plan, string program, params string[] arguments) => (plan.Outside is null
+        ? new Command(program, arguments)
+        : new Command("nsenter", [$"--net={plan.Outside}", "--", program, .. arguments])) with
+    { Timeout = Limit };
+
+    /// <summary>As configured, or this machine's first one; null if there is none. IPv4 only.</summary>
+    static IPAddress? Resolver(Plan plan)
+    {
+        if (plan.Resolver != "auto") return IPAddress.Parse(plan.Resolver);
+        if (!File.Exists("/etc/resolv.conf")) return null;
+        return File.ReadLines("/etc/resolv.conf")
+            .Select(l => l.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries))
+            .Where(w => w is ["nameserver", _, ..]).Select(w => IPAddress.TryParse(w[1], out var a) ? a : null)
+            .FirstOrDefault(a => a is { AddressFamily: AddressFamily.InterNetwork });
+    }
+
+    async Task StartAsync(Plan plan, string resolver, CancellationToken cancel)
+    {
+        var conf = Path.Combine(sandbox.RunFolderInUse, "resolv.conf");
+        var network = Path.Combine(sandbox.RunFolderInUse, "way-out.net");
+        await File.WriteAllTextAsync(conf, resolver.Length > 0 ? $"nameserver {resolver}\n" : "", cancel);
+        await File.WriteAllTextAsync(network, "", cancel);
+        File.Delete(PidFile);
+        string[] outside = plan.Outside is null ? [] : [$"--net={plan.Outside}"];
+        // None of the machine's ports lead into the sandbox, and none of the sandbox's, nor its gateway, to the
+        // machine's loopback.
+        await new Command("start-stop-daemon", ["--start", "--background", "--pidfile", PidFile, "--make-pidfile",
+            "--startas", "/usr/bin/nsenter", "--", $"--pid=/proc/{sandbox.Pid}/ns/pid", .. outside, "--",
+            "unshare", "--mount", "--propagation", "private", "--", "sh", "-ec", Start, "sh", conf,
+            $"/proc/{sandbox.Pid}/ns/net", network, OutputFile,
+            "pasta", "--foreground", "--netns-only", "--netns", network, "--no-netns-quit",
+            "--runas", "0:0", "--quiet", "--config-net", "--ns-ifname", WayOutRules.Interface,
+            "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none",
+            "--no-map-gw", .. resolver.Length > 0
+                ? (string[])["--dns-forward", WayOutRules.LocalResolver.ToString()] : []])
+        { Timeout = StartLimit }.RunAsync(cancel);
+        var helper = await AwaitAsync(plan, resolver, cancel);
+        await DataFolder.WriteWholeAsync(HelperFile, JsonSerializer.SerializeToUtf8Bytes(helper), cancel);
+        Log.OpenedWayOut(log);
+    }
+
+    /// <summary>Waits until the interface has its address.</summary>
+    async Task<Started> AwaitAsync(Plan plan, string resolver, CancellationToken cancel)
+    {
+        var began = time.GetTimestamp();
+        while (time.GetElapsedTime(began) < StartLimit)
+        {
+            await Task.Delay(Short, time, cancel);
+            if (!File.Exists(PidFile)
+                || !int.TryParse((await File.ReadAllTextAsync(PidFile, cancel)).Trim(), out var pid)) continue;
+            if (Sandbox.Ticks(pid) is not { } ticks) break;
+            var address = await sandbox.Inside("ip", "-o", "address", "show", "dev", WayOutRules.Interface,
+                "scope", "global").TryRunAsync(cancel);
+            if (address.Output.Length > 0) return new Started(pid, ticks, resolver, plan.Outside);
+        }
+        var output = File.Exists(OutputFile) ? await File.ReadAllTextAsync(OutputFile, cancel) : "";
+        // Without a system log it says so for each line.
+        var said = output.Split('\n')
+            .LastOrDefault(l => l.Length > 0 && !l.EndsWith("syslog", StringComparison.Ordinal));
+        throw new ProblemException(ProblemKind.Unavailable, "VMs have no way out of this host: the helper (pasta, "
+            + $"package passt) did not start{(said is null ? "" : $" (\"{said}\")")}. It needs a default route.");
+    }
+
+    /// <summary>Ends the helper; the process that started it does not pass signals on.</summary>
+    async Task EndAsync(CancellationToken cancel)
+    {
+        if (Read<Started>(HelperFile) is not { } helper || Sandbox.Ticks(helper.Pid) != helper.Ticks) return;
+        var children = await File.ReadAllTextAsync($"/proc/{helper.Pid}/task/{helper.Pid}/children", cancel);
+        await new Command("kill", ["-KILL", .. children.Split(' ', StringSplitOptions.RemoveEmptyEntries),
+            helper.Pid.ToString()])
+        { Timeout = Limit }.TryRunAsync(cancel);
+        while (Sandbox.Ticks(helper.Pid) == helper.Ticks) await Task.Delay(Short, time, cancel);
+    }
+
+    static T? Read<T>(string file) where T : class
+    {
+        try
+        {
+            return File.Exists(file) ? JsonSerializer.Deserialize<T>(File.ReadAllText(file)) : null;
+        }
+        catch (Exception error) when (error is JsonException or IOException)
+        {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>
+/// What guests may do through the way out: one nftables table in the sandbox's network. Everything that is not listed
+/// is dropped, in both directions.
+/// </summary>
+static class WayOutRules
+{
+    public const string Table = "capsul_out";
+
+    /// <summary>The interface that leads out of the sandbox.</summary>
+    public const string Interface = "out0";
+
+    /// <summary>
+    /// Where the helper answers for a resolver that only this machine reaches, such as 127.0.0.53. Link-local, so that
+    /// it is nobody's; guests cannot use it directly.
+    /// </summary>
+    public static readonly IPAddress LocalResolver = IPAddress.Parse("169.254.1.53");
+
+    /// <summary>
+    /// The table, as one transaction that replaces the last one. The helper's sockets are the machine's own, so a
+    /// packet to an address of the machine would arrive at its services, whatever interface they listen on: these are
+    /// refused here. Link-local addresses are dropped because of the metadata services that clouds have there.
+    /// </summary>
+    /// <param name="gateway">The address of the sandbox in the VMs' network; also their resolver.</param>
+    /// <param name="resolver">Where queries to it go; null: nowhere.</param>
+    /// <param name="machine">All addresses of the machine.</param>
+    /// <param name="isOpen">Whether guests get out at all.</param>
+    /// <param name="mail">Whether they may use TCP port 25.</param>
+    public static string Write(
+        IPAddress gateway, IPAddress? resolver, IEnumerable<IPAddress> machine, bool isOpen, bool mail)
+    {
+        var all = machine.ToLookup(a => a.AddressFamily);
+        return $$"""
+            add table inet {{Table}}
+            delete table inet {{Table}}
+            table inet {{Table}} {
+                set machine { type ipv4_addr; {{Elements(all[AddressFamily.InterNetwork])}} }
+                set machine6 { type ipv6_addr; {{Elements(all[AddressFamily.InterNetworkV6])}} }
+                chain resolver {
+                    type nat hook prerouting priority -100; policy accept;
+                    {{(resolver is null || !isOpen ? "" : $"iifname \"{NetworkXml.Bridge}\" ip daddr {gateway} "
+                        + $"meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}")}}
+                }
+                chain source {
+                    type nat hook postrouting priority 100; policy accept;
+                    oifname "{{Interface}}" masquerade
+                }
+                chain through {
+                    type filter hook forward priority 0; policy drop;
+                    {{(isOpen ? "ct state established,related accept" : "")}}
+                    iifname != "{{NetworkXml.Bridge}}" drop
+                    oifname != "{{Interface}}" drop
+                    {{(isOpen ? "ct status dnat accept" : "drop")}}
+                    ip daddr @machine reject
+                    ip6 daddr @machine6 reject
+                    ip daddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } reject
+                    ip6 daddr { ::/96, ::ffff:0:0/96, fe80::/10, ff00::/8 } reject
+                    {{(mail ? "" : "tcp dport 25 reject with tcp reset")}}
+                    accept
+                }
+                chain sandbox {
+                    type filter hook input priority 0; policy drop;
+                    iifname "lo" accept
+                    ct state established,related accept
+                    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+                    iifname "{{NetworkXml.Bridge}}" icmpv6 type { nd-router-solicit, echo-request } accept
+                    iifname "{{NetworkXml.Bridge}}" udp dport 67 accept
+                    iifname "{{NetworkXml.Bridge}}" icmp type echo-request accept
+                    iifname "{{NetworkXml.Bridge}}" reject
+                }
+            }
+
+            """;
+    }
+
+    static string Elements(IEnumerable<IPAddress> addresses)
+    {
+        var text = string.Join(", ", addresses.Select(a => a.ToString()).Order(StringComparer.Ordinal).Distinct());
+        return text.Length == 0 ? "" : $"elements = {{ {text} }};";
+    }
+}

@@ -1,0 +1,150 @@
+using System.Net;
+using System.Xml.Linq;
+using Capsul.Foundation;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Tests.Support;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Tests.Spoke.Hypervisor;
+
+/// <summary>What a guest reaches outside, and what it does not. The internet here is a network namespace.</summary>
+public sealed partial class LibvirtTests
+{
+    static readonly TimeSpan WayOutLimit = TimeSpan.FromSeconds(30);
+
+    [Fact]
+    public async Task A_guest_gets_out_by_name_but_not_to_the_machine()
+    {
+        await using var internet = await PretendedInternet.MakeAsync(None);
+        var wayOut = new WayOut(real.Sandbox, TimeProvider.System, NullLogger.Instance);
+        await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.Resolver));
+        var vm = real.Spec("wwwwwwwwww", 50);
+        await real.CreateAsync(vm);
+        await real.WaitForSshAsync(vm);
+
+        await Until.TrueAsync("the guest fetches by name", WayOutLimit, async () =>
+            await FetchAsync(PretendedInternet.Name) == "the internet");
+        (await FetchAsync(PretendedInternet.Web)).ShouldBe("the internet");
+        await Until.TrueAsync("the guest has IPv6", WayOutLimit, async () =>
+            await FetchAsync($"[{PretendedInternet.Web6}]") == "the internet");
+        (await real.SshAsync(vm, "ip -6 address show dev eth0 scope global")).Output
+            .ShouldContain($"{vm.Address6}/64");
+        var gateway6 = NetworkXml.Layout(real.Settings.VmNetwork, real.Settings.VmNetwork6).Gateway6;
+        foreach (var address in (string[])[PretendedInternet.Machine, PretendedInternet.MachineToo,
+            $"[{PretendedInternet.Machine6}]", $"[{gateway6}]", "10.77.0.1",
+            "127.0.0.1", "169.254.1.53", "169.254.169.254"])
+            (await FetchAsync(address)).ShouldBe("", $"{address} is the machine's");
+        (await real.SshAsync(vm, "nc -w 2 10.77.0.1 16509 </dev/null && echo open || echo closed"))
+            .Output.ShouldBe("closed\n", "libvirt");
+
+        (await FetchAsync($"{PretendedInternet.Web}:25")).ShouldBe("", "port 25 is closed");
+        await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.Resolver), ("CAPSUL_OUTBOUND_MAIL", "on"));
+        (await FetchAsync($"{PretendedInternet.Web}:25")).ShouldBe("mail");
+
+        // A resolver on the machine's loopback, as systemd-resolved is.
+        await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.LocalResolver));
+        await Until.TrueAsync("the machine's own resolver answers", WayOutLimit, async () =>
+            await FetchAsync($"only{PretendedInternet.LocalResolver}.example") == "the internet");
+
+        var before = HelperPids().ShouldHaveSingleItem();
+        await new Command("kill", "-KILL", before.ToString()).RunAsync(None);
+        await Until.TrueAsync("it was started again", WayOutLimit, () =>
+            Task.FromResult(wayOut.IsRunning && HelperPids() is [var now] && now != before));
+        await Until.TrueAsync("the guest gets out again", WayOutLimit, async () =>
+            await FetchAsync(PretendedInternet.Web) == "the internet");
+
+        await real.Sandbox.Inside("nft", "flush", "chain", "inet", "capsul_out", "through").RunAsync(None);
+        await Until.TrueAsync("the rules were put back", WayOutLimit, async () =>
+            await FetchAsync(PretendedInternet.Web) == "the internet");
+
+        await OpenAsync(("CAPSUL_OUTBOUND", "off"));
+        HelperPids().ShouldBeEmpty();
+        (await FetchAsync(PretendedInternet.Web)).ShouldBe("");
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+
+        async Task<string> FetchAsync(string address) =>
+            (await real.SshAsync(vm, $"timeout 4 wget -q -O - http://{address}/")).Output.Trim();
+
+        Task OpenAsync(params (string, string?)[] settings) => wayOut.OpenAsync(
+            real.Settings.With([("CAPSUL_OUTBOUND", "on"), .. settings]), IPAddress.Parse("10.77.0.1"),
+            internet.MachineNetwork, None);
+    }
+
+    /// <summary>The network of a version that had no way out: running VMs keep theirs, and it gets one.</summary>
+    [Fact]
+    public async Task A_network_without_a_way_out_gets_one_under_running_vms()
+    {
+        var vm = real.Spec("xxxxxxxxxx", 51);
+        await real.CreateAsync(vm);
+        await real.WaitForSshAsync(vm);
+        var network = XElement.Parse(await real.VirshAsync("net-dumpxml", "--inactive", "capsul"));
+        network.Element("forward")!.Remove();
+        network.Elements().Where(e => e.Name.LocalName == "options").Remove();
+        var file = Path.Combine(real.Settings.Data, "old-network.xml");
+        await File.WriteAllTextAsync(file, network.ToString(), None);
+        await real.VirshAsync("net-define", file);
+        await real.VirshAsync("net-destroy", "capsul");
+        await real.VirshAsync("net-start", "capsul");
+        XElement.Parse(await real.VirshAsync("net-dumpxml", "capsul")).Element("forward").ShouldBeNull();
+
+        await real.Libvirt.PrepareAsync(None);
+        var now = await real.VirshAsync("net-dumpxml", "capsul");
+        NetworkXml.IsRouted(now).ShouldBeTrue();
+        NetworkXml.Hosts(now).ShouldContain(new DhcpHost(vm.Id, vm.Mac, vm.Address));
+        (await real.SshAsync(vm, "echo still here")).Output.ShouldBe("still here\n");
+        await real.Libvirt.RemoveAsync(vm.Id, None);
+    }
+
+    /// <summary>The kernel ends the helper with its sandbox, and it comes back with the next one.</summary>
+    [Fact]
+    public async Task The_way_out_ends_with_its_sandbox()
+    {
+        await using var internet = await PretendedInternet.MakeAsync(None);
+        var settings = real.Settings.With(("CAPSUL_DATA", TestFolder.Make("way-out")), ("CAPSUL_OUTBOUND", "on"),
+            ("CAPSUL_VM_RESOLVER", PretendedInternet.Resolver));
+        Directory.CreateDirectory(Path.Combine(settings.Data, "spoke"));
+        try
+        {
+            for (var boot = 0; boot < 2; boot++)
+            {
+                using var sandbox = await Sandbox.OpenAsync(
+                    settings, kvm: false, TimeProvider.System, NullLogger.Instance, None);
+                await sandbox.Inside("ip", "link", "add", "capsul0", "type", "bridge").RunAsync(None);
+                var wayOut = new WayOut(sandbox, TimeProvider.System, NullLogger.Instance);
+                await wayOut.OpenAsync(settings, IPAddress.Parse("10.77.0.1"), internet.MachineNetwork, None);
+                wayOut.IsRunning.ShouldBeTrue();
+                CheckWayOut.Run(settings).Verdict.ShouldBe(Verdict.Ok);
+                HelperPids(sandbox).Count.ShouldBe(1);
+                await new Command("kill", "-KILL", sandbox.Pid.ToString()).RunAsync(None);
+                await Until.TrueAsync("the helper has ended", WayOutLimit,
+                    () => Task.FromResult(HelperPids(sandbox).Count == 0 && !sandbox.IsAlive));
+            }
+        }
+        finally
+        {
+            await Sandbox.StopAsync(settings, TimeProvider.System, CancellationToken.None);
+        }
+    }
+
+    List<int> HelperPids() => HelperPids(real.Sandbox);
+
+    /// <summary>The helpers of a sandbox.</summary>
+    static List<int> HelperPids(Sandbox sandbox) => [.. from folder in Directory.EnumerateDirectories("/proc")
+                                  let name = Path.GetFileName(folder)
+                                  where int.TryParse(name, out _) && IsHelper(sandbox, folder)
+                                  select int.Parse(name)];
+
+    static bool IsHelper(Sandbox sandbox, string folder)
+    {
+        try
+        {
+            var words = File.ReadAllText(Path.Combine(folder, "cmdline")).Split('\0');
+            return words[0].EndsWith("pasta", StringComparison.Ordinal)
+                && words.Contains($"{sandbox.RunFolderInUse}/way-out.net", StringComparer.Ordinal);
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+}
