@@ -123,11 +123,14 @@ public sealed partial class Settings
     public string Libvirt => Text("CAPSUL_LIBVIRT");
     public IPNetwork VmNetwork => IPNetwork.Parse(Text("CAPSUL_VM_NETWORK"));
 
-    /// <summary>Null: VMs have no IPv6. The private one follows from machine and data folder (RFC 4193).</summary>
+    /// <summary>
+    /// Null: VMs have no IPv6, or this kernel has none. The private one follows from machine and data folder (RFC
+    /// 4193).
+    /// </summary>
     public IPNetwork? VmNetwork6 => Text("CAPSUL_VM_NETWORK6") switch
     {
         "off" => null,
-        "auto" => OwnNetwork6(),
+        "auto" => Directory.Exists("/proc/sys/net/ipv6") ? OwnNetwork6() : null,
         var text => IPNetwork.Parse(text),
     };
 

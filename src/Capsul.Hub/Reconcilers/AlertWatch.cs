@@ -67,6 +67,7 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
             mail = now - MailLimit,
             day = now - Day,
             overdue = now - PastDeadline,
+            now,
             hubs = now - Silent,
             // A Hub that has just started posts what it missed first.
             metering = started < now - MeteringLimit ? now - MeteringLimit : DateTime.UnixEpoch,

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
@@ -8,7 +9,7 @@ namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
 /// A reconciler without input: verifies the ledger every hour, keeps what it found for the public page, and raises an
-/// alert for a difference. It corrects nothing: that takes a person, and another transaction.
+/// alert for a difference. It corrects totals, and nothing else: that takes a person, and another transaction.
 /// </summary>
 public sealed class LedgerCheck(Db db, Fence fence, Settings settings, TimeProvider time) : IActingWork
 {
@@ -16,6 +17,8 @@ public sealed class LedgerCheck(Db db, Fence fence, Settings settings, TimeProvi
 
     /// <summary>Sentences in an alert.</summary>
     const int MaxSentences = 10;
+
+    IReadOnlyList<AccountCheckRow> waiting = [];
 
     public string Name => "Ledger check";
 
@@ -32,6 +35,11 @@ public sealed class LedgerCheck(Db db, Fence fence, Settings settings, TimeProvi
     public async Task<VerifyLedger.Report> LookAsync(long epoch, CancellationToken cancel)
     {
         var report = await VerifyLedger.RunAsync(db, cancel);
+        report = report with
+        {
+            Differences = [.. report.Differences, .. VerifyLedger.StillWaiting(waiting, report.Waiting)],
+        };
+        waiting = report.Waiting;
         await fence.InTransactionAsync(epoch, async transaction =>
         {
             await transaction.ExecuteAsync(LedgerCheckSql.Record, new
@@ -55,8 +63,20 @@ public sealed class LedgerCheck(Db db, Fence fence, Settings settings, TimeProvi
                 await RaiseAlert.ClearAsync(transaction, RaiseAlert.LedgerWrong, "", time, cancel);
             return true;
         }, cancel);
+        if (report.WrongTotals.Count > 0) await CorrectAsync(report.WrongTotals, epoch, cancel);
         return report;
     }
+
+    /// <summary>Totals are derived from the entries, and metering goes by them: they are corrected, with the alert that
+    /// names them.</summary>
+    Task<bool> CorrectAsync(IReadOnlyList<string> accounts, long epoch, CancellationToken cancel) =>
+        fence.InTransactionAsync(epoch, async transaction =>
+        {
+            var emails = accounts.ToArray();
+            await transaction.ListAsync<string>(MeteringSql.LockThese, new { emails }, cancel);
+            await transaction.AskAsync<int>(MeteringSql.CorrectPosted, new { emails }, cancel);
+            return true;
+        }, cancel);
 
     static string Say(IReadOnlyList<string> differences) =>
         string.Join(' ', differences.Take(MaxSentences)

@@ -45,19 +45,24 @@ public sealed class Metering(Db db, Fence fence, TimeProvider time) : IActingWor
     /// <summary>Posts all hours that have ended; returns how many.</summary>
     public async Task<int> CatchUpAsync(long epoch, CancellationToken cancel)
     {
-        if (await UntilAsync(cancel) is not { } until) return 0;
+        if (await UntilAsync(epoch, cancel) is not { } until) return 0;
         var hours = 0;
         for (var hour = until + Hour; hour + After <= time.GetUtcNow().UtcDateTime; hour += Hour, hours++)
             await PostAsync(epoch, hour, cancel);
         return hours;
     }
 
-    /// <summary>Until when all is posted; null when nothing has ever been used.</summary>
-    async Task<DateTime?> UntilAsync(CancellationToken cancel)
+    /// <summary>
+    /// Until when all is posted; null when nothing has ever been used. The beginning is recorded, too: an alert says
+    /// how long nothing was posted.
+    /// </summary>
+    async Task<DateTime?> UntilAsync(long epoch, CancellationToken cancel)
     {
         if (await db.FindAsync<DateTime?>(MeteringSql.Until, null, cancel) is { } until) return until;
-        return await db.FindAsync<DateTime?>(MeteringSql.First, null, cancel) is { } first
-            ? new DateTime(first.Ticks - first.Ticks % Hour.Ticks, DateTimeKind.Utc) : null;
+        if (await db.FindAsync<DateTime?>(MeteringSql.First, null, cancel) is not { } first) return null;
+        var hour = new DateTime(first.Ticks - first.Ticks % Hour.Ticks, DateTimeKind.Utc);
+        await fence.ExecuteAsync(epoch, MeteringSql.Finish, new { hour }, cancel);
+        return hour;
     }
 
     /// <summary>Posts one hour for all accounts.</summary>
@@ -90,7 +95,13 @@ public sealed class Metering(Db db, Fence fence, TimeProvider time) : IActingWor
         await AddAsync(transaction, "correction", hour, postings.Select(p => (p.Email, p.Posting.Correction)), cancel);
         await AddAsync(transaction, "usage", hour, postings.Select(p => (p.Email, p.Posting.Usage)), cancel);
         await transaction.ExecuteAsync(
-            MeteringSql.Record, new { emails, used = rows.Select(r => r.Until).ToArray(), hour }, cancel);
+            MeteringSql.Record, new
+            {
+                // In the order of the facts: an account that was renamed while its lock was awaited has a new place.
+                emails = rows.Select(r => r.Email).ToArray(),
+                used = rows.Select(r => r.Until).ToArray(),
+                hour,
+            }, cancel);
         return emails[^1];
     }
 

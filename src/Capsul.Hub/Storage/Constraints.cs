@@ -16,7 +16,7 @@ public static class Constraints
         ["vms_name_once"] = new(ProblemKind.Conflict, "You already have a capsul with that name.") { Field = "Name" },
         ["vms_adopt_once"] = new(ProblemKind.Conflict, "This machine is being adopted already."),
         ["payments_dollars_is_an_amount"] = new(ProblemKind.Invalid,
-            "That is no amount of this installation's currency: it has too many digits or decimal places."),
+            "This amount has too many digits or decimal places."),
         ["operations_one_for_a_vm"] = new(ProblemKind.Conflict,
             "Another operation on this capsul is still running; wait until it has finished."),
     };

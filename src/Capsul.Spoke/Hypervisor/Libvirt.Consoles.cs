@@ -15,12 +15,16 @@ public sealed partial class Libvirt
 
     string ConsoleSocket(string id) => Path.Combine(SocketsFolder, $"{id}.sock");
 
+    const int AgentSeconds = 5;
+
     public async Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel)
     {
         Require(id);
         await libvirt.CallAsync($"set a password in {id}", Slow, connect =>
         {
             using var domain = Lookup(connect, id) ?? throw new HypervisorException("It is off.", final: true);
+            // The agent is the guest's: libvirt would wait for its answer forever.
+            Check(virDomainAgentSetResponseTimeout(domain, AgentSeconds, 0));
             if (virDomainSetUserPassword(domain, user, password, 0) >= 0) return true;
             var error = LastError();
             if (error.Code is not (LibvirtError.AgentUnresponsive or LibvirtError.AgentUnsynced)) throw error;
@@ -40,11 +44,17 @@ public sealed partial class Libvirt
             await socket.ConnectAsync(new UnixDomainSocketEndPoint(ConsoleSocket(id)), cancel);
             return Line.Of(new NetworkStream(socket, ownsSocket: true));
         }
-        catch (SocketException error)
+        catch (SocketException error) when (error.SocketErrorCode is SocketError.ConnectionRefused
+            or SocketError.AddressNotAvailable || !File.Exists(ConsoleSocket(id)))
         {
             socket.Dispose();
             throw new HypervisorException("Its console cannot be opened before it is restarted: it was started by a "
                 + "version of Capsul without consoles.", final: true, error);
+        }
+        catch (SocketException error)
+        {
+            socket.Dispose();
+            throw new HypervisorException($"Its console does not answer: {error.Message}.", final: false, error);
         }
         catch
         {

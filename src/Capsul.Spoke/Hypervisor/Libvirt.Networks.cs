@@ -57,7 +57,7 @@ public sealed partial class Libvirt
         {
             await wayOut.OpenAsync(settings, network.Gateway, OutsideNetwork, cancel);
         }
-        catch (ProblemException error)
+        catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
         {
             Log.NoWayOut(log, error.Message);
         }
@@ -103,7 +103,8 @@ public sealed partial class Libvirt
         await sandbox.Inside("sh", "-ec", """
             for tap in /sys/class/net/cap*; do
                 tap=${tap##*/}
-                [ "$tap" = "$1" ] || [ -e "/sys/class/net/$tap/brport" ] || ip link set "$tap" master "$1"
+                [ "$tap" = "$1" ] || [ -e "/sys/class/net/$tap/brport" ] || ip link set "$tap" master "$1" ||
+                    [ ! -e "/sys/class/net/$tap" ]
             done
             """, "sh", NetworkXml.Bridge).RunAsync(cancel);
     }

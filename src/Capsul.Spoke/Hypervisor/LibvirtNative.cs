@@ -137,6 +137,8 @@ static partial class LibvirtNative
     [LibraryImport(Library)] internal static partial int virDomainCreateWithFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainShutdownFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainResume(DomainHandle domain);
+    [LibraryImport(Library)]
+    internal static partial int virDomainAgentSetResponseTimeout(DomainHandle domain, int seconds, uint flags);
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int virDomainSetUserPassword(
         DomainHandle domain, string user, string password, uint flags);

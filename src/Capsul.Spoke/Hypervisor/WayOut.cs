@@ -41,7 +41,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     /// </summary>
     const string Forward = """
         echo 1 >/proc/sys/net/ipv4/ip_forward
-        echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+        [ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
         for file in /proc/sys/net/bridge/bridge-nf-call-*tables; do [ ! -e "$file" ] || echo 0 >"$file"; done
         """;
 

@@ -21,9 +21,16 @@ static class WayOutRules
     public static readonly IPAddress LocalResolver = IPAddress.Parse("169.254.1.53");
 
     /// <summary>
+    /// Metadata services that are not link-local, by the documents of the providers: Azure, Alibaba Cloud and Oracle;
+    /// AWS, Google Cloud and Scaleway.
+    /// </summary>
+    const string Metadata = "168.63.129.16, 100.100.100.200, 192.0.0.192",
+        Metadata6 = "fd00:ec2::254, fd20:ce::254, fd00:42::42";
+
+    /// <summary>
     /// The table, as one transaction that replaces the last one. The helper's sockets are the machine's own, so a
     /// packet to an address of the machine would arrive at its services, whatever interface they listen on: these are
-    /// refused here. Link-local addresses are dropped because of the metadata services that clouds have there.
+    /// refused here. So are the metadata services of clouds, which may hand out the machine's own credentials.
     /// </summary>
     /// <param name="gateway">The address of the sandbox in the VMs' network; also their resolver.</param>
     /// <param name="resolver">Where queries to it go; null: nowhere.</param>
@@ -58,7 +65,9 @@ static class WayOutRules
                     ip daddr @machine reject
                     ip6 daddr @machine6 reject
                     ip daddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } reject
+                    ip daddr { {{Metadata}} } reject
                     ip6 daddr { ::/96, ::ffff:0:0/96, fe80::/10, ff00::/8 } reject
+                    ip6 daddr { {{Metadata6}} } reject
                     {{(mail ? "" : "tcp dport 25 reject with tcp reset")}}
                     accept
                 }

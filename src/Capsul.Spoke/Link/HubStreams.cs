@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Vms;
 using Capsul.Wire;
@@ -23,52 +24,55 @@ sealed partial class HubStreams(
 {
     static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(10);
 
-    /// <summary>More than a Hub asks a host for.</summary>
-    const int MaxOpen = 512;
+    /// <summary>As many as a Hub has consoles.</summary>
+    const int MaxOpen = 1024;
+
+    /// <summary>VMs whose agents are being asked: a guest can let each call wait for its time limit.</summary>
+    readonly ConcurrentDictionary<string, bool> asked = new(StringComparer.Ordinal);
 
     int open;
 
     /// <summary>Begins a stream and returns.</summary>
-    public void Begin(OpenStream asked)
+    public void Begin(OpenStream wanted)
     {
-        if (!IsSound(asked))
+        if (!IsSound(wanted))
         {
             Log.Unsound(log);
             return;
         }
-        if (Interlocked.Increment(ref open) <= MaxOpen) _ = RunAsync(asked);
+        if (Interlocked.Increment(ref open) <= MaxOpen) _ = RunAsync(wanted);
         else Interlocked.Decrement(ref open);
     }
 
-    static bool IsSound(OpenStream asked) => Formats.IsTransferId(asked.Id) && Formats.IsVmId(asked.Vm)
-        && asked.Kind switch
+    static bool IsSound(OpenStream wanted) => Formats.IsTransferId(wanted.Id) && Formats.IsVmId(wanted.Vm)
+        && wanted.Kind switch
         {
             StreamKind.Console => true,
-            StreamKind.Password => Formats.IsLoginUser(asked.LoginUser) && StreamLimits.IsPassword(asked.Password),
+            StreamKind.Password => Formats.IsLoginUser(wanted.LoginUser) && StreamLimits.IsPassword(wanted.Password),
             _ => false,
         };
 
-    async Task RunAsync(OpenStream asked)
+    async Task RunAsync(OpenStream wanted)
     {
         try
         {
             using var channel = identity.OpenAt(address(), ConnectLimit);
             using var call = new HubLink.HubLinkClient(channel).Stream(cancellationToken: stopping);
             await call.RequestStream.WriteAsync(
-                new StreamMessage { Hello = new StreamHello { Id = asked.Id } }, stopping);
-            if (asked.Kind == StreamKind.Password) await SetPasswordAsync(asked, call);
-            else await CarryAsync(asked, call, stopping);
+                new StreamMessage { Hello = new StreamHello { Id = wanted.Id } }, stopping);
+            if (wanted.Kind == StreamKind.Password) await SetPasswordAsync(wanted, call);
+            else await CarryAsync(wanted, call, stopping);
         }
         catch (Exception error) when (error is RpcException or IOException or OperationCanceledException
             or InvalidOperationException)
         {
             // The Hub has gone, or nobody waits for it any more.
-            Log.Ended(log, asked.Vm, error.Message);
+            Log.Ended(log, wanted.Vm, error.Message);
         }
         catch (Exception error)
         {
             // A bug. One stream's failure must not affect anything else.
-            Log.Threw(log, asked.Vm, error);
+            Log.Threw(log, wanted.Vm, error);
         }
         finally
         {
@@ -77,11 +81,11 @@ sealed partial class HubStreams(
     }
 
     async Task CarryAsync(
-        OpenStream asked, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, CancellationToken cancel)
+        OpenStream wanted, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, CancellationToken cancel)
     {
         try
         {
-            await using var view = await consoles.WatchAsync(asked.Vm, cancel);
+            await using var view = await consoles.WatchAsync(wanted.Vm, cancel);
             using var showing = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             // Canceling a read would end the whole call: what is typed is read until the Hub ends it.
             var typing = TypeAsync(view, call, cancel);
@@ -102,19 +106,29 @@ sealed partial class HubStreams(
         }
     }
 
-    async Task SetPasswordAsync(OpenStream asked, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call)
+    async Task SetPasswordAsync(OpenStream wanted, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call)
     {
-        var problem = "";
+        await EndAsync(call, await TrySetPasswordAsync(wanted));
+        while (await call.ResponseStream.MoveNext(stopping)) { }
+    }
+
+    /// <summary>What went wrong, or nothing.</summary>
+    async Task<string> TrySetPasswordAsync(OpenStream wanted)
+    {
+        if (!asked.TryAdd(wanted.Vm, true)) return "Its agent is being asked already. Wait a moment.";
         try
         {
-            await hypervisor.SetPasswordAsync(asked.Vm, asked.LoginUser, asked.Password, stopping);
+            await hypervisor.SetPasswordAsync(wanted.Vm, wanted.LoginUser, wanted.Password, stopping);
+            return "";
         }
         catch (HypervisorException error)
         {
-            problem = error.Message;
+            return error.Message;
         }
-        await EndAsync(call, problem);
-        while (await call.ResponseStream.MoveNext(stopping)) { }
+        finally
+        {
+            asked.TryRemove(wanted.Vm, out _);
+        }
     }
 
     static async Task EndAsync(AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, string problem)

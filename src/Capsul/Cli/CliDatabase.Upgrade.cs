@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
 
@@ -29,5 +30,7 @@ sealed partial class CliDatabase
         using var logs = LoggerFactory.Create(Logs.At(LogLevel.Information));
         await new SchemaUpgrade(db, settings, patient: false, logs.CreateLogger("Capsul.Cli"))
             .RunAsync(() => Task.CompletedTask, cancel);
+        // A payment may be recorded before the Hub has ever run.
+        await SetCurrency.RunAsync(db, settings, cancel);
     }
 }

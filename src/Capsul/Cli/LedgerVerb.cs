@@ -64,8 +64,9 @@ static class LedgerVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var report = await VerifyLedger.RunAsync(database.Db, cancel);
         foreach (var difference in report.Differences) Console.WriteLine(difference);
-        foreach (var email in report.Waiting)
-            Console.WriteLine($"The usage of {email} has changed since it was posted; the next hour corrects it.");
+        foreach (var account in report.Waiting)
+            Console.WriteLine($"The usage of {account.Email} has changed since it was posted. The next hour corrects "
+                + "it; if it does not, an alert will say so.");
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{report.Counts.Transactions} transactions, {report.Counts.Entries} entries: ") + report.Differences.Count
                 switch

@@ -32,8 +32,10 @@ static class VmConsole
             using var end = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             var shown = ShowAsync(socket, end.Token);
             var typed = TypeAsync(socket, end.Token);
-            reason = await Task.WhenAny(shown, typed) == shown ? await shown : "";
+            var first = await Task.WhenAny(shown, typed);
             await end.CancelAsync();
+            await first;
+            reason = first == shown ? await shown : "";
         }
         finally
         {
@@ -96,6 +98,7 @@ static class VmConsole
         var buffer = new byte[1024];
         while (await keys.ReadAsync(buffer, cancel) is > 0 and var count)
         {
+            if (socket.State != WebSocketState.Open) return;
             var leave = Array.IndexOf(buffer, Leave, 0, count);
             var typed = buffer.AsMemory(0, leave >= 0 ? leave : count);
             await socket.SendAsync(typed, WebSocketMessageType.Binary, endOfMessage: true, cancel);

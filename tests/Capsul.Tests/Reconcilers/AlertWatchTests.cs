@@ -107,6 +107,9 @@ public sealed class AlertWatchTests
         await rows.Db.ExecuteAsync("UPDATE metering SET until = @until", new { until = rows.Now.AddHours(-1) }, Cancel);
         await watch.LookAsync(rows.Epoch, Cancel);
         (await OpenAsync(rows)).ShouldNotContain(a => a.Kind == "metering_behind");
+        await rows.Db.ExecuteAsync("UPDATE metering SET until = @until", new { until = rows.Now.AddDays(9) }, Cancel);
+        await watch.LookAsync(rows.Epoch, Cancel);
+        (await OpenAsync(rows)).ShouldContain(a => a.Kind == "metering_ahead");
     }
 
     [Fact]

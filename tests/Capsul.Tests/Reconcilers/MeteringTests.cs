@@ -47,7 +47,8 @@ public sealed class MeteringTests
         await MeteringOf(rows).CatchUpAsync(rows.Epoch, Cancel);
         await rows.Db.ExecuteAsync("UPDATE usage_spans SET span = tstzrange(lower(span), @at)",
             new { at = began + TimeSpan.FromMinutes(30) }, Cancel);
-        (await VerifyLedger.RunAsync(rows.Db, Cancel)).Waiting.ShouldBe([VmRows.Email]);
+        (await VerifyLedger.RunAsync(rows.Db, Cancel)).Waiting.Select(a => a.Email)
+            .ShouldBe([VmRows.Email]);
         rows.Time.Advance(TimeSpan.FromHours(1));
         await MeteringOf(rows).CatchUpAsync(rows.Epoch, Cancel);
         // A hundred dollars a month are 13.688 cents an hour.

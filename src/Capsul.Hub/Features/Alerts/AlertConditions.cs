@@ -13,7 +13,7 @@ public static class AlertConditions
         RaiseAlert.CertificateEnding, RaiseAlert.AuthorityEnding, RaiseAlert.UnknownVm, RaiseAlert.MailsStuck,
         RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
         RaiseAlert.VmsPaused, RaiseAlert.HubWithoutAddress,
-        RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft, RaiseAlert.MeteringBehind,
+        RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft, RaiseAlert.MeteringBehind, RaiseAlert.MeteringAhead,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -71,6 +71,10 @@ public static class AlertConditions
         RaiseAlert.MeteringBehind =>
             $"Usage is posted to the ledger only until {Time(row)}. Balances are right all the same. Check the log of "
             + "the active Hub for \"Metering\"; it goes on where it stopped.",
+        RaiseAlert.MeteringAhead =>
+            $"Usage is posted to the ledger until {Time(row)}, which is in the future: the clock of a Hub was wrong. "
+            + "Balances are right all the same. Set the clock; posted balances and statements are right again when "
+            + "that time has come.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

@@ -64,6 +64,8 @@ public static class AlertWatchSql
         FROM moves m WHERE m.copy_host IS NOT NULL AND m.ended < @day GROUP BY m.copy_host
         UNION ALL
         SELECT 'metering_behind', '', m.until, 0, '' FROM metering m WHERE m.until < @metering
+        UNION ALL
+        SELECT 'metering_ahead', '', m.until, 0, '' FROM metering m WHERE m.until > @now
         """;
 
     /// <summary>When the newest complete backup started.</summary>

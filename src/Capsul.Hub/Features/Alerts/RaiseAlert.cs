@@ -38,7 +38,8 @@ public static class RaiseAlert
         AuthorityEnding = "authority_ending", UnknownVm = "unknown_vm", MailsStuck = "mails_stuck",
         MailsGivenUp = "mails_given_up", OperationOverdue = "operation_overdue", BackupOverdue = "backup_overdue",
         VmsPaused = "vms_paused", HubWithoutAddress = "hub_without_address",
-        EvacuationStuck = "evacuation_stuck", CopyLeft = "copy_left", MeteringBehind = "metering_behind";
+        EvacuationStuck = "evacuation_stuck", CopyLeft = "copy_left", MeteringBehind = "metering_behind",
+        MeteringAhead = "metering_ahead";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

@@ -118,12 +118,20 @@ public static class BillingSql
         SELECT coalesce(sum(t.used + {VmOpen}), 0) / {SecondsPerMonth} FROM vm_totals t WHERE t.vm = @vm
         """;
 
-    /// <summary>Accounts without totals get some, which are then corrected.</summary>
+    /// <summary>
+    /// Accounts without totals get some, which are then corrected. What was posted is taken over at once, because
+    /// metering would post it again.
+    /// </summary>
     public const string AddMissing = """
         -- BillingSql.AddMissing
-        INSERT INTO account_totals (email)
-        SELECT a.email FROM accounts a WHERE NOT EXISTS (SELECT FROM account_totals t WHERE t.email = a.email)
-        ORDER BY a.email LIMIT @limit ON CONFLICT DO NOTHING
+        INSERT INTO account_totals (email, posted, charged)
+        SELECT a.email, e.posted, e.charged
+        FROM (SELECT email FROM accounts c WHERE NOT EXISTS (SELECT FROM account_totals t WHERE t.email = c.email)
+                ORDER BY email LIMIT @limit) AS a, LATERAL (
+            SELECT coalesce(-sum(e.amount), 0) AS posted,
+                coalesce(sum(e.amount) FILTER (WHERE e.hour IS NOT NULL), 0) AS charged
+            FROM ledger_accounts l JOIN ledger_entries e ON e.account = l.id WHERE l.email = a.email) AS e
+        ORDER BY a.email ON CONFLICT DO NOTHING
         """;
 
     /// <summary>

@@ -58,6 +58,26 @@ public static class MeteringSql
         WHERE t.email = ANY(@emails) ORDER BY t.email
         """;
 
+    /// <summary>Locks the totals of accounts, in the usual order.</summary>
+    public const string LockThese = """
+        -- MeteringSql.LockThese
+        SELECT email FROM account_totals WHERE email = ANY(@emails) ORDER BY email FOR NO KEY UPDATE
+        """;
+
+    /// <summary>Recomputes what locked totals have of the ledger; returns how many were wrong.</summary>
+    public const string CorrectPosted = """
+        -- MeteringSql.CorrectPosted
+        WITH corrected AS (
+            UPDATE account_totals t SET posted = s.posted, charged = s.charged
+            FROM (SELECT o.email, coalesce(-sum(e.amount), 0) AS posted,
+                    coalesce(sum(e.amount) FILTER (WHERE e.hour IS NOT NULL), 0) AS charged
+                FROM account_totals o LEFT JOIN ledger_accounts a ON a.email = o.email
+                    LEFT JOIN ledger_entries e ON e.account = a.id
+                WHERE o.email = ANY(@emails) GROUP BY o.email) AS s
+            WHERE t.email = s.email AND (t.posted, t.charged) IS DISTINCT FROM (s.posted, s.charged) RETURNING 1)
+        SELECT count(*)::integer FROM corrected
+        """;
+
     /// <summary>These accounts are posted until @hour.</summary>
     public const string Record = """
         -- MeteringSql.Record

@@ -4,23 +4,29 @@ using Capsul.Hub.Features.Vms;
 using Capsul.Postgres;
 using Capsul.Wire;
 using Microsoft.AspNetCore.Http;
+using Npgsql;
 
 namespace Capsul.Hub.Features.Consoles;
+
+/// <summary>Why a console was closed; empty: whoever opened it has closed it.</summary>
+/// <param name="Again">It may be opened again at once.</param>
+sealed record ConsoleEnd(string Reason, bool Again = false);
 
 /// <summary>One console that somebody has open.</summary>
 sealed class ConsoleSession(
     Db db, Sessions sessions, HttpContext context, VmRow vm, WebSocket socket, IHostConsole console, TimeProvider time)
 {
-    static readonly TimeSpan Idle = TimeSpan.FromMinutes(30), CheckEvery = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan Idle = TimeSpan.FromMinutes(30), CheckEvery = TimeSpan.FromSeconds(5),
+        UncheckedLimit = TimeSpan.FromSeconds(60);
 
     /// <summary>The browser that opened it has one; a terminal does not.</summary>
     readonly bool hasSession = sessions.HashOf(context) is not null;
     long lastUsed = time.GetTimestamp();
     string reason = "";
 
-    /// <summary>Returns why it ended; empty: whoever opened it has closed it.</summary>
-    /// <param name="end">Ends it, and is canceled when it ends.</param>
-    public async Task<string> RunAsync(CancellationTokenSource end)
+    /// <summary>Returns why it ended.</summary>
+    /// <param name="end">Ends it, because the Hub stops; canceled when it ends.</param>
+    public async Task<ConsoleEnd> RunAsync(CancellationTokenSource end)
     {
         Task[] parts = [ShowAsync(end.Token), TypeAsync(end.Token), WatchAsync(end.Token)];
         var first = await Task.WhenAny(parts);
@@ -29,15 +35,15 @@ sealed class ConsoleSession(
         try
         {
             await first;
-            return reason;
+            return new ConsoleEnd(reason);
         }
         catch (OperationCanceledException)
         {
-            return "The Hub is being restarted.";
+            return new ConsoleEnd("The Hub is being restarted.", Again: true);
         }
         catch (Exception error) when (error is WebSocketException or IOException)
         {
-            return $"The connection to {vm.Host} was lost.";
+            return new ConsoleEnd($"The connection to {vm.Host} was lost.", Again: true);
         }
     }
 
@@ -69,9 +75,26 @@ sealed class ConsoleSession(
 
     async Task WatchAsync(CancellationToken cancel)
     {
-        string? why;
-        while ((why = await FindEndAsync(cancel)) is null) await Task.Delay(CheckEvery, time, cancel);
-        reason = why;
+        var checkedAt = time.GetTimestamp();
+        while (true)
+        {
+            try
+            {
+                if (await FindEndAsync(cancel) is { } why)
+                {
+                    reason = why;
+                    return;
+                }
+                checkedAt = time.GetTimestamp();
+            }
+            catch (Exception error) when (error is NpgsqlException or TimeoutException)
+            {
+                // A failover takes a moment. But nobody may type for long who can no longer be checked.
+                if (time.GetElapsedTime(checkedAt) > UncheckedLimit)
+                    throw new IOException("The database does not respond.", error);
+            }
+            await Task.Delay(CheckEvery, time, cancel);
+        }
     }
 
     /// <summary>Why it must end now; null if it need not.</summary>

@@ -21,6 +21,9 @@ public sealed class ConsoleSocket(
 
     static readonly TimeSpan CloseLimit = TimeSpan.FromSeconds(5);
 
+    /// <summary>Of the codes for private use: the script tries again.</summary>
+    const WebSocketCloseStatus TryAgain = (WebSocketCloseStatus)4001;
+
     /// <summary>A close reason has at most 123 bytes.</summary>
     const int MaxReasonBytes = 123;
 
@@ -37,24 +40,23 @@ public sealed class ConsoleSocket(
         }
         using var socket = await context.WebSockets.AcceptWebSocketAsync();
         // Only now, because a browser shows its script nothing of a response that refuses.
-        var reason = await CarryAsync(id, context, socket, cancel);
-        await CloseAsync(socket, reason);
+        await CloseAsync(socket, await CarryAsync(id, context, socket, cancel));
     }
 
-    async Task<string> CarryAsync(string id, HttpContext context, WebSocket socket, CancellationToken cancel)
+    async Task<ConsoleEnd> CarryAsync(string id, HttpContext context, WebSocket socket, CancellationToken cancel)
     {
         var token = context.Request.Query["token"].ToString();
         var used = await OpenConsole.UseAsync(db, id, token, sessions.HashOf(context), time, cancel);
-        if (used.Refused(out var problem, out var vm)) return problem.Message;
+        if (used.Refused(out var problem, out var vm)) return new ConsoleEnd(problem.Message);
         try
         {
             Count(vm.Email, 1);
             if (open[vm.Email] > MaxOfAccount || Volatile.Read(ref all) > MaxOpen)
-                return "Too many consoles are open. Close some of them.";
+                return new ConsoleEnd("Too many consoles are open. Close some of them.");
             // None if pages are shown without the rest of the Hub.
-            if (hosts.FirstOrDefault() is not { } consoles) return "No host is connected to this Hub.";
+            if (hosts.FirstOrDefault() is not { } consoles) return new ConsoleEnd("No host is connected to this Hub.");
             if ((await consoles.OpenAsync(vm.Host, id, cancel)).Refused(out var closed, out var console))
-                return closed.Message;
+                return new ConsoleEnd(closed.Message, Again: true);
             await using var opened = console;
             using var end = CancellationTokenSource.CreateLinkedTokenSource(cancel, lifetime.ApplicationStopping);
             return await new ConsoleSession(db, sessions, context, vm, socket, console, time).RunAsync(end);
@@ -72,14 +74,16 @@ public sealed class ConsoleSocket(
             open.TryRemove(KeyValuePair.Create(email, 0));
     }
 
-    async Task CloseAsync(WebSocket socket, string reason)
+    async Task CloseAsync(WebSocket socket, ConsoleEnd end)
     {
+        var reason = end.Reason;
         if (socket.State is not (WebSocketState.Open or WebSocketState.CloseReceived)) return;
         while (Encoding.UTF8.GetByteCount(reason) > MaxReasonBytes) reason = reason[..^1];
         using var limit = new CancellationTokenSource(CloseLimit, time);
         try
         {
-            await socket.CloseAsync(WebSocketCloseStatus.NormalClosure, reason, limit.Token);
+            await socket.CloseAsync(
+                end.Again ? TryAgain : WebSocketCloseStatus.NormalClosure, reason, limit.Token);
         }
         catch (Exception error) when (error is WebSocketException or OperationCanceledException or IOException)
         {

@@ -40,6 +40,7 @@ public sealed class ShowConsolePage(
             db, hosts.FirstOrDefault(), Actor.Of(HttpContext).Email, Id, cancel);
         if (set.Problem is { Kind: ProblemKind.NotFound } unknown) return Problems.Page(unknown);
         var page = await OnGetAsync(cancel);
+        if (page is not PageResult) return page;
         if (set.Refused(out var problem, out var login)) return this.Refuse(problem);
         Login = login;
         return page;

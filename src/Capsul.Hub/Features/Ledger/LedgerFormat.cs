@@ -66,8 +66,13 @@ sealed class CsvFormat : LedgerFormat
         return text.ToString();
     }
 
-    static string Quote(string text) => text.AsSpan().IndexOfAny("\",\r\n") < 0
-        ? text : $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+    /// <summary>A text that a spreadsheet would take for a formula gets an apostrophe in front.</summary>
+    static string Quote(string text)
+    {
+        if (text.Length > 0 && "=+-@\t".Contains(text[0], StringComparison.Ordinal)) text = "'" + text;
+        return text.AsSpan().IndexOfAny("\",\r\n") < 0
+            ? text : $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+    }
 }
 
 /// <summary>A journal that <c>hledger check --strict</c> accepts: accounts and currency are declared.</summary>

@@ -87,8 +87,8 @@ public static class LedgerPageSql
     public const string Statement = """
         -- LedgerPageSql.Statement
         SELECT t.kind, t.payment, p.method, t.note,
-            date_trunc('day', t.at - interval '1 microsecond', 'UTC') AS day, max(t.at) AS at, -sum(n.amount) AS amount,
-            min(t.id) AS oldest, count(*) AS entries
+            date_trunc('day', CASE WHEN t.payment IS NULL THEN t.at - interval '1 microsecond' ELSE t.at END, 'UTC')
+                AS day, max(t.at) AS at, -sum(n.amount) AS amount, min(t.id) AS oldest, count(*) AS entries
         FROM (SELECT e.transaction, e.amount FROM ledger_entries e
                 WHERE e.account = (SELECT id FROM ledger_accounts WHERE email = @email)
                     AND e.transaction < coalesce(nullif(@after, 0), 9223372036854775807)

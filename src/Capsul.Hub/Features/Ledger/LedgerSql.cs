@@ -12,7 +12,7 @@ public static class LedgerSql
         INSERT INTO ledger_accounts (type, email)
         SELECT 'customer', e.email FROM unnest(@emails::text[]) AS e (email)
         WHERE NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.email = e.email)
-        ORDER BY e.email ON CONFLICT DO NOTHING
+        ORDER BY e.email ON CONFLICT (email) DO NOTHING
         """;
 
     /// <summary>

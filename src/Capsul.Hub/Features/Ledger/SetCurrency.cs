@@ -11,6 +11,9 @@ public static class SetCurrency
     public static async Task RunAsync(Db db, Settings settings, CancellationToken cancel)
     {
         var (code, symbol, decimals) = settings.Currency;
+        // Without a write if there is nothing to change: the database of a standby Hub may be read-only.
+        if (await db.AskAsync<CurrencyRow>(CurrencySql.Find, null, cancel) == new CurrencyRow(code, symbol, decimals))
+            return;
         try
         {
             await db.ExecuteAsync(CurrencySql.Set, new { code, symbol, decimals }, cancel);

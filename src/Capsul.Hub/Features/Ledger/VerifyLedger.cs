@@ -17,10 +17,11 @@ public static class VerifyLedger
 
     /// <param name="Differences">One sentence each; none when all is right.</param>
     /// <param name="Waiting">Accounts whose spans have changed since their hours were posted. That is no difference:
-    /// the next hour posts it as a correction.</param>
+    /// the next hour posts it as a correction. If it does not, it is one (<see cref="StillWaiting"/>).</param>
+    /// <param name="WrongTotals">Accounts whose totals of the ledger are not what its entries sum to.</param>
     public sealed record Report(
-        IReadOnlyList<string> Differences, IReadOnlyList<string> Waiting, LedgerCountRow Counts,
-        IReadOnlyList<LedgerSumRow> Sums);
+        IReadOnlyList<string> Differences, IReadOnlyList<AccountCheckRow> Waiting, LedgerCountRow Counts,
+        IReadOnlyList<LedgerSumRow> Sums, IReadOnlyList<string> WrongTotals);
 
     public static async Task<Report> RunAsync(Db db, CancellationToken cancel)
     {
@@ -39,9 +40,31 @@ public static class VerifyLedger
                 .. (await ListAsync<int>(VerifyLedgerSql.LostPayments)).Select(id => string.Create(
                     CultureInfo.InvariantCulture, $"Payment {id} is in the ledger, but not among the payments.")),
                 .. accounts.SelectMany(a => Compare(a, decimals)),
+                .. Compare(sums),
             ],
-            [.. accounts.Where(a => a.MeteredUsed != a.UsedRows).Select(a => a.Email)],
-            (await ListAsync<LedgerCountRow>(VerifyLedgerSql.Counts))[0], sums);
+            [.. accounts.Where(a => a.MeteredUsed != a.UsedRows)],
+            (await ListAsync<LedgerCountRow>(VerifyLedgerSql.Counts))[0], sums,
+            [.. accounts.Where(a => a.Posted != a.PostedRows || a.Charged != a.ChargedRows).Select(a => a.Email)]);
+    }
+
+    /// <summary>
+    /// Accounts that wait for exactly what they waited for an hour or more ago: no correction has come.
+    /// </summary>
+    public static IEnumerable<string> StillWaiting(
+        IReadOnlyList<AccountCheckRow> before, IReadOnlyList<AccountCheckRow> now)
+    {
+        var known = before.ToDictionary(a => a.Email, a => a.UsedRows - a.MeteredUsed, StringComparer.Ordinal);
+        return from account in now
+               where known.TryGetValue(account.Email, out var gap) && gap == account.UsedRows - account.MeteredUsed
+               select $"The usage of {account.Email} changed over an hour ago, and was not posted since.";
+    }
+
+    /// <summary>An entry whose account is gone is in no sum.</summary>
+    static IEnumerable<string> Compare(IReadOnlyList<LedgerSumRow> sums)
+    {
+        if (sums.Sum(s => s.Amount) is not 0 and var sum)
+            yield return string.Create(CultureInfo.InvariantCulture,
+                $"All accounts of the ledger together are {sum}, and must be 0.");
     }
 
     static string Say(UnbalancedRow row) => string.Create(CultureInfo.InvariantCulture,

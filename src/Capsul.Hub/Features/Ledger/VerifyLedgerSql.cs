@@ -19,7 +19,8 @@ public sealed record LedgerSumRow(string Type, string Name, long Accounts, decim
 public sealed record LedgerCountRow(long Transactions, long Entries);
 
 /// <summary>
-/// Statements of <see cref="VerifyLedger"/>. They read everything, and believe nothing that triggers keep.
+/// Statements of <see cref="VerifyLedger"/>. They read everything, and compare it with what triggers keep. Usage counts
+/// until the hour that all accounts are posted to.
 /// </summary>
 public static class VerifyLedgerSql
 {
@@ -69,10 +70,12 @@ public static class VerifyLedgerSql
                     JOIN ledger_transactions x ON x.id = e.transaction
                 WHERE a.email IS NOT NULL GROUP BY a.email) AS e ON e.email = c.email
             LEFT JOIN (SELECT s.email, sum(s.dollars_per_month * extract(epoch FROM
-                    least(coalesce(upper(s.span), o.metered), o.metered) - lower(s.span))) AS used
-                FROM usage_spans s JOIN account_totals o ON o.email = s.email WHERE lower(s.span) < o.metered
-                GROUP BY s.email) AS u ON u.email = c.email
+                    least(coalesce(upper(s.span), o.until), o.until) - lower(s.span))) AS used
+                FROM usage_spans s JOIN (SELECT a.email, greatest(a.metered, m.until) AS until
+                        FROM account_totals a, metering m) AS o ON o.email = s.email
+                WHERE lower(s.span) < o.until GROUP BY s.email) AS u ON u.email = c.email
         WHERE p.email IS NOT NULL OR e.email IS NOT NULL OR u.email IS NOT NULL OR t.metered IS NOT NULL
+            OR t.posted <> 0 OR t.charged <> 0 OR t.paid <> 0
         ORDER BY c.email
         """;
 

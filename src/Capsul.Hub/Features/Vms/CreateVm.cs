@@ -75,7 +75,7 @@ public static partial class CreateVm
         var what = balance.DollarsPerMonth > 0 ? "all your capsuls" : "this capsul";
         return new(ProblemKind.InsufficientFunds,
             $"Your balance is {Show.Dollars(balance.Balance)}; one day of {what} costs "
-                + $"{Show.Dollars(Prices.Ceiling(day))}. Top up first.");
+                + $"{Show.Cost(Prices.Ceiling(day))}. Top up first.");
     }
 
     static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };

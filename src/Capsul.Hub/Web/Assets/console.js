@@ -5,7 +5,8 @@ import { Terminal, fit } from "./xterm.js";
 const place = document.getElementById("terminal");
 const state = document.getElementById("console-state");
 const form = document.getElementById("console-form");
-const connect = document.getElementById("console-connect");
+const actions = document.getElementById("console-actions");
+const TRY_AGAIN = 4001;
 const LONGEST_PAUSE = 15_000;
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -18,7 +19,6 @@ term.open(place);
 term.setOption("theme", { background: "#101418", foreground: "#e6e8ea", cursor: "#e6e8ea" });
 fit(term);
 addEventListener("resize", () => fit(term));
-document.getElementById("console-actions").hidden = false;
 const area = place.querySelector("textarea");
 if (area) area.setAttribute("aria-label", "Console");
 
@@ -26,22 +26,42 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 term.on("data", keys => { if (socket?.readyState === WebSocket.OPEN) socket.send(encoder.encode(keys)); });
 
-// Tab belongs to the terminal, so there must be another way out.
-place.addEventListener("keydown", event => {
-  if (event.key !== "Escape" || !event.ctrlKey || !event.shiftKey) return;
-  event.preventDefault();
-  event.stopPropagation();
-  document.getElementById("console-size").focus();
-}, true);
+// Tab passes through the terminal until somebody types in it, and belongs to the machine then.
+let typing = false;
+term.attachCustomKeyEventHandler(event => {
+  if (event.key === "Escape" && event.ctrlKey && event.shiftKey) {
+    event.preventDefault();
+    typing = false;
+    size.focus();
+    return false;
+  }
+  if (event.key === "Tab") return typing;
+  if (event.type === "keydown" && !["Shift", "Control", "Alt", "Meta"].includes(event.key)) typing = true;
+  return true;
+});
+place.addEventListener("focusout", () => { typing = false; });
+place.addEventListener("mousedown", () => { typing = true; });
 
-document.getElementById("console-clear").addEventListener("click", () => { term.clear(); term.focus(); });
-document.getElementById("console-size").addEventListener("click", () => {
+const connect = add("Reconnect", "", () => { pause = 1000; open(); });
+const size = add("Fit the guest’s screen", "quiet", () => {
   fit(term);
   if (socket?.readyState === WebSocket.OPEN)
     socket.send(encoder.encode(`stty rows ${term.rows} cols ${term.cols}\r`));
   term.focus();
 });
-connect.addEventListener("click", () => { pause = 1000; open(); });
+size.setAttribute("aria-describedby", "console-size-note");
+add("Clear", "quiet", () => { term.clear(); term.focus(); });
+connect.hidden = true;
+
+function add(title, kind, act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = `button small ${kind}`;
+  button.textContent = title;
+  button.addEventListener("click", act);
+  actions.append(button);
+  return button;
+}
 
 // The text on the screen: it is drawn, so that is the only way to read it.
 place.consoleText = () => {
@@ -66,7 +86,7 @@ async function token() {
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
   // Signed out: the page itself says where to sign in.
   if (answer.redirected) { location.reload(); return null; }
-  const said = await answer.json();
+  const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
   if (said.token) return said.token;
   again(said.problem ?? "The console cannot be opened.", answer.status === 503);
   return null;
@@ -74,6 +94,10 @@ async function token() {
 
 async function open() {
   clearTimeout(timer);
+  connect.hidden = true;
+  const old = socket;
+  socket = null;
+  old?.close();
   say("Connecting …");
   try {
     const secret = await token();
@@ -90,7 +114,8 @@ async function open() {
 function run(next) {
   socket = next;
   socket.binaryType = "arraybuffer";
-  socket.addEventListener("message", event => {
+  next.addEventListener("message", event => {
+    if (next !== socket) return;
     if (state.dataset.open !== "yes") {
       state.dataset.open = "yes";
       say("Connected.");
@@ -98,15 +123,12 @@ function run(next) {
     pause = 1000;
     term.write(decoder.decode(event.data, { stream: true }));
   });
-  socket.addEventListener("open", () => {
-    connect.hidden = true;
-    say("Connected.");
-    term.focus();
-  });
-  socket.addEventListener("close", event => {
+  next.addEventListener("open", () => { if (next === socket) say("Connected."); });
+  next.addEventListener("close", event => {
+    if (next !== socket) return;
     delete state.dataset.open;
     // A sentence means that it was ended on purpose.
-    again(event.reason || "The connection was lost.", !event.reason);
+    again(event.reason || "The connection was lost.", !event.reason || event.code === TRY_AGAIN);
   });
 }
 

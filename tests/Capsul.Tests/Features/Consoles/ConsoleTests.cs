@@ -234,6 +234,7 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
         await page.GotoAsync($"/vms/{world.Vm}");
         await page.GetByRole(AriaRole.Link, new() { Name = "Console", Exact = true }).ClickAsync();
         await Assertions.Expect(page.Locator("#console-state")).ToHaveTextAsync("Connected.");
+        await page.Locator("#terminal").ClickAsync();
         await page.Keyboard.TypeAsync("ping");
         await page.Keyboard.PressAsync("Enter");
         await page.WaitForFunctionAsync("() => document.querySelector('#terminal').consoleText().includes('pong')");
