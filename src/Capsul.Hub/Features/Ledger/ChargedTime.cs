@@ -9,6 +9,9 @@ public sealed record ChargedTime(DateTime From, DateTime Until,
     /// <summary>Rows of each list.</summary>
     const int MostRows = 200;
 
+    /// <summary>There is more charged time than is listed: what is listed is no sum of it.</summary>
+    public bool IsCut => Spans.Count == MostRows;
+
     /// <summary>Seconds since 1970 that a time can have.</summary>
     public const long LastSecond = 253_402_300_800;
 
