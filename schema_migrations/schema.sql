@@ -37,6 +37,14 @@ BEGIN
     INSERT INTO account_totals (email) VALUES (NEW.email) ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.add_first_price() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO prices (size, active_from, dollars_per_month, announced, applied)
+    VALUES (NEW.id, '1970-01-01 00:00:00+00', NEW.dollars_per_month, '1970-01-01 00:00:00+00', '1970-01-01 00:00:00+00');
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.announce(channel text, payloads text[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -50,6 +58,13 @@ BEGIN
             SELECT string_agg(channel || ' ' || payload || E'\n', '') FROM unnest(payloads) AS p (payload)), TRUE);
     END IF;
 END $$;
+CREATE FUNCTION public.announce_provider_payment() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM announce('capsul_payments', ARRAY['']);
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.check_currency() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -59,6 +74,24 @@ BEGIN
             OLD.code, OLD.decimals USING ERRCODE = 'check_violation', CONSTRAINT = 'currency_stays';
     END IF;
     RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_dunning_steps() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM dunning_steps a JOIN dunning_steps b ON b.step > a.step
+            WHERE b.runway_hours > a.runway_hours) THEN
+        RAISE EXCEPTION 'a later step of dunning is not taken with more time left than an earlier one'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'dunning_steps_in_order';
+    ELSIF EXISTS (SELECT FROM dunning_steps a JOIN dunning_steps b ON b.step > a.step WHERE a.action = 'delete') THEN
+        RAISE EXCEPTION 'nothing comes after the step of dunning that deletes'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'dunning_steps_delete_is_last';
+    ELSIF EXISTS (SELECT FROM dunning_steps b WHERE b.action <> 'mail' AND NOT EXISTS (SELECT FROM dunning_steps a
+            WHERE a.action = 'mail' AND a.runway_hours = 0 AND a.step < b.step)) THEN
+        RAISE EXCEPTION 'before dunning stops or deletes anything it sends an email when nothing is left'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'dunning_steps_notice';
+    END IF;
+    RETURN NULL;
 END $$;
 CREATE FUNCTION public.check_ledger_account() RETURNS trigger
     LANGUAGE plpgsql
@@ -109,7 +142,8 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
                 'If the money did not stay, say so: UPDATE payments SET invalidated = TRUE WHERE id = %s', OLD.id);
     ELSIF TG_OP = 'UPDATE' THEN
-        IF (NEW.id, NEW.dollars, NEW.method) IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method)
+        IF (NEW.id, NEW.dollars, NEW.method, NEW.provider_payment)
+                IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method, OLD.provider_payment)
             OR NEW.email <> OLD.email AND account_of(OLD.email, NEW.email) = OLD.email THEN
             RAISE EXCEPTION 'the amount, the account and the method of payment % cannot be changed: the ledger has it',
                 OLD.id USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
@@ -135,6 +169,32 @@ BEGIN
     NEW.dollars := round(NEW.dollars, 2);
     RETURN NEW;
 END $$;
+CREATE FUNCTION public.check_price() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND (NEW.id, NEW.size, NEW.active_from, NEW.dollars_per_month, NEW.announced)
+            = (OLD.id, OLD.size, OLD.active_from, OLD.dollars_per_month, OLD.announced)
+        AND (OLD.withdrawn IS NULL OR NEW.withdrawn = OLD.withdrawn)
+        AND (OLD.applied IS NULL OR NEW.applied = OLD.applied) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'prices are only added to: they are neither changed nor deleted'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'prices_stay',
+            HINT = 'Add a line with another date, or set the column withdrawn of one that is not in force yet.';
+END $$;
+CREATE FUNCTION public.check_provider_payout() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR (NEW.id, NEW.provider, NEW.reference, NEW.arrived, NEW.amount, NEW.fees)
+            IS DISTINCT FROM (OLD.id, OLD.provider, OLD.reference, OLD.arrived, OLD.amount, OLD.fees) THEN
+        RAISE EXCEPTION 'payout % stays what it is: the ledger has it', OLD.reference
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'provider_payouts_stay', HINT = format(
+                'If it came back, say so: UPDATE provider_payouts SET returned = TRUE WHERE id = %s', OLD.id);
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.clear_totals() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -148,6 +208,15 @@ BEGIN
         UPDATE hosts SET vms = 0, vcpus_used = 0, memory_used_mb = 0, disk_used_gb = 0 WHERE vms <> 0;
         UPDATE account_totals SET vms = 0, dollars_per_month = 0, changes = changes + 1 WHERE vms <> 0;
     END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.close_ports() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    DELETE FROM ports WHERE vm = NEW.id;
+    DELETE FROM sites WHERE vm = NEW.id;
+    DELETE FROM reinstalls WHERE vm = NEW.id;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.count_copies() RETURNS trigger
@@ -330,11 +399,29 @@ CREATE FUNCTION public.host_of(old_host text, new_host text) RETURNS text
     SELECT CASE WHEN new_host IS NULL OR old_host = new_host OR EXISTS (SELECT FROM hosts WHERE id = old_host)
         THEN old_host ELSE new_host END
 $$;
+CREATE FUNCTION public.keep_own_price() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.price_from := NULL;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.lock_account_totals(emails text[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
 BEGIN
     PERFORM FROM account_totals WHERE email = ANY(emails) ORDER BY email FOR NO KEY UPDATE;
+END $$;
+CREATE FUNCTION public.number_receipt() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE receipt_numbers SET last = last + 1 RETURNING last INTO NEW.number;
+    IF NEW.number <> 1 + coalesce((SELECT max(number) FROM receipts), 0) THEN
+        RAISE EXCEPTION 'receipts are numbered without gaps: % is not the next number', NEW.number
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'receipts_without_gaps';
+    END IF;
+    RETURN NEW;
 END $$;
 CREATE FUNCTION public.paid_by(email text, invalidated boolean, dollars numeric, factor integer) RETURNS public.payment_change
     LANGUAGE sql IMMUTABLE
@@ -344,12 +431,13 @@ $$;
 CREATE FUNCTION public.payment_account_name(method text) RETURNS text
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT CASE WHEN method IN ('cash', 'opening') THEN '' ELSE method END
+    SELECT CASE WHEN method IN ('cash', 'bank', 'opening', 'assigned') THEN '' ELSE method END
 $$;
 CREATE FUNCTION public.payment_account_type(method text) RETURNS text
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT CASE method WHEN 'cash' THEN 'cash' WHEN 'opening' THEN 'to_be_assigned' ELSE 'provider_clearing' END
+    SELECT CASE WHEN method IN ('cash', 'bank') THEN method WHEN method IN ('opening', 'assigned') THEN 'to_be_assigned'
+        ELSE 'provider_clearing' END
 $$;
 CREATE FUNCTION public.post_payments() RETURNS trigger
     LANGUAGE plpgsql
@@ -389,11 +477,58 @@ BEGIN
             SELECT 2, (SELECT id FROM ledger_accounts WHERE email = t.email), -t.amount) AS s;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.post_provider_fee() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    more numeric := NEW.fee - CASE TG_OP WHEN 'INSERT' THEN 0 ELSE OLD.fee END;
+BEGIN
+    WITH added AS (
+        INSERT INTO ledger_transactions (at, kind, entries, note)
+        VALUES (now(), 'fee', 2, format('%s, provider payment %s', NEW.provider, NEW.id)) RETURNING id
+    )
+    INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+    SELECT d.id, s.line, 2, a.id, s.amount FROM added d,
+        (VALUES (1, 'provider_fees', more), (2, 'provider_clearing', -more)) AS s (line, type, amount)
+        JOIN ledger_accounts a ON a.type = s.type AND a.name = NEW.provider AND a.email IS NULL;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.post_provider_payout() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    way integer := CASE WHEN NEW.returned THEN -1 ELSE 1 END;
+BEGIN
+    WITH parts AS (
+        SELECT s.type, s.name, s.amount, row_number() OVER (ORDER BY s.line) AS line, count(*) OVER () AS entries
+        FROM (VALUES (1, 'bank', '', way * NEW.amount), (2, 'provider_fees', NEW.provider, way * NEW.fees),
+                (3, 'provider_clearing', NEW.provider, -way * (NEW.amount + NEW.fees))) AS s (line, type, name, amount)
+        WHERE s.amount <> 0
+    ), added AS (
+        INSERT INTO ledger_transactions (at, kind, entries, note)
+        SELECT CASE TG_OP WHEN 'INSERT' THEN NEW.arrived::timestamp AT TIME ZONE 'UTC' ELSE now() END, 'payout',
+            entries, format('%s, payout %s', NEW.provider, NEW.reference)
+        FROM parts LIMIT 1
+        RETURNING id
+    )
+    INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+    SELECT d.id, p.line, p.entries, a.id, p.amount FROM added d, parts p
+        JOIN ledger_accounts a ON a.type = p.type AND a.name = p.name AND a.email IS NULL;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
     RAISE EXCEPTION 'table % is only added to', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+END $$;
+CREATE FUNCTION public.refuse_first_price() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the column dollars_per_month of sizes is the first price of a size, and stays that'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'sizes_first_price_stays',
+            HINT = 'A new price is a line of the table prices: capsul price set';
 END $$;
 CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -410,6 +545,13 @@ BEGIN
         RAISE EXCEPTION 'the epoch of the seat only grows (% to %)', OLD.epoch, NEW.epoch USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
+END $$;
+CREATE FUNCTION public.refuse_receipt_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are only added: they are neither changed nor deleted', TG_TABLE_NAME
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'receipts_stay';
 END $$;
 CREATE FUNCTION public.taken_by(email text, host text, deleted timestamp with time zone, dollars_per_month numeric, vcpus integer, memory_mb integer, disk_gb integer, factor integer, changes integer) RETURNS public.vm_change
     LANGUAGE sql IMMUTABLE
@@ -519,6 +661,11 @@ CREATE FUNCTION public.usage_of(email text, vm text, span tstzrange, dollars_per
         CASE WHEN upper_inf(span) THEN factor * dollars_per_month * extract(epoch FROM lower(span)) ELSE 0 END,
         factor)::usage_change
 $$;
+CREATE TABLE public.account_references (
+    email text NOT NULL,
+    code text NOT NULL,
+    CONSTRAINT account_references_code_check CHECK ((code ~ '^[2-9A-HJKMNP-Z]{8}$'::text))
+);
 CREATE TABLE public.account_totals (
     email text NOT NULL,
     paid numeric DEFAULT 0 NOT NULL,
@@ -622,6 +769,39 @@ ALTER TABLE public.backups ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.bank_lines (
+    id bigint NOT NULL,
+    entry text NOT NULL,
+    booked date NOT NULL,
+    amount numeric NOT NULL,
+    payer text NOT NULL,
+    message text NOT NULL,
+    imported timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    email text,
+    payment integer,
+    CONSTRAINT bank_lines_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT bank_lines_assigned_is_a_payment CHECK (((state = 'assigned'::text) = (payment IS NOT NULL))),
+    CONSTRAINT bank_lines_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'assigned'::text, 'kept'::text, 'ignored'::text])))
+);
+ALTER TABLE public.bank_lines ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.bank_lines_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.billing_addresses (
+    email text NOT NULL,
+    name text NOT NULL,
+    address text NOT NULL,
+    tax_number text NOT NULL,
+    CONSTRAINT billing_addresses_address_check CHECK ((length(address) <= 500)),
+    CONSTRAINT billing_addresses_name_check CHECK ((length(name) <= 200)),
+    CONSTRAINT billing_addresses_tax_number_check CHECK ((length(tax_number) <= 50))
+);
 CREATE TABLE public.console_tokens (
     token_hash bytea NOT NULL,
     vm text NOT NULL,
@@ -639,6 +819,60 @@ CREATE TABLE public.currency (
     CONSTRAINT currency_decimals_check CHECK (((decimals >= 0) AND (decimals <= 2))),
     CONSTRAINT currency_only_row_check CHECK (only_row),
     CONSTRAINT currency_symbol_check CHECK (((length(symbol) >= 1) AND (length(symbol) <= 4)))
+);
+CREATE TABLE public.dunning (
+    email text NOT NULL,
+    step smallint NOT NULL,
+    taken timestamp with time zone NOT NULL,
+    mail bigint,
+    told bigint
+);
+CREATE TABLE public.dunning_clock (
+    one boolean DEFAULT true NOT NULL,
+    seconds bigint DEFAULT 0 NOT NULL,
+    ticked timestamp with time zone,
+    paused text DEFAULT ''::text NOT NULL,
+    CONSTRAINT dunning_clock_one_check CHECK (one),
+    CONSTRAINT dunning_clock_seconds_check CHECK ((seconds >= 0))
+);
+CREATE TABLE public.dunning_holds (
+    email text NOT NULL,
+    until timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL
+);
+CREATE TABLE public.dunning_steps (
+    step smallint NOT NULL,
+    action text NOT NULL,
+    template text NOT NULL,
+    runway_hours integer DEFAULT 0 NOT NULL,
+    after_hours integer DEFAULT 0 NOT NULL,
+    CONSTRAINT dunning_steps_act_at_zero CHECK (((action = 'mail'::text) OR (runway_hours = 0))),
+    CONSTRAINT dunning_steps_action_check CHECK ((action = ANY (ARRAY['mail'::text, 'stop'::text, 'delete'::text]))),
+    CONSTRAINT dunning_steps_after_hours_check CHECK (((after_hours >= 0) AND (after_hours <= 8760))),
+    CONSTRAINT dunning_steps_grace CHECK (((action = 'mail'::text) OR (after_hours >= 24))),
+    CONSTRAINT dunning_steps_runway_hours_check CHECK (((runway_hours >= 0) AND (runway_hours <= 8760))),
+    CONSTRAINT dunning_steps_step_check CHECK (((step >= 1) AND (step <= 20))),
+    CONSTRAINT dunning_steps_template_check CHECK ((template = ANY (ARRAY['low_balance'::text, 'used_up'::text, 'stopped'::text, 'last_notice'::text, 'deleted'::text])))
+);
+CREATE TABLE public.dunning_stops (
+    vm text NOT NULL,
+    stopped timestamp with time zone NOT NULL
+);
+CREATE TABLE public.firewall_rules (
+    vm text NOT NULL,
+    protocol text NOT NULL,
+    first_port integer NOT NULL,
+    last_port integer NOT NULL,
+    source cidr,
+    CONSTRAINT firewall_rules_check CHECK (((last_port >= first_port) AND (last_port <= 65535))),
+    CONSTRAINT firewall_rules_first_port_check CHECK (((first_port >= 1) AND (first_port <= 65535))),
+    CONSTRAINT firewall_rules_protocol_check CHECK ((protocol = ANY (ARRAY['tcp'::text, 'udp'::text])))
+);
+CREATE TABLE public.firewalls (
+    vm text NOT NULL,
+    policy text NOT NULL,
+    CONSTRAINT firewalls_policy_check CHECK ((policy = ANY (ARRAY['open'::text, 'closed'::text])))
 );
 CREATE TABLE public.foreign_machines (
     host text NOT NULL,
@@ -705,6 +939,10 @@ CREATE TABLE public.hosts (
     moves_disks boolean DEFAULT false NOT NULL,
     evacuating boolean DEFAULT false NOT NULL,
     evacuate_to text DEFAULT ''::text NOT NULL,
+    rules_removed timestamp with time zone,
+    forward_first integer,
+    forward_last integer,
+    makes_disks_anew boolean DEFAULT false NOT NULL,
     CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
@@ -755,8 +993,7 @@ CREATE TABLE public.ledger_accounts (
     email text,
     CONSTRAINT ledger_accounts_customer_has_email CHECK (((type = 'customer'::text) = (email IS NOT NULL))),
     CONSTRAINT ledger_accounts_customer_has_number CHECK (((type = 'customer'::text) = (id >= 1000))),
-    CONSTRAINT ledger_accounts_provider_has_name CHECK (((type ~~ 'provider\_%'::text) = (name <> ''::text))),
-    CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text])))
+    CONSTRAINT ledger_accounts_provider_has_name CHECK (((type ~~ 'provider\_%'::text) = (name <> ''::text)))
 );
 ALTER TABLE public.ledger_accounts ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     SEQUENCE NAME public.ledger_accounts_id_seq
@@ -803,7 +1040,6 @@ CREATE TABLE public.ledger_transactions (
     turn integer,
     note text DEFAULT ''::text NOT NULL,
     CONSTRAINT ledger_transactions_has_two_entries CHECK ((entries >= 2)),
-    CONSTRAINT ledger_transactions_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'reversal'::text, 'usage'::text, 'correction'::text, 'adjustment'::text]))),
     CONSTRAINT ledger_transactions_turn_check CHECK ((
 CASE kind
     WHEN 'payment'::text THEN ((payment IS NOT NULL) AND ((turn % 2) = 1))
@@ -961,6 +1197,7 @@ CREATE TABLE public.payments (
     method text NOT NULL,
     invalidated boolean DEFAULT false NOT NULL,
     note text DEFAULT ''::text NOT NULL,
+    provider_payment bigint,
     CONSTRAINT payments_dollars_check CHECK ((dollars > (0)::numeric))
 );
 ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -986,6 +1223,157 @@ CREATE TABLE public.pools (
     CONSTRAINT pools_cool_down_seconds_check CHECK (((cool_down_seconds >= 0) AND (cool_down_seconds <= 31536000))),
     CONSTRAINT pools_family_check CHECK ((family = ANY (ARRAY[4, 6]))),
     CONSTRAINT pools_kind_check CHECK ((kind = ANY (ARRAY['private'::text, 'public'::text])))
+);
+CREATE TABLE public.ports (
+    vm text NOT NULL,
+    vm_port integer NOT NULL,
+    via text NOT NULL,
+    host text,
+    port integer NOT NULL,
+    opened timestamp with time zone NOT NULL,
+    bytes_in bigint DEFAULT 0 NOT NULL,
+    bytes_out bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT ports_host_has_name CHECK (((via = 'host'::text) = (host IS NOT NULL))),
+    CONSTRAINT ports_port_check CHECK (((port >= 1) AND (port <= 65535))),
+    CONSTRAINT ports_via_check CHECK ((via = ANY (ARRAY['host'::text, 'hub'::text]))),
+    CONSTRAINT ports_vm_port_check CHECK (((vm_port >= 1) AND (vm_port <= 65535)))
+);
+CREATE TABLE public.prices (
+    id bigint NOT NULL,
+    size text NOT NULL,
+    active_from timestamp with time zone NOT NULL,
+    dollars_per_month numeric(8,2) NOT NULL,
+    announced timestamp with time zone NOT NULL,
+    withdrawn timestamp with time zone,
+    applied timestamp with time zone,
+    CONSTRAINT prices_applied_stay CHECK (((applied IS NULL) OR (withdrawn IS NULL))),
+    CONSTRAINT prices_dollars_per_month_check CHECK (((dollars_per_month >= (0)::numeric) AND (dollars_per_month < (1000000)::numeric))),
+    CONSTRAINT prices_not_dated_back CHECK ((announced <= active_from)),
+    CONSTRAINT prices_withdrawn_before CHECK ((withdrawn < active_from))
+);
+ALTER TABLE public.prices ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.prices_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.provider_events (
+    id bigint NOT NULL,
+    provider text NOT NULL,
+    event text NOT NULL,
+    type text NOT NULL,
+    received timestamp with time zone NOT NULL,
+    body text NOT NULL,
+    payment bigint,
+    handled timestamp with time zone,
+    unknown_key text,
+    CONSTRAINT provider_events_body_check CHECK ((length(body) <= 65536)),
+    CONSTRAINT provider_events_event_check CHECK (((length(event) >= 1) AND (length(event) <= 255))),
+    CONSTRAINT provider_events_unknown_has_no_payment CHECK (((unknown_key IS NULL) OR (payment IS NULL)))
+);
+ALTER TABLE public.provider_events ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.provider_events_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.provider_payments (
+    id bigint NOT NULL,
+    provider text NOT NULL,
+    email text NOT NULL,
+    amount numeric NOT NULL,
+    key text NOT NULL,
+    created timestamp with time zone NOT NULL,
+    return_to text NOT NULL,
+    reference text,
+    charge text,
+    url text DEFAULT ''::text NOT NULL,
+    status text DEFAULT 'new'::text NOT NULL,
+    received numeric DEFAULT 0 NOT NULL,
+    refunded numeric DEFAULT 0 NOT NULL,
+    held numeric DEFAULT 0 NOT NULL,
+    dispute text DEFAULT ''::text NOT NULL,
+    fee numeric DEFAULT 0 NOT NULL,
+    credited numeric DEFAULT 0 NOT NULL,
+    asked timestamp with time zone,
+    next_poll timestamp with time zone,
+    claimed bigint,
+    tries integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    problem text DEFAULT ''::text NOT NULL,
+    CONSTRAINT provider_payments_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT provider_payments_credited_check CHECK (((credited >= (0)::numeric) AND (credited = round(credited, 2)))),
+    CONSTRAINT provider_payments_dispute_check CHECK ((dispute = ANY (ARRAY[''::text, 'open'::text, 'lost'::text, 'won'::text]))),
+    CONSTRAINT provider_payments_fee_check CHECK (((fee >= (0)::numeric) AND (fee = round(fee, 2)))),
+    CONSTRAINT provider_payments_held_check CHECK ((held >= (0)::numeric)),
+    CONSTRAINT provider_payments_provider_check CHECK ((provider = ANY (ARRAY['stripe'::text, 'btcpay'::text]))),
+    CONSTRAINT provider_payments_received_check CHECK ((received >= (0)::numeric)),
+    CONSTRAINT provider_payments_refunded_check CHECK ((refunded >= (0)::numeric)),
+    CONSTRAINT provider_payments_status_check CHECK ((status = ANY (ARRAY['new'::text, 'open'::text, 'pending'::text, 'paid'::text, 'expired'::text, 'failed'::text])))
+);
+ALTER TABLE public.provider_payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.provider_payments_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.provider_payouts (
+    id bigint NOT NULL,
+    provider text NOT NULL,
+    reference text NOT NULL,
+    arrived date NOT NULL,
+    amount numeric NOT NULL,
+    fees numeric NOT NULL,
+    returned boolean DEFAULT false NOT NULL,
+    recorded timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT provider_payouts_amount_check CHECK (((abs(amount) < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT provider_payouts_fees_check CHECK (((abs(fees) < ('10000000000'::bigint)::numeric) AND (fees = round(fees, 2)))),
+    CONSTRAINT provider_payouts_provider_check CHECK ((provider = ANY (ARRAY['stripe'::text, 'btcpay'::text]))),
+    CONSTRAINT provider_payouts_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 255)))
+);
+ALTER TABLE public.provider_payouts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.provider_payouts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.provider_refunds (
+    id bigint NOT NULL,
+    payment bigint NOT NULL,
+    amount numeric NOT NULL,
+    key text NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    created timestamp with time zone NOT NULL,
+    status text DEFAULT 'open'::text NOT NULL,
+    reference text,
+    problem text DEFAULT ''::text NOT NULL,
+    CONSTRAINT provider_refunds_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT provider_refunds_status_check CHECK ((status = ANY (ARRAY['open'::text, 'done'::text, 'refused'::text])))
+);
+ALTER TABLE public.provider_refunds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.provider_refunds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.provider_refusals (
+    provider text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    last timestamp with time zone NOT NULL,
+    count bigint NOT NULL,
+    problem text NOT NULL
 );
 CREATE TABLE public.quarantine (
     kind text NOT NULL,
@@ -1015,6 +1403,38 @@ CREATE TABLE public.rebuilt_hosts (
     vms integer NOT NULL,
     notes text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT rebuilt_hosts_vms_check CHECK ((vms >= 0))
+);
+CREATE TABLE public.receipt_numbers (
+    only_row boolean DEFAULT true NOT NULL,
+    last integer DEFAULT 0 NOT NULL,
+    CONSTRAINT receipt_numbers_only_row_check CHECK (only_row)
+);
+CREATE TABLE public.receipts (
+    number integer NOT NULL,
+    transaction bigint NOT NULL,
+    issued timestamp with time zone NOT NULL,
+    seller bigint NOT NULL,
+    corrects integer,
+    name text NOT NULL,
+    address text NOT NULL,
+    tax_number text NOT NULL,
+    gross numeric NOT NULL,
+    net numeric NOT NULL,
+    tax numeric NOT NULL,
+    CONSTRAINT receipts_credit_note_is_negative CHECK (((corrects IS NULL) = (gross > (0)::numeric))),
+    CONSTRAINT receipts_gross_is_net_and_tax CHECK ((gross = (net + tax)))
+);
+CREATE TABLE public.reinstalls (
+    vm text NOT NULL,
+    was text NOT NULL,
+    disk bigint NOT NULL,
+    image text NOT NULL,
+    image_sha256 text NOT NULL,
+    login_user text NOT NULL,
+    keys text NOT NULL,
+    key_names text NOT NULL,
+    CONSTRAINT reinstalls_disk_check CHECK ((disk > 0)),
+    CONSTRAINT reinstalls_was_check CHECK ((was = ANY (ARRAY['running'::text, 'stopped'::text])))
 );
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
@@ -1053,6 +1473,29 @@ CREATE TABLE public.seat (
     link_address text DEFAULT ''::text NOT NULL,
     CONSTRAINT seat_only_row_check CHECK (only_row)
 );
+CREATE TABLE public.sellers (
+    id bigint NOT NULL,
+    active_from timestamp with time zone NOT NULL,
+    name text NOT NULL,
+    address text NOT NULL,
+    tax_number text DEFAULT ''::text NOT NULL,
+    tax_label text DEFAULT ''::text NOT NULL,
+    tax_percent numeric(5,2) DEFAULT 0 NOT NULL,
+    CONSTRAINT sellers_address_check CHECK (((length(address) >= 1) AND (length(address) <= 500))),
+    CONSTRAINT sellers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT sellers_tax_has_label CHECK (((tax_percent = (0)::numeric) OR (tax_label <> ''::text))),
+    CONSTRAINT sellers_tax_label_check CHECK ((length(tax_label) <= 30)),
+    CONSTRAINT sellers_tax_number_check CHECK ((length(tax_number) <= 50)),
+    CONSTRAINT sellers_tax_percent_check CHECK (((tax_percent >= (0)::numeric) AND (tax_percent <= (100)::numeric)))
+);
+ALTER TABLE public.sellers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.sellers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.sessions (
     id_hash bytea NOT NULL,
     email text NOT NULL,
@@ -1070,6 +1513,14 @@ CREATE TABLE public.sign_in_tokens (
     return_path text DEFAULT ''::text NOT NULL,
     CONSTRAINT sign_in_tokens_email_check CHECK ((email = lower(email))),
     CONSTRAINT sign_in_tokens_token_hash_check CHECK ((length(token_hash) = 32))
+);
+CREATE TABLE public.sites (
+    name text NOT NULL,
+    vm text NOT NULL,
+    vm_port integer NOT NULL,
+    added timestamp with time zone NOT NULL,
+    CONSTRAINT sites_name_is_label CHECK ((name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text)),
+    CONSTRAINT sites_vm_port_check CHECK (((vm_port >= 1) AND (vm_port <= 65535)))
 );
 CREATE TABLE public.sizes (
     id text NOT NULL,
@@ -1119,6 +1570,8 @@ CREATE TABLE public.usage_spans (
     CONSTRAINT usage_spans_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT usage_spans_span_check CHECK (((NOT isempty(span)) AND lower_inc(span) AND (NOT lower_inf(span))))
 );
+ALTER TABLE ONLY public.usage_spans ALTER COLUMN vm SET (n_distinct=-0.1);
+ALTER TABLE ONLY public.usage_spans ALTER COLUMN email SET (n_distinct=-0.1);
 ALTER TABLE public.usage_spans ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.usage_spans_id_seq
     START WITH 1
@@ -1185,15 +1638,20 @@ CREATE TABLE public.vms (
     adopt text DEFAULT ''::text NOT NULL,
     adopted boolean DEFAULT false NOT NULL,
     moves integer DEFAULT 0 NOT NULL,
+    disk bigint DEFAULT 0 NOT NULL,
+    observed_disk bigint DEFAULT 0 NOT NULL,
+    price_from timestamp with time zone,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
     CONSTRAINT vms_name_check CHECK ((name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text)),
     CONSTRAINT vms_observed_check CHECK ((observed = ANY (ARRAY['unknown'::text, 'off'::text, 'on'::text, 'gone'::text]))),
     CONSTRAINT vms_queued_is_creating CHECK (((queued IS NULL) OR (state = 'creating'::text))),
-    CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'moving'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
+    CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'reinstalling'::text, 'moving'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
     CONSTRAINT vms_wanted_check CHECK ((wanted = ANY (ARRAY['on'::text, 'off'::text, 'gone'::text])))
 );
+ALTER TABLE ONLY public.account_references
+    ADD CONSTRAINT account_references_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.account_totals
     ADD CONSTRAINT account_totals_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.accounts
@@ -1208,10 +1666,26 @@ ALTER TABLE ONLY public.audit_lines
     ADD CONSTRAINT audit_lines_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.backups
     ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.bank_lines
+    ADD CONSTRAINT bank_lines_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.billing_addresses
+    ADD CONSTRAINT billing_addresses_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.console_tokens
     ADD CONSTRAINT console_tokens_pkey PRIMARY KEY (token_hash);
 ALTER TABLE ONLY public.currency
     ADD CONSTRAINT currency_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.dunning_clock
+    ADD CONSTRAINT dunning_clock_pkey PRIMARY KEY (one);
+ALTER TABLE ONLY public.dunning_holds
+    ADD CONSTRAINT dunning_holds_pkey PRIMARY KEY (email);
+ALTER TABLE ONLY public.dunning
+    ADD CONSTRAINT dunning_pkey PRIMARY KEY (email);
+ALTER TABLE ONLY public.dunning_steps
+    ADD CONSTRAINT dunning_steps_pkey PRIMARY KEY (step);
+ALTER TABLE ONLY public.dunning_stops
+    ADD CONSTRAINT dunning_stops_pkey PRIMARY KEY (vm);
+ALTER TABLE ONLY public.firewalls
+    ADD CONSTRAINT firewalls_pkey PRIMARY KEY (vm);
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_pkey PRIMARY KEY (host, uuid);
 ALTER TABLE ONLY public.host_images
@@ -1228,12 +1702,16 @@ ALTER TABLE ONLY public.key_ring
     ADD CONSTRAINT key_ring_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (id);
+ALTER TABLE public.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text]))) NOT VALID;
 ALTER TABLE ONLY public.ledger_checks
     ADD CONSTRAINT ledger_checks_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (transaction, line);
 ALTER TABLE ONLY public.ledger_sums
     ADD CONSTRAINT ledger_sums_pkey PRIMARY KEY (type, name);
+ALTER TABLE public.ledger_transactions
+    ADD CONSTRAINT ledger_transactions_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'reversal'::text, 'usage'::text, 'correction'::text, 'adjustment'::text, 'fee'::text, 'payout'::text]))) NOT VALID;
 ALTER TABLE ONLY public.ledger_transactions
     ADD CONSTRAINT ledger_transactions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ledger_transactions
@@ -1257,27 +1735,51 @@ ALTER TABLE ONLY public.operator_statements
 ALTER TABLE public.payments
     ADD CONSTRAINT payments_dollars_is_an_amount CHECK (((dollars < ('10000000000'::bigint)::numeric) AND (dollars = round(dollars, 2)))) NOT VALID;
 ALTER TABLE public.payments
-    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text]))) NOT VALID;
+    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text, 'bank'::text, 'assigned'::text]))) NOT VALID;
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_pkey PRIMARY KEY (host, family);
+ALTER TABLE ONLY public.ports
+    ADD CONSTRAINT ports_pkey PRIMARY KEY (vm, via, vm_port);
+ALTER TABLE ONLY public.prices
+    ADD CONSTRAINT prices_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.provider_events
+    ADD CONSTRAINT provider_events_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.provider_payments
+    ADD CONSTRAINT provider_payments_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.provider_payouts
+    ADD CONSTRAINT provider_payouts_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.provider_refunds
+    ADD CONSTRAINT provider_refunds_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.provider_refusals
+    ADD CONSTRAINT provider_refusals_pkey PRIMARY KEY (provider);
 ALTER TABLE ONLY public.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (kind, subject);
 ALTER TABLE ONLY public.rebuilds
     ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_pkey PRIMARY KEY (rebuild, host);
+ALTER TABLE ONLY public.receipt_numbers
+    ADD CONSTRAINT receipt_numbers_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.receipts
+    ADD CONSTRAINT receipts_pkey PRIMARY KEY (number);
+ALTER TABLE ONLY public.reinstalls
+    ADD CONSTRAINT reinstalls_pkey PRIMARY KEY (vm);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
     ADD CONSTRAINT schema_statements_pkey PRIMARY KEY (version, up, ordinal);
 ALTER TABLE ONLY public.seat
     ADD CONSTRAINT seat_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.sellers
+    ADD CONSTRAINT sellers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id_hash);
 ALTER TABLE ONLY public.sign_in_tokens
     ADD CONSTRAINT sign_in_tokens_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY public.sites
+    ADD CONSTRAINT sites_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.sizes
     ADD CONSTRAINT sizes_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ssh_keys
@@ -1291,7 +1793,7 @@ ALTER TABLE ONLY public.unknown_vms
 ALTER TABLE public.usage_spans
     ADD CONSTRAINT usage_spans_finite CHECK ((isfinite(lower(span)) AND isfinite(COALESCE(upper(span), lower(span))))) NOT VALID;
 ALTER TABLE ONLY public.usage_spans
-    ADD CONSTRAINT usage_spans_no_overlap EXCLUDE USING gist (vm WITH =, span WITH &&);
+    ADD CONSTRAINT usage_spans_no_overlap EXCLUDE USING gist (((vm || ''::text)) WITH =, ((span * '(,)'::tstzrange)) WITH &&);
 ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.vm_ssh_host_keys
@@ -1302,16 +1804,27 @@ ALTER TABLE ONLY public.vm_totals
     ADD CONSTRAINT vm_totals_pkey PRIMARY KEY (vm, email);
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
+CREATE UNIQUE INDEX account_references_code_once ON public.account_references USING btree (code);
+CREATE INDEX account_totals_runs_out ON public.account_totals USING btree ((((((paid * (2630016)::numeric) - used) + open_start) / open_rate))) WHERE (open_rate > (0)::numeric);
 CREATE UNIQUE INDEX addresses_address6_once ON public.addresses USING btree (host, address6);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
 CREATE UNIQUE INDEX addresses_one_on_a_host ON public.addresses USING btree (vm, host);
 CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleared IS NOT NULL);
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
+CREATE INDEX audit_lines_actor ON public.audit_lines USING btree (actor);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
 CREATE INDEX backups_started ON public.backups USING btree (started);
+CREATE INDEX bank_lines_email ON public.bank_lines USING btree (email);
+CREATE UNIQUE INDEX bank_lines_entry_once ON public.bank_lines USING btree (entry);
+CREATE UNIQUE INDEX bank_lines_payment_once ON public.bank_lines USING btree (payment);
+CREATE INDEX bank_lines_waiting ON public.bank_lines USING btree (id) WHERE (state = ANY (ARRAY['waiting'::text, 'kept'::text]));
 CREATE INDEX console_tokens_expires ON public.console_tokens USING btree (expires);
 CREATE INDEX console_tokens_session ON public.console_tokens USING btree (session);
 CREATE INDEX console_tokens_vm ON public.console_tokens USING btree (vm);
+CREATE INDEX dunning_mail ON public.dunning USING btree (mail);
+CREATE UNIQUE INDEX firewall_rules_from_anywhere_once ON public.firewall_rules USING btree (vm, protocol, first_port, last_port) WHERE (source IS NULL);
+CREATE UNIQUE INDEX firewall_rules_once ON public.firewall_rules USING btree (vm, protocol, first_port, last_port, source) WHERE (source IS NOT NULL);
+CREATE INDEX firewall_rules_vm ON public.firewall_rules USING btree (vm);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
 CREATE UNIQUE INDEX ledger_accounts_email_once ON public.ledger_accounts USING btree (email);
 CREATE UNIQUE INDEX ledger_accounts_own_once ON public.ledger_accounts USING btree (type, name) WHERE (email IS NULL);
@@ -1320,6 +1833,7 @@ CREATE UNIQUE INDEX ledger_entries_hour_once ON public.ledger_entries USING btre
 CREATE UNIQUE INDEX ledger_transactions_payment_counts_once ON public.ledger_transactions USING btree (payment, turn) WHERE (payment IS NOT NULL);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
+CREATE INDEX mails_recipient ON public.mails USING btree (recipient);
 CREATE INDEX moves_copies ON public.moves USING btree (copy_host, copy_generation) WHERE (copy_host IS NOT NULL);
 CREATE INDEX moves_from ON public.moves USING btree (from_host, ended);
 CREATE UNIQUE INDEX moves_one_copy_on_a_host ON public.moves USING btree (vm, copy_host) WHERE (copy_host IS NOT NULL);
@@ -1331,29 +1845,56 @@ CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm
 CREATE INDEX operations_vm ON public.operations USING btree (vm, id);
 CREATE INDEX operator_statements_at ON public.operator_statements USING btree (at);
 CREATE INDEX payments_email_id ON public.payments USING btree (email, id);
+CREATE INDEX payments_provider_payment ON public.payments USING btree (provider_payment) WHERE (provider_payment IS NOT NULL);
+CREATE UNIQUE INDEX payments_provider_payment_counts_once ON public.payments USING btree (provider_payment) WHERE ((provider_payment IS NOT NULL) AND (NOT invalidated));
+CREATE UNIQUE INDEX ports_of_host_once ON public.ports USING btree (host, port) WHERE (host IS NOT NULL);
+CREATE UNIQUE INDEX ports_of_hub_once ON public.ports USING btree (port) WHERE (host IS NULL);
+CREATE UNIQUE INDEX prices_once ON public.prices USING btree (size, active_from) WHERE (withdrawn IS NULL);
+CREATE UNIQUE INDEX provider_events_once ON public.provider_events USING btree (provider, event);
+CREATE INDEX provider_events_payment ON public.provider_events USING btree (payment, id);
+CREATE INDEX provider_events_received ON public.provider_events USING btree (received) WHERE (body <> ''::text);
+CREATE INDEX provider_events_unknown ON public.provider_events USING btree (unknown_key) WHERE (unknown_key IS NOT NULL);
+CREATE INDEX provider_events_waiting ON public.provider_events USING btree (payment) WHERE (handled IS NULL);
+CREATE UNIQUE INDEX provider_payments_charge_once ON public.provider_payments USING btree (provider, charge);
+CREATE INDEX provider_payments_claimed ON public.provider_payments USING btree (claimed) WHERE (claimed IS NOT NULL);
+CREATE INDEX provider_payments_email_id ON public.provider_payments USING btree (email, id);
+CREATE UNIQUE INDEX provider_payments_key_once ON public.provider_payments USING btree (key);
+CREATE INDEX provider_payments_next_poll ON public.provider_payments USING btree (next_poll) WHERE (next_poll IS NOT NULL);
+CREATE INDEX provider_payments_problem ON public.provider_payments USING btree (id) WHERE (problem <> ''::text);
+CREATE UNIQUE INDEX provider_payments_reference_once ON public.provider_payments USING btree (provider, reference);
+CREATE UNIQUE INDEX provider_payouts_once ON public.provider_payouts USING btree (provider, reference);
+CREATE UNIQUE INDEX provider_refunds_key_once ON public.provider_refunds USING btree (key);
+CREATE INDEX provider_refunds_payment ON public.provider_refunds USING btree (payment, id);
+CREATE INDEX provider_refunds_refused ON public.provider_refunds USING btree (created) WHERE (status = 'refused'::text);
 CREATE UNIQUE INDEX rebuilds_open_once ON public.rebuilds USING btree (((finished IS NULL))) WHERE (finished IS NULL);
+CREATE UNIQUE INDEX receipts_corrected_once ON public.receipts USING btree (corrects);
+CREATE UNIQUE INDEX receipts_transaction_once ON public.receipts USING btree (transaction);
+CREATE UNIQUE INDEX sellers_active_from_once ON public.sellers USING btree (active_from);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
 CREATE INDEX sessions_expires ON public.sessions USING btree (expires);
 CREATE INDEX sign_in_tokens_created ON public.sign_in_tokens USING btree (created);
 CREATE INDEX sign_in_tokens_email ON public.sign_in_tokens USING btree (email, created);
 CREATE INDEX sign_in_tokens_ip ON public.sign_in_tokens USING btree (ip, created);
+CREATE INDEX sites_vm ON public.sites USING btree (vm);
 CREATE INDEX usage_spans_email_end ON public.usage_spans USING btree (email, COALESCE(upper(span), lower(span)));
 CREATE INDEX usage_spans_vm_end ON public.usage_spans USING btree (vm, COALESCE(upper(span), 'infinity'::timestamp with time zone));
 CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
 CREATE UNIQUE INDEX vms_adopt_once ON public.vms USING btree (host, adopt) WHERE ((adopt <> ''::text) AND (deleted IS NULL));
 CREATE INDEX vms_alive_created ON public.vms USING btree (email, created, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_alive_price ON public.vms USING btree (email, dollars_per_month, id) WHERE (deleted IS NULL);
-CREATE INDEX vms_between_states ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'moving'::text, 'deleting'::text])));
+CREATE INDEX vms_between_states ON public.vms USING btree (id) WHERE ((deleted IS NULL) AND (state = ANY (ARRAY['creating'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'reinstalling'::text, 'moving'::text, 'deleting'::text])));
 CREATE INDEX vms_building ON public.vms USING btree (host, email) WHERE (state = 'creating'::text);
 CREATE INDEX vms_email_created ON public.vms USING btree (email, created, id);
 CREATE INDEX vms_failed ON public.vms USING btree (email, deleted) WHERE (state = 'failed'::text);
 CREATE UNIQUE INDEX vms_name_once ON public.vms USING btree (email, name) WHERE (deleted IS NULL);
 CREATE INDEX vms_of_host ON public.vms USING btree (host, email) WHERE (deleted IS NULL);
 CREATE INDEX vms_paused ON public.vms USING btree (host) WHERE paused;
+CREATE INDEX vms_price_from ON public.vms USING btree (size, price_from) WHERE (deleted IS NULL);
 CREATE INDEX vms_wanted ON public.vms USING btree (host, wanted_generation, id) WHERE (NOT ((wanted = 'gone'::text) AND (observed = 'gone'::text) AND (observed_generation >= wanted_generation)));
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
 CREATE TRIGGER currency_only_row BEFORE DELETE OR TRUNCATE ON public.currency FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER currency_stays BEFORE UPDATE ON public.currency FOR EACH ROW EXECUTE FUNCTION public.check_currency();
+CREATE CONSTRAINT TRIGGER dunning_steps_checked AFTER INSERT OR DELETE OR UPDATE ON public.dunning_steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_dunning_steps();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER ledger_accounts_only_grow BEFORE DELETE OR TRUNCATE ON public.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER ledger_accounts_stay BEFORE UPDATE ON public.ledger_accounts FOR EACH ROW EXECUTE FUNCTION public.check_ledger_account();
@@ -1377,27 +1918,64 @@ CREATE TRIGGER payments_counted_truncate AFTER TRUNCATE ON public.payments FOR E
 CREATE TRIGGER payments_counted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_posted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_posted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
+CREATE TRIGGER prices_only_grow BEFORE TRUNCATE ON public.prices FOR EACH STATEMENT EXECUTE FUNCTION public.check_price();
+CREATE TRIGGER prices_stay BEFORE DELETE OR UPDATE ON public.prices FOR EACH ROW EXECUTE FUNCTION public.check_price();
+CREATE TRIGGER provider_payments_announced_insert AFTER INSERT ON public.provider_payments FOR EACH ROW EXECUTE FUNCTION public.announce_provider_payment();
+CREATE TRIGGER provider_payments_announced_update AFTER UPDATE ON public.provider_payments FOR EACH ROW WHEN (((new.claimed IS NULL) AND (new.next_poll < COALESCE(old.next_poll, 'infinity'::timestamp with time zone)))) EXECUTE FUNCTION public.announce_provider_payment();
+CREATE TRIGGER provider_payments_fee_added AFTER INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.fee <> (0)::numeric)) EXECUTE FUNCTION public.post_provider_fee();
+CREATE TRIGGER provider_payments_fee_changed AFTER UPDATE ON public.provider_payments FOR EACH ROW WHEN ((new.fee <> old.fee)) EXECUTE FUNCTION public.post_provider_fee();
+CREATE TRIGGER provider_payouts_posted AFTER INSERT ON public.provider_payouts FOR EACH ROW WHEN ((NOT new.returned)) EXECUTE FUNCTION public.post_provider_payout();
+CREATE TRIGGER provider_payouts_stay BEFORE DELETE OR UPDATE ON public.provider_payouts FOR EACH ROW EXECUTE FUNCTION public.check_provider_payout();
+CREATE TRIGGER provider_payouts_turned AFTER UPDATE ON public.provider_payouts FOR EACH ROW WHEN ((new.returned <> old.returned)) EXECUTE FUNCTION public.post_provider_payout();
+CREATE TRIGGER receipt_numbers_stay BEFORE DELETE OR TRUNCATE ON public.receipt_numbers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
+CREATE TRIGGER receipts_numbered BEFORE INSERT ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.number_receipt();
+CREATE TRIGGER receipts_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.receipts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
+CREATE TRIGGER sellers_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
+CREATE TRIGGER sizes_first_price_stays BEFORE UPDATE OF dollars_per_month ON public.sizes FOR EACH ROW WHEN ((new.dollars_per_month <> old.dollars_per_month)) EXECUTE FUNCTION public.refuse_first_price();
+CREATE TRIGGER sizes_priced AFTER INSERT ON public.sizes FOR EACH ROW EXECUTE FUNCTION public.add_first_price();
 CREATE TRIGGER usage_spans_counted_delete AFTER DELETE ON public.usage_spans REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_insert AFTER INSERT ON public.usage_spans REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_truncate AFTER TRUNCATE ON public.usage_spans FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER usage_spans_counted_update AFTER UPDATE ON public.usage_spans REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
+CREATE TRIGGER vms_close_ports AFTER UPDATE OF deleted ON public.vms FOR EACH ROW WHEN (((new.deleted IS NOT NULL) AND (old.deleted IS NULL))) EXECUTE FUNCTION public.close_ports();
 CREATE TRIGGER vms_counted_delete AFTER DELETE ON public.vms REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
 CREATE TRIGGER vms_counted_insert AFTER INSERT ON public.vms REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
 CREATE TRIGGER vms_counted_truncate AFTER TRUNCATE ON public.vms FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER vms_counted_update AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
+CREATE TRIGGER vms_own_price BEFORE UPDATE OF dollars_per_month ON public.vms FOR EACH ROW WHEN (((new.dollars_per_month <> old.dollars_per_month) AND (new.price_from = old.price_from))) EXECUTE FUNCTION public.keep_own_price();
 CREATE TRIGGER vms_told AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_vms();
 CREATE TRIGGER vms_told_new AFTER INSERT ON public.vms REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_vms();
+ALTER TABLE ONLY public.account_references
+    ADD CONSTRAINT account_references_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.account_totals
     ADD CONSTRAINT account_totals_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.bank_lines
+    ADD CONSTRAINT bank_lines_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.bank_lines
+    ADD CONSTRAINT bank_lines_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);
+ALTER TABLE ONLY public.billing_addresses
+    ADD CONSTRAINT billing_addresses_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.console_tokens
     ADD CONSTRAINT console_tokens_session_fkey FOREIGN KEY (session) REFERENCES public.sessions(id_hash) ON DELETE CASCADE;
 ALTER TABLE ONLY public.console_tokens
     ADD CONSTRAINT console_tokens_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.dunning
+    ADD CONSTRAINT dunning_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE ONLY public.dunning_holds
+    ADD CONSTRAINT dunning_holds_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE ONLY public.dunning
+    ADD CONSTRAINT dunning_mail_fkey FOREIGN KEY (mail) REFERENCES public.mails(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.dunning_stops
+    ADD CONSTRAINT dunning_stops_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.firewall_rules
+    ADD CONSTRAINT firewall_rules_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.firewalls
+    ADD CONSTRAINT firewalls_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.host_images
@@ -1430,14 +2008,40 @@ ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_provider_payment_fkey FOREIGN KEY (provider_payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.ports
+    ADD CONSTRAINT ports_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.ports
+    ADD CONSTRAINT ports_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.prices
+    ADD CONSTRAINT prices_size_fkey FOREIGN KEY (size) REFERENCES public.sizes(id);
+ALTER TABLE ONLY public.provider_events
+    ADD CONSTRAINT provider_events_payment_fkey FOREIGN KEY (payment) REFERENCES public.provider_payments(id);
+ALTER TABLE ONLY public.provider_payments
+    ADD CONSTRAINT provider_payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.provider_refunds
+    ADD CONSTRAINT provider_refunds_payment_fkey FOREIGN KEY (payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_rebuild_fkey FOREIGN KEY (rebuild) REFERENCES public.rebuilds(id);
+ALTER TABLE ONLY public.receipts
+    ADD CONSTRAINT receipts_corrects_fkey FOREIGN KEY (corrects) REFERENCES public.receipts(number);
+ALTER TABLE ONLY public.receipts
+    ADD CONSTRAINT receipts_seller_fkey FOREIGN KEY (seller) REFERENCES public.sellers(id);
+ALTER TABLE ONLY public.receipts
+    ADD CONSTRAINT receipts_transaction_fkey FOREIGN KEY (transaction) REFERENCES public.ledger_transactions(id);
+ALTER TABLE ONLY public.reinstalls
+    ADD CONSTRAINT reinstalls_image_fkey FOREIGN KEY (image) REFERENCES public.images(id);
+ALTER TABLE ONLY public.reinstalls
+    ADD CONSTRAINT reinstalls_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.sites
+    ADD CONSTRAINT sites_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.unknown_vms

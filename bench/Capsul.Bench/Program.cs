@@ -27,8 +27,10 @@ try
                 check, new FleetPlan(Number("--spokes", 1000), Number("--vms", 50)), CancellationToken.None);
         case "pages":
             return await PagesBench.RunAsync(check, CancellationToken.None);
-        case PagesBench.Bare:
-            return await PagesBench.ServeBareAsync(int.Parse(args[1], CultureInfo.InvariantCulture));
+        case BarePages.Handler:
+            return await BarePages.ServeHandlerAsync(int.Parse(args[1], CultureInfo.InvariantCulture));
+        case BarePages.Razor:
+            return await BarePages.ServeRazorAsync(int.Parse(args[1], CultureInfo.InvariantCulture));
         case "console":
             return await ConsoleBench.RunAsync(check, CancellationToken.None);
         case "events":
@@ -41,6 +43,9 @@ try
             return await LedgerBench.RunAsync(check, CancellationToken.None);
         case "metering":
             return await MeteringBench.RunAsync(check, CancellationToken.None);
+        case "payments":
+            return await PaymentsBench.RunAsync(
+                check, Number("--events", 100_000), Number("--kills", 20), CancellationToken.None);
         case "operations":
             return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
@@ -64,6 +69,8 @@ await Console.Error.WriteLineAsync("""
       events   a thousand open event streams while a hundred VMs a second change
       ledger   postings, each its own commit, against bare pgbench; and in batches, against COPY
       metering   an hour of 50,000 VMs; the balance page and the check of a create after ten years, against a new one's
+      payments [--events N] [--kills N]   events of a provider, repeated, lost and shuffled, while the Hub is killed:
+               no balance may differ from the provider's list
       operations   steps of the engine, against a bare loop with SKIP LOCKED
       failover [--kills N] [--freezes N] [--cuts N]   two Hubs, of which the active one is killed, frozen or cut off
                under load; then the database is frozen and killed

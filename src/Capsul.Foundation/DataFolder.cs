@@ -6,6 +6,16 @@ namespace Capsul.Foundation;
 /// <summary>The folder for all of Capsul's data, with a lock that lets one process per role use it at a time.</summary>
 public sealed class DataFolder : IDisposable
 {
+    /// <summary>Of the name that a file has until it is whole.</summary>
+    const int UniqueDigits = 8;
+
+    static readonly EnumerationOptions BelowWithoutLinks = new()
+    {
+        RecurseSubdirectories = true,
+        AttributesToSkip = FileAttributes.ReparsePoint,
+        IgnoreInaccessible = true,
+    };
+
     readonly FileStream held;
 
     DataFolder(string path, FileStream held) => (FullPath, this.held) = (path, held);
@@ -13,17 +23,24 @@ public sealed class DataFolder : IDisposable
     public string FullPath { get; }
 
     /// <summary>
-    /// Creates the folder if it is missing and acquires its lock for <paramref name="role"/> ("hub", "spoke").
+    /// Creates the folder if it is missing, acquires its lock for <paramref name="role"/> ("hub", "spoke"), and
+    /// removes what a predecessor that was killed left half written in the role's own folder.
     /// </summary>
     /// <exception cref="ProblemException">Unavailable: not writable. Conflict: another process holds it.</exception>
     public static DataFolder Take(string path, string role)
+    {
+        var taken = new DataFolder(path, Hold(path, role));
+        RemoveUnfinished(Path.Combine(path, role));
+        return taken;
+    }
+
+    static FileStream Hold(string path, string role)
     {
         var file = Path.Combine(path, $"{role}.lock");
         try
         {
             Directory.CreateDirectory(path);
-            return new DataFolder(
-                path, new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1));
+            return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
         }
         catch (IOException) when (File.Exists(file))
         {
@@ -36,6 +53,25 @@ public sealed class DataFolder : IDisposable
             throw NotWritable(path, error);
         }
     }
+
+    /// <summary>Nobody else writes there: the lock is held.</summary>
+    static void RemoveUnfinished(string folder)
+    {
+        if (!Directory.Exists(folder)) return;
+        try
+        {
+            foreach (var file in Directory.GetFiles(folder, "*.new", BelowWithoutLinks).Where(IsUnfinished))
+                File.Delete(file);
+        }
+        catch (Exception error) when (error is UnauthorizedAccessException or IOException)
+        {
+            // It takes up room and nothing else; that is no reason not to start.
+        }
+    }
+
+    /// <summary>Whether it has a name that <see cref="OpenNew"/> gives.</summary>
+    static bool IsUnfinished(string file) => Path.GetFileName(file).Split('.') is [.., _, var unique, "new"]
+        && unique.Length == UniqueDigits && unique.All(char.IsAsciiHexDigitLower);
 
     /// <summary>Unavailable: what to tell the person who chose it.</summary>
     public static ProblemException NotWritable(string path, Exception error) => new(ProblemKind.Unavailable,
@@ -98,7 +134,7 @@ public sealed class DataFolder : IDisposable
     /// </summary>
     static (FileStream Stream, string Name) OpenNew(string file, UnixFileMode mode)
     {
-        var temporary = $"{file}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.new";
+        var temporary = $"{file}.{RandomNumberGenerator.GetHexString(UniqueDigits, lowercase: true)}.new";
         return (new FileStream(temporary, new FileStreamOptions
         {
             Mode = FileMode.CreateNew,

@@ -85,11 +85,30 @@ public sealed partial class Settings
         new("CAPSUL_SMTP_PASSWORD", null, "Password for the SMTP server.", Secret: true),
         new("CAPSUL_MAIL_FROM", "Capsul <no-reply@localhost>", "Sender address of emails."),
         new("CAPSUL_SUPPORT_EMAIL", "support@localhost", "Address shown on the support page."),
+        new("CAPSUL_SITE_NAME", "Capsul", "What emails call this installation: the name of the co-op or provider."),
         new("CAPSUL_CURRENCY", "USD $ 2",
             "The currency of all amounts: code, symbol, and decimal places of its smallest unit (0 to 2). It cannot be "
             + "changed once the ledger has entries."),
         new("CAPSUL_PUBLIC_LEDGER", "off",
             "on: everybody may see /ledger, the sums of the ledger and when they were last verified. off: operators."),
+        new("CAPSUL_PAYMENT_LEAST", "5", "The smallest amount that people can pay online."),
+        new("CAPSUL_PAYMENT_MOST", "500", "The largest amount that people can pay online at once."),
+        new("CAPSUL_STRIPE_SECRET_KEY", null,
+            "Secret or restricted API key of Stripe (sk_… or rk_…). Set: people can pay by card, on a page of "
+            + "Stripe's.", Secret: true),
+        new("CAPSUL_STRIPE_WEBHOOK_SECRET", null,
+            "Signing secret (whsec_…) of the webhook at Stripe that sends events to BASE_URL/webhooks/stripe. Unset: "
+            + "no events are taken, and Stripe is asked from time to time.", Secret: true),
+        new("CAPSUL_STRIPE_API", "https://api.stripe.com", "Address of Stripe's API; another one only for tests."),
+        new("CAPSUL_BTCPAY_URL", null,
+            "Address of a BTCPay Server. Set, with a store and a key: people can pay with Bitcoin there."),
+        new("CAPSUL_BTCPAY_STORE", null, "ID of the store at the BTCPay Server."),
+        new("CAPSUL_BTCPAY_API_KEY", null,
+            "API key of that store, which may view and create invoices.", Secret: true),
+        new("CAPSUL_BTCPAY_WEBHOOK_SECRET", null,
+            "Secret of the store's webhook that sends events to BASE_URL/webhooks/btcpay.", Secret: true),
+        new("CAPSUL_BANK_DETAILS", null,
+            "Where people can transfer money to: name, bank and account number, in one line. Unset: not offered."),
         new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
         new("CAPSUL_DISK_OVERCOMMIT", "2",
             "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "
@@ -122,6 +141,26 @@ public sealed partial class Settings
             "Public name or address of those ports, shown in the ssh command. Default: CAPSUL_RELAY_ADDRESS. "
             + "Required when that is 0.0.0.0 or ::."),
         new("CAPSUL_RELAY_PORTS", "22000-22999", "Port range for that relay, first-last."),
+        new("CAPSUL_FORWARD_PORTS", "31000-31999",
+            "Ports of this host that owners of VMs may open to ports of their VMs, first-last, on "
+            + "CAPSUL_RELAY_ADDRESS; off: none."),
+        new("CAPSUL_HUB_PORTS", "off",
+            "Ports of the Hub that owners may open to ports of their VMs on any host, also one behind NAT, first-last; "
+            + "off: none."),
+        new("CAPSUL_HUB_PORTS_LISTEN", "::",
+            "Address on which the Hub listens for them. ::, all addresses, of IPv4 too."),
+        new("CAPSUL_HUB_PORTS_HOST", null,
+            "Public name or address of those ports. Default: the host in CAPSUL_BASE_URL, or else 127.0.0.1."),
+        new("CAPSUL_VM_DOMAIN", null,
+            "Domain under which owners give names to web servers of their VMs, such as vms.example.org; all names in "
+            + "it must lead to the Hub (a wildcard record). Not a domain of the pages. Unset: none."),
+        new("CAPSUL_VM_HTTPS_PORT", "off",
+            "Port on which the Hub serves these names over TLS, on CAPSUL_HUB_PORTS_LISTEN. off: a proxy in front of "
+            + "the pages does that."),
+        new("CAPSUL_VM_CERTIFICATE", null,
+            "PEM file with the certificate for *.CAPSUL_VM_DOMAIN and its chain. Required with CAPSUL_VM_HTTPS_PORT."),
+        new("CAPSUL_VM_CERTIFICATE_KEY", null, "PEM file with its private key."),
+        new("CAPSUL_MAX_PORTS", "20", "Maximum number of open ports per account."),
         new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
         new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Host memory reserved from VMs, MiB."),
         new("CAPSUL_KVM", "auto", "auto: KVM only if a probe boot succeeds, else TCG. on or off: no probe."),

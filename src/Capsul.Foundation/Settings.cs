@@ -106,10 +106,23 @@ public sealed partial class Settings
     public string? SmtpPassword => Optional("CAPSUL_SMTP_PASSWORD");
     public string MailFrom => Text("CAPSUL_MAIL_FROM");
     public string SupportEmail => Text("CAPSUL_SUPPORT_EMAIL");
+    public string SiteName => Text("CAPSUL_SITE_NAME");
 
     /// <summary>Code, symbol, and decimal places.</summary>
     public (string Code, string Symbol, int Decimals) Currency => ParseCurrency(Text("CAPSUL_CURRENCY"))!.Value;
     public bool PublicLedger => Text("CAPSUL_PUBLIC_LEDGER") == "on";
+    public decimal PaymentLeast => Amount("CAPSUL_PAYMENT_LEAST")!.Value;
+    public decimal PaymentMost => Amount("CAPSUL_PAYMENT_MOST")!.Value;
+    public string? StripeSecretKey => Optional("CAPSUL_STRIPE_SECRET_KEY");
+    public string? StripeWebhookSecret => Optional("CAPSUL_STRIPE_WEBHOOK_SECRET");
+    public Uri StripeApi => new(Text("CAPSUL_STRIPE_API").TrimEnd('/') + "/");
+
+    /// <summary>Null: there is none.</summary>
+    public (Uri Url, string Store, string Key)? BtcPay => Optional("CAPSUL_BTCPAY_URL") is { } url
+        ? (new Uri(url.TrimEnd('/') + "/"), Text("CAPSUL_BTCPAY_STORE"), Text("CAPSUL_BTCPAY_API_KEY")) : null;
+
+    public string? BtcPayWebhookSecret => Optional("CAPSUL_BTCPAY_WEBHOOK_SECRET");
+    public string? BankDetails => Optional("CAPSUL_BANK_DETAILS");
     public int MaxConnections => Number("CAPSUL_MAX_CONNECTIONS");
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
@@ -140,6 +153,17 @@ public sealed partial class Settings
     public IPAddress RelayAddress => IPAddress.Parse(Text("CAPSUL_RELAY_ADDRESS"));
     public string SshHost => Optional("CAPSUL_SSH_HOST") ?? RelayAddress.ToString();
     public (int First, int Last) RelayPorts => ParsePorts(Text("CAPSUL_RELAY_PORTS"))!.Value;
+    public (int First, int Last)? ForwardPorts => ParsePorts(Text("CAPSUL_FORWARD_PORTS"));
+    public (int First, int Last)? HubPorts => ParsePorts(Text("CAPSUL_HUB_PORTS"));
+    public IPAddress HubPortsListen => IPAddress.Parse(Text("CAPSUL_HUB_PORTS_LISTEN"));
+    public string HubPortsHost => Optional("CAPSUL_HUB_PORTS_HOST") ?? BaseUrl?.Host ?? "127.0.0.1";
+
+    /// <summary>Lower case.</summary>
+    public string? VmDomain => Optional("CAPSUL_VM_DOMAIN")?.ToLowerInvariant();
+    public int? VmHttpsPort => Text("CAPSUL_VM_HTTPS_PORT") == "off" ? null : Number("CAPSUL_VM_HTTPS_PORT");
+    public string? VmCertificate => Optional("CAPSUL_VM_CERTIFICATE");
+    public string? VmCertificateKey => Optional("CAPSUL_VM_CERTIFICATE_KEY");
+    public int MaxPorts => Number("CAPSUL_MAX_PORTS");
     public string Images => Optional("CAPSUL_IMAGES") ?? Path.Combine(Data, "images");
     public int MemoryReserveMb => Number("CAPSUL_MEMORY_RESERVE_MB");
     public string Kvm => Text("CAPSUL_KVM");
@@ -237,114 +261,4 @@ public sealed partial class Settings
         }
         return row[^1];
     }
-
-    /// <summary>
-    /// What is not set holds (a test says so of every default), and to look at it would cost each call on the command
-    /// line the loading of what reads addresses and networks.
-    /// </summary>
-    void Check()
-    {
-        OneOf("CAPSUL_ENVIRONMENT", "production", "development");
-        OneOf("CAPSUL_POSTGRES_FSYNC", "on", "off");
-        OneOf("CAPSUL_DUMP_BEFORE_UPGRADE", "on", "off");
-        OneOf("CAPSUL_DATABASE_TLS", "disable", "prefer", "require", "verify-ca", "verify-full");
-        Must("CAPSUL_DATABASE", Database is null || DatabaseHost is null,
-            "the complete address, or unset if CAPSUL_DATABASE_HOST is set");
-        OneOf("CAPSUL_SMTP_TLS", "starttls", "tls", "none");
-        OneOf("CAPSUL_HYPERVISOR", "libvirt", "simulated");
-        Must("CAPSUL_VM_NETWORK6", !IsSet("CAPSUL_VM_NETWORK6") || Text("CAPSUL_VM_NETWORK6") is "auto" or "off"
-            || IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK6"), out var six) && six.PrefixLength == 64
-                && six.BaseAddress is { IsIPv6LinkLocal: false, IsIPv6Multicast: false },
-            "an IPv6 network of size /64, auto or off");
-        OneOf("CAPSUL_OUTBOUND", "on", "off");
-        OneOf("CAPSUL_OUTBOUND_MAIL", "on", "off");
-        Must("CAPSUL_VM_RESOLVER", !IsSet("CAPSUL_VM_RESOLVER") || VmResolver == "auto"
-            || IPAddress.TryParse(VmResolver, out var resolver)
-                && resolver.AddressFamily == System.Net.Sockets.AddressFamily.InterNetwork, "an IPv4 address, or auto");
-        OneOf("CAPSUL_KVM", "auto", "on", "off");
-        OneOf("CAPSUL_PUBLIC_LEDGER", "on", "off");
-        Must("CAPSUL_CURRENCY", !IsSet("CAPSUL_CURRENCY") || ParseCurrency(Text("CAPSUL_CURRENCY")) is not null,
-            "a code of three capital letters, a symbol of at most four characters, and the number of decimal places (0 "
-            + "to 2), separated by spaces, such as EUR € 2");
-        foreach (var name in (string[])["CAPSUL_LISTEN", "CAPSUL_LINK_LISTEN", "CAPSUL_RELAY_ADDRESS"])
-            Must(name, !IsSet(name) || IPAddress.TryParse(Text(name), out _), "an IP address");
-        // Development shows every email, with its sign-in link, to everyone.
-        Must("CAPSUL_LISTEN", !Development || IPAddress.IsLoopback(Listen),
-            "127.0.0.1 or ::1 while CAPSUL_ENVIRONMENT is development, which signs in anybody who can open its pages");
-        Must("CAPSUL_TRUSTED_PROXIES",
-            !IsSet("CAPSUL_TRUSTED_PROXIES") || ParseNetworks(Text("CAPSUL_TRUSTED_PROXIES")) is not null,
-            "networks separated by commas, such as 10.1.2.0/24, or none");
-        foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT", "CAPSUL_DATABASE_PORT"])
-            InRange(name, 0, 65535);
-        InRange("CAPSUL_MAX_VMS", 0, 10_000);
-        InRange("CAPSUL_MAX_CONNECTIONS", 1, 1_000_000);
-        InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);
-        Must("CAPSUL_DISK_OVERCOMMIT", !IsSet("CAPSUL_DISK_OVERCOMMIT")
-            || decimal.TryParse(Text("CAPSUL_DISK_OVERCOMMIT"), NumberStyles.AllowDecimalPoint,
-                CultureInfo.InvariantCulture, out var factor) && factor is >= 1 and <= 100, "a number from 1 to 100");
-        if (Text("CAPSUL_BUILD_SLOTS") != "auto") InRange("CAPSUL_BUILD_SLOTS", 1, 1000);
-        InRange("CAPSUL_CREATE_DEADLINE_SECONDS", 5, 86_400);
-        InRange("CAPSUL_STOP_GRACE_SECONDS", 0, 3_600);
-        InRange("CAPSUL_MEMORY_RESERVE_MB", 0, 1 << 24);
-        Must("CAPSUL_VM_NETWORK", !IsSet("CAPSUL_VM_NETWORK")
-            || IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK"), out var net) && net.PrefixLength is >= 16 and <= 29,
-            "an IPv4 network of size /16 to /29, such as 10.77.0.0/24");
-        Must("CAPSUL_SSH_HOST",
-            !IsSet("CAPSUL_SSH_HOST") && !IsSet("CAPSUL_RELAY_ADDRESS") || IsReachableName(SshHost),
-            "a DNS name or an IP address that people can reach, such as ssh.example.org");
-        Must("CAPSUL_RELAY_PORTS", ParsePorts(Text("CAPSUL_RELAY_PORTS")) is not null,
-            "two ports, such as 22000-22999");
-        if (Optional("CAPSUL_BASE_URL") is { } url)
-            Must("CAPSUL_BASE_URL", Uri.TryCreate(url, UriKind.Absolute, out var uri)
-                && uri.Scheme is "http" or "https", "an http or https address");
-        if (SecretKey is { } key)
-            Must("CAPSUL_SECRET_KEY", Convert.TryFromBase64String(key, new byte[key.Length], out var count)
-                && count == 32, "32 bytes in base64");
-    }
-
-    /// <summary>
-    /// Whether it can be used in an ssh command: not "any address", and nothing that a shell or ssh would interpret.
-    /// </summary>
-    static bool IsReachableName(string text) => IPAddress.TryParse(text, out var address)
-        ? !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.IPv6Any)
-        : Uri.CheckHostName(text) == UriHostNameType.Dns && text[0] != '-';
-
-    void OneOf(string name, params string[] allowed) =>
-        Must(name, allowed.Contains(Text(name), StringComparer.Ordinal), string.Join(" or ", allowed));
-
-    void InRange(string name, int least, int most) =>
-        Must(name, int.TryParse(Text(name), CultureInfo.InvariantCulture, out var n) && n >= least && n <= most,
-            $"a number from {least} to {most}");
-
-    void Must(string name, bool holds, string what)
-    {
-        if (holds) return;
-        var shown = All.First(s => s.Name == name).Secret
-            ? "its value"
-            : $"\"{Optional(name) ?? All.First(s => s.Name == name).Default ?? SshHost}\"";
-        throw new ProblemException(ProblemKind.Invalid, $"{name} must be {what}; {shown} is not.");
-    }
-
-    static (string, string, int)? ParseCurrency(string text) =>
-        text.Split(' ', StringSplitOptions.RemoveEmptyEntries)
-            is [{ Length: 3 } code, { Length: <= 4 } symbol, var places]
-        && code.All(char.IsAsciiLetterUpper) && int.TryParse(places, CultureInfo.InvariantCulture, out var decimals)
-        && decimals is >= 0 and <= 2 ? (code, symbol, decimals) : null;
-
-    /// <summary>Networks, or single addresses; null when one of them is neither.</summary>
-    static IPNetwork[]? ParseNetworks(string text)
-    {
-        if (text == "none") return [];
-        var parts = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
-        var networks = parts.Select(p => IPNetwork.TryParse(p, out var network) ? network
-            : IPAddress.TryParse(p, out var one) ? new IPNetwork(one, one.GetAddressBytes().Length * 8)
-            : (IPNetwork?)null).ToArray();
-        return Array.TrueForAll(networks, n => n is not null) ? [.. networks.Select(n => n!.Value)] : null;
-    }
-
-    static (int, int)? ParsePorts(string text) =>
-        text.Split('-') is [var a, var b] && int.TryParse(a, CultureInfo.InvariantCulture, out var first)
-        && int.TryParse(b, CultureInfo.InvariantCulture, out var last)
-        && first is >= 1 and <= 65535 && last >= first && last <= 65535
-            ? (first, last) : null;
 }

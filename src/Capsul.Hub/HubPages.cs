@@ -2,6 +2,8 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Consoles;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Features.Sites;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Builder;
@@ -16,13 +18,15 @@ namespace Capsul.Hub;
 public static class HubPages
 {
     public static IServiceCollection AddHubPages(this IServiceCollection services, Settings settings) =>
-        services.AddWeb(settings).AddAccounts().AddMails().AddVmOperations().AddVmPages().AddConsoles();
+        services.AddWeb(settings).AddAccounts().AddMails().AddVmOperations().AddVmPages().AddConsoles()
+            .AddPayments().AddSites();
 
     public static WebApplication MapHubPages(this WebApplication app)
     {
-        app.MapWeb();
+        app.MapWeb(first => first.UseSites());
         app.MapVmEvents();
         app.MapConsoles();
+        app.MapPayments();
         return app;
     }
 }

@@ -1,10 +1,13 @@
 using System.Security.Authentication;
 using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Consoles;
 using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Features.Ports;
 using Capsul.Hub.Features.Rebuilds;
+using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Link;
 using Capsul.Hub.Reconcilers;
@@ -168,6 +171,15 @@ public sealed partial class HubProgram : IAsyncDisposable
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxConcurrentConnections = settings.MaxConnections;
             kestrel.Listen(settings.Listen, settings.Port);
+            if (settings.VmHttpsPort is { } vmPort)
+                kestrel.Listen(settings.HubPortsListen, vmPort, sites => sites.UseHttps(https =>
+                {
+                    https.ServerCertificate =
+                        X509Certificate2.CreateFromPemFile(settings.VmCertificate!, settings.VmCertificateKey);
+                    // The file has those that it is signed by, too.
+                    https.ServerCertificateChain = [];
+                    https.ServerCertificateChain.ImportFromPemFile(settings.VmCertificate!);
+                }));
             kestrel.Listen(settings.LinkListen, settings.LinkPort, link =>
             {
                 link.Protocols = HttpProtocols.Http2;
@@ -186,7 +198,9 @@ public sealed partial class HubProgram : IAsyncDisposable
         var services = builder.Services;
         services.AddSingleton(settings).AddSingleton(time).AddSingleton(db).AddSingleton(ring).AddSingleton(authority);
         services.AddSingleton(new LinkAuthority(authority.Ends));
-        services.AddSingleton<Streams>().AddSingleton<IHostConsoles>(all => all.GetRequiredService<Streams>());
+        services.AddSingleton<Streams>().AddSingleton<IHostConsoles>(all => all.GetRequiredService<Streams>())
+            .AddSingleton<IHostAgents>(all => all.GetRequiredService<Streams>())
+            .AddSingleton<IHostPorts>(all => all.GetRequiredService<Streams>()).AddActing<PortListeners>();
         services.AddSingleton<Transfers>().AddSingleton<LinkEndpoint>().AddActing<Heartbeats>();
         services.AddBackgroundWork();
         services.AddHostedService<RecoveryCopies>();
@@ -194,17 +208,18 @@ public sealed partial class HubProgram : IAsyncDisposable
         services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = Protocol.MaxMessageBytes);
         services.AddHubPages(settings);
         var app = builder.Build();
-        Map(app);
+        Map(app, settings);
         return app;
     }
 
     /// <summary>Two separate ports: the link's port serves only the link, the pages' port everything else.</summary>
-    static void Map(WebApplication app)
+    static void Map(WebApplication app, Settings settings)
     {
         app.Use(async (context, next) =>
         {
             var isLink =
-                context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null;
+                context.Features.Get<Microsoft.AspNetCore.Connections.Features.ITlsHandshakeFeature>() is not null
+                    && context.Connection.LocalPort != settings.VmHttpsPort;
             var wantsLink = context.Request.Path.StartsWithSegments(
                 "/capsul.link.v1.HubLink", StringComparison.Ordinal);
             if (isLink != wantsLink)

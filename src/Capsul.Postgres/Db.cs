@@ -25,6 +25,8 @@ public sealed class Db : IAsyncDisposable
         if (parts.MaxPoolSize > MaxConnections) parts.MaxPoolSize = MaxConnections;
         // The statements are constants, so the server need plan each only once per connection.
         if (parts.MaxAutoPrepare == 0) parts.MaxAutoPrepare = MaxPrepared;
+        // What is run twice will be run again; by default each connection would plan it four times first.
+        if (parts.AutoPrepareMinUsages > PrepareAt) parts.AutoPrepareMinUsages = PrepareAt;
         // Nothing that uses the pool leaves session state behind (a test); a reset would be sent with every checkout.
         parts.NoResetOnClose = true;
         if (IsMultiHost(parts)) Wanted(parts);
@@ -74,8 +76,14 @@ public sealed class Db : IAsyncDisposable
     /// </summary>
     public const int MaxConnections = 40;
 
-    /// <summary>Prepared statements per connection; the program has about a hundred.</summary>
+    /// <summary>
+    /// Prepared statements per connection. The program has some six hundred, of which most are run rarely; they make
+    /// room for each other.
+    /// </summary>
     const int MaxPrepared = 200;
+
+    /// <summary>A connection prepares a statement when it runs it for this time.</summary>
+    const int PrepareAt = 2;
 
     /// <summary>
     /// How long Npgsql caches the state of each of several hosts, seconds: the maximum delay of a failover in addition
@@ -254,7 +262,7 @@ public sealed class Db : IAsyncDisposable
     }
 }
 
-/// <summary>The same three verbs inside a transaction.</summary>
+/// <summary>The same verbs inside a transaction.</summary>
 public static class TransactionVerbs
 {
     public static async Task<IReadOnlyList<T>> ListAsync<T>(
@@ -270,6 +278,15 @@ public static class TransactionVerbs
     public static Task<T> AskAsync<T>(
         this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
         transaction.Connection!.QuerySingleAsync<T>(
+            new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+
+    /// <summary>
+    /// Several statements in one round trip, whose rows are read in their order. Each sees what has been committed when
+    /// it begins, so one behind a lock sees what the lock was waited for.
+    /// </summary>
+    public static Task<SqlMapper.GridReader> ReadTogetherAsync(
+        this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
+        transaction.Connection!.QueryMultipleAsync(
             new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
 
     public static Task<int> ExecuteAsync(

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text.RegularExpressions;
 
 namespace Capsul.Wire;
@@ -39,6 +40,20 @@ public static partial class Formats
 
     /// <summary>The name of a Unix account, as useradd accepts it by default.</summary>
     public static bool IsLoginUser(string text) => LoginUser().IsMatch(text);
+
+    /// <summary>An authorized key: one line of type and base64, without options.</summary>
+    public static bool IsKeyLine(string text) => text.Length <= MaxKeyChars + 64
+        && text.Split(' ') is [{ Length: > 0 } type, { Length: > 0 } key]
+        && type.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '@' or '.')
+        && key.All(c => char.IsAsciiLetterOrDigit(c) || c is '+' or '/' or '=');
+
+    /// <summary>A rule of a firewall: it becomes part of the host's packet filter.</summary>
+    public static bool IsRule(FirewallRule rule) =>
+        rule.Protocol is IpProtocol.Tcp or IpProtocol.Udp
+        && rule.FirstPort is >= 1 and <= 65535 && rule.LastPort >= rule.FirstPort && rule.LastPort <= 65535
+        && (rule.Source.Length == 0 || (IPNetwork.TryParse(rule.Source, out var network)
+            && !network.BaseAddress.IsIPv4MappedToIPv6
+            && !rule.Source.Contains('%', StringComparison.Ordinal)));
 
     [GeneratedRegex(@"\Acapsul-[a-z0-9]{10}\z", RegexOptions.None, 1000)]
     private static partial Regex VmId();

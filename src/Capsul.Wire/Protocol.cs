@@ -29,6 +29,12 @@ public static class Protocol
     /// <summary>The image of VMs that were adopted: they have none.</summary>
     public const string AdoptedImage = "adopted";
 
+    /// <summary>How many rules the firewall of a VM may have.</summary>
+    public const int MaxFirewallRules = 50;
+
+    /// <summary>How many ports of its host may lead to a VM.</summary>
+    public const int MaxPorts = 20;
+
     /// <summary>How many foreign machines a Spoke reports.</summary>
     public const int MaxForeign = 1000;
 

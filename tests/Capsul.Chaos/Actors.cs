@@ -1,6 +1,8 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Operations;
+using Capsul.Hub.Features.Ports;
 using Capsul.Hub.Features.Vms;
 using Capsul.Spoke.Hypervisor;
 
@@ -74,6 +76,18 @@ sealed class Actors(World world, Snapshot snapshot)
                 break;
             case < 76:
                 await EvacuateAsync(host);
+                break;
+            case < 78:
+                await ChangeFirewallAsync();
+                break;
+            case < 81:
+                await ChangePortsAsync();
+                break;
+            case < 84:
+                await ReinstallAsync();
+                break;
+            case < 85:
+                await AnnouncePriceAsync();
                 break;
             default:
                 await ChangeAsync();
@@ -244,6 +258,69 @@ sealed class Actors(World world, Snapshot snapshot)
         if (outcome.Problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NoCapacity) } problem)
             world.Report.Violate($"a move was refused: {problem.Message}");
         await world.ChangedAsync();
+    }
+
+    async Task ReinstallAsync()
+    {
+        var vms = await world.Db.ListAsync<(string Id, string Name)>(
+            "SELECT id, name FROM vms WHERE deleted IS NULL", null, Never);
+        if (vms.Count == 0) return;
+        var vm = vms.OrderBy(v => world.NumberOf(v.Id)).ElementAt(Random.Next(vms.Count));
+        var outcome = await ReinstallVm.RunAsync(world.Db, Email, Email,
+            new ReinstallVm.Input(vm.Id, null, null, vm.Name), world.Settings, world.Time, Never);
+        Count($"reinstall {world.NameOf(vm.Id)}{(outcome.Problem is { } why ? $": {why.Message}" : "")}",
+            outcome.Problem is null ? "reinstall" : "reinstall, refused");
+        if (outcome.Problem is { Kind: not ProblemKind.Conflict } problem)
+            world.Report.Violate($"a reinstall was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    async Task ChangePortsAsync()
+    {
+        var vms = await world.Db.ListAsync<string>("SELECT id FROM vms WHERE deleted IS NULL", null, Never);
+        if (vms.Count == 0) return;
+        var vm = vms.OrderBy(world.NumberOf).ElementAt(Random.Next(vms.Count));
+        var (closes, port) = (Random.Next(3) == 0, $"{Random.Next(80, 83)}");
+        var problem = closes
+            ? (await ClosePort.RunAsync(world.Db, Email, Email, vm, port, "host", Never)).Problem
+            : (await OpenPort.RunAsync(
+                world.Db, Email, Email, vm, port, "host", world.Settings, world.Time, Never)).Problem;
+        Count($"{(closes ? "close" : "open")} port {port} of {world.NameOf(vm)}{(problem is null ? "" : ": refused")}",
+            closes ? "close a port" : "open a port");
+        if (problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NotFound or ProblemKind.NoCapacity) })
+            world.Report.Violate($"a port was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    async Task ChangeFirewallAsync()
+    {
+        var vms = await world.Db.ListAsync<string>("SELECT id FROM vms WHERE deleted IS NULL", null, Never);
+        if (vms.Count == 0) return;
+        var vm = vms.OrderBy(world.NumberOf).ElementAt(Random.Next(vms.Count));
+        FirewallChange change = Random.Next(3) == 0 ? new FirewallChange.Preset("everything")
+            : new FirewallChange.Allow("tcp", $"{Random.Next(1, 1000)}", null);
+        var outcome = await ChangeFirewall.RunAsync(world.Db, Email, Email, vm, change, Never);
+        Count($"change the firewall of {world.NameOf(vm)}", "change a firewall");
+        if (outcome.Problem is { Kind: not ProblemKind.Conflict } problem)
+            world.Report.Violate($"a firewall was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    /// <summary>The size of all VMs gets another price, soon or at once.</summary>
+    async Task AnnouncePriceAsync()
+    {
+        Count("announce a price", "announce a price");
+        await world.Db.ExecuteAsync(
+            """
+            INSERT INTO prices (size, active_from, dollars_per_month, announced)
+            VALUES ('f1-xs', @from, @dollars, @now) ON CONFLICT DO NOTHING
+            """, new
+            {
+                now = world.Time.Now,
+                from = world.Time.Now + world.Milliseconds(0, 90_000),
+                dollars = Random.Next(1, 1000) / 100m,
+            }, Never);
+        world.LookAtPrices();
     }
 
     /// <summary>An operator cancels or forces a move that is going on.</summary>

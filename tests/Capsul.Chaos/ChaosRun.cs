@@ -32,13 +32,6 @@ public sealed class ChaosRun : IDisposable
     }
 
     /// <summary>
-    /// A new folder, in memory if possible: a Spoke syncs every record to disk, some hundred times per seed.
-    /// </summary>
-    public static string MakeFolder() => Path.Combine(
-        Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(),
-        $"capsul-chaos-{Environment.ProcessId}-{Path.GetRandomFileName()}");
-
-    /// <summary>
     /// Runs one seed; returns its report and its trace. Without the caller's synchronization context: what waits for
     /// the virtual clock must continue inside the step that advances it, not when a context schedules it.
     /// </summary>

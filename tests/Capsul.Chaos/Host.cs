@@ -15,10 +15,26 @@ sealed class PretendedRelays : IRelays
 {
     public string PublicName => "127.0.0.1";
 
+    public (int First, int Last)? ForwardPorts => (1, 65535);
+
     public Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel) =>
         Task.FromResult(preferred > 0 ? preferred : 22000);
 
-    public Task CloseAsync(string id, CancellationToken cancel) => Task.CompletedTask;
+    /// <summary>What leads to each VM besides.</summary>
+    public Dictionary<string, IReadOnlyList<Forward>> Forwarded { get; } = new(StringComparer.Ordinal);
+
+    public Task<IReadOnlyList<int>> ForwardAsync(
+        string id, IReadOnlyList<Forward> forwards, IPAddress target, CancellationToken cancel)
+    {
+        Forwarded[id] = forwards;
+        return Task.FromResult<IReadOnlyList<int>>([]);
+    }
+
+    public Task CloseAsync(string id, CancellationToken cancel)
+    {
+        Forwarded.Remove(id);
+        return Task.CompletedTask;
+    }
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 }
@@ -84,6 +100,9 @@ sealed class Host
 
     CancellationTokenSource alive = new();
 
+    /// <summary>Those of the Spoke that was started last.</summary>
+    public PretendedRelays Relays { get; private set; } = new();
+
     /// <summary>The way of disks to other hosts.</summary>
     public ITransfers? Transfers { get; set; }
 
@@ -94,7 +113,8 @@ sealed class Host
         Applied = new AppliedState(spoke);
         Applied.Load();
         var records = new VmRecords(Path.Combine(spoke, "vms"), NullLogger.Instance);
-        Vms = new HostVms(Hypervisor, records, new PretendedRelays(), Applied, time, NullLogger.Instance)
+        Relays = new PretendedRelays();
+        Vms = new HostVms(Hypervisor, records, Relays, Applied, time, NullLogger.Instance)
         {
             Told = report =>
             {
@@ -153,6 +173,10 @@ sealed class Host
             DiskMb = 1_000_000,
             DiskFreeMb = 1_000_000,
             MovesDisks = true,
+            MakesDisksAnew = true,
+            // One host has fewer ports than its VMs may want.
+            ForwardFirst = 31000,
+            ForwardLast = Name.EndsWith('1') ? 31009 : 31002,
             Network = new NetworkFacts
             {
                 Cidr = "10.77.0.0/28",

@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Repairs;
 using Capsul.Hub.Reconcilers;
@@ -28,6 +29,9 @@ static class Invariants
         await MustAsync(world, "nobody pays for a VM that its host has paused",
             "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
                 + "AND v.paused AND v.wanted <> 'gone'");
+        await MustAsync(world, "a VM is charged what it costs",
+            "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
+                + "AND s.dollars_per_month <> v.dollars_per_month");
         await MustAsync(world, "no VM has two open spans",
             "SELECT count(*) FROM (SELECT vm FROM usage_spans WHERE upper_inf(span) "
                 + "GROUP BY vm HAVING count(*) > 1) AS twice");
@@ -43,15 +47,17 @@ static class Invariants
         var on = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var host in world.Hosts)
         {
-            var running = host.Hypervisor.Running;
+            var (running, from) = (host.Hypervisor.Running, host.Hypervisor.BootedFrom);
             foreach (var (id, disk) in host.Hypervisor.Contents.Where(c => running.Contains(c.Key)))
             {
                 if (!on.TryAdd(id, host.Name))
                     world.Report.Violate($"{world.NameOf(id)} is on at {on[id]} and at {host.Name}");
-                var newest = world.Newest.GetValueOrDefault(id);
+                // A reinstall is another disk; if it fails, the one before is there as it was.
+                var key = $"{id} {from[id]}";
+                var newest = world.Newest.GetValueOrDefault(key);
                 if (newest is not null && (newest.DiskId != disk.DiskId || newest.Boots > disk.Boots))
                     world.Report.Violate($"{world.NameOf(id)} runs with an old disk, or another one");
-                world.Newest[id] = disk;
+                world.Newest[key] = disk;
             }
         }
     }
@@ -81,6 +87,13 @@ static class Invariants
         await MustAsync(world, "a VM has an address only where something of it is",
             "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE a.host <> v.host AND NOT EXISTS "
                 + "(SELECT FROM moves m WHERE m.vm = v.id AND m.copy_host = a.host)");
+        await MustAsync(world, "a port of a host leads to a VM that is there",
+            "SELECT count(*) FROM ports p JOIN vms v ON v.id = p.vm WHERE v.deleted IS NOT NULL OR v.host <> p.host");
+        await MustAsync(world, "all charged time has the price of its size then",
+            "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE s.dollars_per_month <> (SELECT "
+                + "p.dollars_per_month FROM prices p WHERE p.size = v.size AND p.active_from <= lower(s.span) "
+                + "ORDER BY p.active_from DESC LIMIT 1) OR EXISTS (SELECT FROM prices p WHERE p.size = v.size "
+                + "AND p.active_from > lower(s.span) AND p.active_from < coalesce(upper(s.span), @now))");
         await MustAsync(world, "no time is charged before the VM was created, or in the future",
             "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created "
                 + "OR lower(s.span) > @now OR upper(s.span) > @now");
@@ -88,6 +101,8 @@ static class Invariants
         if (counters.Any) world.Report.Violate(counters.Message);
         await CheckLedgerAsync(world);
         await CheckMachinesAsync(world);
+        await CheckReachAsync(world);
+        await CheckReinstallsAsync(world);
         await CheckPlanAsync(world);
         CheckPromises(world, actors,
             await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
@@ -141,10 +156,57 @@ static class Invariants
         }
     }
 
+    /// <summary>
+    /// A VM has exactly the disk that it is to have, and runs from it: the new one of a reinstall that succeeded, the
+    /// old one of one that did not. A database that was restored may not know of the newest.
+    /// </summary>
+    static async Task CheckReinstallsAsync(World world)
+    {
+        await MustAsync(world, "nothing is left of a reinstall", "SELECT count(*) FROM reinstalls");
+        if (world.IsRestored) return;
+        foreach (var (id, owner, disk) in await world.Db.ListAsync<(string, string, long)>(
+            "SELECT id, host, disk FROM vms WHERE deleted IS NULL AND problem NOT LIKE '%no longer on this host%' "
+                + "ORDER BY created, id", null, Never))
+        {
+            var machines = world.Hosts.Single(h => h.Name == owner).Hypervisor;
+            if (!machines.Disks.GetValueOrDefault(id, []).SequenceEqual([disk]))
+                world.Report.Violate($"{world.NameOf(id)} has other disks than its own");
+            if (machines.BootedFrom.TryGetValue(id, out var from) && from != disk)
+                world.Report.Violate($"{world.NameOf(id)} runs from another disk than its own");
+        }
+    }
+
+    /// <summary>
+    /// Each VM that is on is reached by what its owner wants, and by nothing else. A host that refuses an outdated
+    /// database changes nothing.
+    /// </summary>
+    static async Task CheckReachAsync(World world)
+    {
+        var refused = (await world.Db.ListAsync<string>(
+            "SELECT id FROM vms WHERE problem LIKE '%no longer on this host%'", null, Never)).ToHashSet();
+        foreach (var host in world.Hosts)
+        {
+            var running = host.Hypervisor.Running;
+            foreach (var vm in await world.Db.ListAsync<WantedRow>(
+                HostSql.Wanted, new { host = host.Name, since = -1L }, Never))
+            {
+                if (vm.IsCopy || vm.Wanted != "on" || !running.Contains(vm.Id) || refused.Contains(vm.Id)) continue;
+                var rules = host.Hypervisor.Firewalls.GetValueOrDefault(vm.Id)?.Rules
+                    .Select(r => $"tcp {r.First} {r.Last}") ?? [];
+                if (vm.FirewallRules != string.Join('\n', rules))
+                    world.Report.Violate($"{world.NameOf(vm.Id)} has another firewall than its owner wants");
+                var ports = host.Relays.Forwarded.GetValueOrDefault(vm.Id)?.OrderBy(f => f.HostPort)
+                    .Select(f => $"{f.VmPort} {f.HostPort}") ?? [];
+                if (vm.Ports != string.Join('\n', ports))
+                    world.Report.Violate($"{world.NameOf(vm.Id)} has other ports than its owner wants");
+            }
+        }
+    }
+
     static void CheckPromises(World world, Actors actors, long shutdowns)
     {
         foreach (var (id, count) in world.Hosts.SelectMany(h => h.Hypervisor.DisksMade).Where(d => d.Value > 1))
-            world.Report.Violate($"a new disk was created {count} times for {world.NameOf(id)}");
+            world.Report.Violate($"a new disk was created {count} times for {world.NameOf(id.Split('.')[0])}");
         if (shutdowns > actors.Poweroffs)
             world.Report.Violate(
                 $"{shutdowns} VMs were recorded as shut down by their guests; {actors.Poweroffs} were");

@@ -15,7 +15,8 @@ int Option(string name, int fallback) => Array.IndexOf(args, name) is >= 0 and v
 
 var single = Option("--seed", 0);
 var (first, count) = single > 0 ? (single, 1) : (Option("--from", 1), Option("--seeds", 100));
-var folder = ChaosRun.MakeFolder();
+// In memory: a Spoke syncs every record to disk, some hundred times per seed.
+var folder = MemoryFolder.Make("chaos").FullName;
 var settings = Settings.Load(
     new Dictionary<string, string> { ["CAPSUL_DATA"] = folder, ["CAPSUL_POSTGRES_FSYNC"] = "off" });
 var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, CancellationToken.None);

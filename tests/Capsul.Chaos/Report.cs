@@ -19,6 +19,9 @@ public sealed class Report
     /// <summary>VMs that waited for a build slot and got one.</summary>
     public int Admitted { get; set; }
 
+    /// <summary>VMs that got another price.</summary>
+    public int Repriced { get; set; }
+
     public TimeSpan VirtualTime { get; set; }
 
     /// <summary>How often each kind of action and fault was drawn.</summary>
@@ -34,7 +37,8 @@ public sealed class Report
     {
         foreach (var (what, count) in other.counts) counts[what] = counts.GetValueOrDefault(what) + count;
         violations.AddRange(other.violations.Select(v => $"seed {seed}: {v}"));
-        (Repaired, Admitted) = (Repaired + other.Repaired, Admitted + other.Admitted);
+        (Repaired, Admitted, Repriced) =
+            (Repaired + other.Repaired, Admitted + other.Admitted, Repriced + other.Repriced);
         (Steps, LateWritesRefused, VirtualTime) =
             (Steps + other.Steps, LateWritesRefused + other.LateWritesRefused, VirtualTime + other.VirtualTime);
     }
@@ -46,6 +50,7 @@ public sealed class Report
         text.Append($"{LateWritesRefused,10}  late writes by an earlier Hub, refused\n");
         text.Append($"{Repaired,10}  half-made VMs repaired\n");
         text.Append($"{Admitted,10}  VMs that got a build slot from the queue\n");
+        text.Append($"{Repriced,10}  VMs that got another price\n");
         foreach (var violation in violations) text.Append($"VIOLATION  {violation}\n");
         return text.Append($"{Steps} steps, {VirtualTime.TotalHours:0.0} virtual hours, {violations.Count} violations")
             .ToString();

@@ -14,9 +14,10 @@ sealed class Snapshot(Db db)
     /// <summary>Tables that a run changes, parents first.</summary>
     static readonly string[] Tables =
     [
-        "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "vms", "addresses",
-        "vm_ssh_keys", "vm_ssh_host_keys", "usage_spans", "vm_totals", "operations", "operation_events", "moves",
-        "move_refusals", "alerts", "ledger_accounts", "ledger_transactions", "ledger_entries", "metering",
+        "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "prices", "vms",
+        "addresses", "vm_ssh_keys", "vm_ssh_host_keys", "reinstalls", "usage_spans", "vm_totals", "operations",
+        "operation_events", "moves", "move_refusals", "alerts", "ledger_accounts", "ledger_transactions",
+        "ledger_entries", "metering", "receipts",
     ];
 
     public bool IsTaken { get; private set; }
@@ -47,6 +48,8 @@ sealed class Snapshot(Db db)
         BEGIN; {Triggers("DISABLE")} {Truncate} {Triggers("ENABLE")} COMMIT;
         INSERT INTO ledger_accounts (id, type) VALUES (1, 'usage_income'), (2, 'cash');
         INSERT INTO metering DEFAULT VALUES;
+        INSERT INTO prices (size, active_from, dollars_per_month, announced, applied)
+        SELECT id, 'epoch', dollars_per_month, 'epoch', 'epoch' FROM sizes;
         INSERT INTO accounts (email) VALUES ('{Actors.Email}');
         INSERT INTO payments (email, dollars, method) VALUES ('{Actors.Email}', 100000, 'cash');
         INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)

@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Reconcilers;
 
 namespace Capsul.Chaos;
@@ -32,6 +33,16 @@ sealed partial class World
         nextHour = DateTime.MaxValue;
         await ChangedAsync();
     }
+
+    async Task ChangePricesAsync()
+    {
+        report.Repriced += await prices!.LookAsync(Epoch, Never);
+        nextPrice = await db.FindAsync<DateTime?>(PriceSql.Next, new { now = time.Now }, Never) ?? DateTime.MaxValue;
+        await ChangedAsync();
+    }
+
+    /// <summary>A price was announced.</summary>
+    public void LookAtPrices() => nextPrice = time.Now;
 
     async Task EvacuateAsync()
     {

@@ -41,8 +41,9 @@ sealed partial class World(
     Evacuation? evacuation;
     BuildQueues? builds;
     Metering? metering;
+    PriceChanges? prices;
     Heartbeats? heartbeats;
-    DateTime nextHealth, nextSave, nextRepair, nextEvacuation, nextBuild, nextHour;
+    DateTime nextHealth, nextSave, nextRepair, nextEvacuation, nextBuild, nextHour, nextPrice;
     DateTime? nextOperation;
 
     /// <summary>0 while no Hub is active.</summary>
@@ -99,10 +100,12 @@ sealed partial class World(
         evacuation = new Evacuation(db, fence, settings, time);
         builds = new BuildQueues(db, fence, listener, settings, time);
         metering = new Metering(db, fence, time);
+        prices = new PriceChanges(db, fence, time);
         (nextHealth, nextOperation) = (time.Now + HostHealth.Grace, time.Now);
         // Also if it was posted already: nothing may come of that.
         nextHour = VirtualTime.FirstHour;
         (nextSave, nextRepair, nextBuild, nextEvacuation) = (time.Now, time.Now, time.Now, time.Now);
+        nextPrice = time.Now;
         if (before.Runner is not null) await TryLateWriteAsync(before.Runner, before.Epoch);
         foreach (var host in hosts) host.NextDial = time.Now + Milliseconds(0, 2000);
     }
@@ -173,6 +176,7 @@ sealed partial class World(
             if (nextEvacuation <= time.Now) yield return ("evacuation", EvacuateAsync);
             if (nextBuild <= time.Now) yield return ("build queues", ServeQueuesAsync);
             if (nextSave <= time.Now) yield return ("heartbeats are saved", SaveHeartbeatsAsync);
+            if (nextPrice <= time.Now) yield return ("price changes", ChangePricesAsync);
             if (nextHour <= time.Now) yield return ("metering", () => PostHourAsync(VirtualTime.FirstHour));
         }
         foreach (var host in hosts)
@@ -209,7 +213,8 @@ sealed partial class World(
     {
         var due = new List<DateTime?> { time.NextTimer };
         if (Epoch != 0)
-            due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild, nextEvacuation, nextHour]);
+            due.AddRange([nextOperation, nextHealth, nextSave, nextRepair, nextBuild, nextEvacuation, nextHour,
+                nextPrice]);
         foreach (var host in hosts.Where(h => h.Vms is not null))
         {
             if (host.Asking.IsCompleted)

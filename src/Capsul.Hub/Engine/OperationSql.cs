@@ -19,11 +19,14 @@ public static class OperationSql
     internal const string Columns = "o.id, o.kind, o.vm, o.email, o.step, o.status, o.run_at, o.attempt, o.created, "
         + "o.deadline_at, o.finished, o.asked, o.problem";
 
-    public const string Insert = """
-        -- OperationSql.Insert
-        INSERT INTO operations (kind, vm, email, step, run_at, created, deadline_at)
-        VALUES (@kind, @vm, @email, @step, @now, @now, @deadlineAt)
-        RETURNING id
+    /// <summary>With its first line.</summary>
+    public const string Start = """
+        -- OperationSql.Start
+        WITH started AS (
+            INSERT INTO operations (kind, vm, email, step, run_at, created, deadline_at)
+            VALUES (@kind, @vm, @email, @step, @now, @now, @deadlineAt) RETURNING id)
+        INSERT INTO operation_events (operation, at, step, message) SELECT id, @now, @step, @message FROM started
+        RETURNING operation
         """;
 
     /// <summary>The next operation that is due, locked; other runners skip it.</summary>
@@ -109,6 +112,9 @@ public static class OperationSql
         -- OperationSql.AddEvent
         INSERT INTO operation_events (operation, at, step, message) VALUES (@id, @now, @step, @message)
         """;
+
+    /// <summary>Together: by then a step may hold locks that others wait for.</summary>
+    internal const string SaveAndTell = $"{Save};\n{AddEvent}";
 
     /// <summary>The same for many, without the lines that an operation already has.</summary>
     public const string AddEventsOnce = """
@@ -213,13 +219,9 @@ public static class OperationSql
         """;
 
     /// <summary>Starts an operation in the caller's transaction, with its first line.</summary>
-    public static async Task<long> StartOperationAsync(
+    public static Task<long> StartOperationAsync(
         this NpgsqlTransaction transaction, string kind, string vm, string email, string step, string message,
-        DateTime now, TimeSpan limit, CancellationToken cancel)
-    {
-        var id = await transaction.FindAsync<long>(
-            Insert, new { kind, vm, email, step, now, deadlineAt = now + limit }, cancel);
-        await transaction.ExecuteAsync(AddEvent, new { id, now, step, message }, cancel);
-        return id;
-    }
+        DateTime now, TimeSpan limit, CancellationToken cancel) =>
+        transaction.AskAsync<long>(
+            Start, new { kind, vm, email, step, message, now, deadlineAt = now + limit }, cancel);
 }

@@ -138,9 +138,11 @@ public sealed partial class Runner(
         string? message, CancellationToken cancel, string? detail = null, DateTime? deadlineAt = null)
     {
         var (id, now) = (context.Operation.Id, context.Now);
-        await context.Transaction.ExecuteAsync(OperationSql.Save, new
+        await context.Transaction.ExecuteAsync(message is null ? OperationSql.Save : OperationSql.SaveAndTell, new
         {
             id,
+            now,
+            message,
             step,
             status,
             runAt = now + pause,
@@ -150,8 +152,6 @@ public sealed partial class Runner(
             detail = detail ?? "",
             deadlineAt,
         }, cancel);
-        if (message is not null)
-            await context.Transaction.ExecuteAsync(OperationSql.AddEvent, new { id, now, step, message }, cancel);
     }
 
     DateTime Now() => time.GetUtcNow().UtcDateTime;

@@ -66,5 +66,6 @@ public sealed class Heartbeats(Fence fence, TimeProvider time) : IActingWork
             problems = beats.Select(b => b.Value.Row.Problem).ToArray(),
             skews = beats.Select(b => b.Value.Row.ClockSkewSeconds).ToArray(),
             acknowledged = beats.Select(b => b.Value.Acknowledged).ToArray(),
+            rulesRemoved = beats.Select(b => b.Value.Row.RulesRemoved).ToArray(),
         }, cancel);
 }

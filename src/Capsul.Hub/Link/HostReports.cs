@@ -115,6 +115,9 @@ public sealed class HostReports(
             diskMb = facts.DiskMb,
             maxVms = facts.MaxVms,
             movesDisks = facts.MovesDisks,
+            makesDisksAnew = facts.MakesDisksAnew,
+            forwardFirst = facts.Forwards?.First,
+            forwardLast = facts.Forwards?.Last,
         }, cancel);
         if (isLocal is null) throw Revoked();
         await PutImagesAsync(transaction, facts.Images, isLocal.Value, cancel);

@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Hub.Features.Consoles;
 using Capsul.Wire;
 using Google.Protobuf;
@@ -5,10 +6,19 @@ using Grpc.Core;
 
 namespace Capsul.Hub.Link;
 
-/// <summary>The Hub's end of a stream. Its call ends when it is disposed.</summary>
-sealed class HostStream(IAsyncStreamReader<StreamMessage> up, IServerStreamWriter<StreamMessage> down) : IHostConsole
+/// <summary>
+/// The Hub's end of a stream. Its call ends when it is disposed, or when a read or a write is canceled.
+/// </summary>
+sealed class HostStream(
+    IAsyncStreamReader<StreamMessage> up, IServerStreamWriter<StreamMessage> down) : IHostConsole
 {
     readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>
+    /// What gRPC is canceled by. It aborts the call in the callback, and throws there if the call is just ending: at
+    /// whoever cancels, were it the caller's token.
+    /// </summary>
+    readonly CancellationTokenSource abort = new();
 
     /// <summary>Completed when it is disposed.</summary>
     public Task Ended => ended.Task;
@@ -20,11 +30,13 @@ sealed class HostStream(IAsyncStreamReader<StreamMessage> up, IServerStreamWrite
 
     public async Task<ReadOnlyMemory<byte>?> ReadAsync(CancellationToken cancel)
     {
+        using var canceled = AbortOn(cancel);
         try
         {
-            if (!await up.MoveNext(cancel)) return null;
+            if (!await up.MoveNext(abort.Token)) return null;
             var message = Intake.Check(up.Current);
             if (message.BodyCase == StreamMessage.BodyOneofCase.Data) return message.Data.Memory;
+            if (message.BodyCase == StreamMessage.BodyOneofCase.Finished) return ReadOnlyMemory<byte>.Empty;
             (Problem, HasEnded) = (message.End.Problem, true);
             return null;
         }
@@ -34,11 +46,19 @@ sealed class HostStream(IAsyncStreamReader<StreamMessage> up, IServerStreamWrite
         }
     }
 
-    public async Task WriteAsync(ReadOnlyMemory<byte> keys, CancellationToken cancel)
+    public Task WriteAsync(ReadOnlyMemory<byte> keys, CancellationToken cancel) =>
+        WriteAsync(new StreamMessage { Data = ByteString.CopyFrom(keys.Span) }, cancel);
+
+    /// <summary>No more data is written.</summary>
+    public Task FinishAsync(CancellationToken cancel) =>
+        WriteAsync(new StreamMessage { Finished = new StreamFinished() }, cancel);
+
+    async Task WriteAsync(StreamMessage message, CancellationToken cancel)
     {
+        using var canceled = AbortOn(cancel);
         try
         {
-            await down.WriteAsync(new StreamMessage { Data = ByteString.CopyFrom(keys.Span) }, cancel);
+            await down.WriteAsync(message, abort.Token);
         }
         catch (Exception error) when (error is RpcException or InvalidOperationException)
         {
@@ -46,9 +66,14 @@ sealed class HostStream(IAsyncStreamReader<StreamMessage> up, IServerStreamWrite
         }
     }
 
+    CancellationTokenRegistration AbortOn(CancellationToken cancel) =>
+        cancel.UnsafeRegister(static source => _ = ((CancellationTokenSource)source!).CancelQuietlyAsync(), abort);
+
+    public void End() => ended.TrySetResult();
+
     public ValueTask DisposeAsync()
     {
-        ended.TrySetResult();
+        End();
         return ValueTask.CompletedTask;
     }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Rebuilds;
 using Capsul.Wire;
@@ -69,7 +70,9 @@ public static partial class Intake
         && !EmailAddress.Parse(record.Email).Refused(out _, out var email) && email == record.Email
         && Formats.IsLabel(record.Name) && Formats.IsImageId(record.ImageId) && Formats.IsSha256(record.ImageSha256)
         && Formats.IsLoginUser(record.LoginUser) && IsSize(record.Size) && IsTime(record.CreatedUnixUs)
-        && (record.Wanted == Power.Gone || IsNetwork(record)) && AreKeys(record);
+        && (record.Wanted == Power.Gone || IsNetwork(record)) && AreKeys(record)
+        && (record.Firewall is null || (record.Firewall.Rules.Count <= Protocol.MaxFirewallRules
+            && record.Firewall.Rules.All(Formats.IsRule)));
 
     static bool IsSize(string text) => text.Length is > 0 and <= MaxSizeChars
         && text.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-');
@@ -91,5 +94,8 @@ public static partial class Intake
         DateTime.UnixEpoch.AddTicks(record.CreatedUnixUs * TimeSpan.TicksPerMicrosecond),
         record.Wanted switch { Power.On => "on", Power.Off => "off", _ => "gone" }, record.Mac, record.Address,
         [.. record.SshKeys.Select(k => new RecoverableKey(k.Name, k.Line.Split(' ')[0], k.Line.Split(' ')[1]))],
-        record.HasRun || hasRun, record.Moves);
+        record.HasRun || hasRun, record.Moves)
+    {
+        Firewall = record.Firewall is { } firewall ? WantedFirewalls.FromWire(firewall) : FirewallState.Default,
+    };
 }

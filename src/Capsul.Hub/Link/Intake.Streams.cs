@@ -10,7 +10,8 @@ public static partial class Intake
     /// <exception cref="RpcException">It is malformed, or not its turn.</exception>
     public static StreamMessage Check(StreamMessage message)
     {
-        Must(message.BodyCase is StreamMessage.BodyOneofCase.Data or StreamMessage.BodyOneofCase.End,
+        Must(message.BodyCase is StreamMessage.BodyOneofCase.Data or StreamMessage.BodyOneofCase.End
+            or StreamMessage.BodyOneofCase.Finished,
             "a message of a stream came out of turn");
         Must(message.Data.Length <= StreamLimits.ChunkBytes, "a message of a stream is too long");
         if (message.End is { } end) end.Problem = Line(end.Problem, MaxTextChars);

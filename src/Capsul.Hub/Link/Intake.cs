@@ -24,6 +24,8 @@ public static partial class Intake
 
     const int MaxTextChars = 500, MaxTitleChars = 100, MaxWordChars = 64,
         MaxCpus = 65_536, MaxMemoryMb = 1 << 30, MaxDiskGb = 1 << 20;
+    /// <summary>Disks are numbered by seconds since 1970, and there is room to go on.</summary>
+    const long MaxDisk = 1L << 60;
     const long MaxDiskMb = 1L << 40, MaxTransferBytes = 1L << 60;
     const long MaxSkewSeconds = 10L * 365 * 86_400;
     const int MaxTokenChars = 256, MaxRequestBytes = 8 * 1024;
@@ -59,13 +61,20 @@ public static partial class Intake
         Must(facts.DiskFreeMb is >= 0 and <= MaxDiskMb && facts.DiskMb is >= 0 and <= MaxDiskMb,
             "the disk's size is out of range");
         Must(facts.MaxVms is >= 0 and <= MaxVms, "the number of VMs is out of range");
+        Must(facts.ForwardFirst == 0 ? facts.ForwardLast == 0 : facts.ForwardFirst > 0
+            && facts.ForwardLast >= facts.ForwardFirst && facts.ForwardLast <= 65_535,
+            "the ports for VMs are out of range");
         Must(facts.Images.Count <= MaxImages, $"a host may have {MaxImages} images");
         return new HostFactsRow(
             Line(hello.Version, MaxWordChars), Line(hello.BootId, MaxWordChars),
             Line(facts.Hypervisor, MaxWordChars), facts.Cpus, facts.MemoryMb,
             facts.DiskFreeMb, facts.DiskMb, facts.MaxVms, facts.MovesDisks, Addresses(facts.Network),
             [.. facts.Images.Select(Check).Where(i => i.Id != Protocol.AdoptedImage).DistinctBy(i => i.Id)],
-            Pools(facts.Network));
+            Pools(facts.Network))
+        {
+            MakesDisksAnew = facts.MakesDisksAnew,
+            Forwards = facts.ForwardFirst > 0 ? (facts.ForwardFirst, facts.ForwardLast) : null,
+        };
     }
 
     static HostImageRow Check(ImageFacts image)
@@ -120,8 +129,10 @@ public static partial class Intake
         Must(heartbeat.DiskFreeMb is >= 0 and <= MaxDiskMb, "the disk's size is out of range");
         var skew = heartbeat.UnixMs == 0 ? 0
             : Math.Clamp((heartbeat.UnixMs - now.ToUnixTimeMilliseconds()) / 1000, -MaxSkewSeconds, MaxSkewSeconds);
+        var ago = Math.Min(heartbeat.RulesRemovedAgo, MaxSkewSeconds);
         return new HeartbeatRow(heartbeat.HypervisorAnswers, heartbeat.DiskFreeMb,
-            Line(heartbeat.Problem, MaxTextChars), (int)skew);
+            Line(heartbeat.Problem, MaxTextChars), (int)skew,
+            ago > 0 ? now.UtcDateTime.AddSeconds(1 - ago) : null);
     }
 
     public static IReadOnlyList<VmObservation> Check(Inventory inventory)
@@ -135,7 +146,8 @@ public static partial class Intake
     {
         Must(Formats.IsVmId(report.Id), "a VM's id is malformed");
         Must(Enum.IsDefined(report.Power) && Enum.IsDefined(report.Phase), "a VM's power or phase is unknown");
-        Must(report.Generation >= 0 && report.Epoch >= 0 && report.Restarts >= 0, "a VM's counters are out of range");
+        Must(report.Generation >= 0 && report.Epoch >= 0 && report.Restarts >= 0
+            && report.Disk is >= 0 and <= MaxDisk, "a VM's counters are out of range");
         Must(report.SshPort is >= 0 and <= 65_535 && (report.SshHost.Length == 0) == (report.SshPort == 0),
             "a VM's SSH port is out of range");
         Must(report.SshHost.Length == 0 || IsHost(report.SshHost),
@@ -145,7 +157,8 @@ public static partial class Intake
             report.Id, report.Power, report.Phase, report.Epoch, report.Generation, report.Restarts, report.SshHost,
             report.SshPort, [.. report.HostKeys.Select(Check).OfType<SshKey>().DistinctBy(k => k.Type)],
             Line(report.Problem, MaxTextChars), report.ProblemFinal, Console(report.ConsoleTail), report.StoppedItself,
-            report.DiskLost, report is { Power: Power.On, Paused: true }, report.HasRun, Check(report.Transfer));
+            report.DiskLost, report is { Power: Power.On, Paused: true }, report.HasRun, Check(report.Transfer),
+            report.Disk);
     }
 
     static TransferProgress? Check(TransferReport? report)

@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Wire;
 
 namespace Capsul.Hub.Link;
@@ -49,7 +50,7 @@ sealed class OpenConnection : IDisposable
     {
         try
         {
-            await ended.CancelAsync();
+            await ended.CancelQuietlyAsync();
         }
         catch (ObjectDisposedException)
         {

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Rebuilds;
 using Capsul.Hub.Leadership;
@@ -41,7 +42,7 @@ sealed partial class RebuildConnection(
         using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         Task[] parts = [ReadAsync(up, down, all.Token), TakeInAsync(facts, all.Token)];
         var first = await Task.WhenAny(parts);
-        await all.CancelAsync();
+        await all.CancelQuietlyAsync();
         await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }

@@ -28,20 +28,24 @@ static class RecoveryRecords
             Vcpus = vm.Vcpus,
             MemoryMb = vm.MemoryMb,
             DiskGb = vm.DiskGb,
-            ImageId = vm.ImageId,
-            ImageSha256 = vm.ImageSha256,
+            // A reinstall that is going on is undone with the database: the disk before it was kept.
+            ImageId = row.Image,
+            ImageSha256 = row.ImageSha256,
             LoginUser = row.LoginUser,
             CreatedUnixUs = (row.Created.ToUniversalTime() - DateTime.UnixEpoch).Ticks / TicksPerMicrosecond,
             Wanted = row.Intended switch { "on" => Power.On, "off" => Power.Off, _ => Power.Gone },
             Mac = vm.Mac,
             Address = vm.Address,
             Address6 = vm.Address6,
-            HasRun = vm.HasRun,
+            HasRun = row.HasRun,
             Moves = vm.Moves,
+            Firewall = new WantedFirewall(vm.Firewall) { Owner = "" },
         };
-        record.SshKeys.AddRange(row.KeyNames.Split('\n').Zip(vm.SshKeys, (name, line) =>
+        record.SshKeys.AddRange(row.KeyNames.Split('\n').Zip(Lines(row.Keys), (name, line) =>
             new NamedSshKey { Name = name, Line = line }));
         vm.Record = record.ToByteString();
         vm.Signature = ByteString.CopyFrom(authority.SignRecord(vm.Record.ToByteArray()));
     }
+
+    static string[] Lines(string text) => text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 }

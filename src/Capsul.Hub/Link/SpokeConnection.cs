@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Threading.Channels;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
@@ -62,7 +63,7 @@ public sealed class SpokeConnection(
             ReadAsync(up, all.Token), ProcessAsync(all.Token), WriteAsync(down, all.Token), OrderAsync(hubs, all.Token),
         ];
         var first = await Task.WhenAny(parts);
-        await all.CancelAsync();
+        await all.CancelQuietlyAsync();
         await Task.WhenAll(parts).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }
@@ -301,9 +302,12 @@ public sealed class SpokeConnection(
             Vcpus = row.Vcpus,
             MemoryMb = row.MemoryMb,
             DiskGb = row.DiskGb,
-            ImageId = row.Image,
-            ImageSha256 = row.ImageSha256,
-            HasRun = row.HasRun,
+            ImageId = row.NewImage ?? row.Image,
+            ImageSha256 = row.NewImageSha256 ?? row.ImageSha256,
+            // Of a disk that is made anew: once the Spoke has started from it, it knows that itself.
+            HasRun = row.HasRun && !row.KeepsOldDisk,
+            Disk = row.Disk,
+            KeepsOldDisk = row.KeepsOldDisk,
             Mac = row.Mac ?? "",
             Address = row.Address ?? "",
             Address6 = row.Address6 ?? "",
@@ -320,7 +324,14 @@ public sealed class SpokeConnection(
             };
         foreach (var key in row.HostKeys.Split('\n', StringSplitOptions.RemoveEmptyEntries))
             vm.HostKeys.Add(new SshHostKey { Type = key.Split(' ')[0], Key = key.Split(' ')[1] });
-        vm.SshKeys.AddRange(row.Keys.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        vm.SshKeys.AddRange((row.NewKeys ?? row.Keys).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        foreach (var port in row.Ports.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            vm.Ports.Add(new WantedPort
+            {
+                VmPort = int.Parse(port.Split(' ')[0], CultureInfo.InvariantCulture),
+                HostPort = int.Parse(port.Split(' ')[1], CultureInfo.InvariantCulture),
+            });
+        vm.Firewall = WantedFirewalls.ToWire(row.Email, row.Firewall, row.FirewallRules);
         if (Authority is not null && !row.IsCopy) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
         return vm;
     }

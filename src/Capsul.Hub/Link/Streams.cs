@@ -2,6 +2,8 @@ using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Consoles;
+using Capsul.Hub.Features.Ports;
+using Capsul.Hub.Features.Vms;
 using Capsul.Wire;
 using Grpc.Core;
 
@@ -11,24 +13,35 @@ namespace Capsul.Hub.Link;
 /// Streams between somebody at this Hub and something on a host. Hosts dial only the Hub, so a stream is asked for over
 /// the host's connection, and the Spoke opens it. Who asked waits for it; nothing of it outlives this process.
 /// </summary>
-public sealed class Streams(TimeProvider time) : IHostConsoles
+public sealed class Streams(TimeProvider time) : IHostConsoles, IHostPorts, IHostAgents
 {
     static readonly TimeSpan OpenLimit = TimeSpan.FromSeconds(15), HelloLimit = TimeSpan.FromSeconds(10),
         AgentLimit = TimeSpan.FromSeconds(40);
 
     const int IdBytes = 16;
 
-    /// <summary>How to ask the Spoke of each connected host; null: it is too old for streams.</summary>
-    readonly ConcurrentDictionary<string, Func<OpenStream, bool>?> hosts = new(StringComparer.Ordinal);
+    /// <summary>Connections to ports at a time: of one VM, and of all VMs of a host.</summary>
+    const int MaxOfVm = 128, MaxOfHost = 1024;
+
+    readonly Places<(string Host, string Vm)> ofVms = new(MaxOfVm);
+    readonly Places<string> ofHosts = new(MaxOfHost);
+
+    /// <param name="Ask">How to ask the Spoke; null: it is too old for streams.</param>
+    /// <param name="Ports">It opens streams to ports of VMs.</param>
+    /// <param name="Keys">It can have keys changed.</param>
+    sealed record Line(Func<OpenStream, bool>? Ask, bool Ports, bool Keys);
+
+    /// <summary>Each connected host.</summary>
+    readonly ConcurrentDictionary<string, Line> hosts = new(StringComparer.Ordinal);
     readonly ConcurrentDictionary<string, Awaited> awaited = new(StringComparer.Ordinal);
 
     sealed record Awaited(string Host, TaskCompletionSource<HostStream> Came);
 
     /// <summary>A host is connected until the result is disposed.</summary>
-    public IDisposable Connect(string host, Func<OpenStream, bool>? ask)
+    public IDisposable Connect(string host, Func<OpenStream, bool>? ask, bool ports = false, bool keys = false)
     {
-        var mine = KeyValuePair.Create(host, ask);
-        hosts[host] = ask;
+        var mine = KeyValuePair.Create(host, new Line(ask, ports, keys));
+        hosts[host] = mine.Value;
         return new Disconnection(() => hosts.TryRemove(mine));
     }
 
@@ -36,10 +49,44 @@ public sealed class Streams(TimeProvider time) : IHostConsoles
         (await OpenAsync(host, new OpenStream { Vm = vm, Kind = StreamKind.Console }, cancel))
             .Refused(out var problem, out var stream) ? problem : stream;
 
-    public async Task<Problem?> SetPasswordAsync(
-        string host, string vm, string user, string password, CancellationToken cancel)
+    public async Task<Outcome<IHostPort>> ConnectAsync(string host, string vm, int port, CancellationToken cancel)
     {
-        var asked = new OpenStream { Vm = vm, Kind = StreamKind.Password, LoginUser = user, Password = password };
+        var (ofVm, ofHost) = (ofVms.TryTake((host, vm)), ofHosts.TryTake(host));
+        HostStream? opened = null;
+        try
+        {
+            if (ofVm is null) return Unavailable($"{vm} has too many connections.");
+            if (ofHost is null) return Unavailable($"The VMs of {host} have too many connections.");
+            if ((await OpenAsync(host, new OpenStream { Vm = vm, Kind = StreamKind.Port, Port = port }, cancel))
+                .Refused(out var problem, out var stream)) return problem;
+            opened = stream;
+            return new HostPort(stream);
+        }
+        finally
+        {
+            _ = FreeAsync(opened?.Ended ?? Task.CompletedTask);
+        }
+
+        async Task FreeAsync(Task ended)
+        {
+            await ended;
+            ofVm?.Dispose();
+            ofHost?.Dispose();
+        }
+    }
+
+    public Task<Problem?> SetPasswordAsync(
+        string host, string vm, string user, string password, CancellationToken cancel) => AskAgentAsync(host,
+        new OpenStream { Vm = vm, Kind = StreamKind.Password, LoginUser = user, Password = password },
+        "the password was set", cancel);
+
+    public Task<Problem?> SetKeysAsync(
+        string host, string vm, string user, IReadOnlyList<string> keys, CancellationToken cancel) => AskAgentAsync(
+        host, new OpenStream { Vm = vm, Kind = StreamKind.Keys, LoginUser = user, SshKeys = { keys } },
+        "the keys were changed", cancel);
+
+    async Task<Problem?> AskAgentAsync(string host, OpenStream asked, string what, CancellationToken cancel)
+    {
         if ((await OpenAsync(host, asked, cancel)).Refused(out var problem, out var stream)) return problem;
         await using var opened = stream;
         try
@@ -54,13 +101,15 @@ public sealed class Streams(TimeProvider time) : IHostConsoles
         {
             // As below.
         }
-        return Unavailable($"{host} did not say whether the password was set.");
+        return Unavailable($"{host} did not say whether {what}.");
     }
 
     async Task<Outcome<HostStream>> OpenAsync(string host, OpenStream asked, CancellationToken cancel)
     {
-        if (!hosts.TryGetValue(host, out var ask)) return Unavailable($"{host} is not connected to this Hub.");
-        if (ask is null) return Unavailable($"The Spoke of {host} is too old for consoles; upgrade it.");
+        if (!hosts.TryGetValue(host, out var line)) return Unavailable($"{host} is not connected to this Hub.");
+        if (line.Ask is not { } ask || (asked.Kind == StreamKind.Port && !line.Ports)
+            || (asked.Kind == StreamKind.Keys && !line.Keys))
+            return Unavailable($"The Spoke of {host} is too old for this; upgrade it.");
         var id = asked.Id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(IdBytes));
         var came = new TaskCompletionSource<HostStream>(TaskCreationOptions.RunContinuationsAsynchronously);
         awaited[id] = new Awaited(host, came);

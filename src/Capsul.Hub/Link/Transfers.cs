@@ -1,3 +1,4 @@
+using Capsul.Foundation;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
@@ -136,7 +137,7 @@ public sealed partial class Transfers(Db db, Seat seat, TimeProvider time, ILogg
         }
         finally
         {
-            await end.CancelAsync();
+            await end.CancelQuietlyAsync();
             await watch;
         }
     }
@@ -162,7 +163,7 @@ public sealed partial class Transfers(Db db, Seat seat, TimeProvider time, ILogg
             while (true)
             {
                 await Task.Delay(CheckEvery, time, end.Token);
-                if (await FindAsync(hello, host, epoch, end.Token) is null) await end.CancelAsync();
+                if (await FindAsync(hello, host, epoch, end.Token) is null) await end.CancelQuietlyAsync();
             }
         }
         catch (OperationCanceledException)
@@ -171,7 +172,7 @@ public sealed partial class Transfers(Db db, Seat seat, TimeProvider time, ILogg
         }
         catch (Npgsql.NpgsqlException)
         {
-            await end.CancelAsync();
+            await end.CancelQuietlyAsync();
         }
     }
 

@@ -20,7 +20,9 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
     static readonly TimeSpan Every = TimeSpan.FromSeconds(30), Silent = TimeSpan.FromMinutes(1),
         BeforeEnd = TimeSpan.FromDays(14), AuthorityBeforeEnd = TimeSpan.FromDays(365),
         MailLimit = TimeSpan.FromMinutes(30), PastDeadline = TimeSpan.FromMinutes(10),
-        BackupGrace = TimeSpan.FromHours(3), MeteringLimit = TimeSpan.FromHours(3), Day = TimeSpan.FromDays(1);
+        BackupGrace = TimeSpan.FromHours(3), MeteringLimit = TimeSpan.FromHours(3),
+        PaymentLimit = TimeSpan.FromMinutes(30), RefusalsCount = TimeSpan.FromHours(1), Day = TimeSpan.FromDays(1),
+        Month = TimeSpan.FromDays(30);
 
     readonly DateTime started = time.GetUtcNow().UtcDateTime;
 
@@ -66,9 +68,12 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
             sendsMail = settings.SmtpHost is not null,
             mail = now - MailLimit,
             day = now - Day,
+            month = now - Month,
             overdue = now - PastDeadline,
             now,
             hubs = now - Silent,
+            stuck = now - PaymentLimit,
+            refused = now - RefusalsCount,
             // A Hub that has just started posts what it missed first.
             metering = started < now - MeteringLimit ? now - MeteringLimit : DateTime.UnixEpoch,
         }, cancel);

@@ -23,8 +23,9 @@ static class BackgroundWork
         services.AddSingleton<Seat>().AddSingleton<Fence>().AddHostedService<ActingHub>();
         return services.AddActing<Runner>().AddActing<HostHealth>()
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
-            .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>()
-            .AddActing<MailSender>().AddActing<ScheduledBackups>();
+            .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
+            .AddActing<PriceChanges>().AddActing<ProviderPolling>().AddActing<MailSender>()
+            .AddActing<ScheduledBackups>();
     }
 
     /// <summary>A part of the active Hub's work.</summary>

@@ -17,7 +17,8 @@ public sealed partial class Listener(Db db, TimeProvider time, ILogger<Listener>
 {
     /// <summary>Channels that the schema's triggers notify. The payload is an ID, or an account.</summary>
     public const string Operations = "capsul_operations", Hosts = "capsul_hosts",
-        Vms = "capsul_vms", Accounts = "capsul_accounts", Mails = "capsul_mails", Builds = "capsul_builds";
+        Vms = "capsul_vms", Accounts = "capsul_accounts", Mails = "capsul_mails", Builds = "capsul_builds",
+        Payments = "capsul_payments";
 
     /// <summary>Changes passed on by another process: its name, then a line for each, channel and payload.</summary>
     const string PassedOn = "capsul_passed_on";

@@ -5,7 +5,7 @@ static class ListenerSql
     public const string Listen = """
         -- ListenerSql.Listen
         LISTEN capsul_operations; LISTEN capsul_hosts; LISTEN capsul_vms; LISTEN capsul_accounts; LISTEN capsul_mails;
-        LISTEN capsul_passed_on
+        LISTEN capsul_payments; LISTEN capsul_passed_on
         """;
 
     public const string PassOn = """

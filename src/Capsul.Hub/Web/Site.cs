@@ -38,6 +38,10 @@ public sealed class Site(Settings settings, IServer server)
 
     public Uri Link(string path) => new(Base, path);
 
+    /// <summary>For links in emails that background work writes.</summary>
+    public static Uri Link(Settings settings, string path) =>
+        new(settings.BaseUrl ?? new Uri($"http://127.0.0.1:{settings.Port}"), path);
+
     /// <summary>Whether a support address was set; its default reaches nobody.</summary>
     public static bool HasSupport(Settings settings) =>
         !settings.SupportEmail.EndsWith("@localhost", StringComparison.Ordinal);

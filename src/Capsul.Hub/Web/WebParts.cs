@@ -123,7 +123,9 @@ public static partial class WebParts
             logs => logs.AddFilter("Microsoft.AspNetCore.DataProtection.KeyManagement.XmlKeyManager", LogLevel.Error));
     }
 
-    public static WebApplication MapWeb(this WebApplication app)
+    /// <param name="app">The application.</param>
+    /// <param name="first">Takes requests that are not for the pages.</param>
+    public static WebApplication MapWeb(this WebApplication app, Action<IApplicationBuilder> first)
     {
         var site = app.Services.GetRequiredService<Site>();
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Capsul.Hub.Web");
@@ -133,6 +135,7 @@ public static partial class WebParts
             Log.Unreachable(log, site.Base);
 
         app.UseForwardedHeaders();
+        first(app);
         app.UseHostFiltering();
         app.Use((context, next) =>
         {

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Xml;
+using System.Xml.Linq;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -52,6 +53,16 @@ static class DomainXml
             xml.WriteEndElement();
         }
         return text.ToString();
+    }
+
+    /// <summary>What a domain that this has written is started from.</summary>
+    public static VmBoot? ReadBoot(string id, string xml)
+    {
+        var files = XDocument.Parse(xml).Root!.Elements("devices").Elements("disk").Elements("source")
+            .Select(s => Path.GetFileName(s.Attribute("file")?.Value ?? ""));
+        return files.Where(f => f.EndsWith(".qcow2", StringComparison.Ordinal))
+            .Select(f => StorageXml.DiskOf(id, f)).FirstOrDefault(d => d is not null) is { } disk
+                ? new VmBoot(disk) : null;
     }
 
     static void Os(XmlWriter xml, string? commandLine, DomainFiles files)

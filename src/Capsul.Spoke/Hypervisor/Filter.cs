@@ -5,8 +5,14 @@ using Capsul.Foundation;
 
 namespace Capsul.Spoke.Hypervisor;
 
+/// <summary>A VM as the filter sees it.</summary>
+/// <param name="Tap">Its interface on the host.</param>
+/// <param name="Firewall">What may reach it; null: everything.</param>
+public sealed record Guest(string Tap, string Mac, IPAddress Address, IPAddress? Address6, Firewall? Firewall = null);
+
 /// <summary>
-/// Lets a VM send only from its own MAC and its own IPv4 and IPv6 address: one nftables table on the bridge's ports.
+/// Lets a VM send only from its own MAC and its own IPv4 and IPv6 address, and lets through to it what its owner wants
+/// (<see cref="FilterTable"/>): one nftables table on the bridge's ports, and one transaction for each change.
 /// Unknown traffic is dropped, so a tap without an entry cannot send anything, and a new VM is never unfiltered.
 /// libvirt's nwfilter is not used: its <c>clean-traffic</c> starts dozens of ebtables processes for each VM and made a
 /// start 1.7 s slower (0.6 to 2.3 s), against about 20 ms for the one <c>nft</c> here. The whole table can be
@@ -16,117 +22,182 @@ namespace Capsul.Spoke.Hypervisor;
 sealed class Filter(Func<string[], Command> program)
 {
     /// <summary>
-    /// Two sets, because before DHCP has answered a guest has no IP address. Other protocols (VLAN) are dropped like
-    /// everything unknown; a guest also may not answer DHCP requests of others. A third set contains the hardware
-    /// address that a tap may use inside DHCP (chaddr, RFC 2131: 28 bytes into the message, after 8 of UDP): with
-    /// another guest's, a DHCPDECLINE would take away that guest's address. Fragments are dropped because they could
-    /// hide it.
-    /// IPv6: a guest's addresses are the one from the Hub and the link-local one of its MAC (EUI-64). It may not
-    /// advertise itself as a router, redirect, or answer DHCPv6; it may advertise, and claim before it has an address,
-    /// only addresses of its own (<c>targets</c>: 16 bytes that begin 8 bytes into the message, RFC 4861 4.3 and 4.4).
-    /// Fragments to the link are dropped because they could hide all of that (RFC 6980).
+    /// What each tap was last allowed: a change is detected, and the table made again, without a query.
     /// </summary>
-    const string Table = """
-        table bridge capsul {
-            set macs { type ifname . ether_addr; }
-            set guests { type ifname . ether_addr . ipv4_addr; }
-            set clients { typeof iifname . @th,288,48; }
-            set guests6 { type ifname . ether_addr . ipv6_addr; }
-            set targets { typeof iifname . @th,64,128; }
-            chain guests_in {
-                type filter hook prerouting priority -300; policy accept;
-                iifname != "cap*" accept
-                iifname "capsul0" accept
-                iifname . ether saddr != @macs drop
-                ether type ip ip frag-off & 0x3fff != 0 udp dport 67 drop
-                ether type ip udp dport 67 iifname . @th,288,48 != @clients drop
-                ether type arp arp htype 1 arp ptype 0x0800 iifname . arp saddr ether . arp saddr ip @guests accept
-                ether type arp arp saddr ip 0.0.0.0 accept
-                ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
-                ether type ip udp sport 67 drop
-                ether type ip iifname . ether saddr . ip saddr @guests accept
-                ether type ip6 exthdr frag exists ip6 daddr { fe80::/10, ff00::/8 } drop
-                ether type ip6 icmpv6 type { nd-router-advert, nd-redirect } drop
-                ether type ip6 udp sport 547 drop
-                ether type ip6 icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets drop
-                ether type ip6 ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @targets accept
-                ether type ip6 ip6 saddr :: icmpv6 type { nd-router-solicit, mld2-listener-report } accept
-                ether type ip6 iifname . ether saddr . ip6 saddr @guests6 accept
-                drop
-            }
-        }
-        """;
+    readonly ConcurrentDictionary<string, Guest> known = new(StringComparer.Ordinal);
 
-    /// <summary>What each tap was last allowed, so that a change is detected without a query.</summary>
-    readonly ConcurrentDictionary<string, string> known = new(StringComparer.Ordinal);
+    /// <summary>The sets whose elements packets make.</summary>
+    const string Talks = "talks";
+
+    /// <summary>Changes are made one after the other: one concerns other VMs of the account, too.</summary>
+    readonly SemaphoreSlim gate = new(1, 1);
 
     /// <summary>Creates the table if it is missing or from an earlier version, and allows the given VMs.</summary>
-    /// <param name="guests">Taps with the MAC and address of their VMs.</param>
-    public async Task PrepareAsync(
-        IEnumerable<(string Tap, string Mac, IPAddress Address, IPAddress? Address6)> guests, CancellationToken cancel)
+    /// <param name="guests">Those that are not known yet are allowed what their addresses say; what may reach them is
+    /// not known: only what always may, until <see cref="AllowAsync"/> says it.</param>
+    public async Task PrepareAsync(IEnumerable<Guest> guests, CancellationToken cancel)
     {
-        var isCurrent =
-            (await program(["list", "set", "bridge", "capsul", "targets"]).TryRunAsync(cancel)).ExitCode == 0;
-        var all = string.Concat(guests.Select(g => Allow(g.Tap, g.Mac, g.Address, g.Address6)));
+        await gate.WaitAsync(cancel);
+        try
+        {
+            var isCurrent =
+                (await program(["list", "chain", "bridge", "capsul", FilterTable.Chains[^1]]).TryRunAsync(cancel))
+                    .ExitCode == 0;
+            await MakeAsync(isCurrent, [.. guests], cancel);
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    /// <summary>Makes the table again if somebody else has removed rules of it; returns whether.</summary>
+    /// <param name="guests">Asked only then, and as for <see cref="PrepareAsync"/>.</param>
+    public async Task<bool> RepairAsync(
+        Func<CancellationToken, Task<IReadOnlyList<Guest>>> guests, CancellationToken cancel)
+    {
+        await gate.WaitAsync(cancel);
+        try
+        {
+            if (await IsWholeAsync(cancel)) return false;
+            await MakeAsync(isCurrent: false, await guests(cancel), cancel);
+            return true;
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    async Task MakeAsync(bool isCurrent, IReadOnlyList<Guest> others, CancellationToken cancel)
+    {
+        var all = string.Concat(others.Where(g => !known.ContainsKey(g.Tap)).Select(FilterTable.Addresses));
+        all += string.Concat(known.Values.Select(g => FilterTable.Addresses(g) + FilterTable.Rules(g) + Friends(g)));
         // One transaction: there is no moment without rules. Adding the table first lets the delete succeed if there is
         // none.
-        if (!isCurrent) all = $"add table bridge capsul\ndelete table bridge capsul\n{Table}\n{all}";
+        if (!isCurrent) all = $"add table bridge capsul\ndelete table bridge capsul\n{FilterTable.Text}\n{all}";
         if (all.Length > 0) await RunAsync(all, cancel);
     }
 
-    /// <summary>Lets a VM's tap send from this MAC and address, and no longer from an older one.</summary>
-    public async Task AllowAsync(
-        string tap, string mac, IPAddress address, IPAddress? address6, CancellationToken cancel)
+    /// <summary>
+    /// Whether all chains and elements are there that should be: somebody who reloads a firewall removes tables, and
+    /// may flush chains.
+    /// </summary>
+    async Task<bool> IsWholeAsync(CancellationToken cancel)
     {
-        var wanted = Allow(tap, mac, address, address6);
-        if (known.TryGetValue(tap, out var before) && before != wanted) await ForbidAsync(tap, cancel);
-        await RunAsync(wanted, cancel);
-        known[tap] = wanted;
+        var listed = await program(["-j", "-t", "list", "table", "bridge", "capsul"]).TryRunAsync(cancel);
+        if (listed.ExitCode != 0) return false;
+        var rules = Rules(listed.Output);
+        if (FilterTable.Chains.Any(c => rules.GetValueOrDefault(c) == 0)) return false;
+        if (known.Values.Any(g => rules.GetValueOrDefault(FilterTable.Chain(g.Tap), -1)
+            < FilterTable.Lines(g.Firewall).Count())) return false;
+        if (known.IsEmpty) return true;
+        var macs = await program(["-j", "list", "set", "bridge", "capsul", "macs"]).TryRunAsync(cancel);
+        var jumps = await program(["-j", "list", "map", "bridge", "capsul", "firewalls"]).TryRunAsync(cancel);
+        if (macs.ExitCode != 0 || jumps.ExitCode != 0) return false;
+        return Has(macs.Output) && Has(jumps.Output);
+
+        bool Has(string json) => known.Keys.Except(Elements(json).Select(e => e.Parts[0]), StringComparer.Ordinal)
+            .FirstOrDefault() is null;
     }
 
-    /// <summary>Removes all entries of a tap.</summary>
+    /// <summary>How many rules each chain has in the output of <c>nft -j list</c>; an empty one has 0.</summary>
+    static Dictionary<string, int> Rules(string json)
+    {
+        using var document = JsonDocument.Parse(json);
+        var items = document.RootElement.GetProperty("nftables").EnumerateArray().ToList();
+        var counts = items.Where(i => i.TryGetProperty("chain", out _))
+            .ToDictionary(i => i.GetProperty("chain").GetProperty("name").GetString()!, _ => 0, StringComparer.Ordinal);
+        foreach (var item in items.Where(i => i.TryGetProperty("rule", out _)))
+            counts[item.GetProperty("rule").GetProperty("chain").GetString()!]++;
+        return counts;
+    }
+
+    /// <summary>
+    /// Lets a VM's tap send from this MAC and address, and no longer from an older one, and lets through to it what its
+    /// firewall says.
+    /// </summary>
+    public async Task AllowAsync(Guest guest, CancellationToken cancel)
+    {
+        await gate.WaitAsync(cancel);
+        try
+        {
+            if (known.TryGetValue(guest.Tap, out var before)
+                && FilterTable.Addresses(before) != FilterTable.Addresses(guest)) await ForgetAsync(guest.Tap, cancel);
+            await RunAsync(FilterTable.Addresses(guest) + FilterTable.Rules(guest) + Friends(guest), cancel);
+            known[guest.Tap] = guest;
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    /// <summary>Whether it was last allowed exactly this.</summary>
+    public bool IsAllowed(Guest guest) => known.TryGetValue(guest.Tap, out var now) && now == guest;
+
+    /// <summary>The other VMs of the same account.</summary>
+    string Friends(Guest guest) => guest.Firewall is not { } firewall ? "" : string.Concat(known.Values
+        .Where(g => g.Tap != guest.Tap && g.Firewall?.Owner == firewall.Owner)
+        .Select(g => FilterTable.Friends(guest.Tap, g.Tap)));
+
+    /// <summary>Removes everything of a tap.</summary>
     public async Task ForbidAsync(string tap, CancellationToken cancel)
+    {
+        await gate.WaitAsync(cancel);
+        try
+        {
+            await ForgetAsync(tap, cancel);
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
+    async Task ForgetAsync(string tap, CancellationToken cancel)
     {
         known.TryRemove(tap, out _);
         var listed = await program(["-j", "list", "table", "bridge", "capsul"]).RunAsync(cancel);
-        var text = string.Concat(Elements(listed.Output).Where(e => e.Parts[0] == tap)
-            .Select(e =>
-                $"delete element bridge capsul {e.Set} {{ \"{tap}\" . {string.Join(" . ", e.Parts.Skip(1))} }}\n"));
-        if (text.Length > 0) await RunAsync(text, cancel);
+        var (chain, text) = (FilterTable.Chain(tap), "");
+        foreach (var (set, parts) in Elements(listed.Output).Where(e => e.Parts.Contains(tap, StringComparer.Ordinal)))
+        {
+            var words = parts.Select(p => p.StartsWith("cap", StringComparison.Ordinal) ? $"\"{p}\"" : p);
+            var element = $"element bridge capsul {set} {{ {string.Join(" . ", words)} }}\n";
+            // Those that packets have made may have ended since; added first, they can be deleted all the same.
+            text += (set.StartsWith(Talks, StringComparison.Ordinal) ? $"add {element}" : "") + $"delete {element}";
+        }
+        // The same holds for the chain.
+        text += $"add chain bridge capsul {chain}\nflush chain bridge capsul {chain}\n"
+            + $"delete chain bridge capsul {chain}\n";
+        await RunAsync(text, cancel);
     }
 
-    /// <summary>The elements of all sets in the output of <c>nft -j list</c>, each as its set and its parts.</summary>
+    /// <summary>
+    /// The elements of all sets and maps in the output of <c>nft -j list</c>, each as its set and its parts.
+    /// </summary>
     internal static IReadOnlyList<(string Set, string[] Parts)> Elements(string json)
     {
         using var document = JsonDocument.Parse(json);
         var found = new List<(string, string[])>();
         foreach (var item in document.RootElement.GetProperty("nftables").EnumerateArray())
         {
-            if (!item.TryGetProperty("set", out var set) || !set.TryGetProperty("elem", out var elements)) continue;
-            foreach (var element in elements.EnumerateArray())
-                found.Add((set.GetProperty("name").GetString()!, [.. element.GetProperty("concat")
-                    .EnumerateArray().Select(e => e.ToString())]));
+            if ((!item.TryGetProperty("set", out var set) && !item.TryGetProperty("map", out set))
+                || !set.TryGetProperty("elem", out var elements)) continue;
+            var name = set.GetProperty("name").GetString()!;
+            found.AddRange(elements.EnumerateArray().Select(e => (name, Parts(e))));
         }
         return found;
     }
 
-    static string Allow(string tap, string mac, IPAddress address, IPAddress? address6)
+    /// <summary>Of an element of a map that is its key.</summary>
+    static string[] Parts(JsonElement element) => element.ValueKind switch
     {
-        var link = LinkLocal(mac);
-        var text = $$"""
-            add element bridge capsul macs { "{{tap}}" . {{mac}} }
-            add element bridge capsul guests { "{{tap}}" . {{mac}} . {{address}} }
-            add element bridge capsul clients { "{{tap}}" . {{Hex(Bytes(mac))}} }
-
-            """;
-        foreach (var own in address6 is null ? [] : (IPAddress[])[link, address6])
-            text += $$"""
-                add element bridge capsul guests6 { "{{tap}}" . {{mac}} . {{own}} }
-                add element bridge capsul targets { "{{tap}}" . {{Hex(own.GetAddressBytes())}} }
-
-                """;
-        return text;
-    }
+        JsonValueKind.Array => Parts(element[0]),
+        JsonValueKind.Object when element.TryGetProperty("elem", out var timed) => Parts(timed.GetProperty("val")),
+        JsonValueKind.Object => [.. element.GetProperty("concat").EnumerateArray().Select(e => e.ToString())],
+        _ => [element.ToString()],
+    };
 
     internal static IPAddress LinkLocal(string mac) => Derive(IPAddress.Parse("fe80::"), mac);
 
@@ -138,9 +209,7 @@ sealed class Filter(Func<string[], Command> program)
             (byte)(bytes[0] ^ 2), bytes[1], bytes[2], 0xff, 0xfe, bytes[3], bytes[4], bytes[5]]);
     }
 
-    static byte[] Bytes(string mac) => Convert.FromHexString(mac.Replace(":", "", StringComparison.Ordinal));
-
-    static string Hex(byte[] bytes) => "0x" + Convert.ToHexStringLower(bytes);
+    internal static byte[] Bytes(string mac) => Convert.FromHexString(mac.Replace(":", "", StringComparison.Ordinal));
 
     async Task RunAsync(string rules, CancellationToken cancel) =>
         await (program(["-f", "-"]) with { Input = rules }).RunAsync(cancel);

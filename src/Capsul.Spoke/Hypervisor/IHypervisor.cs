@@ -40,6 +40,14 @@ public sealed record VmSpec(
     /// <summary>Its IPv6 address, assigned by the Hub; null: it has none.</summary>
     public IPAddress? Address6 { get; init; }
 
+    /// <summary>What may reach it; null: everything.</summary>
+    public Firewall? Firewall { get; init; }
+
+    /// <summary>Which disk of it: 0 the first; each that was made anew has a higher number.</summary>
+    public long Disk { get; init; }
+
+    public VmBoot Boot => new(Disk);
+
     /// <summary>It was a foreign machine: it has its own disk and no image, and gets no seed.</summary>
     public bool IsAdopted => ImageId == Wire.Protocol.AdoptedImage;
 }
@@ -73,6 +81,10 @@ public sealed record VmNetwork(
 /// </summary>
 public sealed record HostCapacity(
     string Hypervisor, int Cpus, int MemoryMb, long DiskMb, long DiskFreeMb, VmNetwork Network);
+
+/// <summary>What a domain was started from.</summary>
+/// <param name="Disk">The number of its disk.</param>
+public sealed record VmBoot(long Disk);
 
 /// <summary>A failure of the hypervisor. Final: retrying with the same input cannot help.</summary>
 public sealed class HypervisorException(string message, bool final, Exception? inner = null) : Exception(message, inner)
@@ -128,8 +140,31 @@ public interface IHypervisor : IAsyncDisposable
     /// </summary>
     Task MakeDiskAsync(VmSpec vm, CancellationToken cancel);
 
-    /// <summary>Defines the domain and its DHCP entry and filter.</summary>
+    /// <summary>What the domain that is on was started from; null: it is off.</summary>
+    Task<VmBoot?> FindBootAsync(string id, CancellationToken cancel);
+
+    /// <summary>
+    /// Removes all disks of a VM but the one that it has, if that is there. Never called while it runs from another.
+    /// Quick if there are none.
+    /// </summary>
+    Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel);
+
+    /// <summary>
+    /// Defines the domain and its DHCP entry and filter. If it is to start from something else than before, the log of
+    /// its console begins anew: the host keys in there are another system's.
+    /// </summary>
     Task DefineAsync(VmSpec vm, CancellationToken cancel);
+
+    /// <summary>Applies a VM's firewall as it is now. Starting does so, too.</summary>
+    Task GuardAsync(VmSpec vm, CancellationToken cancel);
+
+    /// <summary>Whether this firewall is the one that was applied last. Quick.</summary>
+    bool IsGuarded(VmSpec vm);
+
+    /// <summary>
+    /// When it last found that somebody else had removed rules of the packet filter, which are back since; null: never.
+    /// </summary>
+    DateTimeOffset? RulesRemoved { get; }
 
     /// <summary>Starts the domain; returns when the hypervisor reports that it is running.</summary>
     Task StartAsync(VmSpec vm, CancellationToken cancel);
@@ -167,7 +202,7 @@ public interface IHypervisor : IAsyncDisposable
     Task DropExportsAsync(string id, CancellationToken cancel);
 
     /// <summary>The checksum of the disk that this transfer has brought; null if it has not.</summary>
-    Task<string?> FindImportAsync(string id, string transfer, CancellationToken cancel);
+    Task<string?> FindImportAsync(VmSpec vm, string transfer, CancellationToken cancel);
 
     /// <summary>
     /// Receives a disk: it is in its place, whole, verified and on the medium, when this returns its checksum; before,
@@ -193,6 +228,10 @@ public interface IHypervisor : IAsyncDisposable
     /// </summary>
     /// <exception cref="HypervisorException">It is off, or no agent answers, or that refuses.</exception>
     Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel);
+
+    /// <summary>Has the agent inside the guest replace a user's authorized keys by these.</summary>
+    /// <exception cref="HypervisorException">It is off, or no agent answers, or that refuses.</exception>
+    Task SetKeysAsync(string id, string user, IReadOnlyList<string> keys, CancellationToken cancel);
 
     /// <summary>
     /// Opens the serial console. One line at a time: the guest's output goes to the first one only.

@@ -17,15 +17,22 @@ public sealed partial class Libvirt
 
     const int AgentSeconds = 5;
 
-    public async Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel)
+    public Task SetPasswordAsync(string id, string user, string password, CancellationToken cancel) =>
+        AskAgentAsync(id, "set a password in", d => virDomainSetUserPassword(d, user, password, 0), cancel);
+
+    public Task SetKeysAsync(string id, string user, IReadOnlyList<string> keys, CancellationToken cancel) =>
+        AskAgentAsync(id, "change the keys of",
+            d => virDomainAuthorizedSSHKeysSet(d, user, [.. keys], (uint)keys.Count, 0), cancel);
+
+    async Task AskAgentAsync(string id, string what, Func<DomainHandle, int> ask, CancellationToken cancel)
     {
         Require(id);
-        await libvirt.CallAsync($"set a password in {id}", Slow, connect =>
+        await libvirt.CallAsync($"{what} {id}", Slow, connect =>
         {
             using var domain = Lookup(connect, id) ?? throw new HypervisorException("It is off.", final: true);
             // The agent is the guest's: libvirt would wait for its answer forever.
             Check(virDomainAgentSetResponseTimeout(domain, AgentSeconds, 0));
-            if (virDomainSetUserPassword(domain, user, password, 0) >= 0) return true;
+            if (ask(domain) >= 0) return true;
             var error = LastError();
             if (error.Code is not (LibvirtError.AgentUnresponsive or LibvirtError.AgentUnsynced)) throw error;
             throw new HypervisorException("No guest agent answers in it: it may still be booting, or "

@@ -18,13 +18,13 @@ public sealed partial class Libvirt
     public async Task MakeDiskAsync(VmSpec vm, CancellationToken cancel)
     {
         Require(vm.Id);
-        var disk = DiskFile(vm.Id);
+        var disk = DiskFile(vm);
         if (vm.IsAdopted)
         {
             if (!File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
             return;
         }
-        var seed = SeedFile(vm.Id);
+        var seed = SeedFile(vm);
         if (File.Exists(disk) && File.Exists(seed)) return;
         if (vm.HasRun && !File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
         var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
@@ -42,7 +42,7 @@ public sealed partial class Libvirt
             when (error is HypervisorException or ProblemException or IOException or OperationCanceledException)
         {
             if (!hadSeed) File.Delete(seed);
-            if (!hadDisk) await DeleteVolumeQuietlyAsync(vm.Id, disk);
+            if (!hadDisk) await DeleteVolumeQuietlyAsync(vm.Id, vm.Disk, disk);
             throw error switch
             {
                 _ when IsFull(error) => new HypervisorException(Full, final: true, error),
@@ -74,7 +74,7 @@ public sealed partial class Libvirt
 
     Task MakeVolumeAsync(VmSpec vm, Image image, CancellationToken cancel)
     {
-        var xml = StorageXml.WriteVolume(vm.Id, vm.DiskGb, Inside(images.Disk(image)), qemu.Value);
+        var xml = StorageXml.WriteVolume(vm.Id, vm.Disk, vm.DiskGb, Inside(images.Disk(image)), qemu.Value);
         return libvirt.CallAsync($"create the disk of {vm.Id}", Slow, connect =>
         {
             using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
@@ -84,11 +84,11 @@ public sealed partial class Libvirt
     }
 
     /// <summary>After a failure: the first error is reported, so a second one is only logged.</summary>
-    async Task DeleteVolumeQuietlyAsync(string id, string disk)
+    async Task DeleteVolumeQuietlyAsync(string id, long number, string disk)
     {
         try
         {
-            await DeleteVolumeAsync(id, CancellationToken.None);
+            await DeleteVolumeAsync(id, number, CancellationToken.None);
         }
         catch (HypervisorException error)
         {
@@ -96,18 +96,43 @@ public sealed partial class Libvirt
         }
     }
 
-    async Task DeleteVolumeAsync(string id, CancellationToken cancel)
+    async Task DeleteVolumeAsync(string id, long number, CancellationToken cancel)
     {
         await libvirt.CallAsync($"delete the disk of {id}", Slow, connect =>
         {
             using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
             using var volume = Find(
-                virStorageVolLookupByName(pool, StorageXml.Volume(id)), LibvirtError.NoStorageVolume);
+                virStorageVolLookupByName(pool, StorageXml.Volume(id, number)), LibvirtError.NoStorageVolume);
             return volume is null ? 0 : Check(virStorageVolDelete(volume, 0));
         }, cancel);
         // A file unknown to the pool, after a crash during its creation.
-        File.Delete(Path.Combine(disks, StorageXml.Volume(id)));
+        File.Delete(Path.Combine(disks, StorageXml.Volume(id, number)));
     }
+
+    public async Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel)
+    {
+        Require(vm.Id);
+        try
+        {
+            if (!File.Exists(DiskFile(vm))) return;
+            foreach (var disk in DisksOf(vm.Id).Where(d => d != vm.Disk))
+            {
+                await DeleteVolumeAsync(vm.Id, disk, cancel);
+                foreach (var file in FilesOf(vm.Id, disk)) File.Delete(file);
+            }
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new HypervisorException(error.Message, final: false, error);
+        }
+    }
+
+    /// <summary>The numbers of all disks of which there is a file.</summary>
+    IReadOnlyList<long> DisksOf(string id) =>
+        [.. Files().Select(f => StorageXml.DiskOf(id, Path.GetFileName(f))).OfType<long>().Distinct()];
+
+    IEnumerable<string> FilesOf(string id, long disk) =>
+        Files().Where(f => StorageXml.DiskOf(id, Path.GetFileName(f)) == disk).ToList();
 
     void DeleteFiles(string id)
     {
@@ -137,18 +162,18 @@ public sealed partial class Libvirt
     }
 
     DomainFiles FilesOf(VmSpec vm, string? kernel, string? initrd) => new(
-        Inside(DiskFile(vm.Id)), Inside(SeedFile(vm.Id)), Inside(ConsoleFile(vm.Id)), ConsoleSocketInside(vm.Id),
+        Inside(DiskFile(vm)), Inside(SeedFile(vm)), Inside(ConsoleFile(vm.Id)), ConsoleSocketInside(vm.Id),
         kernel is null ? null : Inside(kernel), initrd is null ? null : Inside(initrd));
 
     /// <summary>A machine that was adopted boots as it did before, and has no seed: it would be set up anew.</summary>
     DomainFiles FilesOf(VmSpec vm, Taken taken) => new(
-        Inside(DiskFile(vm.Id)), null, Inside(ConsoleFile(vm.Id)), ConsoleSocketInside(vm.Id), taken.Kernel,
+        Inside(DiskFile(vm)), null, Inside(ConsoleFile(vm.Id)), ConsoleSocketInside(vm.Id), taken.Kernel,
         taken.Initrd)
     {
         Format = taken.Format,
     };
 
-    string SeedFile(string id) => Path.Combine(seeds, $"{id}.iso");
+    string SeedFile(VmSpec vm) => Path.Combine(seeds, $"{StorageXml.Stem(vm.Id, vm.Disk)}.iso");
 
     string ConsoleFile(string id) => Path.Combine(consoles, $"{id}.log");
 

@@ -21,6 +21,7 @@ public sealed partial class Libvirt
         var guard = AllowAsync(vm, cancel);
         await libvirt.CallAsync($"define {vm.Id}", Slow, connect =>
         {
+            ForgetConsole(connect, vm);
             using var domain = Check(virDomainDefineXMLFlags(connect, xml, 0));
             return true;
         }, cancel);
@@ -153,7 +154,7 @@ public sealed partial class Libvirt
             Check(virDomainUndefineFlags(domain, UndefineAll));
             return true;
         }, cancel);
-        await DeleteVolumeAsync(id, cancel);
+        foreach (var disk in DisksOf(id)) await DeleteVolumeAsync(id, disk, cancel);
     }
 
     /// <summary>Turns it off immediately; false if it was off.</summary>

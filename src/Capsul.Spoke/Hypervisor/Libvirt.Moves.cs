@@ -23,18 +23,18 @@ public sealed partial class Libvirt
     /// <summary>How a disk that was received is booted, and which transfer has brought it.</summary>
     sealed record Boot(string Transfer, string Sha256, bool HasKernel, bool HasInitrd, string CommandLine);
 
-    string DiskFile(string id) => Path.Combine(disks, StorageXml.Volume(id));
+    string DiskFile(VmSpec vm) => Path.Combine(disks, StorageXml.Volume(vm.Id, vm.Disk));
 
-    string KernelFile(string id) => Path.Combine(disks, $"{id}.kernel");
+    string KernelFile(VmSpec vm) => Path.Combine(disks, $"{StorageXml.Stem(vm.Id, vm.Disk)}.kernel");
 
-    string InitrdFile(string id) => Path.Combine(disks, $"{id}.initrd");
+    string InitrdFile(VmSpec vm) => Path.Combine(disks, $"{StorageXml.Stem(vm.Id, vm.Disk)}.initrd");
 
-    string BootFile(string id) => Path.Combine(disks, $"{id}.boot");
+    string BootFile(VmSpec vm) => Path.Combine(disks, $"{StorageXml.Stem(vm.Id, vm.Disk)}.boot");
 
     public async Task<DiskExport> ExportDiskAsync(VmSpec vm, string transfer, CancellationToken cancel)
     {
         Require(vm.Id);
-        var (disk, export) = (DiskFile(vm.Id), Path.Combine(disks, $"{vm.Id}.export-{transfer}"));
+        var (disk, export) = (DiskFile(vm), Path.Combine(disks, $"{vm.Id}.export-{transfer}"));
         if (!File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
         var (kernel, initrd, commandLine) = await BootFilesAsync(vm, cancel);
         if (!File.Exists(export)) await FlattenAsync(vm, disk, export, cancel);
@@ -54,7 +54,7 @@ public sealed partial class Libvirt
         var part = export + "-part";
         try
         {
-            var image = images.Find(vm.ImageId, vm.ImageSha256) is { } based && !File.Exists(BootFile(vm.Id))
+            var image = images.Find(vm.ImageId, vm.ImageSha256) is { } based && !File.Exists(BootFile(vm))
                 ? new FileInfo(images.Disk(based)).Length : 0;
             RequireSpace(new FileInfo(disk).Length + image);
             // qemu-img keeps the mode of a file that is there.
@@ -122,28 +122,28 @@ public sealed partial class Libvirt
         }
     }
 
-    public async Task<string?> FindImportAsync(string id, string transfer, CancellationToken cancel) =>
-        File.Exists(DiskFile(id)) && await ReadBootAsync(id, cancel) is { } boot && boot.Transfer == transfer
+    public async Task<string?> FindImportAsync(VmSpec vm, string transfer, CancellationToken cancel) =>
+        File.Exists(DiskFile(vm)) && await ReadBootAsync(vm, cancel) is { } boot && boot.Transfer == transfer
             ? boot.Sha256 : null;
 
     public async Task<string> ImportDiskAsync(VmSpec vm, string transfer, IncomingDisk disk, CancellationToken cancel)
     {
         Require(vm.Id);
-        if (File.Exists(DiskFile(vm.Id)))
+        if (File.Exists(DiskFile(vm)))
             throw new HypervisorException($"There is already a disk of {vm.Id} on this host.", final: true);
         RequireSpace(disk.Bytes);
         var part = Path.Combine(disks, $"{vm.Id}.incoming");
         try
         {
-            var sum = await WriteAsync(vm.Id, part, disk, cancel);
+            var sum = await WriteAsync(vm, part, disk, cancel);
             if (sum != disk.Sha256()) throw new TransferException("What arrived is not what was sent.");
             await RequireAloneAsync(vm, part, cancel);
             await Program("chown", $"{qemu.Value.User}:{qemu.Value.Group}", Inside(part)).RunAsync(cancel);
             var (header, json) = (disk.Header, JsonSerializerOptions.Default);
             var boot = new Boot(transfer, sum, header.KernelBytes > 0, header.InitrdBytes > 0, header.CommandLine);
             await DataFolder.WriteWholeAsync(
-                BootFile(vm.Id), JsonSerializer.SerializeToUtf8Bytes(boot, json), cancel);
-            File.Move(part, DiskFile(vm.Id));
+                BootFile(vm), JsonSerializer.SerializeToUtf8Bytes(boot, json), cancel);
+            File.Move(part, DiskFile(vm));
             await RefreshPoolAsync(cancel);
             return sum;
         }
@@ -159,10 +159,10 @@ public sealed partial class Libvirt
     }
 
     /// <summary>Writes the content to its files, on the medium; returns its checksum.</summary>
-    async Task<string> WriteAsync(string id, string part, IncomingDisk disk, CancellationToken cancel)
+    async Task<string> WriteAsync(VmSpec vm, string part, IncomingDisk disk, CancellationToken cancel)
     {
-        (string File, long Bytes)[] files = [(part, disk.Header.DiskBytes), (KernelFile(id), disk.Header.KernelBytes),
-            (InitrdFile(id), disk.Header.InitrdBytes)];
+        (string File, long Bytes)[] files = [(part, disk.Header.DiskBytes), (KernelFile(vm), disk.Header.KernelBytes),
+            (InitrdFile(vm), disk.Header.InitrdBytes)];
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         await using var content = disk.Content.GetAsyncEnumerator(cancel);
         var rest = ReadOnlyMemory<byte>.Empty;
@@ -217,16 +217,16 @@ public sealed partial class Libvirt
         return Check(virStoragePoolRefresh(pool, 0));
     }, cancel);
 
-    async Task<Boot?> ReadBootAsync(string id, CancellationToken cancel)
+    async Task<Boot?> ReadBootAsync(VmSpec vm, CancellationToken cancel)
     {
         try
         {
-            return File.Exists(BootFile(id))
-                ? JsonSerializer.Deserialize<Boot>(await File.ReadAllBytesAsync(BootFile(id), cancel)) : null;
+            return File.Exists(BootFile(vm))
+                ? JsonSerializer.Deserialize<Boot>(await File.ReadAllBytesAsync(BootFile(vm), cancel)) : null;
         }
         catch (Exception error) when (error is JsonException or IOException)
         {
-            throw new HypervisorException($"{BootFile(id)} cannot be read: {error.Message}", final: true, error);
+            throw new HypervisorException($"{BootFile(vm)} cannot be read: {error.Message}", final: true, error);
         }
     }
 
@@ -234,8 +234,8 @@ public sealed partial class Libvirt
     async Task<(string? Kernel, string? Initrd, string? CommandLine)> BootFilesAsync(
         VmSpec vm, CancellationToken cancel)
     {
-        if (await ReadBootAsync(vm.Id, cancel) is { } boot)
-            return (boot.HasKernel ? KernelFile(vm.Id) : null, boot.HasInitrd ? InitrdFile(vm.Id) : null,
+        if (await ReadBootAsync(vm, cancel) is { } boot)
+            return (boot.HasKernel ? KernelFile(vm) : null, boot.HasInitrd ? InitrdFile(vm) : null,
                 boot.CommandLine.Length > 0 ? boot.CommandLine : null);
         var image = await ImageAsync(vm, cancel);
         return (images.Kernel(image), images.Initrd(image), image.CommandLine);

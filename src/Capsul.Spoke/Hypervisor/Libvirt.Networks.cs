@@ -11,7 +11,7 @@ public sealed partial class Libvirt
     /// <summary>virNetworkUpdateCommand, virNetworkUpdateSection, virNetworkUpdateFlags.</summary>
     const uint Delete = 2, AddLast = 3, DhcpHosts = 4, LiveAndConfig = 1 | 2;
 
-    static readonly TimeSpan DialLimit = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan DialLimit = TimeSpan.FromSeconds(5), FilterCheck = TimeSpan.FromSeconds(10);
 
     /// <summary>Check and change must not interleave: libvirt rejects an entry that already exists.</summary>
     readonly Lock addresses = new();
@@ -27,6 +27,7 @@ public sealed partial class Libvirt
                 ? new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
                 : await sandbox.OpenSocketAsync();
             socket.NoDelay = true;
+            Sandbox.Mark(socket);
             await socket.ConnectAsync(new IPEndPoint(address, port), either.Token);
             return new NetworkStream(socket, ownsSocket: true);
         }
@@ -153,14 +154,15 @@ public sealed partial class Libvirt
         {
             try
             {
-                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, cancel);
+                await filter.AllowAsync(ToGuest(vm), cancel);
             }
             catch (ProblemException error)
             {
                 // Reloading a firewall removes all tables, including ours.
                 Log.FilterGone(log, error);
                 await PrepareFilterAsync(cancel);
-                await filter.AllowAsync(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, cancel);
+                RulesRemoved = time.GetUtcNow();
+                await filter.AllowAsync(ToGuest(vm), cancel);
             }
         }
         catch (ProblemException error)
@@ -173,12 +175,46 @@ public sealed partial class Libvirt
     /// <summary>
     /// The DHCP entries contain everything that the filter needs, so it can always be rebuilt from them.
     /// </summary>
-    async Task PrepareFilterAsync(CancellationToken cancel)
+    async Task PrepareFilterAsync(CancellationToken cancel) =>
+        await filter.PrepareAsync(await GuestsAsync(cancel), cancel);
+
+    async Task<IReadOnlyList<Guest>> GuestsAsync(CancellationToken cancel)
     {
         var hosts = await libvirt.CallAsync("list the addresses", Quick, Hosts, cancel);
-        await filter.PrepareAsync(
-            hosts.Where(h => IsOurs(h.Name)).Select(h => (DomainXml.Tap(h.Name), h.Mac, h.Address, Address6(h))),
-            cancel);
+        return [.. hosts.Where(h => IsOurs(h.Name))
+            .Select(h => new Guest(DomainXml.Tap(h.Name), h.Mac, h.Address, Address6(h)))];
+    }
+
+    static Guest ToGuest(VmSpec vm) => new(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, vm.Firewall);
+
+    public DateTimeOffset? RulesRemoved { get; private set; }
+
+    public async Task GuardAsync(VmSpec vm, CancellationToken cancel)
+    {
+        Require(vm.Id);
+        await AllowAsync(vm, cancel);
+    }
+
+    public bool IsGuarded(VmSpec vm) => filter.IsAllowed(ToGuest(vm));
+
+    /// <summary>Looks after the filter until this hypervisor is disposed.</summary>
+    async Task KeepFilterAsync()
+    {
+        while (!lifetime.IsCancellationRequested)
+        {
+            await Task.Delay(FilterCheck, time, lifetime.Token);
+            try
+            {
+                if (!await filter.RepairAsync(GuestsAsync, lifetime.Token)) continue;
+                Log.FilterRulesGone(log);
+                RulesRemoved = time.GetUtcNow();
+            }
+            catch (Exception error) when (error is ProblemException or HypervisorException
+                or System.Text.Json.JsonException)
+            {
+                Log.FilterUnchecked(log, error.Message);
+            }
+        }
     }
 
     /// <summary>As the Hub has decided it: a VM with another hardware address has none.</summary>

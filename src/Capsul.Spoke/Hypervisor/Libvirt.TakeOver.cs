@@ -32,6 +32,9 @@ public sealed partial class Libvirt
 
     string TakenXml(string id) => Path.Combine(ForeignFolder, id + ".xml");
 
+    /// <summary>An adopted VM is never reinstalled: it has only one disk.</summary>
+    string FirstDisk(string id) => Path.Combine(disks, StorageXml.Volume(id, 0));
+
     Taken? FindTaken(string id) => File.Exists(TakenFile(id))
         ? JsonSerializer.Deserialize<Taken>(File.ReadAllText(TakenFile(id))) : null;
 
@@ -44,7 +47,7 @@ public sealed partial class Libvirt
         try
         {
             var taken = FindTaken(vm.Id) ?? await BeginTakeOverAsync(vm, cancel);
-            if (File.Exists(DiskFile(vm.Id)))
+            if (File.Exists(FirstDisk(vm.Id)))
             {
                 // The Spoke may have been killed between the two.
                 await OwnDiskAsync(vm.Id, cancel);
@@ -120,7 +123,7 @@ public sealed partial class Libvirt
     /// </summary>
     async Task TakeDiskAsync(string id, Taken taken, CancellationToken cancel)
     {
-        var disk = DiskFile(id);
+        var disk = FirstDisk(id);
         if (await DeviceOfAsync(taken.DiskFrom, cancel) == await DeviceOfAsync(disks, cancel))
         {
             File.Move(taken.DiskFrom, disk);
@@ -137,7 +140,7 @@ public sealed partial class Libvirt
     }
 
     Task OwnDiskAsync(string id, CancellationToken cancel) =>
-        new Command("chown", $"{qemu.Value.User}:{qemu.Value.Group}", DiskFile(id)).RunAsync(cancel);
+        new Command("chown", $"{qemu.Value.User}:{qemu.Value.Group}", FirstDisk(id)).RunAsync(cancel);
 
     static async Task<string> DeviceOfAsync(string path, CancellationToken cancel) =>
         (await new Command("stat", "-c", "%d", path).RunAsync(cancel)).Output.Trim();
@@ -183,7 +186,7 @@ public sealed partial class Libvirt
             Check(virDomainUndefineFlags(domain, UndefineAll));
             return true;
         }, cancel);
-        var disk = DiskFile(id);
+        var disk = FirstDisk(id);
         if (File.Exists(disk) && !File.Exists(taken.DiskFrom))
         {
             await new Command("chown", taken.Owner, disk).RunAsync(cancel);

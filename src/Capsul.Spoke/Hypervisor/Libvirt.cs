@@ -40,7 +40,7 @@ public sealed partial class Libvirt : IHypervisor
     readonly string disks, seeds, consoles;
     readonly CancellationTokenSource lifetime = new();
     Sandbox? sandbox;
-    Task keeping = Task.CompletedTask;
+    Task keeping = Task.CompletedTask, keepingFilter = Task.CompletedTask;
     bool kvm;
 
     public Libvirt(Settings settings, ImageStore images, ILogger log, TimeProvider time)
@@ -93,6 +93,7 @@ public sealed partial class Libvirt : IHypervisor
             await libvirt.CallAsync("set up the network", Slow, PrepareNetwork, cancel);
             await AttachTapsAsync(cancel);
             await PrepareFilterAsync(cancel);
+            if (keepingFilter.IsCompleted) keepingFilter = KeepFilterAsync();
             await PrepareWayOutAsync(cancel);
             // Dialing a guest that is still booting waits for ARP, which retries once per second; that second would be
             // most of the time until a new VM is seen to be ready.
@@ -166,6 +167,7 @@ public sealed partial class Libvirt : IHypervisor
     {
         await lifetime.CancelAsync();
         await keeping.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await keepingFilter.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         lifetime.Dispose();
         await libvirt.DisposeAsync();
         sandbox?.Dispose();

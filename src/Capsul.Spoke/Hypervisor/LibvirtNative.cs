@@ -124,6 +124,7 @@ static partial class LibvirtNative
     internal static partial DomainHandle virDomainLookupByUUIDString(ConnectHandle connect, string uuid);
     [LibraryImport(Library)] internal static unsafe partial int virDomainGetUUIDString(nint domain, byte* text);
     [LibraryImport(Library)] internal static partial nint virDomainGetXMLDesc(nint domain, uint flags);
+    [LibraryImport(Library)] internal static partial nint virDomainGetXMLDesc(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainIsPersistent(nint domain);
     [LibraryImport(Library)] internal static partial int virDomainSnapshotNum(nint domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainHasManagedSaveImage(nint domain, uint flags);
@@ -142,6 +143,9 @@ static partial class LibvirtNative
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int virDomainSetUserPassword(
         DomainHandle domain, string user, string password, uint flags);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int virDomainAuthorizedSSHKeysSet(
+        DomainHandle domain, string user, string[] keys, uint count, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainDestroyFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainUndefineFlags(DomainHandle domain, uint flags);
 

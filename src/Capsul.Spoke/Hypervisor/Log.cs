@@ -56,4 +56,11 @@ static partial class Log
     [LoggerMessage(EventId = 4113, Level = LogLevel.Warning, Message =
         "The rules of the VMs' way out were changed by somebody else, and were put back.")]
     public static partial void WayOutRulesGone(ILogger log);
+
+    [LoggerMessage(EventId = 4114, Level = LogLevel.Warning, Message =
+        "Rules of the VMs' filter were removed by somebody else, and were put back.")]
+    public static partial void FilterRulesGone(ILogger log);
+
+    [LoggerMessage(EventId = 4115, Level = LogLevel.Warning, Message = "The VMs' filter could not be checked: {Why}")]
+    public static partial void FilterUnchecked(ILogger log, string why);
 }

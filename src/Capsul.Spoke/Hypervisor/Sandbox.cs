@@ -185,6 +185,14 @@ public sealed partial class Sandbox : IDisposable
         return done.Task;
     }
 
+    /// <summary>Marks a connection as the host's own: no VM's firewall stops it.</summary>
+    internal static void Mark(Socket socket)
+    {
+        const int SocketLevel = 1, MarkOption = 36; // SOL_SOCKET and SO_MARK of asm-generic/socket.h
+        if (Environment.IsPrivilegedProcess)
+            socket.SetRawSocketOption(SocketLevel, MarkOption, BitConverter.GetBytes(FilterTable.Mark));
+    }
+
     /// <summary>Releases the sandbox; it keeps running.</summary>
     public void Dispose() => network.Dispose();
 

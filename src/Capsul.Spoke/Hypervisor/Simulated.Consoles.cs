@@ -36,6 +36,21 @@ public sealed partial class Simulated
             return true;
         }, cancel);
 
+    /// <summary>The keys that were set since it was made, by machine and user, a line each.</summary>
+    public ConcurrentDictionary<(string Id, string User), string> Keys { get; } = new();
+
+    public Task SetKeysAsync(string id, string user, IReadOnlyList<string> keys, CancellationToken cancel) =>
+        DoAsync(Verb.SetKeys, () =>
+        {
+            lock (gate)
+            {
+                if (machines.GetValueOrDefault(id) is not { On: true })
+                    throw new HypervisorException("It is off.", final: true);
+            }
+            Keys[(id, user)] = string.Join('\n', keys);
+            return true;
+        }, cancel);
+
     /// <summary>What its guest prints.</summary>
     public async Task PrintAsync(string id, ReadOnlyMemory<byte> text, CancellationToken cancel) =>
         await consoles[id].Output.WriteAsync(text, cancel);

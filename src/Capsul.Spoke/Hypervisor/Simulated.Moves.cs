@@ -42,7 +42,8 @@ public sealed partial class Simulated
                 if (machines.GetValueOrDefault(vm.Id) is not { Disk: true } machine)
                     throw HypervisorException.LostDisk(vm.Id);
                 if (machine.On) throw new HypervisorException($"{vm.Id} is on.", final: false);
-                var bytes = JsonSerializer.SerializeToUtf8Bytes(machine.Content);
+                if (!Has(machine, vm.Disk)) throw HypervisorException.LostDisk(vm.Id);
+                var bytes = JsonSerializer.SerializeToUtf8Bytes(Insert(machine, vm.Disk).Content);
                 return new DiskExport(new TransferHeader { DiskBytes = bytes.Length }, _ => PartsAsync(bytes));
             }
         }, cancel, lie: new DiskExport(new TransferHeader { DiskBytes = 1 }, _ => PartsAsync([0])));
@@ -55,10 +56,10 @@ public sealed partial class Simulated
 
     public Task DropExportsAsync(string id, CancellationToken cancel) => Task.CompletedTask;
 
-    public Task<string?> FindImportAsync(string id, string transfer, CancellationToken cancel)
+    public Task<string?> FindImportAsync(VmSpec vm, string transfer, CancellationToken cancel)
     {
         lock (gate)
-            return Task.FromResult(machines.GetValueOrDefault(id) is { Disk: true } machine
+            return Task.FromResult(machines.GetValueOrDefault(vm.Id) is { Disk: true } machine
                 && machine.Received?.Transfer == transfer ? machine.Received.Sha256 : null);
     }
 
@@ -79,6 +80,7 @@ public sealed partial class Simulated
                 Change(vm.Id, m => m with
                 {
                     Disk = true,
+                    Number = vm.Disk,
                     Content = Read(bytes),
                     Received = new ReceivedDisk(transfer, sum),
                 });

@@ -16,6 +16,7 @@ public enum Verb
 {
     List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
     TakeOver, EndTakeOver, ExportDisk, ImportDisk, OpenConsole, SetPassword,
+    Guard, SetKeys, FindBoot, DropDisks,
 }
 
 /// <summary>How a verb misbehaves.</summary>
@@ -50,7 +51,8 @@ public sealed partial class Simulated : IHypervisor
 {
     sealed record Machine(
         bool Disk, bool Defined, bool On, Content Content, DateTimeOffset? StartedAt, bool ByGuest = false,
-        bool Paused = false, string TakenFrom = "", ReceivedDisk? Received = null);
+        bool Paused = false, string TakenFrom = "", ReceivedDisk? Received = null, long Number = 0,
+        IReadOnlyDictionary<long, Content>? Others = null);
 
     readonly Settings settings;
     readonly ImageStore images;
@@ -144,7 +146,7 @@ public sealed partial class Simulated : IHypervisor
     /// <summary>Simulates the deletion of a machine's disk.</summary>
     public void LoseDisk(string id) => Change(id, m => m with { Disk = false, On = false });
 
-    /// <summary>How often a new disk was created for each machine since it was last removed.</summary>
+    /// <summary>How often each disk was created since it was last removed, by the name of its file.</summary>
     public IReadOnlyDictionary<string, int> DisksMade => disksMade;
 
     public Task PrepareAsync(CancellationToken cancel)
@@ -194,11 +196,11 @@ public sealed partial class Simulated : IHypervisor
             throw new HypervisorException($"The image {vm.ImageId} is not on this host.", final: true);
         lock (gate)
         {
-            if (machines.GetValueOrDefault(vm.Id) is { Disk: true }) return true;
+            if (Has(machines.GetValueOrDefault(vm.Id), vm.Disk)) return true;
             if (vm.HasRun) throw HypervisorException.LostDisk(vm.Id);
             if (full) throw new HypervisorException("The host's disk is full.", final: true);
-            disksMade.AddOrUpdate(vm.Id, 1, (_, n) => n + 1);
-            Change(vm.Id, m => m with { Disk = true });
+            disksMade.AddOrUpdate(StorageXml.Stem(vm.Id, vm.Disk), 1, (_, n) => n + 1);
+            AddDisk(vm);
         }
         return true;
     }, cancel);
@@ -211,8 +213,8 @@ public sealed partial class Simulated : IHypervisor
 
     public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
     {
-        var changed = Change(vm.Id, m => m is { Disk: true, Defined: true }
-            ? m.On ? m : m with
+        var changed = Change(vm.Id, m => Has(m, vm.Disk) && m.Defined
+            ? m.On ? m : (m = Insert(m, vm.Disk)) with
             {
                 On = true,
                 ByGuest = false,
@@ -221,6 +223,7 @@ public sealed partial class Simulated : IHypervisor
                 Content = m.Content with { Boots = m.Content.Boots + 1 },
             }
             : throw new HypervisorException("There is no such machine to start.", final: false));
+        Firewalls[vm.Id] = vm.Firewall;
         if (changed) changes.Writer.TryWrite(vm.Id);
         return true;
     }, cancel);
@@ -257,8 +260,9 @@ public sealed partial class Simulated : IHypervisor
         lock (gate)
         {
             if (machines.Remove(id, out var removed)) Save();
+            Firewalls.TryRemove(id, out _);
             if (removed is { TakenFrom.Length: > 0 }) GiveBack(removed.TakenFrom);
-            disksMade.TryRemove(id, out _);
+            foreach (var disk in disksMade.Keys.Where(d => d.Split('.')[0] == id)) disksMade.TryRemove(disk, out _);
         }
         changes.Writer.TryWrite(id);
         return true;
@@ -286,6 +290,7 @@ public sealed partial class Simulated : IHypervisor
                 if (!SshAnswers || !machines.Values.Any(Booted))
                     throw new HypervisorException("Connection refused.", final: false);
             }
+            if (port != 22) return Serve(port);
             return new MemoryStream(Encoding.ASCII.GetBytes("SSH-2.0-Simulated\r\n"), writable: false);
         }, cancel, lie: Stream.Null);
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using static Capsul.Spoke.Hypervisor.DomainXml;
 
 namespace Capsul.Spoke.Hypervisor;
@@ -7,7 +8,23 @@ static class StorageXml
 {
     public const string Pool = "capsul";
 
-    public static string Volume(string id) => $"{id}.qcow2";
+    /// <summary>Endings of the files that each disk of a VM has.</summary>
+    public static readonly string[] Endings = ["qcow2", "iso", "kernel", "initrd", "boot"];
+
+    public static string Volume(string id, long disk) => $"{Stem(id, disk)}.qcow2";
+
+    /// <summary>How the names of a disk's files begin: the first one is named after the VM alone.</summary>
+    public static string Stem(string id, long disk) =>
+        disk == 0 ? id : string.Create(CultureInfo.InvariantCulture, $"{id}.{disk}");
+
+    /// <summary>Whose file it is: the number of a disk of this VM; null: of none.</summary>
+    public static long? DiskOf(string id, string file)
+    {
+        var parts = file.Split('.');
+        if (parts[0] != id || !Endings.Contains(parts[^1], StringComparer.Ordinal)) return null;
+        return parts.Length == 2 ? 0
+            : parts.Length == 3 && long.TryParse(parts[1], CultureInfo.InvariantCulture, out var disk) ? disk : null;
+    }
 
     public static string WritePool(string folder) => NetworkXml.Write(xml =>
     {
@@ -21,11 +38,11 @@ static class StorageXml
     });
 
     /// <summary>A copy-on-write disk based on the image. Only QEMU's user can read it.</summary>
-    public static string WriteVolume(string id, int sizeGb, string image, (int User, int Group) qemu) =>
+    public static string WriteVolume(string id, long number, int sizeGb, string image, (int User, int Group) qemu) =>
         NetworkXml.Write(xml =>
         {
             xml.WriteStartElement("volume");
-            xml.WriteElementString("name", Volume(id));
+            xml.WriteElementString("name", Volume(id, number));
             Element(xml, "capacity", sizeGb.ToString(), ("unit", "GiB"));
             Element(xml, "allocation", "0");
             xml.WriteStartElement("target");

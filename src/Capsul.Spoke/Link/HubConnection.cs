@@ -130,6 +130,11 @@ public sealed partial class HubConnection(
             MaxVms = settings.RelayPorts.Last - settings.RelayPorts.First + 1,
             MovesDisks = true,
             OpensStreams = true,
+            OpensPorts = true,
+            ChangesKeys = true,
+            MakesDisksAnew = true,
+            ForwardFirst = settings.ForwardPorts?.First ?? 0,
+            ForwardLast = settings.ForwardPorts?.Last ?? 0,
             Network = new NetworkFacts
             {
                 Cidr = capacity.Network.Cidr.ToString(),
@@ -251,7 +256,14 @@ public sealed partial class HubConnection(
         try
         {
             await hypervisor.ListAsync(cancel).WaitAsync(HealthLimit, cancel);
-            return new Heartbeat { HypervisorAnswers = true, DiskFreeMb = free, UnixMs = UnixMs() };
+            return new Heartbeat
+            {
+                HypervisorAnswers = true,
+                DiskFreeMb = free,
+                UnixMs = UnixMs(),
+                RulesRemovedAgo = hypervisor.RulesRemoved is { } at
+                    ? (long)(time.GetUtcNow() - at).TotalSeconds + 1 : 0,
+            };
         }
         catch (Exception error) when (error is HypervisorException or TimeoutException)
         {

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Net;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Vms;
 using Capsul.Wire;
@@ -16,16 +17,19 @@ namespace Capsul.Spoke.Link;
 /// <param name="address">Where the active Hub is, as far as it is known.</param>
 /// <param name="hypervisor">The VMs.</param>
 /// <param name="consoles">Their consoles.</param>
+/// <param name="addressOf">Where a VM is reached; null: it is not on.</param>
 /// <param name="log">Where failures are noted.</param>
 /// <param name="stopping">Ends all streams.</param>
 sealed partial class HubStreams(
-    Identity identity, Func<string> address, IHypervisor hypervisor, Consoles consoles, ILogger log,
-    CancellationToken stopping)
+    Identity identity, Func<string> address, IHypervisor hypervisor, Consoles consoles,
+    Func<string, IPAddress?> addressOf, ILogger log, CancellationToken stopping)
 {
     static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(10);
 
-    /// <summary>As many as a Hub has consoles.</summary>
-    const int MaxOpen = 1024;
+    /// <summary>More than a Hub has consoles; those to ports leave some to these and to agents.</summary>
+    const int MaxOpen = 4096, MaxOpenToPorts = 3072;
+
+    const int MaxKeys = 100;
 
     /// <summary>VMs whose agents are being asked: a guest can let each call wait for its time limit.</summary>
     readonly ConcurrentDictionary<string, bool> asked = new(StringComparer.Ordinal);
@@ -40,7 +44,8 @@ sealed partial class HubStreams(
             Log.Unsound(log);
             return;
         }
-        if (Interlocked.Increment(ref open) <= MaxOpen) _ = RunAsync(wanted);
+        var most = wanted.Kind == StreamKind.Port ? MaxOpenToPorts : MaxOpen;
+        if (Interlocked.Increment(ref open) <= most) _ = RunAsync(wanted);
         else Interlocked.Decrement(ref open);
     }
 
@@ -48,6 +53,9 @@ sealed partial class HubStreams(
         && wanted.Kind switch
         {
             StreamKind.Console => true,
+            StreamKind.Keys => Formats.IsLoginUser(wanted.LoginUser) && wanted.SshKeys.Count is > 0 and <= MaxKeys
+                && wanted.SshKeys.All(Formats.IsKeyLine),
+            StreamKind.Port => wanted.Port is >= 1 and <= 65535,
             StreamKind.Password => Formats.IsLoginUser(wanted.LoginUser) && StreamLimits.IsPassword(wanted.Password),
             _ => false,
         };
@@ -60,7 +68,8 @@ sealed partial class HubStreams(
             using var call = new HubLink.HubLinkClient(channel).Stream(cancellationToken: stopping);
             await call.RequestStream.WriteAsync(
                 new StreamMessage { Hello = new StreamHello { Id = wanted.Id } }, stopping);
-            if (wanted.Kind == StreamKind.Password) await SetPasswordAsync(wanted, call);
+            if (wanted.Kind is StreamKind.Password or StreamKind.Keys) await AskAgentAsync(wanted, call);
+            else if (wanted.Kind == StreamKind.Port) await ConnectAsync(wanted, call);
             else await CarryAsync(wanted, call, stopping);
         }
         catch (Exception error) when (error is RpcException or IOException or OperationCanceledException
@@ -106,19 +115,21 @@ sealed partial class HubStreams(
         }
     }
 
-    async Task SetPasswordAsync(OpenStream wanted, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call)
+    async Task AskAgentAsync(OpenStream wanted, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call)
     {
-        await EndAsync(call, await TrySetPasswordAsync(wanted));
+        await EndAsync(call, await TryAskAgentAsync(wanted));
         while (await call.ResponseStream.MoveNext(stopping)) { }
     }
 
     /// <summary>What went wrong, or nothing.</summary>
-    async Task<string> TrySetPasswordAsync(OpenStream wanted)
+    async Task<string> TryAskAgentAsync(OpenStream wanted)
     {
         if (!asked.TryAdd(wanted.Vm, true)) return "Its agent is being asked already. Wait a moment.";
         try
         {
-            await hypervisor.SetPasswordAsync(wanted.Vm, wanted.LoginUser, wanted.Password, stopping);
+            await (wanted.Kind == StreamKind.Password
+                ? hypervisor.SetPasswordAsync(wanted.Vm, wanted.LoginUser, wanted.Password, stopping)
+                : hypervisor.SetKeysAsync(wanted.Vm, wanted.LoginUser, [.. wanted.SshKeys], stopping));
             return "";
         }
         catch (HypervisorException error)

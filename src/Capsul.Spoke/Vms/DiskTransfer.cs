@@ -119,7 +119,7 @@ sealed partial class DiskTransfer(IHypervisor hypervisor, Func<ITransfers?> link
                 await way.SendAsync(transfer.Id, await hypervisor.ExportDiskAsync(vm, transfer.Id, cancel), cancel);
                 return "";
             }
-            return await hypervisor.FindImportAsync(vm.Id, transfer.Id, cancel)
+            return await hypervisor.FindImportAsync(vm, transfer.Id, cancel)
                 ?? await way.ReceiveAsync(transfer.Id, disk => ImportAsync(vm, transfer.Id, disk, cancel), cancel);
         }
         finally

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Net;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Wire;
 using Google.Protobuf;
@@ -187,6 +188,11 @@ public sealed partial class HostVms(
         part.Last = true;
         yield return part;
     }
+
+    /// <summary>Where a VM of this host is reached; null: it is not here, or gone.</summary>
+    public IPAddress? AddressOf(string id) => reconcilers.TryGetValue(id, out var reconciler)
+        && reconciler.Record.Wanted is { Power: Power.On, IsCopy: false, Address.Length: > 0 } wanted
+            ? IPAddress.Parse(wanted.Address) : null;
 
     public void Look(string id)
     {

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
@@ -13,13 +14,18 @@ namespace Capsul.Spoke.Vms;
 public delegate Task<Stream> Dial(IPAddress address, int port, CancellationToken cancel);
 
 /// <summary>
-/// Forwards a port of this machine to one VM's SSH, for hosts whose VM network cannot be reached from outside. Copies
-/// bytes in both directions without interpreting them.
+/// Forwards a port of this machine to one VM's SSH, or to another port that its owner has opened, for hosts whose VM
+/// network cannot be reached from outside. Copies bytes in both directions without interpreting them.
 /// </summary>
 public sealed partial class Relay : IAsyncDisposable
 {
     /// <summary>Maximum number of concurrent connections to one VM; more wait in the kernel's queue.</summary>
     const int MaxConnections = 64;
+
+    /// <summary>Of these, from one address to a port that its owner has opened.</summary>
+    const int MaxOfAddress = 32;
+
+    const int Ssh = 22;
 
     static readonly TimeSpan AcceptPause = TimeSpan.FromSeconds(1);
 
@@ -29,12 +35,16 @@ public sealed partial class Relay : IAsyncDisposable
     readonly CancellationTokenSource stop = new();
     readonly SemaphoreSlim places = new(MaxConnections);
     readonly Task running;
+    readonly ConcurrentDictionary<IPAddress, int> addresses = new();
 
-    Relay(TcpListener listener, Dial dial, IPAddress target, ILogger log)
+    Relay(TcpListener listener, Dial dial, IPAddress target, Forward? forward, ILogger log)
     {
-        (this.listener, this.dial, Target, this.log) = (listener, dial, target, log);
+        (this.listener, this.dial, Target, Forward, this.log) = (listener, dial, target, forward, log);
         running = AcceptAsync();
     }
+
+    /// <summary>Null: it leads to SSH. Who may use it can change while it listens.</summary>
+    public Forward? Forward { get; set; }
 
     public IPAddress Target { get; }
 
@@ -53,22 +63,32 @@ public sealed partial class Relay : IAsyncDisposable
         var ports = Enumerable.Range(0, count).Select(n => range.First + ((begin + n) % count));
         foreach (var port in preferred > 0 ? ports.Prepend(preferred) : ports)
         {
-            var candidate = new TcpListener(address, port);
-            // On all addresses of the machine, of either family.
-            if (address.Equals(IPAddress.IPv6Any)) candidate.Server.DualMode = true;
-            try
-            {
-                candidate.Start();
-                return new Relay(candidate, dial, target, log);
-            }
-            catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
-            {
-                candidate.Dispose();
-            }
+            if (TryListen(address, port) is { } listener) return new Relay(listener, dial, target, null, log);
         }
         throw new HypervisorException(
             $"No port from {range.First} to {range.Last} is free on {address} for SSH; widen CAPSUL_RELAY_PORTS.",
             final: false);
+    }
+
+    /// <summary>Null: the port is in use.</summary>
+    public static Relay? TryOpen(IPAddress address, Forward forward, Dial dial, IPAddress target, ILogger log) =>
+        TryListen(address, forward.HostPort) is { } listener ? new Relay(listener, dial, target, forward, log) : null;
+
+    static TcpListener? TryListen(IPAddress address, int port)
+    {
+        var candidate = new TcpListener(address, port);
+        // On all addresses of the machine, of either family.
+        if (address.Equals(IPAddress.IPv6Any)) candidate.Server.DualMode = true;
+        try
+        {
+            candidate.Start();
+            return candidate;
+        }
+        catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
+        {
+            candidate.Dispose();
+            return null;
+        }
     }
 
     async Task AcceptAsync()
@@ -110,13 +130,24 @@ public sealed partial class Relay : IAsyncDisposable
     async Task CarryAsync(TcpClient client)
     {
         using var owned = client;
+        var from = (client.Client.RemoteEndPoint as IPEndPoint)?.Address ?? IPAddress.None;
         try
         {
+            if (addresses.AddOrUpdate(from, 1, (_, n) => n + 1) > MaxOfAddress && Forward is not null) return;
+            if (Forward?.Admits(from) == false) return;
             client.NoDelay = true;
-            await using var inside = await dial(Target, 22, stop.Token);
+            await using var inside = await dial(Target, Forward?.VmPort ?? Ssh, stop.Token);
             await using var outside = client.GetStream();
             using var both = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
-            await Task.WhenAny(outside.CopyToAsync(inside, both.Token), inside.CopyToAsync(outside, both.Token));
+            var sending = outside.CopyToAsync(inside, both.Token);
+            var receiving = inside.CopyToAsync(outside, both.Token);
+            // Who has closed half of a connection to a server still wants its answer.
+            if (await Task.WhenAny(sending, receiving) == sending && sending.IsCompletedSuccessfully
+                && Forward is not null && inside is NetworkStream network)
+            {
+                network.Socket.Shutdown(SocketShutdown.Send);
+                await receiving;
+            }
             await both.CancelAsync();
         }
         catch (Exception error)
@@ -126,6 +157,8 @@ public sealed partial class Relay : IAsyncDisposable
         }
         finally
         {
+            if (addresses.AddOrUpdate(from, 0, (_, n) => n - 1) <= 0)
+                addresses.TryRemove(KeyValuePair.Create(from, 0));
             places.Release();
         }
     }

@@ -12,11 +12,16 @@ namespace Capsul.Spoke.Vms;
 /// <param name="Close">The VM whose relay to close.</param>
 /// <param name="Preferred">The port it had; 0: none.</param>
 /// <param name="Target">The VM's address.</param>
-sealed record RelayRequest(string? Open, string? Close, int Preferred = 0, string Target = "");
+/// <param name="Forward">The VM to which exactly these ports lead; null: nothing of that changes.</param>
+/// <param name="Ports">The ports.</param>
+sealed record RelayRequest(string? Open, string? Close, int Preferred = 0, string Target = "", string? Forward = null,
+    IReadOnlyList<Forward>? Ports = null);
 
 /// <param name="Port">The port on which it listens.</param>
 /// <param name="Problem">Why it failed; null on success.</param>
-sealed record RelayReply(int Port, string? Problem);
+/// <param name="Version">0: it knows nothing but SSH.</param>
+/// <param name="InUse">Ports that could not be opened.</param>
+sealed record RelayReply(int Port, string? Problem, int Version = 0, IReadOnlyList<int>? InUse = null);
 
 /// <summary>
 /// Relays in a separate process (<c>capsul spoke relay</c>), which outlives the Spoke: a restart or an upgrade of the
@@ -31,10 +36,27 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
 
     public string PublicName => settings.SshHost;
 
+    public (int First, int Last)? ForwardPorts => settings.ForwardPorts;
+
     public async Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel)
     {
         var reply = await AskAsync(new RelayRequest(id, null, preferred, target.ToString()), cancel);
         return reply.Problem is { } problem ? throw new HypervisorException(problem, final: false) : reply.Port;
+    }
+
+    public async Task<IReadOnlyList<int>> ForwardAsync(
+        string id, IReadOnlyList<Forward> forwards, IPAddress target, CancellationToken cancel)
+    {
+        var request = new RelayRequest(null, null, Target: target.ToString(), Forward: id, Ports: forwards);
+        var reply = await AskAsync(request, cancel);
+        if (reply is { Problem: null, Version: 0 } && forwards.Count > 0)
+        {
+            // Of an earlier version of Capsul. Each VM has its relay again within a round.
+            Log.Replacing(log);
+            await RelayServer.StopAsync(settings, TimeProvider.System, cancel);
+            reply = await AskAsync(request, cancel);
+        }
+        return reply.Problem is { } problem ? throw new HypervisorException(problem, final: false) : reply.InUse ?? [];
     }
 
     public async Task CloseAsync(string id, CancellationToken cancel)
@@ -108,5 +130,8 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
     {
         [LoggerMessage(402, LogLevel.Information, "Starting the SSH relay process")]
         public static partial void Starting(ILogger log);
+
+        [LoggerMessage(403, LogLevel.Warning, "The SSH relay process is of an earlier version; replacing it")]
+        public static partial void Replacing(ILogger log);
     }
 }

@@ -16,7 +16,8 @@ public sealed class RelayServer(Settings settings, ILogger log)
 {
     static readonly TimeSpan SandboxPoll = TimeSpan.FromSeconds(1),
         RequestLimit = TimeSpan.FromSeconds(5), DialLimit = TimeSpan.FromSeconds(10);
-    const int MaxRequestChars = 1024;
+    /// <summary>Room for all ports of a VM, each with the networks of all its rules.</summary>
+    const int MaxRequestChars = 128 << 10, Version = 1;
 
     internal static string SocketFile(Settings settings) => Path.Combine(Sandbox.RunFolder(settings), "relay.sock");
 
@@ -113,7 +114,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(RequestLimit);
         await using var stream = new NetworkStream(client);
-        using var reader = new StreamReader(stream, Encoding.UTF8, false, MaxRequestChars, leaveOpen: true);
+        using var reader = new StreamReader(stream, Encoding.UTF8, false, leaveOpen: true);
         if (await reader.ReadLineAsync(limit.Token) is not { Length: <= MaxRequestChars } line) return;
         var reply = await DoAsync(JsonSerializer.Deserialize<RelayRequest>(line)!, relays, limit.Token);
         await stream.WriteAsync(ToLine(reply), limit.Token);
@@ -124,9 +125,11 @@ public sealed class RelayServer(Settings settings, ILogger log)
         try
         {
             if (request.Close is { } closed) await relays.CloseAsync(closed, cancel);
+            var inUse = request.Forward is { } vm ? await relays.ForwardAsync(
+                vm, request.Ports ?? [], IPAddress.Parse(request.Target), cancel) : [];
             return new RelayReply(
                 request.Open is { } id ? await relays.OpenAsync(
-                    id, request.Preferred, IPAddress.Parse(request.Target), cancel) : 0, null);
+                    id, request.Preferred, IPAddress.Parse(request.Target), cancel) : 0, null, Version, inUse);
         }
         catch (Exception error) when (error is HypervisorException or FormatException or SocketException)
         {
@@ -142,6 +145,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
         try
         {
             socket.NoDelay = true;
+            Sandbox.Mark(socket);
             await socket.ConnectAsync(address, port, limit.Token);
             return new NetworkStream(socket, ownsSocket: true);
         }

@@ -12,10 +12,18 @@ public interface IRelays : IAsyncDisposable
     /// <summary>The name or address at which people reach the ports.</summary>
     string PublicName { get; }
 
+    /// <summary>Those of this machine that may lead to VMs, besides relays; null: none.</summary>
+    (int First, int Last)? ForwardPorts { get; }
+
     /// <summary>Makes sure that a VM has a relay, and returns its port: the preferred one if it is free.</summary>
     /// <exception cref="HypervisorException">No port is free.</exception>
     Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel);
 
+    /// <summary>Makes sure that exactly these ports lead to a VM. Returns those that cannot: they are in use.</summary>
+    Task<IReadOnlyList<int>> ForwardAsync(
+        string id, IReadOnlyList<Forward> forwards, IPAddress target, CancellationToken cancel);
+
+    /// <summary>Closes the relay of a VM, and all other ports that lead to it.</summary>
     Task CloseAsync(string id, CancellationToken cancel);
 }
 
@@ -24,29 +32,71 @@ public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
 {
     readonly ConcurrentDictionary<string, Relay> open = new(StringComparer.Ordinal);
 
+    /// <summary>The other ports of each VM. Its list is only changed by who has the gate.</summary>
+    readonly ConcurrentDictionary<string, List<Relay>> forwarded = new(StringComparer.Ordinal);
+    readonly SemaphoreSlim gate = new(1, 1);
+
     public string PublicName => settings.SshHost;
+
+    public (int First, int Last)? ForwardPorts => settings.ForwardPorts;
 
     public async Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel)
     {
         if (open.TryGetValue(id, out var relay))
         {
             if (relay.Target.Equals(target)) return relay.Port;
-            await CloseAsync(id, cancel);
+            if (open.TryRemove(id, out relay)) await relay.DisposeAsync();
         }
         relay = Relay.Open(settings.RelayAddress, settings.RelayPorts, preferred, dial, target, log);
         open[id] = relay;
         return relay.Port;
     }
 
+    public async Task<IReadOnlyList<int>> ForwardAsync(
+        string id, IReadOnlyList<Forward> forwards, IPAddress target, CancellationToken cancel)
+    {
+        await gate.WaitAsync(cancel);
+        try
+        {
+            var now = forwarded.GetOrAdd(id, _ => []);
+            foreach (var old in now.Where(r => !r.Target.Equals(target)
+                || !forwards.Any(f => f.IsSamePort(r.Forward!))).ToList())
+            {
+                now.Remove(old);
+                await old.DisposeAsync();
+            }
+            var inUse = new List<int>();
+            foreach (var forward in forwards)
+            {
+                if (now.Find(r => forward.IsSamePort(r.Forward!)) is { } there)
+                {
+                    there.Forward = forward;
+                    continue;
+                }
+                if (Relay.TryOpen(settings.RelayAddress, forward, dial, target, log) is { } relay) now.Add(relay);
+                else inUse.Add(forward.HostPort);
+            }
+            if (now.Count == 0) forwarded.TryRemove(id, out _);
+            return inUse;
+        }
+        finally
+        {
+            gate.Release();
+        }
+    }
+
     public async Task CloseAsync(string id, CancellationToken cancel)
     {
         if (open.TryRemove(id, out var relay)) await relay.DisposeAsync();
+        if (forwarded.ContainsKey(id)) await ForwardAsync(id, [], IPAddress.None, cancel);
     }
 
     public async ValueTask DisposeAsync()
     {
-        foreach (var relay in open.Values) await relay.DisposeAsync();
+        foreach (var relay in open.Values.Concat(forwarded.Values.SelectMany(f => f))) await relay.DisposeAsync();
         open.Clear();
+        forwarded.Clear();
+        gate.Dispose();
     }
 }
 
@@ -58,6 +108,8 @@ public sealed class PretendedRelays(Settings settings) : IRelays
     readonly HashSet<int> taken = [];
 
     public string PublicName => settings.SshHost;
+
+    public (int First, int Last)? ForwardPorts => settings.ForwardPorts;
 
     public Task<int> OpenAsync(string id, int preferred, IPAddress target, CancellationToken cancel)
     {
@@ -72,6 +124,10 @@ public sealed class PretendedRelays(Settings settings) : IRelays
             throw new HypervisorException("No port is free for SSH; widen CAPSUL_RELAY_PORTS.", final: false);
         }
     }
+
+    public Task<IReadOnlyList<int>> ForwardAsync(
+        string id, IReadOnlyList<Forward> forwards, IPAddress target, CancellationToken cancel) =>
+        Task.FromResult<IReadOnlyList<int>>([]);
 
     public Task CloseAsync(string id, CancellationToken cancel)
     {

@@ -45,6 +45,7 @@ public sealed partial class VmReconciler
             Paused = paused,
             Transfer = transfer,
             HasRun = current.HasRunHere,
+            Disk = power == Power.On ? progress.Boot?.Disk ?? 0 : 0,
         };
         if (power == Power.On && sshPort > 0) (next.SshHost, next.SshPort) = (relays.PublicName, sshPort);
         next.HostKeys.AddRange(current.HostKeys);

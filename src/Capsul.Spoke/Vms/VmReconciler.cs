@@ -39,9 +39,12 @@ public sealed partial class VmReconciler(
     /// <param name="Resumes">How often in a row it was let go on and was paused again soon.</param>
     /// <param name="NextResume">When it may be let go on.</param>
     /// <param name="TakeOverEnded">It was a foreign machine, and is Capsul's for good.</param>
+    /// <param name="Boot">What it was started from; null: it has to be asked for.</param>
+    /// <param name="DroppedFor">The disk beside which there is no other any more.</param>
     sealed record Progress(
         bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0,
-        int Resumes = 0, DateTimeOffset NextResume = default, bool TakeOverEnded = false);
+        int Resumes = 0, DateTimeOffset NextResume = default, bool TakeOverEnded = false,
+        VmBoot? Boot = null, long? DroppedFor = null);
 
     /// <summary>
     /// Woken when something may have changed; urgent when something has, so that even a failed round is retried now.
@@ -74,7 +77,7 @@ public sealed partial class VmReconciler(
         {
             if (ended) return false;
             var known = writer.Current;
-            if (!known.IsOlderThan(epoch, wanted.Generation)) return true;
+            if (!known.IsOlderThan(epoch, wanted.Generation) && !known.LacksFirewallOf(epoch, wanted)) return true;
             // Keeps the address if a later message, about a VM that is being deleted, no longer has it.
             if (wanted.Address.Length == 0)
                 (wanted.Address, wanted.Mac, wanted.Address6) =
@@ -204,9 +207,10 @@ public sealed partial class VmReconciler(
             case DomainPower.Paused:
                 return await ShutDownPausedAsync(current, cancel);
             default:
-                progress = progress with { StopUntil = null };
+                progress = progress with { StopUntil = null, Boot = null };
                 ssh.Reset();
                 await relays.CloseAsync(Id, cancel);
+                await DropOldDisksAsync(current, cancel);
                 if (current.Wanted.Transfer is not null) return await TransferAsync(current, cancel);
                 Report(current, Power.Off, Phase.None);
                 return LookAgain;
@@ -250,9 +254,9 @@ public sealed partial class VmReconciler(
             case DomainPower.Unknown:
                 Report(current, Power.Unknown, last.Phase);
                 return LookAgain;
-            case DomainPower.On when restart:
+            case DomainPower.On when restart || await IsBootedOtherwiseAsync(current, cancel):
                 return await ShutDownAsync(current, cancel);
-            case DomainPower.Paused when restart:
+            case DomainPower.Paused when restart || await IsBootedOtherwiseAsync(current, cancel):
                 return await ShutDownPausedAsync(current, cancel);
             case DomainPower.On:
                 return await KeepOnAsync(current, cancel);
@@ -264,7 +268,7 @@ public sealed partial class VmReconciler(
                 if (restart)
                     current = writer.Change(
                         r => r with { RestartsDone = Math.Max(r.RestartsDone, current.Wanted.Restarts) });
-                progress = progress with { StopUntil = null, SeenOn = false };
+                progress = progress with { StopUntil = null, SeenOn = false, Boot = null };
                 ssh.Reset();
                 return await StoppedItselfAsync(current, cancel)
                     ? await LeaveOffAsync(current, cancel)
@@ -282,12 +286,15 @@ public sealed partial class VmReconciler(
             await hypervisor.StartAsync(current.Spec, cancel);
             progress = progress with { SeenOn = true };
         }
+        if (!hypervisor.IsGuarded(current.Spec)) await hypervisor.GuardAsync(current.Spec, cancel);
         current = writer.Change(r => r with { RanUnder = Math.Max(r.RanUnder, current.Wanted.Generation) });
         sshPort = await relays.OpenAsync(Id, current.SshPort, IPAddress.Parse(current.Wanted.Address), cancel);
         current = writer.Change(r => r with { SshPort = sshPort });
+        await ForwardAsync(current, cancel);
+        await DropOldDisksAsync(current, cancel);
         if (last is { Phase: Phase.Ready, Power: Power.On } && ssh.IsReady)
         {
-            Report(current, Power.On, Phase.Ready);
+            Report(current, Power.On, Phase.Ready, problem: portProblem);
             return LookAgain;
         }
         return await AwaitSshAsync(current, cancel);
@@ -300,7 +307,7 @@ public sealed partial class VmReconciler(
         if (look.Keys is { } keys)
         {
             current = writer.Change(r => r.Keys(keys));
-            Report(current, Power.On, Phase.Ready);
+            Report(current, Power.On, Phase.Ready, problem: portProblem);
             return LookAgain;
         }
         Report(current, Power.On, look.Answered ? Phase.Ssh : Phase.Booting, look.Tail ?? last.ConsoleTail);
@@ -336,6 +343,7 @@ public sealed partial class VmReconciler(
         // run is tried until there is room.
         if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: !spec.HasRun);
         if (!await IsTakenOverAsync(current, cancel)) return TakeOverPoll;
+        progress = progress with { DroppedFor = null };
         await hypervisor.MakeDiskAsync(spec, cancel);
         Report(current, Power.Off, Phase.Disk);
         await hypervisor.DefineAsync(spec, cancel);

@@ -25,21 +25,28 @@ namespace Capsul.Spoke.Vms;
 /// <param name="Started">It may have been on since its disk came to this host.</param>
 /// <param name="Received">The disk that was received, and verified, for a move to this host.</param>
 /// <param name="MovesSeen">The highest <see cref="WantedVm.Moves"/> of all wanted states.</param>
+/// <param name="Disk">The disk that it has.</param>
+/// <param name="OldDisk">The one before, while that is kept.</param>
 public sealed record VmRecord(
     long Epoch, WantedVm Wanted, int RestartsDone, int SshPort,
     long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys, long AskedAt = 0,
-    bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0)
+    bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0, VmDisk? Disk = null, VmDisk? OldDisk = null)
 {
     /// <summary>The record of a VM that is new to this Spoke.</summary>
     public static VmRecord New(long epoch, WantedVm wanted) =>
         new(epoch, wanted, wanted.Restarts, 0, 0, 0, [.. wanted.HostKeys], MovesSeen: wanted.Moves);
 
+    /// <summary>Records of older versions do not name it: it is the first.</summary>
+    public VmDisk Disk { get; init; } = Disk ?? VmDisk.Of(Wanted);
+
     public VmSpec Spec => new(
-        Wanted.Id, Wanted.Name, Wanted.Vcpus, Wanted.MemoryMb, Wanted.DiskGb, Wanted.ImageId, Wanted.ImageSha256,
+        Wanted.Id, Wanted.Name, Wanted.Vcpus, Wanted.MemoryMb, Wanted.DiskGb, Disk.ImageId, Disk.ImageSha256,
         Wanted.Mac, IPAddress.Parse(Wanted.Address), [.. Wanted.SshKeys], Wanted.HasRun || RanUnder > 0)
     {
         Adopt = Wanted.Adopt,
+        Disk = Disk.Number,
         Address6 = Wanted.Address6.Length > 0 ? IPAddress.Parse(Wanted.Address6) : null,
+        Firewall = Firewall.Of(Wanted.Firewall),
     };
 
     /// <summary>
@@ -57,15 +64,26 @@ public sealed record VmRecord(
     public bool IsOlderThan(long epoch, long generation) =>
         epoch > Epoch || (epoch == Epoch && generation > Wanted.Generation);
 
+    /// <summary>
+    /// Whether it is this wanted state with a firewall, which an older version of the Spoke has dropped.
+    /// </summary>
+    public bool LacksFirewallOf(long epoch, WantedVm wanted) =>
+        (epoch, wanted.Generation) == (Epoch, Wanted.Generation) && Wanted.Firewall is null
+        && wanted.Firewall is not null;
+
     /// <summary>The record with a newer wanted state. Generations of an earlier epoch are translated.</summary>
-    public VmRecord Answering(long epoch, WantedVm wanted) => this with
+    public VmRecord Answering(long epoch, WantedVm wanted) => Take(epoch, wanted).Choose(wanted);
+
+    VmRecord Take(long epoch, WantedVm wanted) => this with
     {
         Epoch = epoch,
         Wanted = wanted,
         // The same generation under a newer epoch is the same wanted state: a guest that stopped itself stays off.
-        StoppedItself = wanted.Generation == Wanted.Generation ? StoppedItself : 0,
+        StoppedItself = wanted.Generation == Wanted.Generation ? StoppedItself
+            : StoppedItself == Wanted.Generation && IsOnlyReach(epoch, wanted) ? wanted.Generation : 0,
         RanUnder = wanted.Generation == Wanted.Generation || RanUnder == 0
             ? RanUnder
+            : RanUnder == Wanted.Generation && IsOnlyReach(epoch, wanted) ? wanted.Generation
             : Math.Min(RanUnder, wanted.Generation - 1),
         // A restore may have reset the restart counter; from here on the Hub's value counts.
         RestartsDone = Math.Min(RestartsDone, wanted.Restarts),
@@ -73,9 +91,41 @@ public sealed record VmRecord(
         MovesSeen = Math.Max(MovesSeen, wanted.Moves),
     };
 
+    /// <summary>
+    /// The disk that is wanted. A database that knows less of the VM's disks does not undo what is done: the newest
+    /// stays, unless the one before it was kept.
+    /// </summary>
+    VmRecord Choose(WantedVm wanted)
+    {
+        var asked = VmDisk.Of(wanted);
+        if (asked.Number == Disk.Number)
+            return this with { Disk = asked, OldDisk = wanted.KeepsOldDisk ? OldDisk : null };
+        if (asked.Number > Disk.Number) return Using(asked, Disk);
+        return OldDisk?.Number == asked.Number ? Using(OldDisk, null) : this;
+    }
+
+    /// <summary>Another disk: what is known of the guest is not of that one.</summary>
+    VmRecord Using(VmDisk disk, VmDisk? old) =>
+        this with { Disk = disk, OldDisk = old, HostKeys = [], RanUnder = 0, Started = false };
+
+    /// <summary>
+    /// Only who may reach the VM, and how, is new: that does not start a guest that has shut itself down. If nothing
+    /// differs, it was turned off and on again, and only the last of it was heard of here.
+    /// </summary>
+    bool IsOnlyReach(long epoch, WantedVm wanted) => epoch == Epoch
+        && (wanted.Power, wanted.Restarts, wanted.Moves) == (Wanted.Power, Wanted.Restarts, Wanted.Moves)
+        && !(Equals(wanted.Firewall, Wanted.Firewall) && wanted.Ports.Equals(Wanted.Ports)
+            && wanted.SshKeys.Equals(Wanted.SshKeys) && wanted.KeepsOldDisk == Wanted.KeepsOldDisk);
+
     /// <summary>The record with these host keys; the same object if they have not changed.</summary>
     public VmRecord Keys(IReadOnlyList<SshHostKey> keys) =>
         keys.SequenceEqual(HostKeys) ? this : this with { HostKeys = keys };
+}
+
+/// <summary>A disk of a VM, and the image that it was made of.</summary>
+public sealed record VmDisk(long Number, string ImageId, string ImageSha256)
+{
+    public static VmDisk Of(WantedVm wanted) => new(wanted.Disk, wanted.ImageId, wanted.ImageSha256);
 }
 
 /// <summary>A disk that has arrived by a transfer; its checksum, lower-case hex.</summary>
@@ -152,7 +202,8 @@ public sealed partial class VmRecords(string folder, ILogger log)
     sealed record Stored(
         string Wanted, int RestartsDone, int SshPort, long StoppedItself,
         List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null, long AskedAt = 0,
-        bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0);
+        bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0, VmDisk? Disk = null,
+        VmDisk? OldDisk = null);
 
     sealed record StoredKey(string Type, string Key);
 
@@ -182,7 +233,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
             return new VmRecord(stored.Epoch, wanted, stored.RestartsDone, stored.SshPort, stored.StoppedItself,
                 stored.RanUnder ?? (stored.SshPort > 0 ? wanted.Generation : 0),
                 [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })], stored.AskedAt,
-                stored.Started, stored.Received, stored.MovesSeen);
+                stored.Started, stored.Received, stored.MovesSeen, stored.Disk, stored.OldDisk);
         }
         catch (Exception error)
             when (error is JsonException or InvalidProtocolBufferException or NullReferenceException)
@@ -199,7 +250,8 @@ public sealed partial class VmRecords(string folder, ILogger log)
         JsonSerializer.SerializeToUtf8Bytes(new Stored(
             JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
             record.StoppedItself, [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch,
-            record.RanUnder, record.AskedAt, record.Started, record.Received, record.MovesSeen)));
+            record.RanUnder, record.AskedAt, record.Started, record.Received, record.MovesSeen, record.Disk,
+            record.OldDisk)));
 
     /// <summary>
     /// Keeps the Hub's signed recovery record of a VM, in a file of its own; what is there already is not written

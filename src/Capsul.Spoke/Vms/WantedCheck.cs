@@ -15,8 +15,9 @@ public static class WantedCheck
 
     public static bool IsSound(WantedVm vm) =>
         Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
-        && vm.Generation >= 0 && vm.Restarts >= 0
+        && vm.Generation >= 0 && vm.Restarts >= 0 && vm.Disk >= 0
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm) && IsNetwork6(vm)
+        && IsFirewall(vm.Firewall) && vm.Ports.Count <= Protocol.MaxPorts && vm.Ports.All(IsPort)
         && (vm.Adopt.Length == 0 || Formats.IsUuid(vm.Adopt))
         && vm.Moves >= 0 && IsTransfer(vm) && vm.HostKeys.Count <= MaxHostKeys && vm.HostKeys.All(IsHostKey)
         && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey)
@@ -37,6 +38,13 @@ public static class WantedCheck
             AddressFamily: AddressFamily.InterNetworkV6, IsIPv6LinkLocal: false, IsIPv6Multicast: false, ScopeId: 0,
             IsIPv4MappedToIPv6: false,
         } && !IPAddress.IsLoopback(address) && !address.Equals(IPAddress.IPv6Any));
+
+    static bool IsPort(WantedPort port) =>
+        port.VmPort is >= 1 and <= 65535 && port.HostPort is >= 1 and <= 65535;
+
+    static bool IsFirewall(WantedFirewall? firewall) => firewall is null
+        || (Formats.IsTransferId(firewall.Owner) && firewall.Rules.Count <= Protocol.MaxFirewallRules
+            && firewall.Rules.All(Formats.IsRule));
 
     /// <summary>A disk is only sent or received while the VM is off.</summary>
     static bool IsTransfer(WantedVm vm) => vm.Transfer is not { } transfer

@@ -12,7 +12,9 @@ public static partial class CommandLine
     [
         ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
         ("host", HostVerb.Make), ("pool", PoolVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make),
-        ("payment", PaymentVerb.Make), ("ledger", LedgerVerb.Make), ("operation", OperationVerb.Make),
+        ("price", PriceVerb.Make), ("payment", PaymentVerb.Make), ("ledger", LedgerVerb.Make),
+        ("receipt", ReceiptVerb.Make), ("dunning", DunningVerb.Make),
+        ("mail", MailVerb.Make), ("operation", OperationVerb.Make),
         ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make), ("sql", SqlVerb.Make),
         ("fleet", FleetVerb.Make),
     ];

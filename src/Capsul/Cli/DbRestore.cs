@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Postgres.Backups;
 using Capsul.Postgres.Checks;
 using Command = System.CommandLine.Command;
@@ -44,7 +45,7 @@ static class DbRestore
         var settings = Settings.Load();
         await using var database = await CliDatabase.ConnectAsync(settings, cancel);
         var restored = await new RestoreBackup(database.Db, settings, TimeProvider.System,
-            BeginAgain.AfterRestore, text => Console.Error.WriteLine($"{text} …"))
+            PauseDunning.After(BeginAgain.AfterRestore), text => Console.Error.WriteLine($"{text} …"))
             .RunAsync(parsed.GetValue(File)!, parsed.GetValue(Identity), parsed.GetValue(Beside), cancel);
         Console.WriteLine($"Restored: {restored.Holds}; schema version {restored.SchemaVersion}.");
         if (restored.Old is { } old) Console.WriteLine(

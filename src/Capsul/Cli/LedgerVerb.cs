@@ -34,7 +34,8 @@ static class LedgerVerb
     }
 
     public static Command Make() => new("ledger", """
-        Shows, verifies and exports the ledger (docs/ledger.md). Nothing here changes it.
+        Shows, verifies and exports the ledger (docs/ledger.md), and compares it with payment providers. Only reconcile
+        with --import changes anything.
 
         Examples:
           capsul ledger verify
@@ -47,6 +48,17 @@ static class LedgerVerb
             is one. Accounts whose usage has changed since it was posted are listed too; that is no difference: the next
             hour posts it as a correction.
             """, VerifyAsync),
+        CommandLine.Verb("reconcile", """
+            Compares what a provider (stripe, btcpay) lists with the database, and names each difference: payments
+            since the backup that was restored, and payouts to the bank that are not in the ledger. Exits with 1 if one
+            is left. With --import the payments are added to the database, and the active Hub asks the provider what
+            has become of them; payouts are booked from the provider's account to the bank's. Look at the list first:
+            what was meanwhile recorded by hand would count twice.
+
+            Examples:
+              capsul ledger reconcile stripe
+              capsul ledger reconcile stripe --since 2026-02-15 --import
+            """, LedgerReconcile.RunAsync, LedgerReconcile.Provider, LedgerReconcile.Since, LedgerReconcile.Import),
         CommandLine.Verb("show", "Shows the sums of all ledger accounts, or the newest entries of one account.",
             ShowAsync, Email),
         CommandLine.Verb("export", """

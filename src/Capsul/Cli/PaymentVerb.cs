@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments;
+using Spectre.Console;
 using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
@@ -23,13 +24,40 @@ static class PaymentVerb
         Description = "It is what the account had in a database that was lost, not cash.",
     };
 
+    static readonly Option<bool> Problems = new("--problems") { Description = "Only those with a problem." };
+    static readonly Argument<long> Number = new("N") { Description = "Number, from capsul payment list." };
+    static readonly Option<string?> Part = new("--amount") { Description = "A part of it; without it, all." };
+    static readonly Option<string> Why =
+        new("--reason") { Description = "Why; kept in the audit lines.", Required = true };
+
+    /// <summary>The newest ones.</summary>
+    const int ShownPayments = 100;
+
     public static Command Make() => new("payment", """
-        Records payments made outside the web pages.
+        Records payments made outside the web pages, shows those made through a provider, and sends money back
+        (docs/payments.md).
 
         Example:
           capsul payment record jo@example.org 20 --note "at the meeting"
         """)
     {
+        CommandLine.Verb("list", "Lists the newest payments through providers, such as Stripe.", ListAsync, Problems),
+        CommandLine.Verb("import", """
+            Takes in what a bank says has arrived: CAMT.053, or a CSV with the columns date, amount, payer, message and
+            reference. Lines that are known are left out. Nothing is booked: look at what is printed, or at
+            /operator/bank, and then book those with the reference code of an account with --book.
+
+            Examples:
+              capsul payment import statement.xml
+              capsul payment import statement.xml --book
+            """, PaymentImport.RunAsync, PaymentImport.StatementFile, PaymentImport.Book),
+        CommandLine.Verb("refund", """
+            Sends a payment that was made through a provider back by the way it came. The amount is no longer spendable
+            at once; the active Hub tells the provider.
+
+            Example:
+              capsul payment refund 12 --amount 5 --reason "asked by mail"
+            """, RefundAsync, Number, Part, Why),
         CommandLine.Verb("record", """
             Records a cash payment. Creates the account if it does not exist.
 
@@ -37,6 +65,36 @@ static class PaymentVerb
               capsul payment record jo@example.org 20
             """, RecordAsync, Email, Dollars, Note, Opening),
     };
+
+    static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var table = new Table().Border(TableBorder.Simple);
+        table.AddColumns("number", "begun", "account", "provider", "state", "amount", "arrived", "counts", "problem");
+        var sql = parsed.GetValue(Problems) ? ProviderPaymentSql.ListProblems : ProviderPaymentSql.ListAll;
+        foreach (var p in await database.Db.ListAsync<ProviderPaymentRow>(
+            sql, new { after = 0L, limit = ShownPayments }, cancel))
+            table.AddRow([.. new[]
+            {
+                p.Id.ToString(CultureInfo.InvariantCulture), $"{p.Created:yyyy-MM-ddTHH:mm:ssZ}", p.Email, p.Provider,
+                ListProviderPaymentsPage.StateOf(p), p.Amount.ToString(CultureInfo.InvariantCulture),
+                p.Received.ToString(CultureInfo.InvariantCulture), p.Credited.ToString(CultureInfo.InvariantCulture),
+                p.Problem,
+            }.Select(Markup.Escape)]);
+        Tables.Write(table);
+        return 0;
+    }
+
+    static async Task<int> RefundAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var settings = Settings.Load();
+        await using var database = await CliDatabase.OpenAsync(settings, cancel);
+        var amount = (await RefundPayment.RunAsync(database.Db, settings, "cli", parsed.GetValue(Number),
+            parsed.GetValue(Part), parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"{amount:0.00} of payment {parsed.GetValue(Number)} is being sent back."));
+        return 0;
+    }
 
     static async Task<int> RecordAsync(ParseResult parsed, CancellationToken cancel)
     {

@@ -23,7 +23,8 @@ static class VmVerb
     };
 
     public static Command Make() => new("vm", """
-        Moves VMs between hosts, and opens their consoles. Run on the Hub's machine.
+        Moves VMs between hosts, reinstalls them, opens their consoles, and changes what reaches them. Run on the Hub's
+        machine.
 
         Examples:
           capsul vm console capsul-0123456789
@@ -38,6 +39,10 @@ static class VmVerb
             "Opens a VM's serial console in this terminal: it works when the VM's network does not. Who opened it is "
             + "written down. Ctrl-] leaves it.",
             (parsed, cancel) => VmConsole.RunAsync(parsed.GetValue(Id)!, cancel), Id),
+        VmReinstall.Make(),
+        VmFirewall.Make(),
+        VmPort.Make(),
+        VmSite.Make(),
     };
 
     static async Task<int> MoveAsync(ParseResult parsed, CancellationToken cancel)

@@ -3,6 +3,7 @@ using System.Globalization;
 using AngleSharp.Dom;
 using Capsul.Cli;
 using Capsul.Foundation;
+using Capsul.Play;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
 
@@ -43,11 +44,14 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         await ImageVerb.EnsureAsync(new ImageStore(ImageCache), simulated ? TinyImage.Id : image, force: false, cancel);
         Done("image ready");
         await CleanUpAsync(settings);
+        await using var provider = await PlayStripe.StartAsync(TimeProvider.System, cancel);
+        settings = settings.With(provider.Settings);
         try
         {
             await using var running =
                 await RunningCapsul.StartAsync(settings, withHub: true, withSpoke: true, LogLevel.Warning, cancel);
             Done("the Hub is running");
+            provider.TellTo(running.BaseUrl);
             var worked = await VisitAsync(running, cancel);
             if (!exit && worked) await StayAsync(running, cancel);
             return worked ? 0 : 1;
@@ -111,6 +115,8 @@ public sealed class DemoRun(string image, bool simulated, bool exit)
         Console.WriteLine();
         Console.WriteLine($"  page      {new Uri(hub, $"/vms/{id}")}");
         Console.WriteLine($"  sign in   {new Uri(hub, link)}");
+        Console.WriteLine($"  money     {new Uri(hub, "/balance/add")}");
+        Console.WriteLine("            PLAY MONEY, paid at a pretended provider: no card is charged");
         Console.WriteLine(simulated
             ? "  ssh       none: the hypervisor is SIMULATED"
             : $"  ssh       ssh -i {visitor.KeyFile} -p {address.Port} -o StrictHostKeyChecking=accept-new -o "

@@ -18,12 +18,14 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     public async Task No_page_has_a_serious_violation(ColorScheme scheme, int width)
     {
         await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"),
-            ("CAPSUL_OPERATOR_EMAIL", Sample.Email));
+            ("CAPSUL_OPERATOR_EMAIL", Sample.Email), ("CAPSUL_STRIPE_SECRET_KEY", "sk_test_none"),
+            ("CAPSUL_BANK_DETAILS", "Co-op Hosting, Example Bank, DE02 1203 0000 0000 2020 51"));
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillAlertsAsync(hub, Cancel);
         await Sample.FillLedgerAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
+        await Sample.FillReceiptsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = hub.Address.ToString(),
@@ -50,6 +52,9 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
 
     static readonly (string Name, string Path, string Button)[] RefusedForms =
         [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"),
+            ("add-refused", "/balance/add", "Pay by card"), ("refund-refused", "/operator/payments/1", "Send back"),
+            ("bank-refused", "/operator/bank", "Take in"), ("price-refused", "/operator/prices", "Announce"),
+            ("seller-refused", "/operator/receipts", "Save"),
             ("create-refused", "/vms/new", "Create capsul"), ("rename-refused", "/operator/hosts/host-1", "Rename")];
 
     /// <summary>Submits a form with invalid input, bypassing the browser's own validation.</summary>

@@ -39,7 +39,8 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
 
         await page.GetByRole(AriaRole.Button, new() { Name = "Cancel" }).ClickAsync();
         await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "Cancelling" })).ToBeVisibleAsync();
-        await page.GetByRole(AriaRole.Link, new() { Name = "Balance", Exact = true }).ClickAsync();
+        await page.GetByRole(AriaRole.Navigation, new() { Name = "Main" })
+            .GetByRole(AriaRole.Link, new() { Name = "Balance" }).ClickAsync();
         await page.GetByRole(AriaRole.Button, new() { Name = "Top up" }).ClickAsync();
         await Assertions.Expect(page.Locator(".figure")).ToHaveTextAsync("$20.00");
         await Assertions.Expect(page.GetByText("$10.00 of play money added.")).ToBeFocusedAsync();

@@ -12,7 +12,8 @@ static class EveryPage
     public static readonly (string Name, string Path)[] SignedIn =
     [
         ("home-signed-in", "/"), ("keys", "/keys"), ("remove-key", "/keys/1/remove"), ("balance", "/balance"),
-        ("sign-out", "/sign-out"), ("mails", "/development/mails"), ("console", "/console"), ("new-vm", "/vms/new"),
+        ("account", "/account"), ("sign-out", "/sign-out"),
+        ("mails", "/development/mails"), ("console", "/console"), ("new-vm", "/vms/new"),
         ("running-vm", "/vms/capsul-running000"), ("stopped-vm", "/vms/capsul-stopped000"),
         ("creating-vm", "/vms/capsul-creating00"), ("failed-vm", "/vms/capsul-failed0000"),
         ("silent-vm", "/vms/capsul-silent0000"), ("searched", "/console?q=e&Sort=name"),
@@ -21,7 +22,13 @@ static class EveryPage
         ("queued-vm", "/vms/capsul-queued0000"),
         ("serial-console", "/vms/capsul-running000/console"), ("no-console", "/vms/capsul-stopped000/console"),
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
-        ("statement", "/balance/statement?day=2026-02-28"),
+        ("firewall", "/vms/capsul-running000/firewall"), ("ports", "/vms/capsul-running000/ports"),
+        ("vm-keys", "/vms/capsul-running000/keys"), ("no-ports", "/vms/capsul-stopped000/ports"),
+        ("reinstall", "/vms/capsul-running000/reinstall"), ("statement", "/balance/statement?day=2026-02-28"),
+        ("month", "/balance/month"), ("past-month", "/balance/month?Of=2026-02"),
+        ("receipt", "/balance/receipts/1"), ("no-receipt", "/balance/receipts/3"),
+        ("add-money", "/balance/add"), ("payments", "/balance/payments"), ("payment", "/balance/payments/1"),
+        ("open-payment", "/balance/payments/2"), ("odd-payment", "/balance/payments/3"),
     ];
 
     /// <summary>For an account that is an operator's.</summary>
@@ -29,10 +36,13 @@ static class EveryPage
     [
         ("operator", "/operator"), ("hosts", "/operator/hosts"), ("host", "/operator/hosts/host-1"),
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
+        ("dunning", "/operator/dunning"), ("prices", "/operator/prices"), ("receipts", "/operator/receipts"),
         ("pools", "/operator/pools"), ("pool", "/operator/pools/host-1"),
         ("adopt", "/operator/hosts/host-1/adopt"),
         ("move-vm", "/operator/vms/capsul-running000/move"),
         ("operator-operation", "/operator/operations/1"), ("ledger", "/ledger"),
+        ("bank", "/operator/bank"), ("operator-payments", "/operator/payments"),
+        ("operator-payment", "/operator/payments/1"),
         ("ledger-accounts", "/operator/ledger"), ("ledger-account", "/operator/ledger/1000?hour=1772323200"),
     ];
 

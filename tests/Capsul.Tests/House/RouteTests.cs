@@ -102,7 +102,8 @@ public sealed partial class RouteTests
                 answer.StatusCode.ShouldBe(HttpStatusCode.OK, $"GET {path} by an operator");
             using (var answer = await owner.GetAsync(path, Cancel))
                 answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"GET {path}");
-            foreach (var handler in (string[])["", "?handler=drain", "?handler=rename", "?handler=force"])
+            foreach (var handler in (string[])["", "?handler=drain", "?handler=rename", "?handler=force",
+                "?handler=refund"])
             {
                 using var answer = await owner.PostAsync("/keys", path + handler, Cancel, ("Reason", "x"));
                 answer.StatusCode.ShouldBe(HttpStatusCode.NotFound, $"POST {path}{handler}");
@@ -163,6 +164,29 @@ public sealed partial class RouteTests
         }
     }
 
+    /// <summary>The layout and the list of VMs write their links out; when a page moves, they do not follow.</summary>
+    [Fact]
+    public async Task Every_link_of_the_layout_and_the_list_leads_to_a_page()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_OPERATOR_EMAIL", Sample.Email));
+        await Sample.FillAsync(hub, Cancel);
+        await Sample.FillVmsAsync(hub, Cancel);
+        using var stranger = hub.Visit();
+        using var owner = await hub.SignInAsync(Sample.Email, Cancel);
+        foreach (var (visitor, path) in new[]
+            { (stranger, "/about-ssh"), (owner, "/console"), (owner, "/console?q=nobody") })
+        {
+            var links = Link().Matches(await visitor.ReadAsync(path, Cancel))
+                .Select(m => m.Groups["path"].Value).Distinct(StringComparer.Ordinal).ToList();
+            links.Count.ShouldBeGreaterThan(5);
+            foreach (var link in links)
+            {
+                using var answer = await visitor.GetAsync(link, Cancel);
+                answer.StatusCode.ShouldBe(HttpStatusCode.OK, $"{link} on {path}");
+            }
+        }
+    }
+
     /// <summary>Paths of the routes that require a sign-in, with the sample's IDs.</summary>
     static IEnumerable<string> SignedInPaths(WebHub hub) =>
         hub.Endpoints.OfType<RouteEndpoint>().Where(r => Policy(r) == Policies.SignedIn)
@@ -188,7 +212,8 @@ public sealed partial class RouteTests
             .Distinct();
 
     static bool IsReadOnly(string path) => path.Contains("/operations/", StringComparison.Ordinal)
-        || path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage;
+        || path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage
+        || path.StartsWith("/balance/payments/", StringComparison.Ordinal);
 
     const string VmPage = "/vms/capsul-running000";
 
@@ -202,6 +227,9 @@ public sealed partial class RouteTests
         "SELECT (SELECT count(*) FROM ssh_keys) || ' ' || (SELECT string_agg(id || state || wanted, ' ' "
             + "ORDER BY id) FROM vms) || ' ' || (SELECT count(*) FROM operations WHERE asked IS NOT NULL)",
         null, Cancel);
+
+    [GeneratedRegex(@"(href|action)=""(?<path>/[^""]*)""", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Link();
 
     [GeneratedRegex(@"\{id[^}]*\}", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Id();

@@ -43,6 +43,8 @@ public sealed class VersionSkewTests
         var vm = (await CreateVm.RunAsync(link.Db, VmRows.Email, new CreateVm.Input("old", "f1-xs", "tiny", [key]),
             Plain(), TimeProvider.System, Cancel)).OrThrow();
         await StateAsync(link, vm, "running");
+        (await ReinstallVm.RunAsync(link.Db, VmRows.Email, VmRows.Email, new ReinstallVm.Input(vm, null, null, "old"),
+            Plain(), TimeProvider.System, Cancel)).Problem!.Message.ShouldContain("too old to reinstall capsuls");
         foreach (var (action, state) in ((VmAction, string)[])[(VmActions.Stop, "stopped"),
             (VmActions.Start, "running"), (VmActions.Delete, "deleted")])
         {

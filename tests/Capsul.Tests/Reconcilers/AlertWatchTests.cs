@@ -42,6 +42,28 @@ public sealed class AlertWatchTests
         INSERT INTO backups (reason, started, finished, file, format, schema_version)
         VALUES ('asked', @now - interval '2 days', @now - interval '2 days', 'f', 'plain', 1)
         """, "UPDATE backups SET started = @now", "due at 28 Feb 2026, 03:30 UTC")]
+    [InlineData("payments_stuck", """
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, next_poll, failing_since,
+            problem)
+        VALUES ('stripe', 'ada@example.org', 5, 'k', @now, '', @now, @now - interval '31 minutes', 'No answer.')
+        """, "UPDATE provider_payments SET problem = '', failing_since = NULL", "no answer about payments since 1 Mar")]
+    [InlineData("payment_problem", """
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, problem)
+        VALUES ('stripe', 'ada@example.org', 5, 'k', @now, '', 'It was paid in EUR.')
+        """, "UPDATE provider_payments SET problem = ''", "needs a person: It was paid in EUR.")]
+    [InlineData("payment_unknown", """
+        INSERT INTO provider_events (provider, event, type, received, body, handled, unknown_key)
+        VALUES ('stripe', 'e', 't', @now, '', @now, 'k')
+        """, "UPDATE provider_events SET unknown_key = NULL", "tells of 1 payment that Capsul began")]
+    [InlineData("refund_refused", """
+        WITH p AS (INSERT INTO provider_payments (provider, email, amount, key, created, return_to)
+            VALUES ('stripe', 'ada@example.org', 5, 'k', @now, '') RETURNING id)
+        INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status, problem)
+        SELECT id, 5, 'r', '', '', @now, 'refused', 'The card is gone.' FROM p
+        """, "UPDATE provider_refunds SET created = @now - interval '31 days'", "was not made: The card is gone.")]
+    [InlineData("webhooks_refused",
+        "INSERT INTO provider_refusals VALUES ('stripe', @now, @now, 10, 'Its signature is wrong.')",
+        "UPDATE provider_refusals SET last = @now - interval '61 minutes'", "claim to be of stripe")]
     public async Task A_condition_is_raised_once_emailed_once_and_cleared_by_itself(
         string kind, string begin, string end, string says)
     {

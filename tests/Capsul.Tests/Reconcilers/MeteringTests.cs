@@ -123,7 +123,7 @@ public sealed class MeteringTests
     }
 
     /// <summary>Until it is not killed.</summary>
-    static async Task AgainAsync(Func<Task> work)
+    internal static async Task AgainAsync(Func<Task> work)
     {
         while (true)
         {
@@ -139,7 +139,18 @@ public sealed class MeteringTests
         }
     }
 
-    const string FillSql = """
+    /// <summary>A trigger that kills now and then. A sequence is not rolled back.</summary>
+    internal const string KillSql = """
+        CREATE SEQUENCE kills;
+        CREATE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF hashint8(nextval('kills')) & 15 = 0 THEN RAISE EXCEPTION 'killed'; END IF;
+            RETURN NULL;
+        END $$;
+        """;
+
+    const string FillSql = $"""
+        {KillSql}
         INSERT INTO accounts (email) SELECT 'user' || n || '@example.org' FROM generate_series(1, @count) AS n;
         INSERT INTO payments (email, dollars, method) SELECT email, 50, 'cash' FROM accounts;
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
@@ -147,12 +158,6 @@ public sealed class MeteringTests
         SELECT 'capsul-' || lpad(n::text || k, 10, 'v'), 'user' || n || '@example.org', 'n' || k, 'f1-s', 'tiny', 'x',
             'u', 'rack1', @now, 7.50, 1, 1024, 25, 'running', 'on', 1
         FROM generate_series(1, @count) AS n, (VALUES ('a'), ('b')) AS k (k);
-        CREATE SEQUENCE kills;
-        CREATE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF hashint8(nextval('kills')) & 15 = 0 THEN RAISE EXCEPTION 'killed'; END IF;
-            RETURN NULL;
-        END $$;
         CREATE TRIGGER kill AFTER INSERT ON ledger_transactions FOR EACH STATEMENT EXECUTE FUNCTION kill();
         CREATE TRIGGER kill BEFORE INSERT ON ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION kill();
         CREATE TRIGGER kill AFTER UPDATE OF metered ON account_totals FOR EACH STATEMENT EXECUTE FUNCTION kill();

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Receipts;
 using Capsul.Hub.Features.SshKeys;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Reconcilers;
@@ -31,6 +32,20 @@ public static class Sample
             INSERT INTO payments (created, email, dollars, method, invalidated)
             VALUES (@now, @email, 25, 'cash', FALSE), (@now, @email, 10, 'cash', TRUE),
                 (@now, @email, 20, 'play', FALSE);
+            INSERT INTO provider_payments (provider, email, amount, key, created, return_to, reference, charge, url,
+                status, received, refunded, credited, fee, next_poll, problem) VALUES
+                ('stripe', @email, 20, 'k1', @now, '', 'cs_1', 'pi_1', '', 'paid', 20, 5, 15, 0.88, @now, ''),
+                ('stripe', @email, 30, 'k2', @now, '', 'cs_2', NULL, 'https://pay.example.org/', 'open', 0, 0, 0, 0,
+                    @now, ''),
+                ('stripe', @email, 10, 'k3', @now, '', 'cs_3', 'pi_3', '', 'paid', 10, 0, 0, 0, @now,
+                    'It was paid in EUR, and nothing was credited: all amounts here are in USD.');
+            INSERT INTO provider_refunds (payment, amount, key, reason, actor, created)
+            VALUES (1, 5, 'r1', 'a gift', 'ops@example.org', @now);
+            INSERT INTO bank_lines (entry, booked, amount, payer, message, imported, actor, state, email) VALUES
+                ('e1', @now, 20, 'Ada Lovelace', 'hosting, code 2345-ABCD', @now, 'ops@example.org', 'waiting', @email),
+                ('e2', @now, 7.5, '', '', @now, 'ops@example.org', 'kept', NULL);
+            INSERT INTO provider_events (provider, event, type, received, body, payment)
+            VALUES ('stripe', 'evt_1', 'checkout.session.completed', @now, '{}', 1);
             INSERT INTO images (id, title, login_user, min_disk_gb, min_memory_mb)
             VALUES ('debian-12', 'Debian 12 (bookworm)', 'debian', 4, 256),
                 ('alpine-3', 'Alpine 3.22', 'alpine', 1, 128), ('tiny', 'Tiny', 'user', 0, 64);
@@ -62,6 +77,13 @@ public static class Sample
             INSERT INTO usage_spans (vm, email, span, dollars_per_month)
             SELECT id, email, tstzrange(@now - interval '9 days', NULL), dollars_per_month FROM vms
             WHERE state IN ('running', 'stopped');
+            UPDATE hosts SET forward_first = 31000, forward_last = 31999;
+            INSERT INTO ports (vm, vm_port, via, host, port, opened, bytes_in, bytes_out) VALUES
+                ('capsul-running000', 80, 'host', 'host-1', 31234, @now, 0, 0),
+                ('capsul-running000', 22, 'hub', NULL, 20022, @now, 123456, 7890123);
+            INSERT INTO firewalls VALUES ('capsul-running000', 'closed');
+            INSERT INTO firewall_rules VALUES ('capsul-running000', 'tcp', 22, 22, NULL),
+                ('capsul-running000', 'udp', 60000, 61000, '2001:db8:1234::/48');
             INSERT INTO vm_ssh_host_keys (vm, type, key, fingerprint)
             VALUES ('capsul-running000', 'ssh-ed25519', 'AAAAC3NzaC1lZDI1NTE5AAAAIJ0',
                 'SHA256:b0Pp6QyVn8J5Qq2r0u8Yw1r7o3m2c5d9e4f6a1b2c3d'),
@@ -120,6 +142,28 @@ public static class Sample
             await new Metering(hub.Db, fence, hub.Time).PostAsync(epoch, hub.Now - TimeSpan.FromHours(hours), cancel);
         await new LedgerCheck(hub.Db, fence, hub.Services.GetRequiredService<Settings>(), hub.Time)
             .LookAsync(epoch, cancel);
+    }
+
+    /// <summary>Who sells, a price to come, and a receipt that a credit note has canceled.</summary>
+    public static async Task FillReceiptsAsync(WebHub hub, CancellationToken cancel)
+    {
+        await hub.Db.ExecuteAsync(
+            """
+            INSERT INTO prices (size, active_from, dollars_per_month, announced, withdrawn) VALUES
+                ('f1-s', @now + interval '30 days', 9, @now, NULL),
+                ('f1-s', @now + interval '40 days', 12, @now, @now);
+            UPDATE vms SET price_from = '1970-01-01 00:00:00+00';
+            INSERT INTO sellers (active_from, name, address, tax_number, tax_label, tax_percent) VALUES
+                ('1970-01-01 00:00:00+00', 'Meadow Co-op', E'1 Lane\n12345 Town', 'DE 123456789', 'VAT', 19),
+                ('2027-01-01 00:00:00+00', 'Meadow Co-op', E'2 Lane\n12345 Town', 'DE 123456789', 'VAT', 21);
+            INSERT INTO billing_addresses (email, name, address, tax_number)
+            VALUES (@email, 'Ada Lovelace', E'Analytical Engines\nSt James''s Square\nLondon', 'GB 123 4567 89');
+            """, new { now = hub.Now, email = Email }, cancel);
+        var settings = hub.Services.GetRequiredService<Settings>();
+        (await IssueReceipt.RunAsync(hub.Db, Email, 1, settings, hub.Time, cancel)).OrThrow();
+        await hub.Db.ExecuteAsync("UPDATE payments SET invalidated = TRUE WHERE id = 1", null, cancel);
+        (await IssueReceipt.RunAsync(hub.Db, Email, 1, settings, hub.Time, cancel)).OrThrow();
+        await hub.Db.ExecuteAsync("UPDATE payments SET invalidated = FALSE WHERE id = 1", null, cancel);
     }
 
     public static Task AddVmAsync(

@@ -10,7 +10,7 @@ namespace Capsul.Tests.Support;
 
 /// <summary>
 /// A real database for one test: cloned from a template that has all migrations, in one private cluster for the whole
-/// run. The cluster has fsync off and is in a folder that is deleted after the run.
+/// run. The cluster has fsync off and is in memory, in a folder that is deleted after the run.
 /// </summary>
 public sealed class TestDatabase : IAsyncDisposable
 {
@@ -28,11 +28,12 @@ public sealed class TestDatabase : IAsyncDisposable
     public Fence Fence => new(Db, new Listener(Db, TimeProvider.System, NullLogger<Listener>.Instance));
 
     /// <summary>A fresh database with the newest schema and nothing else.</summary>
-    /// <param name="pooled">As in the program. Not by default: idle connections of many tests would fill the
-    /// server.</param>
-    public static Task<TestDatabase> CreateAsync(bool pooled = false) => CreateAsync("capsul_template", pooled);
+    public static Task<TestDatabase> CreateAsync() => CreateAsync("capsul_template", pooled: true);
 
-    /// <summary>A completely empty database, for tests of migrations.</summary>
+    /// <summary>
+    /// A completely empty database, for tests of migrations; these also change what prepared statements were planned
+    /// for, so each has a connection of its own.
+    /// </summary>
     public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1", pooled: false);
 
     static async Task<TestDatabase> CreateAsync(string template, bool pooled)
@@ -47,6 +48,7 @@ public sealed class TestDatabase : IAsyncDisposable
             {
                 Database = name,
                 Pooling = pooled,
+                // Not for long: a test may leave pools of several Hubs behind.
                 MaxPoolSize = 20,
                 ConnectionIdleLifetime = 5,
                 ConnectionPruningInterval = 5,
@@ -60,7 +62,7 @@ public sealed class TestDatabase : IAsyncDisposable
 
     static async Task<string> StartClusterAsync()
     {
-        var folder = TestFolder.Make("cluster");
+        var folder = TestFolder.MakeFast("cluster");
         var settings = Settings.Load(new Dictionary<string, string>
         {
             ["CAPSUL_DATA"] = folder,

@@ -167,6 +167,25 @@ public sealed class VmRows : IAsyncDisposable
     public Task<Outcome<long>> MoveAsync(string vm, CancellationToken cancel, string? to = null) => MoveVm.RunAsync(
         Db, "operator@example.org", new MoveVm.Input(vm, to), null, Settings, Time, cancel);
 
+    /// <summary>Its host can make disks anew, and the owner has the VM reinstalled.</summary>
+    public async Task<Outcome<string>> ReinstallAsync(string vm, CancellationToken cancel, string? image = null,
+        string? name = null, string? email = Email, IReadOnlyList<long>? keys = null)
+    {
+        await Db.ExecuteAsync("UPDATE hosts SET makes_disks_anew = TRUE", null, cancel);
+        return await ReinstallVm.RunAsync(Db, "test", email,
+            new ReinstallVm.Input(vm, image, keys, name ?? (await FindAsync(vm, cancel)).Name), Settings, Time, cancel);
+    }
+
+    public async Task<ReinstallRow?> FindReinstallAsync(string vm, CancellationToken cancel) =>
+        await Db.FindAsync<ReinstallRow>(ReinstallSql.Find, new { vm }, cancel);
+
+    /// <summary>The Spoke has started the VM from its new disk.</summary>
+    public async Task CarryReinstallAsync(string vm, CancellationToken cancel)
+    {
+        var disk = (await FindReinstallAsync(vm, cancel))?.Disk ?? (await FindAsync(vm, cancel)).Disk;
+        await ReportAsync(vm, Power.On, Phase.Ready, cancel, r => r.Disk = disk);
+    }
+
     public async Task<MoveRow> FindMoveAsync(string vm, CancellationToken cancel) => (await Db.FindAsync<MoveRow>(
         MoveSql.OfOperation, new { operation = (await NewestOperationAsync(vm, cancel)).Id }, cancel))!;
 

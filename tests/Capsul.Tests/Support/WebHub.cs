@@ -50,7 +50,7 @@ public sealed class WebHub : IAsyncDisposable
 
     public static async Task<WebHub> StartAsync(CancellationToken cancel, params (string Name, string? Value)[] changes)
     {
-        var database = await TestDatabase.CreateAsync(pooled: true);
+        var database = await TestDatabase.CreateAsync();
         var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["CAPSUL_DATA"] = Path.GetTempPath(),

@@ -1,5 +1,6 @@
 using System.Security.Claims;
 using System.Text.Encodings.Web;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Diagnostics;
@@ -26,10 +27,12 @@ public sealed class SessionCookie(
         if (Context.Features.Get<IExceptionHandlerFeature>() is not null
             || Context.GetEndpoint()?.Metadata.GetMetadata<NoSession>() is not null)
             return AuthenticateResult.NoResult();
-        if (await sessions.FindAsync(Context, Context.RequestAborted) is not { } email)
+        if (await sessions.FindAsync(Context, Context.RequestAborted) is not { } session)
             return AuthenticateResult.NoResult();
+        Context.Features.Set(new Forecast(
+            new BalanceRow(session.Paid, session.Used, session.DollarsPerMonth), session.Stopped));
         var identity = new ClaimsIdentity(
-            [new Claim(Actor.EmailClaim, email)], SchemeName, Actor.EmailClaim, roleType: null);
+            [new Claim(Actor.EmailClaim, session.Email)], SchemeName, Actor.EmailClaim, roleType: null);
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
     }
 

@@ -41,8 +41,8 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     public byte[]? HashOf(HttpContext context) =>
         context.Request.Cookies[CookieName] is { Length: > 0 and <= 100 } id ? Secret.Hash(id) : null;
 
-    /// <summary>The account of the request's session, or null.</summary>
-    public async Task<string?> FindAsync(HttpContext context, CancellationToken cancel)
+    /// <summary>The request's session, or null.</summary>
+    public async Task<SessionRow?> FindAsync(HttpContext context, CancellationToken cancel)
     {
         if (HashOf(context) is not { } hash) return null;
         if (await db.FindAsync<SessionRow>(AccountSql.FindSession, new { hash, now = Now }, cancel)
@@ -53,7 +53,7 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
             await db.ExecuteAsync(AccountSql.ExtendSession, new { hash, expires = Now + Lifetime }, cancel);
             SetCookie(context, context.Request.Cookies[CookieName]!);
         }
-        return session.Email;
+        return session;
     }
 
     /// <summary>
@@ -61,7 +61,7 @@ public sealed class Sessions(Db db, TimeProvider time, Site site)
     /// </summary>
     public async Task<bool> IsLiveAsync(HttpContext context, CancellationToken cancel) =>
         HashOf(context) is { } hash
-        && await db.FindAsync<SessionRow>(AccountSql.FindSession, new { hash, now = Now }, cancel) is not null;
+        && await db.FindAsync<bool>(AccountSql.IsSessionLive, new { hash, now = Now }, cancel);
 
     /// <summary>Ends the request's session, everywhere and immediately.</summary>
     public async Task EndAsync(HttpContext context, CancellationToken cancel)

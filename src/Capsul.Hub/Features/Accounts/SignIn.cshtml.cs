@@ -61,7 +61,8 @@ public sealed class SignInPage(
                 new { hash = Secret.Hash(token), email, ip, now, expires = plan.Expires, returnPath = ReturnPath },
                 cancel);
             await transaction.ExecuteAsync(SignInSql.Sweep, new { before = now - TimeSpan.FromDays(7) }, cancel);
-            var mail = SignInMail.Write(plan.Email, site.Link("/sign-in/"), seal.Seal(token), plan.Expires);
+            var mail = SignInMail.Write(
+                settings.SiteName, plan.Email, site.Link("/sign-in/"), seal.Seal(token), plan.Expires);
             await outbox.EnqueueAsync(transaction, mail, cancel);
             return plan;
         }, cancel);

@@ -14,6 +14,10 @@ public static class AlertConditions
         RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
         RaiseAlert.VmsPaused, RaiseAlert.HubWithoutAddress,
         RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft, RaiseAlert.MeteringBehind, RaiseAlert.MeteringAhead,
+        RaiseAlert.DunningStuck, RaiseAlert.DunningPaused,
+        RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
+        RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
+        RaiseAlert.RulesRemoved,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -75,6 +79,36 @@ public static class AlertConditions
             $"Usage is posted to the ledger until {Time(row)}, which is in the future: the clock of a Hub was wrong. "
             + "Balances are right all the same. Set the clock; posted balances and statements are right again when "
             + "that time has come.",
+        RaiseAlert.DunningStuck =>
+            $"{Show.Count(row.Number, "account has", "accounts have")} no money left, and the email that says so could "
+            + $"not be delivered, such as to {row.Text}. Nothing is stopped for that. Tell them in another way, and "
+            + "then: capsul dunning told EMAIL --reason TEXT",
+        RaiseAlert.DunningPaused =>
+            $"Accounts without money are not reminded, stopped or deleted: dunning is paused ({row.Text}). When all "
+            + "payments are recorded: capsul dunning resume",
+        RaiseAlert.PaymentsStuck =>
+            $"{row.Subject} gives no answer about payments since {Time(row)}, such as {row.Text}. They are asked about "
+            + "again and again. See /operator/payments, its status page, and CAPSUL_STRIPE_SECRET_KEY.",
+        RaiseAlert.PaymentProblem =>
+            $"Provider payment {row.Subject} needs a person: {row.Text} See /operator/payments/{row.Subject}.",
+        RaiseAlert.WebhooksRefused =>
+            $"Many events that claim to be of {row.Subject} were refused within the last hour: {row.Text} If they are "
+            + "its own, the secret of the webhook is wrong: compare it with the provider's. Payments are asked about "
+            + "all the same.",
+        RaiseAlert.PaymentUnknown =>
+            $"{row.Subject} tells of {Show.Count(row.Number, "payment", "payments")} that Capsul began and the "
+            + "database does not have, as after a backup was restored. Compare them: capsul ledger reconcile "
+            + $"{row.Subject}",
+        RaiseAlert.RefundRefused =>
+            $"The refund {row.Subject} was not made: {row.Text} The money counts for the account again. Try it "
+            + $"again, or send it another way: /operator/payments/{row.Number}",
+        RaiseAlert.MoneyUnassigned =>
+            $"{Show.Count(row.Number, "bank transfer is", "bank transfers are")} in the ledger without an owner, the "
+            + $"first of {Show.Date(row.At!.Value)}. Find out whose it is: /operator/bank.",
+        RaiseAlert.RulesRemoved =>
+            $"Somebody or something on {row.Subject} removed rules of the packet filter that is between capsuls, last "
+            + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "
+            + "can be side by side if it leaves the table bridge capsul alone.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

@@ -66,6 +66,35 @@ public static class AlertWatchSql
         SELECT 'metering_behind', '', m.until, 0, '' FROM metering m WHERE m.until < @metering
         UNION ALL
         SELECT 'metering_ahead', '', m.until, 0, '' FROM metering m WHERE m.until > @now
+        UNION ALL
+        SELECT 'dunning_stuck', '', min(d.taken), count(*), min(d.email)
+        FROM dunning d LEFT JOIN mails m ON m.id = d.mail
+        WHERE d.told IS NULL AND (m.id IS NULL OR m.given_up IS NOT NULL) HAVING count(*) > 0
+        UNION ALL
+        SELECT 'dunning_paused', '', NULL, 0, c.paused FROM dunning_clock c WHERE c.paused <> ''
+        UNION ALL
+        SELECT 'payments_stuck', p.provider, min(p.failing_since), 0, min(p.id)::text
+        FROM provider_payments p WHERE p.problem <> '' AND p.failing_since < @stuck AND p.next_poll IS NOT NULL
+        GROUP BY p.provider
+        UNION ALL
+        SELECT 'payment_problem', p.id::text, NULL, 0, p.problem
+        FROM provider_payments p
+        WHERE p.problem <> '' AND (p.failing_since IS NULL OR (p.status = 'failed' AND p.created > @day))
+        UNION ALL
+        SELECT 'money_unassigned', '', min(b.booked)::timestamptz, count(*), ''
+        FROM bank_lines b WHERE b.state IN ('waiting', 'kept') AND b.state = 'kept' HAVING count(*) > 0
+        UNION ALL
+        SELECT 'payment_unknown', e.provider, min(e.received), count(DISTINCT e.unknown_key), ''
+        FROM provider_events e WHERE e.unknown_key IS NOT NULL GROUP BY e.provider
+        UNION ALL
+        SELECT 'refund_refused', r.id::text, NULL, r.payment, r.problem
+        FROM provider_refunds r WHERE r.status = 'refused' AND r.created > @month
+            AND NOT EXISTS (SELECT FROM provider_refunds l WHERE l.payment = r.payment AND l.id > r.id)
+        UNION ALL
+        SELECT 'webhooks_refused', r.provider, NULL, 0, r.problem
+        FROM provider_refusals r WHERE r.count >= 10 AND r.last > @refused
+        UNION ALL
+        SELECT 'rules_removed', h.id, NULL, 0, '' FROM hosts h WHERE h.state = 'joined' AND h.rules_removed > @day
         """;
 
     /// <summary>When the newest complete backup started.</summary>

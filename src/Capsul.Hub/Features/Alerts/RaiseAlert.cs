@@ -39,7 +39,10 @@ public static class RaiseAlert
         MailsGivenUp = "mails_given_up", OperationOverdue = "operation_overdue", BackupOverdue = "backup_overdue",
         VmsPaused = "vms_paused", HubWithoutAddress = "hub_without_address",
         EvacuationStuck = "evacuation_stuck", CopyLeft = "copy_left", MeteringBehind = "metering_behind",
-        MeteringAhead = "metering_ahead";
+        MeteringAhead = "metering_ahead", DunningStuck = "dunning_stuck", DunningPaused = "dunning_paused",
+        PaymentsStuck = "payments_stuck", PaymentProblem = "payment_problem", WebhooksRefused = "webhooks_refused",
+        MoneyUnassigned = "money_unassigned", PaymentUnknown = "payment_unknown",
+        RefundRefused = "refund_refused", RulesRemoved = "rules_removed";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

@@ -27,14 +27,14 @@ public static class BillingSql
     const string Now = "extract(epoch FROM @now::timestamptz)";
 
     /// <summary>
-    /// What the totals of an account contain and @now has not reached: another Hub's clock may be ahead. A span that
-    /// has not begun counts as nothing, one that has not ended counts until @now. Usually there are no such rows.
+    /// What the totals <c>t</c> of an account contain and @now has not reached: another Hub's clock may be ahead. A
+    /// span that has not begun counts as nothing, one that has not ended until @now. Usually there are no such rows.
     /// </summary>
     const string AccountAhead = $"""
         (SELECT coalesce(sum(u.dollars_per_month * CASE
                 WHEN upper_inf(u.span) THEN {Now} - extract(epoch FROM lower(u.span))
                 ELSE extract(epoch FROM upper(u.span)) - extract(epoch FROM greatest(lower(u.span), @now)) END), 0)
-            FROM usage_spans u WHERE u.email = @email AND coalesce(upper(u.span), lower(u.span)) > @now)
+            FROM usage_spans u WHERE u.email = t.email AND coalesce(upper(u.span), lower(u.span)) > @now)
         """;
 
     /// <summary>
@@ -49,7 +49,7 @@ public static class BillingSql
                 AND coalesce(upper(u.span), 'infinity'::timestamptz) > @now)
         """;
 
-    /// <summary>The columns of a <see cref="BalanceRow"/>, from the totals <c>t</c> of @email until @now.</summary>
+    /// <summary>The columns of a <see cref="BalanceRow"/>, from the totals <c>t</c> until @now.</summary>
     internal const string BalanceColumns = $"""
         coalesce(t.paid, 0) AS paid,
             coalesce((t.used + t.open_rate * {Now} - t.open_start - {AccountAhead}) / {SecondsPerMonth}, 0) AS used,

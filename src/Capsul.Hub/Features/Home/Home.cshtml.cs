@@ -8,15 +8,20 @@ namespace Capsul.Hub.Features.Home;
 
 /// <summary>The landing page: what this is, what it costs, how it works.</summary>
 [Authorize(Policies.Public)]
-public sealed class HomePage(Db db) : PageModel
+public sealed class HomePage(Db db, TimeProvider time) : PageModel
 {
     public IReadOnlyList<SizeRow> Sizes { get; private set; } = [];
+
+    /// <summary>Prices that are announced, soonest first.</summary>
+    public IReadOnlyList<PriceRow> Coming { get; private set; } = [];
 
     public IReadOnlyList<string> Images { get; private set; } = [];
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
+        var now = time.GetUtcNow().UtcDateTime;
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now }, cancel);
+        Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now }, cancel);
         Images = await db.ListAsync<string>(HomeSql.Images, null, cancel);
     }
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Images;
 
 namespace Capsul.Hub.Features.Hosts;
@@ -11,14 +12,17 @@ public sealed record HostRow(
 /// <summary>
 /// A VM as it is sent to a Spoke, and what its recovery record contains besides. Keys and their names are one per line.
 /// A copy is what another host than the VM's own has of it. Transfer: its disk is to be received, if it is a copy, or
-/// else sent. Intended: what it is to be after a move. Host keys are only sent to hosts that may not have seen it boot.
+/// else sent. Ports: lines, of the VM and of this host. Firewall: its policy; its rules are lines (<see
+/// cref="FirewallSql.RuleLines"/>). New image and keys: what it is being reinstalled with. Intended: what it is to be
+/// after a move. Host keys are only sent to hosts that may not have seen it boot.
 /// </summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, bool HasRun, string? Mac, string? Address, string Keys,
     string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth,
     int Moves, bool IsCopy, string Transfer, string Intended, string HostKeys, string Adopt, bool Adopted,
-    string? Address6);
+    string? Address6, string Firewall, string FirewallRules, string Ports, long Disk, bool KeepsOldDisk,
+    string? NewImage, string? NewImageSha256, string? NewKeys);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
@@ -26,7 +30,14 @@ public sealed record WantedRow(
 public sealed record HostFactsRow(
     string Version, string BootId, string Hypervisor, int Cpus, int MemoryMb, long DiskFreeMb, long DiskMb, int MaxVms,
     bool MovesDisks, IReadOnlyList<IPAddress> Addresses, IReadOnlyList<HostImageRow> Images,
-    IReadOnlyList<PoolFacts> Pools);
+    IReadOnlyList<PoolFacts> Pools)
+{
+    /// <summary>Ports of the host that can lead to VMs; null: none.</summary>
+    public (int First, int Last)? Forwards { get; init; }
+
+    /// <summary>Its VMs can be reinstalled.</summary>
+    public bool MakesDisksAnew { get; init; }
+}
 
 /// <summary>A network of a host's VMs. First and last: of IPv4 only.</summary>
 public sealed record PoolFacts(int Family, string Network, string Gateway, string? First, string? Last);
@@ -37,7 +48,9 @@ public sealed record CertifiedHostRow(string Id, bool IsNew);
 public sealed record HostNameRow(string Id, bool Revoked);
 
 /// <summary>A validated heartbeat. The skew of the Spoke's clock is positive when it is ahead.</summary>
-public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds);
+/// <param name="RulesRemoved">When somebody else last removed rules of the packet filter; null: not lately.</param>
+public sealed record HeartbeatRow(
+    bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds, DateTime? RulesRemoved = null);
 
 /// <summary>A heartbeat was saved; whether the host was online before.</summary>
 public sealed record SavedHeartbeatRow(string Id, bool WasOnline);
@@ -165,7 +178,8 @@ public static class HostSql
         -- HostSql.SaveFacts
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor,
             cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms,
-            moves_disks = @movesDisks
+            moves_disks = @movesDisks, makes_disks_anew = @makesDisksAnew,
+            forward_first = @forwardFirst, forward_last = @forwardLast
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
 
@@ -179,10 +193,11 @@ public static class HostSql
         UPDATE hosts h SET online = n.answers,
             last_seen = CASE WHEN n.answers THEN greatest(h.last_seen, n.at) ELSE h.last_seen END,
             disk_free_mb = n.disk_free_mb, problem = n.problem, clock_skew_seconds = n.skew,
-            acknowledged = greatest(h.acknowledged, n.acknowledged)
+            acknowledged = greatest(h.acknowledged, n.acknowledged),
+            rules_removed = greatest(h.rules_removed, n.rules_removed)
         FROM before b JOIN unnest(@ids::text[], @times::timestamptz[], @answers::boolean[], @diskFreeMb::bigint[],
-            @problems::text[], @skews::integer[], @acknowledged::bigint[])
-            AS n (id, at, answers, disk_free_mb, problem, skew, acknowledged) ON n.id = b.id
+            @problems::text[], @skews::integer[], @acknowledged::bigint[], @rulesRemoved::timestamptz[])
+            AS n (id, at, answers, disk_free_mb, problem, skew, acknowledged, rules_removed) ON n.id = b.id
         WHERE h.id = b.id
         RETURNING h.id, b.online AS was_online
         """;
@@ -257,7 +272,7 @@ public static class HostSql
     /// The wanted states of a host that changed after @since, also of copies. A VM that is wanted gone and was reported
     /// gone is left out: the Spoke has nothing left of it. So is one that waits for a build slot.
     /// </summary>
-    public const string Wanted = """
+    public const string Wanted = $"""
         -- HostSql.Wanted
         SELECT v.id, w.wanted, w.generation AS wanted_generation, v.restarts, v.stop_grace_seconds, v.name, v.vcpus,
             v.memory_mb, v.disk_gb, v.image, v.image_sha256, v.has_run, a.mac::text AS mac, host(a.address) AS address,
@@ -265,7 +280,13 @@ public static class HostSql
             w.is_copy, w.transfer, w.intended, CASE WHEN v.moves > 0 OR w.is_copy THEN
                 (SELECT coalesce(string_agg(h.type || ' ' || h.key, E'\n' ORDER BY h.type), '')
                     FROM vm_ssh_host_keys h WHERE h.vm = v.id) ELSE '' END AS host_keys,
-            v.adopt, v.adopted, host(a.address6) AS address6
+            v.adopt, v.adopted, host(a.address6) AS address6,
+            coalesce((SELECT f.policy FROM firewalls f WHERE f.vm = v.id), 'open') AS firewall,
+            {FirewallSql.RuleLines} AS firewall_rules,
+            (SELECT coalesce(string_agg(p.vm_port || ' ' || p.port, E'\n' ORDER BY p.port), '') FROM ports p
+                WHERE p.vm = v.id AND p.host = @host) AS ports,
+            coalesce(r.disk, v.disk) AS disk, r.disk IS NOT NULL AS keeps_old_disk, r.image AS new_image,
+            r.image_sha256 AS new_image_sha256, r.keys AS new_keys
         FROM (SELECT v.id, v.wanted, v.wanted_generation AS generation, FALSE AS is_copy,
                     CASE WHEN m.copy_wanted = 'receive' AND v.wanted = 'off' THEN m.transfer ELSE '' END AS transfer,
                     CASE WHEN m.was = 'running' THEN 'on' ELSE v.wanted END AS intended
@@ -278,7 +299,8 @@ public static class HostSql
                     v.state <> 'deleted', CASE m.copy_wanted WHEN 'receive' THEN m.transfer ELSE '' END, 'gone'
                 FROM moves m JOIN vms v ON v.id = m.vm
                 WHERE m.copy_host = @host AND m.copy_generation > @since) AS w
-            JOIN vms v ON v.id = w.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = @host,
+            JOIN vms v ON v.id = w.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = @host
+            LEFT JOIN reinstalls r ON r.vm = v.id AND NOT w.is_copy,
             LATERAL (SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name), '') AS keys,
                     coalesce(string_agg(name, E'\n' ORDER BY name), '') AS key_names
                 FROM vm_ssh_keys WHERE vm = v.id) AS k
@@ -289,6 +311,11 @@ public static class HostSql
     public const string NextGeneration = """
         -- HostSql.NextGeneration
         UPDATE hosts SET generation = generation + 1 WHERE id = @host RETURNING generation
+        """;
+
+    public const string LockOne = """
+        -- HostSql.LockOne
+        SELECT id FROM hosts WHERE id = @id FOR NO KEY UPDATE
         """;
 
     /// <summary>Locks the next hosts, so that their counters and their VMs do not change.</summary>

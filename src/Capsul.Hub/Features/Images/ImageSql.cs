@@ -94,7 +94,7 @@ public static class ImageSql
 
     public const string Find = """
         -- ImageSql.Find
-        SELECT id, title, login_user, min_disk_gb, min_memory_mb, deprecated FROM images WHERE id = @id
+        SELECT id, title, login_user, min_disk_gb, min_memory_mb, deprecated FROM images WHERE id = @image
         """;
 
     public const string Deprecate = """

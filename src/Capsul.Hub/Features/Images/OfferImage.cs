@@ -15,7 +15,7 @@ public static class OfferImage
             if (Decide(id, host, hosts) is { } problem) return problem;
             await transaction.ExecuteAsync(ImageSql.Offer, new { id, host = host ?? hosts[0] }, cancel);
             await transaction.AuditAsync(actor, "offer_image", id, host ?? hosts[0], cancel);
-            return (await transaction.FindAsync<ImageRow>(ImageSql.Find, new { id }, cancel))!;
+            return (await transaction.FindAsync<ImageRow>(ImageSql.Find, new { image = id }, cancel))!;
         }, cancel);
 
     public static Problem? Decide(string id, string? host, IReadOnlyList<string> hosts) => hosts switch

@@ -98,7 +98,10 @@ public static class LedgerPageSql
         ORDER BY min(t.id) DESC
         """;
 
-    /// <summary>An account's charged time from @from to @until. Found by VM, of those that existed then.</summary>
+    /// <summary>
+    /// An account's charged time from @from to @until. Found by VM, of those that existed then; spans of a VM do not
+    /// overlap, so those that end first begin first.
+    /// </summary>
     public const string Spans = $"""
         -- LedgerPageSql.Spans
         SELECT v.id AS vm, v.name, greatest(lower(u.span), @from) AS from,
@@ -107,8 +110,12 @@ public static class LedgerPageSql
             u.dollars_per_month, u.dollars_per_month * extract(epoch FROM
                 greatest(least(coalesce(upper(u.span), @now), @until), lower(u.span), @from)
                 - greatest(lower(u.span), @from)) / ({Prices.DaysPerMonthText} * 86400) AS dollars
-        FROM vms v JOIN usage_spans u ON u.vm = v.id AND u.span && tstzrange(@from, @until)
-        WHERE v.email = @email AND u.email = @email AND v.created < @until
+        FROM vms v, LATERAL (
+                SELECT s.span, s.dollars_per_month FROM usage_spans s
+                WHERE s.vm = v.id AND s.email = @email AND s.span && tstzrange(@from, @until)
+                    AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from
+                ORDER BY coalesce(upper(s.span), 'infinity'::timestamptz) LIMIT @limit) AS u
+        WHERE v.email = @email AND v.created < @until
         ORDER BY lower(u.span), v.id LIMIT @limit
         """;
 

@@ -39,4 +39,17 @@ public static class LedgerSql
         FROM added d, income i
         ORDER BY 2
         """;
+
+    /// <summary>Money at the bank of which nobody knows yet whose it is.</summary>
+    public const string PostUnassigned = """
+        -- LedgerSql.PostUnassigned
+        WITH added AS (
+            INSERT INTO ledger_transactions (at, kind, entries, note) VALUES (@at, 'adjustment', 2, @note) RETURNING id
+        )
+        INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+        SELECT d.id, s.line, 2, a.id, s.amount
+        FROM added d,
+            (VALUES (1, 'bank', @amount::numeric), (2, 'to_be_assigned', -@amount::numeric)) AS s (line, type, amount)
+            JOIN ledger_accounts a ON a.type = s.type AND a.email IS NULL
+        """;
 }

@@ -38,6 +38,7 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
         "customer" => "Customers' credit",
         "usage_income" => "Usage income",
         "cash" => "Cash",
+        "bank" => "Bank",
         "provider_clearing" when name == "play" => "Play money",
         "provider_clearing" => $"Money at {name}",
         "provider_fees" => $"Fees of {name}",

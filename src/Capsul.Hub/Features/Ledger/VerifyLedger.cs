@@ -39,6 +39,8 @@ public static class VerifyLedger
                 .. (await ListAsync<PaymentCheckRow>(VerifyLedgerSql.Payments)).Select(Say),
                 .. (await ListAsync<int>(VerifyLedgerSql.LostPayments)).Select(id => string.Create(
                     CultureInfo.InvariantCulture, $"Payment {id} is in the ledger, but not among the payments.")),
+                .. (await ListAsync<FeeCheckRow>(VerifyLedgerSql.Fees)).Select(Say),
+                .. (await ListAsync<PayoutCheckRow>(VerifyLedgerSql.Payouts)).Select(Say),
                 .. accounts.SelectMany(a => Compare(a, decimals)),
                 .. Compare(sums),
             ],
@@ -69,6 +71,12 @@ public static class VerifyLedger
 
     static string Say(UnbalancedRow row) => string.Create(CultureInfo.InvariantCulture,
         $"Ledger transaction {row.Id} has {row.Found} of {row.Entries} entries, which sum to {row.Sum}.");
+
+    static string Say(FeeCheckRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"The fees of {row.Provider} are {row.Fees}, but the ledger has {row.Posted} of them.");
+
+    static string Say(PayoutCheckRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"The payouts of {row.Provider} are {row.PaidOut}, but the ledger has {row.Posted} of them.");
 
     static string Say(PaymentCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"Payment {row.Id} counts {row.Counts}, but the ledger has {row.Customer} of it for {row.Email} and ")

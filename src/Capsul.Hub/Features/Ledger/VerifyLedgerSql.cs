@@ -13,6 +13,12 @@ public sealed record PaymentCheckRow(int Id, string Email, decimal Counts, decim
 public sealed record AccountCheckRow(string Email, decimal Paid, decimal PaidRows, decimal Posted, decimal PostedRows,
     decimal Charged, decimal ChargedRows, DateTime? Metered, decimal MeteredUsed, decimal UsedRows);
 
+/// <summary>What a provider keeps by its payments, if the ledger says something else.</summary>
+public sealed record FeeCheckRow(string Provider, decimal Fees, decimal Posted);
+
+/// <summary>What a provider has paid out, if the ledger says something else.</summary>
+public sealed record PayoutCheckRow(string Provider, decimal PaidOut, decimal Posted);
+
 /// <summary>The sum of all ledger accounts of a type, and of a provider if it has some.</summary>
 public sealed record LedgerSumRow(string Type, string Name, long Accounts, decimal Amount);
 
@@ -77,6 +83,32 @@ public static class VerifyLedgerSql
         WHERE p.email IS NOT NULL OR e.email IS NOT NULL OR u.email IS NOT NULL OR t.metered IS NOT NULL
             OR t.posted <> 0 OR t.charged <> 0 OR t.paid <> 0
         ORDER BY c.email
+        """;
+
+    /// <summary>Providers whose fees are not posted as what they are.</summary>
+    public const string Fees = """
+        -- VerifyLedgerSql.Fees
+        SELECT coalesce(p.provider, e.name) AS provider, coalesce(p.fees, 0) AS fees, coalesce(e.posted, 0) AS posted
+        FROM (SELECT provider, sum(fee) AS fees FROM provider_payments GROUP BY provider) AS p
+            FULL JOIN (SELECT a.name, sum(e.amount) AS posted
+                FROM ledger_accounts a JOIN ledger_entries e ON e.account = a.id
+                    JOIN ledger_transactions t ON t.id = e.transaction AND t.kind = 'fee'
+                WHERE a.type = 'provider_fees' GROUP BY a.name) AS e ON e.name = p.provider
+        WHERE coalesce(p.fees, 0) <> coalesce(e.posted, 0)
+        """;
+
+    /// <summary>Providers whose payouts are not posted as what they are.</summary>
+    public const string Payouts = """
+        -- VerifyLedgerSql.Payouts
+        SELECT coalesce(p.provider, e.name) AS provider, coalesce(p.paid_out, 0) AS paid_out,
+            coalesce(e.posted, 0) AS posted
+        FROM (SELECT provider, sum(amount + fees) FILTER (WHERE NOT returned) AS paid_out
+                FROM provider_payouts GROUP BY provider) AS p
+            FULL JOIN (SELECT a.name, -sum(e.amount) AS posted
+                FROM ledger_accounts a JOIN ledger_entries e ON e.account = a.id
+                    JOIN ledger_transactions t ON t.id = e.transaction AND t.kind = 'payout'
+                WHERE a.type = 'provider_clearing' GROUP BY a.name) AS e ON e.name = p.provider
+        WHERE coalesce(p.paid_out, 0) <> coalesce(e.posted, 0)
         """;
 
     public const string Sums = """

@@ -156,7 +156,11 @@ public sealed partial class MailSender(
             Date = new DateTimeOffset(mail.Created, TimeSpan.Zero),
             MessageId = $"capsul-mail-{mail.Id}-{mail.Created.Ticks:x}@"
                 + (from.Domain.Length > 0 ? from.Domain : "localhost"),
-            Body = new TextPart("plain") { Text = text },
+            Body = new MultipartAlternative
+            {
+                new TextPart("plain") { Text = text },
+                new TextPart("html") { Text = MailHtml.Write(mail.Subject, text) },
+            },
         };
         message.From.Add(from);
         message.To.Add(new MailboxAddress("", mail.Recipient));

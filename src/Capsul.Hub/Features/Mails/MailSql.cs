@@ -13,7 +13,14 @@ public static class MailSql
     public const string Enqueue = """
         -- MailSql.Enqueue
         INSERT INTO mails (recipient, subject, body, secret, expires, created, run_at)
-        VALUES (@recipient, @subject, @body, @secret, @expires, @now, @now)
+        VALUES (@recipient, @subject, @body, @secret, @expires, @now, @now) RETURNING id
+        """;
+
+    public const string EnqueueMany = """
+        -- MailSql.EnqueueMany
+        INSERT INTO mails (recipient, subject, body, created, run_at)
+        SELECT recipient, subject, body, @now, @now
+        FROM unnest(@recipients::text[], @subjects::text[], @bodies::text[]) AS m (recipient, subject, body)
         """;
 
     /// <summary>

@@ -22,14 +22,25 @@ public sealed record Mail(string Recipient, string Subject, string Body)
 /// </summary>
 public sealed class Outbox(TimeProvider time)
 {
-    public Task EnqueueAsync(NpgsqlTransaction transaction, Mail mail, CancellationToken cancel) =>
-        transaction.ExecuteAsync(MailSql.Enqueue, new
+    /// <returns>Its ID.</returns>
+    public Task<long> EnqueueAsync(NpgsqlTransaction transaction, Mail mail, CancellationToken cancel) =>
+        transaction.AskAsync<long>(MailSql.Enqueue, new
         {
             recipient = mail.Recipient,
             subject = mail.Subject,
             body = mail.Body,
             secret = mail.Secret,
             expires = mail.Expires,
+            now = time.GetUtcNow().UtcDateTime,
+        }, cancel);
+
+    /// <summary>Emails without a secret, in one statement.</summary>
+    public Task EnqueueManyAsync(NpgsqlTransaction transaction, IReadOnlyList<Mail> mails, CancellationToken cancel) =>
+        mails.Count == 0 ? Task.CompletedTask : transaction.ExecuteAsync(MailSql.EnqueueMany, new
+        {
+            recipients = mails.Select(m => m.Recipient).ToArray(),
+            subjects = mails.Select(m => m.Subject).ToArray(),
+            bodies = mails.Select(m => m.Body).ToArray(),
             now = time.GetUtcNow().UtcDateTime,
         }, cancel);
 }

@@ -1,6 +1,8 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -11,7 +13,8 @@ namespace Capsul.Hub.Features.Payments;
 
 /// <summary>An account's balance, payments and charges; and the form for play money where it is offered.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time) : PageModel
+public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings settings, TimeProvider time)
+    : PageModel
 {
     /// <summary>Rows of each table on one page.</summary>
     public const int PageRows = 20;
@@ -39,7 +42,15 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
 
     public bool HasOlderCosts { get; private set; }
 
+    /// <summary>What happens when nothing is left; empty: nothing does.</summary>
+    public string Outlook { get; private set; } = "";
+
+    public DunningPlaceRow Place { get; private set; } = null!;
+
     public bool PlayMoney => settings.Development;
+
+    /// <summary>Whether money can be added by people themselves.</summary>
+    public bool CanPay => providers.All.Count > 0 || settings.BankDetails is not null;
 
     /// <summary>The address for support, or null when none was set.</summary>
     public string? Support => Site.HasSupport(settings) ? settings.SupportEmail : null;
@@ -88,6 +99,10 @@ public sealed class ShowBalancePage(Db db, Settings settings, TimeProvider time)
     {
         var (email, now, limit) = (Email, Now, PageRows + 1);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
+        var dunning = new DunningTable(await db.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
+        Place = await db.AskAsync<DunningPlaceRow>(DunningPageSql.Place, new { email, now }, cancel);
+        Outlook = dunning.Describe(
+            dunning.At(Place.Step), Balance.Balance > 0, now, TimeSpan.FromSeconds(Place.Seconds));
         Statement = await Statement.LoadAsync(db, email, 0, StatementEntries, cancel);
         var payments = await db.ListAsync<PaymentRow>(
             PaymentSql.List, new { email, after = PaymentsAfter, limit }, cancel);

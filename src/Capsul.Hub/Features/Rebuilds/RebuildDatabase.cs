@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
@@ -52,6 +53,8 @@ public static class RebuildDatabase
                 now = time.GetUtcNow().UtcDateTime,
                 expected = (copy?.Hosts ?? []).ToArray(),
             }, cancel);
+            await transaction.ExecuteAsync(DunningPageSql.Pause,
+                new { reason = "the database was rebuilt without payments: record what each account had" }, cancel);
             await transaction.AuditAsync(Actor, "open_rebuild", "", "", cancel);
             return true;
         }, cancel)).OrThrow();

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
@@ -19,7 +20,10 @@ namespace Capsul.Hub.Features.Rebuilds;
 public sealed record RecoverableVm(
     string Id, long Epoch, long Generation, string Email, string Name, string Size, decimal DollarsPerMonth, int Vcpus,
     int MemoryMb, int DiskGb, string Image, string ImageSha256, string LoginUser, DateTime Created, string Wanted,
-    string Mac, string Address, IReadOnlyList<RecoverableKey> Keys, bool HasRun, int Moves = 0);
+    string Mac, string Address, IReadOnlyList<RecoverableKey> Keys, bool HasRun, int Moves = 0)
+{
+    public FirewallState Firewall { get; init; } = FirewallState.Default;
+}
 
 /// <param name="Key">The base64 part.</param>
 public sealed record RecoverableKey(string Name, string Type, string Key);
@@ -199,9 +203,11 @@ public static class RebuildHost
     {
         if (vms.Count == 0) return;
         await InsertOfferedAsync(transaction, vms, cancel);
-        await InsertVmsAsync(transaction, host, vms, cancel);
+        await InsertVmsAsync(transaction, host, vms, now, cancel);
         await TakeAddressesAsync(transaction, host, vms, cancel);
         await InsertKeysAsync(transaction, vms, now, cancel);
+        await ChangeFirewall.InsertAsync(
+            transaction, vms.ToDictionary(v => v.Id, v => v.Firewall, StringComparer.Ordinal), cancel);
         await transaction.ExecuteAsync(AuditSql.InsertMany, new
         {
             actor = $"host {host}",
@@ -231,11 +237,12 @@ public static class RebuildHost
         }, cancel);
     }
 
-    static Task InsertVmsAsync(
-        NpgsqlTransaction transaction, string host, IReadOnlyList<RecoverableVm> vms, CancellationToken cancel) =>
+    static Task InsertVmsAsync(NpgsqlTransaction transaction, string host, IReadOnlyList<RecoverableVm> vms,
+        DateTime now, CancellationToken cancel) =>
         transaction.ExecuteAsync(RebuildVmSql.Insert, new
         {
             host,
+            now,
             ids = vms.Select(v => v.Id).ToArray(),
             emails = vms.Select(v => v.Email).ToArray(),
             names = vms.Select(v => v.Name).ToArray(),

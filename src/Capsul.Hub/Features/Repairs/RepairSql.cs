@@ -12,7 +12,7 @@ public sealed record FindingRow(string Kind, string Subject, string Host, string
 public static class RepairSql
 {
     const string BetweenStates =
-        "v.state IN ('creating', 'starting', 'stopping', 'restarting', 'moving', 'deleting')";
+        "v.state IN ('creating', 'starting', 'stopping', 'restarting', 'reinstalling', 'moving', 'deleting')";
 
     const string Charged = "EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))";
 

@@ -4,7 +4,10 @@ using Capsul.Hub.Web;
 namespace Capsul.Hub.Features.Sizes;
 
 /// <summary>What can be bought.</summary>
-public sealed record SizeRow(string Id, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb)
+/// <param name="DollarsPerMonth">Of the line that is in force.</param>
+/// <param name="PriceFrom">Since when it is.</param>
+public sealed record SizeRow(
+    string Id, decimal DollarsPerMonth, DateTime PriceFrom, int Vcpus, int MemoryMb, int DiskGb)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 }
@@ -29,18 +32,34 @@ public sealed record SizeShape(int Vcpus, int MemoryMb, int DiskGb)
 /// <summary>Statements on sizes.</summary>
 public static class SizeSql
 {
-    public const string Offered = """
+    const string Columns = """
+        s.id, p.dollars_per_month, p.active_from AS price_from, s.vcpus, s.memory_mb, s.disk_gb
+        """;
+
+    public const string Offered = $"""
         -- SizeSql.Offered
-        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE NOT retired
-        ORDER BY dollars_per_month, id
+        SELECT {Columns} FROM sizes s, {PriceSql.InForce} AS p WHERE NOT s.retired ORDER BY p.dollars_per_month, s.id
         """;
 
-    public const string Find = """
+    public const string Find = $"""
         -- SizeSql.Find
-        SELECT id, dollars_per_month, vcpus, memory_mb, disk_gb FROM sizes WHERE id = @id AND NOT retired
+        SELECT {Columns} FROM sizes s, {PriceSql.InForce} AS p WHERE s.id = @size AND NOT s.retired
         """;
 
-    /// <summary>Sizes that VMs have and that are no longer on sale.</summary>
+    /// <summary>
+    /// Those that are no longer on sale, too. Locked, so that prices of a size are announced one after the other.
+    /// </summary>
+    public const string Lock = """
+        -- SizeSql.Lock
+        SELECT id FROM sizes WHERE id = @id FOR NO KEY UPDATE
+        """;
+
+    public const string All = """
+        -- SizeSql.All
+        SELECT id FROM sizes ORDER BY id
+        """;
+
+    /// <summary>Sizes that VMs have and that are no longer on sale, each with its first price.</summary>
     public const string AddMissing = """
         -- SizeSql.AddMissing
         INSERT INTO sizes (id, dollars_per_month, vcpus, memory_mb, disk_gb, retired)

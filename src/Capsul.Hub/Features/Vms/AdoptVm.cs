@@ -69,9 +69,9 @@ public static class AdoptVm
                 && Reason.Parse(input.Reason).Refused(out var unclear, out reason))
                 return unclear;
             var email = EmailAddress.Parse(input.Account).Refused(out _, out var address) ? "" : address;
-            var facts = await LoadAsync(transaction, input, email, cancel);
-            if (Decide(input, facts) is { } problem) return problem;
             var now = time.GetUtcNow().UtcDateTime;
+            var facts = await LoadAsync(transaction, input, email, now, cancel);
+            if (Decide(input, facts) is { } problem) return problem;
             var (machine, size) = (facts.Machine!, facts.Size!);
             var isEmulated = await transaction.FindAsync<bool?>(AdoptVmSql.Check, new
             {
@@ -96,7 +96,7 @@ public static class AdoptVm
 
     /// <summary>Locks in the usual order: the account, then the host.</summary>
     static async Task<Facts> LoadAsync(
-        NpgsqlTransaction transaction, Input input, string email, CancellationToken cancel)
+        NpgsqlTransaction transaction, Input input, string email, DateTime now, CancellationToken cancel)
     {
         var hasAccount = await transaction.FindAsync<string>(AdoptVmSql.LockAccount, new { email }, cancel) is not null;
         await transaction.FindAsync<string>(PlaceSql.Lock, new { host = input.Host }, cancel);
@@ -104,7 +104,7 @@ public static class AdoptVm
             ForeignMachineSql.Find, new { host = input.Host, domain = input.Domain }, cancel);
         return new Facts(
             await transaction.FindAsync<string>(HostSql.StateOf, new { id = input.Host }, cancel), machine, hasAccount,
-            await transaction.FindAsync<SizeRow>(SizeSql.Find, new { id = input.Size ?? "" }, cancel),
+            await transaction.FindAsync<SizeRow>(SizeSql.Find, new { size = input.Size ?? "", now }, cancel),
             machine is not null && await transaction.FindAsync<string>(
                 AdoptVmSql.MadeOf, new { host = input.Host, uuid = machine.Uuid }, cancel) is not null);
     }
@@ -123,6 +123,7 @@ public static class AdoptVm
             host = input.Host,
             now,
             dollarsPerMonth = size.DollarsPerMonth,
+            priceFrom = size.PriceFrom,
             vcpus = size.Vcpus,
             memoryMb = size.MemoryMb,
             diskGb = size.DiskGb,

@@ -124,14 +124,22 @@ public static partial class CreateVm
         Settings settings, DateTime now, CancellationToken cancel)
     {
         // Locks the account first: balance and count must not change during the decision.
-        var max = await transaction.FindAsync<int>(VmSql.LockAccount, new { email, max = settings.MaxVms }, cancel);
-        var keyIds = input.KeyIds.Distinct().ToArray();
+        await using var found = await transaction.ReadTogetherAsync(VmSql.LockAccountAndFacts, new
+        {
+            email,
+            max = settings.MaxVms,
+            size = input.Size ?? "",
+            image = input.Image ?? "",
+            keyIds = input.KeyIds.Distinct().ToArray(),
+            now,
+        }, cancel);
+        var max = await found.ReadSingleOrDefaultAsync<int>();
         return new Facts(
-            await transaction.FindAsync<SizeRow>(SizeSql.Find, new { id = input.Size ?? "" }, cancel),
-            await transaction.FindAsync<ImageRow>(ImageSql.Find, new { id = input.Image ?? "" }, cancel),
-            await transaction.FindAsync<int>(VmSql.CountKeys, new { email, keyIds }, cancel),
-            (await transaction.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!,
-            await transaction.FindAsync<int>(BillingSql.CountAlive, new { email }, cancel),
+            await found.ReadSingleOrDefaultAsync<SizeRow>(),
+            await found.ReadSingleOrDefaultAsync<ImageRow>(),
+            await found.ReadSingleAsync<int>(),
+            await found.ReadSingleAsync<BalanceRow>(),
+            await found.ReadSingleAsync<int>(),
             max);
     }
 
@@ -139,10 +147,10 @@ public static partial class CreateVm
         NpgsqlTransaction transaction, string id, string email, Input input, SizeRow size, ImageRow image,
         PlaceRow place, DateTime now, CancellationToken cancel)
     {
-        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = place.Host }, cancel);
-        await transaction.ExecuteAsync(VmSql.Insert, new
+        await using var added = await transaction.ReadTogetherAsync(VmSql.Add, new
         {
             id,
+            vm = id,
             email,
             name = string.IsNullOrEmpty(input.Name) ? id : input.Name,
             size = size.Id,
@@ -152,16 +160,15 @@ public static partial class CreateVm
             host = place.Host,
             now,
             dollarsPerMonth = size.DollarsPerMonth,
+            priceFrom = size.PriceFrom,
             vcpus = size.Vcpus,
             memoryMb = size.MemoryMb,
             diskGb = size.DiskGb,
-            generation,
             queued = place.Busy ? now : (DateTime?)null,
+            keyIds = input.KeyIds.Distinct().ToArray(),
         }, cancel);
-        var keyIds = input.KeyIds.Distinct().ToArray();
-        await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds }, cancel);
-        if (await transaction.FindAsync<AddressRow>(
-            AddressSql.Take, new { vm = id, host = place.Host, now }, cancel) is null)
+        await added.ReadSingleAsync<long>();
+        if (await added.ReadSingleOrDefaultAsync<AddressRow>() is null)
             throw new ProblemException(ProblemKind.NoCapacity,
                 $"The last free address of {place.Host} has just been taken. Try again.");
     }

@@ -28,6 +28,9 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     public IReadOnlyList<SizeRow> Sizes { get; private set; } = [];
 
+    /// <summary>Prices that are announced.</summary>
+    public IReadOnlyList<PriceRow> Coming { get; private set; } = [];
+
     public IReadOnlyList<ImageRow> Images { get; private set; } = [];
 
     public IReadOnlyList<SshKeyRow> Keys { get; private set; } = [];
@@ -89,14 +92,19 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
-        await LoadAsync(cancel);
-        if (CheckInline() is { } wrong) return wrong;
+        if (CheckInline() is { } wrong)
+        {
+            await LoadAsync(cancel);
+            return wrong;
+        }
         if (!(await db.DecideAsync<string>(transaction => CreateAsync(transaction, cancel), cancel))
             .Refused(out var problem, out var id))
         {
             this.Done("Your capsul is being created. You won’t be charged until it answers SSH.");
             return RedirectToPage("ShowVm", new { id });
         }
+        // What the form shows is only read to show it again.
+        await LoadAsync(cancel);
         return problem.Field == nameof(KeyIds) && Keys.Count == 0
             ? this.Refuse(
                 problem with { Message = "Paste a public SSH key; without one nobody could log in." }, nameof(NewKey))
@@ -126,11 +134,8 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     async Task<Outcome<string>> CreateAsync(NpgsqlTransaction transaction, CancellationToken cancel)
     {
-        await transaction.FindAsync<string>(SshKeySql.LockAccount, new { email = Email }, cancel);
         var id = DraftedId();
-        if (id is not null
-            && await transaction.FindAsync<VmRow>(VmSql.Find, new { id, email = Email }, cancel) is not null)
-            return id;
+        if (await HasAsync(transaction, id, cancel)) return id!;
         var keyIds = KeyIds.ToList();
         if (HasKey)
         {
@@ -148,6 +153,15 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
         return await CreateVm.InAsync(transaction, Email, input, settings, time, cancel);
     }
 
+    /// <summary>Whether this form has made its VM already. The account stays locked.</summary>
+    async Task<bool> HasAsync(NpgsqlTransaction transaction, string? id, CancellationToken cancel)
+    {
+        await using var found = await transaction.ReadTogetherAsync(
+            VmSql.LockAccountAndFind, new { email = Email, id }, cancel);
+        await found.ReadSingleOrDefaultAsync<string>();
+        return await found.ReadSingleOrDefaultAsync<VmRow>() is not null;
+    }
+
     string? DraftedId()
     {
         try
@@ -162,7 +176,8 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     async Task LoadAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, null, cancel);
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now = Now }, cancel);
+        Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now = Now }, cancel);
         Images = await db.ListAsync<ImageRow>(ImageSql.Offered, null, cancel);
         Keys = await db.ListAsync<SshKeyRow>(SshKeySql.List, new { email = Email }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;

@@ -16,8 +16,6 @@ public static class FindPlace
     /// <summary>How many hosts are compared, those with the most free memory.</summary>
     const int Compared = 16;
 
-    const string Before = "place";
-
     /// <summary>A locked host, or the reason why there is none.</summary>
     public static async Task<Outcome<PlaceRow>> InAsync(
         NpgsqlTransaction transaction, string email, SizeRow size, ImageRow image, Settings settings,
@@ -40,8 +38,7 @@ public static class FindPlace
                 limit = Compared,
                 now,
             };
-            await transaction.SaveAsync(Before, cancel);
-            var host = await transaction.FindAsync<string>(PlaceSql.LockFree, needs, cancel);
+            var host = await transaction.FindAsync<string>(PlaceSql.SaveAndLockFree, needs, cancel);
             if (host is null)
             {
                 host = await transaction.FindAsync<string>(PlaceSql.FindBest, needs, cancel);
@@ -61,7 +58,7 @@ public static class FindPlace
                 }, cancel) is { } place)
                 return place;
             // Unlocks it: waiting for one host with another locked could become a deadlock.
-            await transaction.RollbackAsync(Before, cancel);
+            await transaction.RollbackAsync(PlaceSql.Before, cancel);
             full.Add(host);
         }
         var shortage = await transaction.AskAsync<ShortageRow>(

@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -18,9 +19,9 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
     public static readonly IReadOnlyList<(string Name, string Title)> Sorts =
         [("newest", "Newest first"), ("name", "Name"), ("price", "Price")];
 
-    public IReadOnlyList<VmRow> Vms { get; private set; } = [];
+    public IReadOnlyList<ListedVmRow> Vms { get; private set; } = [];
 
-    /// <summary>Version and size of the list, and the balance.</summary>
+    /// <summary>Version and size of the list.</summary>
     public VmListRow Head { get; private set; } = null!;
 
     /// <summary>Part of a name or id.</summary>
@@ -37,6 +38,9 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
     [BindProperty(SupportsGet = true)]
     public string? After { get; set; }
 
+    /// <summary>Read with the session.</summary>
+    public BalanceRow Balance => Forecast.Of(HttpContext)!.Balance;
+
     /// <summary>Version of the list that this page shows.</summary>
     public string Seen => VmEvents.Seen(Head.Changes);
 
@@ -52,10 +56,10 @@ public sealed class ListVmsPage(Db db, TimeProvider time) : PageModel
         var email = Actor.Of(HttpContext).Email;
         var now = time.GetUtcNow().UtcDateTime;
         var (search, state, after) = ((Search ?? "").Trim(), State ?? "", After ?? "");
-        var found = await db.ListPairsAsync<VmListRow, VmRow>(
+        var found = await db.ListPairsAsync<VmListRow, ListedVmRow>(
             Statement, new { email, now, search, state, after, limit = PageRows + 1 }, cancel);
         Head = found[0].First;
-        Vms = [.. found.Select(row => row.Second).OfType<VmRow>().Take(PageRows)];
+        Vms = [.. found.Select(row => row.Second).OfType<ListedVmRow>().Take(PageRows)];
         HasMore = found.Count > PageRows;
     }
 

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Ports;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vms;
@@ -184,10 +185,13 @@ public sealed class MoveVmOperation : VmOperation
         return move;
     }
 
-    static Task PutAsync(
-        VmStep step, MoveRow move, string host, string state, long generation, CancellationToken cancel) =>
-        step.Transaction.ExecuteAsync(
+    static async Task PutAsync(
+        VmStep step, MoveRow move, string host, string state, long generation, CancellationToken cancel)
+    {
+        await step.Transaction.ExecuteAsync(
             MoveSql.PutOnHost, new { id = step.Vm.Id, host, state, wanted = move.WasWanted, generation }, cancel);
+        await OpenPort.FollowAsync(step.Transaction, step.Vm.Id, host, cancel);
+    }
 
     static Task EndAsync(VmStep step, MoveRow move, string copyHost, long generation, CancellationToken cancel) =>
         step.Transaction.ExecuteAsync(

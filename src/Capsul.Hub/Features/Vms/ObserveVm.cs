@@ -14,7 +14,7 @@ namespace Capsul.Hub.Features.Vms;
 public sealed record VmObservation(
     string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort,
     IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
-    bool DiskLost, bool Paused, bool HasRun, TransferProgress? Transfer);
+    bool DiskLost, bool Paused, bool HasRun, TransferProgress? Transfer, long Disk = 0);
 
 /// <summary>How far the disk of a VM is that is moved; the checksum once it has arrived and was verified.</summary>
 public sealed record TransferProgress(string Id, long BytesDone, long BytesTotal, string Sha256);
@@ -72,6 +72,8 @@ public static class ObserveVm
             || IsOther(report.ConsoleTail, vm.ConsoleTail)
             || (change.IsAnswer ? report.Problem : "") != vm.Problem
             || (change.IsAnswer && report.ProblemFinal) != vm.ProblemFinal || report.Paused != vm.Paused
+            || report.Disk != vm.ObservedDisk || (report.HostKeys.Count > 0
+                && report.HostKeys.Count != vm.HostKeys.Count(c => c == '\n'))
             || report.HostKeys.Any(k => !vm.HostKeys.Contains($"{k.Type} {k.Key}\n", StringComparison.Ordinal));
 
         static bool IsOther(string reported, string stored) => reported.Length > 0 && reported != stored;
@@ -193,13 +195,16 @@ public static class ObserveVm
             problems = changes.Select(c => c.IsAnswer ? c.Report.Problem : "").ToArray(),
             finals = changes.Select(c => c.IsAnswer && c.Report.ProblemFinal).ToArray(),
             paused = changes.Select(c => c.Report.Paused).ToArray(),
+            disks = changes.Select(c => c.Report.Disk).ToArray(),
         }, cancel);
         var keys = changes.SelectMany(c => c.Report.HostKeys.Select(k => (c.Vm.Id, Key: k))).ToList();
         if (keys.Count == 0) return;
+        var (vms, types) = (keys.Select(k => k.Id).ToArray(), keys.Select(k => k.Key.Type).ToArray());
+        await transaction.ExecuteAsync(ObserveVmSql.DropHostKeys, new { vms, types }, cancel);
         await transaction.ExecuteAsync(ObserveVmSql.PutHostKeys, new
         {
-            vms = keys.Select(k => k.Id).ToArray(),
-            types = keys.Select(k => k.Key.Type).ToArray(),
+            vms,
+            types,
             keys = keys.Select(k => k.Key.Key).ToArray(),
             fingerprints = keys.Select(k => k.Key.Fingerprint).ToArray(),
         }, cancel);

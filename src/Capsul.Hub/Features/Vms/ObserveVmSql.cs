@@ -8,7 +8,8 @@ namespace Capsul.Hub.Features.Vms;
 public sealed record ObservedRow(
     string Id, string Email, string Host, DateTime? Deleted, string State, string Wanted, long WantedGeneration,
     string Observed, long ObservedGeneration, int ObservedRestarts, DateTime? ObservedAt, int Phase, string SshHost,
-    int SshPort, string ConsoleTail, string Problem, bool ProblemFinal, bool HasRun, bool Paused, string HostKeys)
+    int SshPort, string ConsoleTail, string Problem, bool ProblemFinal, bool HasRun, bool Paused, long ObservedDisk,
+    string HostKeys)
 {
     /// <summary>It was deleted and reported gone, and is there again.</summary>
     public bool IsBack(VmObservation report) =>
@@ -24,7 +25,7 @@ public static class ObserveVmSql
     const string Columns = """
         v.id, v.email, v.host, v.deleted, v.state, v.wanted, v.wanted_generation, v.observed, v.observed_generation,
         v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail, v.problem,
-        v.problem_final, v.has_run, v.paused,
+        v.problem_final, v.has_run, v.paused, v.observed_disk,
         (SELECT coalesce(string_agg(k.type || ' ' || k.key || E'\n', ''), '') FROM vm_ssh_host_keys k
             WHERE k.vm = v.id) AS host_keys
         """;
@@ -56,12 +57,13 @@ public static class ObserveVmSql
             ssh_port = CASE WHEN n.ssh_port = 0 THEN v.ssh_port ELSE n.ssh_port END,
             console_tail = CASE WHEN n.console_tail = '' THEN v.console_tail ELSE n.console_tail END,
             problem = CASE WHEN v.deleted IS NULL AND v.wanted <> 'gone' THEN n.problem ELSE v.problem END,
-            problem_final = n.final, paused = n.paused,
+            problem_final = n.final, paused = n.paused, observed_disk = n.disk,
             has_run = v.has_run OR n.observed = 'on'
         FROM unnest(@ids::text[], @observed::text[], @generations::bigint[], @restarts::integer[], @phases::integer[],
             @sshHosts::text[], @sshPorts::integer[], @consoleTails::text[], @problems::text[], @finals::boolean[],
-            @paused::boolean[])
-            AS n (id, observed, generation, restarts, phase, ssh_host, ssh_port, console_tail, problem, final, paused)
+            @paused::boolean[], @disks::bigint[])
+            AS n (id, observed, generation, restarts, phase, ssh_host, ssh_port, console_tail, problem, final, paused,
+                disk)
         WHERE v.id = n.id
         """;
 
@@ -73,6 +75,14 @@ public static class ObserveVmSql
             AS n (vm, type, key, fingerprint)
         ON CONFLICT (vm, type) DO UPDATE SET key = excluded.key, fingerprint = excluded.fingerprint
         WHERE k.key <> excluded.key
+        """;
+
+    /// <summary>Those that VMs no longer have: what is reported is all of them.</summary>
+    public const string DropHostKeys = """
+        -- ObserveVmSql.DropHostKeys
+        DELETE FROM vm_ssh_host_keys k
+        WHERE k.vm = ANY(@vms) AND NOT EXISTS (SELECT FROM unnest(@vms::text[], @types::text[]) AS n (vm, type)
+            WHERE n.vm = k.vm AND n.type = k.type)
         """;
 
     /// <summary>A VM that was reported gone and still exists.</summary>

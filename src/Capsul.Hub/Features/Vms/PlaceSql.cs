@@ -61,6 +61,12 @@ public static class PlaceSql
         ORDER BY best.rank LIMIT 1 FOR NO KEY UPDATE OF h SKIP LOCKED
         """;
 
+    /// <summary>From here on the lock can be given back.</summary>
+    internal const string SaveAndLockFree = $"-- PlaceSql.SaveAndLockFree\nSAVEPOINT {Before};\n{LockFree}";
+
+    /// <summary>Name of the savepoint.</summary>
+    internal const string Before = "place";
+
     /// <summary>The same without a lock: when there is a row, a host is worth waiting for.</summary>
     public const string FindBest = $"""
         -- PlaceSql.FindBest

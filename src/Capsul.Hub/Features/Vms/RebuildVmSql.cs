@@ -1,3 +1,5 @@
+using Capsul.Hub.Features.Sizes;
+
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
@@ -24,20 +26,22 @@ public static class RebuildVmSql
 
     /// <summary>
     /// As they were, except for what is only known after a report. They keep their generation, under which a guest may
-    /// have shut itself down.
+    /// have shut itself down. A price that is not the size's is the VM's own.
     /// </summary>
-    public const string Insert = """
+    public const string Insert = $"""
         -- RebuildVmSql.Insert
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
-            vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, has_run, moves)
-        SELECT id, email, name, size, image, sum, login_user, @host, created, dollars, vcpus, memory_mb, disk_gb,
-            CASE wanted WHEN 'on' THEN 'running' ELSE 'stopped' END, wanted, generation, has_run, moves
+            price_from, vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, has_run, moves)
+        SELECT n.id, n.email, n.name, n.size, n.image, n.sum, n.login_user, @host, n.created, n.dollars, p.active_from,
+            n.vcpus, n.memory_mb, n.disk_gb, CASE n.wanted WHEN 'on' THEN 'running' ELSE 'stopped' END, n.wanted,
+            n.generation, n.has_run, n.moves
         FROM unnest(@ids::text[], @emails::text[], @names::text[], @sizes::text[], @images::text[], @sums::text[],
             @loginUsers::text[], @created::timestamptz[], @dollars::numeric[], @vcpus::integer[], @memoryMb::integer[],
             @diskGb::integer[], @wanted::text[], @generations::bigint[], @hasRun::boolean[],
             @moves::integer[])
             AS n (id, email, name, size, image, sum, login_user, created, dollars, vcpus, memory_mb, disk_gb, wanted,
                 generation, has_run, moves)
+            JOIN sizes s ON s.id = n.size LEFT JOIN {PriceSql.InForce} AS p ON p.dollars_per_month = n.dollars
         """;
 
     /// <summary>VMs of which another host had an old copy, which was taken in first.</summary>

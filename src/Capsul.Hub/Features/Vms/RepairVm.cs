@@ -27,6 +27,9 @@ public static class RepairVm
                 ? (AdoptVm.OperationName, CreateVmOperation.Start, "on", settings.CreateDeadline)
                 : (CreateVm.OperationName, CreateVmOperation.Queue, "on",
                     CreateVmOperation.QueueLimit + settings.CreateDeadline);
+        if (state == "reinstalling")
+            return (ReinstallVm.OperationName, ReinstallVmOperation.Renew, "on",
+                CreateVm.BuildLimit(settings, isEmulated: true));
         if (state == "moving") return (MoveVm.OperationName, MoveVmOperation.Stop, null, MoveVm.BaseLimit);
         var action = VmActions.All.First(a => a.Via == state);
         return (action.Operation, PowerOperation.Power, action.Wanted, action.Deadline(settings.StopGrace));

@@ -1,6 +1,8 @@
 using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Firewalls;
+using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -39,6 +41,11 @@ public sealed class ShowVmPage(
     /// <summary>The move that is going on, or null.</summary>
     public MoveRow? Move { get; private set; }
 
+    public FirewallState Firewall { get; private set; } = FirewallState.Default;
+
+    /// <summary>Prices that are announced for it, soonest first.</summary>
+    public IReadOnlyList<PriceRow> ComingPrices { get; private set; } = [];
+
     /// <summary>While it waits for a build slot.</summary>
     public QueuePlaceRow? Place { get; private set; }
 
@@ -76,6 +83,8 @@ public sealed class ShowVmPage(
     /// <summary>What its owner may do now.</summary>
     public IEnumerable<VmAction> Actions => Busy || Vm.Deleted is not null ? [] : VmActions.In(Vm.State);
 
+    public bool CanReinstall => !Busy && ReinstallVm.Decide(Vm, Busy) is null;
+
     string Email => Actor.Of(HttpContext).Email;
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
@@ -89,8 +98,12 @@ public sealed class ShowVmPage(
         IsAdopted = vm.Image == Wire.Protocol.AdoptedImage;
         ImageTitle = await db.FindAsync<string>(VmPageSql.ImageTitle, new { id = vm.Image }, cancel) ?? vm.Image;
         Cost = await db.FindAsync<decimal>(BillingSql.CostOfVm, new { vm = vm.Id, now = Now }, cancel);
+        if (vm.Deleted is null)
+            ComingPrices = await db.ListAsync<PriceRow>(PriceSql.ComingForVm, new { id = vm.Id, now = Now }, cancel);
         HostKeys = await db.ListAsync<VmHostKeyRow>(VmSql.HostKeys, new { id = vm.Id }, cancel);
         Operation = await db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = vm.Id }, cancel);
+        if (await db.FindAsync<FirewallRow>(FirewallSql.Find, new { id = vm.Id }, cancel) is { } firewall)
+            Firewall = FirewallState.Of(firewall);
         if (vm.State == "moving") Move = await db.FindAsync<MoveRow>(MoveSql.OpenOf, new { vm = vm.Id }, cancel);
         if (vm.Queued is not null)
             Place = await db.FindAsync<QueuePlaceRow>(BuildQueueSql.Place, new { vm.Host, vm.Id }, cancel);

@@ -13,7 +13,7 @@ public static class VmFeature
     [
         new CreateVmOperation(), new AdoptVmOperation(),
         .. VmActions.All.Where(a => !a.Destroys).Select(a => new PowerOperation(a)),
-        new DeleteVmOperation(), new MoveVmOperation(),
+        new DeleteVmOperation(), new MoveVmOperation(), new ReinstallVmOperation(),
     ];
 
     public static IServiceCollection AddVmOperations(this IServiceCollection services)

@@ -1,16 +1,15 @@
-using Capsul.Hub.Features.Billing;
-
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>What the list of VMs shows besides them.</summary>
 /// <param name="Changes">Version of the list.</param>
 /// <param name="All">How many VMs are in the list.</param>
 /// <param name="Matching">How many of them match the search.</param>
-public sealed record VmListRow(
-    string Changes, long All, long Matching, decimal Paid, decimal Used, decimal DollarsPerMonth)
-{
-    public BalanceRow Balance => new(Paid, Used, DollarsPerMonth);
-}
+public sealed record VmListRow(string Changes, long All, long Matching);
+
+/// <summary>A VM as the list shows it. Money in dollars a month.</summary>
+public sealed record ListedVmRow(
+    string Id, string Name, string Size, string Image, decimal DollarsPerMonth, string State, string Observed,
+    bool Paused, DateTime? Queued, string SshHost, int SshPort);
 
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
@@ -50,17 +49,27 @@ public static class VmPageSql
     const string Head = $"""
         SELECT coalesce(t.changes, 0)::text AS changes, coalesce(t.vms, 0) + failed.n AS all, failed.matching
             + CASE WHEN @search = '' AND @state = '' THEN coalesce(t.vms, 0)
-                ELSE (SELECT count(*) FROM vms v WHERE {Alive} AND {Matches}) END AS matching,
-            {BillingSql.BalanceColumns}
+                ELSE (SELECT count(*) FROM vms v WHERE {Alive} AND {Matches}) END AS matching
         FROM failed LEFT JOIN account_totals t ON t.email = @email
         """;
 
     /// <summary>By the primary key: the planner may prefer an index on the account, and read all that it has.</summary>
     const string AfterVm = "id = @after AND (email = @email) IS TRUE";
 
+    /// <summary>The columns of a <see cref="ListedVmRow"/>, and when it was created.</summary>
+    const string Shown = "v.id, v.name, v.size, v.image, v.dollars_per_month, v.state, v.observed, v.paused, v.queued, "
+        + "v.ssh_host, v.ssh_port, v.created";
+
+    const string Page = $"""
+        SELECT head.*, s.id, s.name, s.size, s.image, s.dollars_per_month, s.state, s.observed, s.paused, s.queued,
+            s.ssh_host, s.ssh_port
+        FROM ({Head}) AS head LEFT JOIN shown s ON TRUE
+        """;
+
     /// <summary>
-    /// The columns of a <see cref="VmListRow"/>, and of a VM, or null: the list is never empty, and all of it is from
-    /// one moment. Each page begins after the row of <c>@after</c>; another account's row returns no VM.
+    /// The columns of a <see cref="VmListRow"/>, and of a <see cref="ListedVmRow"/>, or null: the list is never empty,
+    /// and all of it is from one moment. Each page begins after the row of <c>@after</c>; another account's row returns
+    /// no VM. It has no more columns than are shown: each costs the server, and again the program.
     /// </summary>
     public const string ListByNewest = $"""
         -- VmPageSql.ListByNewest
@@ -68,17 +77,14 @@ public static class VmPageSql
             SELECT 'infinity'::timestamptz AS created, '' AS id WHERE @after = ''
             UNION ALL SELECT created, id FROM vms WHERE {AfterVm}
         ), shown AS MATERIALIZED (
-            (SELECT v.id FROM vms v WHERE {Alive} AND {Matches} AND (v.created, v.id) < (SELECT created, id FROM after)
+            (SELECT {Shown} FROM vms v WHERE {Alive} AND {Matches}
+                AND (v.created, v.id) < (SELECT created, id FROM after)
                 ORDER BY v.created DESC, v.id DESC LIMIT @limit)
             UNION ALL
-            (SELECT v.id FROM vms v
-                WHERE {Failed} AND {Matches} AND (v.created, v.id) < (SELECT created, id FROM after)))
-        SELECT head.*, vm.*
-        FROM ({Head}) AS head LEFT JOIN (
-            SELECT {VmSql.Columns}
-            FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
-            ORDER BY v.created DESC, v.id DESC LIMIT @limit) AS vm ON TRUE
-        ORDER BY vm.created DESC, vm.id DESC
+            (SELECT {Shown} FROM vms v WHERE {Failed} AND {Matches}
+                AND (v.created, v.id) < (SELECT created, id FROM after)))
+        {Page}
+        ORDER BY s.created DESC, s.id DESC LIMIT @limit
         """;
 
     public const string ListByName = $"""
@@ -87,16 +93,14 @@ public static class VmPageSql
             SELECT '' AS name, '' AS id WHERE @after = ''
             UNION ALL SELECT name, id FROM vms WHERE {AfterVm}
         ), shown AS MATERIALIZED (
-            (SELECT v.id FROM vms v WHERE {Alive} AND {Matches} AND (v.name, v.id) > (SELECT name, id FROM after)
+            (SELECT {Shown} FROM vms v WHERE {Alive} AND {Matches}
+                AND (v.name, v.id) > (SELECT name, id FROM after)
                 ORDER BY v.name, v.id LIMIT @limit)
             UNION ALL
-            (SELECT v.id FROM vms v WHERE {Failed} AND {Matches} AND (v.name, v.id) > (SELECT name, id FROM after)))
-        SELECT head.*, vm.*
-        FROM ({Head}) AS head LEFT JOIN (
-            SELECT {VmSql.Columns}
-            FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
-            ORDER BY v.name, v.id LIMIT @limit) AS vm ON TRUE
-        ORDER BY vm.name, vm.id
+            (SELECT {Shown} FROM vms v WHERE {Failed} AND {Matches}
+                AND (v.name, v.id) > (SELECT name, id FROM after)))
+        {Page}
+        ORDER BY s.name, s.id LIMIT @limit
         """;
 
     public const string ListByPrice = $"""
@@ -105,18 +109,14 @@ public static class VmPageSql
             SELECT 1000000 AS dollars_per_month, '' AS id WHERE @after = ''
             UNION ALL SELECT dollars_per_month, id FROM vms WHERE {AfterVm}
         ), shown AS MATERIALIZED (
-            (SELECT v.id FROM vms v WHERE {Alive} AND {Matches}
+            (SELECT {Shown} FROM vms v WHERE {Alive} AND {Matches}
                 AND (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM after)
                 ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit)
             UNION ALL
-            (SELECT v.id FROM vms v WHERE {Failed} AND {Matches}
+            (SELECT {Shown} FROM vms v WHERE {Failed} AND {Matches}
                 AND (v.dollars_per_month, v.id) < (SELECT dollars_per_month, id FROM after)))
-        SELECT head.*, vm.*
-        FROM ({Head}) AS head LEFT JOIN (
-            SELECT {VmSql.Columns}
-            FROM shown JOIN vms v ON v.id = shown.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
-            ORDER BY v.dollars_per_month DESC, v.id DESC LIMIT @limit) AS vm ON TRUE
-        ORDER BY vm.dollars_per_month DESC, vm.id DESC
+        {Page}
+        ORDER BY s.dollars_per_month DESC, s.id DESC LIMIT @limit
         """;
 
     public const string ImageTitle = """

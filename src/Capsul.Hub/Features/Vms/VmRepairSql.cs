@@ -35,8 +35,8 @@ public static class VmRepairSql
     public const string HalfMade = """
         -- VmRepairSql.HalfMade
         SELECT v.id, v.email, v.host, v.state, v.wanted, v.adopt <> '' AS is_foreign FROM vms v
-        WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'moving',
-                'deleting')
+        WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'reinstalling',
+                'moving', 'deleting')
             AND (@ids::text[] IS NULL OR v.id = ANY(@ids))
             AND NOT EXISTS (SELECT FROM operations o WHERE o.vm = v.id AND o.finished IS NULL)
         ORDER BY v.id LIMIT @limit FOR UPDATE OF v SKIP LOCKED
@@ -50,12 +50,14 @@ public static class VmRepairSql
     /// <summary>Ends the charge of unknown VMs when their host was last seen, as if that had been noticed.</summary>
     public const string CloseUnknown = """
         -- VmRepairSql.CloseUnknown
-        WITH ends AS (SELECT v.id, coalesce(h.last_seen, @now) AS at FROM vms v JOIN hosts h ON h.id = v.host
-            WHERE v.id = ANY(@ids) AND v.observed = 'unknown'),
-        empty AS (DELETE FROM usage_spans s USING ends e
-            WHERE s.vm = e.id AND upper_inf(s.span) AND lower(s.span) >= e.at)
-        UPDATE usage_spans s SET span = tstzrange(lower(s.span), e.at)
-        FROM ends e WHERE s.vm = e.id AND upper_inf(s.span) AND lower(s.span) < e.at
+        WITH ends AS MATERIALIZED (
+            SELECT v.id, coalesce(h.last_seen, @now) AS at FROM vms v JOIN hosts h ON h.id = v.host
+            WHERE v.id = ANY(@ids) AND v.observed = 'unknown'
+                AND EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))),
+        empty AS (DELETE FROM usage_spans s USING ends e WHERE s.vm = e.id
+            AND coalesce(upper(s.span), 'infinity'::timestamptz) > e.at AND lower(s.span) >= e.at)
+        UPDATE usage_spans s SET span = tstzrange(lower(s.span), e.at) FROM ends e
+        WHERE s.vm = e.id AND coalesce(upper(s.span), 'infinity'::timestamptz) > e.at AND lower(s.span) < e.at
         """;
 
     /// <summary>Reported gone, and yet they have an address.</summary>
@@ -75,9 +77,12 @@ public static class VmRepairSql
     /// <summary>Ends the charge at the deletion. A span that would be empty is deleted: nothing was used.</summary>
     public const string CloseDeleted = """
         -- VmRepairSql.CloseDeleted
-        WITH empty AS (DELETE FROM usage_spans s USING vms v
-            WHERE v.id = s.vm AND s.vm = ANY(@ids) AND upper_inf(s.span) AND lower(s.span) >= v.deleted)
-        UPDATE usage_spans s SET span = tstzrange(lower(s.span), v.deleted)
-        FROM vms v WHERE v.id = s.vm AND s.vm = ANY(@ids) AND upper_inf(s.span) AND lower(s.span) < v.deleted
+        WITH ends AS MATERIALIZED (SELECT v.id, v.deleted AS at FROM vms v
+            WHERE v.id = ANY(@ids) AND v.deleted IS NOT NULL
+                AND EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))),
+        empty AS (DELETE FROM usage_spans s USING ends e WHERE s.vm = e.id
+            AND coalesce(upper(s.span), 'infinity'::timestamptz) > e.at AND lower(s.span) >= e.at)
+        UPDATE usage_spans s SET span = tstzrange(lower(s.span), e.at) FROM ends e
+        WHERE s.vm = e.id AND coalesce(upper(s.span), 'infinity'::timestamptz) > e.at AND lower(s.span) < e.at
         """;
 }

@@ -1,5 +1,8 @@
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.SshKeys;
 using Capsul.Postgres;
 using Npgsql;
 
@@ -13,7 +16,7 @@ public sealed record VmRow(
     DateTime? Deleted, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted,
     long WantedGeneration, int Restarts, string Observed, long ObservedGeneration, int ObservedRestarts,
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
-    DateTime? Queued, bool Paused, string? Address, string? Address6)
+    DateTime? Queued, bool Paused, string? Address, string? Address6, long Disk, long ObservedDisk)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 
@@ -35,7 +38,7 @@ public static class VmSql
         v.vcpus, v.memory_mb, v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed,
         v.observed_generation, v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail,
         v.problem, v.problem_final, v.queued, v.paused, host(a.address) AS address,
-        host(a.address6) AS address6
+        host(a.address6) AS address6, v.disk, v.observed_disk
         """;
 
     /// <summary>One VM of one account; another account's is not found.</summary>
@@ -76,12 +79,14 @@ public static class VmSql
         SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR NO KEY UPDATE
         """;
 
+    /// <summary>Its host's generation must have been raised for it.</summary>
     public const string Insert = $"""
         -- VmSql.Insert
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
-            vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, queued, build_turn)
-        VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @vcpus,
-            @memoryMb, @diskGb, 'creating', 'on', @generation, @queued, {BuildQueueSql.NextTurn})
+            price_from, vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, queued, build_turn)
+        VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @priceFrom,
+            @vcpus, @memoryMb, @diskGb, 'creating', 'on', (SELECT h.generation FROM hosts h WHERE h.id = @host),
+            @queued, {BuildQueueSql.NextTurn})
         """;
 
     public const string CountKeys = """
@@ -93,6 +98,34 @@ public static class VmSql
         -- VmSql.InsertKeys
         INSERT INTO vm_ssh_keys (vm, name, type, key)
         SELECT @vm, name, type, key FROM ssh_keys WHERE email = @email AND id = ANY(@keyIds)
+        """;
+
+    /// <summary>Locks an account, and finds a VM of it.</summary>
+    internal const string LockAccountAndFind = $"{SshKeySql.LockAccount};\n{Find}";
+
+    /// <summary>What a create is decided on. The account is locked first; the others see it as it is then.</summary>
+    internal const string LockAccountAndFacts = $"{LockAccount};\n{SizeSql.Find};\n{ImageSql.Find};\n"
+        + $"{CountKeys};\n{BillingSql.Balance};\n{BillingSql.CountAlive}";
+
+    /// <summary>A new VM on a locked host. Returns the generation, and the address if one was free.</summary>
+    internal const string Add = $"{HostSql.NextGeneration};\n{Insert};\n{InsertKeys};\n{AddressSql.Take}";
+
+    /// <summary>The chosen keys of an account, each as a line of an authorized_keys file.</summary>
+    public const string ChosenKeys = """
+        -- VmSql.ChosenKeys
+        SELECT type || ' ' || key FROM ssh_keys WHERE email = @email AND id = ANY(@keyIds) ORDER BY name, id
+        """;
+
+    public const string DeleteKeys = """
+        -- VmSql.DeleteKeys
+        DELETE FROM vm_ssh_keys WHERE vm = @id
+        """;
+
+    /// <summary>The keys of an account that a VM has.</summary>
+    public const string KeyIds = """
+        -- VmSql.KeyIds
+        SELECT k.id FROM ssh_keys k JOIN vm_ssh_keys v ON v.type = k.type AND v.key = k.key
+        WHERE v.vm = @id AND k.email = @email
         """;
 
     public const string SetState = """
@@ -127,6 +160,15 @@ public static class VmSql
         WHERE id = @id
         """;
 
+    /// <summary>
+    /// Something about it that its Spoke must know has changed, and not its power. It answers as it does a new wanted
+    /// state.
+    /// </summary>
+    public const string Renew = """
+        -- VmSql.Renew
+        UPDATE vms SET wanted_generation = @generation WHERE id = @id
+        """;
+
     public const string MarkGone = """
         -- VmSql.MarkGone
         UPDATE vms SET state = @state, deleted = @now, problem = @problem
@@ -147,13 +189,18 @@ public static class VmSql
         ORDER BY v.id
         """;
 
-    /// <summary>Stops charging. A usage span that would be empty is deleted: nothing was used.</summary>
+    /// <summary>
+    /// Stops charging those that are charged, of all time after @now: that may be before a price changed, which has
+    /// begun another span. A usage span that would be empty is deleted: nothing was used.
+    /// </summary>
     public const string CloseUsage = """
         -- VmSql.CloseUsage
-        WITH empty AS (DELETE FROM usage_spans WHERE vm = ANY(@ids)
-            AND coalesce(upper(span), 'infinity'::timestamptz) = 'infinity' AND lower(span) >= @now)
-        UPDATE usage_spans SET span = tstzrange(lower(span), @now)
-        WHERE vm = ANY(@ids) AND coalesce(upper(span), 'infinity'::timestamptz) = 'infinity' AND lower(span) < @now
+        WITH charged AS MATERIALIZED (SELECT vm FROM usage_spans
+            WHERE vm = ANY(@ids) AND coalesce(upper(span), 'infinity'::timestamptz) = 'infinity'),
+        empty AS (DELETE FROM usage_spans s USING charged c WHERE s.vm = c.vm
+            AND coalesce(upper(s.span), 'infinity'::timestamptz) > @now AND lower(s.span) >= @now)
+        UPDATE usage_spans s SET span = tstzrange(lower(s.span), @now) FROM charged c
+        WHERE s.vm = c.vm AND coalesce(upper(s.span), 'infinity'::timestamptz) > @now AND lower(s.span) < @now
         """;
 
     /// <summary>
@@ -173,6 +220,13 @@ public static class VmSql
             restarting = VmActions.Restarting,
             graceSeconds = (int)stopGrace.TotalSeconds,
         }, cancel);
+    }
+
+    /// <summary>Has the VM's Spoke told what has changed. The host's row is locked from here on.</summary>
+    public static async Task RenewAsync(this NpgsqlTransaction transaction, VmRow vm, CancellationToken cancel)
+    {
+        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = vm.Host }, cancel);
+        await transaction.ExecuteAsync(Renew, new { id = vm.Id, generation }, cancel);
     }
 
     /// <summary>Raises the host's generation and sets the VM's wanted state.</summary>

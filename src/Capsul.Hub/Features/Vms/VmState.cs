@@ -4,16 +4,20 @@ namespace Capsul.Hub.Features.Vms;
 /// <param name="Tone">good, busy, bad or off: a class of the style sheet.</param>
 public sealed record VmState(string Word, string Tone)
 {
-    public static VmState Of(VmRow vm) => vm switch
+    public static VmState Of(VmRow vm) => Of(vm.State, vm.Observed, vm.Paused, vm.Queued);
+
+    public static VmState Of(ListedVmRow vm) => Of(vm.State, vm.Observed, vm.Paused, vm.Queued);
+
+    static VmState Of(string state, string observed, bool paused, DateTime? queued) => state switch
     {
-        { State: "running" or "stopped", Observed: "unknown" } => new("unreachable", "off"),
-        { State: "running", Paused: true } => new("paused", "bad"),
-        { State: "running" } => new("running", "good"),
-        { State: "stopped" } => new("stopped", "off"),
-        { State: "failed" } => new("failed", "bad"),
-        { State: "deleted" } => new("deleted", "off"),
-        { State: "creating", Queued: not null } => new("queued", "busy"),
-        { State: "creating" } => new("creating", "busy"),
-        _ => new(vm.State, "busy"),
+        "running" or "stopped" when observed == "unknown" => new("unreachable", "off"),
+        "running" when paused => new("paused", "bad"),
+        "running" => new("running", "good"),
+        "stopped" => new("stopped", "off"),
+        "failed" => new("failed", "bad"),
+        "deleted" => new("deleted", "off"),
+        "creating" when queued is not null => new("queued", "busy"),
+        "creating" => new("creating", "busy"),
+        _ => new(state, "busy"),
     };
 }

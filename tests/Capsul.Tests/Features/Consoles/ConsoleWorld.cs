@@ -12,13 +12,19 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Capsul.Tests.Features.Consoles;
 
 /// <summary>A Hub, a Spoke over the simulated hypervisor, a real link, and a VM that runs.</summary>
-public sealed class ConsoleWorld : IAsyncLifetime
+public class ConsoleWorld : IAsyncLifetime
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     readonly CancellationTokenSource stop = new();
     LinkHub? link;
     Task running = Task.CompletedTask;
+
+    protected virtual (string Name, string? Value)[] HubSettings => [];
+
+    protected virtual (string Name, string? Value)[] SpokeSettings => [];
+
+    protected virtual bool RelaysListen => false;
 
     public LinkHub Link => link!;
 
@@ -31,16 +37,16 @@ public sealed class ConsoleWorld : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         var cancel = TestContext.Current.CancellationToken;
-        link = await LinkHub.StartAsync();
+        link = await LinkHub.StartAsync(HubSettings);
         Address = new Uri($"http://127.0.0.1:{link.Hub.Port}/");
         var folder = TestFolder.Make("consoles");
         var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["CAPSUL_DATA"] = folder,
-        });
+        }).With(SpokeSettings);
         var identity = await link.JoinAsync("rack1", folder);
         var images = new ImageStore(settings.Images);
-        Hypervisor = new Simulated(settings, images, TimeProvider.System) { RelaysListen = false };
+        Hypervisor = new Simulated(settings, images, TimeProvider.System) { RelaysListen = RelaysListen };
         Hypervisor.AddForeign(new ForeignMachine("00000000-0000-4000-8000-000000000001", "web", DomainPower.On, 1, 512,
             5, "qcow2", "52:54:00:00:01:01", ""));
         running = Task.Run(() => new SpokeProgram(settings, identity, Hypervisor, images, TimeProvider.System,
@@ -76,6 +82,7 @@ public sealed class ConsoleWorld : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
+        GC.SuppressFinalize(this);
         await stop.CancelAsync();
         await running.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await Hypervisor.DisposeAsync();

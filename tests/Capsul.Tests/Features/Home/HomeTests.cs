@@ -11,11 +11,19 @@ public sealed class HomeTests
     {
         await using var hub = await WebHub.StartAsync(Cancel);
         await Sample.FillAsync(hub, Cancel);
-        await hub.Db.ExecuteAsync("UPDATE sizes SET dollars_per_month = 6.25 WHERE id = 'f1-xs'; UPDATE sizes "
-            + "SET retired = TRUE WHERE id = 'f1-xxl'", null, Cancel);
+        await hub.Db.ExecuteAsync(
+            """
+            INSERT INTO prices (size, active_from, dollars_per_month, announced) VALUES
+                ('f1-xs', @now, 6.25, @now), ('f1-xs', @now + interval '9 days', 8.75, @now),
+                ('f1-xxl', @now + interval '9 days', 87.65, @now);
+            UPDATE sizes SET retired = TRUE WHERE id = 'f1-xxl'
+            """, new { now = hub.Now }, Cancel);
         using var visitor = hub.Visit();
         var page = await visitor.ReadAsync("/", Cancel);
-        page.ShouldContain("$6.25");
+        page.ShouldContain("<strong>$6.25</strong>");
+        page.ShouldContain("<strong>f1-xs</strong> costs $8.75 a month from");
+        page.ShouldContain("10 Mar 2026, 12:00 UTC");
+        page.ShouldNotContain("87.65");
         page.ShouldNotContain("f1-xxl");
         page.ShouldContain("Debian 12 (bookworm)");
     }

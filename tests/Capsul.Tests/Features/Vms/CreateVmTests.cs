@@ -10,7 +10,7 @@ namespace Capsul.Tests.Features.Vms;
 public sealed class CreateVmTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
-    static readonly SizeRow Size = new("f1-s", 30.44m, 1, 1024, 25);
+    static readonly SizeRow Size = new("f1-s", 30.44m, DateTime.UnixEpoch, 1, 1024, 25);
     static readonly ImageRow Image = new("tiny", "Tiny", "capsul", 1, 128, false);
     static readonly CreateVm.Input Input = new("web", "f1-s", "tiny", [1]);
     static readonly CreateVm.Facts Facts = new(Size, Image, 1, new BalanceRow(1m, 0m, 0m), 0, 10);
@@ -90,5 +90,24 @@ public sealed class CreateVmTests
         await rows.Db.ExecuteAsync(
             "UPDATE vms SET deleted = now(), state = 'failed', wanted = 'gone' WHERE id = @vm", new { vm }, Cancel);
         (await rows.TryNewVmAsync(Cancel, name: "web")).Problem.ShouldBeNull();
+    }
+
+    [Fact]
+    public async Task A_create_takes_eight_round_trips()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        await Sample.FillAsync(hub, Cancel);
+        using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
+        using var sent = new SentStatements(hub);
+        using var answer = await visitor.PostAsync(
+            "/vms/new", Cancel, ("Size", "f1-s"), ("Image", "debian-12"), ("KeyIds", "1"));
+        // Those of the form come before, those of the VM's page after.
+        var names = sent.Names.ToList();
+        var first = names.LastIndexOf("AccountSql.FindSession", names.IndexOf("OperationSql.Start"));
+        names.Skip(first).TakeWhile((name, n) => n == 0 || name != "AccountSql.FindSession").ShouldBe(
+        [
+            "AccountSql.FindSession", "SshKeySql.LockAccount", "VmSql.LockAccount", "PlaceSql.SaveAndLockFree",
+            "PlaceSql.Check", "HostSql.NextGeneration", "OperationSql.Start", "AuditSql.Insert",
+        ]);
     }
 }

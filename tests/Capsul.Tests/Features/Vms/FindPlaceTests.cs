@@ -9,7 +9,7 @@ namespace Capsul.Tests.Features.Vms;
 
 public sealed class FindPlaceTests
 {
-    static readonly SizeRow Size = new("f1-m", 12.50m, 1, 2048, 25);
+    static readonly SizeRow Size = new("f1-m", 12.50m, DateTime.UnixEpoch, 1, 2048, 25);
     static readonly ImageRow Image = new("tiny", "Tiny", "capsul", 1, 128, false);
     static readonly ShortageRow Enough = new(2, 1, 8192, null, null, true, "", true);
 

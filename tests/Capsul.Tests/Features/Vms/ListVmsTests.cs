@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-using System.Diagnostics;
 using Capsul.Hub.Features.Vms;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.DependencyInjection;
@@ -22,7 +20,7 @@ public sealed class ListVmsTests
         await Sample.FillVmsAsync(hub, Cancel);
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         await visitor.ReadAsync("/console", Cancel);
-        using var counted = new Statements(hub);
+        using var counted = new SentStatements(hub);
         (await visitor.ReadAsync("/console", Cancel)).ShouldContain("engine");
         counted.Names.ShouldBe(["AccountSql.FindSession", "VmPageSql.ListByNewest"]);
     }
@@ -38,7 +36,7 @@ public sealed class ListVmsTests
         using var bob = watches.Watch("bob@example.org");
         using var first = watches.Watch(Sample.Email);
         using var second = watches.Watch(Sample.Email);
-        using var counted = new Statements(hub);
+        using var counted = new SentStatements(hub);
         // Repeated until the listener has connected; a notification before that is not seen.
         await Until.TrueAsync("both pages are told", Soon, async () =>
         {
@@ -77,10 +75,10 @@ public sealed class ListVmsTests
                 n == 3 ? "failed" : "running", "on", 6, "", Cancel);
         foreach (var sql in (string[])[VmPageSql.ListByName, VmPageSql.ListByNewest, VmPageSql.ListByPrice])
         {
-            var seen = new List<VmRow>();
+            var seen = new List<ListedVmRow>();
             while (true)
             {
-                var found = await hub.Db.ListPairsAsync<VmListRow, VmRow>(sql, new
+                var found = await hub.Db.ListPairsAsync<VmListRow, ListedVmRow>(sql, new
                 {
                     email = Sample.Email,
                     now = hub.Now,
@@ -90,7 +88,7 @@ public sealed class ListVmsTests
                     limit = 2,
                 }, Cancel);
                 found.ShouldAllBe(row => row.First.All == 7 && row.First.Matching == 7);
-                var page = found.Select(row => row.Second).OfType<VmRow>().ToList();
+                var page = found.Select(row => row.Second).OfType<ListedVmRow>().ToList();
                 if (page.Count == 0) break;
                 seen.AddRange(page);
             }
@@ -133,35 +131,4 @@ public sealed class ListVmsTests
 
     static Task<long> ChangesAsync(WebHub hub) => hub.Db.FindAsync<long>(
         "SELECT changes FROM account_totals WHERE email = @email", new { email = Sample.Email }, Cancel);
-
-    /// <summary>The names of the statements sent to one database; a blank one is a statement of the test.</summary>
-    sealed class Statements : IDisposable
-    {
-        readonly ConcurrentQueue<string> names = new();
-        readonly ActivityListener listener;
-
-        public Statements(WebHub hub)
-        {
-            var database = new NpgsqlConnectionStringBuilder(hub.Db.Address.ConnectionString).Database;
-            listener = new ActivityListener
-            {
-                ShouldListenTo = source => source.Name == "Npgsql",
-                Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
-                ActivityStopped = activity => Add(activity, database),
-            };
-            ActivitySource.AddActivityListener(listener);
-        }
-
-        public IReadOnlyList<string> Names => [.. names];
-
-        void Add(Activity activity, string? database)
-        {
-            if (!activity.TagObjects.Any(t => t.Value as string == database)) return;
-            if (activity.GetTagItem("db.query.text") is not string text) return;
-            var line = text.TrimStart().Split('\n', 2)[0];
-            names.Enqueue(line.StartsWith("-- ", StringComparison.Ordinal) ? line[3..].Trim() : "");
-        }
-
-        public void Dispose() => listener.Dispose();
-    }
 }

@@ -192,8 +192,9 @@ public sealed partial class VmPagesTests
         using var visitor = await hub.SignInAsync(Sample.Email, Cancel);
         (await visitor.ReadAsync("/balance", Cancel)).ShouldContain("<p class=\"lead bad\">You owe $6.66.");
         var console = await visitor.ReadAsync("/console", Cancel);
-        console.ShouldContain("You owe $6.66.");
-        console.ShouldNotContain("lasts");
+        console.ShouldContain("Your balance is used up.");
+        console.ShouldContain("−$6.66");
+        console.ShouldNotContain(", lasts");
     }
 
     [Fact]

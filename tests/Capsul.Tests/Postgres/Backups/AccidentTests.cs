@@ -45,8 +45,8 @@ public sealed class AccidentTests
         return result.Output;
     }
 
-    static Task<IReadOnlyList<string>> DatabasesAsync(TestDatabase database, string like) =>
-        database.Db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname LIKE @like ORDER BY 1",
+    static Task<IReadOnlyList<string>> DatabasesAsync(Db db, string like) =>
+        db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname LIKE @like ORDER BY 1",
             new { like }, Cancel);
 
     [Fact]
@@ -97,7 +97,7 @@ public sealed class AccidentTests
         (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.ShouldContain(
             $"database {left} was left by a backup or restore that was killed");
         await RunAsync(environment, "db", "backup");
-        (await DatabasesAsync(database, left)).ShouldBeEmpty();
+        (await DatabasesAsync(database.Db, left)).ShouldBeEmpty();
     }
 
     [Fact]
@@ -203,7 +203,7 @@ public sealed class AccidentTests
             await killed.KillAsync();
         }
         (await database.Db.FindAsync<int>("SELECT count(*)::integer FROM large", null, Cancel)).ShouldBe(200_000);
-        var left = (await DatabasesAsync(database, Name(database) + "_restored_%")).ShouldHaveSingleItem();
+        var left = (await DatabasesAsync(database.Db, Name(database) + "_restored_%")).ShouldHaveSingleItem();
         await Until.TrueAsync("doctor reports it", Limit, async () =>
             (await CapsulProgram.RunAsync(environment, Cancel, "doctor")).Output.Contains(
             $"capsul sql -c 'DROP DATABASE \"{left}\"'", StringComparison.Ordinal));
@@ -278,7 +278,7 @@ public sealed class AccidentTests
             var refused = await CapsulProgram.RunAsync(environment, Cancel, "db", "restore", "--beside", file);
             (refused.ExitCode, refused.Error).ShouldSatisfyAllConditions(r =>
                 r.ExitCode.ShouldBe(73), r => r.Error.ShouldContain($"user postgres, pid {theirs.ProcessID})"));
-            (await DatabasesAsync(database, name + "\\_%")).ShouldBeEmpty();
+            (await DatabasesAsync(database.Db, name + "\\_%")).ShouldBeEmpty();
 
             environment["CAPSUL_DATABASE"] = database.ConnectionString;
             (await RunAsync(environment, "db", "restore", "--beside", file))
@@ -290,7 +290,7 @@ public sealed class AccidentTests
         (await now.FindAsync<int>("SELECT count(*)::integer FROM backups WHERE finished IS NULL", null, Cancel))
             .ShouldBe(0, "the backup contains its own unfinished row");
         (await now.FindAsync<long>("SELECT epoch FROM seat", null, Cancel)).ShouldBe(1_000_000);
-        foreach (var old in await DatabasesAsync(database, name + "\\_before\\_%"))
+        foreach (var old in await DatabasesAsync(now, name + "\\_before\\_%"))
             await RunAsync(environment, "sql", "-c", $"DROP DATABASE {old}");
         await now.ExecuteAsync($"DROP OWNED BY plain_{name}; DROP ROLE plain_{name}", null, Cancel);
     }

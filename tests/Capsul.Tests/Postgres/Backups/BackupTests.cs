@@ -244,8 +244,9 @@ public sealed class BackupTests
         var backup = await Take(database, settings).RunAsync(Wish(format: format), Cancel);
         await using var other = beside ? await TestDatabase.CreateAsync() : await TestDatabase.CreateEmptyAsync();
         var restored = await Restore(other, settings).RunAsync(backup.File, null, beside, Cancel);
-        (await MoneyAsync(other.Db)).ShouldBe("4 61.75");
-        (await other.Db.FindAsync<string>("SELECT md5(lo_get(4711)) || ' ' || (SELECT epoch >= 1000000 FROM seat)",
+        await using var now = new Db(other.ConnectionString);
+        (await MoneyAsync(now)).ShouldBe("4 61.75");
+        (await now.FindAsync<string>("SELECT md5(lo_get(4711)) || ' ' || (SELECT epoch >= 1000000 FROM seat)",
             null, Cancel))
             .ShouldBe(
                 Convert.ToHexStringLower(System.Security.Cryptography.MD5.HashData(

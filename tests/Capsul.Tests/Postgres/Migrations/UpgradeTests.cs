@@ -22,10 +22,12 @@ public sealed class UpgradeTests
                 SELECT string_agg(quote_ident(attname), ', '), string_agg(CASE
                         -- A later version may add states, and then checks those that are there.
                         WHEN attname = 'state' THEN '''running'''
-                        WHEN format_type(atttypid, NULL) IN ('integer', 'bigint', 'numeric') THEN '1000'
+                        WHEN format_type(atttypid, NULL) IN ('smallint', 'integer', 'bigint', 'numeric')
+                            THEN '1000'
                         WHEN format_type(atttypid, NULL) = 'boolean' THEN 'FALSE'
                             WHEN format_type(atttypid, NULL) = 'bytea' THEN 'sha256(''x'')'
-                        WHEN format_type(atttypid, NULL) = 'inet' THEN '''10.0.0.1'''
+                        WHEN format_type(atttypid, NULL) IN ('inet', 'cidr') THEN '''10.0.0.1'''
+                            WHEN format_type(atttypid, NULL) = 'date' THEN 'now()'
                             WHEN format_type(atttypid, NULL) = 'macaddr' THEN '''02:00:00:00:00:01'''
                         WHEN format_type(atttypid, NULL) = 'tstzrange' THEN 'tstzrange(now(), NULL)'
                             WHEN format_type(atttypid, NULL) LIKE 'timestamp%' THEN 'now()' ELSE '''x''' END, ', ')
@@ -59,7 +61,10 @@ public sealed class UpgradeTests
         var before = await database.Db.ListAsync<string>(Count, null, Cancel);
         before.Where(l => l.EndsWith(" 0", StringComparison.Ordinal)).ShouldBeEmpty("each table has a row");
         await migrator.MigrateAsync(version, allowDowngrade: false, Cancel);
-        before.Except(await database.Db.ListAsync<string>(Count, null, Cancel), StringComparer.Ordinal).ShouldBeEmpty();
+        // A script may add rows of its own.
+        var after = (await database.Db.ListAsync<string>(Count, null, Cancel)).Select(l => l.Split(' '))
+            .ToDictionary(l => l[0], l => long.Parse(l[1]), StringComparer.Ordinal);
+        before.Select(l => l.Split(' ')).Where(l => after.GetValueOrDefault(l[0]) < long.Parse(l[1])).ShouldBeEmpty();
     }
 
     static async Task<(TestDatabase Database, Settings Settings)> AtVersion3Async(

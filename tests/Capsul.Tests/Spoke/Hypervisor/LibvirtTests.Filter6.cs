@@ -79,7 +79,7 @@ public sealed partial class LibvirtTests
                 "cat", "/sys/class/net/hostile6/ifindex").RunAsync(None)).Output);
             await (real.Sandbox.Inside("nft", "-f", "-") with { Input = witness }).RunAsync(None);
             var filter = new Filter(arguments => real.Sandbox.Inside("nft", arguments));
-            await filter.AllowAsync(tap, own, System.Net.IPAddress.Parse("10.77.0.60"), mine, None);
+            await filter.AllowAsync(new Guest(tap, own, System.Net.IPAddress.Parse("10.77.0.60"), mine), None);
             byte[][] all = [.. forged.Values, .. honest.Values];
             await Until.TrueAsync("the honest packets arrive", TimeSpan.FromSeconds(30), async () =>
             {

@@ -63,10 +63,10 @@ public sealed partial class LibvirtTests
         (await Should.ThrowAsync<HypervisorException>(() => real.Libvirt.ImportDiskAsync(vm, Transfer, disk, None)))
             .Message.ShouldContain("already a disk", customMessage: "a disk that was used is never replaced");
         await real.Libvirt.RemoveAsync(vm.Id, None);
-        (await real.Libvirt.FindImportAsync(vm.Id, Transfer, None)).ShouldBeNull();
+        (await real.Libvirt.FindImportAsync(vm, Transfer, None)).ShouldBeNull();
         var sum = await real.Libvirt.ImportDiskAsync(vm, Transfer, disk, None);
-        (await real.Libvirt.FindImportAsync(vm.Id, Transfer, None)).ShouldBe(sum);
-        (await real.Libvirt.FindImportAsync(vm.Id, new string('b', 32), None)).ShouldBeNull();
+        (await real.Libvirt.FindImportAsync(vm, Transfer, None)).ShouldBe(sum);
+        (await real.Libvirt.FindImportAsync(vm, new string('b', 32), None)).ShouldBeNull();
         File.GetUnixFileMode(DiskOf(vm)).ShouldBe(UnixFileMode.UserRead | UnixFileMode.UserWrite);
         (await real.VirshAsync("vol-list", "capsul")).ShouldContain(vm.Id);
         // Without its image: the kernel has come with it.

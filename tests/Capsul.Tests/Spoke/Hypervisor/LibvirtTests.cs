@@ -48,6 +48,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         console.ShouldContain("ssh-ed25519 ");
 
         await LogInOnConsoleAsync(vm);
+        await ChangeKeysAsync(vm);
 
         watch.Restart();
         await real.Libvirt.ShutdownAsync(vm.Id, None);
@@ -120,6 +121,19 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         await SeeAsync(again, "\n56\r");
         await SeeAsync(again, "login: ");
         await LogInWithPasswordAsync(vm, again);
+    }
+
+    /// <summary>Who has lost the old key logs in with another one.</summary>
+    async Task ChangeKeysAsync(VmSpec vm)
+    {
+        await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", real.KeyFile + "-new").RunAsync(None);
+        var other = (await File.ReadAllTextAsync(real.KeyFile + "-new.pub", None)).Split(' ');
+        await real.Libvirt.SetKeysAsync(vm.Id, "capsul", [$"{other[0]} {other[1]}"], None);
+        (await real.SshAsync(vm, "echo in")).ExitCode.ShouldNotBe(0, "the old key");
+        (await real.SshAsync(vm, "echo in", key: real.KeyFile + "-new")).Output.ShouldBe("in\n");
+        var old = real.PublicKey.Split(' ');
+        await real.Libvirt.SetKeysAsync(vm.Id, "capsul", [$"{old[0]} {old[1]}"], None);
+        (await real.SshAsync(vm, "echo in")).Output.ShouldBe("in\n");
     }
 
     static async Task SeeAsync(ConsoleView view, string text)

@@ -132,13 +132,14 @@ public sealed class RealHypervisor : IAsyncLifetime
     }
 
     /// <summary>Real ssh to the VM, through a relay over the hypervisor's connection.</summary>
-    public async Task<CommandResult> SshAsync(VmSpec vm, string command, string user = "capsul")
+    public async Task<CommandResult> SshAsync(VmSpec vm, string command, string user = "capsul", string? key = null)
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
         var relay = RelayAsync(listener, vm);
-        var result = await new Command("ssh", "-i", KeyFile, "-p", ((IPEndPoint)listener.LocalEndpoint).Port.ToString(),
-            "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+        var port = ((IPEndPoint)listener.LocalEndpoint).Port;
+        var result = await new Command("ssh", "-i", key ?? KeyFile, "-p", port.ToString(),
+            "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", $"{user}@127.0.0.1", command)
         { Timeout = TimeSpan.FromSeconds(60) }.TryRunAsync(CancellationToken.None);
         listener.Stop();

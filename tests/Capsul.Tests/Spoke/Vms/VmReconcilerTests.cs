@@ -83,6 +83,31 @@ public sealed partial class VmReconcilerTests : IAsyncLifetime
 
     Task AwaitReadyAsync() => AwaitAsync("it is ready", r => r is { Power: Power.On, Phase: Phase.Ready, Problem: "" });
 
+    [Fact]
+    public void A_change_of_ports_alone_does_not_start_a_guest_that_has_stopped_itself()
+    {
+        var stopped = VmRecord.New(1, Wanted(Power.On, 5)) with { StoppedItself = 5, RanUnder = 5 };
+        var ports = Wanted(Power.On, 6);
+        ports.Ports.Add(new WantedPort { VmPort = 80, HostPort = 31000 });
+        stopped.Answering(1, ports).ShouldSatisfyAllConditions(
+            r => r.StoppedItself.ShouldBe(6), r => r.RanUnder.ShouldBe(6));
+        stopped.Answering(1, Wanted(Power.On, 7)).StoppedItself.ShouldBe(0, "it was turned off and on");
+        ports.Restarts++;
+        stopped.Answering(1, ports).StoppedItself.ShouldBe(0);
+    }
+
+    [Fact]
+    public void A_firewall_that_an_older_version_has_dropped_is_taken()
+    {
+        var known = VmRecord.New(1, Wanted(Power.On, 5));
+        var wanted = Wanted(Power.On, 5);
+        known.LacksFirewallOf(1, wanted).ShouldBeFalse();
+        wanted.Firewall = new WantedFirewall { Owner = new string('0', 32) };
+        known.LacksFirewallOf(1, wanted).ShouldBeTrue();
+        known.LacksFirewallOf(2, wanted).ShouldBeFalse();
+        known.Answering(1, wanted).LacksFirewallOf(1, wanted).ShouldBeFalse();
+    }
+
     public static TheoryData<Verb, FaultKind> Misbehaviours()
     {
         var data = new TheoryData<Verb, FaultKind>();

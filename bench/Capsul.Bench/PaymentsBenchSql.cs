@@ -1,0 +1,41 @@
+namespace Capsul.Bench;
+
+/// <summary>What an account has, by its payments.</summary>
+sealed record PaidRow(string Email, decimal Paid);
+
+/// <summary>Statements of <see cref="PaymentsBench"/>.</summary>
+static class PaymentsBenchSql
+{
+    public const string AddAccounts = """
+        -- PaymentsBenchSql.AddAccounts
+        INSERT INTO accounts (email) SELECT 'user' || n || '@example.org' FROM generate_series(0, @accounts - 1) AS n
+        """;
+
+    /// <summary>What the page to add money writes.</summary>
+    public const string Begin = """
+        -- PaymentsBenchSql.Begin
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, next_poll)
+        SELECT 'stripe', 'user' || n % @accounts || '@example.org', 5 + n % 46, 'bench-' || n, now(),
+            'http://127.0.0.1/balance/payments/' || n, now()
+        FROM generate_series(@first, @last) AS n
+        """;
+
+    /// <summary>Payments that are due, and events that nobody has handled.</summary>
+    public const string Waiting = """
+        -- PaymentsBenchSql.Waiting
+        SELECT (SELECT count(*) FROM provider_payments
+            WHERE claimed IS NOT NULL OR next_poll <= now() OR status = 'new' OR failing_since IS NOT NULL)
+            + (SELECT count(*) FROM provider_events WHERE handled IS NULL)
+        """;
+
+    /// <summary>Lets the time come at which the Hub asks about every payment that is not final.</summary>
+    public const string Due = """
+        -- PaymentsBenchSql.Due
+        UPDATE provider_payments SET next_poll = now() WHERE next_poll IS NOT NULL
+        """;
+
+    public const string Paid = """
+        -- PaymentsBenchSql.Paid
+        SELECT email, paid FROM account_totals
+        """;
+}

@@ -1,0 +1,2 @@
+DROP INDEX audit_lines_actor;
+DROP INDEX mails_recipient;

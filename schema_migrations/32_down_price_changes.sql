@@ -1,0 +1,1 @@
+DROP INDEX vms_price_from;

@@ -1,0 +1,43 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Dunning;
+using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Web;
+
+namespace Capsul.Hub.Features.Mails;
+
+/// <summary>An email as its recipient would see it, with made-up values.</summary>
+public static class PreviewMail
+{
+    const string Recipient = "jo@example.org";
+
+    /// <summary>As a new installation has them.</summary>
+    static readonly DunningTable Table = new(
+    [
+        new(1, "mail", "low_balance", 168, 0), new(2, "mail", "low_balance", 24, 24),
+        new(3, "mail", "used_up", 0, 12), new(4, "stop", "stopped", 0, 72),
+        new(5, "mail", "last_notice", 0, 168), new(6, "delete", "deleted", 0, 72),
+    ]);
+
+    /// <param name="name">One of <see cref="MailText.Names"/>.</param>
+    /// <param name="settings">Of this installation.</param>
+    /// <param name="time">The clock.</param>
+    public static Mail Write(string name, Settings settings, TimeProvider time)
+    {
+        var now = time.GetUtcNow().UtcDateTime;
+        if (name == "sign_in")
+        {
+            var mail = SignInMail.Write(settings.SiteName, Recipient, Site.Link(settings, "/sign-in/"), "", now);
+            return mail with { Body = mail.Body.Replace(Mail.SecretMark, "example", StringComparison.Ordinal) };
+        }
+        var (customer, from) = (new SizeCustomerRow(Recipient, 2), now.Date + TimeSpan.FromDays(30));
+        if (name == "price_rise")
+            return PriceMail.Rise(customer, "f1-s", 7.50m, new SetPrice.Plan(9, from), settings);
+        if (name == "price_withdrawn")
+            return PriceMail.Withdrawal(customer, new PriceRow(1, "f1-s", from, 9, now, now, null), settings);
+        var step = Table.Steps.First(s => s.Template == name);
+        var balance = step.RunwayHours > 0 ? new BalanceRow(10, 8.25m, 7.50m) : new BalanceRow(10, 10.40m, 7.50m);
+        return DunningMail.Write(Recipient, step, Table, balance, settings, now);
+    }
+}

@@ -1,0 +1,185 @@
+using Capsul.Hub.Features.Payments.Providers;
+
+namespace Capsul.Hub.Features.Payments;
+
+/// <summary>A payment through a provider, for people.</summary>
+/// <param name="Failing">Since when the provider gives no answer.</param>
+public sealed record ProviderPaymentRow(long Id, string Provider, string Email, decimal Amount, DateTime Created,
+    string? Reference, string? Charge, string Url, string Status, decimal Received, decimal Refunded, decimal Held,
+    string Dispute, decimal Fee, decimal Credited, DateTime? Asked, DateTime? NextPoll, DateTime? Failing,
+    string Problem)
+{
+    /// <summary>What may still change by itself within minutes.</summary>
+    public bool IsMoving => Status is "new" or "open" or "pending";
+
+    /// <summary>As the provider said last, in our currency.</summary>
+    public PaymentState State(string currency) =>
+        new(Status, Received, Refunded, Held, Dispute, Fee, Charge, currency);
+}
+
+/// <summary>A payment whose provider is about to be asked.</summary>
+/// <param name="LastEvent">The newest event about it; what the provider answers now is newer than that.</param>
+public sealed record ClaimedPaymentRow(long Id, string Provider, string Email, decimal Amount, string Key,
+    DateTime Created, string ReturnTo, string? Reference, string? Charge, int Tries, long LastEvent);
+
+/// <summary>What is known of a payment when its provider's answer is written down.</summary>
+/// <param name="Sending">Refunds of ours that the provider does not know yet.</param>
+/// <param name="News">An event has come since the provider was asked.</param>
+public sealed record KnownPaymentRow(string Status, decimal Credited, decimal Sending, bool News);
+
+/// <summary>A row of payments that belongs to a payment through a provider.</summary>
+public sealed record CreditRow(int Id, decimal Dollars, bool Invalidated);
+
+/// <summary>Statements over <c>provider_payments</c>.</summary>
+public static class ProviderPaymentSql
+{
+    const string Columns = """
+        p.id, p.provider, p.email, p.amount, p.created, p.reference, p.charge, p.url, p.status, p.received, p.refunded,
+            p.held, p.dispute, p.fee, p.credited, p.asked, p.next_poll, p.failing_since AS failing, p.problem
+        """;
+
+    public const string Add = """
+        -- ProviderPaymentSql.Add
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, next_poll)
+        VALUES (@provider, @email, @amount, @key, @now, '', @now) RETURNING id
+        """;
+
+    /// <summary>The path has its number.</summary>
+    public const string SetReturn = """
+        -- ProviderPaymentSql.SetReturn
+        UPDATE provider_payments SET return_to = @returnTo WHERE id = @id
+        """;
+
+    public const string CountMoving = """
+        -- ProviderPaymentSql.CountMoving
+        SELECT count(*) FROM provider_payments WHERE email = @email AND status IN ('new', 'open') AND created > @since
+        """;
+
+    /// <summary>An account's own; another's is not found.</summary>
+    public const string FindOwn = $"""
+        -- ProviderPaymentSql.FindOwn
+        SELECT {Columns} FROM provider_payments p WHERE p.id = @id AND p.email = @email
+        """;
+
+    public const string Find = $"""
+        -- ProviderPaymentSql.Find
+        SELECT {Columns} FROM provider_payments p WHERE p.id = @id
+        """;
+
+    /// <summary>Newest first; a page begins after (older than) @after, or with the newest if that is 0.</summary>
+    public const string ListOwn = $"""
+        -- ProviderPaymentSql.ListOwn
+        SELECT {Columns} FROM provider_payments p
+        WHERE p.email = @email AND p.id < coalesce(nullif(@after, 0), 9223372036854775807)
+        ORDER BY p.id DESC LIMIT @limit
+        """;
+
+    public const string ListAll = $"""
+        -- ProviderPaymentSql.ListAll
+        SELECT {Columns} FROM provider_payments p WHERE p.id < coalesce(nullif(@after, 0), 9223372036854775807)
+        ORDER BY p.id DESC LIMIT @limit
+        """;
+
+    public const string ListProblems = $"""
+        -- ProviderPaymentSql.ListProblems
+        SELECT {Columns} FROM provider_payments p
+        WHERE p.problem <> '' AND p.id < coalesce(nullif(@after, 0), 9223372036854775807)
+        ORDER BY p.id DESC LIMIT @limit
+        """;
+
+    /// <summary>The provider is asked soon, unless it was just asked.</summary>
+    public const string Hurry = """
+        -- ProviderPaymentSql.Hurry
+        UPDATE provider_payments SET next_poll = @now
+        WHERE id = @id AND next_poll > @now AND claimed IS NULL AND coalesce(asked, created) < @before
+        """;
+
+    /// <summary>
+    /// Payments whose provider is to be asked now, the longest due first. Nobody else takes them until the answer is
+    /// written down.
+    /// </summary>
+    public const string Claim = """
+        -- ProviderPaymentSql.Claim
+        UPDATE provider_payments p SET claimed = @epoch, tries = p.tries + 1
+        FROM (SELECT id FROM provider_payments WHERE next_poll <= @now AND claimed IS NULL ORDER BY next_poll
+            LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED) AS d
+        WHERE p.id = d.id
+        RETURNING p.id, p.provider, p.email, p.amount, p.key, p.created, p.return_to, p.reference, p.charge, p.tries,
+            coalesce((SELECT max(e.id) FROM provider_events e WHERE e.payment = p.id), 0) AS last_event
+        """;
+
+    /// <summary>Of a Hub that ended while it was asking, or of this one before it was interrupted.</summary>
+    public const string Release = """
+        -- ProviderPaymentSql.Release
+        UPDATE provider_payments SET claimed = NULL WHERE claimed <= @epoch
+        """;
+
+    public const string NextPoll = """
+        -- ProviderPaymentSql.NextPoll
+        SELECT min(next_poll) FROM provider_payments WHERE next_poll IS NOT NULL AND claimed IS NULL
+        """;
+
+    /// <summary>The lock comes first: what is read besides is read after it.</summary>
+    public const string LockAccount = """
+        -- ProviderPaymentSql.LockAccount
+        SELECT a.email FROM provider_payments p JOIN accounts a ON a.email = p.email WHERE p.id = @id
+        FOR KEY SHARE OF a
+        """;
+
+    public const string Lock = """
+        -- ProviderPaymentSql.Lock
+        SELECT id FROM provider_payments WHERE id = @id FOR NO KEY UPDATE
+        """;
+
+    public const string Known = """
+        -- ProviderPaymentSql.Known
+        SELECT p.status, p.credited,
+            coalesce((SELECT sum(r.amount) FROM provider_refunds r WHERE r.payment = p.id AND r.status = 'open'), 0)
+                AS sending,
+            EXISTS (SELECT FROM provider_events e WHERE e.payment = p.id AND e.handled IS NULL AND e.id > @lastEvent)
+                AS news
+        FROM provider_payments p WHERE p.id = @id
+        """;
+
+    public const string RecordCheckout = """
+        -- ProviderPaymentSql.RecordCheckout
+        UPDATE provider_payments SET reference = @reference, url = @url, status = 'open' WHERE id = @id
+        """;
+
+    public const string RecordState = """
+        -- ProviderPaymentSql.RecordState
+        UPDATE provider_payments SET status = @status, received = @received, refunded = @refunded, held = @held,
+            dispute = @dispute, fee = @fee, charge = coalesce(@charge, charge), credited = @credited, asked = @now,
+            next_poll = @nextPoll, claimed = NULL, tries = CASE WHEN @waits THEN tries ELSE 0 END,
+            failing_since = CASE WHEN @waits THEN coalesce(failing_since, @now) END, problem = @problem
+        WHERE id = @id
+        """;
+
+    public const string RecordFailure = """
+        -- ProviderPaymentSql.RecordFailure
+        UPDATE provider_payments SET status = CASE WHEN @failed THEN 'failed' ELSE status END, next_poll = @nextPoll,
+            claimed = NULL, problem = @problem, failing_since = coalesce(failing_since, @now)
+        WHERE id = @id
+        """;
+
+    public const string SetCredited = """
+        -- ProviderPaymentSql.SetCredited
+        UPDATE provider_payments SET credited = @credited, next_poll = @now WHERE id = @id
+        """;
+
+    public const string Credits = """
+        -- ProviderPaymentSql.Credits
+        SELECT id, dollars, invalidated FROM payments WHERE provider_payment = @id ORDER BY id DESC
+        """;
+
+    public const string Validate = """
+        -- ProviderPaymentSql.Validate
+        UPDATE payments SET invalidated = @invalidated WHERE id = @id AND invalidated <> @invalidated
+        """;
+
+    public const string AddCredit = """
+        -- ProviderPaymentSql.AddCredit
+        INSERT INTO payments (created, email, dollars, method, note, provider_payment)
+        SELECT @now, p.email, @dollars, p.provider, @note, p.id FROM provider_payments p WHERE p.id = @id RETURNING id
+        """;
+}

@@ -1,0 +1,110 @@
+using Capsul.Foundation;
+using Microsoft.AspNetCore.Http;
+
+namespace Capsul.Hub.Features.Payments.Providers;
+
+/// <summary>
+/// Whoever takes money for us. It is asked and never believed: what an event says only leads to asking. A problem of
+/// the kind Unavailable means that the answer is not known and that the same call is to be made again; any other
+/// problem is an answer.
+/// </summary>
+public interface IPaymentProvider
+{
+    /// <summary>As in <c>payments.method</c> and in the path of its webhook.</summary>
+    string Name { get; }
+
+    /// <summary>What people choose, such as "Card".</summary>
+    string Title { get; }
+
+    /// <summary>Nothing that is paid here is money.</summary>
+    bool IsPlay { get; }
+
+    /// <summary>How long something may still arrive after a payment has expired.</summary>
+    TimeSpan LateFor { get; }
+
+    /// <summary>
+    /// Makes a page at the provider on which somebody can pay. Repeated with its key, it makes no other.
+    /// </summary>
+    Task<Outcome<Checkout>> CreateCheckoutAsync(CheckoutRequest request, CancellationToken cancel);
+
+    /// <summary>What has become of a payment.</summary>
+    /// <param name="reference">The provider's ID of its checkout.</param>
+    Task<Outcome<PaymentState>> AskAsync(string reference, CancellationToken cancel);
+
+    /// <summary>All payments that were begun there since then, in any order; also those of others.</summary>
+    Task<Outcome<IReadOnlyList<FoundPayment>>> ListAsync(DateTime since, CancellationToken cancel);
+
+    /// <summary>What was sent to the bank since then, in any order; nothing where money is not kept.</summary>
+    Task<Outcome<IReadOnlyList<FoundPayout>>> ListPayoutsAsync(DateTime since, CancellationToken cancel);
+
+    /// <summary>Sends money back; returns the provider's ID. Repeated with its key, it sends none again.</summary>
+    Task<Outcome<string>> RefundAsync(RefundRequest request, CancellationToken cancel);
+
+    /// <summary>
+    /// Verifies that an event is the provider's own, and reads which payment it is about. Forbidden: it is not.
+    /// </summary>
+    Outcome<ProviderEvent> Read(IHeaderDictionary headers, ReadOnlySpan<byte> body, DateTime now);
+}
+
+/// <param name="Key">Idempotency key; kept with the payment at the provider.</param>
+/// <param name="ReturnTo">Where the person's browser goes afterwards.</param>
+public sealed record CheckoutRequest(string Key, string Email, decimal Amount, string Currency, string ReturnTo);
+
+/// <param name="Reference">The provider's ID.</param>
+/// <param name="Url">Where the person pays.</param>
+public sealed record Checkout(string Reference, string Url);
+
+/// <summary>A payment in the provider's list.</summary>
+/// <param name="Key">Of the one who began it; empty if it has none.</param>
+/// <param name="Reference">The provider's ID of its checkout.</param>
+/// <param name="Status">
+/// One of <see cref="PaymentStatus"/>, but never new. What has arrived is asked for singly.
+/// </param>
+public sealed record FoundPayment(string Key, string Reference, string Url, string Email, decimal Amount,
+    string Currency, DateTime Created, string Status)
+{
+    /// <summary>Nothing was paid, and nothing will be.</summary>
+    public bool IsOver => Status is PaymentStatus.Expired or PaymentStatus.Failed;
+}
+
+/// <param name="Charge">The provider's ID of the charge.</param>
+public sealed record RefundRequest(string Key, string Charge, decimal Amount, string Currency);
+
+/// <summary>A payment as its provider sees it now.</summary>
+/// <param name="Status">One of <see cref="PaymentStatus"/>, but never new.</param>
+/// <param name="Received">What has arrived, and may be spent.</param>
+/// <param name="Refunded">What has gone back.</param>
+/// <param name="Held">What is under dispute, or was lost by one.</param>
+/// <param name="Dispute">Empty, open, lost or won.</param>
+/// <param name="Fee">What the provider keeps; 0 if it is not known yet.</param>
+/// <param name="Currency">Of all these; in another than ours nothing counts.</param>
+public sealed record PaymentState(string Status, decimal Received, decimal Refunded, decimal Held, string Dispute,
+    decimal Fee, string? Charge, string Currency);
+
+/// <summary>The states of a payment through a provider.</summary>
+public static class PaymentStatus
+{
+    /// <summary>Written, but the provider has not answered yet.</summary>
+    public const string New = "new";
+
+    /// <summary>The person can pay.</summary>
+    public const string Open = "open";
+
+    /// <summary>The person has paid, but the money has not arrived.</summary>
+    public const string Pending = "pending";
+
+    public const string Paid = "paid";
+
+    /// <summary>The person did not pay in time.</summary>
+    public const string Expired = "expired";
+
+    /// <summary>The provider refused it.</summary>
+    public const string Failed = "failed";
+}
+
+/// <summary>An event whose signature was right. It may be about any payment at the provider, or about none.</summary>
+/// <param name="Id">Of the event.</param>
+/// <param name="Key">Idempotency key of the payment, if the event has it.</param>
+/// <param name="Reference">The provider's ID of the checkout.</param>
+/// <param name="Charge">The provider's ID of the charge.</param>
+public sealed record ProviderEvent(string Id, string Type, string? Key, string? Reference, string? Charge);

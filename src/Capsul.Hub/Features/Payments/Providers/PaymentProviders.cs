@@ -1,0 +1,42 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Payments.BtcPay;
+using Capsul.Hub.Features.Payments.Stripe;
+
+namespace Capsul.Hub.Features.Payments.Providers;
+
+/// <summary>The providers that are configured.</summary>
+public sealed class PaymentProviders(Settings settings) : IDisposable
+{
+    /// <summary>For one call to a provider. A page never waits for one.</summary>
+    static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(15);
+
+    const int MaxAnswerBytes = 1 << 20;
+
+    readonly Lazy<HttpClient> client = new(() => new HttpClient(new SocketsHttpHandler
+    {
+        AllowAutoRedirect = false,
+        UseCookies = false,
+        PooledConnectionLifetime = TimeSpan.FromMinutes(5),
+    })
+    { Timeout = CallTimeout, MaxResponseContentBufferSize = MaxAnswerBytes });
+
+    IReadOnlyList<IPaymentProvider>? all;
+
+    /// <summary>In the order in which they are offered.</summary>
+    public IReadOnlyList<IPaymentProvider> All => all ??= [.. Configured()];
+
+    public IPaymentProvider? Find(string name) => All.FirstOrDefault(p => p.Name == name);
+
+    IEnumerable<IPaymentProvider> Configured()
+    {
+        if (settings.StripeSecretKey is { } key)
+            yield return new StripeProvider(client.Value, settings.StripeApi, key, settings.StripeWebhookSecret);
+        if (settings.BtcPay is { } pay)
+            yield return new BtcPayProvider(client.Value, pay.Url, pay.Store, pay.Key, settings.BtcPayWebhookSecret);
+    }
+
+    public void Dispose()
+    {
+        if (client.IsValueCreated) client.Value.Dispose();
+    }
+}

@@ -1,0 +1,47 @@
+namespace Capsul.Hub.Features.Payments;
+
+/// <summary>What the database has of a payment that a provider lists.</summary>
+public sealed record KnownByKeyRow(long Id, string Key, string? Reference, string Status, decimal Received);
+
+/// <summary>Statements that compare a provider with <c>provider_payments</c>.</summary>
+public static class ReconcileSql
+{
+    public const string Known = """
+        -- ReconcileSql.Known
+        SELECT id, key, reference, status, received FROM provider_payments WHERE key = ANY(@keys)
+        """;
+
+    /// <summary>Returns its number; nothing if somebody else has just added it.</summary>
+    public const string Add = """
+        -- ReconcileSql.Add
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, reference, url, status,
+            next_poll)
+        VALUES (@provider, @email, @amount, @key, @created, '', @reference, @url, 'open', @now)
+        ON CONFLICT DO NOTHING RETURNING id
+        """;
+
+    /// <summary>Its checkout was made, and the answer lost, or the row is older than the answer.</summary>
+    public const string SetCheckout = """
+        -- ReconcileSql.SetCheckout
+        UPDATE provider_payments SET reference = @reference, url = @url, status = 'open', next_poll = @now,
+            problem = '', failing_since = NULL
+        WHERE id = @id AND reference IS NULL AND claimed IS NULL
+        """;
+
+    public const string AskAgain = """
+        -- ReconcileSql.AskAgain
+        UPDATE provider_payments SET next_poll = @now WHERE id = @id AND claimed IS NULL
+        """;
+
+    /// <summary>Events that came while the payment was not known.</summary>
+    public const string TakeEvents = """
+        -- ReconcileSql.TakeEvents
+        UPDATE provider_events SET payment = @id, unknown_key = NULL WHERE unknown_key = @key
+        """;
+
+    /// <summary>Nothing was paid, and nothing will be.</summary>
+    public const string DropUnknown = """
+        -- ReconcileSql.DropUnknown
+        UPDATE provider_events SET unknown_key = NULL WHERE unknown_key = ANY(@keys)
+        """;
+}

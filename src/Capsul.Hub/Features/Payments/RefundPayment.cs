@@ -1,0 +1,68 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Operators;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
+
+namespace Capsul.Hub.Features.Payments;
+
+/// <summary>
+/// An operator sends money back by the way it came. It is no longer spendable from then on; the active Hub tells the
+/// provider, again and again with the same key until there is an answer. If the provider refuses, it counts again.
+/// </summary>
+public static class RefundPayment
+{
+    /// <summary>The amount, or why not.</summary>
+    /// <param name="sending">What is going back already.</param>
+    /// <param name="amount">As typed; empty: all that is left.</param>
+    public static Outcome<decimal> Decide(ProviderPaymentRow? payment, decimal sending, string? amount, int decimals)
+    {
+        if (payment is null) return new Problem(ProblemKind.NotFound, "There is no such payment.");
+        var left = payment.Received - payment.Refunded - payment.Held - sending;
+        if (payment.Dispute == "open")
+            return new Problem(ProblemKind.Conflict,
+                "This payment is disputed: if the dispute is lost, the money goes back by that.");
+        if (left <= 0) return new Problem(ProblemKind.Conflict, "Nothing of this payment is left to send back.");
+        if (string.IsNullOrWhiteSpace(amount)) return left;
+        if (!decimal.TryParse(
+            amount.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value) || value <= 0)
+            return Wrong("Enter an amount such as 10 or 7.50, or nothing for all of it.");
+        if (value != decimal.Round(value, decimals)) return Wrong($"An amount has at most {decimals} decimal places.");
+        return value > left
+            ? Wrong(string.Create(CultureInfo.InvariantCulture, $"At most {left:0.00} can be sent back."))
+            : value;
+    }
+
+    static Problem Wrong(string sentence) => new(ProblemKind.Invalid, sentence) { Field = "Amount" };
+
+    /// <summary>Returns the amount.</summary>
+    public static Task<Outcome<decimal>> RunAsync(Db db, Settings settings, string actor, long id, string? amount,
+        string? reason, TimeProvider time, CancellationToken cancel) =>
+        db.DecideAsync<decimal>(async transaction =>
+        {
+            await transaction.FindAsync<string>(ProviderPaymentSql.LockAccount, new { id }, cancel);
+            await transaction.FindAsync<long?>(ProviderPaymentSql.Lock, new { id }, cancel);
+            var payment = await transaction.FindAsync<ProviderPaymentRow>(ProviderPaymentSql.Find, new { id }, cancel);
+            var sending = (await transaction.ListAsync<ProviderRefundRow>(
+                ProviderRefundSql.OfPayment, new { payment = id }, cancel)).Where(r => r.Status == "open").ToList();
+            if (Decide(payment, sending.Sum(r => r.Amount), amount, settings.Currency.Decimals)
+                .Refused(out var problem, out var value))
+                return problem;
+            if (Reason.Parse(reason).Refused(out var unclear, out var why)) return unclear;
+            var now = time.GetUtcNow().UtcDateTime;
+            var key = "capsul-refund-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
+            await transaction.AskAsync<long>(ProviderRefundSql.Add,
+                new { payment = id, amount = value, key, reason = why, actor, now }, cancel);
+            var rows = await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel);
+            var plan = CreditPayment.Decide(new CreditPayment.Facts(payment!.State(settings.Currency.Code),
+                settings.Currency.Code, settings.Currency.Decimals, payment.Credited,
+                sending.Sum(r => r.Amount) + value, rows));
+            await CreditPayment.ApplyAsync(transaction, id, plan, $"refund: {why}", actor, now, cancel);
+            await transaction.ExecuteAsync(
+                ProviderPaymentSql.SetCredited, new { id, plan.Credited, now }, cancel);
+            await transaction.AuditAsync(actor, "refund_payment", $"provider payment {id}",
+                string.Create(CultureInfo.InvariantCulture, $"{value}; {why}"), cancel);
+            return value;
+        }, cancel);
+}

@@ -1,0 +1,123 @@
+using System.Globalization;
+using System.Text.Json;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Payments.Providers;
+using Microsoft.AspNetCore.Http;
+
+namespace Capsul.Hub.Features.Payments.Stripe;
+
+/// <summary>
+/// Cards, through a page that Stripe hosts (Checkout): no script of theirs runs on ours, and no card number comes near.
+/// A payment is a Checkout Session with its PaymentIntent; our key is its client_reference_id, and in the metadata of
+/// the PaymentIntent, from where Stripe copies it to the charge.
+/// </summary>
+public sealed partial class StripeProvider(HttpClient client, Uri api, string secretKey, string? webhookSecret)
+    : IPaymentProvider
+{
+    /// <summary>Our key in Stripe's metadata.</summary>
+    public const string KeyName = "capsul_key";
+
+    const string Expand =
+        "expand[]=payment_intent.latest_charge.balance_transaction";
+
+    readonly StripeClient stripe = new(client, api, secretKey);
+
+    public string Name => "stripe";
+
+    public string Title => "Card";
+
+    /// <summary>Keys of Stripe's test mode say so.</summary>
+    public bool IsPlay => secretKey.StartsWith("sk_test_", StringComparison.Ordinal)
+        || secretKey.StartsWith("rk_test_", StringComparison.Ordinal);
+
+    /// <summary>An expired session cannot be paid.</summary>
+    public TimeSpan LateFor => TimeSpan.Zero;
+
+    public async Task<Outcome<Checkout>> CreateCheckoutAsync(CheckoutRequest request, CancellationToken cancel)
+    {
+        if (StripeAmounts.ToUnits(request.Amount, request.Currency) is not { } units)
+            return new Problem(ProblemKind.Invalid, $"{request.Currency} has no such small unit at Stripe.");
+        var currency = request.Currency.ToLowerInvariant();
+        var answer = await stripe.PostAsync("v1/checkout/sessions", request.Key,
+        [
+            new("mode", "payment"),
+            new("client_reference_id", request.Key),
+            new("customer_email", request.Email),
+            new("success_url", request.ReturnTo + "?returned=1"),
+            new("cancel_url", request.ReturnTo),
+            new("line_items[0][quantity]", "1"),
+            new("line_items[0][price_data][currency]", currency),
+            new("line_items[0][price_data][unit_amount]", units.ToString(CultureInfo.InvariantCulture)),
+            new("line_items[0][price_data][product_data][name]", "Credit for virtual machines"),
+            new($"payment_intent_data[metadata][{KeyName}]", request.Key),
+        ], cancel);
+        if (answer.Refused(out var problem, out var session)) return problem;
+        return session.Text("id") is { } id && session.Text("url") is { } url && IsPage(url)
+            ? new Checkout(id, url)
+            : new Problem(ProblemKind.Unavailable, "Stripe's answer has no checkout.");
+    }
+
+    /// <summary>The person's browser is sent there.</summary>
+    static bool IsPage(string url) => Uri.TryCreate(url, UriKind.Absolute, out var uri)
+        && (uri.Scheme == Uri.UriSchemeHttps || uri is { IsLoopback: true, Scheme: "http" });
+
+    public async Task<Outcome<PaymentState>> AskAsync(string reference, CancellationToken cancel)
+    {
+        var answer = await stripe.GetAsync(
+            $"v1/checkout/sessions/{Uri.EscapeDataString(reference)}?{Expand}", cancel);
+        if (answer.Refused(out var problem, out var session)) return problem;
+        var intent = session.Get("payment_intent");
+        var charge = intent?.Get("latest_charge");
+        var disputes = new List<JsonElement>();
+        if (charge is { } disputed && disputed.IsTrue("disputed"))
+        {
+            var list = await stripe.GetAsync(
+                $"v1/disputes?limit=100&charge={Uri.EscapeDataString(disputed.Text("id") ?? "")}", cancel);
+            if (list.Refused(out problem, out var found)) return problem;
+            disputes.AddRange(found.List("data"));
+        }
+        return StripeReading.Of(session, intent, charge, disputes);
+    }
+
+    public async Task<Outcome<string>> RefundAsync(RefundRequest request, CancellationToken cancel)
+    {
+        if (StripeAmounts.ToUnits(request.Amount, request.Currency) is not { } units)
+            return new Problem(ProblemKind.Invalid, $"{request.Currency} has no such small unit at Stripe.");
+        // Stripe forgets the key of a call after a day; the refund itself keeps it for good.
+        var earlier = await stripe.GetAsync(
+            $"v1/refunds?limit=100&payment_intent={Uri.EscapeDataString(request.Charge)}", cancel);
+        if (earlier.Refused(out var unknown, out var list)) return unknown;
+        foreach (var made in list.List("data"))
+            if (made.Get("metadata")?.Text(KeyName) == request.Key) return Read(made);
+        var answer = await stripe.PostAsync("v1/refunds", request.Key,
+        [
+            new("payment_intent", request.Charge),
+            new("amount", units.ToString(CultureInfo.InvariantCulture)),
+            new($"metadata[{KeyName}]", request.Key),
+        ], cancel);
+        return answer.Refused(out var problem, out var refund) ? problem : Read(refund);
+    }
+
+    static Outcome<string> Read(JsonElement refund) => refund.Text("status") is "failed" or "canceled"
+        ? new Problem(ProblemKind.Invalid, $"Stripe says that the refund {refund.Text("id")} has failed.")
+        : refund.Text("id") is { } id ? id
+        : new Problem(ProblemKind.Unavailable, "Stripe's answer has no refund.");
+
+    public Outcome<ProviderEvent> Read(IHeaderDictionary headers, ReadOnlySpan<byte> body, DateTime now)
+    {
+        if (webhookSecret is null)
+            return new Problem(ProblemKind.NotFound, "CAPSUL_STRIPE_WEBHOOK_SECRET is not set.");
+        if (StripeSignature.Check(headers[StripeSignature.Header], body, webhookSecret, now) is { } problem)
+            return problem;
+        try
+        {
+            var reader = new Utf8JsonReader(body);
+            using var document = JsonDocument.ParseValue(ref reader);
+            return StripeReading.Event(document.RootElement);
+        }
+        catch (JsonException error)
+        {
+            return new Problem(ProblemKind.Invalid, "It is no JSON.", error.Message);
+        }
+    }
+}

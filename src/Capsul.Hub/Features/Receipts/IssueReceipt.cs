@@ -1,0 +1,82 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Storage;
+using Capsul.Postgres;
+using Npgsql;
+
+namespace Capsul.Hub.Features.Receipts;
+
+/// <summary>
+/// Makes the receipt of a payment when its owner asks for it, and credit notes for each time it ceased to count. Asked
+/// again, it makes only what is new. Numbers have no gaps, and a receipt never changes.
+/// </summary>
+public static class IssueReceipt
+{
+    public static readonly Problem NotFound = new(ProblemKind.NotFound, "There is no such payment.");
+
+    /// <summary>The refusal, or null.</summary>
+    public static Problem? Decide(ReceiptPaymentRow? payment, IReadOnlyList<ReceiptTurnRow> turns) =>
+        payment is null ? NotFound
+        : !payment.HasReceipt ? new(ProblemKind.Conflict,
+            "This balance was carried over from another system; its receipts are there.")
+        : turns.Count == 0 ? new(ProblemKind.Conflict, "This payment has never counted, so there is no receipt.")
+        : null;
+
+    /// <returns>How many receipts and credit notes were made.</returns>
+    public static Task<Outcome<int>> RunAsync(
+        Db db, string email, int id, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        db.DecideAsync<int>(async transaction =>
+        {
+            await transaction.FindAsync<int?>(ReceiptSql.LockPayment, new { id, email }, cancel);
+            var payment = await transaction.FindAsync<ReceiptPaymentRow>(
+                ReceiptSql.FindPayment, new { id, email }, cancel);
+            var turns = await transaction.ListAsync<ReceiptTurnRow>(ReceiptSql.Turns, new { id }, cancel);
+            if (Decide(payment, turns) is { } problem) return problem;
+            if (await FindSellerAsync(transaction, id, turns[0].At, cancel) is not { } seller)
+                return new Problem(ProblemKind.Unavailable, "The operator of this site has not entered its name and "
+                    + "address yet, so receipts cannot be issued. Contact support.");
+            var paid = IncludedTax.Of(payment!.Dollars, seller.TaxPercent, settings.Currency.Decimals);
+            var address = await transaction.FindAsync<BillingAddressRow>(
+                ReceiptSql.FindAddress, new { email }, cancel) ?? BillingAddressRow.None;
+            var (made, last) = (0, default(int?));
+            foreach (var turn in turns)
+            {
+                var number = turn.Number;
+                if (number is null)
+                {
+                    number = await AddAsync(transaction, turn, turn.IsReversal ? paid.Reversed : paid, seller.Id,
+                        address, turn.IsReversal ? last : null, time.GetUtcNow().UtcDateTime, cancel);
+                    await transaction.AuditAsync(email, "issue_receipt", $"payment {id}",
+                        string.Create(CultureInfo.InvariantCulture, $"number {number}"), cancel);
+                    made++;
+                }
+                last = number;
+            }
+            return made;
+        }, cancel);
+
+    /// <summary>
+    /// Who has sold is who was named on the first receipt of the payment, so that its credit note takes back exactly
+    /// that, whatever was entered since.
+    /// </summary>
+    static async Task<SellerRow?> FindSellerAsync(
+        NpgsqlTransaction transaction, int payment, DateTime at, CancellationToken cancel) =>
+        await transaction.FindAsync<SellerRow>(ReceiptSql.SellerOf, new { id = payment }, cancel)
+            ?? await transaction.FindAsync<SellerRow>(ReceiptSql.SellerAt, new { at }, cancel);
+
+    static Task<int> AddAsync(NpgsqlTransaction transaction, ReceiptTurnRow turn, IncludedTax amount, long seller,
+        BillingAddressRow address, int? corrects, DateTime now, CancellationToken cancel) =>
+        transaction.AskAsync<int>(ReceiptSql.Add, new
+        {
+            transaction = turn.Transaction,
+            now,
+            seller,
+            corrects,
+            name = address.Name,
+            address = address.Address,
+            taxNumber = address.TaxNumber,
+            gross = amount.Gross,
+            net = amount.Net,
+            tax = amount.Tax,
+        }, cancel);
+}

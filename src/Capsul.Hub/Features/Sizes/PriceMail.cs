@@ -1,0 +1,39 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Web;
+
+namespace Capsul.Hub.Features.Sizes;
+
+/// <summary>The emails to those who have capsuls of a size whose price changes.</summary>
+public static class PriceMail
+{
+    /// <summary>The price rises.</summary>
+    /// <param name="customer">Who has how many.</param>
+    /// <param name="size">Its name.</param>
+    /// <param name="before">Dollars a month until then.</param>
+    /// <param name="plan">What it costs from when.</param>
+    /// <param name="settings">Of this installation.</param>
+    public static Mail Rise(
+        SizeCustomerRow customer, string size, decimal before, SetPrice.Plan plan, Settings settings) =>
+        Write("price_rise", customer, size, plan.Dollars, plan.From, settings, ("before", Show.Dollars(before)));
+
+    /// <summary>It does not rise after all.</summary>
+    public static Mail Withdrawal(SizeCustomerRow customer, PriceRow price, Settings settings) =>
+        Write("price_withdrawn", customer, price.Size, price.DollarsPerMonth, price.ActiveFrom, settings);
+
+    static Mail Write(string template, SizeCustomerRow customer, string size, decimal dollars, DateTime from,
+        Settings settings, params (string Name, string Value)[] more)
+    {
+        var values = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["site"] = settings.SiteName,
+            ["size"] = size,
+            ["count"] = Show.Count(customer.Vms, "capsul", "capsuls"),
+            ["price"] = Show.Dollars(dollars),
+            ["from"] = Show.Time(from),
+            ["link"] = Site.Link(settings, "/console").ToString(),
+        };
+        foreach (var (name, value) in more) values[name] = value;
+        return MailText.Write(template, customer.Email, values);
+    }
+}

@@ -1,0 +1,129 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Dunning;
+using Capsul.Hub.Leadership;
+using Capsul.Postgres;
+using Microsoft.Extensions.Logging;
+using Npgsql;
+
+namespace Capsul.Hub.Reconcilers;
+
+/// <summary>
+/// A reconciler without input: takes accounts whose money runs low a step further, and back when they have paid; stops,
+/// starts and deletes VMs as their account's step says. Every account and every VM is a transaction of its own; one
+/// that fails is tried again in the next round, and does not keep the others from their turn.
+/// </summary>
+public sealed partial class DunningSweep(
+    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<DunningSweep> log) : IActingWork
+{
+    public static readonly TimeSpan Every = TimeSpan.FromMinutes(1);
+
+    /// <summary>The most that one round adds to the clock: a Hub that was away shortens no grace.</summary>
+    static readonly TimeSpan MostOfRound = 2 * Every;
+
+    /// <summary>A VM that could not be stopped is tried again.</summary>
+    static readonly TimeSpan RetryStop = TimeSpan.FromHours(1);
+
+    const int PageRows = 500;
+
+    delegate Task<bool> Act(NpgsqlTransaction transaction, DunnedVmRow vm, DunningTable table, Settings settings,
+        TimeProvider time, CancellationToken cancel);
+
+    public string Name => "Dunning";
+
+    DateTime Now => time.GetUtcNow().UtcDateTime;
+
+    public async Task RunAsync(long epoch, CancellationToken cancel)
+    {
+        while (!cancel.IsCancellationRequested)
+        {
+            await LookAsync(epoch, cancel);
+            await Task.Delay(Every, time, cancel);
+        }
+    }
+
+    /// <summary>One round; returns how many accounts and VMs it changed.</summary>
+    public async Task<int> LookAsync(long epoch, CancellationToken cancel)
+    {
+        var clock = await TickAsync(epoch, cancel);
+        var table = new DunningTable(await db.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
+        var changed = await MoveAllAsync(epoch, table, clock, cancel);
+        if (clock.Paused.Length == 0)
+        {
+            if (table.Steps.FirstOrDefault(s => s.Stops) is { Step: var stops })
+                changed += await EachAsync(epoch, table, DunningSql.ToStop, stops, TakeStep.StopAsync, cancel);
+            if (table.Steps.FirstOrDefault(s => s.Action == "delete") is { Step: var deletes })
+                changed += await EachAsync(epoch, table, DunningSql.ToDelete, deletes, TakeStep.DeleteAsync, cancel);
+        }
+        return changed + await EachAsync(epoch, table, DunningSql.ToStart, 0, TakeStep.StartAsync, cancel);
+    }
+
+    Task<DunningClockRow> TickAsync(long epoch, CancellationToken cancel) =>
+        fence.InTransactionAsync(epoch, async transaction =>
+        {
+            var most = (int)MostOfRound.TotalSeconds;
+            var clock = await transaction.AskAsync<DunningClockRow>(DunningSql.Tick, new { now = Now, most }, cancel);
+            await transaction.ExecuteAsync(DunningSql.MarkTold, null, cancel);
+            await transaction.ExecuteAsync(DunningSql.StartOver, new { now = Now }, cancel);
+            await transaction.ExecuteAsync(
+                DunningSql.Forget, new { seconds = (long)DecideDunning.QuietSeconds }, cancel);
+            return clock;
+        }, cancel);
+
+    /// <summary>Most accounts stay where they are: that is decided without a lock.</summary>
+    async Task<int> MoveAllAsync(long epoch, DunningTable table, DunningClockRow clock, CancellationToken cancel)
+    {
+        var runway = table.Steps.Select(s => (TimeSpan?)TimeSpan.FromHours(s.RunwayHours)).Max();
+        var horizon = runway is { } longest ? (Now + longest - DateTime.UnixEpoch).TotalSeconds : 0;
+        var moved = 0;
+        for (var after = ""; after is not null;)
+        {
+            var page = await db.ListAsync<DunningAccountRow>(DunningSql.Candidates,
+                new { after, now = Now, horizon = (decimal)horizon, limit = PageRows }, cancel);
+            foreach (var row in page)
+            {
+                if (DecideDunning.Decide(TakeStep.FactsOf(row, clock), table) is not null
+                    && await TryAsync(epoch, row.Email, transaction =>
+                        TakeStep.RunAsync(transaction, row.Email, table, settings, time, cancel), cancel))
+                    moved++;
+            }
+            after = page.Count == PageRows ? page[^1].Email : null;
+        }
+        return moved;
+    }
+
+    /// <summary>What does not fit into one page is done in the next round.</summary>
+    async Task<int> EachAsync(
+        long epoch, DunningTable table, string sql, short step, Act act, CancellationToken cancel)
+    {
+        var vms = await db.ListAsync<DunnedVmRow>(
+            sql, new { step, now = Now, retry = Now - RetryStop, limit = PageRows }, cancel);
+        var done = 0;
+        foreach (var vm in vms)
+        {
+            if (await TryAsync(
+                epoch, vm.Id, transaction => act(transaction, vm, table, settings, time, cancel), cancel))
+                done++;
+        }
+        return done;
+    }
+
+    async Task<bool> TryAsync(
+        long epoch, string subject, Func<NpgsqlTransaction, Task<bool>> work, CancellationToken cancel)
+    {
+        try
+        {
+            return await fence.InTransactionAsync(epoch, work, cancel);
+        }
+        catch (PostgresException error)
+        {
+            Log.Failed(log, error, subject);
+            return false;
+        }
+    }
+
+    static partial class Log
+    {
+        [LoggerMessage(EventId = 3500, Level = LogLevel.Error, Message = "Dunning of {Subject} failed")]
+        public static partial void Failed(ILogger log, Exception error, string subject);
+    }
+}

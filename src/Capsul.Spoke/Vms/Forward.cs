@@ -1,0 +1,31 @@
+using System.Net;
+using Capsul.Spoke.Hypervisor;
+using Capsul.Wire;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>A port of this machine that leads to a port of a VM.</summary>
+/// <param name="From">Networks from which it may be used; null: from anywhere.</param>
+public sealed record Forward(int HostPort, int VmPort, IReadOnlyList<string>? From)
+{
+    /// <summary>Those that a VM is wanted to have. Its firewall does not see who connects to this machine.</summary>
+    public static IReadOnlyList<Forward> Of(WantedVm vm)
+    {
+        var firewall = Firewall.Of(vm.Firewall);
+        return [.. vm.Ports.Select(p => new Forward(p.HostPort, p.VmPort, Sources(firewall, p.VmPort)))];
+    }
+
+    static IReadOnlyList<string>? Sources(Firewall? firewall, int port)
+    {
+        if (firewall is null or { Open: true }) return null;
+        var rules = firewall.Rules.Where(r => r.Protocol == IpProtocol.Tcp && port >= r.First && port <= r.Last)
+            .ToList();
+        return rules.Exists(r => r.Source is null) ? null : [.. rules.Select(r => r.Source!.Value.ToString())];
+    }
+
+    public bool Admits(IPAddress from) => From is null
+        || From.Any(n => IPNetwork.Parse(n).Contains(from.IsIPv4MappedToIPv6 ? from.MapToIPv4() : from));
+
+    /// <summary>Whether it leads from and to the same port, whoever may use it.</summary>
+    public bool IsSamePort(Forward other) => (HostPort, VmPort) == (other.HostPort, other.VmPort);
+}

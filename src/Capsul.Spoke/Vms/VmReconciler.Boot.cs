@@ -1,0 +1,30 @@
+using Capsul.Spoke.Hypervisor;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>
+/// What the VM is started from. A reinstall is another disk with a higher number: the guest shuts down, the disk is
+/// made, and the VM is started from it. The old one lies beside it until the Hub no longer wants it kept.
+/// </summary>
+public sealed partial class VmReconciler
+{
+    /// <summary>Whether it runs from something else than is wanted. Asked for once per boot.</summary>
+    async Task<bool> IsBootedOtherwiseAsync(VmRecord current, CancellationToken cancel)
+    {
+        var boot = progress.Boot ?? await hypervisor.FindBootAsync(Id, cancel)
+            ?? throw new HypervisorException($"The hypervisor does not say what {Id} runs from.", final: false);
+        progress = progress with { Boot = boot };
+        return boot != current.Spec.Boot;
+    }
+
+    /// <summary>When it is off, or runs from the disk that it is to have.</summary>
+    async Task DropOldDisksAsync(VmRecord current, CancellationToken cancel)
+    {
+        if (current.Wanted.KeepsOldDisk || current.OldDisk is not null || progress.DroppedFor == current.Disk.Number)
+            return;
+        // The Hub's word for it must be on disk: after a crash the old disk could be wanted again.
+        if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: false);
+        await hypervisor.DropOtherDisksAsync(current.Spec, cancel);
+        progress = progress with { DroppedFor = current.Disk.Number };
+    }
+}

@@ -1,0 +1,159 @@
+using System.Globalization;
+using Capsul.Foundation;
+using Capsul.Hub.Features.Receipts;
+using Capsul.Tests.Support;
+using Npgsql;
+
+namespace Capsul.Tests.Features.Receipts;
+
+public sealed class ReceiptTests
+{
+    static readonly DateTime Now = new(2026, 3, 1, 12, 0, 0, DateTimeKind.Utc);
+
+    static readonly SetSeller.Input Seller =
+        new("Meadow Co-op", "1 Lane\n12345 Town", "DE 123", "VAT", "19", null);
+
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData("119", "19", 2, "100.00", "19.00")]
+    [InlineData("10", "19", 2, "8.40", "1.60")]
+    [InlineData("0.01", "19", 2, "0.01", "0.00")]
+    [InlineData("0.03", "100", 2, "0.02", "0.01")]
+    [InlineData("25", "0", 2, "25.00", "0.00")]
+    [InlineData("1000", "7.7", 0, "929", "71")]
+    public void Net_and_tax_add_up(string gross, string percent, int decimals, string net, string tax)
+    {
+        static decimal D(string text) => decimal.Parse(text, CultureInfo.InvariantCulture);
+        var paid = IncludedTax.Of(D(gross), D(percent), decimals);
+        (paid.Net, paid.Tax).ShouldBe((D(net), D(tax)));
+        (paid.Net + paid.Tax).ShouldBe(D(gross));
+        (paid.Reversed.Net + paid.Reversed.Tax).ShouldBe(-D(gross));
+    }
+
+    [Theory]
+    [InlineData("", "a", "", "", "", "Name"), InlineData("a", " \n ", "", "", "", "Address")]
+    [InlineData("a", "a", "", "", "19", "TaxLabel"), InlineData("a", "a", "VAT", "19,5", "", "TaxPercent")]
+    [InlineData("a", "a", "VAT", "101", "", "TaxPercent"), InlineData("a", "a", "VAT", "1.005", "", "TaxPercent")]
+    [InlineData("a", "a", "VAT", "19", "1.2.2027", "From"), InlineData("a", "a", "VAT", "19", "2026-02-28", "From")]
+    [InlineData("a", "a", "VAT", "19", "2026-03-02", null), InlineData("a", "a", "", "", "", null)]
+    public void Who_sells_is_checked(
+        string name, string address, string label, string percent, string from, string? field)
+    {
+        if (field == "TaxLabel") (percent, from) = (from, "");
+        SetSeller.Decide(new SetSeller.Input(name, address, "", label, percent, from), Now.AddDays(-1), Now)
+            .Problem?.Field.ShouldBe(field);
+    }
+
+    [Fact]
+    public async Task A_receipt_is_made_once_and_a_payment_that_counts_no_longer_gets_a_credit_note()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        (await IssueAsync(rows, 1)).Problem!.Message.ShouldContain("has not entered its name");
+        (await SetSeller.RunAsync(rows.Db, "ops", Seller, rows.Time, Cancel)).OrThrow().IsFirst.ShouldBeTrue();
+        (await IssueAsync(rows, 1)).OrThrow().ShouldBe(1);
+        (await IssueAsync(rows, 1)).OrThrow().ShouldBe(0);
+        await rows.Db.ExecuteAsync("UPDATE payments SET invalidated = TRUE", null, Cancel);
+        (await SetSeller.RunAsync(rows.Db, "ops", Seller with { TaxPercent = "21", From = "2026-03-05" }, rows.Time,
+            Cancel)).OrThrow();
+        rows.Time.Advance(TimeSpan.FromDays(10));
+        (await IssueAsync(rows, 1)).OrThrow().ShouldBe(1);
+        await rows.Db.ExecuteAsync("UPDATE payments SET invalidated = FALSE", null, Cancel);
+        (await IssueAsync(rows, 1)).OrThrow().ShouldBe(1);
+        (await rows.Db.ListAsync<ReceiptRow>(ReceiptSql.OfPayment, new { id = 1 }, Cancel))
+            .Select(r => (r.Number, r.Corrects, r.Gross, r.Net, r.Tax, r.TaxPercent)).ShouldBe([
+                (1, null, 100m, 84.03m, 15.97m, 19m), (2, (int?)1, -100m, -84.03m, -15.97m, 19m),
+                (3, null, 100m, 84.03m, 15.97m, 19m)]);
+    }
+
+    /// <summary>Many at once, some of which are killed: the numbers are 1, 2, 3 and so on.</summary>
+    [Fact]
+    public async Task Numbers_have_no_gaps_when_many_are_made_at_once()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        (await SetSeller.RunAsync(rows.Db, "ops", Seller, rows.Time, Cancel)).OrThrow();
+        await rows.Db.ExecuteAsync(
+            """
+            INSERT INTO payments (email, dollars, method) SELECT @email, n, 'cash' FROM generate_series(1, 40) AS n;
+            CREATE SEQUENCE kills;
+            CREATE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF nextval('kills') % 3 = 0 THEN RAISE EXCEPTION 'killed'; END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER kill AFTER INSERT ON receipts FOR EACH ROW EXECUTE FUNCTION kill();
+            """, new { email = VmRows.Email }, Cancel);
+        var killed = 0;
+        await Parallel.ForEachAsync(Enumerable.Range(1, 80), new ParallelOptions
+        {
+            MaxDegreeOfParallelism = 8,
+            CancellationToken = Cancel,
+        }, async (n, _) =>
+        {
+            try
+            {
+                (await IssueAsync(rows, 1 + n % 41)).OrThrow();
+            }
+            catch (PostgresException error) when (error.MessageText == "killed")
+            {
+                Interlocked.Increment(ref killed);
+            }
+        });
+        killed.ShouldBeGreaterThan(0);
+        var numbers = await rows.Db.ListAsync<int>("SELECT number FROM receipts ORDER BY number", null, Cancel);
+        numbers.Count.ShouldBeGreaterThan(20);
+        numbers.ShouldBe(Enumerable.Range(1, numbers.Count));
+        (await rows.CountAsync("receipts r", "EXISTS (SELECT FROM receipts o WHERE o.transaction = r.transaction "
+            + "AND o.number <> r.number)", Cancel)).ShouldBe(0);
+    }
+
+    [Fact]
+    public async Task What_was_issued_stays_whoever_tries()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        (await SetSeller.RunAsync(rows.Db, "ops", Seller, rows.Time, Cancel)).OrThrow();
+        (await IssueAsync(rows, 1)).OrThrow();
+        foreach (var sql in (string[])["UPDATE receipts SET name = 'x'", "DELETE FROM receipts", "TRUNCATE receipts",
+            "UPDATE sellers SET tax_percent = 7", "DELETE FROM sellers", "DELETE FROM receipt_numbers",
+            "UPDATE receipt_numbers SET last = 7; INSERT INTO receipts SELECT 0, transaction, issued, seller, NULL, "
+                + "name, address, tax_number, gross, net, tax FROM receipts"])
+            (await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync(sql, null, Cancel)))
+                .SqlState.ShouldBe(PostgresErrorCodes.CheckViolation, sql);
+        // Whatever number is asked for, the next one is given; and a transaction has one receipt.
+        (await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync(
+            "INSERT INTO receipts SELECT 99, transaction, issued, seller, NULL, name, address, tax_number, gross, net, "
+                + "tax FROM receipts", null, Cancel))).ConstraintName.ShouldBe("receipts_transaction_once");
+    }
+
+    [Fact]
+    public async Task A_person_makes_a_receipt_with_their_address_and_prints_it()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_OPERATOR_EMAIL", "ops@example.org"));
+        await Sample.FillAsync(hub, Cancel);
+        using var ops = await hub.SignInAsync("ops@example.org", Cancel);
+        (await ops.PostAsync("/operator/receipts", Cancel, ("Name", "Meadow Co-op"), ("Address", "1 Lane\r\nTown"),
+            ("TaxLabel", "VAT"), ("TaxPercent", "25")).ReadAsync(Cancel)).Page.ShouldContain("All receipts say that.");
+        using var ada = await hub.SignInAsync(Sample.Email, Cancel);
+        (await ada.PostAsync("/account", "/account?handler=Billing", Cancel, ("Name", "Ada <Lovelace>"),
+            ("Address", "Analytical Engine\nLondon"), ("TaxNumber", "GB 1")).ReadAsync(Cancel))
+            .Page.ShouldContain("Receipts that you make from now on are addressed to that.");
+        var page = (await ada.PostAsync("/balance/receipts/1", Cancel).ReadAsync(Cancel)).Page;
+        page.ShouldContain("Receipt 1");
+        foreach (var part in (string[])["Meadow Co-op", "Ada <Lovelace>", "London", "Tax number GB 1", "$20.00",
+            "VAT, 25 % of", "$5.00", "$25.00"])
+            page.ShouldContain(part);
+        var balance = await ada.ReadAsync("/balance", Cancel);
+        balance.ShouldContain("/balance/receipts/1");
+        (await ada.PostAsync("/balance/receipts/2", Cancel).ReadAsync(Cancel)).Page.ShouldContain("never counted");
+        using var eve = await hub.SignInAsync("eve@example.org", Cancel);
+        (await eve.GetAsync("/balance/receipts/1", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
+        (await eve.PostAsync("/keys", "/balance/receipts/3", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
+        await using var csv = new StringWriter();
+        await ExportReceipts.RunAsync(hub.Db, csv, Cancel);
+        csv.ToString().ShouldContain("1,,2026-03-01,2026-03-01,1,cash,\"ada.lovelace@example.org\",\"Ada <Lovelace>\","
+            + "\"GB 1\",\"Meadow Co-op\",\"VAT\",25,20.00,5.00,25.00\r\n");
+    }
+
+    static Task<Outcome<int>> IssueAsync(VmRows rows, int payment) =>
+        IssueReceipt.RunAsync(rows.Db, VmRows.Email, payment, rows.Settings, rows.Time, Cancel);
+}
