@@ -8,17 +8,22 @@ public static class Until
 {
     static readonly TimeSpan Every = TimeSpan.FromMilliseconds(50);
 
-    public static Task TrueAsync(string what, TimeSpan limit, Func<Task<bool>> look) =>
-        SomeAsync<object>(what, limit, async () => await look() ? what : null);
+    /// <param name="instead">What there is after the limit, for the message of the timeout.</param>
+    public static Task TrueAsync(
+        string what, TimeSpan limit, Func<Task<bool>> look, Func<Task<string>>? instead = null) =>
+        SomeAsync<object>(what, limit, async () => await look() ? what : null, instead);
 
     /// <summary>The first result that is not null.</summary>
-    public static async Task<T> SomeAsync<T>(string what, TimeSpan limit, Func<Task<T?>> look) where T : class
+    public static async Task<T> SomeAsync<T>(
+        string what, TimeSpan limit, Func<Task<T?>> look, Func<Task<string>>? instead = null) where T : class
     {
         var clock = Stopwatch.StartNew();
         while (true)
         {
             if (await look() is { } found) return found;
-            if (clock.Elapsed > limit) throw new TimeoutException($"After {limit.TotalSeconds:0} s still not: {what}.");
+            if (clock.Elapsed > limit)
+                throw new TimeoutException($"After {limit.TotalSeconds:0} s still not: {what}."
+                    + (instead is null ? "" : $"\n{await instead()}"));
             await Task.Delay(Every, TestContext.Current.CancellationToken);
         }
     }

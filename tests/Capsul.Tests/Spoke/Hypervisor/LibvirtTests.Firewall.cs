@@ -26,11 +26,10 @@ public sealed partial class LibvirtTests
         await Task.WhenAll(real.CreateAsync(from), real.CreateAsync(vm));
         await Task.WhenAll(real.WaitForSshAsync(from), real.WaitForSshAsync(vm));
         foreach (var port in (int[])[8080, 8081, 8082])
-            await real.SshAsync(vm, $"nc -ll -p {port} -e echo port{port} </dev/null >/dev/null 2>&1 &");
-        await Until.TrueAsync("its servers listen", TimeSpan.FromSeconds(60), async () =>
-            (await real.SshAsync(vm, "nc -w 2 127.0.0.1 8082 </dev/null")).Output == "port8082\n");
-        await Until.TrueAsync("the other guest has IPv6", TimeSpan.FromSeconds(60), async () =>
-            await AskAsync($"{vm.Address6}", 8080, inGuest: true) == "port8080");
+            await Until.TrueAsync($"its server listens at {port}", TimeSpan.FromSeconds(60), () => ServeAsync(vm, port));
+        await Until.TrueAsync("both guests have IPv6", TimeSpan.FromSeconds(60), async () =>
+            await AskAsync($"{vm.Address6}", 8080, inGuest: true) == "port8080",
+            async () => $"{await NetworkAsync(from)}\n{await NetworkAsync(vm)}");
 
         foreach (var inGuest in (bool[])[false, true])
         {
@@ -70,6 +69,20 @@ public sealed partial class LibvirtTests
             : await real.Sandbox.Inside("timeout", "2", "busybox", "nc", address, $"{port}").TryRunAsync(None))
             .Output.Trim();
     }
+
+    /// <summary>Starts a server in a guest unless it is there; whether it was.</summary>
+    async Task<bool> ServeAsync(VmSpec vm, int port)
+    {
+        var (text, server) = ($"port{port}", $"nc -ll -p {port} -e echo port{port}");
+        var found = await real.SshAsync(vm,
+            $"nc -w 2 127.0.0.1 {port} </dev/null || {{ {server} </dev/null >/dev/null 2>&1 & }}");
+        return found.Output.Trim() == text;
+    }
+
+    async Task<string> NetworkAsync(VmSpec vm) =>
+        await real.SshAsync(vm, "ip -6 address; ip -6 route; ip -6 neigh; netstat -ltn; uptime") is var found
+            ? $"{vm.Id}: {found.Output}{found.Error}"
+            : "";
 
     [Fact]
     public async Task A_table_is_made_again_only_if_something_of_it_is_missing()

@@ -129,23 +129,39 @@ public sealed partial class LibvirtTests
 
     List<int> HelperPids() => HelperPids(real.Sandbox);
 
-    /// <summary>The helpers of a sandbox.</summary>
-    static List<int> HelperPids(Sandbox sandbox) => [.. from folder in Directory.EnumerateDirectories("/proc")
-                                  let name = Path.GetFileName(folder)
-                                  where int.TryParse(name, out _) && IsHelper(sandbox, folder)
-                                  select int.Parse(name)];
+    /// <summary>
+    /// The helpers of a sandbox. Not their children: a helper that looks into the sandbox's namespaces begins a process
+    /// for a moment.
+    /// </summary>
+    static List<int> HelperPids(Sandbox sandbox)
+    {
+        var helpers = (from folder in Directory.EnumerateDirectories("/proc")
+                       where int.TryParse(Path.GetFileName(folder), out _) && IsHelper(sandbox, folder)
+                       select (Pid: int.Parse(Path.GetFileName(folder)), Parent: Parent(folder))).ToList();
+        return [.. helpers.Where(h => helpers.TrueForAll(other => other.Pid != h.Parent)).Select(h => h.Pid)];
+    }
 
     static bool IsHelper(Sandbox sandbox, string folder)
     {
+        var words = Read(folder, "cmdline").Split('\0');
+        return words[0].EndsWith("pasta", StringComparison.Ordinal)
+            && words.Contains($"{sandbox.RunFolderInUse}/way-out.net", StringComparer.Ordinal);
+    }
+
+    /// <summary>0 if the process has ended.</summary>
+    static int Parent(string folder) =>
+        Read(folder, "stat") is { Length: > 0 } stat ? int.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[1]) : 0;
+
+    /// <summary>Empty if the process has ended.</summary>
+    static string Read(string folder, string file)
+    {
         try
         {
-            var words = File.ReadAllText(Path.Combine(folder, "cmdline")).Split('\0');
-            return words[0].EndsWith("pasta", StringComparison.Ordinal)
-                && words.Contains($"{sandbox.RunFolderInUse}/way-out.net", StringComparer.Ordinal);
+            return File.ReadAllText(Path.Combine(folder, file));
         }
         catch (IOException)
         {
-            return false;
+            return "";
         }
     }
 }

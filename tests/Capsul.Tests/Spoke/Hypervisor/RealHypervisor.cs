@@ -134,6 +134,24 @@ public sealed class RealHypervisor : IAsyncLifetime
     /// <summary>Real ssh to the VM, through a relay over the hypervisor's connection.</summary>
     public async Task<CommandResult> SshAsync(VmSpec vm, string command, string user = "capsul", string? key = null)
     {
+        var watch = Stopwatch.StartNew();
+        while (true)
+        {
+            var result = await SshOnceAsync(vm, command, user, key);
+            if (!WasTurnedAway(result) || watch.Elapsed > TimeSpan.FromSeconds(60)) return result;
+            await Task.Delay(200);
+        }
+    }
+
+    /// <summary>
+    /// Whether nothing was begun: dropbear closes connections without a word while five others of the same address
+    /// (those that looked whether it is there) have not authenticated.
+    /// </summary>
+    static bool WasTurnedAway(CommandResult result) => result.ExitCode == 255
+        && result.Error.Contains("kex_exchange_identification", StringComparison.Ordinal);
+
+    async Task<CommandResult> SshOnceAsync(VmSpec vm, string command, string user, string? key)
+    {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
         var relay = RelayAsync(listener, vm);
