@@ -126,6 +126,10 @@ public sealed partial class Settings
         new("CAPSUL_LIBVIRT", "private",
             "private: Capsul runs its own libvirtd in its own network namespace. Or a libvirt URI such as "
             + "qemu:///system."),
+        new("CAPSUL_NETWORK", "private",
+            "How VMs are connected (with CAPSUL_LIBVIRT=private). private: through sockets of this machine, whose "
+            + "network is not changed. routed: this machine routes CAPSUL_VM_NETWORK and CAPSUL_VM_NETWORK6, which are "
+            + "reached from outside. nat: IPv4 is translated by this machine's kernel, IPv6 is routed."),
         new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
         new("CAPSUL_VM_NETWORK6", "auto",
             "IPv6 network of the VMs on this host, a /64; off: none. auto: a private one (fd00::/8) of its own."),

@@ -24,6 +24,9 @@ public sealed partial class Settings
             || IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK6"), out var six) && six.PrefixLength == 64
                 && six.BaseAddress is { IsIPv6LinkLocal: false, IsIPv6Multicast: false },
             "an IPv6 network of size /64, auto or off");
+        OneOf("CAPSUL_NETWORK", "private", "routed", "nat");
+        Must("CAPSUL_NETWORK", Text("CAPSUL_NETWORK") == "private" || Libvirt == "private",
+            "private unless CAPSUL_LIBVIRT is private");
         OneOf("CAPSUL_OUTBOUND", "on", "off");
         OneOf("CAPSUL_OUTBOUND_MAIL", "on", "off");
         Must("CAPSUL_VM_RESOLVER", !IsSet("CAPSUL_VM_RESOLVER") || VmResolver == "auto"

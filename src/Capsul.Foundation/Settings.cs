@@ -147,6 +147,16 @@ public sealed partial class Settings
         var text => IPNetwork.Parse(text),
     };
 
+    public string NetworkMode => Text("CAPSUL_NETWORK");
+
+    /// <summary>The VMs' networks to which this machine has a route; none in private mode.</summary>
+    public IEnumerable<IPNetwork> RoutedNetworks => NetworkMode == "private" ? []
+        : VmNetwork6 is { } six ? [VmNetwork, six] : [VmNetwork];
+
+    /// <summary>Those of them that nobody outside knows.</summary>
+    public IEnumerable<IPNetwork> TranslatedNetworks => RoutedNetworks.Where(n =>
+        n == VmNetwork ? NetworkMode == "nat" : Text("CAPSUL_VM_NETWORK6") == "auto");
+
     public bool Outbound => Text("CAPSUL_OUTBOUND") == "on";
     public bool OutboundMail => Text("CAPSUL_OUTBOUND_MAIL") == "on";
     public string VmResolver => Text("CAPSUL_VM_RESOLVER");

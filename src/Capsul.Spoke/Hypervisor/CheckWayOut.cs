@@ -8,12 +8,13 @@ public static class CheckWayOut
 {
     const string What = "way out";
 
-    public static Finding Run(Settings settings)
+    public static async Task<Finding> RunAsync(Settings settings, CancellationToken cancel)
     {
         if (settings.Simulated) return new(Verdict.Ok, What, "not needed by the simulated hypervisor");
         if (settings.Libvirt != "private")
             return new(Verdict.Ok, What, $"the network of {settings.Libvirt} decides; Capsul's is isolated there");
         if (!settings.Outbound) return new(Verdict.Ok, What, "closed by CAPSUL_OUTBOUND; VMs reach nothing outside");
+        if (settings.NetworkMode != "private") return await RoutedAsync(settings, cancel);
         if (!File.Exists("/usr/bin/pasta"))
             return new(Verdict.Warn, What, "VMs cannot reach the internet: /usr/bin/pasta is missing (package passt)");
         if (!Environment.IsPrivilegedProcess)
@@ -27,6 +28,26 @@ public static class CheckWayOut
                 ? new(Verdict.Ok, What, $"pasta is running; TCP port 25 is {mail}")
                 : new(Verdict.Warn, What, "pasta is not running, so VMs cannot reach the internet. Capsul starts it "
                     + "within seconds; if it does not, this machine has no default route, or the Spoke's log says why");
+        }
+    }
+
+    static async Task<Finding> RoutedAsync(Settings settings, CancellationToken cancel)
+    {
+        var mode = settings.NetworkMode;
+        if (!Environment.IsPrivilegedProcess)
+            return new(Verdict.Ok, What, $"{mode} mode; whether it works is seen with: sudo capsul doctor");
+        if (await WayOut.ObstacleAsync(settings, Sandbox.RunFolder(settings), cancel)
+            is { Length: > 0 } obstacle)
+            return new(Verdict.Warn, What, $"{mode} mode: {obstacle}");
+        var networks = string.Join(" and ", settings.RoutedNetworks);
+        if (Sandbox.Attach(settings) is not { } sandbox)
+            return new(Verdict.Ok, What, $"{mode} mode, {networks}; connected with the first VM's sandbox");
+        using (sandbox)
+        {
+            return await new WayOut(sandbox, TimeProvider.System, NullLogger.Instance).IsConnectedAsync(cancel)
+                ? new(Verdict.Ok, What, $"{mode} mode: {networks} lead to the VMs")
+                : new(Verdict.Warn, What, $"{mode} mode: the VMs are not connected. Capsul connects them within "
+                    + "seconds; if it does not, the Spoke's log says why");
         }
     }
 }

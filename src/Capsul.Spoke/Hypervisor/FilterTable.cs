@@ -10,8 +10,11 @@ static class FilterTable
     /// <summary>Of connections that the Spoke and its relay make: they always pass.</summary>
     public const int Mark = 0x63617073;
 
+    /// <summary>Of packets that are routed to a VM from outside of the host: only its firewall lets them pass.</summary>
+    public const int FromOutside = 0x63617070;
+
     /// <summary>Base chains, by which a table of an earlier version is told from this one.</summary>
-    public static readonly string[] Chains = ["guests_in", "guests_talk", "replies", "to_guests", "from_sandbox"];
+    public static readonly string[] Chains = ["guests_in", "guests_talk", "replies", "to_guests", "from_gateway"];
 
     /// <summary>
     /// What VMs send. Two sets, because before DHCP has answered a guest has no IP address. Other protocols (VLAN) are
@@ -98,13 +101,13 @@ static class FilterTable
                 oifname vmap @firewalls
                 drop
             }
-            chain from_sandbox {
+            chain from_gateway {
                 type filter hook output priority 0; policy accept;
                 oifname != "cap*" accept
                 oifname "capsul0" accept
                 jump replies
                 meta mark {{Mark}} accept
-                tcp dport 22 accept
+                meta mark != {{FromOutside}} tcp dport 22 accept
                 ether type ip udp sport 67 udp dport 68 accept
                 icmp type echo-request accept
                 icmpv6 type { echo-request, nd-router-advert, mld-listener-query } accept

@@ -119,6 +119,7 @@ public sealed partial class Sandbox : IDisposable
         File.Delete(RecordFile(settings));
         new GuestGroups("/sys/fs/cgroup", DataFolder.ShortName(settings.Data), NullLogger.Instance).RemoveAll();
         var run = RunFolder(settings);
+        await WayOut.RemoveAsync(run, cancel);
         if (Directory.Exists(run)) Directory.Delete(run, recursive: true);
     }
 

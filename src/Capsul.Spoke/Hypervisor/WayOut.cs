@@ -8,11 +8,11 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The guests' way out of private mode: a helper, pasta, gives the sandbox an interface whose connections it makes with
-/// ordinary sockets of this machine. So nothing of the machine's network or firewall is changed. The helper runs in the
-/// sandbox's process namespace: it outlives the Spoke, and the kernel ends it with the sandbox. Whoever keeps the way
-/// out (the Spoke, and the relay process) starts it again when it has ended. Routes, address translation and all rules
-/// are in the sandbox's network (<see cref="WayOutRules"/>).
+/// The guests' way out of the sandbox. In private mode a helper, pasta, gives the sandbox an interface whose connections
+/// it makes with ordinary sockets of this machine, so nothing of the machine's network or firewall is changed. It runs in
+/// the sandbox's process namespace: it outlives the Spoke, and the kernel ends it with the sandbox. In routed and nat
+/// mode the interface is one end of an <see cref="Uplink"/>. Whoever keeps the way out (the Spoke, and the relay
+/// process) makes again what has gone. All rules are in the sandbox's network (<see cref="WayOutRules"/>).
 /// </summary>
 public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
 {
@@ -50,8 +50,17 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     /// <summary>What is wanted, as the Spoke that was started last has stored it.</summary>
     /// <param name="Gateway">The sandbox's address in the VMs' network.</param>
     /// <param name="Resolver">Address of the guests' resolver, or auto.</param>
-    /// <param name="Outside">The network namespace whose sockets are used; null: this machine's.</param>
-    sealed record Plan(bool IsOpen, string Gateway, string Resolver, bool Mail, string? Outside);
+    /// <param name="Outside">The network namespace of the machine; null: this one.</param>
+    sealed record Plan(bool IsOpen, string Gateway, string Resolver, bool Mail, string? Outside)
+    {
+        /// <summary>The VMs' networks that the machine routes; none: private mode.</summary>
+        public IReadOnlyList<string> Routed { get; init; } = [];
+
+        /// <summary>Those of them that are translated to the machine's addresses.</summary>
+        public IReadOnlyList<string> Translated { get; init; } = [];
+
+        public bool IsPrivate => Routed.Count == 0;
+    }
 
     /// <summary>The running helper.</summary>
     /// <param name="Pid">Process ID of what started it and ends with it.</param>
@@ -59,20 +68,29 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     /// <param name="Resolver">The resolver that it was started with; empty if it needs none.</param>
     sealed record Started(int Pid, ulong Ticks, string Resolver, string? Outside);
 
-    string PlanFile => Path.Combine(sandbox.RunFolderInUse, "way-out.json");
+    const string PlanName = "way-out.json";
+    string PlanFile => Path.Combine(sandbox.RunFolderInUse, PlanName);
     string HelperFile => Path.Combine(sandbox.RunFolderInUse, "way-out-helper.json");
     string PidFile => Path.Combine(sandbox.RunFolderInUse, "way-out.pid");
     string OutputFile => Path.Combine(sandbox.RunFolderInUse, "way-out.log");
     string LockFile => Path.Combine(sandbox.RunFolderInUse, "way-out.lock");
 
+    /// <summary>Whether the sandbox is connected in routed or nat mode.</summary>
+    public Task<bool> IsConnectedAsync(CancellationToken cancel) =>
+        Uplink(sandbox.RunFolderInUse, Read<Plan>(PlanFile)).IsThereAsync(cancel);
+
     /// <summary>Whether the helper runs.</summary>
     public bool IsRunning => Read<Started>(HelperFile) is { } helper && Sandbox.Ticks(helper.Pid) == helper.Ticks;
 
     /// <summary>Stores what is wanted, and brings it about.</summary>
-    /// <param name="outside">The network namespace whose sockets are used; null: this machine's.</param>
+    /// <param name="outside">The network namespace of the machine; null: this one.</param>
     public async Task OpenAsync(Settings settings, IPAddress gateway, string? outside, CancellationToken cancel)
     {
-        var plan = new Plan(settings.Outbound, gateway.ToString(), settings.VmResolver, settings.OutboundMail, outside);
+        var plan = new Plan(settings.Outbound, gateway.ToString(), settings.VmResolver, settings.OutboundMail, outside)
+        {
+            Routed = [.. settings.RoutedNetworks.Select(n => n.ToString())],
+            Translated = [.. settings.TranslatedNetworks.Select(n => n.ToString())],
+        };
         await DataFolder.WriteWholeAsync(PlanFile, JsonSerializer.SerializeToUtf8Bytes(plan), cancel);
         await sandbox.Inside("sh", "-ec", Forward).RunAsync(cancel);
         FileStream? held;
@@ -92,7 +110,8 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         {
             while (sandbox.IsAlive)
             {
-                if (polls == 0 || (said.Length == 0 && !IsRunning && Read<Plan>(PlanFile) is { IsOpen: true }))
+                if (polls == 0 || (said.Length == 0 && !IsRunning
+                    && Read<Plan>(PlanFile) is { IsOpen: true, IsPrivate: true }))
                 {
                     said = await TryEnsureAsync(said, cancel);
                     polls = PollsPerCheck;
@@ -135,16 +154,54 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         if (Read<Plan>(PlanFile) is not { } plan) return;
         var machine = await AddressesAsync(plan, cancel);
         var resolver = Resolver(plan);
-        var isLocal = resolver is not null && (IPAddress.IsLoopback(resolver) || machine.Contains(resolver));
+        var isLocal = plan.IsPrivate && resolver is not null
+            && (IPAddress.IsLoopback(resolver) || machine.Contains(resolver));
         // The rules first: there is no moment at which guests could get out without them.
         await ApplyAsync(WayOutRules.Write(IPAddress.Parse(plan.Gateway),
-            isLocal ? WayOutRules.LocalResolver : resolver, machine, plan.IsOpen, plan.Mail), cancel);
+            isLocal ? WayOutRules.LocalResolver : resolver, machine, plan.IsOpen, plan.Mail,
+            plan.IsPrivate ? null : [.. plan.Routed.Except(plan.Translated).Select(IPNetwork.Parse)]), cancel);
+        await ConnectAsync(plan, cancel);
         var needs = isLocal ? resolver!.ToString() : "";
-        if (IsRunning && plan.IsOpen && Read<Started>(HelperFile) is { } helper
+        if (IsRunning && plan is { IsOpen: true, IsPrivate: true } && Read<Started>(HelperFile) is { } helper
             && helper.Resolver == needs && helper.Outside == plan.Outside)
             return;
         await EndAsync(cancel);
-        if (plan.IsOpen) await StartAsync(plan, needs, cancel);
+        if (plan is { IsOpen: true, IsPrivate: true }) await StartAsync(plan, needs, cancel);
+    }
+
+    async Task ConnectAsync(Plan plan, CancellationToken cancel)
+    {
+        var uplink = Uplink(sandbox.RunFolderInUse, plan);
+        if (plan.IsPrivate)
+        {
+            await uplink.RemoveAsync(cancel);
+            return;
+        }
+        await EndAsync(cancel);
+        await uplink.EnsureAsync(sandbox, [.. plan.Routed.Select(IPNetwork.Parse)],
+            [.. plan.Translated.Select(IPNetwork.Parse)], cancel);
+    }
+
+    static Uplink Uplink(string folder, Plan? plan) =>
+        new(folder, (program, arguments) => Outside(plan, program, arguments));
+
+    /// <summary>What the machine has of it, whether the sandbox is there or not.</summary>
+    /// <param name="folder">The sandbox's run folder.</param>
+    internal static Task RemoveAsync(string folder, CancellationToken cancel) =>
+        Uplink(folder, Read<Plan>(Path.Combine(folder, PlanName))).RemoveAsync(cancel);
+
+    /// <summary>What would stand in the way of routing; empty: nothing.</summary>
+    /// <param name="folder">The run folder of the sandbox, whether there is one or not.</param>
+    internal static async Task<string> ObstacleAsync(Settings settings, string folder, CancellationToken cancel)
+    {
+        var plan = Read<Plan>(Path.Combine(folder, PlanName));
+        var machine = await AddressesAsync(plan, cancel);
+        foreach (var network in settings.RoutedNetworks)
+            if (machine.FirstOrDefault(network.Contains) is { } own)
+                return $"{own} is an address of this machine, and VMs cannot have {network} too";
+        var closed = await Uplink(folder, plan).ClosedChainsAsync(cancel);
+        return closed.Count == 0 ? "" : "this machine's firewall drops what it forwards "
+            + $"({string.Join("; ", closed)}): it must accept what comes from and goes to interfaces capsul-*";
     }
 
     FileStream? TryLock()
@@ -172,7 +229,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         (await sandbox.Inside("nft", "-s", "list", "table", "inet", WayOutRules.Table).TryRunAsync(cancel)).Output;
 
     /// <summary>All addresses of the outside machine.</summary>
-    static async Task<HashSet<IPAddress>> AddressesAsync(Plan plan, CancellationToken cancel)
+    static async Task<HashSet<IPAddress>> AddressesAsync(Plan? plan, CancellationToken cancel)
     {
         var result = await Outside(plan, "ip", "-j", "address", "show").RunAsync(cancel);
         using var json = JsonDocument.Parse(result.Output);
@@ -184,21 +241,28 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     }
 
     /// <summary>A program with the sockets of the outside.</summary>
-    static Command Outside(Plan plan, string program, params string[] arguments) => (plan.Outside is null
+    static Command Outside(Plan? plan, string program, params string[] arguments) => (plan?.Outside is null
         ? new Command(program, arguments)
         : new Command("nsenter", [$"--net={plan.Outside}", "--", program, .. arguments])) with
     { Timeout = Limit };
 
-    /// <summary>As configured, or this machine's first one; null if there is none. IPv4 only.</summary>
+    /// <summary>
+    /// As configured, or this machine's first one; null if there is none. IPv4 only. Packets that are routed do not
+    /// reach a loopback, so the resolvers that systemd-resolved asks are used instead of its own.
+    /// </summary>
     static IPAddress? Resolver(Plan plan)
     {
         if (plan.Resolver != "auto") return IPAddress.Parse(plan.Resolver);
-        if (!File.Exists("/etc/resolv.conf")) return null;
-        return File.ReadLines("/etc/resolv.conf")
-            .Select(l => l.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries))
-            .Where(w => w is ["nameserver", _, ..]).Select(w => IPAddress.TryParse(w[1], out var a) ? a : null)
-            .FirstOrDefault(a => a is { AddressFamily: AddressFamily.InterNetwork });
+        var own = FirstResolver("/etc/resolv.conf");
+        return own is null || plan.IsPrivate || !IPAddress.IsLoopback(own) ? own
+            : FirstResolver("/run/systemd/resolve/resolv.conf") is { } next && !IPAddress.IsLoopback(next) ? next
+            : null;
     }
+
+    static IPAddress? FirstResolver(string file) => !File.Exists(file) ? null : File.ReadLines(file)
+        .Select(l => l.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries))
+        .Where(w => w is ["nameserver", _, ..]).Select(w => IPAddress.TryParse(w[1], out var a) ? a : null)
+        .FirstOrDefault(a => a is { AddressFamily: AddressFamily.InterNetwork });
 
     async Task StartAsync(Plan plan, string resolver, CancellationToken cancel)
     {

@@ -30,15 +30,18 @@ static class WayOutRules
     /// <summary>
     /// The table, as one transaction that replaces the last one. The helper's sockets are the machine's own, so a
     /// packet to an address of the machine would arrive at its services, whatever interface they listen on: these are
-    /// refused here. So are the metadata services of clouds, which may hand out the machine's own credentials.
+    /// refused here. So are the metadata services of clouds, which may hand out the machine's own credentials. The mark
+    /// tells the guests' filter that a packet is not the sandbox's own.
     /// </summary>
     /// <param name="gateway">The address of the sandbox in the VMs' network; also their resolver.</param>
     /// <param name="resolver">Where queries to it go; null: nowhere.</param>
     /// <param name="machine">All addresses of the machine.</param>
     /// <param name="isOpen">Whether guests get out at all.</param>
     /// <param name="mail">Whether they may use TCP port 25.</param>
-    public static string Write(
-        IPAddress gateway, IPAddress? resolver, IEnumerable<IPAddress> machine, bool isOpen, bool mail)
+    /// <param name="open">Networks of guests that are reached from outside, as their firewalls allow; null: the way
+    /// out is the helper's, which needs the sandbox's own address.</param>
+    public static string Write(IPAddress gateway, IPAddress? resolver, IEnumerable<IPAddress> machine, bool isOpen,
+        bool mail, IReadOnlyList<IPNetwork>? open)
     {
         var all = machine.ToLookup(a => a.AddressFamily);
         return $$"""
@@ -54,11 +57,13 @@ static class WayOutRules
                 }
                 chain source {
                     type nat hook postrouting priority 100; policy accept;
-                    oifname "{{Interface}}" masquerade
+                    {{(open is null ? $"oifname \"{Interface}\" masquerade" : "")}}
                 }
                 chain through {
                     type filter hook forward priority 0; policy drop;
+                    {{(open is null ? "" : $"iifname \"{Interface}\" meta mark set {FilterTable.FromOutside}")}}
                     {{(isOpen ? "ct state established,related accept" : "")}}
+                    {{string.Concat((isOpen ? open ?? [] : []).Select(In))}}
                     iifname != "{{NetworkXml.Bridge}}" drop
                     oifname != "{{Interface}}" drop
                     {{(isOpen ? "ct status dnat accept" : "drop")}}
@@ -85,6 +90,9 @@ static class WayOutRules
 
             """;
     }
+
+    static string In(IPNetwork network) => $"iifname \"{Interface}\" oifname \"{NetworkXml.Bridge}\" "
+        + $"{(network.BaseAddress.AddressFamily == AddressFamily.InterNetwork ? "ip" : "ip6")} daddr {network} accept; ";
 
     static string Elements(IEnumerable<IPAddress> addresses)
     {

@@ -150,7 +150,7 @@ static class DoctorVerb
     }
 
     static Task<Finding> OutboundAsync(Settings settings, CancellationToken cancel) =>
-        Task.FromResult(CheckWayOut.Run(settings));
+        CheckWayOut.RunAsync(settings, cancel);
 
     static Task<Finding> ImagesAsync(Settings settings, CancellationToken cancel)
     {

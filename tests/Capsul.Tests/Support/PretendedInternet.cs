@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using Capsul.Foundation;
 
 namespace Capsul.Tests.Support;
@@ -46,6 +48,24 @@ public sealed class PretendedInternet : IAsyncDisposable
         ip -n "$machine" route add default via 198.51.100.1
         ip -n "$machine" -6 route add default via 2001:db8:1::1
         """;
+
+    /// <summary>The provider routes a network to the machine.</summary>
+    public Task RouteAsync(IPNetwork network, CancellationToken cancel) =>
+        InternetAsync(cancel, "ip", "route", "add", network.ToString(), "via",
+            network.BaseAddress.AddressFamily == AddressFamily.InterNetwork ? Machine : Machine6);
+
+    /// <summary>What a program in the internet says.</summary>
+    public Task<string> InternetAsync(CancellationToken cancel, params string[] words) =>
+        InAsync(internet, cancel, words);
+
+    /// <summary>What a program on the machine says.</summary>
+    public Task<string> MachineAsync(CancellationToken cancel, params string[] words) => InAsync(machine, cancel, words);
+
+    static async Task<string> InAsync(string network, CancellationToken cancel, string[] words)
+    {
+        var result = await new Command("nsenter", [$"--net=/run/netns/{network}", "--", .. words]).TryRunAsync(cancel);
+        return result.Output + result.Error;
+    }
 
     public static async Task<PretendedInternet> MakeAsync(CancellationToken cancel)
     {

@@ -78,6 +78,10 @@ public sealed class ShowVmPage(
     public string SshCommand =>
         Vm.SshPort == 22 ? $"ssh {Vm.LoginUser}@{Vm.SshHost}" : $"ssh -p {Vm.SshPort} {Vm.LoginUser}@{Vm.SshHost}";
 
+    /// <summary>To an address of its own that the internet reaches; null: it has none.</summary>
+    public string? DirectCommand => ((string?[])[Vm.Address, Vm.Address6]).FirstOrDefault(PublicAddress.Is) is { } own
+        ? $"ssh {Vm.LoginUser}@{own}" : null;
+
     public string KnownHost => Vm.SshPort == 22 ? Vm.SshHost : $"[{Vm.SshHost}]:{Vm.SshPort}";
 
     /// <summary>What its owner may do now.</summary>

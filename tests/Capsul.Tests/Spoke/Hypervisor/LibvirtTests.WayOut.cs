@@ -59,7 +59,7 @@ public sealed partial class LibvirtTests
             await FetchAsync(PretendedInternet.Web) == "the internet");
 
         await OpenAsync(("CAPSUL_OUTBOUND", "off"));
-        HelperPids().ShouldBeEmpty();
+        await Until.TrueAsync("the helper has ended", WayOutLimit, () => Task.FromResult(HelperPids().Count == 0));
         (await FetchAsync(PretendedInternet.Web)).ShouldBe("");
         await real.Libvirt.RemoveAsync(vm.Id, None);
 
@@ -114,7 +114,7 @@ public sealed partial class LibvirtTests
                 var wayOut = new WayOut(sandbox, TimeProvider.System, NullLogger.Instance);
                 await wayOut.OpenAsync(settings, IPAddress.Parse("10.77.0.1"), internet.MachineNetwork, None);
                 wayOut.IsRunning.ShouldBeTrue();
-                CheckWayOut.Run(settings).Verdict.ShouldBe(Verdict.Ok);
+                (await CheckWayOut.RunAsync(settings, None)).Verdict.ShouldBe(Verdict.Ok);
                 HelperPids(sandbox).Count.ShouldBe(1);
                 await new Command("kill", "-KILL", sandbox.Pid.ToString()).RunAsync(None);
                 await Until.TrueAsync("the helper has ended", WayOutLimit,

@@ -1,0 +1,163 @@
+using System.Buffers.Binary;
+using System.Net;
+using System.Text.Json;
+using Capsul.Foundation;
+
+namespace Capsul.Spoke.Hypervisor;
+
+/// <summary>
+/// The connection of routed and nat mode: a pair of virtual cables between the machine's network and the sandbox's, a
+/// route of the machine to the VMs' networks, forwarding, and for private addresses one nftables table that translates
+/// them. Everything of it has a name of its own, is made again when it is missing, and is taken away when the mode
+/// changes or nothing keeps it any more; what the machine had set before is remembered in the sandbox's run folder.
+/// </summary>
+/// <param name="folder">The sandbox's run folder, whose name tells it from others on this machine.</param>
+/// <param name="run">Runs a program in the machine's network.</param>
+sealed class Uplink(string folder, Func<string, string[], Command> run)
+{
+    /// <summary>
+    /// Arguments: the machine's end, the sandbox's process, both link addresses, the file of what was set before, then
+    /// the networks to route (family and network, one argument each). Forwarding is a matter of each interface for
+    /// IPv4; for IPv6 it is one of the machine, and makes interfaces ignore routers (accept_ra 1) unless they are told
+    /// to listen all the same (2; ip-sysctl in the kernel's documentation).
+    /// </summary>
+    const string Make = """
+        name=$1 pid=$2 here=$3 there=$4 before=$5; shift 5
+        set_to() {
+            [ -e "$1" ] || return 0
+            old=$(cat "$1")
+            [ "$old" != "$2" ] || return 0
+            echo "$1 $old" >>"$before"
+            echo "$2" >"$1"
+        }
+        touch "$before"
+        outside() { ip "$1" -o route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | sort -u; }
+        ip link show dev "$name" >/dev/null 2>&1 || ip link add "$name" type veth peer name out0 netns "$pid"
+        ip address replace "$here/30" dev "$name"
+        ip link set "$name" up
+        echo 1 >"/proc/sys/net/ipv4/conf/$name/forwarding"
+        for network in "$@"; do
+            case $network in
+            *:*)
+                for card in $(outside -6); do
+                    file=/proc/sys/net/ipv6/conf/$card/accept_ra
+                    [ "$(cat "$file" 2>/dev/null)" != 1 ] || set_to "$file" 2
+                done
+                set_to /proc/sys/net/ipv6/conf/all/forwarding 1
+                ip -6 address replace fe80::1/64 dev "$name" nodad
+                ip -6 route replace "$network" via fe80::2 dev "$name" ;;
+            *)
+                for card in $(outside -4); do set_to "/proc/sys/net/ipv4/conf/$card/forwarding" 1; done
+                ip route replace "$network" via "$there" dev "$name" ;;
+            esac
+        done
+        """;
+
+    /// <summary>The sandbox's end; arguments: both link addresses.</summary>
+    const string MakeInside = """
+        ip address replace "$2/30" dev out0
+        ip link set out0 up
+        ip route replace default via "$1" dev out0
+        [ ! -e /proc/sys/net/ipv6/conf/out0 ] || {
+            ip -6 address replace fe80::2/64 dev out0 nodad
+            ip -6 route replace default via fe80::1 dev out0
+        }
+        """;
+
+    /// <summary>The routes end with the cable. What was set last is put back first.</summary>
+    const string Remove = """
+        ip link delete "$1" 2>/dev/null || ! ip link show dev "$1" >/dev/null 2>&1
+        nft delete table inet "$2" 2>/dev/null || ! nft list table inet "$2" >/dev/null 2>&1
+        tac "$3" | while read -r file value; do [ ! -e "$file" ] || echo "$value" >"$file"; done
+        rm "$3"
+        """;
+
+    /// <summary>One per sandbox; at most 15 characters (IFNAMSIZ).</summary>
+    string Name => $"capsul-{Short}";
+
+    string Table => $"capsul_{Short}";
+    string Short => Path.GetFileName(folder);
+
+    /// <summary>There as long as there is something to take away.</summary>
+    string BeforeFile => Path.Combine(folder, "machine-before");
+
+    /// <summary>
+    /// Link-local addresses of the cable: 169.254.64.0/18 in pieces of four, so that several sandboxes on a machine
+    /// have different ones.
+    /// </summary>
+    internal static (IPAddress Here, IPAddress There) Link(string name)
+    {
+        var piece = Convert.ToUInt32(name, 16) % (1 << 12);
+        var first = 0xa9fe4000u + piece * 4;
+        return (Address(first + 1), Address(first + 2));
+
+        static IPAddress Address(uint number)
+        {
+            var bytes = new byte[4];
+            BinaryPrimitives.WriteUInt32BigEndian(bytes, number);
+            return new IPAddress(bytes);
+        }
+    }
+
+    /// <summary>Makes what is missing of it; changes nothing if it is whole.</summary>
+    /// <param name="sandbox">Its network is the other end.</param>
+    /// <param name="routed">The VMs' networks.</param>
+    /// <param name="translated">Those of them whose packets leave with the machine's address.</param>
+    public async Task EnsureAsync(Sandbox sandbox, IReadOnlyList<IPNetwork> routed,
+        IReadOnlyList<IPNetwork> translated, CancellationToken cancel)
+    {
+        var (here, there) = Link(Short);
+        await run("sh", ["-ec", Make, "sh", Name, sandbox.Pid.ToString(), here.ToString(), there.ToString(),
+            BeforeFile, .. routed.Select(r => r.ToString())]).RunAsync(cancel);
+        await sandbox.Inside("sh", "-ec", MakeInside, "sh", here.ToString(), there.ToString()).RunAsync(cancel);
+        if (translated.Count == 0) return;
+        var listed = await run("nft", ["list", "table", "inet", Table]).TryRunAsync(cancel);
+        if (translated.All(t => listed.Output.Contains(Rule(t), StringComparison.Ordinal))) return;
+        await (run("nft", ["-f", "-"]) with { Input = Rules(translated) }).RunAsync(cancel);
+    }
+
+    public async Task RemoveAsync(CancellationToken cancel)
+    {
+        if (File.Exists(BeforeFile))
+            await run("sh", ["-ec", Remove, "sh", Name, Table, BeforeFile]).RunAsync(cancel);
+    }
+
+    /// <summary>Whether the sandbox is connected.</summary>
+    public async Task<bool> IsThereAsync(CancellationToken cancel) =>
+        (await run("ip", ["link", "show", "dev", Name, "up"]).TryRunAsync(cancel)) is { ExitCode: 0, Output.Length: > 0 };
+
+    /// <summary>
+    /// The machine's own chains that drop whatever it forwards and no rule accepts, such as Docker's; empty: none.
+    /// </summary>
+    public async Task<IReadOnlyList<string>> ClosedChainsAsync(CancellationToken cancel)
+    {
+        var listed = await run("nft", ["-j", "list", "chains"]).TryRunAsync(cancel);
+        if (listed.ExitCode != 0) return [];
+        using var json = JsonDocument.Parse(listed.Output);
+        return [.. from item in json.RootElement.GetProperty("nftables").EnumerateArray()
+                   where item.TryGetProperty("chain", out var chain) && Is(chain, "hook", "forward")
+                       && Is(chain, "policy", "drop")
+                   let chain = item.GetProperty("chain")
+                   select $"{chain.GetProperty("family")} {chain.GetProperty("table")} {chain.GetProperty("name")}"];
+
+        static bool Is(JsonElement chain, string name, string value) =>
+            chain.TryGetProperty(name, out var found) && found.GetString() == value;
+    }
+
+    string Rules(IEnumerable<IPNetwork> translated) => $$"""
+        add table inet {{Table}}
+        delete table inet {{Table}}
+        table inet {{Table}} {
+            chain source {
+                type nat hook postrouting priority 100; policy accept;
+                {{string.Join("\n        ", translated.Select(Rule))}}
+            }
+        }
+
+        """;
+
+    /// <summary>As nft lists it again.</summary>
+    string Rule(IPNetwork network) =>
+        $"{(network.BaseAddress.GetAddressBytes().Length == 4 ? "ip" : "ip6")} saddr {network} oifname != \"{Name}\" "
+        + "masquerade";
+}
