@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Net;
+using System.Net.Sockets;
 using System.Text.Json;
 using Capsul.Foundation;
 
@@ -7,9 +8,10 @@ namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
 /// The connection of routed and nat mode: a pair of virtual cables between the machine's network and the sandbox's, a
-/// route of the machine to the VMs' networks, forwarding, and for private addresses one nftables table that translates
-/// them. Everything of it has a name of its own, is made again when it is missing, and is taken away when the mode
-/// changes or nothing keeps it any more; what the machine had set before is remembered in the sandbox's run folder.
+/// route of the machine to the VMs' networks, forwarding, and one nftables table, which translates private addresses and
+/// keeps the machine from forwarding anything else. Everything of it has a name of its own, is made again when it is
+/// missing, and is taken away when the mode changes or the sandbox is removed; what the machine had set before is
+/// remembered in the sandbox's run folder.
 /// </summary>
 /// <param name="folder">The sandbox's run folder, whose name tells it from others on this machine.</param>
 /// <param name="run">Runs a program in the machine's network.</param>
@@ -72,6 +74,9 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
         rm "$3"
         """;
 
+    /// <summary>Those of all sandboxes on this machine.</summary>
+    const string All = "capsul-*";
+
     /// <summary>One per sandbox; at most 15 characters (IFNAMSIZ).</summary>
     string Name => $"capsul-{Short}";
 
@@ -110,12 +115,30 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
         await run("sh", ["-ec", Make, "sh", Name, sandbox.Pid.ToString(), here.ToString(), there.ToString(),
             BeforeFile, .. routed.Select(r => r.ToString())]).RunAsync(cancel);
         await sandbox.Inside("sh", "-ec", MakeInside, "sh", here.ToString(), there.ToString()).RunAsync(cancel);
-        if (translated.Count == 0) return;
+        IReadOnlyList<string> rules = [.. translated.Select(Translate), .. await GuardsAsync(cancel)];
         var listed = await run("nft", ["list", "table", "inet", Table]).TryRunAsync(cancel);
-        if (translated.All(t => listed.Output.Contains(Rule(t), StringComparison.Ordinal))) return;
-        await (run("nft", ["-f", "-"]) with { Input = Rules(translated) }).RunAsync(cancel);
+        var found = listed.Output.Split('\n').Select(l => l.Trim())
+            .Where(l => l.EndsWith("masquerade", StringComparison.Ordinal)
+                || l.EndsWith("drop", StringComparison.Ordinal));
+        if (listed.ExitCode == 0 && found.SequenceEqual(rules, StringComparer.Ordinal)) return;
+        await (run("nft", ["-f", "-"]) with { Input = Text(rules) }).RunAsync(cancel);
     }
 
+    /// <summary>
+    /// The machine becomes a router for the VMs only: what it would not have forwarded before is dropped. Where somebody
+    /// else has made it a router, that is theirs: ip_forward is not what is set here for IPv4.
+    /// </summary>
+    async Task<IEnumerable<string>> GuardsAsync(CancellationToken cancel)
+    {
+        var four = await run("cat", ["/proc/sys/net/ipv4/ip_forward"]).TryRunAsync(cancel);
+        var before = await File.ReadAllTextAsync(BeforeFile, cancel);
+        return ((string[])[four.Output.Trim() == "0" ? "ipv4" : "",
+            before.Contains("ipv6/conf/all/forwarding 0", StringComparison.Ordinal) ? "ipv6" : ""])
+            .Where(f => f.Length > 0)
+            .Select(f => $"meta nfproto {f} iifname != \"{All}\" oifname != \"{All}\" drop");
+    }
+
+    /// <summary>Quick if there is nothing of it.</summary>
     public async Task RemoveAsync(CancellationToken cancel)
     {
         if (File.Exists(BeforeFile))
@@ -144,20 +167,27 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
             chain.TryGetProperty(name, out var found) && found.GetString() == value;
     }
 
-    string Rules(IEnumerable<IPNetwork> translated) => $$"""
+    string Text(IReadOnlyList<string> rules) => $$"""
         add table inet {{Table}}
         delete table inet {{Table}}
         table inet {{Table}} {
             chain source {
                 type nat hook postrouting priority 100; policy accept;
-                {{string.Join("\n        ", translated.Select(Rule))}}
+        {{Lines(rules, "masquerade")}}
+            }
+            chain through {
+                type filter hook forward priority 0; policy accept;
+        {{Lines(rules, "drop")}}
             }
         }
 
         """;
 
+    static string Lines(IEnumerable<string> rules, string verdict) =>
+        string.Join('\n', rules.Where(r => r.EndsWith(verdict, StringComparison.Ordinal)));
+
     /// <summary>As nft lists it again.</summary>
-    string Rule(IPNetwork network) =>
-        $"{(network.BaseAddress.GetAddressBytes().Length == 4 ? "ip" : "ip6")} saddr {network} oifname != \"{Name}\" "
-        + "masquerade";
+    string Translate(IPNetwork network) =>
+        $"{(network.BaseAddress.AddressFamily == AddressFamily.InterNetwork ? "ip" : "ip6")} saddr {network} "
+        + $"oifname != \"{Name}\" masquerade";
 }

@@ -187,8 +187,12 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
 
     /// <summary>What the machine has of it, whether the sandbox is there or not.</summary>
     /// <param name="folder">The sandbox's run folder.</param>
-    internal static Task RemoveAsync(string folder, CancellationToken cancel) =>
-        Uplink(folder, Read<Plan>(Path.Combine(folder, PlanName))).RemoveAsync(cancel);
+    internal static async Task RemoveAsync(string folder, CancellationToken cancel)
+    {
+        var plan = Read<Plan>(Path.Combine(folder, PlanName));
+        // With a network everything in it has gone.
+        if (plan?.Outside is null || File.Exists(plan.Outside)) await Uplink(folder, plan).RemoveAsync(cancel);
+    }
 
     /// <summary>What would stand in the way of routing; empty: nothing.</summary>
     /// <param name="folder">The run folder of the sandbox, whether there is one or not.</param>

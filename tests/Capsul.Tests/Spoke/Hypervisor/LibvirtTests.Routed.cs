@@ -57,6 +57,8 @@ public sealed partial class LibvirtTests
             (await FetchAsync(vm, address)).ShouldBe("", $"{address} is the machine's");
         (await FetchAsync(vm, $"{PretendedInternet.Web}:25")).ShouldBe("", "port 25 is closed");
 
+        await TheMachineRoutesNothingElseAsync(internet);
+
         // What somebody removes comes back.
         var name = $"capsul-{Path.GetFileName(real.Sandbox.RunFolderInUse)}";
         await internet.MachineAsync(None, "ip", "link", "delete", name);
@@ -83,6 +85,23 @@ public sealed partial class LibvirtTests
         async Task<string> AskAsync(IPAddress address, int port) => (await internet.InternetAsync(
             None, "timeout", "3", "busybox", "nc", "-w", "2", address.ToString(), $"{port}"))
             .Split('\n')[0].Trim() is var line && !line.StartsWith("nc:", StringComparison.Ordinal) ? line : "";
+    }
+
+    /// <summary>A network behind the machine, which is none of the VMs'.</summary>
+    static async Task TheMachineRoutesNothingElseAsync(PretendedInternet internet)
+    {
+        await internet.MachineAsync(None, "sh", "-ec", "ip link add lan type veth peer name lan-end; "
+            + "echo 1 >/proc/sys/net/ipv6/conf/lan/disable_ipv6; ip address add 192.0.2.1/24 dev lan; "
+            + "ip neigh add 192.0.2.9 lladdr 52:54:00:00:00:09 dev lan; ip link set lan up; ip link set lan-end up");
+        await internet.RouteAsync(IPNetwork.Parse("192.0.2.0/24"), None);
+        var before = await SentAsync();
+        before.ShouldContain("packets");
+        await internet.InternetAsync(None, "busybox", "ping", "-c", "1", "-W", "1", "192.0.2.9");
+        (await SentAsync()).ShouldBe(before);
+        await internet.MachineAsync(None, "ip", "link", "delete", "lan");
+
+        Task<string> SentAsync() => internet.MachineAsync(
+            None, "sh", "-ec", "ip -s -j link show dev lan | grep -o '\"tx\":{[^}]*}'");
     }
 
     /// <summary>A sandbox that is stopped takes away what it has changed outside, also after it has died.</summary>
