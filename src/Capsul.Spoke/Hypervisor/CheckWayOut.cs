@@ -15,6 +15,10 @@ public static class CheckWayOut
             return new(Verdict.Ok, What, $"the network of {settings.Libvirt} decides; Capsul's is isolated there");
         if (!settings.Outbound) return new(Verdict.Ok, What, "closed by CAPSUL_OUTBOUND; VMs reach nothing outside");
         if (settings.NetworkMode != "private") return await RoutedAsync(settings, cancel);
+        if (PublicAddress.Is(settings.VmNetwork.BaseAddress)
+            || settings.VmNetwork6 is { } six && PublicAddress.Is(six.BaseAddress))
+            return new(Verdict.Warn, What, "the VMs' addresses are public ones, but in private mode nobody outside "
+                + "reaches them: set CAPSUL_NETWORK=routed if they are routed to this machine");
         if (!File.Exists("/usr/bin/pasta"))
             return new(Verdict.Warn, What, "VMs cannot reach the internet: /usr/bin/pasta is missing (package passt)");
         if (!Environment.IsPrivilegedProcess)

@@ -11,6 +11,13 @@ using Person = Capsul.Demo.Visitor;
 namespace Capsul.Tests.Support;
 
 /// <summary>
+/// The collection of tests with real worlds; they run one after another, because guests are slow without KVM, and beside
+/// those that share one sandbox.
+/// </summary>
+[CollectionDefinition(nameof(RealWorld))]
+public sealed class RealWorldCollection;
+
+/// <summary>
 /// A Hub and a Spoke as two processes of the built program, each with its own data folder, real libvirt and real
 /// guests. Tests use the web pages and ssh; leftovers are checked internally. Everything is removed afterwards.
 /// </summary>

@@ -9,7 +9,7 @@ namespace Capsul.Tests.World;
 /// Failures of a host with real guests: whatever happens to a create, it ends with a clear message, no charge and no
 /// leftovers.
 /// </summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class BadDaysTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

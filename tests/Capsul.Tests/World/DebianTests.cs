@@ -10,7 +10,7 @@ namespace Capsul.Tests.World;
 /// A full Debian, used through the web pages and ssh. Its image is built if it is missing; without KVM the boot takes a
 /// minute or more.
 /// </summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class DebianTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

@@ -1,10 +1,9 @@
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
 /// <summary>A Hub and two hosts as processes, each host with its own libvirt in its own namespaces.</summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class MoveTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

@@ -2,7 +2,6 @@ using System.Text.RegularExpressions;
 using Capsul.Demo;
 using Capsul.Foundation;
 using Capsul.Tests.Browser;
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 using Microsoft.Playwright;
 
@@ -11,7 +10,7 @@ namespace Capsul.Tests.World;
 /// <summary>
 /// A newcomer's whole path, with a real browser, real ssh and a real guest: from the home page until nothing is left.
 /// </summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chromium>
 {
     const string Somebody = "grace@example.org";

@@ -1,12 +1,11 @@
 using Capsul.Foundation;
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
 /// <summary>From outside to a real guest: through a port of its host, and through the Hub, as for a host behind
 /// NAT.</summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class PortsTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

@@ -1,5 +1,4 @@
 using Capsul.Spoke.Hypervisor;
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
@@ -8,7 +7,7 @@ namespace Capsul.Tests.World;
 /// A host reboot on real libvirt: the sandbox and all guests end immediately, as in a power failure. VMs that are
 /// wanted on are restarted; those shut down by their guest stay off.
 /// </summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class RebootTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

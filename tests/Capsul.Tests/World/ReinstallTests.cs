@@ -1,11 +1,10 @@
 using Capsul.Foundation;
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
 
 /// <summary>A real guest that is reinstalled, as its owner does it: by the page, with ssh before and after.</summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class ReinstallTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;

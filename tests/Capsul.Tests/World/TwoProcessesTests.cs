@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Capsul.Spoke.Images;
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;
@@ -8,7 +7,7 @@ namespace Capsul.Tests.World;
 /// <summary>
 /// Hub and Spoke as two processes with real guests, killed in the middle of their work, as by a power failure.
 /// </summary>
-[Trait("Group", "world"), Collection(nameof(RealHypervisor))]
+[Trait("Group", "world"), Collection(nameof(RealWorld))]
 public sealed class TwoProcessesTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
