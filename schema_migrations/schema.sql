@@ -142,8 +142,8 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
                 'If the money did not stay, say so: UPDATE payments SET invalidated = TRUE WHERE id = %s', OLD.id);
     ELSIF TG_OP = 'UPDATE' THEN
-        IF (NEW.id, NEW.dollars, NEW.method, NEW.provider_payment)
-                IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method, OLD.provider_payment)
+        IF (NEW.id, NEW.dollars, NEW.method, NEW.provider_payment, NEW.offsets)
+                IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method, OLD.provider_payment, OLD.offsets)
             OR NEW.email <> OLD.email AND account_of(OLD.email, NEW.email) = OLD.email THEN
             RAISE EXCEPTION 'the amount, the account and the method of payment % cannot be changed: the ledger has it',
                 OLD.id USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
@@ -155,11 +155,11 @@ BEGIN
     IF NEW.dollars = 'NaN' OR NEW.dollars IN ('Infinity', '-Infinity') THEN
         RAISE EXCEPTION 'the amount of a payment is a number; % is not', NEW.dollars
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_is_an_amount';
-    ELSIF NEW.dollars <= 0 THEN
+    ELSIF NEW.dollars = 0 OR NEW.dollars < 0 AND NEW.method NOT IN ('solidarity', 'voucher', 'assigned') THEN
         RAISE EXCEPTION 'a payment is more than 0; % is not', NEW.dollars
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_check',
             HINT = 'To take a payment back, set its column invalidated.';
-    ELSIF NEW.dollars >= 10000000000 THEN
+    ELSIF abs(NEW.dollars) >= 10000000000 THEN
         RAISE EXCEPTION 'a payment is less than 10000000000; % is not', NEW.dollars
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_is_an_amount';
     ELSIF NEW.dollars <> round(NEW.dollars, places) THEN
@@ -192,6 +192,36 @@ BEGIN
         RAISE EXCEPTION 'payout % stays what it is: the ledger has it', OLD.reference
             USING ERRCODE = 'check_violation', CONSTRAINT = 'provider_payouts_stay', HINT = format(
                 'If it came back, say so: UPDATE provider_payouts SET returned = TRUE WHERE id = %s', OLD.id);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_receipt_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF (NEW.number, NEW.transaction, NEW.issued, NEW.seller, NEW.gross, NEW.net, NEW.tax)
+            IS DISTINCT FROM (OLD.number, OLD.transaction, OLD.issued, OLD.seller, OLD.gross, OLD.net, OLD.tax)
+        OR NEW.corrects IS DISTINCT FROM OLD.corrects OR (NEW.name, NEW.address, NEW.tax_number) <> ('', '', '')
+        OR NOT EXISTS (SELECT FROM ledger_transactions t JOIN payments p ON p.id = t.payment
+            JOIN account_closings c ON c.email = p.email
+            WHERE t.id = OLD.transaction AND c.settled IS NOT NULL AND c.forgotten IS NOT NULL) THEN
+        RAISE EXCEPTION 'rows of receipts are only added: they are neither changed nor deleted'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'receipts_stay';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_voucher() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR (NEW.id, NEW.code_hash, NEW.amount, NEW.created)
+            IS DISTINCT FROM (OLD.id, OLD.code_hash, OLD.amount, OLD.created)
+        OR OLD.payment IS NOT NULL AND (NEW.payment, NEW.redeemed) IS DISTINCT FROM (OLD.payment, OLD.redeemed)
+        OR OLD.withdrawn IS NOT NULL AND NEW.withdrawn IS DISTINCT FROM OLD.withdrawn
+        OR NEW.payment IS NOT NULL AND OLD.payment IS NULL AND NOT EXISTS (SELECT FROM payments p
+            WHERE p.id = NEW.payment AND p.method = 'voucher' AND p.dollars = NEW.amount) THEN
+        RAISE EXCEPTION 'voucher % stays what it is: withdraw it, and make another one', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'vouchers_stay';
     END IF;
     RETURN NEW;
 END $$;
@@ -383,6 +413,65 @@ BEGIN
     WHERE t.email = s.email;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.forget_friend_links() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE friend_links SET name = '', revoked = coalesce(revoked, now()) WHERE email IN (OLD.email, NEW.email);
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.forget_person(person text, pseudonym text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    subjects text[] := ARRAY(SELECT id FROM vms WHERE email = person
+        UNION ALL SELECT 'payment ' || id FROM payments WHERE email = person
+        UNION ALL SELECT 'provider payment ' || id FROM provider_payments WHERE email = person
+        UNION ALL SELECT person);
+BEGIN
+    DELETE FROM sessions WHERE email = person;
+    DELETE FROM sign_in_tokens WHERE email = person;
+    DELETE FROM ssh_keys WHERE email = person;
+    DELETE FROM vm_ssh_keys k USING vms v WHERE v.id = k.vm AND v.email = person;
+    DELETE FROM billing_addresses WHERE email = person;
+    DELETE FROM account_references WHERE email = person;
+    DELETE FROM dunning WHERE email = person;
+    DELETE FROM dunning_holds WHERE email = person;
+    DELETE FROM mails WHERE recipient = person;
+    UPDATE provider_events SET body = '' WHERE body <> ''
+        AND payment IN (SELECT id FROM provider_payments WHERE email = person);
+    UPDATE vms SET name = id, console_tail = '' WHERE email = person;
+    UPDATE audit_lines SET actor = CASE actor WHEN person THEN pseudonym ELSE actor END,
+        subject = CASE subject WHEN person THEN pseudonym ELSE subject END,
+        detail = without_person(detail, person, pseudonym)
+    WHERE actor = person OR subject = ANY(subjects);
+    UPDATE alerts SET message = without_person(message, person, pseudonym),
+        subject = CASE subject WHEN person THEN pseudonym ELSE subject END
+    WHERE strpos(message, person) > 0 OR subject = person;
+    UPDATE accounts SET email = pseudonym WHERE email = person;
+END $$;
+CREATE FUNCTION public.forget_receipts(closing bigint, at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    pseudonym text;
+BEGIN
+    UPDATE account_closings SET forgotten = at, reason = ''
+    WHERE id = closing AND forget <= at AND forgotten IS NULL RETURNING email INTO pseudonym;
+    UPDATE receipts SET name = '', address = '', tax_number = '' WHERE transaction IN (
+        SELECT t.id FROM payments p JOIN ledger_transactions t ON t.payment = p.id WHERE p.email = pseudonym);
+    UPDATE payments SET note = '' WHERE email = pseudonym AND note <> '';
+    UPDATE bank_lines SET payer = '', message = '' WHERE email = pseudonym;
+END $$;
+CREATE FUNCTION public.forget_vouchers() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE vouchers SET for_email = '', withdrawn = now()
+    WHERE for_email = OLD.email AND redeemed IS NULL AND withdrawn IS NULL;
+    UPDATE vouchers SET for_email = '' WHERE for_email = OLD.email;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.hold_seat(held bigint) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -398,6 +487,11 @@ CREATE FUNCTION public.host_of(old_host text, new_host text) RETURNS text
     AS $$
     SELECT CASE WHEN new_host IS NULL OR old_host = new_host OR EXISTS (SELECT FROM hosts WHERE id = old_host)
         THEN old_host ELSE new_host END
+$$;
+CREATE FUNCTION public.is_closed(email text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT email LIKE 'closed-%' AND strpos(email, '@') = 0
 $$;
 CREATE FUNCTION public.keep_own_price() RETURNS trigger
     LANGUAGE plpgsql
@@ -431,13 +525,14 @@ $$;
 CREATE FUNCTION public.payment_account_name(method text) RETURNS text
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT CASE WHEN method IN ('cash', 'bank', 'opening', 'assigned') THEN '' ELSE method END
+    SELECT CASE WHEN payment_account_type(method) = 'provider_clearing' THEN method ELSE '' END
 $$;
 CREATE FUNCTION public.payment_account_type(method text) RETURNS text
     LANGUAGE sql IMMUTABLE
     AS $$
-    SELECT CASE WHEN method IN ('cash', 'bank') THEN method WHEN method IN ('opening', 'assigned') THEN 'to_be_assigned'
-        ELSE 'provider_clearing' END
+    SELECT CASE WHEN method IN ('cash', 'bank', 'write_off') THEN method
+        WHEN method IN ('opening', 'assigned') THEN 'to_be_assigned' WHEN method = 'solidarity' THEN 'solidarity_fund'
+        WHEN method = 'voucher' THEN 'vouchers' ELSE 'provider_clearing' END
 $$;
 CREATE FUNCTION public.post_payments() RETURNS trigger
     LANGUAGE plpgsql
@@ -553,6 +648,43 @@ BEGIN
     RAISE EXCEPTION 'rows of % are only added: they are neither changed nor deleted', TG_TABLE_NAME
         USING ERRCODE = 'check_violation', CONSTRAINT = 'receipts_stay';
 END $$;
+CREATE FUNCTION public.refuse_while_closing() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM account_closings WHERE email = NEW.email AND reopened IS NULL AND settled IS NULL) THEN
+        RAISE EXCEPTION 'the account % is being closed', NEW.email
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'account_is_open',
+                HINT = 'It can be reopened: capsul account reopen EMAIL';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.refuse_while_waiting() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM accounts WHERE email = NEW.email AND waits IS NOT NULL) THEN
+        RAISE EXCEPTION 'the account % has not been approved', NEW.email
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'account_is_approved',
+                HINT = 'capsul account approve EMAIL';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.set_late_payment_aside() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM payments p WHERE p.provider_payment = NEW.provider_payment AND p.id <> NEW.id
+            AND NOT EXISTS (SELECT FROM payments o WHERE o.offsets = p.id)) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO payments (created, email, dollars, method, note, offsets)
+    VALUES (NEW.created, NEW.email, -NEW.dollars, 'assigned', 'arrived after the account was closed', NEW.id);
+    INSERT INTO account_payouts (closing, payment, amount, state, late, created)
+    SELECT c.id, NEW.id, NEW.dollars, 'open', TRUE, NEW.created FROM account_closings c
+    WHERE c.email = NEW.email AND c.settled IS NOT NULL;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.taken_by(email text, host text, deleted timestamp with time zone, dollars_per_month numeric, vcpus integer, memory_mb integer, disk_gb integer, factor integer, changes integer) RETURNS public.vm_change
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -651,6 +783,15 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.turn_late_payment() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE payments SET invalidated = NEW.invalidated WHERE offsets = NEW.id AND invalidated <> NEW.invalidated;
+    UPDATE account_payouts SET state = CASE WHEN NEW.invalidated THEN 'void' ELSE 'open' END
+    WHERE payment = NEW.id AND late AND state = CASE WHEN NEW.invalidated THEN 'open' ELSE 'void' END;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.usage_of(email text, vm text, span tstzrange, dollars_per_month numeric, factor integer) RETURNS public.usage_change
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -661,6 +802,85 @@ CREATE FUNCTION public.usage_of(email text, vm text, span tstzrange, dollars_per
         CASE WHEN upper_inf(span) THEN factor * dollars_per_month * extract(epoch FROM lower(span)) ELSE 0 END,
         factor)::usage_change
 $$;
+CREATE FUNCTION public.vms_by_age(account text, at timestamp with time zone) RETURNS integer
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM account_limits) THEN coalesce((
+        SELECT max(l.max_vms) FROM account_limits l, accounts a LEFT JOIN account_totals t ON t.email = a.email
+        WHERE a.email = account AND l.after_days * interval '1 day' <= greatest(interval '0', at - a.created)
+            AND l.paid <= coalesce(t.paid, 0)), 0) END
+$$;
+CREATE FUNCTION public.without_person(text text, person text, pseudonym text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $_$
+    SELECT CASE WHEN strpos(text, person) = 0 THEN text ELSE regexp_replace(text, '(^|[\s,:;<>()''"])'
+        || regexp_replace(person, '([^a-z0-9@])', '\\\1', 'g') || '(?=$|[\s,:;<>()''"]|\.(\s|$))',
+        '\1' || pseudonym, 'g') END
+$_$;
+CREATE TABLE public.account_closings (
+    id bigint NOT NULL,
+    email text NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    asked timestamp with time zone NOT NULL,
+    due timestamp with time zone NOT NULL,
+    money text NOT NULL,
+    pay_to text NOT NULL,
+    contact text DEFAULT ''::text NOT NULL,
+    reopened timestamp with time zone,
+    settled timestamp with time zone,
+    finished timestamp with time zone,
+    forget timestamp with time zone,
+    forgotten timestamp with time zone,
+    CONSTRAINT account_closings_due_after_asked CHECK ((due >= asked)),
+    CONSTRAINT account_closings_finished_knows_nobody CHECK (((finished IS NULL) OR ((contact = ''::text) AND (pay_to = ''::text)))),
+    CONSTRAINT account_closings_money_check CHECK ((money = ANY (ARRAY['back'::text, 'hand'::text, 'fund'::text]))),
+    CONSTRAINT account_closings_pay_to_check CHECK ((length(pay_to) <= 300)),
+    CONSTRAINT account_closings_reopened_before_settled CHECK (((reopened IS NULL) OR (settled IS NULL))),
+    CONSTRAINT account_closings_settled_before_finished CHECK (((finished IS NULL) OR (settled IS NOT NULL))),
+    CONSTRAINT account_closings_settled_will_forget CHECK (((settled IS NULL) = (forget IS NULL)))
+);
+ALTER TABLE public.account_closings ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.account_closings_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.account_limits (
+    after_days integer NOT NULL,
+    paid numeric NOT NULL,
+    max_vms integer NOT NULL,
+    CONSTRAINT account_limits_after_days_check CHECK (((after_days >= 0) AND (after_days <= 3650))),
+    CONSTRAINT account_limits_max_vms_check CHECK (((max_vms >= 0) AND (max_vms <= 10000))),
+    CONSTRAINT account_limits_paid_check CHECK (((paid >= (0)::numeric) AND (paid < ('10000000000'::bigint)::numeric) AND (paid = round(paid, 2))))
+);
+CREATE TABLE public.account_payouts (
+    id bigint NOT NULL,
+    closing bigint NOT NULL,
+    payment integer NOT NULL,
+    refund bigint,
+    amount numeric NOT NULL,
+    state text NOT NULL,
+    late boolean DEFAULT false NOT NULL,
+    created timestamp with time zone NOT NULL,
+    done timestamp with time zone,
+    actor text DEFAULT ''::text NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    CONSTRAINT account_payouts_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT account_payouts_done_has_time CHECK (((state = 'done'::text) = (done IS NOT NULL))),
+    CONSTRAINT account_payouts_sent_has_refund CHECK (((state <> 'sent'::text) OR (refund IS NOT NULL))),
+    CONSTRAINT account_payouts_state_check CHECK ((state = ANY (ARRAY['sent'::text, 'open'::text, 'done'::text, 'void'::text])))
+);
+ALTER TABLE public.account_payouts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.account_payouts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.account_references (
     email text NOT NULL,
     code text NOT NULL,
@@ -684,7 +904,6 @@ CREATE TABLE public.account_totals (
     CONSTRAINT account_totals_charged_vms_check CHECK ((charged_vms >= 0)),
     CONSTRAINT account_totals_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT account_totals_open_rate_check CHECK ((open_rate >= (0)::numeric)),
-    CONSTRAINT account_totals_paid_check CHECK ((paid >= (0)::numeric)),
     CONSTRAINT account_totals_payments_check CHECK ((payments >= 0)),
     CONSTRAINT account_totals_used_check CHECK ((used >= (0)::numeric)),
     CONSTRAINT account_totals_vms_check CHECK ((vms >= 0))
@@ -694,6 +913,7 @@ CREATE TABLE public.accounts (
     email text NOT NULL,
     created timestamp with time zone DEFAULT now() NOT NULL,
     max_vms integer,
+    waits timestamp with time zone,
     CONSTRAINT accounts_email_check CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
     CONSTRAINT accounts_max_vms_check CHECK ((max_vms >= 0))
 );
@@ -887,6 +1107,25 @@ CREATE TABLE public.foreign_machines (
     refusal text NOT NULL,
     CONSTRAINT foreign_machines_power_check CHECK ((power = ANY (ARRAY['on'::text, 'off'::text, 'unknown'::text]))),
     CONSTRAINT foreign_machines_uuid_check CHECK ((uuid ~ '^[0-9a-f-]{36}$'::text))
+);
+CREATE TABLE public.friend_links (
+    id bigint NOT NULL,
+    email text NOT NULL,
+    code_hash bytea NOT NULL,
+    name text NOT NULL,
+    created timestamp with time zone NOT NULL,
+    revoked timestamp with time zone,
+    CONSTRAINT friend_links_code_hash_check CHECK ((length(code_hash) = 32)),
+    CONSTRAINT friend_links_name_check CHECK ((length(name) <= 40)),
+    CONSTRAINT friend_links_revoked_after_created CHECK ((revoked >= created))
+);
+ALTER TABLE public.friend_links ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.friend_links_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 CREATE TABLE public.host_images (
     host text NOT NULL,
@@ -1198,7 +1437,7 @@ CREATE TABLE public.payments (
     invalidated boolean DEFAULT false NOT NULL,
     note text DEFAULT ''::text NOT NULL,
     provider_payment bigint,
-    CONSTRAINT payments_dollars_check CHECK ((dollars > (0)::numeric))
+    offsets integer
 );
 ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.payments_id_seq
@@ -1305,6 +1544,8 @@ CREATE TABLE public.provider_payments (
     tries integer DEFAULT 0 NOT NULL,
     failing_since timestamp with time zone,
     problem text DEFAULT ''::text NOT NULL,
+    friend_link bigint,
+    payer_hash bytea,
     CONSTRAINT provider_payments_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
     CONSTRAINT provider_payments_credited_check CHECK (((credited >= (0)::numeric) AND (credited = round(credited, 2)))),
     CONSTRAINT provider_payments_dispute_check CHECK ((dispute = ANY (ARRAY[''::text, 'open'::text, 'lost'::text, 'won'::text]))),
@@ -1650,6 +1891,45 @@ CREATE TABLE public.vms (
     CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'reinstalling'::text, 'moving'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
     CONSTRAINT vms_wanted_check CHECK ((wanted = ANY (ARRAY['on'::text, 'off'::text, 'gone'::text])))
 );
+CREATE TABLE public.voucher_tries (
+    email text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.vouchers (
+    id bigint NOT NULL,
+    code_hash bytea NOT NULL,
+    hint text NOT NULL,
+    amount numeric NOT NULL,
+    created timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    note text NOT NULL,
+    expires timestamp with time zone,
+    for_email text NOT NULL,
+    withdrawn timestamp with time zone,
+    redeemed timestamp with time zone,
+    payment integer,
+    CONSTRAINT vouchers_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT vouchers_code_hash_check CHECK ((length(code_hash) = 32)),
+    CONSTRAINT vouchers_for_email_check CHECK ((for_email = lower(for_email))),
+    CONSTRAINT vouchers_note_check CHECK ((length(note) <= 200)),
+    CONSTRAINT vouchers_redeemed_in_time CHECK ((redeemed < expires)),
+    CONSTRAINT vouchers_redeemed_is_a_payment CHECK (((redeemed IS NULL) = (payment IS NULL))),
+    CONSTRAINT vouchers_redeemed_or_withdrawn CHECK (((redeemed IS NULL) OR (withdrawn IS NULL)))
+);
+ALTER TABLE public.vouchers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.vouchers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+ALTER TABLE ONLY public.account_closings
+    ADD CONSTRAINT account_closings_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.account_limits
+    ADD CONSTRAINT account_limits_pkey PRIMARY KEY (after_days, paid);
+ALTER TABLE ONLY public.account_payouts
+    ADD CONSTRAINT account_payouts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.account_references
     ADD CONSTRAINT account_references_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.account_totals
@@ -1688,6 +1968,8 @@ ALTER TABLE ONLY public.firewalls
     ADD CONSTRAINT firewalls_pkey PRIMARY KEY (vm);
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_pkey PRIMARY KEY (host, uuid);
+ALTER TABLE ONLY public.friend_links
+    ADD CONSTRAINT friend_links_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_pkey PRIMARY KEY (host, image);
 ALTER TABLE ONLY public.hosts
@@ -1703,7 +1985,7 @@ ALTER TABLE ONLY public.key_ring
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (id);
 ALTER TABLE public.ledger_accounts
-    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text]))) NOT VALID;
+    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'vouchers'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text]))) NOT VALID;
 ALTER TABLE ONLY public.ledger_checks
     ADD CONSTRAINT ledger_checks_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.ledger_entries
@@ -1733,9 +2015,11 @@ ALTER TABLE ONLY public.operations
 ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
 ALTER TABLE public.payments
+    ADD CONSTRAINT payments_dollars_check CHECK (((dollars > (0)::numeric) OR ((dollars < (0)::numeric) AND (method = ANY (ARRAY['solidarity'::text, 'voucher'::text, 'assigned'::text]))))) NOT VALID;
+ALTER TABLE public.payments
     ADD CONSTRAINT payments_dollars_is_an_amount CHECK (((dollars < ('10000000000'::bigint)::numeric) AND (dollars = round(dollars, 2)))) NOT VALID;
 ALTER TABLE public.payments
-    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text, 'bank'::text, 'assigned'::text]))) NOT VALID;
+    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text, 'bank'::text, 'assigned'::text, 'solidarity'::text, 'voucher'::text, 'write_off'::text]))) NOT VALID;
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.pools
@@ -1804,8 +2088,20 @@ ALTER TABLE ONLY public.vm_totals
     ADD CONSTRAINT vm_totals_pkey PRIMARY KEY (vm, email);
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.vouchers
+    ADD CONSTRAINT vouchers_pkey PRIMARY KEY (id);
+CREATE INDEX account_closings_email ON public.account_closings USING btree (email);
+CREATE UNIQUE INDEX account_closings_once ON public.account_closings USING btree (email) WHERE (reopened IS NULL);
+CREATE INDEX account_closings_to_forget ON public.account_closings USING btree (forget) WHERE ((forgotten IS NULL) AND (settled IS NOT NULL));
+CREATE INDEX account_closings_waiting ON public.account_closings USING btree (due) WHERE ((reopened IS NULL) AND (finished IS NULL));
+CREATE INDEX account_payouts_closing ON public.account_payouts USING btree (closing, id);
+CREATE UNIQUE INDEX account_payouts_late_once ON public.account_payouts USING btree (payment) WHERE late;
+CREATE INDEX account_payouts_payment ON public.account_payouts USING btree (payment);
+CREATE UNIQUE INDEX account_payouts_refund_once ON public.account_payouts USING btree (refund);
+CREATE INDEX account_payouts_to_do ON public.account_payouts USING btree (id) WHERE (state = ANY (ARRAY['sent'::text, 'open'::text]));
 CREATE UNIQUE INDEX account_references_code_once ON public.account_references USING btree (code);
 CREATE INDEX account_totals_runs_out ON public.account_totals USING btree ((((((paid * (2630016)::numeric) - used) + open_start) / open_rate))) WHERE (open_rate > (0)::numeric);
+CREATE INDEX accounts_waiting ON public.accounts USING btree (waits) WHERE (waits IS NOT NULL);
 CREATE UNIQUE INDEX addresses_address6_once ON public.addresses USING btree (host, address6);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
 CREATE UNIQUE INDEX addresses_one_on_a_host ON public.addresses USING btree (vm, host);
@@ -1825,6 +2121,8 @@ CREATE INDEX dunning_mail ON public.dunning USING btree (mail);
 CREATE UNIQUE INDEX firewall_rules_from_anywhere_once ON public.firewall_rules USING btree (vm, protocol, first_port, last_port) WHERE (source IS NULL);
 CREATE UNIQUE INDEX firewall_rules_once ON public.firewall_rules USING btree (vm, protocol, first_port, last_port, source) WHERE (source IS NOT NULL);
 CREATE INDEX firewall_rules_vm ON public.firewall_rules USING btree (vm);
+CREATE UNIQUE INDEX friend_links_code_once ON public.friend_links USING btree (code_hash);
+CREATE INDEX friend_links_email ON public.friend_links USING btree (email, id);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
 CREATE UNIQUE INDEX ledger_accounts_email_once ON public.ledger_accounts USING btree (email);
 CREATE UNIQUE INDEX ledger_accounts_own_once ON public.ledger_accounts USING btree (type, name) WHERE (email IS NULL);
@@ -1845,6 +2143,7 @@ CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm
 CREATE INDEX operations_vm ON public.operations USING btree (vm, id);
 CREATE INDEX operator_statements_at ON public.operator_statements USING btree (at);
 CREATE INDEX payments_email_id ON public.payments USING btree (email, id);
+CREATE UNIQUE INDEX payments_offsets_once ON public.payments USING btree (offsets) WHERE (offsets IS NOT NULL);
 CREATE INDEX payments_provider_payment ON public.payments USING btree (provider_payment) WHERE (provider_payment IS NOT NULL);
 CREATE UNIQUE INDEX payments_provider_payment_counts_once ON public.payments USING btree (provider_payment) WHERE ((provider_payment IS NOT NULL) AND (NOT invalidated));
 CREATE UNIQUE INDEX ports_of_host_once ON public.ports USING btree (host, port) WHERE (host IS NOT NULL);
@@ -1858,8 +2157,10 @@ CREATE INDEX provider_events_waiting ON public.provider_events USING btree (paym
 CREATE UNIQUE INDEX provider_payments_charge_once ON public.provider_payments USING btree (provider, charge);
 CREATE INDEX provider_payments_claimed ON public.provider_payments USING btree (claimed) WHERE (claimed IS NOT NULL);
 CREATE INDEX provider_payments_email_id ON public.provider_payments USING btree (email, id);
+CREATE INDEX provider_payments_friend_link ON public.provider_payments USING btree (friend_link, created) WHERE (friend_link IS NOT NULL);
 CREATE UNIQUE INDEX provider_payments_key_once ON public.provider_payments USING btree (key);
 CREATE INDEX provider_payments_next_poll ON public.provider_payments USING btree (next_poll) WHERE (next_poll IS NOT NULL);
+CREATE UNIQUE INDEX provider_payments_payer_once ON public.provider_payments USING btree (payer_hash) WHERE (payer_hash IS NOT NULL);
 CREATE INDEX provider_payments_problem ON public.provider_payments USING btree (id) WHERE (problem <> ''::text);
 CREATE UNIQUE INDEX provider_payments_reference_once ON public.provider_payments USING btree (provider, reference);
 CREATE UNIQUE INDEX provider_payouts_once ON public.provider_payouts USING btree (provider, reference);
@@ -1891,6 +2192,12 @@ CREATE INDEX vms_of_host ON public.vms USING btree (host, email) WHERE (deleted 
 CREATE INDEX vms_paused ON public.vms USING btree (host) WHERE paused;
 CREATE INDEX vms_price_from ON public.vms USING btree (size, price_from) WHERE (deleted IS NULL);
 CREATE INDEX vms_wanted ON public.vms USING btree (host, wanted_generation, id) WHERE (NOT ((wanted = 'gone'::text) AND (observed = 'gone'::text) AND (observed_generation >= wanted_generation)));
+CREATE INDEX voucher_tries_email ON public.voucher_tries USING btree (email, at);
+CREATE UNIQUE INDEX vouchers_code_once ON public.vouchers USING btree (code_hash);
+CREATE INDEX vouchers_open ON public.vouchers USING btree (for_email) WHERE ((redeemed IS NULL) AND (withdrawn IS NULL));
+CREATE UNIQUE INDEX vouchers_payment_once ON public.vouchers USING btree (payment);
+CREATE TRIGGER accounts_forget_friend_links AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_friend_links();
+CREATE TRIGGER accounts_forget_vouchers AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_vouchers();
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
 CREATE TRIGGER currency_only_row BEFORE DELETE OR TRUNCATE ON public.currency FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER currency_stays BEFORE UPDATE ON public.currency FOR EACH ROW EXECUTE FUNCTION public.check_currency();
@@ -1911,15 +2218,19 @@ CREATE TRIGGER operation_events_told AFTER INSERT ON public.operation_events REF
 CREATE TRIGGER operations_told AFTER UPDATE ON public.operations REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
 CREATE TRIGGER operations_told_new AFTER INSERT ON public.operations REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_operations();
 CREATE TRIGGER operator_statements_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_statements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER payments_account_open BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.provider_payment IS NULL) AND (new.method = ANY (ARRAY['cash'::text, 'bank'::text, 'opening'::text, 'assigned'::text, 'play'::text, 'voucher'::text])) AND (new.dollars > (0)::numeric))) EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER payments_checked BEFORE INSERT OR DELETE OR UPDATE ON public.payments FOR EACH ROW EXECUTE FUNCTION public.check_payment();
 CREATE TRIGGER payments_counted_delete AFTER DELETE ON public.payments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_counted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_counted_truncate AFTER TRUNCATE ON public.payments FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER payments_counted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
+CREATE TRIGGER payments_late_added AFTER INSERT ON public.payments FOR EACH ROW WHEN (((new.provider_payment IS NOT NULL) AND (NOT new.invalidated) AND public.is_closed(new.email))) EXECUTE FUNCTION public.set_late_payment_aside();
+CREATE TRIGGER payments_late_turned AFTER UPDATE ON public.payments FOR EACH ROW WHEN (((new.invalidated <> old.invalidated) AND (new.provider_payment IS NOT NULL) AND public.is_closed(new.email))) EXECUTE FUNCTION public.turn_late_payment();
 CREATE TRIGGER payments_posted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_posted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER prices_only_grow BEFORE TRUNCATE ON public.prices FOR EACH STATEMENT EXECUTE FUNCTION public.check_price();
 CREATE TRIGGER prices_stay BEFORE DELETE OR UPDATE ON public.prices FOR EACH ROW EXECUTE FUNCTION public.check_price();
+CREATE TRIGGER provider_payments_account_open BEFORE INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.status = 'new'::text)) EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER provider_payments_announced_insert AFTER INSERT ON public.provider_payments FOR EACH ROW EXECUTE FUNCTION public.announce_provider_payment();
 CREATE TRIGGER provider_payments_announced_update AFTER UPDATE ON public.provider_payments FOR EACH ROW WHEN (((new.claimed IS NULL) AND (new.next_poll < COALESCE(old.next_poll, 'infinity'::timestamp with time zone)))) EXECUTE FUNCTION public.announce_provider_payment();
 CREATE TRIGGER provider_payments_fee_added AFTER INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.fee <> (0)::numeric)) EXECUTE FUNCTION public.post_provider_fee();
@@ -1929,7 +2240,8 @@ CREATE TRIGGER provider_payouts_stay BEFORE DELETE OR UPDATE ON public.provider_
 CREATE TRIGGER provider_payouts_turned AFTER UPDATE ON public.provider_payouts FOR EACH ROW WHEN ((new.returned <> old.returned)) EXECUTE FUNCTION public.post_provider_payout();
 CREATE TRIGGER receipt_numbers_stay BEFORE DELETE OR TRUNCATE ON public.receipt_numbers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER receipts_numbered BEFORE INSERT ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.number_receipt();
-CREATE TRIGGER receipts_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.receipts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
+CREATE TRIGGER receipts_only_forget BEFORE UPDATE ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.check_receipt_change();
+CREATE TRIGGER receipts_only_grow BEFORE DELETE OR TRUNCATE ON public.receipts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
 CREATE TRIGGER sellers_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER sizes_first_price_stays BEFORE UPDATE OF dollars_per_month ON public.sizes FOR EACH ROW WHEN ((new.dollars_per_month <> old.dollars_per_month)) EXECUTE FUNCTION public.refuse_first_price();
@@ -1938,6 +2250,8 @@ CREATE TRIGGER usage_spans_counted_delete AFTER DELETE ON public.usage_spans REF
 CREATE TRIGGER usage_spans_counted_insert AFTER INSERT ON public.usage_spans REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_truncate AFTER TRUNCATE ON public.usage_spans FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER usage_spans_counted_update AFTER UPDATE ON public.usage_spans REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
+CREATE TRIGGER vms_account_approved BEFORE INSERT ON public.vms FOR EACH ROW EXECUTE FUNCTION public.refuse_while_waiting();
+CREATE TRIGGER vms_account_open BEFORE INSERT ON public.vms FOR EACH ROW EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER vms_close_ports AFTER UPDATE OF deleted ON public.vms FOR EACH ROW WHEN (((new.deleted IS NOT NULL) AND (old.deleted IS NULL))) EXECUTE FUNCTION public.close_ports();
 CREATE TRIGGER vms_counted_delete AFTER DELETE ON public.vms REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
 CREATE TRIGGER vms_counted_insert AFTER INSERT ON public.vms REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
@@ -1946,6 +2260,15 @@ CREATE TRIGGER vms_counted_update AFTER UPDATE ON public.vms REFERENCING OLD TAB
 CREATE TRIGGER vms_own_price BEFORE UPDATE OF dollars_per_month ON public.vms FOR EACH ROW WHEN (((new.dollars_per_month <> old.dollars_per_month) AND (new.price_from = old.price_from))) EXECUTE FUNCTION public.keep_own_price();
 CREATE TRIGGER vms_told AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_vms();
 CREATE TRIGGER vms_told_new AFTER INSERT ON public.vms REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_vms();
+CREATE TRIGGER vouchers_checked BEFORE DELETE OR UPDATE ON public.vouchers FOR EACH ROW EXECUTE FUNCTION public.check_voucher();
+ALTER TABLE ONLY public.account_closings
+    ADD CONSTRAINT account_closings_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.account_payouts
+    ADD CONSTRAINT account_payouts_closing_fkey FOREIGN KEY (closing) REFERENCES public.account_closings(id);
+ALTER TABLE ONLY public.account_payouts
+    ADD CONSTRAINT account_payouts_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);
+ALTER TABLE ONLY public.account_payouts
+    ADD CONSTRAINT account_payouts_refund_fkey FOREIGN KEY (refund) REFERENCES public.provider_refunds(id);
 ALTER TABLE ONLY public.account_references
     ADD CONSTRAINT account_references_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.account_totals
@@ -1978,6 +2301,8 @@ ALTER TABLE ONLY public.firewalls
     ADD CONSTRAINT firewalls_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.friend_links
+    ADD CONSTRAINT friend_links_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
@@ -2009,6 +2334,8 @@ ALTER TABLE ONLY public.operations
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_offsets_fkey FOREIGN KEY (offsets) REFERENCES public.payments(id);
+ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_provider_payment_fkey FOREIGN KEY (provider_payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
@@ -2022,6 +2349,8 @@ ALTER TABLE ONLY public.provider_events
     ADD CONSTRAINT provider_events_payment_fkey FOREIGN KEY (payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.provider_payments
     ADD CONSTRAINT provider_payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.provider_payments
+    ADD CONSTRAINT provider_payments_friend_link_fkey FOREIGN KEY (friend_link) REFERENCES public.friend_links(id);
 ALTER TABLE ONLY public.provider_refunds
     ADD CONSTRAINT provider_refunds_payment_fkey FOREIGN KEY (payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.rebuilt_hosts
@@ -2066,3 +2395,7 @@ ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_image_fkey FOREIGN KEY (image) REFERENCES public.images(id);
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_size_fkey FOREIGN KEY (size) REFERENCES public.sizes(id);
+ALTER TABLE ONLY public.voucher_tries
+    ADD CONSTRAINT voucher_tries_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE ONLY public.vouchers
+    ADD CONSTRAINT vouchers_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);

@@ -109,6 +109,14 @@ public sealed partial class Settings
             "Secret of the store's webhook that sends events to BASE_URL/webhooks/btcpay.", Secret: true),
         new("CAPSUL_BANK_DETAILS", null,
             "Where people can transfer money to: name, bank and account number, in one line. Unset: not offered."),
+        new("CAPSUL_CLOSING_DAYS", "3",
+            "How many days an account that is being closed may be reopened; then its VMs are deleted and its money is "
+            + "sent back."),
+        new("CAPSUL_KEEP_RECEIPTS_YEARS", "10",
+            "How many whole years after an account was closed the names on its receipts are kept, as the law demands; "
+            + "the rest of what is personal is removed when it is closed."),
+        new("CAPSUL_APPROVE_ACCOUNTS", "off",
+            "on: accounts that people make by signing in create no VMs until an operator has approved them."),
         new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
         new("CAPSUL_DISK_OVERCOMMIT", "2",
             "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "

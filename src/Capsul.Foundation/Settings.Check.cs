@@ -34,6 +34,7 @@ public sealed partial class Settings
                 && resolver.AddressFamily == System.Net.Sockets.AddressFamily.InterNetwork, "an IPv4 address, or auto");
         OneOf("CAPSUL_KVM", "auto", "on", "off");
         OneOf("CAPSUL_PUBLIC_LEDGER", "on", "off");
+        OneOf("CAPSUL_APPROVE_ACCOUNTS", "on", "off");
         Must("CAPSUL_SITE_NAME", SiteName.Length <= 60 && !SiteName.Any(char.IsControl), "at most 60 characters");
         Must("CAPSUL_CURRENCY", !IsSet("CAPSUL_CURRENCY") || ParseCurrency(Text("CAPSUL_CURRENCY")) is not null,
             "a code of three capital letters, a symbol of at most four characters, and the number of decimal places (0 "
@@ -51,6 +52,8 @@ public sealed partial class Settings
         foreach (var name in (string[])["CAPSUL_PORT", "CAPSUL_LINK_PORT", "CAPSUL_SMTP_PORT", "CAPSUL_DATABASE_PORT"])
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
+        InRange("CAPSUL_CLOSING_DAYS", 0, 365);
+        InRange("CAPSUL_KEEP_RECEIPTS_YEARS", 0, 100);
         InRange("CAPSUL_MAX_CONNECTIONS", 1, 1_000_000);
         InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);
         Must("CAPSUL_DISK_OVERCOMMIT", !IsSet("CAPSUL_DISK_OVERCOMMIT")

@@ -124,6 +124,13 @@ public sealed partial class Settings
     public string? BtcPayWebhookSecret => Optional("CAPSUL_BTCPAY_WEBHOOK_SECRET");
     public string? BankDetails => Optional("CAPSUL_BANK_DETAILS");
     public int MaxConnections => Number("CAPSUL_MAX_CONNECTIONS");
+
+    /// <summary>How long an account that is being closed may be reopened.</summary>
+    public int ClosingDays => Number("CAPSUL_CLOSING_DAYS");
+
+    /// <summary>Whole years after which receipts of closed accounts lose their names.</summary>
+    public int KeepReceiptsYears => Number("CAPSUL_KEEP_RECEIPTS_YEARS");
+    public bool ApproveAccounts => Text("CAPSUL_APPROVE_ACCOUNTS") == "on";
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
 

@@ -24,7 +24,7 @@ static class BackgroundWork
         return services.AddActing<Runner>().AddActing<HostHealth>()
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
             .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
-            .AddActing<PriceChanges>().AddActing<ProviderPolling>().AddActing<MailSender>()
+            .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<ProviderPolling>().AddActing<MailSender>()
             .AddActing<ScheduledBackups>();
     }
 

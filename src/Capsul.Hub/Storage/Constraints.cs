@@ -15,6 +15,12 @@ public static class Constraints
         ["ssh_keys_key_once"] = new(ProblemKind.Conflict, "You have already added this key."),
         ["vms_name_once"] = new(ProblemKind.Conflict, "You already have a capsul with that name.") { Field = "Name" },
         ["vms_adopt_once"] = new(ProblemKind.Conflict, "This machine is being adopted already."),
+        ["account_is_approved"] = new(ProblemKind.Forbidden,
+            "Your account has not been approved yet. You get an email as soon as an operator has done that."),
+        ["account_is_open"] = new(ProblemKind.Conflict,
+            "This account is being closed: nothing can be created or paid in. Reopen it on the account page first."),
+        ["vouchers_payment_once"] = new(ProblemKind.Conflict, "This voucher was redeemed already."),
+        ["account_closings_once"] = new(ProblemKind.Conflict, "This account is being closed already."),
         ["payments_dollars_is_an_amount"] = new(ProblemKind.Invalid,
             "This amount has too many digits or decimal places."),
         ["sellers_active_from_once"] =

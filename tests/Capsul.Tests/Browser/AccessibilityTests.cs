@@ -26,6 +26,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         await Sample.FillLedgerAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await Sample.FillReceiptsAsync(hub, Cancel);
+        await Sample.FillAccountsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = hub.Address.ToString(),
@@ -54,7 +55,8 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"),
             ("add-refused", "/balance/add", "Pay by card"), ("refund-refused", "/operator/payments/1", "Send back"),
             ("bank-refused", "/operator/bank", "Take in"), ("price-refused", "/operator/prices", "Announce"),
-            ("seller-refused", "/operator/receipts", "Save"),
+            ("seller-refused", "/operator/receipts", "Save"), ("close-refused", "/account/close", "Close the account"),
+            ("voucher-refused", "/operator/vouchers", "Create"), ("redeem-refused", "/balance/add", "Redeem"),
             ("create-refused", "/vms/new", "Create capsul"), ("rename-refused", "/operator/hosts/host-1", "Rename")];
 
     /// <summary>Submits a form with invalid input, bypassing the browser's own validation.</summary>

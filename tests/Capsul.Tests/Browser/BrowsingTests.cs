@@ -93,6 +93,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await using var context = await SignedInAsync(hub);
         await Sample.FillAlertsAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
+        await Sample.FillAccountsAsync(hub, Cancel);
         var page = await context.NewPageAsync();
         var wrong = new List<string>();
         foreach (var (name, path) in EveryPage.SignedIn.Concat(EveryPage.Operator))
@@ -143,6 +144,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
+        await Sample.FillAccountsAsync(hub, Cancel);
         await using var context = await ContextAsync(hub, scripts: false);
         var page = await context.NewPageAsync();
         var (wrong, controls) = (new List<string>(), 0);

@@ -7,6 +7,7 @@ static class EveryPage
     [
         ("home", "/"), ("about-ssh", "/about-ssh"), ("support", "/support"), ("sign-in", "/sign-in"),
         ("sent", "/sign-in/sent"), ("bad-link", "/sign-in/unknown"), ("not-found", "/nowhere"),
+        ("give", "/give/known"), ("no-give", "/give/unknown"),
     ];
 
     public static readonly (string Name, string Path)[] SignedIn =
@@ -28,6 +29,7 @@ static class EveryPage
         ("month", "/balance/month"), ("past-month", "/balance/month?Of=2026-02"),
         ("receipt", "/balance/receipts/1"), ("no-receipt", "/balance/receipts/3"),
         ("add-money", "/balance/add"), ("payments", "/balance/payments"), ("payment", "/balance/payments/1"),
+        ("close-account", "/account/close"), ("friends", "/balance/friends"),
         ("open-payment", "/balance/payments/2"), ("odd-payment", "/balance/payments/3"),
     ];
 
@@ -37,6 +39,8 @@ static class EveryPage
         ("operator", "/operator"), ("hosts", "/operator/hosts"), ("host", "/operator/hosts/host-1"),
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
         ("dunning", "/operator/dunning"), ("prices", "/operator/prices"), ("receipts", "/operator/receipts"),
+        ("closings", "/operator/closings"), ("vouchers", "/operator/vouchers"),
+        ("new-accounts", "/operator/new-accounts"),
         ("pools", "/operator/pools"), ("pool", "/operator/pools/host-1"),
         ("adopt", "/operator/hosts/host-1/adopt"),
         ("move-vm", "/operator/vms/capsul-running000/move"),
@@ -49,7 +53,7 @@ static class EveryPage
     /// <summary>Those that do not answer 200.</summary>
     public static int StatusOf(string path) => path switch
     {
-        "/sign-in/unknown" or "/nowhere" => 404,
+        "/sign-in/unknown" or "/nowhere" or "/give/unknown" => 404,
         "/vms/capsul-creating00/delete" => 409,
         _ => 200,
     };

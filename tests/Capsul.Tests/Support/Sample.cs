@@ -187,6 +187,33 @@ public static class Sample
                 AND @state <> 'failed'
             """, new { id, email, name, state, observed, phase, problem, now = hub.Now }, cancel);
 
+    /// <summary>
+    /// Accounts that come and go: one that waits, one that is being closed, one that is closed and has money left;
+    /// vouchers, and a link for friends whose secret is "known".
+    /// </summary>
+    public static Task FillAccountsAsync(WebHub hub, CancellationToken cancel) => hub.Db.ExecuteAsync(
+        """
+        INSERT INTO accounts (email, created, waits) VALUES ('new@example.org', @now, @now),
+            ('leaving@example.org', @now, NULL), ('closed-1', @now, NULL);
+        INSERT INTO account_closings (email, actor, reason, asked, due, money, pay_to, settled, forget, contact) VALUES
+            ('closed-1', 'the owner', '', @now, @now, 'back', 'DE02 1203 0000 0000 2020 51', @now, @now,
+                'gone@example.org'),
+            ('leaving@example.org', 'ops@example.org', 'asked by mail', @now, @now + interval '3 days', 'fund', '',
+                NULL, NULL, '');
+        INSERT INTO payments (created, email, dollars, method) VALUES (@now, 'closed-1', 30, 'bank'),
+            (@now, @email, 10, 'voucher');
+        INSERT INTO account_payouts (closing, payment, amount, state, created)
+        SELECT 1, id, 12.34, 'open', @now FROM payments WHERE email = 'closed-1';
+        INSERT INTO vouchers (code_hash, hint, amount, created, actor, note, for_email, redeemed, payment)
+        SELECT sha256('a'), 'ABCD', 10, @now, 'ops@example.org', 'summer party', '', @now, id FROM payments
+        WHERE method = 'voucher';
+        INSERT INTO vouchers (code_hash, hint, amount, created, actor, note, expires, for_email)
+        VALUES (sha256('b'), 'EFGH', 25, @now, 'ops@example.org', 'a gift', @now + interval '1 year', @email);
+        INSERT INTO account_limits (after_days, paid, max_vms) VALUES (0, 0, 10), (30, 50, 20);
+        INSERT INTO friend_links (email, code_hash, name, created)
+        VALUES (@email, sha256('known'), 'Ada''s engine', @now);
+        """, new { now = hub.Now, email = Email }, cancel);
+
     public static async Task<long> AddKeyAsync(WebHub hub, string email, string name, CancellationToken cancel)
     {
         var key = SshKey.Parse(Ed25519(name)).OrThrow();

@@ -3,8 +3,10 @@ using Capsul.Hub.Features.Billing;
 namespace Capsul.Hub.Features.Accounts;
 
 /// <param name="Stopped">The account's VMs are stopped because it has not paid.</param>
+/// <param name="Closes">It is being closed, and may be reopened until then.</param>
 public sealed record SessionRow(
-    string Email, DateTime Expires, decimal Paid, decimal Used, decimal DollarsPerMonth, bool Stopped);
+    string Email, DateTime Expires, decimal Paid, decimal Used, decimal DollarsPerMonth, bool Stopped,
+    DateTime? Closes);
 
 /// <summary>An account, for its owner.</summary>
 /// <param name="Sessions">That are valid.</param>
@@ -17,6 +19,18 @@ public static class AccountSql
         -- AccountSql.Create
         INSERT INTO accounts (email, created) VALUES (@email, @now)
         ON CONFLICT (email) DO NOTHING
+        """;
+
+    /// <summary>One that waits for an operator to approve it, if @waits.</summary>
+    public const string SignUp = """
+        -- AccountSql.SignUp
+        INSERT INTO accounts (email, created, waits)
+        VALUES (@email, @now, CASE WHEN @waits THEN @now::timestamptz END) ON CONFLICT (email) DO NOTHING
+        """;
+
+    public const string Approve = """
+        -- AccountSql.Approve
+        UPDATE accounts SET waits = NULL WHERE email = @email AND waits IS NOT NULL
         """;
 
     public const string CreateMany = """
@@ -44,7 +58,8 @@ public static class AccountSql
     public const string FindSession = $"""
         -- AccountSql.FindSession
         SELECT s.email, s.expires, {BillingSql.BalanceColumns}, EXISTS (SELECT FROM dunning d
-                JOIN dunning_steps n ON n.step <= d.step AND n.action <> 'mail' WHERE d.email = s.email) AS stopped
+                JOIN dunning_steps n ON n.step <= d.step AND n.action <> 'mail' WHERE d.email = s.email) AS stopped,
+            (SELECT c.due FROM account_closings c WHERE c.email = s.email AND c.reopened IS NULL) AS closes
         FROM sessions s LEFT JOIN account_totals t ON t.email = s.email
         WHERE s.id_hash = @hash AND s.expires > @now
         """;
@@ -69,6 +84,13 @@ public static class AccountSql
     public const string DeleteSessionsOf = """
         -- AccountSql.DeleteSessionsOf
         DELETE FROM sessions WHERE email = @email
+        """;
+
+    /// <summary>How many of these accounts exist and are not being closed.</summary>
+    public const string CountOpen = """
+        -- AccountSql.CountOpen
+        SELECT count(*)::integer FROM accounts a WHERE a.email = ANY(@emails)
+            AND NOT EXISTS (SELECT FROM account_closings c WHERE c.email = a.email AND c.reopened IS NULL)
         """;
 
     public const string DeleteSession = """

@@ -8,7 +8,7 @@ public static class ExportAccountSql
 {
     public const string Account = """
         -- ExportAccountSql.Account
-        SELECT to_jsonb(r)::text FROM (SELECT email, created, max_vms FROM accounts WHERE email = @email) AS r
+        SELECT to_jsonb(r)::text FROM (SELECT email, created, max_vms, waits FROM accounts WHERE email = @email) AS r
         """;
 
     public const string Sessions = """
@@ -67,6 +67,38 @@ public static class ExportAccountSql
         -- ExportAccountSql.Payments
         SELECT to_jsonb(r)::text FROM (
             SELECT id, created, dollars, method, note, invalidated FROM payments WHERE email = @email ORDER BY id) AS r
+        """;
+
+    public const string Vouchers = """
+        -- ExportAccountSql.Vouchers
+        SELECT to_jsonb(r)::text FROM (
+            SELECT v.id, v.amount, v.created, v.expires, v.redeemed, v.payment
+            FROM payments p JOIN vouchers v ON v.payment = p.id WHERE p.email = @email ORDER BY v.id) AS r
+        """;
+
+    public const string VoucherTries = """
+        -- ExportAccountSql.VoucherTries
+        SELECT to_jsonb(r)::text FROM (SELECT at FROM voucher_tries WHERE email = @email ORDER BY at) AS r
+        """;
+
+    public const string Payouts = """
+        -- ExportAccountSql.Payouts
+        SELECT to_jsonb(r)::text FROM (
+            SELECT o.payment, o.amount, o.state, o.created, o.done
+            FROM account_closings c JOIN account_payouts o ON o.closing = c.id WHERE c.email = @email
+            ORDER BY o.id) AS r
+        """;
+
+    public const string FriendLinks = """
+        -- ExportAccountSql.FriendLinks
+        SELECT to_jsonb(r)::text FROM (
+            SELECT id, name, created, revoked FROM friend_links WHERE email = @email ORDER BY id) AS r
+        """;
+
+    public const string Closings = """
+        -- ExportAccountSql.Closings
+        SELECT to_jsonb(r)::text FROM (
+            SELECT asked, due, money, pay_to, reopened FROM account_closings WHERE email = @email ORDER BY id) AS r
         """;
 
     public const string BillingAddress = """

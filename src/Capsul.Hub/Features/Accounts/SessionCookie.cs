@@ -30,7 +30,7 @@ public sealed class SessionCookie(
         if (await sessions.FindAsync(Context, Context.RequestAborted) is not { } session)
             return AuthenticateResult.NoResult();
         Context.Features.Set(new Forecast(
-            new BalanceRow(session.Paid, session.Used, session.DollarsPerMonth), session.Stopped));
+            new BalanceRow(session.Paid, session.Used, session.DollarsPerMonth), session.Stopped, session.Closes));
         var identity = new ClaimsIdentity(
             [new Claim(Actor.EmailClaim, session.Email)], SchemeName, Actor.EmailClaim, roleType: null);
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));

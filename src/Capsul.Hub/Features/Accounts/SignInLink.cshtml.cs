@@ -55,7 +55,8 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         if (SignInLink.Decide(token, now).Refused(out var problem, out var plan))
             return problem;
         await transaction.ExecuteAsync(SignInSql.Use, new { hash, now }, cancel);
-        await transaction.ExecuteAsync(AccountSql.Create, new { email = plan.Email, now }, cancel);
+        var waits = settings.ApproveAccounts && !Policies.IsOperator(settings, plan.Email);
+        await transaction.ExecuteAsync(AccountSql.SignUp, new { email = plan.Email, now, waits }, cancel);
         await transaction.ExecuteAsync(AccountSql.SweepSessions, new { now }, cancel);
         var session = await sessions.CreateAsync(transaction, plan.Email, cancel);
         var isNew = plan.ReturnPath.Length == 0

@@ -57,6 +57,12 @@ public static class SignInSql
         UPDATE sign_in_tokens SET used = @now WHERE token_hash = @hash AND used IS NULL
         """;
 
+    /// <summary>Links that an address has, and has not used, work no more.</summary>
+    public const string EndLinksOf = """
+        -- SignInSql.EndLinksOf
+        UPDATE sign_in_tokens SET expires = @now WHERE email = @email AND used IS NULL AND expires > @now
+        """;
+
     /// <summary>Kept for a week, so that an expired link can be distinguished from an invalid one.</summary>
     public const string Sweep = """
         -- SignInSql.Sweep

@@ -17,6 +17,7 @@ public static class AlertConditions
         RaiseAlert.DunningStuck, RaiseAlert.DunningPaused,
         RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
+        RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.AccountsWaiting,
         RaiseAlert.RulesRemoved,
     ];
 
@@ -105,6 +106,15 @@ public static class AlertConditions
         RaiseAlert.MoneyUnassigned =>
             $"{Show.Count(row.Number, "bank transfer is", "bank transfers are")} in the ledger without an owner, the "
             + $"first of {Show.Date(row.At!.Value)}. Find out whose it is: /operator/bank.",
+        RaiseAlert.ClosingToPay =>
+            $"{Show.Count(row.Number, "payment", "payments")} to people who have closed their account cannot go back "
+            + $"by itself, the first since {Show.Date(row.At!.Value)}. Pay by hand: /operator/closings.",
+        RaiseAlert.AccountsWaiting =>
+            $"{Show.Count(row.Number, "account waits", "accounts wait")} to be approved, the first since "
+            + $"{Show.Time(row.At!.Value)}: /operator/new-accounts, or capsul limit approve EMAIL.",
+        RaiseAlert.PaidAfterClosing =>
+            $"{Show.Count(row.Number, "payment", "payments")} came for accounts that are closed, the first on "
+            + $"{Show.Date(row.At!.Value)}, and waits in the ledger. Send it back: /operator/closings.",
         RaiseAlert.RulesRemoved =>
             $"Somebody or something on {row.Subject} removed rules of the packet filter that is between capsuls, last "
             + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "

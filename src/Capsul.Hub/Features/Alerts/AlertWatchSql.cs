@@ -91,6 +91,12 @@ public static class AlertWatchSql
         FROM provider_refunds r WHERE r.status = 'refused' AND r.created > @month
             AND NOT EXISTS (SELECT FROM provider_refunds l WHERE l.payment = r.payment AND l.id > r.id)
         UNION ALL
+        SELECT CASE WHEN o.late THEN 'paid_after_closing' ELSE 'closing_to_pay' END, '', min(o.created), count(*), ''
+        FROM account_payouts o WHERE o.state IN ('sent', 'open') AND o.state = 'open' GROUP BY o.late
+        UNION ALL
+        SELECT 'accounts_waiting', '', min(a.waits), count(*), '' FROM accounts a WHERE a.waits IS NOT NULL
+        HAVING count(*) > 0
+        UNION ALL
         SELECT 'webhooks_refused', r.provider, NULL, 0, r.problem
         FROM provider_refusals r WHERE r.count >= 10 AND r.last > @refused
         UNION ALL

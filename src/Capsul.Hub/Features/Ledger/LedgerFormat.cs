@@ -154,6 +154,7 @@ sealed class BeancountFormat : LedgerFormat
         "provider_clearing" => $"Assets:Clearing:{Capital(account.Name)}",
         "provider_fees" => $"Expenses:Fees:{Capital(account.Name)}",
         "solidarity_fund" => "Equity:SolidarityFund",
+        "vouchers" => "Expenses:Vouchers",
         "write_off" => "Expenses:WriteOff",
         "tax" => "Liabilities:Tax",
         _ => "Liabilities:ToBeAssigned",

@@ -52,4 +52,17 @@ public static class LedgerSql
             (VALUES (1, 'bank', @amount::numeric), (2, 'to_be_assigned', -@amount::numeric)) AS s (line, type, amount)
             JOIN ledger_accounts a ON a.type = s.type AND a.email IS NULL
         """;
+
+    /// <summary>Money that came in by one way (@method) went out by another (@by: cash or bank).</summary>
+    public const string PostOtherWay = """
+        -- LedgerSql.PostOtherWay
+        WITH added AS (
+            INSERT INTO ledger_transactions (at, kind, entries, note) VALUES (@now, 'adjustment', 2, @note) RETURNING id
+        )
+        INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+        SELECT d.id, s.line, 2, a.id, s.amount
+        FROM added d, (VALUES (1, payment_account_type(@method), payment_account_name(@method), @amount::numeric),
+                (2, @by, '', -@amount::numeric)) AS s (line, type, name, amount)
+            JOIN ledger_accounts a ON a.type = s.type AND a.name = s.name AND a.email IS NULL
+        """;
 }

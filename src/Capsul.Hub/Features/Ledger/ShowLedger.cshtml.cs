@@ -45,6 +45,7 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
         "solidarity_fund" => "Solidarity fund",
         "write_off" => "Written off",
         "tax" => "Tax",
+        "vouchers" => "Vouchers",
         _ => "To be assigned",
     };
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Capsul.Hub.Features.Payments;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Ledger;
@@ -28,9 +29,7 @@ public sealed record Statement(IReadOnlyList<StatementLineRow> Lines, long Older
     /// <summary>What a line is, in words.</summary>
     public static string Say(StatementLineRow line) => line.Kind switch
     {
-        "payment" when line.Method == "play" => $"Payment {line.Payment}, play money",
-        "payment" when line.Method == "opening" => $"Payment {line.Payment}, balance carried over",
-        "payment" => $"Payment {line.Payment}, {line.Method}",
+        "payment" => $"Payment {line.Payment}, {PaymentMethod.Say(line.Method ?? "")}",
         "reversal" => $"Payment {line.Payment} invalidated",
         "usage" when line.Note.Length == 0 => "Usage",
         "usage" => string.Create(CultureInfo.InvariantCulture, $"U{line.Note[1..]}"),

@@ -1,6 +1,8 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.AccountLimits;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Closings;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Web;
@@ -36,6 +38,8 @@ public static class PreviewMail
             return PriceMail.Rise(customer, "f1-s", 7.50m, new SetPrice.Plan(9, from), settings);
         if (name == "price_withdrawn")
             return PriceMail.Withdrawal(customer, new PriceRow(1, "f1-s", from, 9, now, now, null), settings);
+        if (name == "approved") return ApproveAccount.Write(Recipient, settings);
+        if (name == "closing") return ClosingMail.Write(Recipient, now.AddDays(settings.ClosingDays), settings);
         var step = Table.Steps.First(s => s.Template == name);
         var balance = step.RunwayHours > 0 ? new BalanceRow(10, 8.25m, 7.50m) : new BalanceRow(10, 10.40m, 7.50m);
         return DunningMail.Write(Recipient, step, Table, balance, settings, now);

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments.Providers;
+using Capsul.Hub.Features.Vouchers;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -27,7 +28,10 @@ public sealed class AddMoneyPage(Db db, PaymentProviders providers, Settings set
     public string? Support => Site.HasSupport(settings) ? settings.SupportEmail : null;
 
     /// <summary>What this account writes on a bank transfer; null if there is no bank.</summary>
-    public string? Code { get; private set; }
+    public string? Reference { get; private set; }
+
+    /// <summary>There are vouchers that this account might redeem.</summary>
+    public bool HasVouchers { get; private set; }
 
     [BindProperty]
     public string? Amount { get; set; }
@@ -35,10 +39,30 @@ public sealed class AddMoneyPage(Db db, PaymentProviders providers, Settings set
     [BindProperty]
     public string? Provider { get; set; }
 
+    /// <summary>Of a voucher.</summary>
+    [BindProperty]
+    public string? Code { get; set; }
+
     string Email => Actor.Of(HttpContext).Email;
 
-    public async Task OnGetAsync(CancellationToken cancel) =>
-        Code = Bank is null ? null : ReferenceCode.Shown(await ReferenceCode.OfAsync(db, Email, cancel));
+    public async Task OnGetAsync(CancellationToken cancel)
+    {
+        Reference = Bank is null ? null : ReferenceCode.Shown(await ReferenceCode.OfAsync(db, Email, cancel));
+        HasVouchers = await db.AskAsync<bool>(
+            VoucherSql.AreOffered, new { email = Email, now = time.GetUtcNow().UtcDateTime }, cancel);
+    }
+
+    public async Task<IActionResult> OnPostRedeemAsync(CancellationToken cancel)
+    {
+        var outcome = await RedeemVoucher.RunAsync(db, Email, Code, time, cancel);
+        if (outcome.Refused(out var problem, out var amount))
+        {
+            await OnGetAsync(cancel);
+            return this.Refuse(problem);
+        }
+        this.Done($"{Show.Dollars(amount)} is on your balance.");
+        return RedirectToPage("ShowBalance");
+    }
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {

@@ -8,13 +8,21 @@ namespace Capsul.Hub.Features.Payments;
 /// </summary>
 public static class PaymentKey
 {
-    const string Prefix = "capsul-";
+    const string Prefix = "capsul-", FriendPrefix = "capsul-friend-";
 
     const int RandomBytes = 16;
 
     public static string Make() => Prefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(RandomBytes));
 
-    public static bool IsOurs(string? key) => key?.Length == Prefix.Length + 2 * RandomBytes
-        && key.StartsWith(Prefix, StringComparison.Ordinal)
-        && key.AsSpan(Prefix.Length).IndexOfAnyExcept("0123456789abcdef") < 0;
+    /// <summary>Of a payment that somebody else makes: the provider has no address of the account.</summary>
+    public static string MakeForFriend() =>
+        FriendPrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(RandomBytes));
+
+    public static bool IsOurs(string? key) => IsKey(key, Prefix) || IsFriends(key);
+
+    public static bool IsFriends(string? key) => IsKey(key, FriendPrefix);
+
+    static bool IsKey(string? key, string prefix) => key?.Length == prefix.Length + 2 * RandomBytes
+        && key.StartsWith(prefix, StringComparison.Ordinal)
+        && key.AsSpan(prefix.Length).IndexOfAnyExcept("0123456789abcdef") < 0;
 }

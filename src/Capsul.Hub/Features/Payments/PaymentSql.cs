@@ -21,4 +21,21 @@ public static class PaymentSql
         WHERE email = @email AND id < coalesce(nullif(@after, 0), 2147483647)
         ORDER BY id DESC LIMIT @limit
         """;
+
+    public const string Lock = """
+        -- PaymentSql.Lock
+        SELECT id, created, dollars, method, invalidated, note FROM payments WHERE id = @id FOR NO KEY UPDATE
+        """;
+
+    public const string Invalidate = """
+        -- PaymentSql.Invalidate
+        UPDATE payments SET invalidated = TRUE WHERE id = @id AND NOT invalidated
+        """;
+
+    /// <summary>What is left of a payment of which a part went back, in its place.</summary>
+    public const string AddRest = """
+        -- PaymentSql.AddRest
+        INSERT INTO payments (created, email, dollars, method, note, provider_payment)
+        SELECT @now, email, @dollars, method, @note, provider_payment FROM payments WHERE id = @id
+        """;
 }

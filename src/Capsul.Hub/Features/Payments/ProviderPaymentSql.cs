@@ -44,6 +44,19 @@ public static class ProviderPaymentSql
         VALUES (@provider, @email, @amount, @key, @now, '', @now) RETURNING id
         """;
 
+    /// <summary>Of somebody else, who is shown it by a secret.</summary>
+    public const string AddByFriend = """
+        -- ProviderPaymentSql.AddByFriend
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, next_poll, friend_link,
+            payer_hash)
+        VALUES (@provider, @email, @amount, @key, @now, @returnTo, @now, @link, @hash) RETURNING id
+        """;
+
+    public const string FindForPayer = $"""
+        -- ProviderPaymentSql.FindForPayer
+        SELECT {Columns} FROM provider_payments p WHERE p.payer_hash = @hash
+        """;
+
     /// <summary>The path has its number.</summary>
     public const string SetReturn = """
         -- ProviderPaymentSql.SetReturn
@@ -53,6 +66,7 @@ public static class ProviderPaymentSql
     public const string CountMoving = """
         -- ProviderPaymentSql.CountMoving
         SELECT count(*) FROM provider_payments WHERE email = @email AND status IN ('new', 'open') AND created > @since
+            AND friend_link IS NULL
         """;
 
     /// <summary>An account's own; another's is not found.</summary>

@@ -4,6 +4,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Operators;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
+using Npgsql;
 
 namespace Capsul.Hub.Features.Payments;
 
@@ -50,19 +51,29 @@ public static class RefundPayment
                 .Refused(out var problem, out var value))
                 return problem;
             if (Reason.Parse(reason).Refused(out var unclear, out var why)) return unclear;
-            var now = time.GetUtcNow().UtcDateTime;
-            var key = "capsul-refund-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
-            await transaction.AskAsync<long>(ProviderRefundSql.Add,
-                new { payment = id, amount = value, key, reason = why, actor, now }, cancel);
-            var rows = await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel);
-            var plan = CreditPayment.Decide(new CreditPayment.Facts(payment!.State(settings.Currency.Code),
-                settings.Currency.Code, settings.Currency.Decimals, payment.Credited,
-                sending.Sum(r => r.Amount) + value, rows));
-            await CreditPayment.ApplyAsync(transaction, id, plan, $"refund: {why}", actor, now, cancel);
-            await transaction.ExecuteAsync(
-                ProviderPaymentSql.SetCredited, new { id, plan.Credited, now }, cancel);
-            await transaction.AuditAsync(actor, "refund_payment", $"provider payment {id}",
-                string.Create(CultureInfo.InvariantCulture, $"{value}; {why}"), cancel);
+            await InAsync(transaction, payment!, sending.Sum(r => r.Amount), value, why, settings, actor,
+                time.GetUtcNow().UtcDateTime, cancel);
             return value;
         }, cancel);
+
+    /// <summary>
+    /// In the caller's transaction, which has locked the account and the payment and decided. Returns the number of the
+    /// refund.
+    /// </summary>
+    public static async Task<long> InAsync(NpgsqlTransaction transaction, ProviderPaymentRow payment, decimal sending,
+        decimal value, string why, Settings settings, string actor, DateTime now, CancellationToken cancel)
+    {
+        var id = payment.Id;
+        var key = "capsul-refund-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
+        var refund = await transaction.AskAsync<long>(ProviderRefundSql.Add,
+            new { payment = id, amount = value, key, reason = why, actor, now }, cancel);
+        var rows = await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel);
+        var plan = CreditPayment.Decide(new CreditPayment.Facts(payment.State(settings.Currency.Code),
+            settings.Currency.Code, settings.Currency.Decimals, payment.Credited, sending + value, rows));
+        await CreditPayment.ApplyAsync(transaction, id, plan, $"refund: {why}", actor, now, cancel);
+        await transaction.ExecuteAsync(ProviderPaymentSql.SetCredited, new { id, plan.Credited, now }, cancel);
+        await transaction.AuditAsync(actor, "refund_payment", $"provider payment {id}",
+            string.Create(CultureInfo.InvariantCulture, $"{value}; {why}"), cancel);
+        return refund;
+    }
 }

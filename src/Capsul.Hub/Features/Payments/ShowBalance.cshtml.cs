@@ -3,6 +3,8 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Payments.Providers;
+using Capsul.Hub.Features.Vouchers;
+using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -47,6 +49,9 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
 
     public DunningPlaceRow Place { get; private set; } = null!;
 
+    /// <summary>There are vouchers that this account might redeem.</summary>
+    public bool HasVouchers { get; private set; }
+
     public bool PlayMoney => settings.Development;
 
     /// <summary>Whether money can be added by people themselves.</summary>
@@ -85,8 +90,13 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
             await LoadAsync(cancel);
             return this.Refuse(problem);
         }
-        await db.InTransactionAsync(transaction =>
-            RecordPayment.InAsync(transaction, Email, plan.Dollars, "play", "", Email, Now, cancel), cancel);
+        var outcome = await db.DecideAsync<int>(async transaction => await RecordPayment.InAsync(
+            transaction, Email, plan.Dollars, "play", "", Email, Now, cancel), cancel);
+        if (outcome.Problem is { } refused)
+        {
+            await LoadAsync(cancel);
+            return this.Refuse(refused);
+        }
         this.Done($"{Show.Dollars(plan.Dollars)} of play money added.");
         return RedirectToPage("ShowBalance");
     }
@@ -98,6 +108,7 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
     async Task LoadAsync(CancellationToken cancel)
     {
         var (email, now, limit) = (Email, Now, PageRows + 1);
+        HasVouchers = await db.AskAsync<bool>(VoucherSql.AreOffered, new { email, now }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
         var dunning = new DunningTable(await db.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
         Place = await db.AskAsync<DunningPlaceRow>(DunningPageSql.Place, new { email, now }, cancel);

@@ -56,7 +56,7 @@ public static class OpenPort
                 ?? (await transaction.FindAsync<VmRow>(MoveSql.FindVm, new { id }, cancel))?.Email ?? "";
             // Locks the account first: the number of its ports must not change meanwhile.
             await transaction.FindAsync<int?>(
-                VmSql.LockAccount, new { email = owner, max = settings.MaxVms }, cancel);
+                VmSql.LockAccount, new { email = owner, max = settings.MaxVms, now }, cancel);
             var vm = await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email = owner }, cancel);
             // Two VMs of one host must not choose the same port, and what follows tells the host anyway.
             if (vm is not null)

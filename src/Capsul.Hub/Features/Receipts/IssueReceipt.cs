@@ -18,7 +18,8 @@ public static class IssueReceipt
     public static Problem? Decide(ReceiptPaymentRow? payment, IReadOnlyList<ReceiptTurnRow> turns) =>
         payment is null ? NotFound
         : !payment.HasReceipt ? new(ProblemKind.Conflict,
-            "This balance was carried over from another system; its receipts are there.")
+            payment.Method == "opening" ? "This balance was carried over from another system; its receipts are there."
+            : "There is no receipt for this: nobody paid it here.")
         : turns.Count == 0 ? new(ProblemKind.Conflict, "This payment has never counted, so there is no receipt.")
         : null;
 

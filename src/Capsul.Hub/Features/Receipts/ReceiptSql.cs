@@ -19,10 +19,12 @@ public sealed record BillingAddressRow(string Name, string Address, string TaxNu
 public sealed record ReceiptPaymentRow(
     int Id, DateTime Created, string Email, decimal Dollars, string Method, bool Invalidated)
 {
-    /// <summary>What was carried over from other books has its receipt there.</summary>
-    public bool HasReceipt => Method != "opening";
+    /// <summary>
+    /// What was carried over from other books has its receipt there, and for what nobody has paid there is none.
+    /// </summary>
+    public bool HasReceipt => Payments.PaymentMethod.HasReceipt(Method, Dollars);
 
-    public string Way => Method == "play" ? "play money" : Method;
+    public string Way => Payments.PaymentMethod.Say(Method);
 }
 
 /// <summary>A transaction of a payment in the ledger, and the receipt of it, if there is one.</summary>
@@ -39,7 +41,7 @@ public sealed record ReceiptRow(int Number, DateTime Issued, DateTime At, int? C
 {
     public string Title => Corrects is null ? "Receipt" : "Credit note";
 
-    public string Way => Method == "play" ? "play money" : Method;
+    public string Way => Payments.PaymentMethod.Say(Method);
 }
 
 /// <summary>Statements on receipts, on who sells and on whom they are addressed to.</summary>

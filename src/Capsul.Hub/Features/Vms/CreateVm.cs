@@ -67,8 +67,8 @@ public static partial class CreateVm
     {
         if (facts.Alive >= facts.MaxVms)
             return new(ProblemKind.Conflict,
-                $"You have {Show.Count(facts.Alive, "capsul", "capsuls")}, the most your account may have. Contact "
-                    + "support to raise the limit.");
+                $"You have {Show.Count(facts.Alive, "capsul", "capsuls")}, the most your account may have. For "
+                    + "a new account that grows with its age and payments; or contact support to raise the limit.");
         var balance = facts.Balance;
         var day = Prices.PerDay(balance.DollarsPerMonth + size.DollarsPerMonth);
         if (balance.Balance >= day) return null;

@@ -76,7 +76,8 @@ public static class VmSql
     /// </summary>
     public const string LockAccount = """
         -- VmSql.LockAccount
-        SELECT coalesce(max_vms, @max) FROM accounts WHERE email = @email FOR NO KEY UPDATE
+        SELECT coalesce(max_vms, least(@max, vms_by_age(email, @now))) FROM accounts WHERE email = @email
+        FOR NO KEY UPDATE
         """;
 
     /// <summary>Its host's generation must have been raised for it.</summary>

@@ -43,6 +43,6 @@ public sealed class MailTextTests
 
     [Fact]
     public void Every_template_of_the_table_exists() =>
-        MailText.Names.ShouldBe(["deleted", "last_notice", "low_balance", "price_rise", "price_withdrawn", "sign_in",
-            "stopped", "used_up"]);
+        MailText.Names.ShouldBe(["approved", "closing", "deleted", "last_notice", "low_balance", "price_rise",
+            "price_withdrawn", "sign_in", "stopped", "used_up"]);
 }

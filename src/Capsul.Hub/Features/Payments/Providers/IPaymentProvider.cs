@@ -48,7 +48,8 @@ public interface IPaymentProvider
 
 /// <param name="Key">Idempotency key; kept with the payment at the provider.</param>
 /// <param name="ReturnTo">Where the person's browser goes afterwards.</param>
-public sealed record CheckoutRequest(string Key, string Email, decimal Amount, string Currency, string ReturnTo);
+/// <param name="Email">Of the account; null: somebody else pays, and is not to see it.</param>
+public sealed record CheckoutRequest(string Key, string? Email, decimal Amount, string Currency, string ReturnTo);
 
 /// <param name="Reference">The provider's ID.</param>
 /// <param name="Url">Where the person pays.</param>

@@ -38,11 +38,13 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
         if (StripeAmounts.ToUnits(request.Amount, request.Currency) is not { } units)
             return new Problem(ProblemKind.Invalid, $"{request.Currency} has no such small unit at Stripe.");
         var currency = request.Currency.ToLowerInvariant();
+        KeyValuePair<string, string>[] customer =
+            request.Email is { } email ? [new("customer_email", email)] : [];
         var answer = await stripe.PostAsync("v1/checkout/sessions", request.Key,
         [
+            .. customer,
             new("mode", "payment"),
             new("client_reference_id", request.Key),
-            new("customer_email", request.Email),
             new("success_url", request.ReturnTo + "?returned=1"),
             new("cancel_url", request.ReturnTo),
             new("line_items[0][quantity]", "1"),

@@ -41,7 +41,9 @@ static class StripeReading
         var currency = session.Text("currency") ?? "";
         return new FoundPayment(session.Text("client_reference_id") ?? "", session.Text("id") ?? "",
             session.Text("url") ?? "",
-            session.Text("customer_email") ?? session.Get("customer_details")?.Text("email") ?? "",
+            // Who pays for a friend is not whose account it is.
+            PaymentKey.IsFriends(session.Text("client_reference_id")) ? ""
+                : session.Text("customer_email") ?? session.Get("customer_details")?.Text("email") ?? "",
             StripeAmounts.FromUnits(session.Whole("amount_total") ?? 0, currency), currency.ToUpperInvariant(),
             DateTimeOffset.FromUnixTimeSeconds(session.Whole("created") ?? 0).UtcDateTime, StatusOf(session, null));
     }

@@ -1,0 +1,114 @@
+using Capsul.Foundation;
+using Capsul.Hub.Features.Closings;
+using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Leadership;
+using Capsul.Hub.Reconcilers;
+using Capsul.Hub.Storage;
+using Capsul.Tests.Features.Payments;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Capsul.Tests.Features.Closings;
+
+/// <summary>Payments through a provider, of accounts that are closed.</summary>
+public sealed class ClosedPaymentTests
+{
+    static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    static async Task<int> LookAsync(PaymentWorld world) => await new ClosingSweep(world.Db,
+        new Fence(world.Db, new Listener(world.Db, world.Hub.Time, NullLogger<Listener>.Instance)), world.Settings,
+        world.Hub.Time, NullLogger<ClosingSweep>.Instance).LookAsync(world.Epoch, Cancel);
+
+    /// <summary>Closed, and settled.</summary>
+    static async Task CloseAsync(PaymentWorld world)
+    {
+        (await CloseAccount.RunAsync(world.Db, world.Settings, "ops", PaymentWorld.Email,
+            new CloseAccount.Input(null, null, null, "asked"), world.Hub.Time, Cancel)).OrThrow();
+        world.Advance(TimeSpan.FromDays(3));
+        (await LookAsync(world)).ShouldBe(1);
+    }
+
+    static async Task<string> PayoutsAsync(PaymentWorld world) => string.Join(' ', await world.Db.ListAsync<string>(
+        "SELECT state || ' ' || trim_scale(amount) || CASE WHEN late THEN ' late' ELSE '' END FROM account_payouts "
+            + "ORDER BY id", null, Cancel));
+
+    static async Task AgreesAsync(PaymentWorld world) =>
+        (await VerifyLedger.RunAsync(world.Db, Cancel)).Differences.ShouldBeEmpty();
+
+    [Fact]
+    public async Task The_provider_sends_it_back()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        var (_, session) = await world.PaidAsync();
+        await CloseAsync(world);
+        (await PayoutsAsync(world)).ShouldBe("sent 20");
+        await world.SettleAsync();
+        session.Refunded.ShouldBe(2000);
+        (await LookAsync(world)).ShouldBe(1);
+        (await LookAsync(world)).ShouldBe(0);
+        (await PayoutsAsync(world)).ShouldBe("done 20");
+        (await world.LedgerAsync("customer", "")).ShouldBe(0);
+        await AgreesAsync(world);
+    }
+
+    [Fact]
+    public async Task What_the_provider_refuses_is_paid_by_hand()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        var (_, session) = await world.PaidAsync();
+        await CloseAsync(world);
+        // The provider lets go of none of it: somebody has sent a part back there meanwhile.
+        world.Stripe.Books.AddRefund(
+            new Dictionary<string, string> { ["payment_intent"] = session.Intent, ["amount"] = "100" });
+        await world.SettleAsync();
+        (await LookAsync(world)).ShouldBe(1);
+        (await PayoutsAsync(world)).ShouldBe("open 19");
+        (await world.LedgerAsync("customer", "")).ShouldBe(-19);
+        await AgreesAsync(world);
+    }
+
+    [Fact]
+    public async Task What_arrives_afterwards_waits_and_can_be_sent_back()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        var (id, session) = await world.BeginAsync();
+        (await CloseAccount.RunAsync(world.Db, world.Settings, "ops", PaymentWorld.Email,
+            new CloseAccount.Input(null, null, null, "asked"), world.Hub.Time, Cancel)).OrThrow();
+        (await world.TryBeginAsync("5")).Problem!.Message.ShouldContain("being closed");
+        world.Advance(TimeSpan.FromDays(3));
+        (await LookAsync(world)).ShouldBe(1);
+        (await LookAsync(world)).ShouldBe(1);
+        world.Stripe.Books.Pay(session.Id);
+        await world.SettleAsync();
+        (await PayoutsAsync(world)).ShouldBe("open 20 late");
+        (await world.LedgerAsync("to_be_assigned", "")).ShouldBe(-20);
+        (await world.LedgerAsync("customer", "")).ShouldBe(0);
+        await AgreesAsync(world);
+        (await Capsul.Hub.Features.Payments.RefundPayment.RunAsync(
+            world.Db, world.Settings, "ops", id, null, "closed", world.Hub.Time, Cancel)).OrThrow();
+        await world.SettleAsync();
+        session.Refunded.ShouldBe(2000);
+        (await PayoutsAsync(world)).ShouldBe("void 20 late");
+        (await world.LedgerAsync("to_be_assigned", "")).ShouldBe(0);
+        await AgreesAsync(world);
+    }
+
+    [Fact]
+    public async Task A_dispute_after_the_end_breaks_nothing()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        var (_, session) = await world.PaidAsync();
+        (await CloseAccount.RunAsync(world.Db, world.Settings, "ops", PaymentWorld.Email,
+            new CloseAccount.Input(null, ClosingMoney.Fund, null, "asked"), world.Hub.Time, Cancel)).OrThrow();
+        world.Advance(TimeSpan.FromDays(3));
+        (await LookAsync(world)).ShouldBe(1);
+        (await world.LedgerAsync("solidarity_fund", "")).ShouldBe(-20);
+        world.Stripe.Books.Dispute(session.Id, "needs_response");
+        await world.SettleAsync();
+        (await world.LedgerAsync("customer", "")).ShouldBe(20, "what was given was not paid, and is owed");
+        await AgreesAsync(world);
+        world.Stripe.Books.Dispute(session.Id, "won");
+        await world.SettleAsync();
+        (await world.LedgerAsync("customer", "")).ShouldBe(0);
+        await AgreesAsync(world);
+    }
+}
