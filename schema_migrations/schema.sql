@@ -247,6 +247,7 @@ BEGIN
     DELETE FROM ports WHERE vm = NEW.id;
     DELETE FROM sites WHERE vm = NEW.id;
     DELETE FROM reinstalls WHERE vm = NEW.id;
+    UPDATE rescues SET ended = NEW.deleted WHERE vm = NEW.id AND ended IS NULL;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.count_copies() RETURNS trigger
@@ -1182,6 +1183,8 @@ CREATE TABLE public.hosts (
     forward_first integer,
     forward_last integer,
     makes_disks_anew boolean DEFAULT false NOT NULL,
+    rescues boolean DEFAULT false NOT NULL,
+    renews_seeds boolean DEFAULT false NOT NULL,
     CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
@@ -1219,6 +1222,16 @@ CREATE TABLE public.join_tokens (
     expires timestamp with time zone NOT NULL,
     used timestamp with time zone,
     CONSTRAINT join_tokens_token_hash_check CHECK ((length(token_hash) = 32))
+);
+CREATE TABLE public.key_changes (
+    vm text NOT NULL,
+    number bigint NOT NULL,
+    asked timestamp with time zone NOT NULL,
+    keys text NOT NULL,
+    key_names text NOT NULL,
+    done timestamp with time zone,
+    CONSTRAINT key_changes_keys_check CHECK ((keys <> ''::text)),
+    CONSTRAINT key_changes_number_check CHECK ((number > 0))
 );
 CREATE TABLE public.key_ring (
     name text NOT NULL,
@@ -1677,6 +1690,23 @@ CREATE TABLE public.reinstalls (
     CONSTRAINT reinstalls_disk_check CHECK ((disk > 0)),
     CONSTRAINT reinstalls_was_check CHECK ((was = ANY (ARRAY['running'::text, 'stopped'::text])))
 );
+CREATE TABLE public.rescues (
+    vm text NOT NULL,
+    number bigint NOT NULL,
+    actor text NOT NULL,
+    began timestamp with time zone NOT NULL,
+    was text NOT NULL,
+    image text NOT NULL,
+    image_sha256 text NOT NULL,
+    login_user text NOT NULL,
+    keys text NOT NULL,
+    host_keys text DEFAULT ''::text NOT NULL,
+    ending boolean DEFAULT false NOT NULL,
+    ended timestamp with time zone,
+    CONSTRAINT rescues_keys_check CHECK ((keys <> ''::text)),
+    CONSTRAINT rescues_number_check CHECK ((number > 0)),
+    CONSTRAINT rescues_was_check CHECK ((was = ANY (ARRAY['running'::text, 'stopped'::text])))
+);
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
     name text NOT NULL,
@@ -1882,6 +1912,7 @@ CREATE TABLE public.vms (
     disk bigint DEFAULT 0 NOT NULL,
     observed_disk bigint DEFAULT 0 NOT NULL,
     price_from timestamp with time zone,
+    observed_rescue bigint DEFAULT 0 NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
@@ -1980,6 +2011,8 @@ ALTER TABLE ONLY public.images
     ADD CONSTRAINT images_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.join_tokens
     ADD CONSTRAINT join_tokens_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY public.key_changes
+    ADD CONSTRAINT key_changes_pkey PRIMARY KEY (vm, number);
 ALTER TABLE ONLY public.key_ring
     ADD CONSTRAINT key_ring_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.ledger_accounts
@@ -2050,6 +2083,8 @@ ALTER TABLE ONLY public.receipts
     ADD CONSTRAINT receipts_pkey PRIMARY KEY (number);
 ALTER TABLE ONLY public.reinstalls
     ADD CONSTRAINT reinstalls_pkey PRIMARY KEY (vm);
+ALTER TABLE ONLY public.rescues
+    ADD CONSTRAINT rescues_pkey PRIMARY KEY (vm, number);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
@@ -2124,6 +2159,7 @@ CREATE INDEX firewall_rules_vm ON public.firewall_rules USING btree (vm);
 CREATE UNIQUE INDEX friend_links_code_once ON public.friend_links USING btree (code_hash);
 CREATE INDEX friend_links_email ON public.friend_links USING btree (email, id);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
+CREATE UNIQUE INDEX key_changes_one_waits ON public.key_changes USING btree (vm) WHERE (done IS NULL);
 CREATE UNIQUE INDEX ledger_accounts_email_once ON public.ledger_accounts USING btree (email);
 CREATE UNIQUE INDEX ledger_accounts_own_once ON public.ledger_accounts USING btree (type, name) WHERE (email IS NULL);
 CREATE INDEX ledger_entries_account ON public.ledger_entries USING btree (account, transaction);
@@ -2170,6 +2206,7 @@ CREATE INDEX provider_refunds_refused ON public.provider_refunds USING btree (cr
 CREATE UNIQUE INDEX rebuilds_open_once ON public.rebuilds USING btree (((finished IS NULL))) WHERE (finished IS NULL);
 CREATE UNIQUE INDEX receipts_corrected_once ON public.receipts USING btree (corrects);
 CREATE UNIQUE INDEX receipts_transaction_once ON public.receipts USING btree (transaction);
+CREATE UNIQUE INDEX rescues_one_at_a_time ON public.rescues USING btree (vm) WHERE (ended IS NULL);
 CREATE UNIQUE INDEX sellers_active_from_once ON public.sellers USING btree (active_from);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
 CREATE INDEX sessions_expires ON public.sessions USING btree (expires);
@@ -2307,6 +2344,8 @@ ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
     ADD CONSTRAINT join_tokens_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.key_changes
+    ADD CONSTRAINT key_changes_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ledger_entries
@@ -2367,6 +2406,8 @@ ALTER TABLE ONLY public.reinstalls
     ADD CONSTRAINT reinstalls_image_fkey FOREIGN KEY (image) REFERENCES public.images(id);
 ALTER TABLE ONLY public.reinstalls
     ADD CONSTRAINT reinstalls_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.rescues
+    ADD CONSTRAINT rescues_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.sites

@@ -86,8 +86,11 @@ sealed class Actors(World world, Snapshot snapshot)
             case < 84:
                 await ReinstallAsync();
                 break;
-            case < 85:
+            case < 85 when Random.Next(2) == 0:
                 await AnnouncePriceAsync();
+                break;
+            case < 88:
+                await RescueAsync();
                 break;
             default:
                 await ChangeAsync();
@@ -272,6 +275,38 @@ sealed class Actors(World world, Snapshot snapshot)
             outcome.Problem is null ? "reinstall" : "reinstall, refused");
         if (outcome.Problem is { Kind: not ProblemKind.Conflict } problem)
             world.Report.Violate($"a reinstall was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    /// <summary>One that is in rescue is started normally more often than not, so that there are both.</summary>
+    async Task RescueAsync()
+    {
+        var vms = await world.Db.ListAsync<(string Id, bool InRescue)>("SELECT v.id, EXISTS (SELECT FROM rescues r "
+            + "WHERE r.vm = v.id AND r.ended IS NULL) FROM vms v WHERE v.deleted IS NULL", null, Never);
+        if (vms.Count == 0) return;
+        var (vm, ends) = vms.OrderBy(v => world.NumberOf(v.Id)).ElementAt(Random.Next(vms.Count));
+        if (Random.Next(3) == 0)
+        {
+            await ChangeKeysAsync(vm);
+            return;
+        }
+        var what = ends ? "end a rescue" : "rescue";
+        var outcome = ends ? await EndRescue.RunAsync(world.Db, Email, Email, vm, world.Settings, world.Time, Never)
+            : await RescueVm.RunAsync(world.Db, Email, Email, vm, world.Settings, world.Time, Never);
+        Count($"{what} of {world.NameOf(vm)}{(outcome.Problem is { } why ? $": {why.Message}" : "")}",
+            outcome.Problem is null ? what : $"{what}, refused");
+        if (outcome.Problem is { Kind: not ProblemKind.Conflict } problem)
+            world.Report.Violate($"a rescue was refused: {problem.Message}");
+        await world.ChangedAsync();
+    }
+
+    async Task ChangeKeysAsync(string vm)
+    {
+        var outcome = await ChangeKeysLater.RunAsync(world.Db, Email, Email, vm, null, world.Time, Never);
+        Count($"keys of {world.NameOf(vm)} at its next start{(outcome.Problem is { } why ? $": {why.Message}" : "")}",
+            outcome.Problem is null ? "change keys" : "change keys, refused");
+        if (outcome.Problem is { Kind: not ProblemKind.Conflict } problem)
+            world.Report.Violate($"a change of keys was refused: {problem.Message}");
         await world.ChangedAsync();
     }
 

@@ -174,6 +174,8 @@ sealed class Host
             DiskFreeMb = 1_000_000,
             MovesDisks = true,
             MakesDisksAnew = true,
+            Rescues = true,
+            RenewsSeeds = true,
             // One host has fewer ports than its VMs may want.
             ForwardFirst = 31000,
             ForwardLast = Name.EndsWith('1') ? 31009 : 31002,

@@ -103,6 +103,8 @@ static class Invariants
         await CheckMachinesAsync(world);
         await CheckReachAsync(world);
         await CheckReinstallsAsync(world);
+        await CheckRescuesAsync(world);
+        await CheckKeysAsync(world);
         await CheckPlanAsync(world);
         CheckPromises(world, actors,
             await CountAsync(world, "SELECT count(*) FROM operations WHERE kind = 'guest_shutdown'"));
@@ -173,6 +175,43 @@ static class Invariants
                 world.Report.Violate($"{world.NameOf(id)} has other disks than its own");
             if (machines.BootedFrom.TryGetValue(id, out var from) && from != disk)
                 world.Report.Violate($"{world.NameOf(id)} runs from another disk than its own");
+        }
+    }
+
+    /// <summary>
+    /// A VM runs from a rescue system if that is wanted, and only then; nothing is left of one that is over. The VM's
+    /// own disk is not booted meanwhile.
+    /// </summary>
+    static async Task CheckRescuesAsync(World world)
+    {
+        await MustAsync(world, "no rescue is between two states",
+            "SELECT count(*) FROM rescues r JOIN vms v ON v.id = r.vm WHERE r.ended IS NULL AND (r.ending "
+                + "OR v.deleted IS NOT NULL)");
+        foreach (var (id, owner, rescue) in await world.Db.ListAsync<(string, string, long)>(
+            "SELECT v.id, v.host, coalesce((SELECT r.number FROM rescues r WHERE r.vm = v.id AND r.ended IS NULL), 0) "
+                + "FROM vms v WHERE v.deleted IS NULL AND v.problem NOT LIKE '%no longer on this host%' "
+                + "ORDER BY v.created, v.id", null, Never))
+        {
+            var machines = world.Hosts.Single(h => h.Name == owner).Hypervisor;
+            if (machines.Running.Contains(id) && machines.Rescued.GetValueOrDefault(id) != rescue)
+                world.Report.Violate($"{world.NameOf(id)} should run from rescue system {rescue}, and does not");
+            if (rescue == 0 && machines.RescueDisks.ContainsKey(id))
+                world.Report.Violate($"{world.NameOf(id)} still has a rescue system");
+        }
+    }
+
+    /// <summary>Keys count as taken only if the guest has them.</summary>
+    static async Task CheckKeysAsync(World world)
+    {
+        if (world.IsRestored) return;
+        foreach (var (id, owner, number) in await world.Db.ListAsync<(string, string, long)>(
+            "SELECT v.id, v.host, max(c.number) FROM vms v JOIN key_changes c ON c.vm = v.id AND c.number > v.disk "
+                + "AND c.done IS NOT NULL WHERE v.deleted IS NULL AND v.problem NOT LIKE '%no longer on this host%' "
+                + "GROUP BY v.id, v.host ORDER BY v.id", null, Never))
+        {
+            var machines = world.Hosts.Single(h => h.Name == owner).Hypervisor;
+            if (machines.Contents.GetValueOrDefault(id)?.KeySet is not { } taken || taken < number)
+                world.Report.Violate($"{world.NameOf(id)} is said to have keys that it does not have");
         }
     }
 

@@ -15,9 +15,9 @@ sealed class Snapshot(Db db)
     static readonly string[] Tables =
     [
         "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "prices", "vms",
-        "addresses", "vm_ssh_keys", "vm_ssh_host_keys", "reinstalls", "usage_spans", "vm_totals", "operations",
-        "operation_events", "moves", "move_refusals", "alerts", "ledger_accounts", "ledger_transactions",
-        "ledger_entries", "metering", "receipts",
+        "addresses", "vm_ssh_keys", "vm_ssh_host_keys", "reinstalls", "rescues", "key_changes", "usage_spans",
+        "vm_totals", "operations", "operation_events", "moves", "move_refusals", "alerts", "ledger_accounts",
+        "ledger_transactions", "ledger_entries", "metering", "receipts",
     ];
 
     public bool IsTaken { get; private set; }

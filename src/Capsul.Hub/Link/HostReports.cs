@@ -116,6 +116,8 @@ public sealed class HostReports(
             maxVms = facts.MaxVms,
             movesDisks = facts.MovesDisks,
             makesDisksAnew = facts.MakesDisksAnew,
+            rescues = facts.Rescues,
+            renewsSeeds = facts.RenewsSeeds,
             forwardFirst = facts.Forwards?.First,
             forwardLast = facts.Forwards?.Last,
         }, cancel);

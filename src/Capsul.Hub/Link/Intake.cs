@@ -73,6 +73,8 @@ public static partial class Intake
             Pools(facts.Network))
         {
             MakesDisksAnew = facts.MakesDisksAnew,
+            Rescues = facts.Rescues,
+            RenewsSeeds = facts.RenewsSeeds,
             Forwards = facts.ForwardFirst > 0 ? (facts.ForwardFirst, facts.ForwardLast) : null,
         };
     }
@@ -147,7 +149,9 @@ public static partial class Intake
         Must(Formats.IsVmId(report.Id), "a VM's id is malformed");
         Must(Enum.IsDefined(report.Power) && Enum.IsDefined(report.Phase), "a VM's power or phase is unknown");
         Must(report.Generation >= 0 && report.Epoch >= 0 && report.Restarts >= 0
-            && report.Disk is >= 0 and <= MaxDisk, "a VM's counters are out of range");
+            && report.Disk is >= 0 and <= MaxDisk && report.Rescue is >= 0 and <= MaxDisk
+            && report.KeySet is >= 0 and <= MaxDisk,
+            "a VM's counters are out of range");
         Must(report.SshPort is >= 0 and <= 65_535 && (report.SshHost.Length == 0) == (report.SshPort == 0),
             "a VM's SSH port is out of range");
         Must(report.SshHost.Length == 0 || IsHost(report.SshHost),
@@ -158,7 +162,7 @@ public static partial class Intake
             report.SshPort, [.. report.HostKeys.Select(Check).OfType<SshKey>().DistinctBy(k => k.Type)],
             Line(report.Problem, MaxTextChars), report.ProblemFinal, Console(report.ConsoleTail), report.StoppedItself,
             report.DiskLost, report is { Power: Power.On, Paused: true }, report.HasRun, Check(report.Transfer),
-            report.Disk);
+            report.Disk, report.Rescue, report.KeySet);
     }
 
     static TransferProgress? Check(TransferReport? report)

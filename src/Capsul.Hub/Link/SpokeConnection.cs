@@ -315,6 +315,8 @@ public sealed class SpokeConnection(
             Adopted = row.Adopted,
             IsCopy = row.IsCopy,
             Moves = row.Moves,
+            Rescue = RescueOf(row),
+            KeySet = row.KeySet is { } set ? new WantedKeySet { Number = set, LoginUser = row.LoginUser } : null,
         };
         if (row.Transfer.Length > 0)
             vm.Transfer = new WantedTransfer
@@ -334,5 +336,18 @@ public sealed class SpokeConnection(
         vm.Firewall = WantedFirewalls.ToWire(row.Email, row.Firewall, row.FirewallRules);
         if (Authority is not null && !row.IsCopy) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
         return vm;
+    }
+
+    static WantedRescue? RescueOf(WantedRow row)
+    {
+        if (row.Rescue is not { } number) return null;
+        var rescue = new WantedRescue
+        {
+            Number = number,
+            ImageId = row.RescueImage,
+            ImageSha256 = row.RescueImageSha256,
+        };
+        rescue.SshKeys.AddRange(row.RescueKeys!.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        return rescue;
     }
 }

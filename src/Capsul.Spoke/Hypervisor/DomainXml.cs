@@ -10,6 +10,11 @@ sealed record DomainFiles(
     string Disk, string? Seed, string ConsoleLog, string ConsoleSocket, string? Kernel, string? Initrd)
 {
     public string Format { get; init; } = "qcow2";
+
+    /// <summary>The disk of the VM, if these are the files of a rescue system; null: they are its own.</summary>
+    public string? Rescued { get; init; }
+
+    public string RescuedFormat { get; init; } = "qcow2";
 }
 
 /// <summary>
@@ -59,10 +64,11 @@ static class DomainXml
     public static VmBoot? ReadBoot(string id, string xml)
     {
         var files = XDocument.Parse(xml).Root!.Elements("devices").Elements("disk").Elements("source")
-            .Select(s => Path.GetFileName(s.Attribute("file")?.Value ?? ""));
-        return files.Where(f => f.EndsWith(".qcow2", StringComparison.Ordinal))
-            .Select(f => StorageXml.DiskOf(id, f)).FirstOrDefault(d => d is not null) is { } disk
-                ? new VmBoot(disk) : null;
+            .Select(s => Path.GetFileName(s.Attribute("file")?.Value ?? ""))
+            .Where(f => f.EndsWith(".qcow2", StringComparison.Ordinal)).ToList();
+        return files.Select(f => StorageXml.DiskOf(id, f)).FirstOrDefault(d => d is not null) is { } disk
+            ? new VmBoot(disk, files.Select(f => StorageXml.RescueOf(id, f)).FirstOrDefault(r => r is not null) ?? 0)
+            : null;
     }
 
     static void Os(XmlWriter xml, string? commandLine, DomainFiles files)
@@ -87,6 +93,7 @@ static class DomainXml
         xml.WriteStartElement("devices");
         Disk(xml, files.Disk, files.Format, "vda", slot: 2, readOnly: false);
         if (files.Seed is not null) Disk(xml, files.Seed, "raw", "vdb", slot: 3, readOnly: true);
+        if (files.Rescued is not null) Disk(xml, files.Rescued, files.RescuedFormat, "vdc", slot: 7, readOnly: false);
         Element(xml, "controller", null, ("type", "usb"), ("model", "none"));
         foreach (var index in (ReadOnlySpan<string>)["1", "2"])
             Element(xml, "controller", null, ("type", "pci"), ("model", "pcie-root-port"), ("index", index));

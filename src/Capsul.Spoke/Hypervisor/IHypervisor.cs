@@ -46,11 +46,29 @@ public sealed record VmSpec(
     /// <summary>Which disk of it: 0 the first; each that was made anew has a higher number.</summary>
     public long Disk { get; init; }
 
-    public VmBoot Boot => new(Disk);
+    /// <summary>What it is started from instead of its own disk; null: from that.</summary>
+    public RescueSystem? Rescue { get; init; }
+
+    /// <summary>The keys are to replace those in the guest, once; null: they are only for a new disk.</summary>
+    public KeySet? KeySet { get; init; }
+
+    public VmBoot Boot => new(Disk, Rescue?.Number ?? 0);
 
     /// <summary>It was a foreign machine: it has its own disk and no image, and gets no seed.</summary>
     public bool IsAdopted => ImageId == Wire.Protocol.AdoptedImage;
 }
+
+/// <summary>SSH keys that a guest takes from its seed at its next start, and how often that was asked for.</summary>
+/// <param name="Number">Each has a higher one; the guest remembers the last that it has done.</param>
+/// <param name="LoginUser">Whose authorized keys they are.</param>
+public sealed record KeySet(long Number, string LoginUser);
+
+/// <summary>A small system that a VM is started from, with the VM's own disk beside it.</summary>
+/// <param name="Number">Each rescue of a VM has a higher one.</param>
+/// <param name="ImageId">The image that its disk is based on.</param>
+/// <param name="ImageSha256">Which version of it, lower-case hex.</param>
+/// <param name="SshKeys">Authorized keys, one line each, without options.</param>
+public sealed record RescueSystem(long Number, string ImageId, string ImageSha256, IReadOnlyList<string> SshKeys);
 
 /// <summary>A machine on the same hypervisor that Capsul did not make. Memory in MiB, disk in GiB.</summary>
 /// <param name="Refusal">One sentence why it cannot be adopted; empty if it can.</param>
@@ -84,7 +102,8 @@ public sealed record HostCapacity(
 
 /// <summary>What a domain was started from.</summary>
 /// <param name="Disk">The number of its disk.</param>
-public sealed record VmBoot(long Disk);
+/// <param name="Rescue">The number of the rescue system; 0: it was started from its own disk.</param>
+public sealed record VmBoot(long Disk, long Rescue = 0);
 
 /// <summary>A failure of the hypervisor. Final: retrying with the same input cannot help.</summary>
 public sealed class HypervisorException(string message, bool final, Exception? inner = null) : Exception(message, inner)
@@ -135,8 +154,9 @@ public interface IHypervisor : IAsyncDisposable
     Task<bool> StoppedByGuestAsync(string id, CancellationToken cancel);
 
     /// <summary>
-    /// Creates the disk (an overlay on the image, of the wanted size) and the seed. Keeps an existing disk; fails with
-    /// DiskLost when the disk of a VM that has run is missing.
+    /// Creates the disk (an overlay on the image, of the wanted size) and the seed, and those of the rescue system.
+    /// Keeps an existing disk, and a seed unless it is of another key set; fails with DiskLost when the disk of a VM
+    /// that has run is missing.
     /// </summary>
     Task MakeDiskAsync(VmSpec vm, CancellationToken cancel);
 
@@ -144,8 +164,8 @@ public interface IHypervisor : IAsyncDisposable
     Task<VmBoot?> FindBootAsync(string id, CancellationToken cancel);
 
     /// <summary>
-    /// Removes all disks of a VM but the one that it has, if that is there. Never called while it runs from another.
-    /// Quick if there are none.
+    /// Removes all disks of a VM but the one that it has, if that is there, and rescue systems that are not wanted.
+    /// Never called while it runs from another. Quick if there are none.
     /// </summary>
     Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel);
 

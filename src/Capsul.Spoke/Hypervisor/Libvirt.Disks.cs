@@ -19,15 +19,17 @@ public sealed partial class Libvirt
     {
         Require(vm.Id);
         var disk = DiskFile(vm);
-        if (vm.IsAdopted)
-        {
-            if (!File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
-            return;
-        }
-        var seed = SeedFile(vm);
-        if (File.Exists(disk) && File.Exists(seed)) return;
-        if (vm.HasRun && !File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
+        if ((vm.IsAdopted || vm.HasRun) && !File.Exists(disk)) throw HypervisorException.LostDisk(vm.Id);
+        if (!vm.IsAdopted) await MakeFilesAsync(vm, disk, SeedFile(vm), cancel);
+        if (vm.Rescue is not null) await MakeRescueAsync(vm, cancel);
+    }
+
+    /// <summary>An overlay on the image of a VM, and a seed; keeps what is there and current.</summary>
+    async Task MakeFilesAsync(VmSpec vm, string disk, string seed, CancellationToken cancel)
+    {
         var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
+        var isCurrent = hadSeed && (vm.KeySet is null || await Seed.HasAsync(vm.KeySet, seed, cancel));
+        if (hadDisk && isCurrent) return;
         // A disk that was received needs no image.
         var image = hadDisk ? null : await ImageAsync(vm, cancel);
         try
@@ -35,14 +37,14 @@ public sealed partial class Libvirt
             if (new DriveInfo(disks).AvailableFreeSpace >> 20 < LeastFreeMb)
                 throw new HypervisorException(Full, final: true);
             await Task.WhenAll(
-                image is null ? Task.CompletedTask : MakeVolumeAsync(vm, image, cancel),
-                hadSeed ? Task.CompletedTask : Seed.WriteAsync(vm, seed, cancel));
+                image is null ? Task.CompletedTask : MakeVolumeAsync(vm, Path.GetFileName(disk), image, cancel),
+                isCurrent ? Task.CompletedTask : Seed.WriteAsync(vm, seed, cancel));
         }
         catch (Exception error)
             when (error is HypervisorException or ProblemException or IOException or OperationCanceledException)
         {
             if (!hadSeed) File.Delete(seed);
-            if (!hadDisk) await DeleteVolumeQuietlyAsync(vm.Id, vm.Disk, disk);
+            if (!hadDisk) await DeleteVolumeQuietlyAsync(vm.Id, disk);
             throw error switch
             {
                 _ when IsFull(error) => new HypervisorException(Full, final: true, error),
@@ -72,23 +74,23 @@ public sealed partial class Libvirt
         return image;
     }
 
-    Task MakeVolumeAsync(VmSpec vm, Image image, CancellationToken cancel)
+    Task MakeVolumeAsync(VmSpec vm, string volume, Image image, CancellationToken cancel)
     {
-        var xml = StorageXml.WriteVolume(vm.Id, vm.Disk, vm.DiskGb, Inside(images.Disk(image)), qemu.Value);
+        var xml = StorageXml.WriteVolume(volume, vm.DiskGb, Inside(images.Disk(image)), qemu.Value);
         return libvirt.CallAsync($"create the disk of {vm.Id}", Slow, connect =>
         {
             using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
-            using var volume = Check(virStorageVolCreateXML(pool, xml, 0));
+            using var made = Check(virStorageVolCreateXML(pool, xml, 0));
             return true;
         }, cancel);
     }
 
     /// <summary>After a failure: the first error is reported, so a second one is only logged.</summary>
-    async Task DeleteVolumeQuietlyAsync(string id, long number, string disk)
+    async Task DeleteVolumeQuietlyAsync(string id, string disk)
     {
         try
         {
-            await DeleteVolumeAsync(id, number, CancellationToken.None);
+            await DeleteVolumeAsync(id, Path.GetFileName(disk), CancellationToken.None);
         }
         catch (HypervisorException error)
         {
@@ -96,17 +98,16 @@ public sealed partial class Libvirt
         }
     }
 
-    async Task DeleteVolumeAsync(string id, long number, CancellationToken cancel)
+    async Task DeleteVolumeAsync(string id, string name, CancellationToken cancel)
     {
         await libvirt.CallAsync($"delete the disk of {id}", Slow, connect =>
         {
             using var pool = Check(virStoragePoolLookupByName(connect, StorageXml.Pool));
-            using var volume = Find(
-                virStorageVolLookupByName(pool, StorageXml.Volume(id, number)), LibvirtError.NoStorageVolume);
+            using var volume = Find(virStorageVolLookupByName(pool, name), LibvirtError.NoStorageVolume);
             return volume is null ? 0 : Check(virStorageVolDelete(volume, 0));
         }, cancel);
         // A file unknown to the pool, after a crash during its creation.
-        File.Delete(Path.Combine(disks, StorageXml.Volume(id, number)));
+        File.Delete(Path.Combine(disks, name));
     }
 
     public async Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel)
@@ -117,9 +118,10 @@ public sealed partial class Libvirt
             if (!File.Exists(DiskFile(vm))) return;
             foreach (var disk in DisksOf(vm.Id).Where(d => d != vm.Disk))
             {
-                await DeleteVolumeAsync(vm.Id, disk, cancel);
+                await DeleteVolumeAsync(vm.Id, StorageXml.Volume(vm.Id, disk), cancel);
                 foreach (var file in FilesOf(vm.Id, disk)) File.Delete(file);
             }
+            await DropRescuesAsync(vm.Id, vm.Boot.Rescue, cancel);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

@@ -30,15 +30,18 @@ public sealed partial class Libvirt
 
     async Task<string> DomainAsync(VmSpec vm, CancellationToken cancel)
     {
+        if (vm.Rescue is not null) return await RescueDomainAsync(vm, cancel);
         if (!vm.IsAdopted)
         {
             var (kernel, initrd, commandLine) = await BootFilesAsync(vm, cancel);
             return DomainXml.Write(vm, commandLine, FilesOf(vm, kernel, initrd), kvm);
         }
-        var taken = FindTaken(vm.Id) ?? throw new HypervisorException(
-            $"How {vm.Id} boots is not known: the file {TakenFile(vm.Id)} is missing.", final: true);
+        var taken = RequireTaken(vm);
         return DomainXml.Write(vm, taken.CommandLine, FilesOf(vm, taken), kvm);
     }
+
+    Taken RequireTaken(VmSpec vm) => FindTaken(vm.Id) ?? throw new HypervisorException(
+        $"How {vm.Id} boots is not known: the file {TakenFile(vm.Id)} is missing.", final: true);
 
     public async Task StartAsync(VmSpec vm, CancellationToken cancel)
     {
@@ -154,7 +157,8 @@ public sealed partial class Libvirt
             Check(virDomainUndefineFlags(domain, UndefineAll));
             return true;
         }, cancel);
-        foreach (var disk in DisksOf(id)) await DeleteVolumeAsync(id, disk, cancel);
+        foreach (var disk in DisksOf(id)) await DeleteVolumeAsync(id, StorageXml.Volume(id, disk), cancel);
+        await DropRescuesAsync(id, keep: 0, cancel);
     }
 
     /// <summary>Turns it off immediately; false if it was off.</summary>

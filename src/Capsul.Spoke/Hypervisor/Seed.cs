@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Capsul.Foundation;
+using Capsul.Spoke.Vms;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -24,10 +25,41 @@ static class Seed
         text.Append(vm.SshKeys.Count == 0 ? "ssh_authorized_keys: []\n" : "ssh_authorized_keys:\n");
         foreach (var key in vm.SshKeys)
             text.Append($"  - {Quote(key.Trim())}\n");
+        if (vm.KeySet is { } set)
+            text.Append($"bootcmd:\n  - [sh, -c, {Quote(TakeKeys(set, vm.SshKeys))}]\n");
         return text.ToString();
     }
 
-    public static string MetaData(VmSpec vm) => $"instance-id: {vm.Id}\nlocal-hostname: {HostName(vm.Name)}\n";
+    /// <summary>
+    /// Replaces the keys of the login user, once, and says so on the console at every boot. With the same instance ID
+    /// as before: cloud-init does nothing else anew, so host keys, host name and passwords stay. It reads the seed at
+    /// every boot, and runs bootcmd each time (frequency "always",
+    /// https://docs.cloud-init.io/en/22.4.2/topics/modules.html#bootcmd).
+    /// </summary>
+    internal static string TakeKeys(KeySet set, IReadOnlyList<string> keys)
+    {
+        var lines = Convert.ToBase64String(Encoding.UTF8.GetBytes(string.Concat(keys.Select(k => k.Trim() + "\n"))));
+        return $"f={Taken}; [ \"$(cat $f 2>/dev/null)\" = {set.Number} ] || {{ "
+            + $"h=$(getent passwd {set.LoginUser} | cut -d: -f6) && [ -n \"$h\" ] && mkdir -p \"$h/.ssh\" "
+            + $"&& printf %s {lines} | base64 -d >\"$h/.ssh/authorized_keys\" && chmod 700 \"$h/.ssh\" "
+            + $"&& chmod 600 \"$h/.ssh/authorized_keys\" && chown -R {set.LoginUser}: \"$h/.ssh\" "
+            + $"&& echo {set.Number} >$f; }} && echo \"{ConsoleText.KeySetLine(set.Number)}\" >/dev/console";
+    }
+
+    /// <summary>The number of the last key set that a guest with cloud-init has taken.</summary>
+    const string Taken = "/var/lib/capsul-keys";
+
+    public static string MetaData(VmSpec vm) => $"instance-id: {vm.Id}\nlocal-hostname: {HostName(vm.Name)}\n"
+        + (vm.KeySet is { } set ? KeySetLine(set) : "");
+
+    static string KeySetLine(KeySet set) => $"capsul-keys: {set.Number}\n";
+
+    /// <summary>
+    /// Whether a seed is of this key set. It says so itself, in files that an ISO has as they are: nothing is written
+    /// down beside it that could be wrong.
+    /// </summary>
+    public static async Task<bool> HasAsync(KeySet set, string file, CancellationToken cancel) =>
+        (await File.ReadAllBytesAsync(file, cancel)).AsSpan().IndexOf(Encoding.ASCII.GetBytes(KeySetLine(set))) >= 0;
 
     /// <summary>
     /// Quoted only where YAML 1.1 would read a number or a boolean (https://yaml.org/type/bool.html): an older tiny

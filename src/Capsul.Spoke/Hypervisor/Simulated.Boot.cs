@@ -51,7 +51,11 @@ public sealed partial class Simulated
 
     public Task<VmBoot?> FindBootAsync(string id, CancellationToken cancel) => DoAsync<VmBoot?>(Verb.FindBoot, () =>
     {
-        lock (gate) return machines.GetValueOrDefault(id) is { On: true } machine ? new VmBoot(machine.Number) : null;
+        lock (gate)
+        {
+            return machines.GetValueOrDefault(id) is { On: true } machine
+                ? new VmBoot(machine.Number, machine.InRescue ? machine.Rescue!.Number : 0) : null;
+        }
     }, cancel);
 
     public Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.DropDisks, () =>
@@ -63,6 +67,7 @@ public sealed partial class Simulated
                 disksMade.TryRemove(StorageXml.Stem(vm.Id, disk), out _);
             Change(vm.Id, m => m.Number == vm.Disk && m.Others is null or { Count: 0 } ? m
                 : Insert(m, vm.Disk) with { Others = null });
+            DropRescue(vm);
         }
         return true;
     }, cancel);

@@ -7,12 +7,12 @@ namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
 /// Disks with a little content, so that moves have something to carry and to check: which disk it is, how often it was
-/// booted, and the host key that its guest has.
+/// booted, and the host key and the last key set that its guest has.
 /// </summary>
 public sealed partial class Simulated
 {
     /// <summary>What is on the disk of a machine.</summary>
-    public sealed record Content(string DiskId, int Boots, string HostKey);
+    public sealed record Content(string DiskId, int Boots, string HostKey, long KeySet = 0);
 
     /// <summary>What is on each disk of this host.</summary>
     public IReadOnlyDictionary<string, Content> Contents

@@ -52,7 +52,7 @@ public sealed partial class Simulated : IHypervisor
     sealed record Machine(
         bool Disk, bool Defined, bool On, Content Content, DateTimeOffset? StartedAt, bool ByGuest = false,
         bool Paused = false, string TakenFrom = "", ReceivedDisk? Received = null, long Number = 0,
-        IReadOnlyDictionary<long, Content>? Others = null);
+        IReadOnlyDictionary<long, Content>? Others = null, RescueDisk? Rescue = null, bool InRescue = false);
 
     readonly Settings settings;
     readonly ImageStore images;
@@ -196,11 +196,14 @@ public sealed partial class Simulated : IHypervisor
             throw new HypervisorException($"The image {vm.ImageId} is not on this host.", final: true);
         lock (gate)
         {
-            if (Has(machines.GetValueOrDefault(vm.Id), vm.Disk)) return true;
-            if (vm.HasRun) throw HypervisorException.LostDisk(vm.Id);
-            if (full) throw new HypervisorException("The host's disk is full.", final: true);
-            disksMade.AddOrUpdate(StorageXml.Stem(vm.Id, vm.Disk), 1, (_, n) => n + 1);
-            AddDisk(vm);
+            if (!Has(machines.GetValueOrDefault(vm.Id), vm.Disk))
+            {
+                if (vm.HasRun) throw HypervisorException.LostDisk(vm.Id);
+                if (full) throw new HypervisorException("The host's disk is full.", final: true);
+                disksMade.AddOrUpdate(StorageXml.Stem(vm.Id, vm.Disk), 1, (_, n) => n + 1);
+                AddDisk(vm);
+            }
+            MakeRescue(vm);
         }
         return true;
     }, cancel);
@@ -213,14 +216,13 @@ public sealed partial class Simulated : IHypervisor
 
     public Task StartAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Start, () =>
     {
-        var changed = Change(vm.Id, m => Has(m, vm.Disk) && m.Defined
-            ? m.On ? m : (m = Insert(m, vm.Disk)) with
+        var changed = Change(vm.Id, m => Has(m, vm.Disk) && HasRescue(m, vm) && m.Defined
+            ? m.On ? m : Boot(Insert(m, vm.Disk), vm) with
             {
                 On = true,
                 ByGuest = false,
                 StartedAt = time.GetUtcNow(),
                 Paused = full,
-                Content = m.Content with { Boots = m.Content.Boots + 1 },
             }
             : throw new HypervisorException("There is no such machine to start.", final: false));
         Firewalls[vm.Id] = vm.Firewall;
@@ -275,7 +277,7 @@ public sealed partial class Simulated : IHypervisor
             {
                 if (!machines.TryGetValue(id, out var machine) || machine.StartedAt is null) return "";
                 return "A simulated machine boots.\n" + (Booted(machine)
-                    ? $"-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {machine.Content.HostKey} {id}\n"
+                    ? $"{KeySetOf(machine)}-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 {HostKeyOf(machine)} {id}\n"
                         + $"-----END SSH HOST KEY KEYS-----\n{id} login: "
                     : "");
             }

@@ -26,6 +26,16 @@ static class StorageXml
             : parts.Length == 3 && long.TryParse(parts[1], CultureInfo.InvariantCulture, out var disk) ? disk : null;
     }
 
+    public static string RescueStem(string id, long rescue) =>
+        string.Create(CultureInfo.InvariantCulture, $"{id}.rescue.{rescue}");
+
+    public static string RescueVolume(string id, long rescue) => $"{RescueStem(id, rescue)}.qcow2";
+
+    /// <summary>The number of the rescue system of this VM that a file is of; null: of none.</summary>
+    public static long? RescueOf(string id, string file) =>
+        file.Split('.') is [var of, "rescue", var number, "qcow2" or "iso"] && of == id
+            && long.TryParse(number, CultureInfo.InvariantCulture, out var rescue) ? rescue : null;
+
     public static string WritePool(string folder) => NetworkXml.Write(xml =>
     {
         xml.WriteStartElement("pool");
@@ -38,11 +48,11 @@ static class StorageXml
     });
 
     /// <summary>A copy-on-write disk based on the image. Only QEMU's user can read it.</summary>
-    public static string WriteVolume(string id, long number, int sizeGb, string image, (int User, int Group) qemu) =>
+    public static string WriteVolume(string name, int sizeGb, string image, (int User, int Group) qemu) =>
         NetworkXml.Write(xml =>
         {
             xml.WriteStartElement("volume");
-            xml.WriteElementString("name", Volume(id, number));
+            xml.WriteElementString("name", name);
             Element(xml, "capacity", sizeGb.ToString(), ("unit", "GiB"));
             Element(xml, "allocation", "0");
             xml.WriteStartElement("target");

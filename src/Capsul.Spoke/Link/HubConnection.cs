@@ -133,6 +133,8 @@ public sealed partial class HubConnection(
             OpensPorts = true,
             ChangesKeys = true,
             MakesDisksAnew = true,
+            Rescues = true,
+            RenewsSeeds = true,
             ForwardFirst = settings.ForwardPorts?.First ?? 0,
             ForwardLast = settings.ForwardPorts?.Last ?? 0,
             Network = new NetworkFacts

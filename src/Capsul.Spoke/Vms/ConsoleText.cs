@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using Capsul.Wire;
@@ -25,6 +26,14 @@ public static partial class ConsoleText
         return [.. keys.Values];
     }
 
+    /// <summary>What a guest prints that has taken a key set.</summary>
+    public static string KeySetLine(long number) =>
+        string.Create(CultureInfo.InvariantCulture, $"-----CAPSUL SSH KEYS {number}-----");
+
+    /// <summary>The last key set that the guest has said to have; 0: none.</summary>
+    public static long KeySet(string console) => KeySetLines().Matches(console) is [.., var last]
+        && long.TryParse(last.Groups["number"].Value, CultureInfo.InvariantCulture, out var number) ? number : 0;
+
     /// <summary>
     /// The last lines, at most <paramref name="maxBytes"/> bytes, without terminal control sequences.
     /// </summary>
@@ -42,6 +51,10 @@ public static partial class ConsoleText
     [GeneratedRegex(@"(?<type>(ssh|ecdsa|sk)-[a-z0-9@.-]{3,60}) (?<key>AAAA[A-Za-z0-9+/]{20,4000}={0,2})",
         RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
     private static partial Regex KeyLine();
+
+    [GeneratedRegex("-----CAPSUL SSH KEYS (?<number>[0-9]{1,18})-----",
+        RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex KeySetLines();
 
     /// <summary>ECMA-48 control sequences and the few other escapes that boot messages use.</summary>
     [GeneratedRegex(@"\x1b(\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_]|\][^\x07\x1b]*(\x07|\x1b\\))",

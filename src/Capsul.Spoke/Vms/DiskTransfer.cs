@@ -119,8 +119,11 @@ sealed partial class DiskTransfer(IHypervisor hypervisor, Func<ITransfers?> link
                 await way.SendAsync(transfer.Id, await hypervisor.ExportDiskAsync(vm, transfer.Id, cancel), cancel);
                 return "";
             }
+            if (await hypervisor.FindImportAsync(vm, transfer.Id, cancel) is { } there) return there;
+            await way.ReceiveAsync(transfer.Id, disk => ImportAsync(vm, transfer.Id, disk, cancel), cancel);
+            // The source drops its disk when this counts, and one that is off is not started before.
             return await hypervisor.FindImportAsync(vm, transfer.Id, cancel)
-                ?? await way.ReceiveAsync(transfer.Id, disk => ImportAsync(vm, transfer.Id, disk, cancel), cancel);
+                ?? throw new TransferException("What was received is not on this host.");
         }
         finally
         {

@@ -11,7 +11,9 @@ namespace Capsul.Spoke.Vms;
 /// <param name="Keys">The host keys, once SSH responds and they are known; null before.</param>
 /// <param name="Tail">The end of the console, at intervals; null in between.</param>
 /// <param name="Pause">Time until the next check.</param>
-public sealed record SshLook(bool Answered, IReadOnlyList<SshHostKey>? Keys, string? Tail, TimeSpan Pause);
+/// <param name="KeySet">With the host keys: the key set that the guest has said to have; 0: none.</param>
+public sealed record SshLook(
+    bool Answered, IReadOnlyList<SshHostKey>? Keys, string? Tail, TimeSpan Pause, long KeySet = 0);
 
 /// <summary>
 /// Watches a guest boot until SSH responds and its host keys were read over the serial console, a path that the network
@@ -70,7 +72,7 @@ public sealed class SshReadiness(IHypervisor hypervisor, TimeProvider time, bool
         if (boot.AnsweredAt is not null && (keys.Count > 0 || !needsKeys))
         {
             IsReady = true;
-            return new SshLook(true, keys, null, TimeSpan.Zero);
+            return new SshLook(true, keys, null, TimeSpan.Zero, ConsoleText.KeySet(console));
         }
         string? tail = null;
         if (now >= boot.NextTail)

@@ -4,7 +4,8 @@ namespace Capsul.Spoke.Vms;
 
 /// <summary>
 /// What the VM is started from. A reinstall is another disk with a higher number: the guest shuts down, the disk is
-/// made, and the VM is started from it. The old one lies beside it until the Hub no longer wants it kept.
+/// made, and the VM is started from it. The old one lies beside it until the Hub no longer wants it kept. A rescue
+/// system is a disk, too: while it is wanted the VM is started from that, and afterwards it is removed.
 /// </summary>
 public sealed partial class VmReconciler
 {
@@ -17,14 +18,17 @@ public sealed partial class VmReconciler
         return boot != current.Spec.Boot;
     }
 
+    /// <summary>The number of the rescue system that it runs from; 0: none.</summary>
+    long Rescue => progress.Boot?.Rescue ?? 0;
+
     /// <summary>When it is off, or runs from the disk that it is to have.</summary>
     async Task DropOldDisksAsync(VmRecord current, CancellationToken cancel)
     {
-        if (current.Wanted.KeepsOldDisk || current.OldDisk is not null || progress.DroppedFor == current.Disk.Number)
-            return;
+        var boot = current.Spec.Boot;
+        if (current.Wanted.KeepsOldDisk || current.OldDisk is not null || progress.DroppedFor == boot) return;
         // The Hub's word for it must be on disk: after a crash the old disk could be wanted again.
         if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: false);
         await hypervisor.DropOtherDisksAsync(current.Spec, cancel);
-        progress = progress with { DroppedFor = current.Disk.Number };
+        progress = progress with { DroppedFor = boot };
     }
 }

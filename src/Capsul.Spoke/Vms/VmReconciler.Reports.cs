@@ -46,9 +46,11 @@ public sealed partial class VmReconciler
             Transfer = transfer,
             HasRun = current.HasRunHere,
             Disk = power == Power.On ? progress.Boot?.Disk ?? 0 : 0,
+            Rescue = power == Power.On ? Rescue : 0,
+            KeySet = current.KeySetTaken,
         };
         if (power == Power.On && sshPort > 0) (next.SshHost, next.SshPort) = (relays.PublicName, sshPort);
-        next.HostKeys.AddRange(current.HostKeys);
+        next.HostKeys.AddRange(current.KeysOf(next.Rescue));
         if (next.Equals(last)) return;
         last = next;
         report(next);

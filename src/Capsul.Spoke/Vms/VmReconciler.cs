@@ -40,11 +40,11 @@ public sealed partial class VmReconciler(
     /// <param name="NextResume">When it may be let go on.</param>
     /// <param name="TakeOverEnded">It was a foreign machine, and is Capsul's for good.</param>
     /// <param name="Boot">What it was started from; null: it has to be asked for.</param>
-    /// <param name="DroppedFor">The disk beside which there is no other any more.</param>
+    /// <param name="DroppedFor">What it was started from when all other disks were removed.</param>
     sealed record Progress(
         bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0,
         int Resumes = 0, DateTimeOffset NextResume = default, bool TakeOverEnded = false,
-        VmBoot? Boot = null, long? DroppedFor = null);
+        VmBoot? Boot = null, VmBoot? DroppedFor = null);
 
     /// <summary>
     /// Woken when something may have changed; urgent when something has, so that even a failed round is retried now.
@@ -303,10 +303,11 @@ public sealed partial class VmReconciler(
     async Task<TimeSpan?> AwaitSshAsync(VmRecord current, CancellationToken cancel)
     {
         if (last.Phase < Phase.Booting || last.Power != Power.On) Report(current, Power.On, Phase.Booting);
-        var look = await ssh.LookAsync(Id, IPAddress.Parse(current.Wanted.Address), current.HostKeys, cancel);
+        var look = await ssh.LookAsync(
+            Id, IPAddress.Parse(current.Wanted.Address), current.KeysOf(Rescue), cancel);
         if (look.Keys is { } keys)
         {
-            current = writer.Change(r => r.Keys(keys));
+            current = writer.Change(r => r.Keys(Rescue, keys).Took(look.KeySet));
             Report(current, Power.On, Phase.Ready, problem: portProblem);
             return LookAgain;
         }

@@ -27,10 +27,13 @@ namespace Capsul.Spoke.Vms;
 /// <param name="MovesSeen">The highest <see cref="WantedVm.Moves"/> of all wanted states.</param>
 /// <param name="Disk">The disk that it has.</param>
 /// <param name="OldDisk">The one before, while that is kept.</param>
+/// <param name="RescueKeys">Host keys of the rescue system that is wanted.</param>
+/// <param name="KeySetTaken">The last key set that the guest has said to have; 0: none.</param>
 public sealed record VmRecord(
     long Epoch, WantedVm Wanted, int RestartsDone, int SshPort,
     long StoppedItself, long RanUnder, IReadOnlyList<SshHostKey> HostKeys, long AskedAt = 0,
-    bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0, VmDisk? Disk = null, VmDisk? OldDisk = null)
+    bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0, VmDisk? Disk = null, VmDisk? OldDisk = null,
+    IReadOnlyList<SshHostKey>? RescueKeys = null, long KeySetTaken = 0)
 {
     /// <summary>The record of a VM that is new to this Spoke.</summary>
     public static VmRecord New(long epoch, WantedVm wanted) =>
@@ -47,6 +50,9 @@ public sealed record VmRecord(
         Disk = Disk.Number,
         Address6 = Wanted.Address6.Length > 0 ? IPAddress.Parse(Wanted.Address6) : null,
         Firewall = Firewall.Of(Wanted.Firewall),
+        Rescue = Wanted.Rescue is { } rescue
+            ? new RescueSystem(rescue.Number, rescue.ImageId, rescue.ImageSha256, [.. rescue.SshKeys]) : null,
+        KeySet = Wanted.KeySet is { } set ? new KeySet(set.Number, set.LoginUser) : null,
     };
 
     /// <summary>
@@ -89,7 +95,10 @@ public sealed record VmRecord(
         RestartsDone = Math.Min(RestartsDone, wanted.Restarts),
         HostKeys = HostKeys.Count == 0 ? [.. wanted.HostKeys] : HostKeys,
         MovesSeen = Math.Max(MovesSeen, wanted.Moves),
+        RescueKeys = RescueOf(wanted) == RescueOf(Wanted) ? RescueKeys : null,
     };
+
+    static long RescueOf(WantedVm wanted) => wanted.Rescue?.Number ?? 0;
 
     /// <summary>
     /// The disk that is wanted. A database that knows less of the VM's disks does not undo what is done: the newest
@@ -113,13 +122,22 @@ public sealed record VmRecord(
     /// differs, it was turned off and on again, and only the last of it was heard of here.
     /// </summary>
     bool IsOnlyReach(long epoch, WantedVm wanted) => epoch == Epoch
-        && (wanted.Power, wanted.Restarts, wanted.Moves) == (Wanted.Power, Wanted.Restarts, Wanted.Moves)
+        && (wanted.Power, wanted.Restarts, wanted.Moves, RescueOf(wanted))
+            == (Wanted.Power, Wanted.Restarts, Wanted.Moves, RescueOf(Wanted))
         && !(Equals(wanted.Firewall, Wanted.Firewall) && wanted.Ports.Equals(Wanted.Ports)
             && wanted.SshKeys.Equals(Wanted.SshKeys) && wanted.KeepsOldDisk == Wanted.KeepsOldDisk);
 
-    /// <summary>The record with these host keys; the same object if they have not changed.</summary>
-    public VmRecord Keys(IReadOnlyList<SshHostKey> keys) =>
-        keys.SequenceEqual(HostKeys) ? this : this with { HostKeys = keys };
+    /// <summary>The host keys of a rescue system; 0: of the VM itself.</summary>
+    public IReadOnlyList<SshHostKey> KeysOf(long rescue) =>
+        rescue == 0 ? HostKeys : rescue == RescueOf(Wanted) ? RescueKeys ?? [] : [];
+
+    /// <summary>The record with these host keys, as above; the same object if they have not changed.</summary>
+    public VmRecord Keys(long rescue, IReadOnlyList<SshHostKey> keys) => keys.SequenceEqual(KeysOf(rescue)) ? this
+        : rescue == 0 ? this with { HostKeys = keys }
+        : rescue == RescueOf(Wanted) ? this with { RescueKeys = keys } : this;
+
+    /// <summary>The guest has said on its console that it has this key set; 0: it has said nothing.</summary>
+    public VmRecord Took(long keySet) => keySet > KeySetTaken ? this with { KeySetTaken = keySet } : this;
 }
 
 /// <summary>A disk of a VM, and the image that it was made of.</summary>
@@ -203,7 +221,7 @@ public sealed partial class VmRecords(string folder, ILogger log)
         string Wanted, int RestartsDone, int SshPort, long StoppedItself,
         List<StoredKey> HostKeys, long Epoch = 0, long? RanUnder = null, long AskedAt = 0,
         bool Started = false, ReceivedDisk? Received = null, int MovesSeen = 0, VmDisk? Disk = null,
-        VmDisk? OldDisk = null);
+        VmDisk? OldDisk = null, List<StoredKey>? RescueKeys = null, long KeySetTaken = 0);
 
     sealed record StoredKey(string Type, string Key);
 
@@ -232,8 +250,9 @@ public sealed partial class VmRecords(string folder, ILogger log)
             // Older versions did not record whether it had run; a VM that was ever running has a port.
             return new VmRecord(stored.Epoch, wanted, stored.RestartsDone, stored.SshPort, stored.StoppedItself,
                 stored.RanUnder ?? (stored.SshPort > 0 ? wanted.Generation : 0),
-                [.. stored.HostKeys.Select(k => new SshHostKey { Type = k.Type, Key = k.Key })], stored.AskedAt,
-                stored.Started, stored.Received, stored.MovesSeen, stored.Disk, stored.OldDisk);
+                [.. stored.HostKeys.Select(FromStored)], stored.AskedAt,
+                stored.Started, stored.Received, stored.MovesSeen, stored.Disk, stored.OldDisk,
+                stored.RescueKeys?.Select(FromStored).ToList(), stored.KeySetTaken);
         }
         catch (Exception error)
             when (error is JsonException or InvalidProtocolBufferException or NullReferenceException)
@@ -249,9 +268,13 @@ public sealed partial class VmRecords(string folder, ILogger log)
         File(record.Wanted.Id),
         JsonSerializer.SerializeToUtf8Bytes(new Stored(
             JsonFormatter.Default.Format(record.Wanted), record.RestartsDone, record.SshPort,
-            record.StoppedItself, [.. record.HostKeys.Select(k => new StoredKey(k.Type, k.Key))], record.Epoch,
+            record.StoppedItself, [.. record.HostKeys.Select(ToStored)], record.Epoch,
             record.RanUnder, record.AskedAt, record.Started, record.Received, record.MovesSeen, record.Disk,
-            record.OldDisk)));
+            record.OldDisk, record.RescueKeys?.Select(ToStored).ToList(), record.KeySetTaken)));
+
+    static SshHostKey FromStored(StoredKey key) => new() { Type = key.Type, Key = key.Key };
+
+    static StoredKey ToStored(SshHostKey key) => new(key.Type, key.Key);
 
     /// <summary>
     /// Keeps the Hub's signed recovery record of a VM, in a file of its own; what is there already is not written

@@ -19,7 +19,9 @@ public static class WantedCheck
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm) && IsNetwork6(vm)
         && IsFirewall(vm.Firewall) && vm.Ports.Count <= Protocol.MaxPorts && vm.Ports.All(IsPort)
         && (vm.Adopt.Length == 0 || Formats.IsUuid(vm.Adopt))
-        && vm.Moves >= 0 && IsTransfer(vm) && vm.HostKeys.Count <= MaxHostKeys && vm.HostKeys.All(IsHostKey)
+        && vm.Moves >= 0 && IsTransfer(vm) && IsRescue(vm.Rescue)
+        && (vm.KeySet is null || (vm.KeySet.Number > 0 && Formats.IsLoginUser(vm.KeySet.LoginUser)))
+        && vm.HostKeys.Count <= MaxHostKeys && vm.HostKeys.All(IsHostKey)
         && vm.SshKeys.Count <= MaxKeys && vm.SshKeys.All(IsKey)
         && vm.Record.Length <= Protocol.MaxRecordBytes && vm.Signature.Length <= Protocol.MaxSignatureBytes;
 
@@ -50,6 +52,10 @@ public static class WantedCheck
     static bool IsTransfer(WantedVm vm) => vm.Transfer is not { } transfer
         || (vm.Power == Power.Off && Formats.IsTransferId(transfer.Id)
             && transfer.Direction == (vm.IsCopy ? Direction.Receive : Direction.Send));
+
+    static bool IsRescue(WantedRescue? rescue) => rescue is null
+        || (rescue.Number > 0 && Formats.IsImageId(rescue.ImageId) && Formats.IsSha256(rescue.ImageSha256)
+            && rescue.SshKeys.Count <= MaxKeys && rescue.SshKeys.All(IsKey));
 
     static bool IsHostKey(SshHostKey key) => key.Type.Length + key.Key.Length is > 0 and <= Formats.MaxKeyChars
         && !key.Type.Any(IsBlank) && !key.Key.Any(IsBlank);

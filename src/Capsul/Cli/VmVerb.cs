@@ -23,8 +23,8 @@ static class VmVerb
     };
 
     public static Command Make() => new("vm", """
-        Moves VMs between hosts, reinstalls them, opens their consoles, and changes what reaches them. Run on the Hub's
-        machine.
+        Moves VMs between hosts, reinstalls and rescues them, opens their consoles, and changes who and what
+        reaches them. Run on the Hub's machine.
 
         Examples:
           capsul vm console capsul-0123456789
@@ -40,6 +40,8 @@ static class VmVerb
             + "written down. Ctrl-] leaves it.",
             (parsed, cancel) => VmConsole.RunAsync(parsed.GetValue(Id)!, cancel), Id),
         VmReinstall.Make(),
+        VmRescue.Make(),
+        VmKeys.Make(),
         VmFirewall.Make(),
         VmPort.Make(),
         VmSite.Make(),

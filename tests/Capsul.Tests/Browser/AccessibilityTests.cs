@@ -25,6 +25,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         await Sample.FillAlertsAsync(hub, Cancel);
         await Sample.FillLedgerAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
+        await Sample.FillRescueAsync(hub, Cancel);
         await Sample.FillReceiptsAsync(hub, Cancel);
         await Sample.FillAccountsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions

@@ -94,6 +94,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await Sample.FillAlertsAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await Sample.FillAccountsAsync(hub, Cancel);
+        await Sample.FillRescueAsync(hub, Cancel);
         var page = await context.NewPageAsync();
         var wrong = new List<string>();
         foreach (var (name, path) in EveryPage.SignedIn.Concat(EveryPage.Operator))
@@ -145,6 +146,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await Sample.FillAccountsAsync(hub, Cancel);
+        await Sample.FillRescueAsync(hub, Cancel);
         await using var context = await ContextAsync(hub, scripts: false);
         var page = await context.NewPageAsync();
         var (wrong, controls) = (new List<string>(), 0);

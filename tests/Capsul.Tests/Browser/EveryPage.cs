@@ -25,6 +25,8 @@ static class EveryPage
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
         ("firewall", "/vms/capsul-running000/firewall"), ("ports", "/vms/capsul-running000/ports"),
         ("vm-keys", "/vms/capsul-running000/keys"), ("no-ports", "/vms/capsul-stopped000/ports"),
+        ("rescue", "/vms/capsul-running000/rescue"), ("rescued-vm", "/vms/capsul-rescued000"),
+        ("no-rescue", "/vms/capsul-rescued000/rescue"),
         ("reinstall", "/vms/capsul-running000/reinstall"), ("statement", "/balance/statement?day=2026-02-28"),
         ("month", "/balance/month"), ("past-month", "/balance/month?Of=2026-02"),
         ("receipt", "/balance/receipts/1"), ("no-receipt", "/balance/receipts/3"),
@@ -54,7 +56,7 @@ static class EveryPage
     public static int StatusOf(string path) => path switch
     {
         "/sign-in/unknown" or "/nowhere" or "/give/unknown" => 404,
-        "/vms/capsul-creating00/delete" => 409,
+        "/vms/capsul-creating00/delete" or "/vms/capsul-rescued000/rescue" => 409,
         _ => 200,
     };
 }

@@ -44,6 +44,15 @@ public sealed class OperationHarnessTests
             (await rows.ReinstallAsync(old, Cancel)).OrThrow();
             return (old, Power.On, Phase.Ready);
         }
+        if (kind is RescueVm.OperationName or EndRescue.OperationName)
+        {
+            var ill = kind == EndRescue.OperationName
+                ? await rows.RescuedVmAsync(Cancel) : await rows.RunningVmAsync(Cancel);
+            rows.Time.Advance(TimeSpan.FromMinutes(10));
+            (kind == EndRescue.OperationName
+                ? await rows.EndRescueAsync(ill, Cancel) : await rows.RescueAsync(ill, Cancel)).OrThrow();
+            return (ill, Power.On, Phase.Ready);
+        }
         if (ActionOf(kind) is not { } action) return (await rows.NewVmAsync(Cancel), Power.On, Phase.Ready);
         var vm = await rows.RunningVmAsync(Cancel);
         rows.Time.Advance(TimeSpan.FromMinutes(10));
@@ -68,23 +77,27 @@ public sealed class OperationHarnessTests
         if (kind == MoveVm.OperationName
             && (await rows.NewestOperationAsync(vm, Cancel)).Status == "running") await rows.CarryMoveAsync(vm, Cancel);
         else if (kind == ReinstallVm.OperationName) await rows.CarryReinstallAsync(vm, Cancel);
+        else if (kind is RescueVm.OperationName or EndRescue.OperationName) await rows.CarryRescueAsync(vm, Cancel);
         else if (kind != MoveVm.OperationName) await rows.ReportAsync(vm, power, phase, Cancel);
     }
 
     /// <summary>Everything about a VM that an operation may change permanently.</summary>
-    sealed record Promise(string State, string Wanted, bool HasAddress, bool IsCharged, bool HasNewDisk = false);
+    sealed record Promise(string State, string Wanted, bool HasAddress, bool IsCharged, bool HasNewDisk = false,
+        bool InRescue = false);
 
     static async Task<Promise> LookAsync(VmRows rows, string vm)
     {
         var row = await rows.FindAsync(vm, Cancel);
         var isCharged = await rows.CountAsync("usage_spans", $"vm = '{vm}' AND upper_inf(span)", Cancel);
         (await rows.CountAsync("reinstalls", $"vm = '{vm}'", Cancel)).ShouldBe(0, "nothing is left of a reinstall");
-        return new Promise(row.State, row.Wanted, row.Address is not null, isCharged == 1, row.Disk > 0);
+        (await rows.FindRescueAsync(vm, Cancel))?.Ending.ShouldBeFalse("no rescue is between two states");
+        return new Promise(row.State, row.Wanted, row.Address is not null, isCharged == 1, row.Disk > 0, row.InRescue);
     }
 
     static Promise WhenDone(string kind) => ActionOf(kind)?.End switch
     {
-        null or "running" => new("running", "on", true, true, kind == ReinstallVm.OperationName),
+        null or "running" => new("running", "on", true, true, kind == ReinstallVm.OperationName,
+            kind == RescueVm.OperationName),
         "stopped" => new("stopped", "off", true, true),
         _ => new("deleted", "gone", false, false),
     };
@@ -95,7 +108,9 @@ public sealed class OperationHarnessTests
     /// </summary>
     static Promise WhenFailed(string kind) => ActionOf(kind) switch
     {
-        null when kind is MoveVm.OperationName or ReinstallVm.OperationName => new("running", "on", true, true),
+        null when kind is MoveVm.OperationName or ReinstallVm.OperationName or RescueVm.OperationName =>
+            new("running", "on", true, true),
+        null when kind is EndRescue.OperationName => new("running", "on", true, true, InRescue: true),
         null => new("failed", "gone", false, false),
         { Wanted: "gone" } => new("deleted", "gone", false, false),
         var action => new(action.From[0], VmActions.WantedIn(action.From[0]), true, true),

@@ -78,4 +78,23 @@ public sealed partial class VmStatesTests
         (await rows.FindAsync(vm, Cancel)).State.ShouldBe("running");
         (await rows.CountAsync("reinstalls", "TRUE", Cancel)).ShouldBe(0);
     }
+
+    static async Task CarryRescueAsync(VmRows rows, Ending ending, bool ends)
+    {
+        await rows.RemoveAllAsync(Cancel);
+        var vm = ends ? await rows.RescuedVmAsync(Cancel) : await rows.RunningVmAsync(Cancel);
+        (ends ? await rows.EndRescueAsync(vm, Cancel) : await rows.RescueAsync(vm, Cancel)).OrThrow();
+        if (ending == Ending.Done) await rows.CarryRescueAsync(vm, Cancel);
+        if (ending == Ending.FinalProblem)
+            await rows.ReportAsync(vm, Power.Off, Phase.None, Cancel,
+                r => (r.Problem, r.ProblemFinal) = ("full", true));
+        if (ending == Ending.Overdue) rows.Time.Advance(TimeSpan.FromHours(2));
+        if (ending == Ending.Forced) await rows.ForceAsync(vm, Cancel);
+        // It cannot be canceled that its own system is started; an operator may force it.
+        if (ending == Ending.Cancelled && ends) await rows.ForceAsync(vm, Cancel);
+        else if (ending == Ending.Cancelled) (await rows.CancelAsync(vm, Cancel)).OrThrow();
+        await rows.SettleAsync(Cancel);
+        var row = await rows.FindAsync(vm, Cancel);
+        (row.State, row.InRescue).ShouldBe(("running", ends != (ending == Ending.Done)));
+    }
 }

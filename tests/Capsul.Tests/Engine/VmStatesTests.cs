@@ -39,6 +39,8 @@ public sealed partial class VmStatesTests
             foreach (var action in VmActions.All) await CarryAsync(rows, action, ending);
             await CarryMoveAsync(rows, ending);
             await CarryReinstallAsync(rows, ending);
+            await CarryRescueAsync(rows, ending, ends: false);
+            await CarryRescueAsync(rows, ending, ends: true);
         }
         var stopped = await rows.RunningVmAsync(Cancel);
         await rows.ReportAsync(stopped, Power.Off, Phase.None, Cancel, r => r.StoppedItself = true);

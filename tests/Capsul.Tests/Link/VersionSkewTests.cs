@@ -45,6 +45,8 @@ public sealed class VersionSkewTests
         await StateAsync(link, vm, "running");
         (await ReinstallVm.RunAsync(link.Db, VmRows.Email, VmRows.Email, new ReinstallVm.Input(vm, null, null, "old"),
             Plain(), TimeProvider.System, Cancel)).Problem!.Message.ShouldContain("too old to reinstall capsuls");
+        (await RescueVm.RunAsync(link.Db, VmRows.Email, VmRows.Email, vm, Plain(), TimeProvider.System, Cancel))
+            .Problem!.Message.ShouldContain("too old to rescue capsuls");
         foreach (var (action, state) in ((VmAction, string)[])[(VmActions.Stop, "stopped"),
             (VmActions.Start, "running"), (VmActions.Delete, "deleted")])
         {

@@ -101,6 +101,23 @@ public static class Sample
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
+    /// <summary>A VM that runs from a rescue system, and keys of another that wait for its next start.</summary>
+    public static async Task FillRescueAsync(WebHub hub, CancellationToken cancel)
+    {
+        await AddVmAsync(hub, "capsul-rescued000", "locked-out", "running", "on", 6, "", cancel);
+        await hub.Db.ExecuteAsync(
+            """
+            UPDATE hosts SET rescues = TRUE, renews_seeds = TRUE;
+            INSERT INTO key_changes (vm, number, asked, keys, key_names)
+            VALUES ('capsul-running000', 1772366400, @now, 'ssh-ed25519 AAAA', 'ada@engine');
+            UPDATE vms SET observed_rescue = 1772366400 WHERE id = 'capsul-rescued000';
+            INSERT INTO rescues (vm, number, actor, began, was, image, image_sha256, login_user, keys, host_keys)
+            VALUES ('capsul-rescued000', 1772366400, @email, @now, 'running', 'tiny', repeat('a', 64), 'capsul',
+                'ssh-ed25519 AAAA', E'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1 '
+                    'SHA256:c0Pp6QyVn8J5Qq2r0u8Yw1r7o3m2c5d9e4f6a1b2c3d\n');
+            """, new { now = hub.Now, email = Email }, cancel);
+    }
+
     /// <summary>A VM that waits for a build slot.</summary>
     public static async Task FillQueueAsync(WebHub hub, CancellationToken cancel)
     {

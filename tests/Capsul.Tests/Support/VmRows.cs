@@ -186,6 +186,41 @@ public sealed class VmRows : IAsyncDisposable
         await ReportAsync(vm, Power.On, Phase.Ready, cancel, r => r.Disk = disk);
     }
 
+    /// <summary>Its host can rescue VMs, and the owner has this one rescued.</summary>
+    public async Task<Outcome<string>> RescueAsync(string vm, CancellationToken cancel, string? email = Email)
+    {
+        await Db.ExecuteAsync("UPDATE hosts SET rescues = TRUE", null, cancel);
+        return await RescueVm.RunAsync(Db, "test", email, vm, Settings, Time, cancel);
+    }
+
+    public Task<Outcome<string>> EndRescueAsync(string vm, CancellationToken cancel, string? email = Email) =>
+        EndRescue.RunAsync(Db, "test", email, vm, Settings, Time, cancel);
+
+    public Task<RescueRow?> FindRescueAsync(string vm, CancellationToken cancel) =>
+        Db.FindAsync<RescueRow>(RescueSql.Find, new { vm }, cancel);
+
+    /// <summary>The Spoke has started the VM from what is wanted: the rescue system, or its own disk.</summary>
+    public async Task CarryRescueAsync(string vm, CancellationToken cancel, Action<VmReport>? more = null)
+    {
+        var rescue = await FindRescueAsync(vm, cancel) is { Ending: false } wanted ? wanted.Number : 0;
+        await ReportAsync(vm, Power.On, Phase.Ready, cancel, r =>
+        {
+            r.Rescue = rescue;
+            more?.Invoke(r);
+        });
+    }
+
+    /// <summary>A running VM that is in rescue.</summary>
+    public async Task<string> RescuedVmAsync(CancellationToken cancel)
+    {
+        var vm = await RunningVmAsync(cancel);
+        (await RescueAsync(vm, cancel)).OrThrow();
+        await CarryRescueAsync(vm, cancel);
+        await SettleAsync(cancel);
+        (await FindAsync(vm, cancel)).State.ShouldBe("running");
+        return vm;
+    }
+
     public async Task<MoveRow> FindMoveAsync(string vm, CancellationToken cancel) => (await Db.FindAsync<MoveRow>(
         MoveSql.OfOperation, new { operation = (await NewestOperationAsync(vm, cancel)).Id }, cancel))!;
 

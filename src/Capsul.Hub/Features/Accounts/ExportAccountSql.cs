@@ -56,6 +56,13 @@ public static class ExportAccountSql
             SELECT s.name, s.vm, s.vm_port, s.added FROM vms v JOIN sites s ON s.vm = v.id WHERE v.email = @email) AS r
         """;
 
+    public const string Rescues = """
+        -- ExportAccountSql.Rescues
+        SELECT to_jsonb(r)::text FROM (
+            SELECT s.vm, s.began, s.ended, s.keys
+            FROM vms v JOIN rescues s ON s.vm = v.id WHERE v.email = @email) AS r
+        """;
+
     public const string Usage = """
         -- ExportAccountSql.Usage
         SELECT to_jsonb(r)::text FROM (

@@ -26,7 +26,8 @@ public static class SetPassword
     {
         var vm = await db.FindAsync<VmRow>(VmSql.Find, new { id, email }, cancel);
         if (OpenConsole.Decide(vm) is { } problem) return problem;
-        if (!Formats.IsLoginUser(vm!.LoginUser))
+        if (vm!.InRescue) return RescueVm.InRescue;
+        if (!Formats.IsLoginUser(vm.LoginUser))
             return new Problem(ProblemKind.Conflict, "Nobody knows who may log in to this capsul: it was adopted.");
         if (hosts is null) return new Problem(ProblemKind.Unavailable, "No host is connected to this Hub.");
         // Written before: whether it was set is not known if the answer is lost.

@@ -1,6 +1,7 @@
 using System.Net;
 using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Images;
+using Capsul.Hub.Features.Vms;
 
 namespace Capsul.Hub.Features.Hosts;
 
@@ -13,8 +14,10 @@ public sealed record HostRow(
 /// A VM as it is sent to a Spoke, and what its recovery record contains besides. Keys and their names are one per line.
 /// A copy is what another host than the VM's own has of it. Transfer: its disk is to be received, if it is a copy, or
 /// else sent. Ports: lines, of the VM and of this host. Firewall: its policy; its rules are lines (<see
-/// cref="FirewallSql.RuleLines"/>). New image and keys: what it is being reinstalled with. Intended: what it is to be
-/// after a move. Host keys are only sent to hosts that may not have seen it boot.
+/// cref="FirewallSql.RuleLines"/>). New image and keys: what it is being reinstalled with. Rescue: the number of the
+/// rescue system that it is to be started from; null: none. Key set: the number of the keys in its seed, which it takes
+/// once; null: none. Intended: what it is to be after a move. Host keys are only sent to hosts that may not have seen
+/// it boot.
 /// </summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
@@ -22,7 +25,8 @@ public sealed record WantedRow(
     string KeyNames, string Email, string Size, string LoginUser, DateTime Created, decimal DollarsPerMonth,
     int Moves, bool IsCopy, string Transfer, string Intended, string HostKeys, string Adopt, bool Adopted,
     string? Address6, string Firewall, string FirewallRules, string Ports, long Disk, bool KeepsOldDisk,
-    string? NewImage, string? NewImageSha256, string? NewKeys);
+    string? NewImage, string? NewImageSha256, string? NewKeys, long? Rescue, string? RescueImage,
+    string? RescueImageSha256, string? RescueKeys, long? KeySet);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
@@ -37,6 +41,12 @@ public sealed record HostFactsRow(
 
     /// <summary>Its VMs can be reinstalled.</summary>
     public bool MakesDisksAnew { get; init; }
+
+    /// <summary>Its VMs can be rescued.</summary>
+    public bool Rescues { get; init; }
+
+    /// <summary>Its VMs can get other keys from their seed.</summary>
+    public bool RenewsSeeds { get; init; }
 }
 
 /// <summary>A network of a host's VMs. First and last: of IPv4 only.</summary>
@@ -178,7 +188,8 @@ public static class HostSql
         -- HostSql.SaveFacts
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor,
             cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms,
-            moves_disks = @movesDisks, makes_disks_anew = @makesDisksAnew,
+            moves_disks = @movesDisks, makes_disks_anew = @makesDisksAnew, rescues = @rescues,
+            renews_seeds = @renewsSeeds,
             forward_first = @forwardFirst, forward_last = @forwardLast
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
@@ -286,7 +297,10 @@ public static class HostSql
             (SELECT coalesce(string_agg(p.vm_port || ' ' || p.port, E'\n' ORDER BY p.port), '') FROM ports p
                 WHERE p.vm = v.id AND p.host = @host) AS ports,
             coalesce(r.disk, v.disk) AS disk, r.disk IS NOT NULL AS keeps_old_disk, r.image AS new_image,
-            r.image_sha256 AS new_image_sha256, r.keys AS new_keys
+            r.image_sha256 AS new_image_sha256,
+            coalesce(r.keys, CASE WHEN c.done IS NULL THEN c.keys END) AS new_keys,
+            s.number AS rescue, s.image AS rescue_image, s.image_sha256 AS rescue_image_sha256, s.keys AS rescue_keys,
+            CASE WHEN r.disk IS NULL AND NOT w.is_copy THEN c.number END AS key_set
         FROM (SELECT v.id, v.wanted, v.wanted_generation AS generation, FALSE AS is_copy,
                     CASE WHEN m.copy_wanted = 'receive' AND v.wanted = 'off' THEN m.transfer ELSE '' END AS transfer,
                     CASE WHEN m.was = 'running' THEN 'on' ELSE v.wanted END AS intended
@@ -300,7 +314,9 @@ public static class HostSql
                 FROM moves m JOIN vms v ON v.id = m.vm
                 WHERE m.copy_host = @host AND m.copy_generation > @since) AS w
             JOIN vms v ON v.id = w.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = @host
-            LEFT JOIN reinstalls r ON r.vm = v.id AND NOT w.is_copy,
+            LEFT JOIN reinstalls r ON r.vm = v.id AND NOT w.is_copy
+            LEFT JOIN rescues s ON s.vm = v.id AND s.ended IS NULL AND NOT s.ending AND NOT w.is_copy
+            LEFT JOIN LATERAL ({KeyChangeSql.NewestOfVm}) AS c ON TRUE,
             LATERAL (SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name), '') AS keys,
                     coalesce(string_agg(name, E'\n' ORDER BY name), '') AS key_names
                 FROM vm_ssh_keys WHERE vm = v.id) AS k

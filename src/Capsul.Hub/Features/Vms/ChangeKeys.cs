@@ -17,8 +17,8 @@ public static class ChangeKeys
     public static Problem? Decide(VmRow? vm, int chosen, int found) => vm switch
     {
         null or { Deleted: not null } => VmAction.NotFound,
-        _ when chosen == 0 => Wrong("Choose at least one SSH key; without one nobody could log in."),
-        _ when chosen != found => Wrong("One of the chosen SSH keys no longer exists."),
+        _ when Check(chosen, found) is { } wrong => wrong,
+        { InRescue: true } => RescueVm.InRescue,
         { State: "reinstalling" } => new Problem(ProblemKind.Conflict, "This capsul is being reinstalled."),
         { Observed: "unknown" } =>
             new Problem(ProblemKind.Unavailable, $"We lost contact with {vm.Host}, the host of this capsul."),
@@ -28,6 +28,11 @@ public static class ChangeKeys
             new Problem(ProblemKind.Conflict, "Nobody knows who may log in to this capsul: it was adopted."),
         _ => null,
     };
+
+    /// <summary>What is wrong with the choice itself, or null.</summary>
+    internal static Problem? Check(int chosen, int found) =>
+        chosen == 0 ? Wrong("Choose at least one SSH key; without one nobody could log in.")
+        : chosen != found ? Wrong("One of the chosen SSH keys no longer exists.") : null;
 
     static Problem Wrong(string sentence) => new(ProblemKind.Invalid, sentence) { Field = "KeyIds" };
 
@@ -48,6 +53,7 @@ public static class ChangeKeys
         {
             if (await transaction.FindAsync<VmRow>(VmSql.Lock, new { id, email }, cancel) is not { Deleted: null } now)
                 return VmAction.NotFound;
+            await transaction.ExecuteAsync(KeyChangeSql.Withdraw, new { vm = id }, cancel);
             await transaction.ExecuteAsync(VmSql.DeleteKeys, new { id }, cancel);
             await transaction.ExecuteAsync(VmSql.InsertKeys, new { vm = id, email, keyIds }, cancel);
             await transaction.RenewAsync(now, cancel);

@@ -52,6 +52,7 @@ public static class MoveVm
         { Vm: null or { Deleted: not null } } => VmAction.NotFound,
         { IsRebuilding: true } => Refuse("The database is being rebuilt; finish that first (capsul hub rebuild)."),
         { IsBusy: true } => Refuse("Another operation on this capsul is still running; wait until it has finished."),
+        { Vm.InRescue: true } => RescueVm.InRescue,
         { Vm.State: not ("running" or "stopped") } =>
             Refuse($"This capsul is {facts.Vm.State}. Only a running or stopped one can be moved."),
         { Vm.Image: Protocol.AdoptedImage } => Refuse(

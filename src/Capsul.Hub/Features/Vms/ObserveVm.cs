@@ -14,7 +14,8 @@ namespace Capsul.Hub.Features.Vms;
 public sealed record VmObservation(
     string Id, Power Power, Phase Phase, long Epoch, long Generation, int Restarts, string SshHost, int SshPort,
     IReadOnlyList<SshKey> HostKeys, string Problem, bool ProblemFinal, string ConsoleTail, bool StoppedItself,
-    bool DiskLost, bool Paused, bool HasRun, TransferProgress? Transfer, long Disk = 0);
+    bool DiskLost, bool Paused, bool HasRun, TransferProgress? Transfer, long Disk = 0, long Rescue = 0,
+    long KeySet = 0);
 
 /// <summary>How far the disk of a VM is that is moved; the checksum once it has arrived and was verified.</summary>
 public sealed record TransferProgress(string Id, long BytesDone, long BytesTotal, string Sha256);
@@ -72,12 +73,25 @@ public static class ObserveVm
             || IsOther(report.ConsoleTail, vm.ConsoleTail)
             || (change.IsAnswer ? report.Problem : "") != vm.Problem
             || (change.IsAnswer && report.ProblemFinal) != vm.ProblemFinal || report.Paused != vm.Paused
-            || report.Disk != vm.ObservedDisk || (report.HostKeys.Count > 0
-                && report.HostKeys.Count != vm.HostKeys.Count(c => c == '\n'))
-            || report.HostKeys.Any(k => !vm.HostKeys.Contains($"{k.Type} {k.Key}\n", StringComparison.Ordinal));
+            || report.Disk != vm.ObservedDisk || report.Rescue != vm.ObservedRescue || HasOtherKeys(vm, report)
+            || HasTakenKeys(vm, report);
 
         static bool IsOther(string reported, string stored) => reported.Length > 0 && reported != stored;
     }
+
+    /// <summary>It has the SSH keys that it was to take at its next start.</summary>
+    static bool HasTakenKeys(ObservedRow vm, VmObservation report) =>
+        vm.KeyChange > 0 && report.KeySet == vm.KeyChange && vm.Deleted is null;
+
+    static bool HasOtherKeys(ObservedRow vm, VmObservation report) => report.Rescue > 0
+        ? report.HostKeys.Count > 0 && RescueKeys(report) != vm.RescueKeys
+        : (report.HostKeys.Count > 0 && report.HostKeys.Count != vm.HostKeys.Count(c => c == '\n'))
+            || report.HostKeys.Any(k => !vm.HostKeys.Contains($"{k.Type} {k.Key}\n", StringComparison.Ordinal));
+
+    /// <summary>Host keys of a rescue system as its row has them.</summary>
+    static string RescueKeys(VmObservation report) => string.Concat(
+        report.HostKeys.OrderBy(k => k.Type, StringComparer.Ordinal)
+            .Select(k => $"{k.Type} {k.Key} {k.Fingerprint}\n"));
 
     /// <summary>Locks the VMs, and processes the reports on those that are on this host.</summary>
     public static async Task RunAsync(
@@ -97,7 +111,8 @@ public static class ObserveVm
         var changes = known.Where(c => !c.Vm.IsBack(c.Report) && c.Vm.Accepts(c.Report, epoch)).ToList();
         if (changes.Count == 0) return;
         // In lock order: the accounts' totals, which the next statements change, come after the host.
-        if (changes.Exists(c => StoppedItself(c, operations.ContainsKey(c.Vm.Id))))
+        if (changes.Exists(
+            c => StoppedItself(c, operations.ContainsKey(c.Vm.Id)) || HasTakenKeys(c.Vm, c.Report)))
             await transaction.FindAsync<string>(PlaceSql.Lock, new { host }, cancel);
         await AddPhasesAsync(transaction, operations, changes, now, cancel);
         await SaveAsync(transaction, changes, now, cancel);
@@ -120,6 +135,7 @@ public static class ObserveVm
                 vm.Id, $"The disk of {vm.Id} is no longer on {vm.Host}.", time, cancel);
         if (vm.State == "moving" && report.HasRun)
             await transaction.ExecuteAsync(MoveSql.MarkRan, new { vm = vm.Id, host = vm.Host }, cancel);
+        if (HasTakenKeys(vm, report)) await ChangeKeysLater.FinishAsync(transaction, vm, now, cancel);
         if (StoppedItself(change, isBusy)) await StoppedItselfAsync(transaction, vm, now, cancel);
     }
 
@@ -196,7 +212,29 @@ public static class ObserveVm
             finals = changes.Select(c => c.IsAnswer && c.Report.ProblemFinal).ToArray(),
             paused = changes.Select(c => c.Report.Paused).ToArray(),
             disks = changes.Select(c => c.Report.Disk).ToArray(),
+            rescues = changes.Select(c => c.Report.Rescue).ToArray(),
         }, cancel);
+        await SaveRescueKeysAsync(
+            transaction, [.. changes.Select(c => c.Report).Where(r => r.Rescue > 0 && r.HostKeys.Count > 0)], cancel);
+        await SaveHostKeysAsync(transaction, [.. changes.Where(c => c.Report.Rescue == 0)], cancel);
+    }
+
+    /// <summary>The VM's own stay as they are: it has them again when the rescue is over.</summary>
+    static async Task SaveRescueKeysAsync(
+        NpgsqlTransaction transaction, IReadOnlyList<VmObservation> rescued, CancellationToken cancel)
+    {
+        if (rescued.Count == 0) return;
+        await transaction.ExecuteAsync(RescueSql.PutHostKeys, new
+        {
+            vms = rescued.Select(r => r.Id).ToArray(),
+            numbers = rescued.Select(r => r.Rescue).ToArray(),
+            hostKeys = rescued.Select(RescueKeys).ToArray(),
+        }, cancel);
+    }
+
+    static async Task SaveHostKeysAsync(
+        NpgsqlTransaction transaction, IReadOnlyList<ObservedChange> changes, CancellationToken cancel)
+    {
         var keys = changes.SelectMany(c => c.Report.HostKeys.Select(k => (c.Vm.Id, Key: k))).ToList();
         if (keys.Count == 0) return;
         var (vms, types) = (keys.Select(k => k.Id).ToArray(), keys.Select(k => k.Key.Type).ToArray());

@@ -3,13 +3,15 @@ using Capsul.Wire;
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
-/// What is known of a VM, as far as reports change it. Host keys: "type key" and a line end, for each.
+/// What is known of a VM, as far as reports change it. Host keys: "type key" and a line end, for each; those of the
+/// rescue system it is in, with the fingerprint. Key change: the number of the keys that wait for the next start; 0:
+/// none do.
 /// </summary>
 public sealed record ObservedRow(
     string Id, string Email, string Host, DateTime? Deleted, string State, string Wanted, long WantedGeneration,
     string Observed, long ObservedGeneration, int ObservedRestarts, DateTime? ObservedAt, int Phase, string SshHost,
     int SshPort, string ConsoleTail, string Problem, bool ProblemFinal, bool HasRun, bool Paused, long ObservedDisk,
-    string HostKeys)
+    long ObservedRescue, string HostKeys, string RescueKeys, long KeyChange)
 {
     /// <summary>It was deleted and reported gone, and is there again.</summary>
     public bool IsBack(VmObservation report) =>
@@ -25,9 +27,11 @@ public static class ObserveVmSql
     const string Columns = """
         v.id, v.email, v.host, v.deleted, v.state, v.wanted, v.wanted_generation, v.observed, v.observed_generation,
         v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail, v.problem,
-        v.problem_final, v.has_run, v.paused, v.observed_disk,
+        v.problem_final, v.has_run, v.paused, v.observed_disk, v.observed_rescue,
         (SELECT coalesce(string_agg(k.type || ' ' || k.key || E'\n', ''), '') FROM vm_ssh_host_keys k
-            WHERE k.vm = v.id) AS host_keys
+            WHERE k.vm = v.id) AS host_keys,
+        coalesce((SELECT r.host_keys FROM rescues r WHERE r.vm = v.id AND r.ended IS NULL), '') AS rescue_keys,
+        coalesce((SELECT c.number FROM key_changes c WHERE c.vm = v.id AND c.done IS NULL), 0) AS key_change
         """;
 
     /// <summary>The VMs of a host with these IDs.</summary>
@@ -58,12 +62,13 @@ public static class ObserveVmSql
             console_tail = CASE WHEN n.console_tail = '' THEN v.console_tail ELSE n.console_tail END,
             problem = CASE WHEN v.deleted IS NULL AND v.wanted <> 'gone' THEN n.problem ELSE v.problem END,
             problem_final = n.final, paused = n.paused, observed_disk = n.disk,
+            observed_rescue = n.rescue,
             has_run = v.has_run OR n.observed = 'on'
         FROM unnest(@ids::text[], @observed::text[], @generations::bigint[], @restarts::integer[], @phases::integer[],
             @sshHosts::text[], @sshPorts::integer[], @consoleTails::text[], @problems::text[], @finals::boolean[],
-            @paused::boolean[], @disks::bigint[])
+            @paused::boolean[], @disks::bigint[], @rescues::bigint[])
             AS n (id, observed, generation, restarts, phase, ssh_host, ssh_port, console_tail, problem, final, paused,
-                disk)
+                disk, rescue)
         WHERE v.id = n.id
         """;
 

@@ -40,12 +40,12 @@ public static class ReinstallSql
         FROM vm_ssh_keys WHERE vm = @id
         """;
 
-    /// <summary>Chosen keys of an account.</summary>
+    /// <summary>Chosen keys of an account; null: all.</summary>
     public const string ChosenKeys = """
         -- ReinstallSql.ChosenKeys
         SELECT coalesce(string_agg(type || ' ' || key, E'\n' ORDER BY name, id), '') AS keys,
             coalesce(string_agg(name, E'\n' ORDER BY name, id), '') AS key_names
-        FROM ssh_keys WHERE email = @email AND id = ANY(@keyIds)
+        FROM ssh_keys WHERE email = @email AND (@keyIds::bigint[] IS NULL OR id = ANY(@keyIds))
         """;
 
     /// <summary>

@@ -51,6 +51,7 @@ public sealed class ReinstallVmOperation : VmOperation
         await step.Transaction.ExecuteAsync(ReinstallSql.Finish, new { vm.vm, generation }, cancel);
         await step.Transaction.ExecuteAsync(VmSql.DeleteKeys, new { id = vm.vm }, cancel);
         await step.Transaction.ExecuteAsync(ReinstallSql.PutKeys, vm, cancel);
+        await step.Transaction.ExecuteAsync(KeyChangeSql.Withdraw, vm, cancel);
         await step.Transaction.ExecuteAsync(ReinstallSql.Delete, vm, cancel);
     }
 

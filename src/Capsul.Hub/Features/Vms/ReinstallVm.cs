@@ -37,6 +37,7 @@ public static class ReinstallVm
     public static Problem? Decide(VmRow? vm, bool isBusy) => vm switch
     {
         null or { Deleted: not null } => VmAction.NotFound,
+        { InRescue: true } => RescueVm.InRescue,
         _ when isBusy => Conflict("Something else is still being done to this capsul. Wait until it has finished."),
         { State: not ("running" or "stopped") } =>
             Conflict($"This capsul is {vm.State}. Only a running or stopped capsul can be reinstalled."),

@@ -20,8 +20,14 @@ public static class RepairVm
     /// The operation that leads out of a state: its kind, first step, wanted state (null: as it is) and time limit.
     /// </summary>
     static (string Kind, string Step, string? Wanted, TimeSpan Limit) WayOut(
-        string state, bool isForeign, Settings settings)
+        string state, bool isForeign, string rescue, Settings settings)
     {
+        if (state == "restarting" && rescue.Length > 0)
+            return rescue == "ending"
+                ? (EndRescue.OperationName, EndRescueOperation.Boot, "on",
+                    VmActions.Restart.Deadline(settings.StopGrace))
+                : (RescueVm.OperationName, RescueVmOperation.Boot, "on",
+                    settings.StopGrace + CreateVm.BuildLimit(settings, isEmulated: true));
         if (state == "creating")
             return isForeign
                 ? (AdoptVm.OperationName, CreateVmOperation.Start, "on", settings.CreateDeadline)
@@ -46,7 +52,7 @@ public static class RepairVm
             VmRepairSql.HalfMade, new { ids, limit = ids?.Length ?? Batch }, cancel);
         if (vms.Count == 0) return 0;
         var now = time.GetUtcNow().UtcDateTime;
-        var ways = vms.Select(v => WayOut(v.State, v.IsForeign, settings)).ToList();
+        var ways = vms.Select(v => WayOut(v.State, v.IsForeign, v.Rescue, settings)).ToList();
         foreach (var (vm, way) in vms.Zip(ways).Where(p => (p.Second.Wanted ?? p.First.Wanted) != p.First.Wanted))
             await transaction.WantAsync(vm.Id, vm.Host, vm.State, way.Wanted!, cancel);
         await transaction.ExecuteAsync(OperationSql.StartMany, new

@@ -41,6 +41,12 @@ public sealed class ShowVmPage(
     /// <summary>The move that is going on, or null.</summary>
     public MoveRow? Move { get; private set; }
 
+    /// <summary>The rescue that it is in, or null.</summary>
+    public RescueRow? Rescue { get; private set; }
+
+    /// <summary>The newest change of keys at a start, or null.</summary>
+    public KeyChangeRow? KeyChange { get; private set; }
+
     public FirewallState Firewall { get; private set; } = FirewallState.Default;
 
     /// <summary>Prices that are announced for it, soonest first.</summary>
@@ -72,6 +78,8 @@ public sealed class ShowVmPage(
         { Asked: "cancel" } => "Cancelling",
         { Status: "undoing" } => "Rolling back",
         { Kind: MoveVm.OperationName } => "Being moved to another host",
+        { Kind: RescueVm.OperationName } => "Starting the rescue system",
+        { Kind: EndRescue.OperationName } => "Ending the rescue",
         _ => $"{char.ToUpperInvariant(Vm.State[0])}{Vm.State[1..]} your capsul",
     };
 
@@ -88,6 +96,17 @@ public sealed class ShowVmPage(
     public IEnumerable<VmAction> Actions => Busy || Vm.Deleted is not null ? [] : VmActions.In(Vm.State);
 
     public bool CanReinstall => !Busy && ReinstallVm.Decide(Vm, Busy) is null;
+
+    public bool CanRescue => !Busy && RescueVm.Decide(Vm, Busy) is null;
+
+    /// <summary>SSH keeps its host key under a name of its own, so it is not mixed up with the VM's.</summary>
+    public string RescueCommand => $"ssh -p {Vm.SshPort} {Rescue!.LoginUser}@{Vm.SshHost} "
+        + $"-o HostKeyAlias={Vm.Id}-rescue-{Rescue.Number}";
+
+    /// <summary>Host keys of the rescue system.</summary>
+    public IReadOnlyList<VmHostKeyRow> RescueKeys =>
+        [.. Rescue!.HostKeys.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(l => l.Split(' ')).Select(w => new VmHostKeyRow(w[0], w[1], w[2]))];
 
     string Email => Actor.Of(HttpContext).Email;
 
@@ -108,6 +127,8 @@ public sealed class ShowVmPage(
         Operation = await db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = vm.Id }, cancel);
         if (await db.FindAsync<FirewallRow>(FirewallSql.Find, new { id = vm.Id }, cancel) is { } firewall)
             Firewall = FirewallState.Of(firewall);
+        KeyChange = await db.FindAsync<KeyChangeRow>(KeyChangeSql.Newest, new { vm = vm.Id }, cancel);
+        if (vm.InRescue) Rescue = await db.FindAsync<RescueRow>(RescueSql.Find, new { vm = vm.Id }, cancel);
         if (vm.State == "moving") Move = await db.FindAsync<MoveRow>(MoveSql.OpenOf, new { vm = vm.Id }, cancel);
         if (vm.Queued is not null)
             Place = await db.FindAsync<QueuePlaceRow>(BuildQueueSql.Place, new { vm.Host, vm.Id }, cancel);
@@ -124,6 +145,9 @@ public sealed class ShowVmPage(
     public Task<IActionResult> OnPostRestartAsync(CancellationToken cancel) => ChangeAsync(VmActions.Restart, cancel);
 
     public Task<IActionResult> OnPostStopAsync(CancellationToken cancel) => ChangeAsync(VmActions.Stop, cancel);
+
+    public async Task<IActionResult> OnPostEndRescueAsync(CancellationToken cancel) =>
+        After(await EndRescue.RunAsync(db, Email, Email, Id, settings, time, cancel), "End of the rescue");
 
     public async Task<IActionResult> OnPostCancelAsync(CancellationToken cancel) =>
         After(await CancelVm.RunAsync(db, kinds, Email, Id, time, cancel), "Cancel");

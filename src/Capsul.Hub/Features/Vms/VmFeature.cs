@@ -14,6 +14,7 @@ public static class VmFeature
         new CreateVmOperation(), new AdoptVmOperation(),
         .. VmActions.All.Where(a => !a.Destroys).Select(a => new PowerOperation(a)),
         new DeleteVmOperation(), new MoveVmOperation(), new ReinstallVmOperation(),
+        new RescueVmOperation(), new EndRescueOperation(),
     ];
 
     public static IServiceCollection AddVmOperations(this IServiceCollection services)

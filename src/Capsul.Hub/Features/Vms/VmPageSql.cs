@@ -9,7 +9,7 @@ public sealed record VmListRow(string Changes, long All, long Matching);
 /// <summary>A VM as the list shows it. Money in dollars a month.</summary>
 public sealed record ListedVmRow(
     string Id, string Name, string Size, string Image, decimal DollarsPerMonth, string State, string Observed,
-    bool Paused, DateTime? Queued, string SshHost, int SshPort);
+    bool Paused, DateTime? Queued, string SshHost, int SshPort, long ObservedRescue);
 
 /// <summary>Statements that only the pages need.</summary>
 public static class VmPageSql
@@ -22,6 +22,7 @@ public static class VmPageSql
         SELECT concat_ws('|', v.state, v.wanted, v.observed, v.phase, v.problem, v.ssh_host, v.ssh_port, v.deleted,
             CASE WHEN v.queued IS NOT NULL THEN {BuildQueueSql.PlaceOfVm} END, o.id, o.status, o.step, o.asked,
             (SELECT max(e.id) FROM operation_events e WHERE e.operation = o.id),
+            (SELECT concat(c.number, c.done) FROM key_changes c WHERE c.vm = v.id ORDER BY c.number DESC LIMIT 1),
             (SELECT m.bytes_done FROM moves m WHERE m.vm = v.id AND m.ended IS NULL))
         FROM vms v LEFT JOIN LATERAL (
             SELECT id, status, step, asked FROM operations WHERE vm = v.id ORDER BY id DESC LIMIT 1) AS o ON TRUE
@@ -58,11 +59,11 @@ public static class VmPageSql
 
     /// <summary>The columns of a <see cref="ListedVmRow"/>, and when it was created.</summary>
     const string Shown = "v.id, v.name, v.size, v.image, v.dollars_per_month, v.state, v.observed, v.paused, v.queued, "
-        + "v.ssh_host, v.ssh_port, v.created";
+        + "v.ssh_host, v.ssh_port, v.observed_rescue, v.created";
 
     const string Page = $"""
         SELECT head.*, s.id, s.name, s.size, s.image, s.dollars_per_month, s.state, s.observed, s.paused, s.queued,
-            s.ssh_host, s.ssh_port
+            s.ssh_host, s.ssh_port, s.observed_rescue
         FROM ({Head}) AS head LEFT JOIN shown s ON TRUE
         """;
 

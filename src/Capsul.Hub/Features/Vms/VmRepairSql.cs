@@ -1,7 +1,10 @@
 namespace Capsul.Hub.Features.Vms;
 
-/// <summary>A VM between two states, without an operation.</summary>
-public sealed record HalfMadeRow(string Id, string Email, string Host, string State, string Wanted, bool IsForeign);
+/// <summary>
+/// A VM between two states, without an operation. Rescue: wanted or ending, if it is in rescue; empty if not.
+/// </summary>
+public sealed record HalfMadeRow(
+    string Id, string Email, string Host, string State, string Wanted, bool IsForeign, string Rescue);
 
 /// <summary>Statements for hosts that change or go, and for VMs that got stuck.</summary>
 public static class VmRepairSql
@@ -34,7 +37,10 @@ public static class VmRepairSql
 
     public const string HalfMade = """
         -- VmRepairSql.HalfMade
-        SELECT v.id, v.email, v.host, v.state, v.wanted, v.adopt <> '' AS is_foreign FROM vms v
+        SELECT v.id, v.email, v.host, v.state, v.wanted, v.adopt <> '' AS is_foreign,
+            coalesce((SELECT CASE WHEN r.ending THEN 'ending' ELSE 'wanted' END FROM rescues r
+                WHERE r.vm = v.id AND r.ended IS NULL), '') AS rescue
+        FROM vms v
         WHERE v.deleted IS NULL AND v.state IN ('creating', 'starting', 'stopping', 'restarting', 'reinstalling',
                 'moving', 'deleting')
             AND (@ids::text[] IS NULL OR v.id = ANY(@ids))

@@ -16,7 +16,8 @@ public sealed record VmRow(
     DateTime? Deleted, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, string State, string Wanted,
     long WantedGeneration, int Restarts, string Observed, long ObservedGeneration, int ObservedRestarts,
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
-    DateTime? Queued, bool Paused, string? Address, string? Address6, long Disk, long ObservedDisk)
+    DateTime? Queued, bool Paused, string? Address, string? Address6, long Disk, long ObservedDisk,
+    long ObservedRescue, bool InRescue)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 
@@ -38,7 +39,8 @@ public static class VmSql
         v.vcpus, v.memory_mb, v.disk_gb, v.state, v.wanted, v.wanted_generation, v.restarts, v.observed,
         v.observed_generation, v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail,
         v.problem, v.problem_final, v.queued, v.paused, host(a.address) AS address,
-        host(a.address6) AS address6, v.disk, v.observed_disk
+        host(a.address6) AS address6, v.disk, v.observed_disk, v.observed_rescue,
+        EXISTS (SELECT FROM rescues r WHERE r.vm = v.id AND r.ended IS NULL) AS in_rescue
         """;
 
     /// <summary>One VM of one account; another account's is not found.</summary>
@@ -224,10 +226,15 @@ public static class VmSql
     }
 
     /// <summary>Has the VM's Spoke told what has changed. The host's row is locked from here on.</summary>
-    public static async Task RenewAsync(this NpgsqlTransaction transaction, VmRow vm, CancellationToken cancel)
+    public static Task RenewAsync(this NpgsqlTransaction transaction, VmRow vm, CancellationToken cancel) =>
+        transaction.RenewAsync(vm.Id, vm.Host, cancel);
+
+    /// <summary>The same, by ID and host.</summary>
+    public static async Task RenewAsync(
+        this NpgsqlTransaction transaction, string id, string host, CancellationToken cancel)
     {
-        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host = vm.Host }, cancel);
-        await transaction.ExecuteAsync(Renew, new { id = vm.Id, generation }, cancel);
+        var generation = await transaction.FindAsync<long>(HostSql.NextGeneration, new { host }, cancel);
+        await transaction.ExecuteAsync(Renew, new { id, generation }, cancel);
     }
 
     /// <summary>Raises the host's generation and sets the VM's wanted state.</summary>

@@ -4,14 +4,16 @@ namespace Capsul.Hub.Features.Vms;
 /// <param name="Tone">good, busy, bad or off: a class of the style sheet.</param>
 public sealed record VmState(string Word, string Tone)
 {
-    public static VmState Of(VmRow vm) => Of(vm.State, vm.Observed, vm.Paused, vm.Queued);
+    public static VmState Of(VmRow vm) => Of(vm.State, vm.Observed, vm.Paused, vm.Queued, vm.InRescue);
 
-    public static VmState Of(ListedVmRow vm) => Of(vm.State, vm.Observed, vm.Paused, vm.Queued);
+    public static VmState Of(ListedVmRow vm) =>
+        Of(vm.State, vm.Observed, vm.Paused, vm.Queued, vm.ObservedRescue > 0);
 
-    static VmState Of(string state, string observed, bool paused, DateTime? queued) => state switch
+    static VmState Of(string state, string observed, bool paused, DateTime? queued, bool inRescue) => state switch
     {
         "running" or "stopped" when observed == "unknown" => new("unreachable", "off"),
         "running" when paused => new("paused", "bad"),
+        "running" when inRescue => new("in rescue", "bad"),
         "running" => new("running", "good"),
         "stopped" => new("stopped", "off"),
         "failed" => new("failed", "bad"),

@@ -1,7 +1,10 @@
 using System.Net;
 using System.Xml.Linq;
+using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Spoke.Images;
+using Capsul.Spoke.Vms;
+using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Spoke.Hypervisor;
 
@@ -75,6 +78,47 @@ public sealed class XmlTests
         Seed.UserData(Vm).ShouldContain("  - \"ssh-ed25519 AAAA+/= me@home\"\n");
         Seed.UserData(Vm with { SshKeys = [] }).ShouldContain("ssh_authorized_keys: []\n");
         Seed.UserData(Vm with { SshKeys = ["ssh-rsa x \"\nruncmd: [evil]"] }).ShouldNotContain("\nruncmd");
+    }
+
+    [Fact]
+    public async Task A_seed_with_other_keys_says_which_and_what_is_run_needs_no_quoting()
+    {
+        var vm = Vm with { KeySet = new KeySet(7, "debian"), SshKeys = ["ssh-ed25519 AAAA x'; reboot \"$(reboot)"] };
+        Seed.MetaData(vm).ShouldEndWith("capsul-keys: 7\n");
+        Seed.MetaData(vm).ShouldContain($"instance-id: {vm.Id}\n", Case.Sensitive, "it is the same instance");
+        var run = Seed.UserData(vm).Split('\n').Single(l => l.StartsWith("  - [sh, -c, ", StringComparison.Ordinal));
+        run.ShouldNotContain("reboot");
+        run.ShouldContain("debian");
+        var file = Path.Combine(TestFolder.Make("seed"), "seed.iso");
+        await Seed.WriteAsync(vm, file, TestContext.Current.CancellationToken);
+        foreach (var (number, has) in ((long, bool)[])[(7, true), (70, false), (8, false)])
+            (await Seed.HasAsync(new KeySet(number, "debian"), file, TestContext.Current.CancellationToken))
+                .ShouldBe(has);
+    }
+
+    /// <summary>What cloud-init would run, with a folder in place of the guest's.</summary>
+    [Fact]
+    public async Task The_script_replaces_the_keys_once_and_says_so_each_time()
+    {
+        var folder = TestFolder.Make("guest");
+        var (home, console) = (Path.Combine(folder, "home"), Path.Combine(folder, "console"));
+        Directory.CreateDirectory(Path.Combine(home, ".ssh"));
+        var keys = Path.Combine(home, ".ssh", "authorized_keys");
+        await File.WriteAllTextAsync(keys, "ssh-ed25519 OLD\n", TestContext.Current.CancellationToken);
+        var script = Seed.TakeKeys(new KeySet(7, "root"), ["ssh-ed25519 AAAA", "ssh-ed25519 BBBB"])
+            .Replace("/var/lib/capsul-keys", Path.Combine(folder, "taken"), StringComparison.Ordinal)
+            .Replace("/dev/console", console, StringComparison.Ordinal)
+            .Replace("getent passwd root", $"echo root:x:0:0:root:{home}:/bin/sh", StringComparison.Ordinal)
+            .Replace(">" + console, ">>" + console, StringComparison.Ordinal);
+        await new Command("sh", "-c", script).RunAsync(TestContext.Current.CancellationToken);
+        (await File.ReadAllTextAsync(keys, TestContext.Current.CancellationToken))
+            .ShouldBe("ssh-ed25519 AAAA\nssh-ed25519 BBBB\n");
+        File.GetUnixFileMode(keys).ShouldBe(UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        await File.WriteAllTextAsync(keys, "ssh-ed25519 LATER\n", TestContext.Current.CancellationToken);
+        await new Command("sh", "-c", script).RunAsync(TestContext.Current.CancellationToken);
+        (await File.ReadAllTextAsync(keys, TestContext.Current.CancellationToken)).ShouldBe("ssh-ed25519 LATER\n");
+        (await File.ReadAllTextAsync(console, TestContext.Current.CancellationToken)).Split('\n').Count(
+            l => ConsoleText.KeySet(l) == 7).ShouldBe(2);
     }
 
     [Theory]

@@ -1,0 +1,2 @@
+DROP TABLE key_changes;
+ALTER TABLE hosts DROP COLUMN renews_seeds;
