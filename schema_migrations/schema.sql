@@ -434,6 +434,8 @@ BEGIN
     DELETE FROM sign_in_tokens WHERE email = person;
     DELETE FROM ssh_keys WHERE email = person;
     DELETE FROM vm_ssh_keys k USING vms v WHERE v.id = k.vm AND v.email = person;
+    DELETE FROM key_changes k USING vms v WHERE v.id = k.vm AND v.email = person;
+    DELETE FROM rescues r USING vms v WHERE v.id = r.vm AND v.email = person;
     DELETE FROM billing_addresses WHERE email = person;
     DELETE FROM account_references WHERE email = person;
     DELETE FROM dunning WHERE email = person;

@@ -10,7 +10,7 @@ static class FilterTable
     /// <summary>Of connections that the Spoke and its relay make: they always pass.</summary>
     public const int Mark = 0x63617073;
 
-    /// <summary>Of packets that are routed to a VM from outside of the host: only its firewall lets them pass.</summary>
+    /// <summary>Of packets that are routed to a VM from outside: only its firewall lets them pass.</summary>
     public const int FromOutside = 0x63617070;
 
     /// <summary>Base chains, by which a table of an earlier version is told from this one.</summary>

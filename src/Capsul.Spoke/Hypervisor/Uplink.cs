@@ -8,9 +8,9 @@ namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
 /// The connection of routed and nat mode: a pair of virtual cables between the machine's network and the sandbox's, a
-/// route of the machine to the VMs' networks, forwarding, and one nftables table, which translates private addresses and
-/// keeps the machine from forwarding anything else. Everything of it has a name of its own, is made again when it is
-/// missing, and is taken away when the mode changes or the sandbox is removed; what the machine had set before is
+/// route of the machine to the VMs' networks, forwarding, and one nftables table, which translates private addresses
+/// and keeps the machine from forwarding anything else. Everything of it has a name of its own, is made again when it
+/// is missing, and is taken away when the mode changes or the sandbox is removed; what the machine had set before is
 /// remembered in the sandbox's run folder.
 /// </summary>
 /// <param name="folder">The sandbox's run folder, whose name tells it from others on this machine.</param>
@@ -125,8 +125,8 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
     }
 
     /// <summary>
-    /// The machine becomes a router for the VMs only: what it would not have forwarded before is dropped. Where somebody
-    /// else has made it a router, that is theirs: ip_forward is not what is set here for IPv4.
+    /// The machine becomes a router for the VMs only: what it would not have forwarded before is dropped. Where
+    /// somebody else has made it a router, that is theirs: ip_forward is not what is set here for IPv4.
     /// </summary>
     async Task<IEnumerable<string>> GuardsAsync(CancellationToken cancel)
     {
@@ -147,7 +147,7 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
 
     /// <summary>Whether the sandbox is connected.</summary>
     public async Task<bool> IsThereAsync(CancellationToken cancel) =>
-        (await run("ip", ["link", "show", "dev", Name, "up"]).TryRunAsync(cancel)) is { ExitCode: 0, Output.Length: > 0 };
+        (await run("ip", ["link", "show", "dev", Name, "up"]).TryRunAsync(cancel)).Output.Length > 0;
 
     /// <summary>
     /// The machine's own chains that drop whatever it forwards and no rule accepts, such as Docker's; empty: none.

@@ -8,11 +8,12 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Spoke.Hypervisor;
 
 /// <summary>
-/// The guests' way out of the sandbox. In private mode a helper, pasta, gives the sandbox an interface whose connections
-/// it makes with ordinary sockets of this machine, so nothing of the machine's network or firewall is changed. It runs in
-/// the sandbox's process namespace: it outlives the Spoke, and the kernel ends it with the sandbox. In routed and nat
-/// mode the interface is one end of an <see cref="Uplink"/>. Whoever keeps the way out (the Spoke, and the relay
-/// process) makes again what has gone. All rules are in the sandbox's network (<see cref="WayOutRules"/>).
+/// The guests' way out of the sandbox. In private mode a helper, pasta, gives the sandbox an interface whose
+/// connections it makes with ordinary sockets of this machine, so nothing of the machine's network or firewall is
+/// changed. It runs in the sandbox's process namespace: it outlives the Spoke, and the kernel ends it with the sandbox.
+/// In routed and nat mode the interface is one end of an <see cref="Uplink"/>. Whoever keeps the way out (the Spoke,
+/// and the relay process) makes again what has gone. All rules are in the sandbox's network
+/// (<see cref="WayOutRules"/>).
 /// </summary>
 public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
 {

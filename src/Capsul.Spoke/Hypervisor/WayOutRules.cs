@@ -91,8 +91,11 @@ static class WayOutRules
             """;
     }
 
-    static string In(IPNetwork network) => $"iifname \"{Interface}\" oifname \"{NetworkXml.Bridge}\" "
-        + $"{(network.BaseAddress.AddressFamily == AddressFamily.InterNetwork ? "ip" : "ip6")} daddr {network} accept; ";
+    static string In(IPNetwork network)
+    {
+        var family = network.BaseAddress.AddressFamily == AddressFamily.InterNetwork ? "ip" : "ip6";
+        return $"iifname \"{Interface}\" oifname \"{NetworkXml.Bridge}\" {family} daddr {network} accept; ";
+    }
 
     static string Elements(IEnumerable<IPAddress> addresses)
     {

@@ -59,7 +59,8 @@ public sealed class PretendedInternet : IAsyncDisposable
         InAsync(internet, cancel, words);
 
     /// <summary>What a program on the machine says.</summary>
-    public Task<string> MachineAsync(CancellationToken cancel, params string[] words) => InAsync(machine, cancel, words);
+    public Task<string> MachineAsync(CancellationToken cancel, params string[] words) =>
+        InAsync(machine, cancel, words);
 
     static async Task<string> InAsync(string network, CancellationToken cancel, string[] words)
     {

@@ -11,8 +11,8 @@ using Person = Capsul.Demo.Visitor;
 namespace Capsul.Tests.Support;
 
 /// <summary>
-/// The collection of tests with real worlds; they run one after another, because guests are slow without KVM, and beside
-/// those that share one sandbox.
+/// The collection of tests with real worlds; they run one after another, because guests are slow without KVM, and
+/// beside those that share one sandbox.
 /// </summary>
 [CollectionDefinition(nameof(RealWorld))]
 public sealed class RealWorldCollection;

@@ -1,5 +1,4 @@
 using Capsul.Foundation;
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 using Person = Capsul.Demo.Visitor;
 

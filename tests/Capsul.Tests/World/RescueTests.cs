@@ -1,4 +1,3 @@
-using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.World;

@@ -21,7 +21,8 @@ public static class MakeFriendLink
         var shown = string.Join(' ', (name ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         if (shown.Length is 0 or > MaxNameChars || shown.Any(char.IsControl))
             return new Problem(ProblemKind.Invalid,
-                $"Enter the name that others see, of at most {MaxNameChars} characters.") { Field = "Name" };
+                $"Enter the name that others see, of at most {MaxNameChars} characters.")
+            { Field = "Name" };
         return live >= MaxLive
             ? new Problem(ProblemKind.Conflict, $"An account has at most {MaxLive} links that work. Revoke one first.")
             : shown;

@@ -64,7 +64,8 @@ public static class RedeemVoucher
                 VoucherSql.CountTries, new { email, since = now - Hour }, cancel);
             if (tries >= MaxTries)
                 return new Problem(ProblemKind.RateLimited,
-                    "You have tried many codes. Wait an hour, and check the code.") { Field = "Code" };
+                    "You have tried many codes. Wait an hour, and check the code.")
+                { Field = "Code" };
             await transaction.ExecuteAsync(VoucherSql.AddTry, new { email, now }, cancel);
             return tries + 1;
         }, cancel);

@@ -1,4 +1,3 @@
-using Capsul.Foundation;
 using Capsul.Hub.Features.Closings;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Leadership;

@@ -26,7 +26,7 @@ public sealed partial class LibvirtTests
         await Task.WhenAll(real.CreateAsync(from), real.CreateAsync(vm));
         await Task.WhenAll(real.WaitForSshAsync(from), real.WaitForSshAsync(vm));
         foreach (var port in (int[])[8080, 8081, 8082])
-            await Until.TrueAsync($"its server listens at {port}", TimeSpan.FromSeconds(60), () => ServeAsync(vm, port));
+            await Until.TrueAsync($"a server at {port}", TimeSpan.FromSeconds(60), () => ServeAsync(vm, port));
         await Until.TrueAsync("both guests have IPv6", TimeSpan.FromSeconds(60), async () =>
             await AskAsync($"{vm.Address6}", 8080, inGuest: true) == "port8080",
             async () => $"{await NetworkAsync(from)}\n{await NetworkAsync(vm)}");

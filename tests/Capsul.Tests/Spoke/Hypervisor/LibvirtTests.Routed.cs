@@ -11,8 +11,8 @@ namespace Capsul.Tests.Spoke.Hypervisor;
 public sealed partial class LibvirtTests
 {
     /// <summary>What a machine says of itself that routing changes.</summary>
-    const string Said = "ip -o link | grep -o 'capsul-[^@:]*'; ip route; ip -6 route | grep -v '^fe80'; nft list tables; "
-        + "cat /proc/sys/net/ipv4/conf/wan/forwarding /proc/sys/net/ipv6/conf/all/forwarding "
+    const string Said = "ip -o link | grep -o 'capsul-[^@:]*'; ip route; ip -6 route | grep -v '^fe80'; "
+        + "nft list tables; cat /proc/sys/net/ipv4/conf/wan/forwarding /proc/sys/net/ipv6/conf/all/forwarding "
         + "/proc/sys/net/ipv6/conf/wan/accept_ra";
 
     [Fact]
