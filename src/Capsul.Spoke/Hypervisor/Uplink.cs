@@ -167,24 +167,22 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
             chain.TryGetProperty(name, out var found) && found.GetString() == value;
     }
 
+    /// <summary>No chain without a rule: one that translates makes the machine track all its connections.</summary>
     string Text(IReadOnlyList<string> rules) => $$"""
         add table inet {{Table}}
         delete table inet {{Table}}
         table inet {{Table}} {
-            chain source {
-                type nat hook postrouting priority 100; policy accept;
-        {{Lines(rules, "masquerade")}}
-            }
-            chain through {
-                type filter hook forward priority 0; policy accept;
-        {{Lines(rules, "drop")}}
-            }
+            {{Chain("source", "nat hook postrouting priority 100", rules, "masquerade")}}
+            {{Chain("through", "filter hook forward priority 0", rules, "drop")}}
         }
 
         """;
 
-    static string Lines(IEnumerable<string> rules, string verdict) =>
-        string.Join('\n', rules.Where(r => r.EndsWith(verdict, StringComparison.Ordinal)));
+    static string Chain(string name, string hook, IEnumerable<string> rules, string verdict)
+    {
+        var lines = string.Join("; ", rules.Where(r => r.EndsWith(verdict, StringComparison.Ordinal)));
+        return lines.Length == 0 ? "" : $"chain {name} {{ type {hook}; policy accept; {lines}; }}";
+    }
 
     /// <summary>As nft lists it again.</summary>
     string Translate(IPNetwork network) =>

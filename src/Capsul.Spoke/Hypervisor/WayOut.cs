@@ -161,7 +161,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         await ApplyAsync(WayOutRules.Write(IPAddress.Parse(plan.Gateway),
             isLocal ? WayOutRules.LocalResolver : resolver, machine, plan.IsOpen, plan.Mail,
             plan.IsPrivate ? null : [.. plan.Routed.Except(plan.Translated).Select(IPNetwork.Parse)]), cancel);
-        await ConnectAsync(plan, cancel);
+        await ConnectAsync(plan, machine, cancel);
         var needs = isLocal ? resolver!.ToString() : "";
         if (IsRunning && plan is { IsOpen: true, IsPrivate: true } && Read<Started>(HelperFile) is { } helper
             && helper.Resolver == needs && helper.Outside == plan.Outside)
@@ -170,7 +170,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         if (plan is { IsOpen: true, IsPrivate: true }) await StartAsync(plan, needs, cancel);
     }
 
-    async Task ConnectAsync(Plan plan, CancellationToken cancel)
+    async Task ConnectAsync(Plan plan, HashSet<IPAddress> machine, CancellationToken cancel)
     {
         var uplink = Uplink(sandbox.RunFolderInUse, plan);
         if (plan.IsPrivate)
@@ -178,10 +178,19 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
             await uplink.RemoveAsync(cancel);
             return;
         }
+        IReadOnlyList<IPNetwork> routed = [.. plan.Routed.Select(IPNetwork.Parse)];
+        // A route to it would take the place of the machine's own.
+        if (Overlap(machine, routed) is { Length: > 0 } overlap)
+            throw new ProblemException(ProblemKind.Unavailable, $"VMs are not connected: {overlap}.");
         await EndAsync(cancel);
-        await uplink.EnsureAsync(sandbox, [.. plan.Routed.Select(IPNetwork.Parse)],
-            [.. plan.Translated.Select(IPNetwork.Parse)], cancel);
+        await uplink.EnsureAsync(sandbox, routed, [.. plan.Translated.Select(IPNetwork.Parse)], cancel);
     }
+
+    static string Overlap(IEnumerable<IPAddress> machine, IEnumerable<IPNetwork> networks) =>
+        (from network in networks
+         from own in machine
+         where network.Contains(own)
+         select $"{own} is an address of this machine, and VMs cannot have {network} too").FirstOrDefault("");
 
     static Uplink Uplink(string folder, Plan? plan) =>
         new(folder, (program, arguments) => Outside(plan, program, arguments));
@@ -201,9 +210,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     {
         var plan = Read<Plan>(Path.Combine(folder, PlanName));
         var machine = await AddressesAsync(plan, cancel);
-        foreach (var network in settings.RoutedNetworks)
-            if (machine.FirstOrDefault(network.Contains) is { } own)
-                return $"{own} is an address of this machine, and VMs cannot have {network} too";
+        if (Overlap(machine, settings.RoutedNetworks) is { Length: > 0 } overlap) return overlap;
         var closed = await Uplink(folder, plan).ClosedChainsAsync(cancel);
         return closed.Count == 0 ? "" : "this machine's firewall drops what it forwards "
             + $"({string.Join("; ", closed)}): it must accept what comes from and goes to interfaces capsul-*";

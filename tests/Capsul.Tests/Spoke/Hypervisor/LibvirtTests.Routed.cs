@@ -132,6 +132,20 @@ public sealed partial class LibvirtTests
         (await internet.MachineAsync(None, "sh", "-c", Said)).ShouldBe(before);
     }
 
+    /// <summary>A route to the VMs would take the place of the machine's own.</summary>
+    [Fact]
+    public async Task A_network_that_the_machine_is_in_itself_is_not_routed_to_vms()
+    {
+        await using var internet = await PretendedInternet.MakeAsync(None);
+        var before = await internet.MachineAsync(None, "sh", "-c", Said);
+        var wayOut = new WayOut(real.Sandbox, TimeProvider.System, NullLogger.Instance);
+        var refused = await Should.ThrowAsync<ProblemException>(() => OpenAsync(
+            internet, wayOut, "routed", "off", ("CAPSUL_VM_NETWORK", "198.51.100.0/28")));
+        refused.Message.ShouldContain("is an address of this machine");
+        (await internet.MachineAsync(None, "sh", "-c", Said)).ShouldBe(before);
+        await OpenAsync(internet, wayOut, "private", "auto", ("CAPSUL_OUTBOUND", "off"));
+    }
+
     Task OpenAsync(PretendedInternet internet, WayOut wayOut, string mode, string six,
         params (string, string?)[] settings) => wayOut.OpenAsync(
             real.Settings.With([("CAPSUL_OUTBOUND", "on"), ("CAPSUL_NETWORK", mode), ("CAPSUL_VM_NETWORK6", six),
