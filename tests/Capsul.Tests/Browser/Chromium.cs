@@ -21,6 +21,7 @@ public sealed class Chromium : IAsyncLifetime
                 "Deque.AxeCore.Commons.Resources.axe.min.js")!);
         Axe = await source.ReadToEndAsync();
         playwright = await Playwright.CreateAsync();
+        Assertions.SetDefaultExpectTimeout(30_000);
         browser = await playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions
         {
             ExecutablePath = "/usr/bin/chromium",

@@ -35,7 +35,7 @@ public sealed class SeatTests
         Lines(status.Output).ShouldBe([$"pid {first.Id} acting 1", $"pid {second.Id} standby"]);
 
         await first.KillAsync();
-        await second.AwaitSaidAsync("active Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        await second.AwaitSaidAsync("active Hub (epoch 2)", Limit);
         (await PageAsync(environments[1], "/")).ShouldNotContain("on standby");
         Lines((await CapsulProgram.RunAsync(environments[1], Cancel, "hub", "status")).Output)
             .ShouldBe([$"pid {second.Id} acting 2"]);
@@ -198,7 +198,7 @@ public sealed class SeatTests
         await using var second = CapsulProgram.Start(environments[1], "up", "--hub");
         await second.AwaitSaidAsync("Capsul is running at", Limit);
         await first.SignalAsync("TERM");
-        await second.AwaitSaidAsync("active Hub (epoch 2)", TimeSpan.FromSeconds(5));
+        await second.AwaitSaidAsync("active Hub (epoch 2)", Limit);
         await first.EndAsync();
         first.Said.ShouldNotContain("rror");
     }

@@ -23,11 +23,9 @@ public sealed partial class LibvirtTests
         await real.CreateAsync(vm);
         await real.WaitForSshAsync(vm);
 
-        await Until.TrueAsync("the guest fetches by name", WayOutLimit, async () =>
-            await FetchAsync(PretendedInternet.Name) == "the internet");
-        (await FetchAsync(PretendedInternet.Web)).ShouldBe("the internet");
-        await Until.TrueAsync("the guest has IPv6", WayOutLimit, async () =>
-            await FetchAsync($"[{PretendedInternet.Web6}]") == "the internet");
+        await ReachesAsync(PretendedInternet.Name, "by name");
+        await ReachesAsync(PretendedInternet.Web, "by address");
+        await ReachesAsync($"[{PretendedInternet.Web6}]", "by IPv6");
         (await real.SshAsync(vm, "ip -6 address show dev eth0 scope global")).Output
             .ShouldContain($"{vm.Address6}/64");
         var gateway6 = NetworkXml.Layout(real.Settings.VmNetwork, real.Settings.VmNetwork6).Gateway6;
@@ -40,31 +38,29 @@ public sealed partial class LibvirtTests
 
         (await FetchAsync($"{PretendedInternet.Web}:25")).ShouldBe("", "port 25 is closed");
         await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.Resolver), ("CAPSUL_OUTBOUND_MAIL", "on"));
-        (await FetchAsync($"{PretendedInternet.Web}:25")).ShouldBe("mail");
+        await SaysAsync("mail", () => FetchAsync($"{PretendedInternet.Web}:25"));
 
         // A resolver on the machine's loopback, as systemd-resolved is.
         await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.LocalResolver));
-        await Until.TrueAsync("the machine's own resolver answers", WayOutLimit, async () =>
-            await FetchAsync($"only{PretendedInternet.LocalResolver}.example") == "the internet");
+        await ReachesAsync($"only{PretendedInternet.LocalResolver}.example", "by the machine's own resolver");
 
         var before = HelperPids().ShouldHaveSingleItem();
         await new Command("kill", "-KILL", before.ToString()).RunAsync(None);
         await Until.TrueAsync("it was started again", WayOutLimit, () =>
             Task.FromResult(wayOut.IsRunning && HelperPids() is [var now] && now != before));
-        await Until.TrueAsync("the guest gets out again", WayOutLimit, async () =>
-            await FetchAsync(PretendedInternet.Web) == "the internet");
+        await ReachesAsync(PretendedInternet.Web, "again");
 
         await real.Sandbox.Inside("nft", "flush", "chain", "inet", "capsul_out", "through").RunAsync(None);
-        await Until.TrueAsync("the rules were put back", WayOutLimit, async () =>
-            await FetchAsync(PretendedInternet.Web) == "the internet");
+        await ReachesAsync(PretendedInternet.Web, "the rules were put back");
 
         await OpenAsync(("CAPSUL_OUTBOUND", "off"));
         await Until.TrueAsync("the helper has ended", WayOutLimit, () => Task.FromResult(HelperPids().Count == 0));
         (await FetchAsync(PretendedInternet.Web)).ShouldBe("");
         await real.Libvirt.RemoveAsync(vm.Id, None);
 
-        async Task<string> FetchAsync(string address) =>
-            (await real.SshAsync(vm, $"timeout 4 wget -q -O - http://{address}/")).Output.Trim();
+        Task ReachesAsync(string address, string how) => SaysAsync("the internet", () => FetchAsync(address), how);
+
+        Task<string> FetchAsync(string address) => this.FetchAsync(vm, address);
 
         Task OpenAsync(params (string, string?)[] settings) => wayOut.OpenAsync(
             real.Settings.With([("CAPSUL_OUTBOUND", "on"), .. settings]), IPAddress.Parse("10.77.0.1"),

@@ -168,7 +168,7 @@ public sealed partial class LibvirtTests(RealHypervisor real)
         var vm = real.Spec("cccccccccc", 12);
         while (real.Libvirt.Changes.TryRead(out _)) { }
         await real.CreateAsync(vm);
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
         while (await real.Libvirt.Changes.ReadAsync(limit.Token) != vm.Id) { }
         await real.Libvirt.RemoveAsync(vm.Id, None);
     }

@@ -110,7 +110,7 @@ public sealed class RealHypervisor : IAsyncLifetime
     }
 
     /// <summary>Waits until SSH responds.</summary>
-    public async Task WaitForSshAsync(VmSpec vm, int seconds = 60)
+    public async Task WaitForSshAsync(VmSpec vm, int seconds = 180)
     {
         var watch = Stopwatch.StartNew();
         while (true)
@@ -159,13 +159,13 @@ public sealed class RealHypervisor : IAsyncLifetime
         var result = await new Command("ssh", "-i", key ?? KeyFile, "-p", port.ToString(),
             "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", $"{user}@127.0.0.1", command)
-        { Timeout = TimeSpan.FromSeconds(60) }.TryRunAsync(CancellationToken.None);
+        { Timeout = TimeSpan.FromSeconds(120) }.TryRunAsync(CancellationToken.None);
         listener.Stop();
         await relay;
         return result;
     }
 
-    public async Task WaitForPowerAsync(VmSpec vm, DomainPower power, int seconds = 30)
+    public async Task WaitForPowerAsync(VmSpec vm, DomainPower power, int seconds = 120)
     {
         var watch = Stopwatch.StartNew();
         while (await Libvirt.FindAsync(vm.Id, CancellationToken.None) is var now && now != power)

@@ -1,6 +1,7 @@
 using Capsul.Spoke.Hypervisor;
 using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
+using Capsul.Wire;
 
 namespace Capsul.Tests.Spoke.Images;
 
@@ -20,12 +21,23 @@ public sealed class TinyImageTests(RealHypervisor real)
             async () =>
                 int.Parse((await real.SshAsync(vm, "df -k /disk | tail -1 | awk '{print $2}'")).Output) > 2_500_000);
         (await real.SshAsync(vm, "true", "root")).ExitCode.ShouldBe(255);
+        await ItsIpv6OutlastsALateDhcpReplyAsync(vm);
 
         var before = await BootAsync(vm);
         await real.SshAsync(vm, "su -c reboot");
         await Until.TrueAsync("the guest has booted again", Limit,
             async () => await BootAsync(vm) is { Length: > 0 } now && now != before);
         await real.Libvirt.RemoveAsync(vm.Id, TestContext.Current.CancellationToken);
+    }
+
+    /// <summary>The kernel gives the card its link-local address once, as soon as it is up.</summary>
+    async Task ItsIpv6OutlastsALateDhcpReplyAsync(VmSpec vm)
+    {
+        const string link = "ip -6 address show dev eth0 scope link | grep -c inet6";
+        await Until.TrueAsync("there is a link-local address", Limit,
+            async () => (await real.SshAsync(vm, link)).Output == "1\n");
+        await real.SshAsync(vm, $"su -c 'interface=eth0 ip={vm.Address} mask=24 router=10.77.0.1 /etc/dhcp bound'");
+        (await real.SshAsync(vm, link)).Output.ShouldBe("1\n");
     }
 
     /// <summary>
