@@ -13,6 +13,7 @@ public sealed class LongestFirst : ITestCollectionOrderer
 {
     public IReadOnlyCollection<T> OrderTestCollections<T>(IReadOnlyCollection<T> testCollections)
         where T : ITestCollection =>
-        [.. testCollections.OrderBy(c => c.TestCollectionDisplayName is nameof(RealHypervisor) or nameof(RealWorld) ? 0 : 1)
-            .ThenBy(c => c.TestCollectionDisplayName, StringComparer.Ordinal)];
+        [.. testCollections.OrderByDescending(c => IsLong(c.TestCollectionDisplayName))];
+
+    static bool IsLong(string name) => name is nameof(RealHypervisor) or nameof(RealWorld);
 }

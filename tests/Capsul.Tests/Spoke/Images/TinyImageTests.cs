@@ -1,7 +1,6 @@
 using Capsul.Spoke.Hypervisor;
 using Capsul.Tests.Spoke.Hypervisor;
 using Capsul.Tests.Support;
-using Capsul.Wire;
 
 namespace Capsul.Tests.Spoke.Images;
 
