@@ -35,7 +35,8 @@ public sealed partial class LibvirtTests
         {
             foreach (var address in (string[])[$"{vm.Address}", $"{vm.Address6}"])
             {
-                await SaysAsync("port8080", () => AskAsync(address, 8080, inGuest), $"{address}, from a guest: {inGuest}");
+                await SaysAsync(
+                    "port8080", () => AskAsync(address, 8080, inGuest), $"{address}, from a guest: {inGuest}");
                 (await AskAsync(address, 8081, inGuest)).ShouldBe("", $"{address}, from a guest: {inGuest}");
             }
         }
@@ -47,7 +48,8 @@ public sealed partial class LibvirtTests
         await SaysAsync("port8081", () => AskAsync($"{vm.Address}", 8081, inGuest: false), "it is open");
         (await AskAsync($"{vm.Address}", 8081, inGuest: true)).ShouldBe("", "the other is of another account");
         await real.Libvirt.GuardAsync(vm with { Firewall = new Firewall(true, OneOwner, []) }, None);
-        await SaysAsync("port8081", () => AskAsync($"{vm.Address6}", 8081, inGuest: true), "it is of the same account");
+        await SaysAsync(
+            "port8081", () => AskAsync($"{vm.Address6}", 8081, inGuest: true), "it is of the same account");
 
         // Nothing can lock the host out.
         await real.Libvirt.GuardAsync(vm with { Firewall = new Firewall(false, OneOwner, []) }, None);
