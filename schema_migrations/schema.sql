@@ -414,6 +414,11 @@ BEGIN
     WHERE t.email = s.email;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.counted(before bigint, now bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE WHEN now < before THEN now ELSE now - before END
+$$;
 CREATE FUNCTION public.forget_friend_links() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1874,6 +1879,37 @@ CREATE TABLE public.vm_totals (
     CONSTRAINT vm_totals_used_check CHECK ((used >= (0)::numeric))
 )
 WITH (fillfactor='70');
+CREATE TABLE public.vm_traffic (
+    vm text NOT NULL,
+    month date NOT NULL,
+    received bigint NOT NULL,
+    sent bigint NOT NULL,
+    told timestamp with time zone,
+    CONSTRAINT vm_traffic_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
+    CONSTRAINT vm_traffic_received_check CHECK ((received >= 0)),
+    CONSTRAINT vm_traffic_sent_check CHECK ((sent >= 0))
+)
+WITH (fillfactor='70');
+CREATE TABLE public.vm_usage (
+    vm text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    cpu_ms bigint NOT NULL,
+    received bigint NOT NULL,
+    sent bigint NOT NULL,
+    connections bigint NOT NULL,
+    cpu_percent integer NOT NULL,
+    busy_since timestamp with time zone,
+    hour timestamp with time zone NOT NULL,
+    hour_connections bigint NOT NULL,
+    crowded timestamp with time zone,
+    CONSTRAINT vm_usage_connections_check CHECK ((connections >= 0)),
+    CONSTRAINT vm_usage_cpu_ms_check CHECK ((cpu_ms >= 0)),
+    CONSTRAINT vm_usage_cpu_percent_check CHECK (((cpu_percent >= 0) AND (cpu_percent <= 100))),
+    CONSTRAINT vm_usage_hour_connections_check CHECK ((hour_connections >= 0)),
+    CONSTRAINT vm_usage_received_check CHECK ((received >= 0)),
+    CONSTRAINT vm_usage_sent_check CHECK ((sent >= 0))
+)
+WITH (fillfactor='50');
 CREATE TABLE public.vms (
     id text NOT NULL,
     email text NOT NULL,
@@ -2123,6 +2159,10 @@ ALTER TABLE ONLY public.vm_ssh_keys
     ADD CONSTRAINT vm_ssh_keys_pkey PRIMARY KEY (vm, name);
 ALTER TABLE ONLY public.vm_totals
     ADD CONSTRAINT vm_totals_pkey PRIMARY KEY (vm, email);
+ALTER TABLE ONLY public.vm_traffic
+    ADD CONSTRAINT vm_traffic_pkey PRIMARY KEY (vm, month);
+ALTER TABLE ONLY public.vm_usage
+    ADD CONSTRAINT vm_usage_pkey PRIMARY KEY (vm);
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.vouchers
@@ -2219,6 +2259,8 @@ CREATE INDEX sites_vm ON public.sites USING btree (vm);
 CREATE INDEX usage_spans_email_end ON public.usage_spans USING btree (email, COALESCE(upper(span), lower(span)));
 CREATE INDEX usage_spans_vm_end ON public.usage_spans USING btree (vm, COALESCE(upper(span), 'infinity'::timestamp with time zone));
 CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
+CREATE INDEX vm_usage_busy ON public.vm_usage USING btree (busy_since) WHERE (busy_since IS NOT NULL);
+CREATE INDEX vm_usage_crowded ON public.vm_usage USING btree (crowded) WHERE (crowded IS NOT NULL);
 CREATE UNIQUE INDEX vms_adopt_once ON public.vms USING btree (host, adopt) WHERE ((adopt <> ''::text) AND (deleted IS NULL));
 CREATE INDEX vms_alive_created ON public.vms USING btree (email, created, id) WHERE (deleted IS NULL);
 CREATE INDEX vms_alive_price ON public.vms USING btree (email, dollars_per_month, id) WHERE (deleted IS NULL);
@@ -2430,6 +2472,10 @@ ALTER TABLE ONLY public.vm_totals
     ADD CONSTRAINT vm_totals_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.vm_totals
     ADD CONSTRAINT vm_totals_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.vm_traffic
+    ADD CONSTRAINT vm_traffic_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.vm_usage
+    ADD CONSTRAINT vm_usage_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.vms
     ADD CONSTRAINT vms_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.vms

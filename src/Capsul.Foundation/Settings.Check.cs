@@ -53,6 +53,10 @@ public sealed partial class Settings
             InRange(name, 0, 65535);
         InRange("CAPSUL_MAX_VMS", 0, 10_000);
         InRange("CAPSUL_CLOSING_DAYS", 0, 365);
+        InRange("CAPSUL_TRAFFIC_GIB", 0, 1 << 24);
+        InRange("CAPSUL_ALERT_CPU_PERCENT", 0, 100);
+        InRange("CAPSUL_ALERT_CPU_HOURS", 1, 8_760);
+        InRange("CAPSUL_ALERT_CONNECTIONS", 0, 1 << 30);
         InRange("CAPSUL_KEEP_RECEIPTS_YEARS", 0, 100);
         InRange("CAPSUL_MAX_CONNECTIONS", 1, 1_000_000);
         InRange("CAPSUL_BACKUP_KEEP_DAYS", 0, 36_500);

@@ -130,6 +130,16 @@ public sealed partial class Settings
 
     /// <summary>Whole years after which receipts of closed accounts lose their names.</summary>
     public int KeepReceiptsYears => Number("CAPSUL_KEEP_RECEIPTS_YEARS");
+
+    /// <summary>Traffic of a VM in a month above which its owner is told, bytes; 0: nobody is.</summary>
+    public long TrafficBytes => (long)Number("CAPSUL_TRAFFIC_GIB") << 30;
+
+    /// <summary>Share of its CPUs above which a VM is noticed; 0: none is.</summary>
+    public int AlertCpuPercent => Number("CAPSUL_ALERT_CPU_PERCENT");
+    public TimeSpan AlertCpuTime => TimeSpan.FromHours(Number("CAPSUL_ALERT_CPU_HOURS"));
+
+    /// <summary>Connections of a VM in an hour at which it is noticed; 0: none is.</summary>
+    public int AlertConnections => Number("CAPSUL_ALERT_CONNECTIONS");
     public bool ApproveAccounts => Text("CAPSUL_APPROVE_ACCOUNTS") == "on";
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);

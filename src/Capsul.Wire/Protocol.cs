@@ -44,6 +44,9 @@ public static class Protocol
     /// <summary>Interval of a Spoke's heartbeats.</summary>
     public const int HeartbeatSeconds = 5;
 
+    /// <summary>Interval at which a Spoke says what VMs have used.</summary>
+    public const int UsageSeconds = 300;
+
     /// <summary>After this much silence the state of a Spoke's VMs is unknown.</summary>
     public const int SilentSeconds = 30;
 

@@ -4,6 +4,7 @@ using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Pools;
+using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
@@ -181,6 +182,14 @@ public sealed class HostReports(
             }, cancel);
         if (isInventory) await CompareAsync(vms.Values, ids, cancel);
     }
+
+    /// <summary>What VMs of the host have used.</summary>
+    public Task TakeInAsync(IReadOnlyList<VmCounters> used, CancellationToken cancel) =>
+        fence.InTransactionAsync(epoch, async transaction =>
+        {
+            await TakeInUsage.RunAsync(transaction, host, used, settings, time, cancel);
+            return true;
+        }, cancel);
 
     /// <summary>All foreign machines of the host.</summary>
     public Task TakeInAsync(IReadOnlyList<ForeignMachineRow> machines, CancellationToken cancel) =>

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Features.Vms;
 using Capsul.Wire;
 using Grpc.Core;
@@ -12,8 +13,9 @@ namespace Capsul.Hub.Link;
 /// <param name="IsInventory">They are all VMs of the host.</param>
 /// <param name="Confirms">The Spoke has stored its token.</param>
 /// <param name="Foreign">All foreign machines of the host; null: no news.</param>
+/// <param name="Used">What VMs have used; null: no news.</param>
 sealed record ReportBatch(Hello? Hello, IReadOnlyList<VmObservation> Reports, bool IsInventory, bool Confirms,
-    IReadOnlyList<ForeignMachineRow>? Foreign);
+    IReadOnlyList<ForeignMachineRow>? Foreign, IReadOnlyList<VmCounters>? Used);
 
 /// <summary>
 /// Reports that wait while the one before is processed. Only the newest of each VM is kept: reports are states, not
@@ -26,6 +28,7 @@ sealed class PendingReports(TimeProvider time)
     Dictionary<string, VmObservation> reports = new(StringComparer.Ordinal);
     Hello? hello;
     IReadOnlyList<ForeignMachineRow>? foreign;
+    IReadOnlyList<VmCounters>? used;
     bool isInventory, confirms;
     RpcException? failure;
 
@@ -65,6 +68,12 @@ sealed class PendingReports(TimeProvider time)
         arrived.Set();
     }
 
+    public void Add(IReadOnlyList<VmCounters> counters)
+    {
+        lock (gate) used = counters;
+        arrived.Set();
+    }
+
     public void Confirm()
     {
         lock (gate) confirms = true;
@@ -93,9 +102,9 @@ sealed class PendingReports(TimeProvider time)
         lock (gate)
         {
             if (failure is not null) throw failure;
-            var batch = new ReportBatch(hello, [.. reports.Values], isInventory, confirms, foreign);
-            (hello, reports, isInventory, confirms, foreign) =
-                (null, new(StringComparer.Ordinal), false, false, null);
+            var batch = new ReportBatch(hello, [.. reports.Values], isInventory, confirms, foreign, used);
+            (hello, reports, isInventory, confirms, foreign, used) =
+                (null, new(StringComparer.Ordinal), false, false, null, null);
             return batch;
         }
     }

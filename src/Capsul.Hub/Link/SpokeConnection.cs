@@ -113,6 +113,9 @@ public sealed class SpokeConnection(
             case SpokeMessage.BodyOneofCase.Foreign:
                 pending.Add(Intake.Check(message.Foreign));
                 break;
+            case SpokeMessage.BodyOneofCase.Usage:
+                pending.Add(Intake.Check(message.Usage));
+                break;
             case SpokeMessage.BodyOneofCase.Applied:
                 Acknowledge(message.Applied);
                 if (message.Applied.TokenStored && !isConfirmed) pending.Confirm();
@@ -162,6 +165,7 @@ public sealed class SpokeConnection(
             }, cancel);
         else if (batch.Reports.Count > 0)
             await reports.TakeInAsync(batch.Reports, isInventory: false, cancel);
+        if (batch.Used is { Count: > 0 }) await reports.TakeInAsync(batch.Used, cancel);
     }
 
     async Task<T> AdmittedAsync<T>(Func<Task<T>> work, CancellationToken cancel)
@@ -208,6 +212,7 @@ public sealed class SpokeConnection(
             Epoch = epoch,
             HeartbeatSeconds = Protocol.HeartbeatSeconds,
             Protocol = Protocol.Version,
+            TakesUsage = true,
         };
         if (token is not null) welcome.Token = ByteString.CopyFrom(token);
         welcome.Hubs.AddRange(hubs);

@@ -76,6 +76,15 @@ public sealed record ForeignMachine(
     string Uuid, string Name, DomainPower Power, int Vcpus, int MemoryMb, int DiskGb, string DiskFormat, string Mac,
     string Refusal);
 
+/// <summary>
+/// What a VM has used. Each counter only grows while the VM is on; one that is lower than before has begun again.
+/// </summary>
+/// <param name="CpuMs">Processor time of all its CPUs, milliseconds.</param>
+/// <param name="Received">Bytes through its network card, as seen by the VM.</param>
+/// <param name="Sent">Likewise.</param>
+/// <param name="Connections">Connections that it tried to begin to the outside.</param>
+public sealed record VmUse(string Id, long CpuMs, long Received, long Sent, long Connections);
+
 /// <summary>The network that the VMs of this host are on.</summary>
 /// <param name="Cidr6">Its IPv6 network, a /64; null: none.</param>
 public sealed record VmNetwork(
@@ -143,6 +152,9 @@ public interface IHypervisor : IAsyncDisposable
     /// hypervisor does not respond.
     /// </summary>
     Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel);
+
+    /// <summary>What the domains that are on have used.</summary>
+    Task<IReadOnlyList<VmUse>> UsageAsync(CancellationToken cancel);
 
     /// <summary>Power of one domain; null when nothing of it is left (no domain, disk, seed or DHCP entry).</summary>
     Task<DomainPower?> FindAsync(string id, CancellationToken cancel);

@@ -91,6 +91,24 @@ static partial class LibvirtNative
         public nint Message;
     }
 
+    /// <summary>virTypedParameter: a name, and a value of up to 8 bytes.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe struct TypedParameter
+    {
+        public fixed byte Field[80];
+        public int Type;
+        public ulong Value;
+    }
+
+    /// <summary>virDomainStatsRecord.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe struct StatsRecord
+    {
+        public nint Domain;
+        public TypedParameter* Parameters;
+        public int Count;
+    }
+
     [LibraryImport(Library)] private static partial int virInitialize();
     [LibraryImport(Library)]
     private static unsafe partial void virSetErrorFunc(nint data, delegate* unmanaged[Cdecl]<nint, nint, void> handler);
@@ -115,6 +133,9 @@ static partial class LibvirtNative
     internal static partial int virConnectDomainEventDeregisterAny(ConnectHandle connect, int callback);
     [LibraryImport(Library)]
     internal static partial int virConnectListAllDomains(ConnectHandle connect, out nint domains, uint flags);
+    [LibraryImport(Library)] internal static unsafe partial int virConnectGetAllDomainStats(
+        ConnectHandle connect, uint stats, StatsRecord*** records, uint flags);
+    [LibraryImport(Library)] internal static unsafe partial void virDomainStatsRecordListFree(StatsRecord** records);
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial DomainHandle virDomainLookupByName(ConnectHandle connect, string name);

@@ -16,7 +16,7 @@ public enum Verb
 {
     List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
     TakeOver, EndTakeOver, ExportDisk, ImportDisk, OpenConsole, SetPassword,
-    Guard, SetKeys, FindBoot, DropDisks,
+    Guard, SetKeys, FindBoot, DropDisks, Usage,
 }
 
 /// <summary>How a verb misbehaves.</summary>

@@ -232,7 +232,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     {
         if (rules == applied && await ListAsync(cancel) == listed) return;
         if (rules == applied) Log.WayOutRulesGone(log);
-        await (sandbox.Inside("nft", "-f", "-") with { Input = rules }).RunAsync(cancel);
+        await (sandbox.Inside("nft", "-f", "-") with { Input = rules + WayOutCounters.Rules }).RunAsync(cancel);
         listed = await ListAsync(cancel);
         applied = rules;
     }

@@ -101,12 +101,15 @@ public sealed partial class HubConnection(
         await call.RequestStream.WriteAsync(new SpokeMessage { Inventory = inventory }, ended.Token);
         var sending = Channel.CreateBounded<SpokeMessage>(1);
         var replies = new ReplyWatch(time);
+        var takesUsage = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Task[] all =
         [
             new HubMessages(vms, hubs, token, sending.Writer, replies, OpenStream, address, log)
+                { TakesUsage = () => takesUsage.TrySetResult() }
                 .ReceiveAsync(call.ResponseStream, ended.Token),
             SendAsync(sending, call.RequestStream, ended.Token), ForwardAsync(sending, ended.Token),
             BeatAsync(sending, replies, ended.Token), ReportForeignAsync(sending, ended.Token),
+            new UsageReports(hypervisor, time).RunAsync(sending.Writer, takesUsage.Task, ended.Token),
             replies.RunAsync(ended.Token),
             RenewInTimeAsync(channel, ended.Token),
         ];

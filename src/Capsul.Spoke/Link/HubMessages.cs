@@ -17,6 +17,9 @@ sealed partial class HubMessages(
 {
     bool answers, tokenStored;
 
+    /// <summary>Called once if the Hub takes what VMs have used.</summary>
+    public Action TakesUsage { get; init; } = () => { };
+
     public async Task ReceiveAsync(IAsyncStreamReader<HubMessage> down, CancellationToken cancel)
     {
         while (await down.MoveNext(cancel))
@@ -49,6 +52,7 @@ sealed partial class HubMessages(
         if (welcome.Protocol > 0 && Protocol.Refusal(Protocol.Version, welcome.Protocol) is { Length: > 0 } refusal)
             throw new ProblemException(ProblemKind.Conflict, refusal);
         Log.Connected(log, address, welcome.HostId, welcome.Epoch);
+        if (welcome.TakesUsage) TakesUsage();
         // A Hub of protocol version 2 gives no token, and answers neither heartbeats nor acknowledgments.
         answers = welcome.Token.Length == Protocol.TokenBytes;
         if (!answers) return;

@@ -44,6 +44,7 @@ static class VmVerb
         VmKeys.Make(),
         VmFirewall.Make(),
         VmPort.Make(),
+        VmTraffic.Make(),
         VmSite.Make(),
     };
 

@@ -212,7 +212,7 @@ public sealed partial class RouteTests
             .Distinct();
 
     static bool IsReadOnly(string path) => path.Contains("/operations/", StringComparison.Ordinal)
-        || path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage
+        || path.EndsWith("/events", StringComparison.Ordinal) || path == VmPage || path == VmPage + "/traffic"
         || path.StartsWith("/balance/payments/", StringComparison.Ordinal);
 
     const string VmPage = "/vms/capsul-running000";

@@ -188,6 +188,10 @@ public sealed class IntakeTests
         {
             Records = new Records { Vms = { new KeptRecord { Id = id, Record = ByteString.CopyFrom(bytes) } } },
         }),
+        Gen.Select(Text, Gen.Long, Gen.Long).Select((id, cpu, bytes) => new SpokeMessage
+        {
+            Usage = new Usage { Vms = { new VmUsage { Id = id, CpuMs = cpu, ReceivedBytes = bytes } } },
+        }),
         Gen.Byte.Array[0, 200].Select(Parse));
 
     /// <summary>
@@ -244,5 +248,6 @@ public sealed class IntakeTests
             || (SELECT string_agg(h::text, '|') FROM hosts h WHERE id <> 'evil') || (SELECT string_agg(s::text, '|')
                 FROM usage_spans s)
             || (SELECT string_agg(a::text, '|') FROM addresses a WHERE host <> 'evil')
+            || (SELECT count(*) FROM vm_usage) || (SELECT count(*) FROM vm_traffic)
         """, null, Cancel);
 }

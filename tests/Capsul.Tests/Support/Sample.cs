@@ -81,6 +81,11 @@ public static class Sample
             INSERT INTO ports (vm, vm_port, via, host, port, opened, bytes_in, bytes_out) VALUES
                 ('capsul-running000', 80, 'host', 'host-1', 31234, @now, 0, 0),
                 ('capsul-running000', 22, 'hub', NULL, 20022, @now, 123456, 7890123);
+            INSERT INTO vm_usage VALUES
+                ('capsul-running000', @now, 1, 2, 3, 4, 12, NULL, date_trunc('hour', @now), 4, NULL);
+            INSERT INTO vm_traffic SELECT 'capsul-running000', month, 123456789012, 12345678901, NULL
+            FROM generate_series(date_trunc('month', @now AT TIME ZONE 'UTC') - interval '3 months', @now, '1 month')
+                AS month;
             INSERT INTO firewalls VALUES ('capsul-running000', 'closed');
             INSERT INTO firewall_rules VALUES ('capsul-running000', 'tcp', 22, 22, NULL),
                 ('capsul-running000', 'udp', 60000, 61000, '2001:db8:1234::/48');

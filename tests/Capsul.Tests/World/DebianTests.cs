@@ -15,13 +15,13 @@ public sealed class DebianTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    [Fact, Trait(TestLimitAttribute.Minutes, "30")]
+    [Fact, Trait(TestLimitAttribute.Minutes, "45")]
     public async Task Debian_boots_with_sudo_its_host_name_and_its_whole_disk()
     {
         var clock = Stopwatch.StartNew();
         await RealHypervisor.ImageAsync(new ImageStore(RealHypervisor.ImageFolder), DebianImage.Id, Cancel);
         RealHypervisor.Say($"debian image after {clock.Elapsed.TotalSeconds:0.0} s");
-        await using var world = await RealWorld.StartAsync(changes: ("CAPSUL_CREATE_DEADLINE_SECONDS", "600"));
+        await using var world = await RealWorld.StartAsync(changes: ("CAPSUL_CREATE_DEADLINE_SECONDS", "1500"));
         await world.AwaitImageAsync(DebianImage.Id);
         clock.Restart();
         var id = await world.Person.CreateAsync("f1-s", DebianImage.Id, "bookworm", Cancel);

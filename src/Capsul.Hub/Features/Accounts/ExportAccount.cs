@@ -19,7 +19,7 @@ public static class ExportAccount
         ("sign_in_links", ExportAccountSql.SignInLinks), ("ssh_keys", ExportAccountSql.SshKeys),
         ("capsuls", ExportAccountSql.Vms), ("firewall_rules", ExportAccountSql.FirewallRules),
         ("ports", ExportAccountSql.Ports), ("names", ExportAccountSql.Sites),
-        ("rescues", ExportAccountSql.Rescues),
+        ("rescues", ExportAccountSql.Rescues), ("traffic", ExportAccountSql.Traffic),
         ("usage", ExportAccountSql.Usage), ("payments", ExportAccountSql.Payments),
         ("vouchers", ExportAccountSql.Vouchers), ("closings", ExportAccountSql.Closings),
         ("voucher_tries", ExportAccountSql.VoucherTries), ("payouts", ExportAccountSql.Payouts),

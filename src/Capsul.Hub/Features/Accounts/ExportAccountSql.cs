@@ -63,6 +63,15 @@ public static class ExportAccountSql
             FROM vms v JOIN rescues s ON s.vm = v.id WHERE v.email = @email) AS r
         """;
 
+    public const string Traffic = """
+        -- ExportAccountSql.Traffic
+        SELECT to_jsonb(r)::text FROM (
+            SELECT t.vm, t.month, t.received, t.sent, t.told, u.at AS reported, u.cpu_percent, u.busy_since,
+                u.hour_connections
+            FROM vms v JOIN vm_traffic t ON t.vm = v.id JOIN vm_usage u ON u.vm = v.id
+            WHERE v.email = @email ORDER BY t.vm, t.month) AS r
+        """;
+
     public const string Usage = """
         -- ExportAccountSql.Usage
         SELECT to_jsonb(r)::text FROM (

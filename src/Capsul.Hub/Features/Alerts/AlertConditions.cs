@@ -18,7 +18,7 @@ public static class AlertConditions
         RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
         RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.AccountsWaiting,
-        RaiseAlert.RulesRemoved,
+        RaiseAlert.RulesRemoved, RaiseAlert.VmBusy, RaiseAlert.VmConnections,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -119,6 +119,12 @@ public static class AlertConditions
             $"Somebody or something on {row.Subject} removed rules of the packet filter that is between capsuls, last "
             + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "
             + "can be side by side if it leaves the table bridge capsul alone.",
+        RaiseAlert.VmBusy =>
+            $"{row.Subject} of {row.Text} has used more than {row.Number} % of its CPUs without a pause since "
+            + $"{Time(row)}, as a crypto miner does. Nothing was done to it: ask its owner, or stop it.",
+        RaiseAlert.VmConnections =>
+            $"{row.Subject} of {row.Text} tries to begin {Show.Count(row.Number, "connection", "connections")} or more "
+            + "within an hour, as mail spammers and scanners do. Nothing was done to it: ask its owner, or stop it.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

@@ -101,6 +101,14 @@ public static class AlertWatchSql
         FROM provider_refusals r WHERE r.count >= 10 AND r.last > @refused
         UNION ALL
         SELECT 'rules_removed', h.id, NULL, 0, '' FROM hosts h WHERE h.state = 'joined' AND h.rules_removed > @day
+        UNION ALL
+        SELECT 'vm_busy', u.vm, u.busy_since, @busyPercent, v.email
+        FROM vm_usage u JOIN vms v ON v.id = u.vm
+        WHERE u.busy_since IS NOT NULL AND u.busy_since < @busy AND u.at > @used AND v.deleted IS NULL
+        UNION ALL
+        SELECT 'vm_connections', u.vm, NULL, @connections, v.email
+        FROM vm_usage u JOIN vms v ON v.id = u.vm
+        WHERE u.crowded IS NOT NULL AND u.crowded > @day AND v.deleted IS NULL
         """;
 
     /// <summary>When the newest complete backup started.</summary>

@@ -5,6 +5,7 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Closings;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Web;
 
 namespace Capsul.Hub.Features.Mails;
@@ -38,6 +39,9 @@ public static class PreviewMail
             return PriceMail.Rise(customer, "f1-s", 7.50m, new SetPrice.Plan(9, from), settings);
         if (name == "price_withdrawn")
             return PriceMail.Withdrawal(customer, new PriceRow(1, "f1-s", from, 9, now, now, null), settings);
+        if (name == "traffic")
+            return TakeInUsage.Write(new OverLimitRow("capsul-0123456789", "hopper", Recipient, 700L << 30, 350L << 30),
+                settings.TrafficBytes > 0 ? settings.TrafficBytes : 1L << 40, settings);
         if (name == "approved") return ApproveAccount.Write(Recipient, settings);
         if (name == "closing") return ClosingMail.Write(Recipient, now.AddDays(settings.ClosingDays), settings);
         var step = Table.Steps.First(s => s.Template == name);

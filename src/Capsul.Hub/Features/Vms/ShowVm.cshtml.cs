@@ -3,6 +3,7 @@ using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -43,6 +44,9 @@ public sealed class ShowVmPage(
 
     /// <summary>The rescue that it is in, or null.</summary>
     public RescueRow? Rescue { get; private set; }
+
+    /// <summary>What it uses; At is null if nothing was reported.</summary>
+    public UsedNowRow? Used { get; private set; }
 
     /// <summary>The newest change of keys at a start, or null.</summary>
     public KeyChangeRow? KeyChange { get; private set; }
@@ -127,6 +131,7 @@ public sealed class ShowVmPage(
         Operation = await db.FindAsync<OperationRow>(OperationSql.Newest, new { vm = vm.Id }, cancel);
         if (await db.FindAsync<FirewallRow>(FirewallSql.Find, new { id = vm.Id }, cancel) is { } firewall)
             Firewall = FirewallState.Of(firewall);
+        Used = await db.FindAsync<UsedNowRow>(TrafficSql.Now, new { id = vm.Id, now = Now }, cancel);
         KeyChange = await db.FindAsync<KeyChangeRow>(KeyChangeSql.Newest, new { vm = vm.Id }, cancel);
         if (vm.InRescue) Rescue = await db.FindAsync<RescueRow>(RescueSql.Find, new { vm = vm.Id }, cancel);
         if (vm.State == "moving") Move = await db.FindAsync<MoveRow>(MoveSql.OpenOf, new { vm = vm.Id }, cancel);

@@ -36,7 +36,9 @@ public sealed partial class LibvirtTests
         (await real.SshAsync(vm, "nc -w 2 10.77.0.1 16509 </dev/null && echo open || echo closed"))
             .Output.ShouldBe("closed\n", "libvirt");
 
+        var before = await UsedAsync(vm);
         (await FetchAsync($"{PretendedInternet.Web}:25")).ShouldBe("", "port 25 is closed");
+        await ItsUseIsCountedAsync(vm, before);
         await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.Resolver), ("CAPSUL_OUTBOUND_MAIL", "on"));
         await SaysAsync("mail", () => FetchAsync($"{PretendedInternet.Web}:25"));
 
@@ -44,10 +46,10 @@ public sealed partial class LibvirtTests
         await OpenAsync(("CAPSUL_VM_RESOLVER", PretendedInternet.LocalResolver));
         await ReachesAsync($"only{PretendedInternet.LocalResolver}.example", "by the machine's own resolver");
 
-        var before = HelperPids().ShouldHaveSingleItem();
-        await new Command("kill", "-KILL", before.ToString()).RunAsync(None);
+        var helper = HelperPids().ShouldHaveSingleItem();
+        await new Command("kill", "-KILL", helper.ToString()).RunAsync(None);
         await Until.TrueAsync("it was started again", WayOutLimit, () =>
-            Task.FromResult(wayOut.IsRunning && HelperPids() is [var now] && now != before));
+            Task.FromResult(wayOut.IsRunning && HelperPids() is [var now] && now != helper));
         await ReachesAsync(PretendedInternet.Web, "again");
 
         await real.Sandbox.Inside("nft", "flush", "chain", "inet", "capsul_out", "through").RunAsync(None);
@@ -66,6 +68,20 @@ public sealed partial class LibvirtTests
             real.Settings.With([("CAPSUL_OUTBOUND", "on"), .. settings]), IPAddress.Parse("10.77.0.1"),
             internet.MachineNetwork, None);
     }
+
+    async Task ItsUseIsCountedAsync(VmSpec vm, VmUse before)
+    {
+        const int mebi = 1 << 20;
+        (await real.SshAsync(vm, "dd if=/dev/zero bs=1M count=3 2>/dev/null")).Output.Length
+            .ShouldBeGreaterThanOrEqualTo(3 * mebi);
+        var now = await UsedAsync(vm);
+        now.CpuMs.ShouldBeGreaterThan(before.CpuMs);
+        (now.Sent - before.Sent).ShouldBeGreaterThan(3 * mebi);
+        (now.Received - before.Received).ShouldBeInRange(1, 3 * mebi);
+        now.Connections.ShouldBeGreaterThan(before.Connections, "also one that was refused");
+    }
+
+    async Task<VmUse> UsedAsync(VmSpec vm) => (await real.Libvirt.UsageAsync(None)).Single(u => u.Id == vm.Id);
 
     /// <summary>The network of a version that had no way out: running VMs keep theirs, and it gets one.</summary>
     [Fact]
