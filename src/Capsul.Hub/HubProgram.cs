@@ -170,6 +170,9 @@ public sealed partial class HubProgram : IAsyncDisposable
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxConcurrentConnections = settings.MaxConnections;
+            // A machine that vanishes without a word must not keep the other end of a transfer or a stream waiting.
+            kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(10);
+            kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
             kestrel.Listen(settings.Listen, settings.Port);
             if (settings.VmHttpsPort is { } vmPort)
                 kestrel.Listen(settings.HubPortsListen, vmPort, sites => sites.UseHttps(https =>

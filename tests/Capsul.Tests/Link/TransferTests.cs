@@ -15,9 +15,10 @@ public sealed class TransferTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     /// <summary>One end of a transfer.</summary>
-    sealed class End(Identity identity, Direction direction, string id = Id) : IDisposable
+    sealed class End(Identity identity, Direction direction, string id = Id, int port = 0) : IDisposable
     {
-        readonly Grpc.Net.Client.GrpcChannel channel = identity.Open();
+        readonly Grpc.Net.Client.GrpcChannel channel =
+            port == 0 ? identity.Open() : identity.OpenAt($"127.0.0.1:{port}");
         AsyncDuplexStreamingCall<TransferMessage, TransferMessage> call = null!;
 
         public async Task<End> OpenAsync()
@@ -45,7 +46,7 @@ public sealed class TransferTests
         public async Task<TransferMessage?> NextAsync()
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-            limit.CancelAfter(TimeSpan.FromSeconds(30));
+            limit.CancelAfter(TimeSpan.FromMinutes(2));
             return await call.ResponseStream.MoveNext(limit.Token) ? call.ResponseStream.Current : null;
         }
 
@@ -178,6 +179,20 @@ public sealed class TransferTests
         using var other = await new End(to, Direction.Receive).OpenAsync();
         (await again.NextAsync())!.Ready.ShouldNotBeNull();
         (await other.NextAsync())!.Ready.ShouldNotBeNull();
+    }
+
+    [Fact]
+    public async Task A_sender_whose_machine_vanishes_without_a_word_does_not_keep_the_receiver_waiting()
+    {
+        var (link, from, to) = await StartAsync();
+        await using var _ = link;
+        await using var crossing = new Crossing(link.Hub.LinkPort);
+        using var sender = await new End(from, Direction.Send, port: crossing.Port).OpenAsync();
+        using var receiver = await new End(to, Direction.Receive).OpenAsync();
+        (await sender.NextAsync())!.Ready.ShouldNotBeNull();
+        (await receiver.NextAsync())!.Ready.ShouldNotBeNull();
+        crossing.Freeze();
+        (await receiver.RefusalAsync()).ShouldBe(StatusCode.Aborted);
     }
 
     [Fact]

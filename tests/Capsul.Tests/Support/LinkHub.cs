@@ -231,6 +231,7 @@ public sealed class Crossing : IAsyncDisposable
     readonly TcpListener listener = new(IPAddress.Loopback, 0);
     readonly CancellationTokenSource stop = new();
     readonly Task accepting;
+    volatile bool frozen;
     int target;
 
     public Crossing(int target)
@@ -244,6 +245,9 @@ public sealed class Crossing : IAsyncDisposable
 
     /// <summary>Sends new connections there from now on.</summary>
     public void LeadTo(int port) => Interlocked.Exchange(ref target, port);
+
+    /// <summary>From now on nothing passes, nor does either end learn that the other has closed.</summary>
+    public void Freeze() => frozen = true;
 
     async Task AcceptAsync()
     {
@@ -265,14 +269,27 @@ public sealed class Crossing : IAsyncDisposable
         try
         {
             await far.ConnectAsync(IPAddress.Loopback, target, both.Token);
-            await Task.WhenAny(near.GetStream().CopyToAsync(far.GetStream(), both.Token),
-                far.GetStream().CopyToAsync(near.GetStream(), both.Token));
+            await Task.WhenAny(PassAsync(near.GetStream(), far.GetStream(), both.Token),
+                PassAsync(far.GetStream(), near.GetStream(), both.Token));
             await both.CancelAsync();
         }
         catch (Exception error) when (error is SocketException or IOException or OperationCanceledException)
         {
             // One of the two ends has closed, which closes this connection.
         }
+    }
+
+    async Task PassAsync(NetworkStream from, NetworkStream to, CancellationToken cancel)
+    {
+        var buffer = new byte[64 << 10];
+        int read;
+        do
+        {
+            read = await from.ReadAsync(buffer, cancel);
+            if (frozen) await Task.Delay(Timeout.InfiniteTimeSpan, cancel);
+            await to.WriteAsync(buffer.AsMemory(0, read), cancel);
+        }
+        while (read > 0);
     }
 
     public async ValueTask DisposeAsync()
