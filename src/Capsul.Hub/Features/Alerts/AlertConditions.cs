@@ -120,7 +120,7 @@ public static class AlertConditions
             + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "
             + "can be side by side if it leaves the table bridge capsul alone.",
         RaiseAlert.VmBusy =>
-            $"{row.Subject} of {row.Text} has used more than {row.Number} % of its CPUs without a pause since "
+            $"{row.Subject} of {row.Text} has used more than {row.Number}% of its CPUs without a pause since "
             + $"{Time(row)}, as a crypto miner does. Nothing was done to it: ask its owner, or stop it.",
         RaiseAlert.VmConnections =>
             $"{row.Subject} of {row.Text} tries to begin {Show.Count(row.Number, "connection", "connections")} or more "
