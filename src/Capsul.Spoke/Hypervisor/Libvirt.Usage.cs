@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Capsul.Foundation;
 using static Capsul.Spoke.Hypervisor.LibvirtNative;
 
 namespace Capsul.Spoke.Hypervisor;

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Capsul.Foundation;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -24,10 +25,21 @@ static class WayOutCounters
         """;
 
     /// <summary>By hardware address. Empty if nothing is counted.</summary>
+    /// <exception cref="HypervisorException">They cannot be read now. They are not 0: that would be a new
+    /// beginning.</exception>
     public static async Task<Dictionary<string, long>> ReadAsync(Sandbox sandbox, CancellationToken cancel)
     {
-        var listed = await sandbox.Inside("nft", "-j", "list", "set", "inet", Table, Set).TryRunAsync(cancel);
-        return listed.ExitCode == 0 ? Parse(listed.Output) : [];
+        try
+        {
+            var listed = await sandbox.Inside("nft", "-j", "list", "set", "inet", Table, Set).TryRunAsync(cancel);
+            if (listed.ExitCode == 0) return Parse(listed.Output);
+            if (listed.Error.Contains("No such file", StringComparison.Ordinal)) return [];
+            throw new HypervisorException($"nft does not tell of connections: {listed.LastLine}", final: false);
+        }
+        catch (Exception error) when (error is ProblemException or JsonException)
+        {
+            throw new HypervisorException($"nft does not tell of connections: {error.Message}", final: false, error);
+        }
     }
 
     /// <summary>As nft prints it (libnftables-json).</summary>
