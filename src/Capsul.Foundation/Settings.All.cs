@@ -117,6 +117,10 @@ public sealed partial class Settings
             + "the rest of what is personal is removed when it is closed."),
         new("CAPSUL_APPROVE_ACCOUNTS", "off",
             "on: accounts that people make by signing in create no VMs until an operator has approved them."),
+        new("CAPSUL_TRIAL_AMOUNT", "0",
+            "What an account gets to try things out when somebody signs in with a new address, such as 5; 0: nothing. "
+            + "It is never paid out."),
+        new("CAPSUL_TRIAL_DAYS", "30", "After how many days what is not used of it lapses."),
         new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
         new("CAPSUL_TRAFFIC_GIB", "0",
             "How much traffic a VM should have in a month, GiB in both directions together: when it is more, its owner "

@@ -97,6 +97,10 @@ public sealed partial class Settings
                 "an amount up to 1000000, such as 5 or 7.50");
         Must("CAPSUL_PAYMENT_MOST", !IsSet("CAPSUL_PAYMENT_LEAST") && !IsSet("CAPSUL_PAYMENT_MOST")
             || PaymentMost >= PaymentLeast, "at least CAPSUL_PAYMENT_LEAST");
+        Must("CAPSUL_TRIAL_AMOUNT", !IsSet("CAPSUL_TRIAL_AMOUNT") || Amount("CAPSUL_TRIAL_AMOUNT") is { } trial
+            && trial is >= 0 and <= 10_000 && trial == decimal.Round(trial, Currency.Decimals),
+            "an amount up to 10000, such as 5 or 7.50, or 0");
+        InRange("CAPSUL_TRIAL_DAYS", 1, 3650);
         // Money is counted on what they say, and a secret key is sent there.
         foreach (var name in (string[])["CAPSUL_STRIPE_API", "CAPSUL_BTCPAY_URL"])
             Must(name, !IsSet(name) || Uri.TryCreate(Text(name), UriKind.Absolute, out var api)

@@ -141,6 +141,10 @@ public sealed partial class Settings
     /// <summary>Connections of a VM in an hour at which it is noticed; 0: none is.</summary>
     public int AlertConnections => Number("CAPSUL_ALERT_CONNECTIONS");
     public bool ApproveAccounts => Text("CAPSUL_APPROVE_ACCOUNTS") == "on";
+
+    /// <summary>What a new account gets; 0: nothing.</summary>
+    public decimal TrialAmount => Amount("CAPSUL_TRIAL_AMOUNT")!.Value;
+    public int TrialDays => Number("CAPSUL_TRIAL_DAYS");
     public int MaxVms => Number("CAPSUL_MAX_VMS");
     public decimal DiskOvercommit => decimal.Parse(Text("CAPSUL_DISK_OVERCOMMIT"), CultureInfo.InvariantCulture);
 

@@ -24,8 +24,8 @@ static class BackgroundWork
         return services.AddActing<Runner>().AddActing<HostHealth>()
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
             .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
-            .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<ProviderPolling>().AddActing<MailSender>()
-            .AddActing<ScheduledBackups>();
+            .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<SponsorshipSweep>().AddActing<TrialSweep>()
+            .AddActing<ProviderPolling>().AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
     /// <summary>A part of the active Hub's work.</summary>

@@ -20,11 +20,19 @@ public static class Constraints
         ["account_is_open"] = new(ProblemKind.Conflict,
             "This account is being closed: nothing can be created or paid in. Reopen it on the account page first."),
         ["vouchers_payment_once"] = new(ProblemKind.Conflict, "This voucher was redeemed already."),
+        ["solidarity_fund_not_below_zero"] = new(ProblemKind.Conflict,
+            "The solidarity fund does not hold that much any more."),
+        ["fund_movements_key_once"] = new(ProblemKind.Conflict, "This was done already."),
+        ["sponsorships_once"] = new(ProblemKind.Conflict, "This account is sponsored already."),
         ["account_closings_once"] = new(ProblemKind.Conflict, "This account is being closed already."),
         ["payments_dollars_is_an_amount"] = new(ProblemKind.Invalid,
             "This amount has too many digits or decimal places."),
         ["sellers_active_from_once"] =
             new(ProblemKind.Conflict, "There is a line from that day on. Choose a later day.") { Field = "From" },
+        ["price_levels_name_once"] =
+            new(ProblemKind.Conflict, "There is a level with that name already.") { Field = "Name" },
+        ["level_choices_are_offered"] =
+            new(ProblemKind.Conflict, "This price level is not offered any more.") { Field = "Level" },
         ["prices_once"] = new(ProblemKind.Conflict, "There is a price from that time on already. Withdraw it first."),
         ["dunning_steps_in_order"] = new(ProblemKind.Invalid,
             "A later step is not taken with more time left than an earlier one."),

@@ -14,7 +14,7 @@ public static partial class CommandLine
         ("host", HostVerb.Make), ("pool", PoolVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make),
         ("price", PriceVerb.Make), ("payment", PaymentVerb.Make), ("voucher", VoucherVerb.Make),
         ("ledger", LedgerVerb.Make), ("receipt", ReceiptVerb.Make), ("dunning", DunningVerb.Make),
-        ("account", AccountVerb.Make), ("limit", LimitVerb.Make),
+        ("account", AccountVerb.Make), ("limit", LimitVerb.Make), ("fund", FundVerb.Make),
         ("mail", MailVerb.Make), ("operation", OperationVerb.Make),
         ("hub", HubVerb.Make), ("fsck", FsckVerb.Make), ("db", DbVerb.Make), ("sql", SqlVerb.Make),
         ("fleet", FleetVerb.Make),

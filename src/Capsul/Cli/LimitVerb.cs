@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.AccountLimits;
+using Capsul.Hub.Features.Trials;
 using Capsul.Hub.Web;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
@@ -35,7 +36,8 @@ static class LimitVerb
           capsul limit approve jo@example.org
         """)
     {
-        CommandLine.Verb("show", "Shows the lines, and the accounts that wait to be approved.", ShowAsync),
+        CommandLine.Verb(
+            "show", "Shows the lines, the accounts that wait to be approved, and trial credit.", ShowAsync),
         CommandLine.Verb("set", "Adds a line, or changes the one of this age and amount.", SetAsync, AfterDays, Paid,
             MaxVms),
         CommandLine.Verb("remove", "Removes a line.", RemoveAsync, AfterDays, Paid),
@@ -54,6 +56,9 @@ static class LimitVerb
             AccountLimitSql.ListWaiting, new { limit = ShownAccounts }, cancel))
             Add(waiting, account.Email, Show.Time(account.Waits));
         Tables.Write(waiting);
+        var trials = await database.Db.AskAsync<TrialSumsRow>(TrialSql.Sums, null, cancel);
+        Console.WriteLine($"Trial credit: {Show.Dollars(trials.Amount)} was given to "
+            + $"{Show.Count(trials.Given, "account", "accounts")}; {Show.Dollars(trials.Lapsed)} of it lapsed.");
         return 0;
     }
 

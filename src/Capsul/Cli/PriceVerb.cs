@@ -41,6 +41,7 @@ static class PriceVerb
         CommandLine.Verb("withdraw", """
             Withdraws a price that is not in force yet. Those who were told of a rise are told that it does not come.
             """, WithdrawAsync, Id),
+        PriceLevelVerb.Make(),
     };
 
     static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)

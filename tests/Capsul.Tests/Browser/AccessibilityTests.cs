@@ -57,6 +57,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
             ("add-refused", "/balance/add", "Pay by card"), ("refund-refused", "/operator/payments/1", "Send back"),
             ("bank-refused", "/operator/bank", "Take in"), ("price-refused", "/operator/prices", "Announce"),
             ("seller-refused", "/operator/receipts", "Save"), ("close-refused", "/account/close", "Close the account"),
+            ("give-refused", "/balance/give", "Give"), ("fund-refused", "/operator/fund", "Give"),
             ("voucher-refused", "/operator/vouchers", "Create"), ("redeem-refused", "/balance/add", "Redeem"),
             ("create-refused", "/vms/new", "Create capsul"), ("rename-refused", "/operator/hosts/host-1", "Rename")];
 

@@ -32,6 +32,7 @@ static class EveryPage
         ("receipt", "/balance/receipts/1"), ("no-receipt", "/balance/receipts/3"),
         ("add-money", "/balance/add"), ("payments", "/balance/payments"), ("payment", "/balance/payments/1"),
         ("close-account", "/account/close"), ("friends", "/balance/friends"),
+        ("give-to-fund", "/balance/give"), ("level", "/balance/level"),
         ("open-payment", "/balance/payments/2"), ("odd-payment", "/balance/payments/3"),
     ];
 
@@ -42,7 +43,8 @@ static class EveryPage
         ("remove-host", "/operator/hosts/host-1/remove"), ("operations", "/operator/operations?Which=all"),
         ("dunning", "/operator/dunning"), ("prices", "/operator/prices"), ("receipts", "/operator/receipts"),
         ("closings", "/operator/closings"), ("vouchers", "/operator/vouchers"),
-        ("new-accounts", "/operator/new-accounts"),
+        ("new-accounts", "/operator/new-accounts"), ("fund", "/operator/fund"),
+        ("price-levels", "/operator/price-levels"),
         ("pools", "/operator/pools"), ("pool", "/operator/pools/host-1"),
         ("adopt", "/operator/hosts/host-1/adopt"),
         ("move-vm", "/operator/vms/capsul-running000/move"),

@@ -234,6 +234,20 @@ public static class Sample
         INSERT INTO account_limits (after_days, paid, max_vms) VALUES (0, 0, 10), (30, 50, 20);
         INSERT INTO friend_links (email, code_hash, name, created)
         VALUES (@email, sha256('known'), 'Ada''s engine', @now);
+        INSERT INTO payments (created, email, dollars, method) VALUES (@now, @email, -15, 'solidarity');
+        INSERT INTO sponsorships (email, amount, starts, until, actor, reason) VALUES
+            (@email, 7.5, @now, @now + interval '1 year', 'ops@example.org', 'training'),
+            ('new@example.org', 25, @now, NULL, 'ops@example.org', 'lost the job');
+        UPDATE sponsorships SET short_since = @now WHERE email = 'new@example.org';
+        INSERT INTO price_levels (name, percent, created, retired) VALUES ('supported', 70, @now, NULL),
+            ('solidary', 130, @now, NULL), ('friends', 50, @now, @now);
+        WITH month AS (INSERT INTO payments (created, email, dollars, method)
+            VALUES (@now, @email, 7.5, 'solidarity') RETURNING id)
+        INSERT INTO fund_movements (payment, sponsorship, month) SELECT id, 1, 0 FROM month;
+        WITH trial AS (INSERT INTO payments (created, email, dollars, method)
+            VALUES (@now, @email, 20, 'trial') RETURNING id)
+        INSERT INTO trials (email_hash, given, lapses, payment)
+        SELECT sha256('ada'), @now, @now + interval '30 days', id FROM trial;
         """, new { now = hub.Now, email = Email }, cancel);
 
     public static async Task<long> AddKeyAsync(WebHub hub, string email, string name, CancellationToken cancel)

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Features.Trials;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -21,6 +22,7 @@ public static class ApproveAccount
                 {
                     Field = "Email",
                 };
+            await GiveTrial.InAsync(transaction, settings, email, time.GetUtcNow().UtcDateTime, cancel);
             await new Outbox(time).EnqueueAsync(transaction, Write(email, settings), cancel);
             await transaction.AuditAsync(actor, "approve_account", email, "", cancel);
             return email;

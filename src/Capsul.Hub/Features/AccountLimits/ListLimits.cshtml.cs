@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Trials;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -29,6 +30,13 @@ public sealed class ListLimitsPage(Db db, Settings settings, TimeProvider time) 
 
     public IReadOnlyList<WaitingAccountRow> Waiting { get; private set; } = [];
 
+    public TrialSumsRow Trials { get; private set; } = null!;
+
+    /// <summary>What a new account gets to try things out; 0: nothing.</summary>
+    public decimal TrialAmount => settings.TrialAmount;
+
+    public int TrialDays => settings.TrialDays;
+
     public bool Approves => settings.ApproveAccounts;
 
     public int Otherwise => settings.MaxVms;
@@ -37,6 +45,7 @@ public sealed class ListLimitsPage(Db db, Settings settings, TimeProvider time) 
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
+        Trials = await db.AskAsync<TrialSumsRow>(TrialSql.Sums, null, cancel);
         Limits = await db.ListAsync<AccountLimitRow>(AccountLimitSql.List, null, cancel);
         Waiting = await db.ListAsync<WaitingAccountRow>(AccountLimitSql.ListWaiting, new { limit = PageRows }, cancel);
     }

@@ -111,6 +111,27 @@ public static class ExportAccountSql
             SELECT id, name, created, revoked FROM friend_links WHERE email = @email ORDER BY id) AS r
         """;
 
+    public const string Trials = """
+        -- ExportAccountSql.Trials
+        SELECT to_jsonb(r)::text FROM (
+            SELECT t.payment, t.given, t.lapses, t.lapsed, t.taken
+            FROM payments p JOIN trials t ON t.payment = p.id WHERE p.email = @email) AS r
+        """;
+
+    public const string PriceLevels = """
+        -- ExportAccountSql.PriceLevels
+        SELECT to_jsonb(r)::text FROM (
+            SELECT c.chosen, coalesce(l.name, 'standard') AS name, coalesce(l.percent, 100) AS percent
+            FROM level_choices c LEFT JOIN price_levels l ON l.id = c.level WHERE c.email = @email ORDER BY c.id) AS r
+        """;
+
+    public const string Sponsorships = """
+        -- ExportAccountSql.Sponsorships
+        SELECT to_jsonb(r)::text FROM (
+            SELECT id, amount, starts, until, months, next_due, reason, ended FROM sponsorships
+            WHERE email = @email ORDER BY id) AS r
+        """;
+
     public const string Closings = """
         -- ExportAccountSql.Closings
         SELECT to_jsonb(r)::text FROM (

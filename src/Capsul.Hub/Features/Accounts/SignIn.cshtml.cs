@@ -20,6 +20,11 @@ public sealed class SignInPage(
     [BindProperty(SupportsGet = true)]
     public string? ReturnUrl { get; set; }
 
+    /// <summary>What a new account gets; 0: nothing.</summary>
+    public decimal TrialAmount => settings.TrialAmount;
+
+    public int TrialDays => settings.TrialDays;
+
     public bool CanMail => Site.HasMail(settings);
 
     /// <summary>Local pages only, to prevent open redirects.</summary>

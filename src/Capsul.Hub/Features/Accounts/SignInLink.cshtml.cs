@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Trials;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -40,12 +41,16 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         await sessions.EndAsync(HttpContext, cancel);
         sessions.SetCookie(HttpContext, signedIn.Session);
         asked.Forget(HttpContext);
+        if (signedIn.Trial > 0)
+            this.Done($"{Show.Dollars(signedIn.Trial)} to try things out is on your balance, for "
+                + $"{Show.Count(settings.TrialDays, "day", "days")}.");
         return LocalRedirect(signedIn.To);
     }
 
     /// <param name="To">The page that required the sign-in; for somebody who has no capsul yet, the form that creates
     /// one.</param>
-    sealed record SignedIn(string Session, string To);
+    /// <param name="Trial">The credit that the account got.</param>
+    sealed record SignedIn(string Session, string To, decimal Trial);
 
     Task<Outcome<SignedIn>> UseAsync(CancellationToken cancel) => db.DecideAsync<SignedIn>(async transaction =>
     {
@@ -56,12 +61,17 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
             return problem;
         await transaction.ExecuteAsync(SignInSql.Use, new { hash, now }, cancel);
         var waits = settings.ApproveAccounts && !Policies.IsOperator(settings, plan.Email);
-        await transaction.ExecuteAsync(AccountSql.SignUp, new { email = plan.Email, now, waits }, cancel);
+        var isMade = await transaction.ExecuteAsync(
+            AccountSql.SignUp, new { email = plan.Email, now, waits }, cancel) > 0;
+        // One that waits gets it when it is approved.
+        var trial = isMade && !waits
+            ? await GiveTrial.InAsync(transaction, settings, plan.Email, now, cancel) : 0;
         await transaction.ExecuteAsync(AccountSql.SweepSessions, new { now }, cancel);
         var session = await sessions.CreateAsync(transaction, plan.Email, cancel);
         var isNew = plan.ReturnPath.Length == 0
             && !await transaction.FindAsync<bool>(AccountSql.HasVms, new { email = plan.Email }, cancel);
-        return new SignedIn(session, plan.ReturnPath.Length > 0 ? plan.ReturnPath : isNew ? "/vms/new" : "/console");
+        return new SignedIn(session, plan.ReturnPath.Length > 0 ? plan.ReturnPath : isNew ? "/vms/new" : "/console",
+            trial);
     }, cancel);
 
     PageResult Refuse(Problem problem)

@@ -18,7 +18,7 @@ public static class AlertConditions
         RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
         RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.AccountsWaiting,
-        RaiseAlert.RulesRemoved, RaiseAlert.VmBusy, RaiseAlert.VmConnections,
+        RaiseAlert.RulesRemoved, RaiseAlert.VmBusy, RaiseAlert.VmConnections, RaiseAlert.FundShort,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -112,6 +112,10 @@ public static class AlertConditions
         RaiseAlert.AccountsWaiting =>
             $"{Show.Count(row.Number, "account waits", "accounts wait")} to be approved, the first since "
             + $"{Show.Time(row.At!.Value)}: /operator/new-accounts, or capsul limit approve EMAIL.",
+        RaiseAlert.FundShort =>
+            $"The solidarity fund holds too little: {Show.Count(row.Number, "sponsorship waits", "sponsorships wait")} "
+            + $"for it, the first since {Show.Date(row.At!.Value)}, and one month of each is {Amount(row)}. Nothing "
+            + "was paid of them. They are paid when the fund holds enough; or end some: /operator/fund.",
         RaiseAlert.PaidAfterClosing =>
             $"{Show.Count(row.Number, "payment", "payments")} came for accounts that are closed, the first on "
             + $"{Show.Date(row.At!.Value)}, and waits in the ledger. Send it back: /operator/closings.",
@@ -127,6 +131,8 @@ public static class AlertConditions
             + "within an hour, as mail spammers and scanners do. Nothing was done to it: ask its owner, or stop it.",
         _ => throw new InvalidOperationException(row.Kind),
     });
+
+    static string Amount(ConditionRow row) => Show.Dollars(decimal.Parse(row.Text, CultureInfo.InvariantCulture));
 
     static string Time(ConditionRow row) => Show.Time(row.At!.Value);
 

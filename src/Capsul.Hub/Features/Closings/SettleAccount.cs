@@ -33,32 +33,52 @@ public static class SettleAccount
     /// <param name="Given">To the solidarity fund.</param>
     /// <param name="Lapsed">Of vouchers.</param>
     /// <param name="WrittenOff">What the account owes.</param>
-    public sealed record Plan(IReadOnlyList<Part> Back, decimal Given, decimal Lapsed, decimal WrittenOff);
+    /// <param name="Trial">Of trial credit, which lapses.</param>
+    public sealed record Plan(
+        IReadOnlyList<Part> Back, decimal Given, decimal Lapsed, decimal WrittenOff, decimal Trial = 0);
 
     /// <summary>
-    /// Vouchers and gifts count as used first, so that people have back as much as they have paid in; what is left of
-    /// them goes to where it came from.
+    /// Vouchers and gifts count as used first, so that people have back as much as they have paid in, less what they
+    /// have given to the fund; what is left of vouchers and gifts goes to where it came from.
     /// </summary>
     public static Plan Decide(Facts facts)
     {
         if (facts.Left <= 0) return new Plan([], 0, 0, -facts.Left);
         var left = facts.Left;
+        var own = OwnOf(facts);
         var back = new List<Part>();
         foreach (var payment in facts.Payments.Where(p => Own.Contains(p.Method, StringComparer.Ordinal)
             && p.Dollars > 0))
         {
-            var amount = Math.Min(left, payment.Dollars);
+            var amount = Math.Min(own, payment.Dollars);
             if (amount <= 0) break;
-            left -= amount;
+            (own, left) = (own - amount, left - amount);
             back.Add(new Part(payment, amount,
                 facts.Money == ClosingMoney.Back && payment.Refundable >= amount));
         }
-        var vouchers = facts.Payments.Where(p => p.Method == "voucher").Sum(p => p.Dollars);
-        var lapsed = Math.Clamp(vouchers, 0, left);
+        var trial = Math.Clamp(SumOf(facts, "trial") - UsedOf(facts), 0, left);
+        left -= trial;
+        var lapsed = Math.Clamp(SumOf(facts, "voucher"), 0, left);
         return facts.Money == ClosingMoney.Fund
-            ? new Plan([], left - lapsed + back.Sum(p => p.Amount), lapsed, 0)
-            : new Plan(back, left - lapsed, lapsed, 0);
+            ? new Plan([], left - lapsed + back.Sum(p => p.Amount), lapsed, 0, trial)
+            : new Plan(back, left - lapsed, lapsed, 0, trial);
     }
+
+    /// <summary>
+    /// What is left of what the person has paid. Without this, whoever gives their own money away would have that of a
+    /// voucher paid back in its place.
+    /// </summary>
+    static decimal OwnOf(Facts facts)
+    {
+        var granted = SumOf(facts, "voucher") + SumOf(facts, "trial")
+            + facts.Payments.Where(p => p is { Method: "solidarity", Dollars: > 0 }).Sum(p => p.Dollars);
+        return Math.Max(0, facts.Left - Math.Max(0, granted - UsedOf(facts)));
+    }
+
+    static decimal SumOf(Facts facts, string method) =>
+        facts.Payments.Where(p => p.Method == method).Sum(p => p.Dollars);
+
+    static decimal UsedOf(Facts facts) => facts.Payments.Sum(p => p.Dollars) - facts.Left;
 
     /// <summary>False: it is not time yet, or no longer.</summary>
     public static async Task<bool> InAsync(NpgsqlTransaction transaction, ClosingRow closing, Settings settings,
@@ -82,8 +102,9 @@ public static class SettleAccount
             await transaction.ExecuteAsync(ClosingSql.Settle,
                 new { id = fresh.Id, now, contact = email, forget = ForgetAt(now, settings) }, cancel);
             await transaction.AuditAsync(Actor, "settle_account", email, string.Create(CultureInfo.InvariantCulture,
-                $"{left} left; {plan.Back.Sum(p => p.Amount)} back, {plan.Given} given, {plan.Lapsed} lapsed, ")
-                + string.Create(CultureInfo.InvariantCulture, $"{plan.WrittenOff} written off"), cancel);
+                $"{left} left; {plan.Back.Sum(p => p.Amount)} back, {plan.Given} given, ") + string.Create(
+                CultureInfo.InvariantCulture, $"{plan.Lapsed + plan.Trial} lapsed, {plan.WrittenOff} written off"),
+                cancel);
             await transaction.AskAsync<string>(
                 ClosingSql.ForgetPerson, new { email, pseudonym = PseudonymOf(fresh) }, cancel);
             return true;
@@ -120,7 +141,8 @@ public static class SettleAccount
         foreach (var (method, dollars, note) in new[]
         {
             ("solidarity", -plan.Given, "given to the solidarity fund"),
-            ("voucher", -plan.Lapsed, "not used"), ("write_off", plan.WrittenOff, "not paid"),
+            ("voucher", -plan.Lapsed, "not used"), ("trial", -plan.Trial, "not used"),
+            ("write_off", plan.WrittenOff, "not paid"),
         })
         {
             if (dollars != 0)

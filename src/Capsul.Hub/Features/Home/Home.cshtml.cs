@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.PriceLevels;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -15,13 +16,18 @@ public sealed class HomePage(Db db, TimeProvider time) : PageModel
     /// <summary>Prices that are announced, soonest first.</summary>
     public IReadOnlyList<PriceRow> Coming { get; private set; } = [];
 
+    /// <summary>Of which people choose what they pay, the lowest first.</summary>
+    public IReadOnlyList<PriceLevelRow> Levels { get; private set; } = [];
+
     public IReadOnlyList<string> Images { get; private set; } = [];
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
-        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now }, cancel);
-        Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now }, cancel);
+        var email = Actor.Find(HttpContext)?.Email ?? "";
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now, email }, cancel);
+        Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now, email }, cancel);
+        Levels = await db.ListAsync<PriceLevelRow>(PriceLevelSql.Offered, null, cancel);
         Images = await db.ListAsync<string>(HomeSql.Images, null, cancel);
     }
 }

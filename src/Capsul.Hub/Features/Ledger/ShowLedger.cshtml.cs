@@ -46,6 +46,7 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
         "write_off" => "Written off",
         "tax" => "Tax",
         "vouchers" => "Vouchers",
+        "trial_credit" => "Trial credit",
         _ => "To be assigned",
     };
 }

@@ -41,6 +41,7 @@ public static class VerifyLedger
                     CultureInfo.InvariantCulture, $"Payment {id} is in the ledger, but not among the payments.")),
                 .. (await ListAsync<FeeCheckRow>(VerifyLedgerSql.Fees)).Select(Say),
                 .. (await ListAsync<PayoutCheckRow>(VerifyLedgerSql.Payouts)).Select(Say),
+                .. (await ListAsync<FundCheckRow>(VerifyLedgerSql.Fund)).Select(Say),
                 .. accounts.SelectMany(a => Compare(a, decimals)),
                 .. Compare(sums),
             ],
@@ -77,6 +78,9 @@ public static class VerifyLedger
 
     static string Say(PayoutCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"The payouts of {row.Provider} are {row.PaidOut}, but the ledger has {row.Posted} of them.");
+
+    static string Say(FundCheckRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"The solidarity fund holds {row.Holds}, but its entries sum to {row.Posted}.");
 
     static string Say(PaymentCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"Payment {row.Id} counts {row.Counts}, but the ledger has {row.Customer} of it for {row.Email} and ")

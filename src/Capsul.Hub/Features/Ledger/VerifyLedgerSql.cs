@@ -19,6 +19,9 @@ public sealed record FeeCheckRow(string Provider, decimal Fees, decimal Posted);
 /// <summary>What a provider has paid out, if the ledger says something else.</summary>
 public sealed record PayoutCheckRow(string Provider, decimal PaidOut, decimal Posted);
 
+/// <summary>What the solidarity fund holds, if the ledger says something else.</summary>
+public sealed record FundCheckRow(decimal Holds, decimal Posted);
+
 /// <summary>The sum of all ledger accounts of a type, and of a provider if it has some.</summary>
 public sealed record LedgerSumRow(string Type, string Name, long Accounts, decimal Amount);
 
@@ -109,6 +112,14 @@ public static class VerifyLedgerSql
                     JOIN ledger_transactions t ON t.id = e.transaction AND t.kind = 'payout'
                 WHERE a.type = 'provider_clearing' GROUP BY a.name) AS e ON e.name = p.provider
         WHERE coalesce(p.paid_out, 0) <> coalesce(e.posted, 0)
+        """;
+
+    /// <summary>The fund, if it is not what its entries are, or does not hold at all.</summary>
+    public const string Fund = """
+        -- VerifyLedgerSql.Fund
+        SELECT coalesce((SELECT balance FROM solidarity_fund), 0) AS holds, coalesce(-sum(e.amount), 0) AS posted
+        FROM ledger_entries e WHERE e.account = 3
+        HAVING (SELECT balance FROM solidarity_fund) IS DISTINCT FROM coalesce(-sum(e.amount), 0)
         """;
 
     public const string Sums = """

@@ -8,6 +8,7 @@ public static class PaymentMethod
         "play" => "play money",
         "opening" => "balance carried over",
         "solidarity" => "solidarity fund",
+        "trial" => "trial credit",
         "write_off" => "written off",
         _ => method,
     };
@@ -16,5 +17,5 @@ public static class PaymentMethod
     /// There are receipts for what somebody has paid here: not for vouchers, gifts, and what was carried over.
     /// </summary>
     public static bool HasReceipt(string method, decimal dollars) =>
-        dollars > 0 && method is not ("opening" or "solidarity" or "voucher" or "write_off");
+        dollars > 0 && method is not ("opening" or "solidarity" or "voucher" or "trial" or "write_off");
 }

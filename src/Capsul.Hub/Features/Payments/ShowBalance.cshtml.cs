@@ -3,6 +3,9 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Payments.Providers;
+using Capsul.Hub.Features.PriceLevels;
+using Capsul.Hub.Features.Sponsorships;
+using Capsul.Hub.Features.Trials;
 using Capsul.Hub.Features.Vouchers;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
@@ -51,6 +54,18 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
 
     /// <summary>There are vouchers that this account might redeem.</summary>
     public bool HasVouchers { get; private set; }
+
+    /// <summary>What the account gets from the solidarity fund each month; null: nothing.</summary>
+    public SponsorshipRow? Sponsorship { get; private set; }
+
+    /// <summary>Trial credit that has not lapsed; null: none.</summary>
+    public TrialRow? Trial { get; private set; }
+
+    /// <summary>What the account pays of the standard price.</summary>
+    public ChosenLevelRow Level { get; private set; } = null!;
+
+    /// <summary>There is something to choose, or something was chosen.</summary>
+    public bool HasLevels { get; private set; }
 
     public bool PlayMoney => settings.Development;
 
@@ -109,6 +124,11 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
     {
         var (email, now, limit) = (Email, Now, PageRows + 1);
         HasVouchers = await db.AskAsync<bool>(VoucherSql.AreOffered, new { email, now }, cancel);
+        Level = await db.AskAsync<ChosenLevelRow>(PriceLevelSql.Chosen, new { email, since = now }, cancel);
+        HasLevels = Level.Level is not null
+            || (await db.ListAsync<PriceLevelRow>(PriceLevelSql.Offered, null, cancel)).Count > 0;
+        Trial = await db.FindAsync<TrialRow>(TrialSql.FindOf, new { email }, cancel);
+        Sponsorship = await db.FindAsync<SponsorshipRow>(SponsorshipSql.FindOf, new { email }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
         var dunning = new DunningTable(await db.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
         Place = await db.AskAsync<DunningPlaceRow>(DunningPageSql.Place, new { email, now }, cancel);

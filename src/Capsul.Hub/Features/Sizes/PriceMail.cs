@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Mails;
+using Capsul.Hub.Features.PriceLevels;
 using Capsul.Hub.Web;
 
 namespace Capsul.Hub.Features.Sizes;
@@ -15,7 +16,8 @@ public static class PriceMail
     /// <param name="settings">Of this installation.</param>
     public static Mail Rise(
         SizeCustomerRow customer, string size, decimal before, SetPrice.Plan plan, Settings settings) =>
-        Write("price_rise", customer, size, plan.Dollars, plan.From, settings, ("before", Show.Dollars(before)));
+        Write("price_rise", customer, size, plan.Dollars, plan.From, settings,
+            ("before", Show.Dollars(PriceLevelRow.At(before, customer.Percent))));
 
     /// <summary>It does not rise after all.</summary>
     public static Mail Withdrawal(SizeCustomerRow customer, PriceRow price, Settings settings) =>
@@ -29,7 +31,7 @@ public static class PriceMail
             ["site"] = settings.SiteName,
             ["size"] = size,
             ["count"] = Show.Count(customer.Vms, "capsul", "capsuls"),
-            ["price"] = Show.Dollars(dollars),
+            ["price"] = Show.Dollars(PriceLevelRow.At(dollars, customer.Percent)),
             ["from"] = Show.Time(from),
             ["link"] = Site.Link(settings, "/console").ToString(),
         };

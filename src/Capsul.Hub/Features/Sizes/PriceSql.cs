@@ -24,7 +24,8 @@ public sealed record PriceRow(long Id, string Size, DateTime ActiveFrom, decimal
 public sealed record PriceFactsRow(decimal? Before, DateTime? Same, long Vms);
 
 /// <summary>An account with VMs of a size.</summary>
-public sealed record SizeCustomerRow(string Email, long Vms);
+/// <param name="Percent">What it pays of the standard price.</param>
+public sealed record SizeCustomerRow(string Email, long Vms, int Percent = 100);
 
 /// <summary>Statements on prices. A VM without <c>price_from</c> has a price of its own.</summary>
 public static class PriceSql
@@ -45,17 +46,19 @@ public static class PriceSql
         SELECT {Columns} FROM prices p ORDER BY p.size, p.active_from DESC, p.id DESC
         """;
 
-    /// <summary>Those that are announced, soonest first.</summary>
-    public const string Coming = $"""
+    /// <summary>Those that are announced, soonest first, as the account @email pays them; empty: anybody.</summary>
+    public const string Coming = """
         -- PriceSql.Coming
-        SELECT {Columns} FROM prices p WHERE p.withdrawn IS NULL AND p.active_from > @now
+        SELECT p.id, p.size, p.active_from, price_at(p.dollars_per_month, price_percent(@email)) AS dollars_per_month,
+            p.announced, p.withdrawn, p.applied FROM prices p WHERE p.withdrawn IS NULL AND p.active_from > @now
         ORDER BY p.active_from, p.size
         """;
 
     /// <summary>The same for one VM: none if it has a price of its own.</summary>
-    public const string ComingForVm = $"""
+    public const string ComingForVm = """
         -- PriceSql.ComingForVm
-        SELECT {Columns} FROM vms v JOIN prices p ON p.size = v.size
+        SELECT p.id, p.size, p.active_from, price_at(p.dollars_per_month, v.price_percent) AS dollars_per_month,
+            p.announced, p.withdrawn, p.applied FROM vms v JOIN prices p ON p.size = v.size
         WHERE v.id = @id AND v.price_from IS NOT NULL AND p.withdrawn IS NULL AND p.active_from > @now
         ORDER BY p.active_from
         """;
@@ -90,7 +93,8 @@ public static class PriceSql
     /// <summary>Whom a price of a size concerns.</summary>
     public const string Customers = """
         -- PriceSql.Customers
-        SELECT email, count(*) AS vms FROM vms WHERE size = @size AND deleted IS NULL AND price_from IS NOT NULL
+        SELECT email, count(*) AS vms, price_percent(email) AS percent FROM vms
+        WHERE size = @size AND deleted IS NULL AND price_from IS NOT NULL
         GROUP BY email ORDER BY email
         """;
 

@@ -6,8 +6,9 @@ namespace Capsul.Hub.Features.Sizes;
 /// <summary>What can be bought.</summary>
 /// <param name="DollarsPerMonth">Of the line that is in force.</param>
 /// <param name="PriceFrom">Since when it is.</param>
-public sealed record SizeRow(
-    string Id, decimal DollarsPerMonth, DateTime PriceFrom, int Vcpus, int MemoryMb, int DiskGb)
+/// <param name="PricePercent">The level of the account, at which that is.</param>
+public sealed record SizeRow(string Id, decimal DollarsPerMonth, DateTime PriceFrom, int Vcpus, int MemoryMb,
+    int DiskGb, int PricePercent = 100)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 }
@@ -29,11 +30,12 @@ public sealed record SizeShape(int Vcpus, int MemoryMb, int DiskGb)
     public string In(string separator) => string.Join(separator, Parts.Select(part => part.Phrase));
 }
 
-/// <summary>Statements on sizes.</summary>
+/// <summary>Statements on sizes. Prices are those that the account @email pays; empty: the standard prices.</summary>
 public static class SizeSql
 {
     const string Columns = """
-        s.id, p.dollars_per_month, p.active_from AS price_from, s.vcpus, s.memory_mb, s.disk_gb
+        s.id, price_at(p.dollars_per_month, price_percent(@email)) AS dollars_per_month, p.active_from AS price_from,
+            s.vcpus, s.memory_mb, s.disk_gb, price_percent(@email) AS price_percent
         """;
 
     public const string Offered = $"""

@@ -104,7 +104,7 @@ public static class AdoptVm
             ForeignMachineSql.Find, new { host = input.Host, domain = input.Domain }, cancel);
         return new Facts(
             await transaction.FindAsync<string>(HostSql.StateOf, new { id = input.Host }, cancel), machine, hasAccount,
-            await transaction.FindAsync<SizeRow>(SizeSql.Find, new { size = input.Size ?? "", now }, cancel),
+            await transaction.FindAsync<SizeRow>(SizeSql.Find, new { size = input.Size ?? "", now, email }, cancel),
             machine is not null && await transaction.FindAsync<string>(
                 AdoptVmSql.MadeOf, new { host = input.Host, uuid = machine.Uuid }, cancel) is not null);
     }
@@ -124,6 +124,7 @@ public static class AdoptVm
             now,
             dollarsPerMonth = size.DollarsPerMonth,
             priceFrom = size.PriceFrom,
+            pricePercent = size.PricePercent,
             vcpus = size.Vcpus,
             memoryMb = size.MemoryMb,
             diskGb = size.DiskGb,

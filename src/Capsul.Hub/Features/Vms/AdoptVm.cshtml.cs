@@ -43,7 +43,8 @@ public sealed class AdoptVmPage(Db db, Settings settings, TimeProvider time) : P
             return Problems.Page(DrainHost.NotFound(Id));
         Machines = [.. (await db.ListAsync<ForeignMachineRow>(ForeignMachineSql.OfHost, new { host = Id }, cancel))
             .Where(m => m.Refusal.Length == 0)];
-        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now = time.GetUtcNow().UtcDateTime }, cancel);
+        Sizes = await db.ListAsync<SizeRow>(
+            SizeSql.Offered, new { now = time.GetUtcNow().UtcDateTime, email = "" }, cancel);
         return Page();
     }
 

@@ -25,9 +25,9 @@ public static class AdoptVmSql
     public const string Insert = """
         -- AdoptVmSql.Insert
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
-            price_from, vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, has_run, adopt)
+            price_from, price_percent, vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, has_run, adopt)
         VALUES (@id, @email, @name, @size, @image, repeat('0', 64), 'root', @host, @now, @dollarsPerMonth, @priceFrom,
-            @vcpus, @memoryMb, @diskGb, 'creating', 'on', @generation, TRUE, @adopt)
+            @pricePercent, @vcpus, @memoryMb, @diskGb, 'creating', 'on', @generation, TRUE, @adopt)
         """;
 
     /// <summary>For display: the guest has its own.</summary>

@@ -161,6 +161,7 @@ public static partial class CreateVm
             now,
             dollarsPerMonth = size.DollarsPerMonth,
             priceFrom = size.PriceFrom,
+            pricePercent = size.PricePercent,
             vcpus = size.Vcpus,
             memoryMb = size.MemoryMb,
             diskGb = size.DiskGb,

@@ -176,8 +176,8 @@ public sealed class CreateVmPage(Db db, IDataProtectionProvider protection, Sett
 
     async Task LoadAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now = Now }, cancel);
-        Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now = Now }, cancel);
+        Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now = Now, email = Email }, cancel);
+        Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now = Now, email = Email }, cancel);
         Images = await db.ListAsync<ImageRow>(ImageSql.Offered, null, cancel);
         Keys = await db.ListAsync<SshKeyRow>(SshKeySql.List, new { email = Email }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now = Now }, cancel))!;

@@ -5,7 +5,7 @@ public sealed record RepricedVmRow(string Id, string Email, string Host, bool Is
 
 /// <summary>
 /// Statements that give VMs another price from a moment on. Charged time before it keeps the price that it had: a span
-/// that goes on after it ends there, and another begins at the same instant.
+/// that goes on after it ends there, and another begins at the same instant. Each VM has the price at its own level.
 /// </summary>
 public static class RepriceVmsSql
 {
@@ -48,15 +48,16 @@ public static class RepriceVmsSql
         cut AS (UPDATE usage_spans s SET span = tstzrange(lower(s.span), @from) FROM whole w WHERE s.id = w.id
             RETURNING s.id)
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
-        SELECT w.vm, w.email, tstzrange(@from, upper(w.span)), @dollars FROM cut c JOIN whole w ON w.id = c.id
+        SELECT w.vm, w.email, tstzrange(@from, upper(w.span)), price_at(@dollars, v.price_percent)
+        FROM cut c JOIN whole w ON w.id = c.id JOIN vms v ON v.id = w.vm
         """;
 
     /// <summary>Charged time that began after it came into force, and before a Hub got to it.</summary>
     public const string PriceLater = """
         -- RepriceVmsSql.PriceLater
-        UPDATE usage_spans SET dollars_per_month = @dollars
-        WHERE vm = ANY(@ids) AND coalesce(upper(span), 'infinity'::timestamptz) > @from AND lower(span) >= @from
-            AND dollars_per_month <> @dollars
+        UPDATE usage_spans s SET dollars_per_month = price_at(@dollars, v.price_percent) FROM vms v
+        WHERE v.id = s.vm AND s.vm = ANY(@ids) AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from
+            AND lower(s.span) >= @from AND s.dollars_per_month <> price_at(@dollars, v.price_percent)
         """;
 
     /// <summary>
@@ -65,7 +66,7 @@ public static class RepriceVmsSql
     /// </summary>
     public const string SetPrice = """
         -- RepriceVmsSql.SetPrice
-        UPDATE vms v SET dollars_per_month = @dollars, price_from = @from,
+        UPDATE vms v SET dollars_per_month = price_at(@dollars, v.price_percent), price_from = @from,
             wanted_generation = CASE WHEN v.wanted = 'gone' THEN v.wanted_generation ELSE h.generation END
         FROM hosts h WHERE h.id = v.host AND v.id = ANY(@ids)
         """;

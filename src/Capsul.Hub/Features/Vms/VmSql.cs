@@ -86,10 +86,10 @@ public static class VmSql
     public const string Insert = $"""
         -- VmSql.Insert
         INSERT INTO vms (id, email, name, size, image, image_sha256, login_user, host, created, dollars_per_month,
-            price_from, vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, queued, build_turn)
+            price_from, price_percent, vcpus, memory_mb, disk_gb, state, wanted, wanted_generation, queued, build_turn)
         VALUES (@id, @email, @name, @size, @image, @imageSha256, @loginUser, @host, @now, @dollarsPerMonth, @priceFrom,
-            @vcpus, @memoryMb, @diskGb, 'creating', 'on', (SELECT h.generation FROM hosts h WHERE h.id = @host),
-            @queued, {BuildQueueSql.NextTurn})
+            @pricePercent, @vcpus, @memoryMb, @diskGb, 'creating', 'on',
+            (SELECT h.generation FROM hosts h WHERE h.id = @host), @queued, {BuildQueueSql.NextTurn})
         """;
 
     public const string CountKeys = """

@@ -28,6 +28,15 @@ public sealed class SettleAccountTests
     [InlineData("5", "back", "voucher 10, cash 5", "2:5", "0", "0", "0")]
     [InlineData("12", "back", "solidarity 10, voucher 4, cash 3", "3:3", "5", "4", "0")]
     [InlineData("12", "fund", "voucher 10, cash 5", "", "5", "7", "0")]
+    // Who gave their own money to the fund does not have a voucher, or what came from the fund, paid back instead.
+    [InlineData("10", "back", "solidarity -10, voucher 10, cash 10", "", "0", "10", "0")]
+    [InlineData("8", "back", "solidarity -10, solidarity 5, cash 15", "3:5", "3", "0", "0")]
+    [InlineData("4", "back", "solidarity -5, cash 10, voucher 2", "2:4", "0", "0", "0")]
+    // Trial credit counts as used first of all, and is neither paid out nor given.
+    [InlineData("13", "back", "trial 5, cash 10", "2:10", "0", "3", "0")]
+    [InlineData("5", "fund", "solidarity -10, cash 10, trial 5", "", "0", "5", "0")]
+    [InlineData("4", "back", "trial -3, trial 5, cash 4", "3:4", "0", "0", "0")]
+    [InlineData("9", "back", "voucher 4, trial 5, cash 5", "3:5", "0", "4", "0")]
     [InlineData("-3.5", "back", "cash 5", "", "0", "0", "3.5")]
     [InlineData("0", "fund", "cash 5", "", "0", "0", "0")]
     public void All_that_is_left_goes_somewhere(
@@ -36,8 +45,8 @@ public sealed class SettleAccountTests
         var plan = SettleAccount.Decide(new SettleAccount.Facts(D(left), money, Payments(payments)));
         string.Join(", ", plan.Back.Select(p => string.Create(CultureInfo.InvariantCulture,
             $"{p.Payment.Id}:{p.Amount}{(p.ByProvider ? " provider" : "")}"))).ShouldBe(back);
-        (plan.Given, plan.Lapsed, plan.WrittenOff).ShouldBe((D(given), D(lapsed), D(writtenOff)));
-        (plan.Back.Sum(p => p.Amount) + plan.Given + plan.Lapsed - plan.WrittenOff).ShouldBe(D(left));
+        (plan.Given, plan.Lapsed + plan.Trial, plan.WrittenOff).ShouldBe((D(given), D(lapsed), D(writtenOff)));
+        (plan.Back.Sum(p => p.Amount) + plan.Given + plan.Lapsed + plan.Trial - plan.WrittenOff).ShouldBe(D(left));
     }
 
     [Theory]
