@@ -93,6 +93,24 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.check_fund_movement() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        RAISE EXCEPTION 'movements of the solidarity fund are only added: they are neither changed nor deleted'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'fund_movements_stay',
+                HINT = 'To take one back, invalidate its payment.';
+    ELSIF NOT EXISTS (SELECT FROM payments p LEFT JOIN sponsorships s ON s.id = NEW.sponsorship
+            WHERE p.id = NEW.payment AND p.method = 'solidarity'
+                AND (NEW.sponsorship IS NULL OR (p.email, p.dollars, NEW.month) = (s.email, s.amount, s.months)
+                    AND s.ended IS NULL AND s.next_due <= p.created AND (s.next_due < s.until) IS NOT FALSE)) THEN
+        RAISE EXCEPTION 'payment % is not what this movement of the solidarity fund would be', NEW.payment
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'fund_movements_are_due';
+    END IF;
+    UPDATE sponsorships SET months = months + 1, short_since = NULL WHERE id = NEW.sponsorship;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_ledger_account() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -131,6 +149,20 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.check_level_choice() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND (NEW.id, NEW.level, NEW.chosen)
+            IS DISTINCT FROM (OLD.id, OLD.level, OLD.chosen) THEN
+        RAISE EXCEPTION 'choices of price levels are only added: they are neither changed nor deleted'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'level_choices_stay';
+    ELSIF TG_OP = 'INSERT' AND EXISTS (SELECT FROM price_levels WHERE id = NEW.level AND retired IS NOT NULL) THEN
+        RAISE EXCEPTION 'price level % is not offered any more', NEW.level
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'level_choices_are_offered';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_payment() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -155,7 +187,8 @@ BEGIN
     IF NEW.dollars = 'NaN' OR NEW.dollars IN ('Infinity', '-Infinity') THEN
         RAISE EXCEPTION 'the amount of a payment is a number; % is not', NEW.dollars
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_is_an_amount';
-    ELSIF NEW.dollars = 0 OR NEW.dollars < 0 AND NEW.method NOT IN ('solidarity', 'voucher', 'assigned') THEN
+    ELSIF NEW.dollars = 0 OR NEW.dollars < 0 AND NEW.method NOT IN ('solidarity', 'voucher', 'assigned',
+            'trial') THEN
         RAISE EXCEPTION 'a payment is more than 0; % is not', NEW.dollars
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_dollars_check',
             HINT = 'To take a payment back, set its column invalidated.';
@@ -183,6 +216,18 @@ BEGIN
         USING ERRCODE = 'check_violation', CONSTRAINT = 'prices_stay',
             HINT = 'Add a line with another date, or set the column withdrawn of one that is not in force yet.';
 END $$;
+CREATE FUNCTION public.check_price_level() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR (NEW.id, NEW.name, NEW.percent, NEW.created)
+            IS DISTINCT FROM (OLD.id, OLD.name, OLD.percent, OLD.created)
+        OR OLD.retired IS NOT NULL AND NEW.retired IS DISTINCT FROM OLD.retired THEN
+        RAISE EXCEPTION 'price level % stays what it is: retire it, and add another one', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'price_levels_stay';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_provider_payout() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -207,6 +252,74 @@ BEGIN
             WHERE t.id = OLD.transaction AND c.settled IS NOT NULL AND c.forgotten IS NOT NULL) THEN
         RAISE EXCEPTION 'rows of receipts are only added: they are neither changed nor deleted'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'receipts_stay';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_refund() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    most numeric := (SELECT received - refunded FROM provider_payments WHERE id = NEW.payment FOR NO KEY UPDATE);
+    going numeric := (SELECT sum(amount - sent) FROM provider_refunds
+        WHERE payment = NEW.payment AND status IN ('open', 'offered'));
+BEGIN
+    IF going > most THEN
+        RAISE EXCEPTION '% of provider payment % would go back, and % is left of it', going, NEW.payment, most
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'provider_refunds_within_payment';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.check_refund_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF (NEW.id, NEW.payment, NEW.amount, NEW.key) IS DISTINCT FROM (OLD.id, OLD.payment, OLD.amount, OLD.key)
+        OR OLD.status IN ('done', 'refused') AND (NEW.status, NEW.sent) IS DISTINCT FROM (OLD.status, OLD.sent)
+        OR NEW.reference IS DISTINCT FROM OLD.reference AND OLD.reference IS NOT NULL THEN
+        RAISE EXCEPTION 'refund % stays what it is: % of %', OLD.id, OLD.sent, OLD.amount
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'provider_refunds_stay';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_sponsorship() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR (NEW.id, NEW.amount, NEW.starts) <> (OLD.id, OLD.amount, OLD.starts)
+        OR NEW.until IS DISTINCT FROM OLD.until OR OLD.ended IS NOT NULL AND NEW.ended IS DISTINCT FROM OLD.ended
+        OR NEW.months <> OLD.months AND (NEW.months <> OLD.months + 1 OR pg_trigger_depth() < 2) THEN
+        RAISE EXCEPTION 'sponsorship % stays what it is: end it, and make another one', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'sponsorships_stay';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_trial() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR (NEW.id, NEW.given, NEW.lapses) <> (OLD.id, OLD.given, OLD.lapses)
+        OR OLD.payment IS NOT NULL AND NEW.payment IS DISTINCT FROM OLD.payment
+        OR OLD.lapsed IS NOT NULL AND (NEW.lapsed, NEW.taken) IS DISTINCT FROM (OLD.lapsed, OLD.taken)
+        OR NEW.email_hash IS DISTINCT FROM OLD.email_hash AND NEW.email_hash IS NOT NULL
+        OR NEW.payment IS DISTINCT FROM OLD.payment AND NOT EXISTS (SELECT FROM payments p
+            WHERE p.id = NEW.payment AND p.method = 'trial' AND p.dollars > 0)
+        OR NEW.taken IS NOT NULL AND NOT EXISTS (SELECT FROM payments p JOIN payments g ON g.id = NEW.payment
+            WHERE p.id = NEW.taken AND p.method = 'trial' AND p.dollars < 0 AND p.email = g.email) THEN
+        RAISE EXCEPTION 'trial credit % stays what it is', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'trials_stay',
+                HINT = 'To take it back, invalidate its payment.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_trial_payment() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- Two at the same time wait for each other here.
+    PERFORM FROM accounts WHERE email = NEW.email FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM payments WHERE email = NEW.email AND method = 'trial' AND dollars > 0) THEN
+        RAISE EXCEPTION 'the account % has had its trial credit', NEW.email
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_trial_once';
     END IF;
     RETURN NEW;
 END $$;
@@ -280,6 +393,19 @@ BEGIN
             sum(p.disk_gb) AS disk_gb
         FROM unnest(parts) AS p GROUP BY p.host HAVING sum(p.vms) <> 0) AS s
     WHERE h.id = s.host;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.count_fund_entry() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    rest numeric;
+BEGIN
+    UPDATE solidarity_fund SET balance = balance - NEW.amount RETURNING balance INTO rest;
+    IF rest IS NULL OR rest < 0 AND NEW.amount > 0 THEN
+        RAISE EXCEPTION 'the solidarity fund holds %, so % cannot leave it', rest + NEW.amount, NEW.amount
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'solidarity_fund_not_below_zero';
+    END IF;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.count_ledger_entry() RETURNS trigger
@@ -419,6 +545,14 @@ CREATE FUNCTION public.counted(before bigint, now bigint) RETURNS bigint
     AS $$
     SELECT CASE WHEN now < before THEN now ELSE now - before END
 $$;
+CREATE FUNCTION public.forget_contact() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    DELETE FROM mails WHERE recipient = OLD.contact
+        AND NOT EXISTS (SELECT FROM accounts WHERE email = OLD.contact);
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.forget_friend_links() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -446,6 +580,8 @@ BEGIN
     DELETE FROM dunning WHERE email = person;
     DELETE FROM dunning_holds WHERE email = person;
     DELETE FROM mails WHERE recipient = person;
+    UPDATE sponsorships SET reason = '', ended = coalesce(ended, now()), short_since = NULL WHERE email = person;
+    UPDATE sponsorships SET actor = pseudonym WHERE actor = person;
     UPDATE provider_events SET body = '' WHERE body <> ''
         AND payment IN (SELECT id FROM provider_payments WHERE email = person);
     UPDATE vms SET name = id, console_tail = '' WHERE email = person;
@@ -469,6 +605,7 @@ BEGIN
     UPDATE receipts SET name = '', address = '', tax_number = '' WHERE transaction IN (
         SELECT t.id FROM payments p JOIN ledger_transactions t ON t.payment = p.id WHERE p.email = pseudonym);
     UPDATE payments SET note = '' WHERE email = pseudonym AND note <> '';
+    UPDATE trials SET email_hash = NULL WHERE payment IN (SELECT id FROM payments WHERE email = pseudonym);
     UPDATE bank_lines SET payer = '', message = '' WHERE email = pseudonym;
 END $$;
 CREATE FUNCTION public.forget_vouchers() RETURNS trigger
@@ -540,7 +677,7 @@ CREATE FUNCTION public.payment_account_type(method text) RETURNS text
     AS $$
     SELECT CASE WHEN method IN ('cash', 'bank', 'write_off') THEN method
         WHEN method IN ('opening', 'assigned') THEN 'to_be_assigned' WHEN method = 'solidarity' THEN 'solidarity_fund'
-        WHEN method = 'voucher' THEN 'vouchers' ELSE 'provider_clearing' END
+        WHEN method = 'voucher' THEN 'vouchers' WHEN method = 'trial' THEN 'trial_credit' ELSE 'provider_clearing' END
 $$;
 CREATE FUNCTION public.post_payments() RETURNS trigger
     LANGUAGE plpgsql
@@ -619,6 +756,18 @@ BEGIN
         JOIN ledger_accounts a ON a.type = p.type AND a.name = p.name AND a.email IS NULL;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.price_at(dollars numeric, percent integer) RETURNS numeric
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE WHEN percent = 100 THEN dollars
+        ELSE round(dollars * percent / 100, (SELECT decimals FROM currency)) END
+$$;
+CREATE FUNCTION public.price_percent(account text) RETURNS integer
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce((SELECT l.percent FROM level_choices c LEFT JOIN price_levels l ON l.id = c.level
+        WHERE c.email = account ORDER BY c.id DESC LIMIT 1), 100)
+$$;
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -632,6 +781,13 @@ BEGIN
     RAISE EXCEPTION 'the column dollars_per_month of sizes is the first price of a size, and stays that'
         USING ERRCODE = 'check_violation', CONSTRAINT = 'sizes_first_price_stays',
             HINT = 'A new price is a line of the table prices: capsul price set';
+END $$;
+CREATE FUNCTION public.refuse_fund_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the solidarity fund holds what the ledger says: post to the ledger, and it follows'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'solidarity_fund_follows_the_ledger';
 END $$;
 CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -816,7 +972,8 @@ CREATE FUNCTION public.vms_by_age(account text, at timestamp with time zone) RET
     SELECT CASE WHEN EXISTS (SELECT FROM account_limits) THEN coalesce((
         SELECT max(l.max_vms) FROM account_limits l, accounts a LEFT JOIN account_totals t ON t.email = a.email
         WHERE a.email = account AND l.after_days * interval '1 day' <= greatest(interval '0', at - a.created)
-            AND l.paid <= coalesce(t.paid, 0)), 0) END
+            AND l.paid <= coalesce(t.paid, 0) - (SELECT coalesce(sum(p.dollars), 0) FROM payments p
+                WHERE p.email = account AND p.method = 'trial' AND NOT p.invalidated)), 0) END
 $$;
 CREATE FUNCTION public.without_person(text text, person text, pseudonym text) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -1135,6 +1292,14 @@ ALTER TABLE public.friend_links ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.fund_movements (
+    payment integer NOT NULL,
+    key text,
+    sponsorship bigint,
+    month integer,
+    CONSTRAINT fund_movements_key_check CHECK (((length(key) >= 16) AND (length(key) <= 100))),
+    CONSTRAINT fund_movements_month_or_key CHECK ((((sponsorship IS NULL) = (month IS NULL)) AND ((sponsorship IS NULL) = (key IS NOT NULL))))
+);
 CREATE TABLE public.host_images (
     host text NOT NULL,
     image text NOT NULL,
@@ -1308,6 +1473,20 @@ END IS TRUE))
 );
 ALTER TABLE public.ledger_transactions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.ledger_transactions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.level_choices (
+    id bigint NOT NULL,
+    email text NOT NULL,
+    level bigint,
+    chosen timestamp with time zone NOT NULL
+);
+ALTER TABLE public.level_choices ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.level_choices_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1497,6 +1676,23 @@ CREATE TABLE public.ports (
     CONSTRAINT ports_via_check CHECK ((via = ANY (ARRAY['host'::text, 'hub'::text]))),
     CONSTRAINT ports_vm_port_check CHECK (((vm_port >= 1) AND (vm_port <= 65535)))
 );
+CREATE TABLE public.price_levels (
+    id bigint NOT NULL,
+    name text NOT NULL,
+    percent integer NOT NULL,
+    created timestamp with time zone NOT NULL,
+    retired timestamp with time zone,
+    CONSTRAINT price_levels_name_check CHECK (((length(name) >= 1) AND (length(name) <= 40))),
+    CONSTRAINT price_levels_percent_check CHECK (((percent >= 1) AND (percent <= 1000)))
+);
+ALTER TABLE public.price_levels ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.price_levels_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.prices (
     id bigint NOT NULL,
     size text NOT NULL,
@@ -1618,8 +1814,12 @@ CREATE TABLE public.provider_refunds (
     status text DEFAULT 'open'::text NOT NULL,
     reference text,
     problem text DEFAULT ''::text NOT NULL,
-    CONSTRAINT provider_refunds_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
-    CONSTRAINT provider_refunds_status_check CHECK ((status = ANY (ARRAY['open'::text, 'done'::text, 'refused'::text])))
+    sent numeric DEFAULT 0 NOT NULL,
+    claimed numeric DEFAULT 0 NOT NULL,
+    moving numeric DEFAULT 0 NOT NULL,
+    url text DEFAULT ''::text NOT NULL,
+    withdrawn timestamp with time zone,
+    CONSTRAINT provider_refunds_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2))))
 );
 ALTER TABLE public.provider_refunds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.provider_refunds_id_seq
@@ -1813,6 +2013,37 @@ CREATE TABLE public.sizes (
     CONSTRAINT sizes_memory_mb_check CHECK ((memory_mb >= 64)),
     CONSTRAINT sizes_vcpus_check CHECK ((vcpus > 0))
 );
+CREATE TABLE public.solidarity_fund (
+    only_row boolean DEFAULT true NOT NULL,
+    balance numeric NOT NULL,
+    CONSTRAINT solidarity_fund_only_row_check CHECK (only_row)
+);
+CREATE TABLE public.sponsorships (
+    id bigint NOT NULL,
+    email text NOT NULL,
+    amount numeric NOT NULL,
+    starts timestamp with time zone NOT NULL,
+    until timestamp with time zone,
+    months integer DEFAULT 0 NOT NULL,
+    next_due timestamp with time zone GENERATED ALWAYS AS ((((starts AT TIME ZONE 'UTC'::text) + ((months)::double precision * '1 mon'::interval)) AT TIME ZONE 'UTC'::text)) STORED NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    ended timestamp with time zone,
+    short_since timestamp with time zone,
+    CONSTRAINT sponsorships_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT sponsorships_ended_wants_nothing CHECK (((ended IS NULL) OR (short_since IS NULL))),
+    CONSTRAINT sponsorships_months_check CHECK ((months >= 0)),
+    CONSTRAINT sponsorships_reason_check CHECK ((length(reason) <= 200)),
+    CONSTRAINT sponsorships_until_after_start CHECK ((until > starts))
+);
+ALTER TABLE public.sponsorships ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.sponsorships_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.ssh_keys (
     id bigint NOT NULL,
     email text NOT NULL,
@@ -1825,6 +2056,27 @@ CREATE TABLE public.ssh_keys (
 );
 ALTER TABLE public.ssh_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.ssh_keys_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.trials (
+    id bigint NOT NULL,
+    email_hash bytea,
+    given timestamp with time zone NOT NULL,
+    lapses timestamp with time zone NOT NULL,
+    payment integer,
+    lapsed timestamp with time zone,
+    taken integer,
+    CONSTRAINT trials_email_hash_check CHECK ((length(email_hash) = 32)),
+    CONSTRAINT trials_lapsed_in_time CHECK ((lapsed >= lapses)),
+    CONSTRAINT trials_lapses_after_given CHECK ((lapses > given)),
+    CONSTRAINT trials_taken_when_lapsed CHECK (((taken IS NULL) OR (lapsed IS NOT NULL)))
+);
+ALTER TABLE public.trials ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.trials_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1951,11 +2203,13 @@ CREATE TABLE public.vms (
     observed_disk bigint DEFAULT 0 NOT NULL,
     price_from timestamp with time zone,
     observed_rescue bigint DEFAULT 0 NOT NULL,
+    price_percent integer DEFAULT 100 NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
     CONSTRAINT vms_name_check CHECK ((name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text)),
     CONSTRAINT vms_observed_check CHECK ((observed = ANY (ARRAY['unknown'::text, 'off'::text, 'on'::text, 'gone'::text]))),
+    CONSTRAINT vms_price_percent_check CHECK (((price_percent >= 1) AND (price_percent <= 1000))),
     CONSTRAINT vms_queued_is_creating CHECK (((queued IS NULL) OR (state = 'creating'::text))),
     CONSTRAINT vms_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'running'::text, 'stopped'::text, 'starting'::text, 'stopping'::text, 'restarting'::text, 'reinstalling'::text, 'moving'::text, 'deleting'::text, 'deleted'::text, 'failed'::text]))),
     CONSTRAINT vms_wanted_check CHECK ((wanted = ANY (ARRAY['on'::text, 'off'::text, 'gone'::text])))
@@ -2039,6 +2293,8 @@ ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_pkey PRIMARY KEY (host, uuid);
 ALTER TABLE ONLY public.friend_links
     ADD CONSTRAINT friend_links_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.fund_movements
+    ADD CONSTRAINT fund_movements_pkey PRIMARY KEY (payment);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_pkey PRIMARY KEY (host, image);
 ALTER TABLE ONLY public.hosts
@@ -2056,7 +2312,7 @@ ALTER TABLE ONLY public.key_ring
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (id);
 ALTER TABLE public.ledger_accounts
-    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'vouchers'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text]))) NOT VALID;
+    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'vouchers'::text, 'trial_credit'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text]))) NOT VALID;
 ALTER TABLE ONLY public.ledger_checks
     ADD CONSTRAINT ledger_checks_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.ledger_entries
@@ -2069,6 +2325,8 @@ ALTER TABLE ONLY public.ledger_transactions
     ADD CONSTRAINT ledger_transactions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ledger_transactions
     ADD CONSTRAINT ledger_transactions_so_many UNIQUE (id, entries);
+ALTER TABLE ONLY public.level_choices
+    ADD CONSTRAINT level_choices_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.metering
@@ -2086,17 +2344,19 @@ ALTER TABLE ONLY public.operations
 ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
 ALTER TABLE public.payments
-    ADD CONSTRAINT payments_dollars_check CHECK (((dollars > (0)::numeric) OR ((dollars < (0)::numeric) AND (method = ANY (ARRAY['solidarity'::text, 'voucher'::text, 'assigned'::text]))))) NOT VALID;
+    ADD CONSTRAINT payments_dollars_check CHECK (((dollars > (0)::numeric) OR ((dollars < (0)::numeric) AND (method = ANY (ARRAY['solidarity'::text, 'voucher'::text, 'assigned'::text, 'trial'::text]))))) NOT VALID;
 ALTER TABLE public.payments
     ADD CONSTRAINT payments_dollars_is_an_amount CHECK (((dollars < ('10000000000'::bigint)::numeric) AND (dollars = round(dollars, 2)))) NOT VALID;
 ALTER TABLE public.payments
-    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text, 'bank'::text, 'assigned'::text, 'solidarity'::text, 'voucher'::text, 'write_off'::text]))) NOT VALID;
+    ADD CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['cash'::text, 'play'::text, 'stripe'::text, 'btcpay'::text, 'opening'::text, 'bank'::text, 'assigned'::text, 'solidarity'::text, 'voucher'::text, 'write_off'::text, 'trial'::text]))) NOT VALID;
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_pkey PRIMARY KEY (host, family);
 ALTER TABLE ONLY public.ports
     ADD CONSTRAINT ports_pkey PRIMARY KEY (vm, via, vm_port);
+ALTER TABLE ONLY public.price_levels
+    ADD CONSTRAINT price_levels_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.provider_events
@@ -2105,8 +2365,16 @@ ALTER TABLE ONLY public.provider_payments
     ADD CONSTRAINT provider_payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.provider_payouts
     ADD CONSTRAINT provider_payouts_pkey PRIMARY KEY (id);
+ALTER TABLE public.provider_refunds
+    ADD CONSTRAINT provider_refunds_moves_while_offered CHECK ((((status = ANY (ARRAY['offered'::text, 'done'::text])) OR (sent = (0)::numeric)) AND ((status = 'offered'::text) OR ((claimed + moving) = (0)::numeric)))) NOT VALID;
+ALTER TABLE public.provider_refunds
+    ADD CONSTRAINT provider_refunds_offered_has_page CHECK ((((status = 'offered'::text) = (url <> ''::text)) AND ((status <> 'offered'::text) OR (reference IS NOT NULL)))) NOT VALID;
 ALTER TABLE ONLY public.provider_refunds
     ADD CONSTRAINT provider_refunds_pkey PRIMARY KEY (id);
+ALTER TABLE public.provider_refunds
+    ADD CONSTRAINT provider_refunds_sent_check CHECK (((sent >= (0)::numeric) AND (claimed >= (0)::numeric) AND (moving >= (0)::numeric) AND (((sent + claimed) + moving) <= amount) AND (sent = round(sent, 2)))) NOT VALID;
+ALTER TABLE public.provider_refunds
+    ADD CONSTRAINT provider_refunds_status_check CHECK ((status = ANY (ARRAY['open'::text, 'offered'::text, 'done'::text, 'refused'::text]))) NOT VALID;
 ALTER TABLE ONLY public.provider_refusals
     ADD CONSTRAINT provider_refusals_pkey PRIMARY KEY (provider);
 ALTER TABLE ONLY public.quarantine
@@ -2139,12 +2407,18 @@ ALTER TABLE ONLY public.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.sizes
     ADD CONSTRAINT sizes_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.solidarity_fund
+    ADD CONSTRAINT solidarity_fund_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.sponsorships
+    ADD CONSTRAINT sponsorships_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_key_once UNIQUE (email, fingerprint);
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_name_once UNIQUE (email, name);
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.trials
+    ADD CONSTRAINT trials_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.unknown_vms
     ADD CONSTRAINT unknown_vms_pkey PRIMARY KEY (host, vm);
 ALTER TABLE public.usage_spans
@@ -2200,6 +2474,8 @@ CREATE UNIQUE INDEX firewall_rules_once ON public.firewall_rules USING btree (vm
 CREATE INDEX firewall_rules_vm ON public.firewall_rules USING btree (vm);
 CREATE UNIQUE INDEX friend_links_code_once ON public.friend_links USING btree (code_hash);
 CREATE INDEX friend_links_email ON public.friend_links USING btree (email, id);
+CREATE UNIQUE INDEX fund_movements_key_once ON public.fund_movements USING btree (key);
+CREATE UNIQUE INDEX fund_movements_month_once ON public.fund_movements USING btree (sponsorship, month);
 CREATE INDEX hosts_room ON public.hosts USING btree (((memory_mb - memory_used_mb)), id) WHERE ((state = 'joined'::text) AND accepts AND online);
 CREATE UNIQUE INDEX key_changes_one_waits ON public.key_changes USING btree (vm) WHERE (done IS NULL);
 CREATE UNIQUE INDEX ledger_accounts_email_once ON public.ledger_accounts USING btree (email);
@@ -2207,6 +2483,7 @@ CREATE UNIQUE INDEX ledger_accounts_own_once ON public.ledger_accounts USING btr
 CREATE INDEX ledger_entries_account ON public.ledger_entries USING btree (account, transaction);
 CREATE UNIQUE INDEX ledger_entries_hour_once ON public.ledger_entries USING btree (account, hour, corrects) WHERE (hour IS NOT NULL);
 CREATE UNIQUE INDEX ledger_transactions_payment_counts_once ON public.ledger_transactions USING btree (payment, turn) WHERE (payment IS NOT NULL);
+CREATE INDEX level_choices_email ON public.level_choices USING btree (email, id);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
 CREATE INDEX mails_recipient ON public.mails USING btree (recipient);
@@ -2226,6 +2503,7 @@ CREATE INDEX payments_provider_payment ON public.payments USING btree (provider_
 CREATE UNIQUE INDEX payments_provider_payment_counts_once ON public.payments USING btree (provider_payment) WHERE ((provider_payment IS NOT NULL) AND (NOT invalidated));
 CREATE UNIQUE INDEX ports_of_host_once ON public.ports USING btree (host, port) WHERE (host IS NOT NULL);
 CREATE UNIQUE INDEX ports_of_hub_once ON public.ports USING btree (port) WHERE (host IS NULL);
+CREATE UNIQUE INDEX price_levels_name_once ON public.price_levels USING btree (lower(name)) WHERE (retired IS NULL);
 CREATE UNIQUE INDEX prices_once ON public.prices USING btree (size, active_from) WHERE (withdrawn IS NULL);
 CREATE UNIQUE INDEX provider_events_once ON public.provider_events USING btree (provider, event);
 CREATE INDEX provider_events_payment ON public.provider_events USING btree (payment, id);
@@ -2243,7 +2521,9 @@ CREATE INDEX provider_payments_problem ON public.provider_payments USING btree (
 CREATE UNIQUE INDEX provider_payments_reference_once ON public.provider_payments USING btree (provider, reference);
 CREATE UNIQUE INDEX provider_payouts_once ON public.provider_payouts USING btree (provider, reference);
 CREATE UNIQUE INDEX provider_refunds_key_once ON public.provider_refunds USING btree (key);
+CREATE INDEX provider_refunds_noted ON public.provider_refunds USING btree (created) WHERE ((status = 'done'::text) AND (problem <> ''::text));
 CREATE INDEX provider_refunds_payment ON public.provider_refunds USING btree (payment, id);
+CREATE UNIQUE INDEX provider_refunds_reference_once ON public.provider_refunds USING btree (reference);
 CREATE INDEX provider_refunds_refused ON public.provider_refunds USING btree (created) WHERE (status = 'refused'::text);
 CREATE UNIQUE INDEX rebuilds_open_once ON public.rebuilds USING btree (((finished IS NULL))) WHERE (finished IS NULL);
 CREATE UNIQUE INDEX receipts_corrected_once ON public.receipts USING btree (corrects);
@@ -2256,6 +2536,13 @@ CREATE INDEX sign_in_tokens_created ON public.sign_in_tokens USING btree (create
 CREATE INDEX sign_in_tokens_email ON public.sign_in_tokens USING btree (email, created);
 CREATE INDEX sign_in_tokens_ip ON public.sign_in_tokens USING btree (ip, created);
 CREATE INDEX sites_vm ON public.sites USING btree (vm);
+CREATE INDEX sponsorships_due ON public.sponsorships USING btree (next_due) WHERE (ended IS NULL);
+CREATE INDEX sponsorships_email ON public.sponsorships USING btree (email, id);
+CREATE UNIQUE INDEX sponsorships_once ON public.sponsorships USING btree (email) WHERE (ended IS NULL);
+CREATE UNIQUE INDEX trials_email_once ON public.trials USING btree (email_hash);
+CREATE UNIQUE INDEX trials_payment_once ON public.trials USING btree (payment);
+CREATE UNIQUE INDEX trials_taken_once ON public.trials USING btree (taken);
+CREATE INDEX trials_to_lapse ON public.trials USING btree (lapses) WHERE (lapsed IS NULL);
 CREATE INDEX usage_spans_email_end ON public.usage_spans USING btree (email, COALESCE(upper(span), lower(span)));
 CREATE INDEX usage_spans_vm_end ON public.usage_spans USING btree (vm, COALESCE(upper(span), 'infinity'::timestamp with time zone));
 CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
@@ -2277,19 +2564,23 @@ CREATE INDEX voucher_tries_email ON public.voucher_tries USING btree (email, at)
 CREATE UNIQUE INDEX vouchers_code_once ON public.vouchers USING btree (code_hash);
 CREATE INDEX vouchers_open ON public.vouchers USING btree (for_email) WHERE ((redeemed IS NULL) AND (withdrawn IS NULL));
 CREATE UNIQUE INDEX vouchers_payment_once ON public.vouchers USING btree (payment);
+CREATE TRIGGER account_closings_forget_contact AFTER UPDATE ON public.account_closings FOR EACH ROW WHEN (((new.finished IS NOT NULL) AND (old.contact <> ''::text) AND (new.contact = ''::text))) EXECUTE FUNCTION public.forget_contact();
 CREATE TRIGGER accounts_forget_friend_links AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_friend_links();
 CREATE TRIGGER accounts_forget_vouchers AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_vouchers();
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
 CREATE TRIGGER currency_only_row BEFORE DELETE OR TRUNCATE ON public.currency FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER currency_stays BEFORE UPDATE ON public.currency FOR EACH ROW EXECUTE FUNCTION public.check_currency();
 CREATE CONSTRAINT TRIGGER dunning_steps_checked AFTER INSERT OR DELETE OR UPDATE ON public.dunning_steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_dunning_steps();
+CREATE TRIGGER fund_movements_checked BEFORE INSERT OR DELETE OR UPDATE ON public.fund_movements FOR EACH ROW EXECUTE FUNCTION public.check_fund_movement();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER ledger_accounts_only_grow BEFORE DELETE OR TRUNCATE ON public.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER ledger_accounts_stay BEFORE UPDATE ON public.ledger_accounts FOR EACH ROW EXECUTE FUNCTION public.check_ledger_account();
 CREATE TRIGGER ledger_entries_counted AFTER INSERT ON public.ledger_entries FOR EACH ROW WHEN ((new.account >= 1000)) EXECUTE FUNCTION public.count_ledger_entry();
+CREATE TRIGGER ledger_entries_of_fund_counted AFTER INSERT ON public.ledger_entries FOR EACH ROW WHEN ((new.account = 3)) EXECUTE FUNCTION public.count_fund_entry();
 CREATE TRIGGER ledger_entries_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE CONSTRAINT TRIGGER ledger_transactions_checked AFTER INSERT ON public.ledger_transactions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_ledger_transaction();
 CREATE TRIGGER ledger_transactions_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.ledger_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+CREATE TRIGGER level_choices_checked BEFORE INSERT OR DELETE OR UPDATE ON public.level_choices FOR EACH ROW EXECUTE FUNCTION public.check_level_choice();
 CREATE TRIGGER mails_told AFTER INSERT ON public.mails FOR EACH STATEMENT EXECUTE FUNCTION public.tell_mails();
 CREATE TRIGGER moves_counted_delete AFTER DELETE ON public.moves REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
 CREATE TRIGGER moves_counted_insert AFTER INSERT ON public.moves REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_copies();
@@ -2299,7 +2590,7 @@ CREATE TRIGGER operation_events_told AFTER INSERT ON public.operation_events REF
 CREATE TRIGGER operations_told AFTER UPDATE ON public.operations REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
 CREATE TRIGGER operations_told_new AFTER INSERT ON public.operations REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_operations();
 CREATE TRIGGER operator_statements_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_statements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
-CREATE TRIGGER payments_account_open BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.provider_payment IS NULL) AND (new.method = ANY (ARRAY['cash'::text, 'bank'::text, 'opening'::text, 'assigned'::text, 'play'::text, 'voucher'::text])) AND (new.dollars > (0)::numeric))) EXECUTE FUNCTION public.refuse_while_closing();
+CREATE TRIGGER payments_account_open BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.provider_payment IS NULL) AND (new.dollars > (0)::numeric) AND (new.method = ANY (ARRAY['cash'::text, 'bank'::text, 'opening'::text, 'assigned'::text, 'play'::text, 'voucher'::text, 'solidarity'::text, 'trial'::text])))) EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER payments_checked BEFORE INSERT OR DELETE OR UPDATE ON public.payments FOR EACH ROW EXECUTE FUNCTION public.check_payment();
 CREATE TRIGGER payments_counted_delete AFTER DELETE ON public.payments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_counted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
@@ -2309,6 +2600,8 @@ CREATE TRIGGER payments_late_added AFTER INSERT ON public.payments FOR EACH ROW 
 CREATE TRIGGER payments_late_turned AFTER UPDATE ON public.payments FOR EACH ROW WHEN (((new.invalidated <> old.invalidated) AND (new.provider_payment IS NOT NULL) AND public.is_closed(new.email))) EXECUTE FUNCTION public.turn_late_payment();
 CREATE TRIGGER payments_posted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_posted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
+CREATE TRIGGER payments_trial_once BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.method = 'trial'::text) AND (new.dollars > (0)::numeric))) EXECUTE FUNCTION public.check_trial_payment();
+CREATE TRIGGER price_levels_checked BEFORE DELETE OR UPDATE ON public.price_levels FOR EACH ROW EXECUTE FUNCTION public.check_price_level();
 CREATE TRIGGER prices_only_grow BEFORE TRUNCATE ON public.prices FOR EACH STATEMENT EXECUTE FUNCTION public.check_price();
 CREATE TRIGGER prices_stay BEFORE DELETE OR UPDATE ON public.prices FOR EACH ROW EXECUTE FUNCTION public.check_price();
 CREATE TRIGGER provider_payments_account_open BEFORE INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.status = 'new'::text)) EXECUTE FUNCTION public.refuse_while_closing();
@@ -2319,6 +2612,8 @@ CREATE TRIGGER provider_payments_fee_changed AFTER UPDATE ON public.provider_pay
 CREATE TRIGGER provider_payouts_posted AFTER INSERT ON public.provider_payouts FOR EACH ROW WHEN ((NOT new.returned)) EXECUTE FUNCTION public.post_provider_payout();
 CREATE TRIGGER provider_payouts_stay BEFORE DELETE OR UPDATE ON public.provider_payouts FOR EACH ROW EXECUTE FUNCTION public.check_provider_payout();
 CREATE TRIGGER provider_payouts_turned AFTER UPDATE ON public.provider_payouts FOR EACH ROW WHEN ((new.returned <> old.returned)) EXECUTE FUNCTION public.post_provider_payout();
+CREATE TRIGGER provider_refunds_stay BEFORE UPDATE ON public.provider_refunds FOR EACH ROW EXECUTE FUNCTION public.check_refund_change();
+CREATE TRIGGER provider_refunds_within_payment AFTER INSERT ON public.provider_refunds FOR EACH ROW WHEN ((new.status = ANY (ARRAY['open'::text, 'offered'::text]))) EXECUTE FUNCTION public.check_refund();
 CREATE TRIGGER receipt_numbers_stay BEFORE DELETE OR TRUNCATE ON public.receipt_numbers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER receipts_numbered BEFORE INSERT ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.number_receipt();
 CREATE TRIGGER receipts_only_forget BEFORE UPDATE ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.check_receipt_change();
@@ -2327,6 +2622,10 @@ CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUT
 CREATE TRIGGER sellers_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER sizes_first_price_stays BEFORE UPDATE OF dollars_per_month ON public.sizes FOR EACH ROW WHEN ((new.dollars_per_month <> old.dollars_per_month)) EXECUTE FUNCTION public.refuse_first_price();
 CREATE TRIGGER sizes_priced AFTER INSERT ON public.sizes FOR EACH ROW EXECUTE FUNCTION public.add_first_price();
+CREATE TRIGGER solidarity_fund_not_emptied BEFORE TRUNCATE ON public.solidarity_fund FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_fund_change();
+CREATE TRIGGER solidarity_fund_stays BEFORE DELETE OR UPDATE ON public.solidarity_fund FOR EACH ROW WHEN ((pg_trigger_depth() = 0)) EXECUTE FUNCTION public.refuse_fund_change();
+CREATE TRIGGER sponsorships_checked BEFORE DELETE OR UPDATE ON public.sponsorships FOR EACH ROW EXECUTE FUNCTION public.check_sponsorship();
+CREATE TRIGGER trials_checked BEFORE DELETE OR UPDATE ON public.trials FOR EACH ROW EXECUTE FUNCTION public.check_trial();
 CREATE TRIGGER usage_spans_counted_delete AFTER DELETE ON public.usage_spans REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_insert AFTER INSERT ON public.usage_spans REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_truncate AFTER TRUNCATE ON public.usage_spans FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
@@ -2338,7 +2637,7 @@ CREATE TRIGGER vms_counted_delete AFTER DELETE ON public.vms REFERENCING OLD TAB
 CREATE TRIGGER vms_counted_insert AFTER INSERT ON public.vms REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
 CREATE TRIGGER vms_counted_truncate AFTER TRUNCATE ON public.vms FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER vms_counted_update AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
-CREATE TRIGGER vms_own_price BEFORE UPDATE OF dollars_per_month ON public.vms FOR EACH ROW WHEN (((new.dollars_per_month <> old.dollars_per_month) AND (new.price_from = old.price_from))) EXECUTE FUNCTION public.keep_own_price();
+CREATE TRIGGER vms_own_price BEFORE UPDATE OF dollars_per_month ON public.vms FOR EACH ROW WHEN (((new.dollars_per_month <> old.dollars_per_month) AND (new.price_from = old.price_from) AND (new.price_percent = old.price_percent))) EXECUTE FUNCTION public.keep_own_price();
 CREATE TRIGGER vms_told AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_vms();
 CREATE TRIGGER vms_told_new AFTER INSERT ON public.vms REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_vms();
 CREATE TRIGGER vouchers_checked BEFORE DELETE OR UPDATE ON public.vouchers FOR EACH ROW EXECUTE FUNCTION public.check_voucher();
@@ -2384,6 +2683,10 @@ ALTER TABLE ONLY public.foreign_machines
     ADD CONSTRAINT foreign_machines_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.friend_links
     ADD CONSTRAINT friend_links_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.fund_movements
+    ADD CONSTRAINT fund_movements_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);
+ALTER TABLE ONLY public.fund_movements
+    ADD CONSTRAINT fund_movements_sponsorship_fkey FOREIGN KEY (sponsorship) REFERENCES public.sponsorships(id);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.join_tokens
@@ -2396,6 +2699,10 @@ ALTER TABLE ONLY public.ledger_entries
     ADD CONSTRAINT ledger_entries_transaction_has_so_many FOREIGN KEY (transaction, entries) REFERENCES public.ledger_transactions(id, entries);
 ALTER TABLE ONLY public.ledger_transactions
     ADD CONSTRAINT ledger_transactions_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);
+ALTER TABLE ONLY public.level_choices
+    ADD CONSTRAINT level_choices_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.level_choices
+    ADD CONSTRAINT level_choices_level_fkey FOREIGN KEY (level) REFERENCES public.price_levels(id);
 ALTER TABLE ONLY public.move_refusals
     ADD CONSTRAINT move_refusals_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.moves
@@ -2456,8 +2763,14 @@ ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.sites
     ADD CONSTRAINT sites_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.sponsorships
+    ADD CONSTRAINT sponsorships_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ssh_keys
     ADD CONSTRAINT ssh_keys_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
+ALTER TABLE ONLY public.trials
+    ADD CONSTRAINT trials_payment_fkey FOREIGN KEY (payment) REFERENCES public.payments(id);
+ALTER TABLE ONLY public.trials
+    ADD CONSTRAINT trials_taken_fkey FOREIGN KEY (taken) REFERENCES public.payments(id);
 ALTER TABLE ONLY public.unknown_vms
     ADD CONSTRAINT unknown_vms_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.usage_spans

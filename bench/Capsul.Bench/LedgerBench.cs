@@ -1,12 +1,8 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Text.RegularExpressions;
-using Capsul.Foundation;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Postgres;
 using Capsul.Postgres.Migrations;
 using Microsoft.Extensions.Logging.Abstractions;
-using Npgsql;
 using NpgsqlTypes;
 
 namespace Capsul.Bench;
@@ -17,10 +13,10 @@ namespace Capsul.Bench;
 /// usage of 500 customers in one transaction, as metering posts it, against COPY of the same rows into the same tables.
 /// All sides take turns; fsync is on.
 /// </summary>
-static partial class LedgerBench
+static class LedgerBench
 {
     const double CommitBar = 0.5, CopyBar = 0.6;
-    const int Clients = 8, Seconds = 3, Rounds = 9, Customers = 1000, Batch = 500, Batches = 20;
+    const int Rounds = 9, Customers = 1000, Batch = 500, Batches = 20;
 
     static long copied;
     static int hours;
@@ -39,8 +35,8 @@ static partial class LedgerBench
             var batches = await BatchesAsync(database.Db, cancel);
             return Figures.Verdict(check, commits >= CommitBar && batches >= CopyBar,
                 $"ledger: postings, each its own commit, {Figures.Text(commits)} of bare pgbench (bar at least "
-                + $"{Figures.Text(CommitBar)}; {Clients} clients); in batches of {Batch} {Figures.Text(batches)} of "
-                + $"COPY into the same tables (bar at least {Figures.Text(CopyBar)})");
+                + $"{Figures.Text(CommitBar)}; {PgBench.Clients} clients); in batches of {Batch} "
+                + $"{Figures.Text(batches)} of COPY into the same tables (bar at least {Figures.Text(CopyBar)})");
         }
         finally
         {
@@ -64,29 +60,17 @@ static partial class LedgerBench
         // The first round warms up both.
         for (var n = 0; n <= Rounds; n++)
         {
-            var first = n % 2 == 0 ? await RateAsync(database, bare, cancel) : 0;
-            var ours = await RateAsync(database, post, cancel);
-            if (n % 2 == 1) first = await RateAsync(database, bare, cancel);
+            var first = n % 2 == 0 ? await PgBench.RateAsync(database, bare, cancel) : 0;
+            var ours = await PgBench.RateAsync(database, post, cancel);
+            if (n % 2 == 1) first = await PgBench.RateAsync(database, bare, cancel);
             Console.WriteLine($"{n,5}   {Figures.Text(ours, "0"),10}   {Figures.Text(first, "0"),28}   "
-                + $"{Figures.Text(ours / first),5}   {Figures.Text(await RateAsync(database, pay, cancel), "0"),10}");
+                + $"{Figures.Text(ours / first),5}   "
+                + $"{Figures.Text(await PgBench.RateAsync(database, pay, cancel), "0"),10}");
             if (n > 0) ratios.Add(ours / first);
             // Plans that were made for empty tables are made again.
             else await database.Db.ExecuteAsync(BenchSql.Vacuum, null, cancel);
         }
         return Figures.Median(ratios);
-    }
-
-    static async Task<double> RateAsync(BenchDatabase database, string script, CancellationToken cancel)
-    {
-        var parts = new NpgsqlConnectionStringBuilder(database.ConnectionString);
-        var pgbench = Path.Combine(EmbeddedPostgres.FindBinaries(null), "pgbench");
-        var result = await new Command(pgbench, "-n", "-M", "prepared", "-c", Text(Clients), "-j", "2", "-T",
-            Text(Seconds), "-f", script, "-h", parts.Host!, "-p", Text(parts.Port), "-U", parts.Username!,
-            parts.Database!)
-        {
-            Environment = new Dictionary<string, string?>(StringComparer.Ordinal) { ["PGPASSWORD"] = parts.Password },
-        }.RunAsync(cancel);
-        return double.Parse(Tps().Match(result.Output).Groups["tps"].ValueSpan, CultureInfo.InvariantCulture);
     }
 
     static async Task<double> BatchesAsync(Db db, CancellationToken cancel)
@@ -154,9 +138,4 @@ static partial class LedgerBench
     }
 
     static DateTime NextHour() => DateTime.UnixEpoch.AddHours(++hours);
-
-    static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
-
-    [GeneratedRegex(@"tps = (?<tps>[\d.]+)", RegexOptions.ExplicitCapture, 1000)]
-    private static partial Regex Tps();
 }

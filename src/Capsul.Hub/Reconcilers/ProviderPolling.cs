@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Leadership;
@@ -26,7 +27,12 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
     static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1), SweepEvery = TimeSpan.FromHours(1),
         KeepBodies = TimeSpan.FromDays(90);
 
+    /// <summary>Of a provider's clock and ours.</summary>
+    static readonly TimeSpan ClockTolerance = TimeSpan.FromHours(1);
+
     const string Actor = "providers";
+
+    sealed record RefundAnswer(ProviderRefundRow Refund, Outcome<RefundState> Answer);
 
     public string Name => "Payment providers";
 
@@ -115,15 +121,21 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
     async Task AskAsync(
         long epoch, ClaimedPaymentRow row, IPaymentProvider provider, string reference, CancellationToken cancel)
     {
-        var sent = new List<(long Id, Outcome<string> Answer)>();
+        var sent = new List<RefundAnswer>();
         foreach (var refund in await db.ListAsync<ProviderRefundRow>(
             ProviderRefundSql.OfPayment, new { payment = row.Id }, cancel))
         {
-            if (refund.Status != "open" || row.Charge is null) continue;
-            var answer = await provider.RefundAsync(
-                new RefundRequest(refund.Key, row.Charge, refund.Amount, settings.Currency.Code), cancel);
-            // Without an answer it stays open, and is asked for next time.
-            if (answer.Problem?.Kind != ProblemKind.Unavailable) sent.Add((refund.Id, answer));
+            if (refund.Going == 0 || row.Charge is null) continue;
+            var answer = await provider.RefundAsync(new RefundRequest(refund.Key, row.Charge, refund.Amount,
+                settings.Currency.Code, refund.Reference, refund.Ends, Now > refund.Ends + ClockTolerance,
+                refund.Withdrawn is not null, refund.Sent, refund.Moving), cancel);
+            if (answer.Problem?.Kind != ProblemKind.Unavailable) sent.Add(new RefundAnswer(refund, answer));
+            // Without an answer it stays as it is, and is asked for next time.
+            else if (refund.IsOffered)
+            {
+                await FailAsync(epoch, row, answer.Problem!, final: false, cancel);
+                return;
+            }
         }
         // After the refunds, so that what it says contains them.
         if ((await provider.AskAsync(reference, cancel)).Refused(out var problem, out var state))
@@ -133,7 +145,7 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
     }
 
     Task RecordAsync(long epoch, ClaimedPaymentRow row, IPaymentProvider provider, Checkout? checkout,
-        IReadOnlyList<(long Id, Outcome<string> Answer)> sent, PaymentState state, CancellationToken cancel) =>
+        IReadOnlyList<RefundAnswer> sent, PaymentState state, CancellationToken cancel) =>
         fence.InTransactionAsync(epoch, async transaction =>
         {
             var (id, now) = (row.Id, Now);
@@ -142,16 +154,10 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
             if (checkout is not null)
                 await transaction.ExecuteAsync(
                     ProviderPaymentSql.RecordCheckout, new { id, checkout.Reference, checkout.Url }, cancel);
-            foreach (var (refund, answer) in sent)
-                await transaction.ExecuteAsync(ProviderRefundSql.Record, new
-                {
-                    id = refund,
-                    status = answer.Problem is null ? "done" : "refused",
-                    reference = answer.Value,
-                    problem = answer.Problem?.Message ?? "",
-                }, cancel);
+            foreach (var (refund, answer) in sent) await RecordAsync(transaction, row, refund, answer, cancel);
             var known = await transaction.AskAsync<KnownPaymentRow>(
                 ProviderPaymentSql.Known, new { id, row.LastEvent }, cancel);
+            if (!provider.TellsRefunds) state = state with { Refunded = known.Sent };
             var plan = CreditPayment.Decide(new CreditPayment.Facts(state, settings.Currency.Code,
                 settings.Currency.Decimals, known.Credited, known.Sending,
                 await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel)));
@@ -169,16 +175,50 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
                 plan.Credited,
                 now,
                 // A refund without an answer is asked for again like a payment without one.
-                waits = known.Sending > 0,
-                nextPoll = known.News ? now : known.Sending > 0 ? PollPause.AfterFailure(row.Tries, now)
-                    : PollPause.After(state.Status, row.Created, provider.LateFor, now),
-                problem = sent.Select(s => s.Answer.Problem?.Message).FirstOrDefault(p => p is not null)
-                    ?? (known.Sending > 0 ? "A refund has no answer yet." : null)
-                    ?? CreditPayment.ProblemOf(state, settings.Currency.Code),
+                waits = known.Unanswered,
+                nextPoll = NextPoll(row, provider, known, state, now),
+                problem = ProblemOf(sent, known, state),
             }, cancel);
             return await transaction.ExecuteAsync(
                 ProviderEventSql.Handle, new { id, row.LastEvent, now }, cancel);
         }, cancel);
+
+    async Task RecordAsync(NpgsqlTransaction transaction, ClaimedPaymentRow row, ProviderRefundRow refund,
+        Outcome<RefundState> answer, CancellationToken cancel)
+    {
+        var refused = answer.Refused(out var problem, out var state);
+        await transaction.ExecuteAsync(ProviderRefundSql.Record, new
+        {
+            id = refund.Id,
+            status = refused ? "refused" : state!.IsFinal ? "done" : "offered",
+            reference = state?.Reference,
+            problem = problem?.Message ?? state!.Problem,
+            sent = RefundPayment.Whole(state?.Sent ?? 0, settings.Currency.Decimals),
+            claimed = state is { IsFinal: false } ? state.Claimed : 0,
+            moving = state is { IsFinal: false } ? state.Moving : 0,
+            url = state?.Url ?? "",
+        }, cancel);
+        // Whoever paid for a friend is not known; they have their page.
+        if (refused || state!.IsFinal || refund.IsOffered || PaymentKey.IsFriends(row.Key)) return;
+        if (await transaction.FindAsync<string>(ProviderPaymentSql.Contact, new { id = row.Id }, cancel) is { } to)
+            await new Outbox(time).EnqueueAsync(
+                transaction, RefundMail.Write(to, refund.Amount, state.Url, refund.Ends, settings), cancel);
+    }
+
+    static DateTime? NextPoll(ClaimedPaymentRow row, IPaymentProvider provider, KnownPaymentRow known,
+        PaymentState state, DateTime now) => known switch
+        {
+            { News: true } => now,
+            { Unanswered: true } => PollPause.AfterFailure(row.Tries, now),
+            { Offered: { } since } => PollPause.After(PaymentStatus.Pending, since, provider.LateFor, now),
+            _ => PollPause.After(state.Status, row.Created, provider.LateFor, now),
+        };
+
+    string ProblemOf(IReadOnlyList<RefundAnswer> sent, KnownPaymentRow known, PaymentState state) =>
+        sent.Select(s => s.Answer.Problem?.Message ?? s.Answer.Value!.Problem).FirstOrDefault(p => p.Length > 0)
+            ?? (known.Unanswered ? "A refund has no answer yet." : null)
+            ?? RefundPayment.ProblemOf(known.Claimed)
+            ?? CreditPayment.ProblemOf(state, settings.Currency.Code);
 
     /// <param name="final">It is an answer, and nothing will come of this payment.</param>
     async Task FailAsync(

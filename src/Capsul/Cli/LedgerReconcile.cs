@@ -35,25 +35,32 @@ static class LedgerReconcile
             database.Db, provider, since, import, "cli", time, cancel)).OrThrow();
         var payouts = (await ReconcilePayouts.RunAsync(
             database.Db, settings, provider, since, import, "cli", time, cancel)).OrThrow();
+        var refunds = (await ReconcileRefunds.RunAsync(
+            database.Db, settings, provider, since, import, "cli", time, cancel)).OrThrow();
         foreach (var difference in payments.Differences) Console.WriteLine(Sentence(difference));
         foreach (var difference in payouts.Differences) Console.WriteLine(Sentence(difference));
-        var found = payments.Differences.Count + payouts.Differences.Count;
+        foreach (var difference in refunds.Differences) Console.WriteLine(Sentence(difference));
+        var found = payments.Differences.Count + payouts.Differences.Count + refunds.Differences.Count;
         Console.WriteLine($"{Show.Count(payments.Compared, "payment", "payments")} and "
             + $"{Show.Count(payouts.Compared, "payout", "payouts")} at {provider.Name} since {Show.Time(since)}: "
             + (found == 0 ? "all are here." : Show.Count(found, "difference", "differences") + "."));
-        SayNext(provider.Name, payments, payouts, import);
-        return found > payments.Imported + payouts.Booked ? 1 : 0;
+        SayNext(provider.Name, payments, payouts, refunds, import);
+        return found > payments.Imported + payouts.Booked + refunds.Imported ? 1 : 0;
     }
 
-    static void SayNext(
-        string provider, ReconcilePayments.Report payments, ReconcilePayouts.Report payouts, bool import)
+    static void SayNext(string provider, ReconcilePayments.Report payments, ReconcilePayouts.Report payouts,
+        ReconcileRefunds.Report refunds, bool import)
     {
+        if (refunds.Imported > 0)
+            Console.WriteLine($"{Show.Count(refunds.Imported, "refund was", "refunds were")} imported; the active Hub "
+                + $"asks {provider} about each now.");
         if (payments.Imported > 0)
             Console.WriteLine($"{Show.Count(payments.Imported, "payment was", "payments were")} imported; the active "
                 + $"Hub asks {provider} about each now.");
         if (payouts.Booked > 0)
             Console.WriteLine($"{Show.Count(payouts.Booked, "payout was", "payouts were")} booked.");
         if (!import && (payments.Differences.Any(d => d.CanImport)
+            || refunds.Differences.Any(d => d.Payment is not null)
             || payouts.Differences.Any(d => d.Booking is not null || d.CameBack)))
             Console.WriteLine("To import them, unless they were recorded by hand already: add --import.");
     }
@@ -61,6 +68,10 @@ static class LedgerReconcile
     static string Sentence(ReconcilePayouts.Difference difference) => string.Create(CultureInfo.InvariantCulture,
         $"{difference.Found.Reference}, {difference.Found.Amount} {difference.Found.Currency} sent to the bank for "
         + $"{difference.Found.Arrives:yyyy-MM-dd}: it {difference.What}.");
+
+    static string Sentence(ReconcileRefunds.Difference difference) => string.Create(CultureInfo.InvariantCulture,
+        $"{difference.Found.Reference}, a refund of {difference.Found.Amount}, offered "
+        + $"{Show.Time(difference.Found.Created)}: it {difference.What}.");
 
     static string Sentence(ReconcilePayments.Difference difference) => string.Create(CultureInfo.InvariantCulture,
         $"{difference.Found.Reference} of {difference.Found.Email}, {difference.Found.Amount} "

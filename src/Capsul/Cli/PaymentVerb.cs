@@ -26,6 +26,7 @@ static class PaymentVerb
 
     static readonly Option<bool> Problems = new("--problems") { Description = "Only those with a problem." };
     static readonly Argument<long> Number = new("N") { Description = "Number, from capsul payment list." };
+    static readonly Argument<long> RefundNumber = new("N") { Description = "Number, from capsul payment refunds." };
     static readonly Option<string?> Part = new("--amount") { Description = "A part of it; without it, all." };
     static readonly Option<string> Why =
         new("--reason") { Description = "Why; kept in the audit lines.", Required = true };
@@ -58,6 +59,16 @@ static class PaymentVerb
             Example:
               capsul payment refund 12 --amount 5 --reason "asked by mail"
             """, RefundAsync, Number, Part, Why),
+        CommandLine.Verb("refunds", """
+            Lists what was sent back of a payment through a provider. Bitcoin has to be claimed by whoever paid: what is
+            listed has the page for that.
+            """, RefundsAsync, Number),
+        CommandLine.Verb("withdraw", """
+            Withdraws a refund that has to be claimed: what was not claimed counts for the account again.
+
+            Example:
+              capsul payment withdraw 3 --reason "paid in cash"
+            """, WithdrawAsync, RefundNumber, Why),
         CommandLine.Verb("record", """
             Records a cash payment. Creates the account if it does not exist.
 
@@ -93,6 +104,33 @@ static class PaymentVerb
             parsed.GetValue(Part), parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{amount:0.00} of payment {parsed.GetValue(Number)} is being sent back."));
+        return 0;
+    }
+
+    static async Task<int> RefundsAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var table = new Table().Border(TableBorder.Simple);
+        table.AddColumns("number", "begun", "amount", "sent", "state", "page", "problem");
+        foreach (var r in await database.Db.ListAsync<ProviderRefundRow>(
+            ProviderRefundSql.OfPayment, new { payment = parsed.GetValue(Number) }, cancel))
+            table.AddRow([.. new[]
+            {
+                r.Id.ToString(CultureInfo.InvariantCulture), $"{r.Created:yyyy-MM-ddTHH:mm:ssZ}",
+                r.Amount.ToString(CultureInfo.InvariantCulture), r.Sent.ToString(CultureInfo.InvariantCulture),
+                OperatePaymentPage.StateOf(r), r.Url, r.Problem,
+            }.Select(Markup.Escape)]);
+        Tables.Write(table);
+        return 0;
+    }
+
+    static async Task<int> WithdrawAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var payment = (await WithdrawRefund.RunAsync(database.Db, "cli", parsed.GetValue(RefundNumber),
+            parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"Refund {parsed.GetValue(RefundNumber)} of payment {payment} is being withdrawn."));
         return 0;
     }
 

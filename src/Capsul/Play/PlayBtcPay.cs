@@ -45,11 +45,23 @@ public sealed class PlayBtcPay : IAsyncDisposable
     readonly List<PlayInvoice> invoices = [];
     readonly Lock gate = new();
 
-    PlayBtcPay(WebApplication app, Uri address) => (this.app, Address) = (app, address);
+    PlayBtcPay(WebApplication app, Uri address) =>
+        (this.app, Address, Pulls) = (app, address, new PlayPulls(address, () => Time));
 
     public Uri Address { get; }
 
     public PlayFaults Faults { get; } = new();
+
+    /// <summary>Refunds that have to be claimed.</summary>
+    public PlayPulls Pulls { get; }
+
+    public TimeProvider Time { get; set; } = TimeProvider.System;
+
+    /// <summary>The next change of a pull payment is made, and its answer is lost.</summary>
+    public bool LosesNextPull { get; set; }
+
+    /// <summary>The key has the rights for pull payments.</summary>
+    public bool MayRefund { get; set; } = true;
 
     public IReadOnlyList<PlayInvoice> Invoices
     {
@@ -91,17 +103,58 @@ public sealed class PlayBtcPay : IAsyncDisposable
             AnswerAsync(c, store, () => Find(id) is { } invoice ? Json(invoice) : null));
         app.MapGet(one + "/payment-methods", (HttpContext c, string store, string id) =>
             AnswerAsync(c, store, () => Find(id) is { } invoice ? new JsonArray(Method(invoice)) : null));
+        MapPulls();
     }
 
-    async Task<IResult> AnswerAsync(HttpContext context, string store, Func<JsonNode?> act)
+    void MapPulls()
+    {
+        const string all = "/api/v1/stores/{store}/pull-payments", open = "/api/v1/pull-payments/{id}";
+        app.MapGet(all, (HttpContext c, string store, bool? includeArchived) =>
+            AnswerAsync(c, store, () => Pulls.List(includeArchived == true), MayRefund));
+        app.MapPost(all, async (HttpContext c, string store) =>
+        {
+            var body = await JsonNode.ParseAsync(c.Request.Body, cancellationToken: c.RequestAborted);
+            return await ChangeAsync(c, store, () => Pulls.Add(body!.AsObject()));
+        });
+        app.MapDelete(all + "/{id}", (HttpContext c, string store, string id) =>
+            ChangeAsync(c, store, () => Pulls.Archive(id) ? JsonValue.Create("") : null));
+        // Whoever has the link may look.
+        app.MapGet(open, (HttpContext c, string id) => AnswerAsync(c, () => Pulls.Show(id)));
+        app.MapGet(open + "/payouts", (HttpContext c, string id, bool? includeCancelled) =>
+            AnswerAsync(c, () => Pulls.ListPayouts(id, includeCancelled == true)));
+    }
+
+    async Task<IResult> ChangeAsync(HttpContext context, string store, Func<JsonNode?> act)
+    {
+        var answer = await AnswerAsync(context, store, act, MayRefund);
+        if (!LosesNextPull) return answer;
+        LosesNextPull = false;
+        context.Abort();
+        return Results.Empty;
+    }
+
+    async Task<IResult> AnswerAsync(HttpContext context, string store, Func<JsonNode?> act, bool may = true)
     {
         if (context.Request.Headers.Authorization != $"token {ApiKey}") return Results.StatusCode(401);
         if (store != Store) return Results.StatusCode(403);
+        if (!may)
+            return Results.Text(new JsonObject
+            {
+                ["code"] = "missing-permission",
+                ["message"] = "Insufficient API Permissions. Please use an API key with permission for pull payments",
+            }.ToJsonString(), "application/json", statusCode: 403);
+        return await AnswerAsync(context, act);
+    }
+
+    async Task<IResult> AnswerAsync(HttpContext context, Func<JsonNode?> act)
+    {
         if (await Faults.BeforeAsync(context)) return Results.Empty;
         try
         {
             var answer = act();
             if (await Faults.AfterAsync(context)) return Results.Empty;
+            // Deleting has an answer without a text.
+            if (answer is JsonValue) return Results.Ok();
             return answer is null ? Results.StatusCode(404)
                 : Results.Text(answer.ToJsonString(), "application/json");
         }
@@ -176,6 +229,18 @@ public sealed class PlayBtcPay : IAsyncDisposable
             ["storeId"] = Store,
             ["invoiceId"] = invoice.Id,
             ["metadata"] = new JsonObject { ["orderId"] = invoice.Key },
+        }.ToJsonString()));
+
+    /// <summary>Body and signature of an event about a claim of a refund.</summary>
+    public static (byte[] Body, string Signature) Event(PlayPull pull, PlayClaim payout, string type) =>
+        Sign(Encoding.UTF8.GetBytes(new JsonObject
+        {
+            ["deliveryId"] = $"{payout.Id}-{payout.State}",
+            ["type"] = type,
+            ["storeId"] = Store,
+            ["payoutId"] = payout.Id,
+            ["pullPaymentId"] = pull.Id,
+            ["payoutState"] = payout.State,
         }.ToJsonString()));
 
     static (byte[] Body, string Signature) Sign(byte[] body) => (body, BtcPayProvider.Sign(WebhookSecret, body));

@@ -24,6 +24,11 @@ public sealed class PlayFaults
 
     public double LostEvents { get; set; }
 
+    /// <summary>
+    /// Share of events whose answer comes after the time-out: the Hub has taken them, and they are sent again.
+    /// </summary>
+    public double LateEventAnswers { get; set; }
+
     /// <summary>Events are sent in an order that has nothing to do with what happened.</summary>
     public bool ShufflesEvents { get; set; }
 

@@ -55,14 +55,14 @@ public sealed class PlayWebhooks(string secret, TimeProvider time) : IDisposable
         if (To is null) return;
         await Parallel.ForEachAsync(order,
             new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancel },
-            async (body, token) => await SendAsync(body, token));
+            async (body, token) => await SendAsync(body, faults, token));
     }
 
-    async Task SendAsync(string body, CancellationToken cancel)
+    async Task SendAsync(string body, PlayFaults faults, CancellationToken cancel)
     {
         for (var n = 0; n < MaxTries; n++)
         {
-            if (await TrySendAsync(body, cancel)) return;
+            if (await TrySendAsync(body, cancel) && !faults.Draw(faults.LateEventAnswers)) return;
             await Task.Delay(TryAgainAfter, TimeProvider.System, cancel);
         }
     }

@@ -55,6 +55,13 @@ public sealed class AlertWatchTests
         INSERT INTO provider_events (provider, event, type, received, body, handled, unknown_key)
         VALUES ('stripe', 'e', 't', @now, '', @now, 'k')
         """, "UPDATE provider_events SET unknown_key = NULL", "tells of 1 payment that Capsul began")]
+    [InlineData("payment_problem", """
+        WITH p AS (INSERT INTO provider_payments (provider, email, amount, key, created, return_to)
+            VALUES ('btcpay', 'ada@example.org', 5, 'k', @now, '') RETURNING id)
+        INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status, problem)
+        SELECT id, 5, 'r', '', '', @now, 'done', 'The refund was archived.' FROM p
+        """, "UPDATE provider_refunds SET created = @now - interval '91 days'",
+        "needs a person: The refund was archived.")]
     [InlineData("refund_refused", """
         WITH p AS (INSERT INTO provider_payments (provider, email, amount, key, created, return_to)
             VALUES ('stripe', 'ada@example.org', 5, 'k', @now, '') RETURNING id)

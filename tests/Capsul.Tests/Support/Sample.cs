@@ -41,6 +41,10 @@ public static class Sample
                     'It was paid in EUR, and nothing was credited: all amounts here are in USD.');
             INSERT INTO provider_refunds (payment, amount, key, reason, actor, created)
             VALUES (1, 5, 'r1', 'a gift', 'ops@example.org', @now);
+            INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status, reference, url, sent,
+                claimed)
+            VALUES (1, 4, 'r2', 'asked by mail', 'ops@example.org', @now, 'offered', 'pull_1',
+                'https://pay.example.org/pull-payments/pull_1', 1, 1.5);
             INSERT INTO bank_lines (entry, booked, amount, payer, message, imported, actor, state, email) VALUES
                 ('e1', @now, 20, 'Ada Lovelace', 'hosting, code 2345-ABCD', @now, 'ops@example.org', 'waiting', @email),
                 ('e2', @now, 7.5, '', '', @now, 'ops@example.org', 'kept', NULL);

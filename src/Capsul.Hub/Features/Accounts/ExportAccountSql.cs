@@ -163,7 +163,7 @@ public static class ExportAccountSql
     public const string Refunds = """
         -- ExportAccountSql.Refunds
         SELECT to_jsonb(r)::text FROM (
-            SELECT f.payment, f.amount, f.reason, f.created, f.status
+            SELECT f.payment, f.amount, f.reason, f.created, f.status, f.sent
             FROM provider_payments p JOIN provider_refunds f ON f.payment = p.id WHERE p.email = @email
             ORDER BY f.id) AS r
         """;

@@ -81,6 +81,11 @@ public static class AlertWatchSql
         FROM provider_payments p
         WHERE p.problem <> '' AND (p.failing_since IS NULL OR (p.status = 'failed' AND p.created > @day))
         UNION ALL
+        SELECT 'payment_problem', r.payment::text, NULL, 0, max(r.problem)
+        FROM provider_refunds r JOIN provider_payments p ON p.id = r.payment AND p.problem = ''
+        WHERE r.status = 'done' AND r.problem <> '' AND r.created > @month::timestamptz - interval '60 days'
+        GROUP BY r.payment
+        UNION ALL
         SELECT 'money_unassigned', '', min(b.booked)::timestamptz, count(*), ''
         FROM bank_lines b WHERE b.state IN ('waiting', 'kept') AND b.state = 'kept' HAVING count(*) > 0
         UNION ALL

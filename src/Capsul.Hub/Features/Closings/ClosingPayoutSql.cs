@@ -39,19 +39,19 @@ public static class ClosingPayoutSql
         """;
 
     /// <summary>
-    /// What the provider has sent is done. What it refused counts again, in the row of payments that counts now, and is
-    /// paid by hand: as much of it as is still there.
+    /// What the provider has sent is done. What it refused, or what nobody claimed there, counts again, in the row of
+    /// payments that counts now, and is paid by hand: as much of it as is still there.
     /// </summary>
     public const string FollowRefunds = """
         -- ClosingPayoutSql.FollowRefunds
-        UPDATE account_payouts o SET state = CASE WHEN n.status = 'done' THEN 'done' WHEN n.owed > 0 THEN 'open'
-                ELSE 'void' END,
-            done = CASE WHEN n.status = 'done' THEN @now::timestamptz END,
-            payment = CASE WHEN n.status = 'done' THEN o.payment ELSE coalesce(n.payment, o.payment) END,
-            amount = CASE WHEN n.status = 'refused' AND n.owed > 0 THEN n.owed ELSE o.amount END
-        FROM (SELECT q.id, r.status, p.id AS payment, q.amount - was.dollars + coalesce(p.dollars, 0) AS owed
+        UPDATE account_payouts o SET state = n.state, done = CASE n.state WHEN 'done' THEN @now::timestamptz END,
+            payment = CASE n.state WHEN 'done' THEN o.payment ELSE coalesce(n.payment, o.payment) END,
+            amount = CASE n.state WHEN 'open' THEN n.owed ELSE o.amount END
+        FROM (SELECT q.id, p.id AS payment, w.owed, CASE WHEN r.sent >= r.amount THEN 'done' WHEN w.owed > 0 THEN 'open'
+                WHEN r.sent > 0 THEN 'done' ELSE 'void' END AS state
             FROM account_payouts q JOIN provider_refunds r ON r.id = q.refund JOIN payments was ON was.id = q.payment
                 LEFT JOIN payments p ON p.provider_payment = r.payment AND NOT p.invalidated
+                CROSS JOIN LATERAL (SELECT q.amount - was.dollars + coalesce(p.dollars, 0) AS owed) AS w
             WHERE q.closing = @closing AND q.state = 'sent' AND r.status IN ('done', 'refused')) AS n
         WHERE o.id = n.id
         """;

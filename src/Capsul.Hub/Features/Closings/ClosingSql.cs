@@ -101,8 +101,9 @@ public static class ClosingSql
         -- ClosingSql.Payments
         SELECT p.id, p.dollars, p.method, p.provider_payment, CASE WHEN q.provider = ANY(@refunding)
                 AND q.charge IS NOT NULL AND q.dispute <> 'open'
-            THEN greatest(0, q.received - q.refunded - q.held - coalesce((SELECT sum(r.amount) FROM provider_refunds r
-                WHERE r.payment = q.id AND r.status = 'open'), 0)) ELSE 0 END AS refundable
+            THEN greatest(0, q.received - q.refunded - q.held - coalesce((SELECT sum(r.amount - r.sent)
+                FROM provider_refunds r WHERE r.payment = q.id AND r.status IN ('open', 'offered')), 0)) ELSE 0
+            END AS refundable
         FROM payments p LEFT JOIN provider_payments q ON q.id = p.provider_payment
         WHERE p.email = @email AND NOT p.invalidated ORDER BY p.id DESC
         """;

@@ -20,7 +20,7 @@ public static class SettleAccount
     static readonly string[] Own = ["cash", "bank", "stripe", "btcpay", "opening", "assigned", "play"];
 
     /// <summary>Providers that send money back when they are asked.</summary>
-    static readonly string[] Refunding = ["stripe"];
+    static readonly string[] Refunding = ["stripe", "btcpay"];
 
     /// <param name="Left">Payments less usage in whole units, rounded for the account.</param>
     /// <param name="Payments">That count, the newest first.</param>

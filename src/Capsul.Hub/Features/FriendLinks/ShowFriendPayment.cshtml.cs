@@ -30,6 +30,9 @@ public sealed class ShowFriendPaymentPage(Db db, PaymentProviders providers, Tim
 
     public ProviderPaymentRow Payment { get; private set; } = null!;
 
+    /// <summary>What goes back, and has to be claimed.</summary>
+    public IReadOnlyList<ProviderRefundRow> Claims { get; private set; } = [];
+
     public bool IsPlay => providers.Find(Payment.Provider)?.IsPlay ?? false;
 
     /// <summary>Where the page goes by itself, and after how many seconds; null: it stays.</summary>
@@ -45,6 +48,8 @@ public sealed class ShowFriendPaymentPage(Db db, PaymentProviders providers, Tim
             return Problems.Page(new Problem(ProblemKind.NotFound, "There is no such payment."));
         Payment = payment;
         if (payment is { Status: PaymentStatus.Open, Url.Length: > 0 } && Go && Waited) return Redirect(payment.Url);
+        Claims = [.. (await db.ListAsync<ProviderRefundRow>(
+            ProviderRefundSql.OfPayment, new { payment = payment.Id }, cancel)).Where(r => r.IsOffered)];
         var now = time.GetUtcNow().UtcDateTime;
         if (payment.IsMoving && Request.Query.ContainsKey("returned"))
             await db.ExecuteAsync(

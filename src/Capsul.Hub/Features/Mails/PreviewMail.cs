@@ -4,6 +4,7 @@ using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Closings;
 using Capsul.Hub.Features.Dunning;
+using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Web;
@@ -44,6 +45,9 @@ public static class PreviewMail
                 settings.TrafficBytes > 0 ? settings.TrafficBytes : 1L << 40, settings);
         if (name == "approved") return ApproveAccount.Write(Recipient, settings);
         if (name == "closing") return ClosingMail.Write(Recipient, now.AddDays(settings.ClosingDays), settings);
+        if (name == "refund")
+            return RefundMail.Write(
+                Recipient, 20, "https://pay.example.org/pull-payments/example", now + RefundPayment.ClaimFor, settings);
         var step = Table.Steps.First(s => s.Template == name);
         var balance = step.RunwayHours > 0 ? new BalanceRow(10, 8.25m, 7.50m) : new BalanceRow(10, 10.40m, 7.50m);
         return DunningMail.Write(Recipient, step, Table, balance, settings, now);

@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -9,7 +10,8 @@ namespace Capsul.Hub.Features.Payments;
 
 /// <summary>A payment through a provider, for operators: what is known of it, and sending it back.</summary>
 [Authorize(Policies.Operator)]
-public sealed class OperatePaymentPage(Db db, Settings settings, TimeProvider time) : PageModel
+public sealed class OperatePaymentPage(Db db, PaymentProviders providers, Settings settings, TimeProvider time)
+    : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public long N { get; set; }
@@ -21,6 +23,10 @@ public sealed class OperatePaymentPage(Db db, Settings settings, TimeProvider ti
     [BindProperty]
     public string? Reason { get; set; }
 
+    /// <summary>Number of the refund to be withdrawn.</summary>
+    [BindProperty]
+    public long Refund { get; set; }
+
     public ProviderPaymentRow Payment { get; private set; } = null!;
 
     public IReadOnlyList<ProviderRefundRow> Refunds { get; private set; } = [];
@@ -29,8 +35,11 @@ public sealed class OperatePaymentPage(Db db, Settings settings, TimeProvider ti
 
     public IReadOnlyList<CreditRow> Credits { get; private set; } = [];
 
+    /// <summary>Money does not go back by itself.</summary>
+    public bool IsClaimed => providers.Find(Payment.Provider) is { TellsRefunds: false };
+
     public decimal Left => Payment.Received - Payment.Refunded - Payment.Held
-        - Refunds.Where(r => r.Status == "open").Sum(r => r.Amount);
+        - Refunds.Sum(r => r.Going);
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
@@ -56,4 +65,28 @@ public sealed class OperatePaymentPage(Db db, Settings settings, TimeProvider ti
         this.Done($"{Show.Dollars(amount)} is being sent back.");
         return RedirectToPage("OperatePayment", new { n = N });
     }
+
+    public async Task<IActionResult> OnPostWithdrawAsync(CancellationToken cancel)
+    {
+        var outcome = await WithdrawRefund.RunAsync(
+            db, Actor.Of(HttpContext).Email, Refund, "on the page of the payment", time, cancel);
+        if (outcome.Refused(out var problem, out _)) return Problems.Page(problem);
+        this.Done("The refund is being withdrawn.");
+        return RedirectToPage("OperatePayment", new { n = N });
+    }
+
+    /// <summary>In a few words.</summary>
+    public static string StateOf(ProviderRefundRow refund) => refund switch
+    {
+        { Status: "open" } => "the provider has not answered yet",
+        { IsOffered: true, Withdrawn: not null, Claimed: > 0 } =>
+            "being withdrawn: pay or cancel the claim at the provider",
+        { IsOffered: true, Withdrawn: not null } => "being withdrawn",
+        { IsOffered: true, Claimed: > 0 } => "claimed: pay it at the provider",
+        { IsOffered: true, Moving: > 0 } => "claimed, and on its way",
+        { IsOffered: true } => $"can be claimed until {Show.Time(refund.Ends)}",
+        { Status: "done" } when refund.Sent < refund.Amount => "over, and what was not claimed counts again",
+        { Status: "done" } => "sent back",
+        _ => refund.Status,
+    };
 }

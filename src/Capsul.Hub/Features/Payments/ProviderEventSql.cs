@@ -19,6 +19,9 @@ public static class ProviderEventSql
             (SELECT id FROM provider_payments WHERE provider = @provider AND reference = @reference)
             UNION ALL
             (SELECT id FROM provider_payments WHERE provider = @provider AND charge = @charge)
+            UNION ALL
+            (SELECT p.id FROM provider_refunds r JOIN provider_payments p ON p.id = r.payment
+                WHERE r.reference = @refund AND p.provider = @provider)
             LIMIT 1
         ), added AS (
             INSERT INTO provider_events (provider, event, type, received, body, payment, handled, unknown_key)

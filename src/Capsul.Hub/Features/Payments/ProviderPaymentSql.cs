@@ -4,10 +4,11 @@ namespace Capsul.Hub.Features.Payments;
 
 /// <summary>A payment through a provider, for people.</summary>
 /// <param name="Failing">Since when the provider gives no answer.</param>
+/// <param name="ByFriend">Somebody else has paid, and is who gets it back.</param>
 public sealed record ProviderPaymentRow(long Id, string Provider, string Email, decimal Amount, DateTime Created,
     string? Reference, string? Charge, string Url, string Status, decimal Received, decimal Refunded, decimal Held,
     string Dispute, decimal Fee, decimal Credited, DateTime? Asked, DateTime? NextPoll, DateTime? Failing,
-    string Problem)
+    string Problem, bool ByFriend)
 {
     /// <summary>What may still change by itself within minutes.</summary>
     public bool IsMoving => Status is "new" or "open" or "pending";
@@ -23,9 +24,14 @@ public sealed record ClaimedPaymentRow(long Id, string Provider, string Email, d
     DateTime Created, string ReturnTo, string? Reference, string? Charge, int Tries, long LastEvent);
 
 /// <summary>What is known of a payment when its provider's answer is written down.</summary>
-/// <param name="Sending">Refunds of ours that the provider does not know yet.</param>
+/// <param name="Sending">What may still go back by refunds of ours.</param>
+/// <param name="Sent">What has gone back by them.</param>
+/// <param name="Unanswered">The provider does not know one of them yet.</param>
+/// <param name="Offered">Since when one can be claimed; null: none can.</param>
+/// <param name="Claimed">Waits at the provider for somebody to pay it.</param>
 /// <param name="News">An event has come since the provider was asked.</param>
-public sealed record KnownPaymentRow(string Status, decimal Credited, decimal Sending, bool News);
+public sealed record KnownPaymentRow(string Status, decimal Credited, decimal Sending, decimal Sent, bool Unanswered,
+    DateTime? Offered, decimal Claimed, bool News);
 
 /// <summary>A row of payments that belongs to a payment through a provider.</summary>
 public sealed record CreditRow(int Id, decimal Dollars, bool Invalidated);
@@ -35,7 +41,8 @@ public static class ProviderPaymentSql
 {
     const string Columns = """
         p.id, p.provider, p.email, p.amount, p.created, p.reference, p.charge, p.url, p.status, p.received, p.refunded,
-            p.held, p.dispute, p.fee, p.credited, p.asked, p.next_poll, p.failing_since AS failing, p.problem
+            p.held, p.dispute, p.fee, p.credited, p.asked, p.next_poll, p.failing_since AS failing, p.problem,
+            p.payer_hash IS NOT NULL AS by_friend
         """;
 
     public const string Add = """
@@ -73,6 +80,11 @@ public static class ProviderPaymentSql
     public const string FindOwn = $"""
         -- ProviderPaymentSql.FindOwn
         SELECT {Columns} FROM provider_payments p WHERE p.id = @id AND p.email = @email
+        """;
+
+    public const string OfCharge = """
+        -- ProviderPaymentSql.OfCharge
+        SELECT id FROM provider_payments WHERE provider = @provider AND charge = @charge
         """;
 
     public const string Find = $"""
@@ -147,12 +159,15 @@ public static class ProviderPaymentSql
 
     public const string Known = """
         -- ProviderPaymentSql.Known
-        SELECT p.status, p.credited,
-            coalesce((SELECT sum(r.amount) FROM provider_refunds r WHERE r.payment = p.id AND r.status = 'open'), 0)
-                AS sending,
+        SELECT p.status, p.credited, r.sending, r.sent, r.unanswered, r.offered, r.claimed,
             EXISTS (SELECT FROM provider_events e WHERE e.payment = p.id AND e.handled IS NULL AND e.id > @lastEvent)
                 AS news
-        FROM provider_payments p WHERE p.id = @id
+        FROM provider_payments p CROSS JOIN LATERAL (
+            SELECT coalesce(sum(f.amount - f.sent) FILTER (WHERE f.status IN ('open', 'offered')), 0) AS sending,
+                coalesce(sum(f.sent), 0) AS sent, coalesce(bool_or(f.status = 'open'), FALSE) AS unanswered,
+                max(f.created) FILTER (WHERE f.status = 'offered') AS offered, coalesce(sum(f.claimed), 0) AS claimed
+            FROM provider_refunds f WHERE f.payment = p.id) AS r
+        WHERE p.id = @id
         """;
 
     public const string RecordCheckout = """
@@ -179,6 +194,22 @@ public static class ProviderPaymentSql
     public const string SetCredited = """
         -- ProviderPaymentSql.SetCredited
         UPDATE provider_payments SET credited = @credited, next_poll = @now WHERE id = @id
+        """;
+
+    /// <summary>The provider is asked now.</summary>
+    public const string AskNow = """
+        -- ProviderPaymentSql.AskNow
+        UPDATE provider_payments SET next_poll = @now WHERE id = @id
+        """;
+
+    /// <summary>
+    /// To whom the page of a refund is sent: the account, or the person that it was of. Nothing if neither is known.
+    /// </summary>
+    public const string Contact = """
+        -- ProviderPaymentSql.Contact
+        SELECT coalesce(nullif(c.contact, ''), p.email) FROM provider_payments p
+            LEFT JOIN account_closings c ON c.email = p.email AND c.settled IS NOT NULL
+        WHERE p.id = @id AND (c.contact <> '' OR NOT is_closed(p.email))
         """;
 
     public const string Credits = """

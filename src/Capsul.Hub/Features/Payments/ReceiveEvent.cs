@@ -42,6 +42,7 @@ public sealed partial class ReceiveEvent(
             read.Key,
             read.Reference,
             read.Charge,
+            read.Refund,
             ourKey = PaymentKey.IsOurs(read.Key) ? read.Key : null,
             // PostgreSQL has no character zero.
             body = Encoding.UTF8.GetString(body).Replace('\0', ' '),

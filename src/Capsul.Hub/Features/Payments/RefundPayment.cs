@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Operators;
 using Capsul.Hub.Storage;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Npgsql;
 
@@ -11,9 +12,29 @@ namespace Capsul.Hub.Features.Payments;
 /// <summary>
 /// An operator sends money back by the way it came. It is no longer spendable from then on; the active Hub tells the
 /// provider, again and again with the same key until there is an answer. If the provider refuses, it counts again.
+/// Where whoever paid has to claim it (Bitcoin), what they have not claimed in the end counts again, too.
 /// </summary>
 public static class RefundPayment
 {
+    public const string KeyPrefix = "capsul-refund-";
+
+    /// <summary>Where whoever paid has to claim it: for so long after it was decided.</summary>
+    public static readonly TimeSpan ClaimFor = TimeSpan.FromDays(30);
+
+    /// <summary>
+    /// What has gone back, in whole units: a claim may be of less than a unit, and what has gone is not spendable.
+    /// </summary>
+    public static decimal Whole(decimal sent, int decimals)
+    {
+        var unit = 1m;
+        for (var n = 0; n < decimals; n++) unit /= 10;
+        return decimal.Round(decimal.Ceiling(sent / unit) * unit, 2);
+    }
+
+    /// <summary>Null: nothing waits at the provider for somebody to pay it.</summary>
+    public static string? ProblemOf(decimal claimed) =>
+        claimed > 0 ? $"{Show.Dollars(claimed)} of a refund is claimed: pay it at the provider." : null;
+
     /// <summary>The amount, or why not.</summary>
     /// <param name="sending">What is going back already.</param>
     /// <param name="amount">As typed; empty: all that is left.</param>
@@ -46,12 +67,12 @@ public static class RefundPayment
             await transaction.FindAsync<long?>(ProviderPaymentSql.Lock, new { id }, cancel);
             var payment = await transaction.FindAsync<ProviderPaymentRow>(ProviderPaymentSql.Find, new { id }, cancel);
             var sending = (await transaction.ListAsync<ProviderRefundRow>(
-                ProviderRefundSql.OfPayment, new { payment = id }, cancel)).Where(r => r.Status == "open").ToList();
-            if (Decide(payment, sending.Sum(r => r.Amount), amount, settings.Currency.Decimals)
+                ProviderRefundSql.OfPayment, new { payment = id }, cancel)).Sum(r => r.Going);
+            if (Decide(payment, sending, amount, settings.Currency.Decimals)
                 .Refused(out var problem, out var value))
                 return problem;
             if (Reason.Parse(reason).Refused(out var unclear, out var why)) return unclear;
-            await InAsync(transaction, payment!, sending.Sum(r => r.Amount), value, why, settings, actor,
+            await InAsync(transaction, payment!, sending, value, why, settings, actor,
                 time.GetUtcNow().UtcDateTime, cancel);
             return value;
         }, cancel);
@@ -60,11 +81,13 @@ public static class RefundPayment
     /// In the caller's transaction, which has locked the account and the payment and decided. Returns the number of the
     /// refund.
     /// </summary>
+    /// <param name="key">Of one that the provider knows already; null: it is a new one.</param>
     public static async Task<long> InAsync(NpgsqlTransaction transaction, ProviderPaymentRow payment, decimal sending,
-        decimal value, string why, Settings settings, string actor, DateTime now, CancellationToken cancel)
+        decimal value, string why, Settings settings, string actor, DateTime now, CancellationToken cancel,
+        string? key = null)
     {
         var id = payment.Id;
-        var key = "capsul-refund-" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
+        key ??= KeyPrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
         var refund = await transaction.AskAsync<long>(ProviderRefundSql.Add,
             new { payment = id, amount = value, key, reason = why, actor, now }, cancel);
         var rows = await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel);

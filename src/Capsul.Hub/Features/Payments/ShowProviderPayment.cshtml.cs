@@ -33,6 +33,9 @@ public sealed class ShowProviderPaymentPage(Db db, PaymentProviders providers, T
 
     public IReadOnlyList<ProviderRefundRow> Refunds { get; private set; } = [];
 
+    /// <summary>What the person can claim; who pays for a friend has a page of their own.</summary>
+    public IEnumerable<ProviderRefundRow> Claims => Payment.ByFriend ? [] : Refunds.Where(r => r.IsOffered);
+
     public string Title => providers.Find(Payment.Provider)?.Title ?? Payment.Provider;
 
     public bool IsPlay => providers.Find(Payment.Provider)?.IsPlay ?? false;

@@ -3,6 +3,7 @@ using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Storage;
+using Capsul.Play;
 using Capsul.Tests.Features.Payments;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -108,6 +109,39 @@ public sealed class ClosedPaymentTests
         world.Stripe.Books.Dispute(session.Id, "won");
         await world.SettleAsync();
         (await world.LedgerAsync("customer", "")).ShouldBe(0);
+        await AgreesAsync(world);
+    }
+
+    /// <summary>Bitcoin is claimed by whoever the account was of, by an email; the rest is paid by hand.</summary>
+    [Theory]
+    [InlineData(20, "done 20", 0)]
+    [InlineData(8, "open 12", -12)]
+    [InlineData(0, "open 20", -20)]
+    public async Task Bitcoin_is_claimed_and_the_rest_is_paid_by_hand(int claimed, string payouts, int owed)
+    {
+        await using var server = await PlayBtcPay.StartAsync(Cancel);
+        await using var world = await PaymentWorld.StartAsync(server.Settings);
+        server.Time = world.Hub.Time;
+        (await world.TryBeginAsync("20", provider: "btcpay")).OrThrow();
+        await world.LookAsync();
+        server.Invoices[0].Status = "Settled";
+        server.Invoices[0].Payments.Add((0.0004m, "Settled"));
+        await world.WaitAsync(TimeSpan.FromHours(1));
+        await CloseAsync(world);
+        await world.LookAsync();
+        var pull = server.Pulls.All.ShouldHaveSingleItem();
+        (await world.Db.AskAsync<string>(
+            "SELECT body FROM mails WHERE recipient = @Email", new { PaymentWorld.Email }, Cancel))
+            .ShouldContain($"pull-payments/{pull.Id}");
+        if (claimed > 0) server.Pulls.Claim(pull.Id, "bc1q", claimed).Payout!.State = "Completed";
+        (await PayoutsAsync(world)).ShouldBe("sent 20");
+        await world.WaitAsync(Capsul.Hub.Features.Payments.RefundPayment.ClaimFor + TimeSpan.FromHours(2));
+        (await LookAsync(world)).ShouldBe(1);
+        (await PayoutsAsync(world)).ShouldBe(payouts);
+        (await world.LedgerAsync("customer", "")).ShouldBe(owed);
+        (await world.Db.AskAsync<long>(
+            "SELECT count(*) FROM mails WHERE recipient = @Email", new { PaymentWorld.Email }, Cancel))
+            .ShouldBe(owed == 0 ? 0 : 1, "nobody is remembered when all is paid");
         await AgreesAsync(world);
     }
 }

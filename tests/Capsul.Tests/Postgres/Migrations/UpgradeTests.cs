@@ -37,7 +37,8 @@ public sealed class UpgradeTests
                 EXECUTE (SELECT coalesce(string_agg(format('ALTER TABLE %s DROP CONSTRAINT %I', t, conname), '; '), '')
                     FROM pg_constraint WHERE conrelid = t AND contype = 'c');
                 IF columns IS NULL THEN EXECUTE format('INSERT INTO %s DEFAULT VALUES ON CONFLICT DO NOTHING', t);
-                ELSE EXECUTE format('INSERT INTO %s (%s) VALUES (%s)', t, columns, made); END IF;
+                ELSE EXECUTE format(
+                    'INSERT INTO %s (%s) VALUES (%s) ON CONFLICT DO NOTHING', t, columns, made); END IF;
             END LOOP;
         END $$
         """;

@@ -1,7 +1,4 @@
 using System.Globalization;
-using System.Net;
-using System.Net.Http.Headers;
-using System.Net.Http.Json;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -20,6 +17,9 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     : IPaymentProvider
 {
     public const string Header = "BTCPay-Sig";
+
+    readonly BtcPayClient server = new(client, url, apiKey);
+    readonly BtcPayRefunds refunds = new(new BtcPayClient(client, url, apiKey), store);
 
     /// <summary>Invoices that are listed at a time.</summary>
     const int PageSize = 100;
@@ -41,13 +41,13 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     /// </summary>
     public async Task<Outcome<Checkout>> CreateCheckoutAsync(CheckoutRequest request, CancellationToken cancel)
     {
-        var found = await SendAsync(
+        var found = await server.SendAsync(
             HttpMethod.Get, $"{Invoices}?orderId={Uri.EscapeDataString(request.Key)}", null, cancel);
         if (found.Refused(out var problem, out var list)) return problem;
         if (list.ValueKind == JsonValueKind.Array && list.EnumerateArray().LastOrDefault() is var made
             && Read(made) is { } earlier)
             return earlier;
-        var answer = await SendAsync(HttpMethod.Post, Invoices, new
+        var answer = await server.SendAsync(HttpMethod.Post, Invoices, new
         {
             amount = request.Amount.ToString(CultureInfo.InvariantCulture),
             currency = request.Currency,
@@ -66,9 +66,9 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     public async Task<Outcome<PaymentState>> AskAsync(string reference, CancellationToken cancel)
     {
         var path = $"{Invoices}/{Uri.EscapeDataString(reference)}";
-        var answer = await SendAsync(HttpMethod.Get, path, null, cancel);
+        var answer = await server.SendAsync(HttpMethod.Get, path, null, cancel);
         if (answer.Refused(out var problem, out var invoice)) return problem;
-        var methods = await SendAsync(HttpMethod.Get, path + "/payment-methods", null, cancel);
+        var methods = await server.SendAsync(HttpMethod.Get, path + "/payment-methods", null, cancel);
         return methods.Refused(out problem, out var ways) ? problem : BtcPayReading.Of(invoice, ways);
     }
 
@@ -78,7 +78,7 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
         var from = new DateTimeOffset(since).ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
         while (true)
         {
-            var answer = await SendAsync(
+            var answer = await server.SendAsync(
                 HttpMethod.Get, $"{Invoices}?startDate={from}&take={PageSize}&skip={all.Count}", null, cancel);
             if (answer.Refused(out var problem, out var list)) return problem;
             var page = list.ValueKind == JsonValueKind.Array
@@ -92,11 +92,13 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     public Task<Outcome<IReadOnlyList<FoundPayout>>> ListPayoutsAsync(DateTime since, CancellationToken cancel) =>
         Task.FromResult<Outcome<IReadOnlyList<FoundPayout>>>(new List<FoundPayout>());
 
-    /// <summary>Only the person knows where to: BTCPay Server has a page for that.</summary>
-    public Task<Outcome<string>> RefundAsync(RefundRequest request, CancellationToken cancel) =>
-        Task.FromResult<Outcome<string>>(new Problem(ProblemKind.Conflict,
-            "Bitcoin cannot be sent back from here: make the refund on the invoice's page of BTCPay Server, and "
-            + "invalidate the payment."));
+    public bool TellsRefunds => false;
+
+    public Task<Outcome<IReadOnlyList<FoundRefund>>> ListRefundsAsync(DateTime since, CancellationToken cancel) =>
+        refunds.ListAsync(since, cancel);
+
+    public Task<Outcome<RefundState>> RefundAsync(RefundRequest request, CancellationToken cancel) =>
+        refunds.AskAsync(request, cancel);
 
     public Outcome<ProviderEvent> Read(IHeaderDictionary headers, ReadOnlySpan<byte> body, DateTime now)
     {
@@ -120,31 +122,4 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     /// <summary>The header of an event. It has no time, so a recording is only noticed by its ID.</summary>
     public static string Sign(string secret, ReadOnlySpan<byte> body) =>
         "sha256=" + Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(secret), body));
-
-    async Task<Outcome<JsonElement>> SendAsync(HttpMethod method, string path, object? body, CancellationToken cancel)
-    {
-        using var request = new HttpRequestMessage(method, new Uri(url, path));
-        request.Headers.Authorization = new AuthenticationHeaderValue("token", apiKey);
-        if (body is not null) request.Content = JsonContent.Create(body);
-        try
-        {
-            using var response = await client.SendAsync(request, cancel);
-            var text = await response.Content.ReadAsByteArrayAsync(cancel);
-            if (!response.IsSuccessStatusCode) return Refusal(response.StatusCode);
-            using var document = JsonDocument.Parse(text);
-            return document.RootElement.Clone();
-        }
-        catch (Exception error) when (error is HttpRequestException or IOException or JsonException
-            || error is OperationCanceledException && !cancel.IsCancellationRequested)
-        {
-            return new Problem(ProblemKind.Unavailable, "BTCPay Server did not answer.", error.Message);
-        }
-    }
-
-    static Problem Refusal(HttpStatusCode status) => new(status switch
-    {
-        HttpStatusCode.NotFound => ProblemKind.NotFound,
-        HttpStatusCode.BadRequest or HttpStatusCode.UnprocessableEntity => ProblemKind.Invalid,
-        _ => ProblemKind.Unavailable,
-    }, string.Create(CultureInfo.InvariantCulture, $"BTCPay Server answered {(int)status}."));
 }

@@ -37,6 +37,30 @@ static class BtcPayReading
             invoice.Text("currency") ?? "");
     }
 
+    /// <summary>What has been claimed of a pull payment, in its own currency.</summary>
+    public static RefundState Payouts(RefundState offered, JsonElement payouts)
+    {
+        var (sent, claimed, moving) = (0m, 0m, 0m);
+        foreach (var payout in payouts.ValueKind == JsonValueKind.Array ? payouts.EnumerateArray() : default)
+        {
+            // Before version 2 of the server it was called amount.
+            var amount = Number(payout, "originalAmount") is > 0 and var original ? original : Number(payout, "amount");
+            switch (payout.Text("state"))
+            {
+                case "Completed":
+                    sent += amount;
+                    break;
+                case "InProgress":
+                    moving += amount;
+                    break;
+                case "AwaitingApproval" or "AwaitingPayment":
+                    claimed += amount;
+                    break;
+            }
+        }
+        return offered with { Sent = sent, Claimed = claimed, Moving = moving };
+    }
+
     /// <summary>An invoice of a list. An expired one may have got money, late or in parts.</summary>
     public static FoundPayment Found(JsonElement invoice) => new(
         invoice.Get("metadata")?.Text("orderId") ?? "", invoice.Text("id") ?? "", invoice.Text("checkoutLink") ?? "",
@@ -51,7 +75,7 @@ static class BtcPayReading
         });
 
     /// <summary>Amounts are texts, so that no digit is lost.</summary>
-    static decimal Number(JsonElement from, string name)
+    public static decimal Number(JsonElement from, string name)
     {
         if (from.ValueKind != JsonValueKind.Object || !from.TryGetProperty(name, out var value)) return 0;
         var text = value.ValueKind == JsonValueKind.String ? value.GetString() : value.GetRawText();
@@ -65,6 +89,7 @@ static class BtcPayReading
         var id = text.Text("originalDeliveryId") ?? text.Text("deliveryId");
         if (id is not { Length: > 0 and <= 255 } || text.Text("type") is not { Length: <= 100 } type)
             return new Problem(ProblemKind.Invalid, "It is no event.");
-        return new ProviderEvent(id, type, text.Get("metadata")?.Text("orderId"), text.Text("invoiceId"), null);
+        return new ProviderEvent(id, type, text.Get("metadata")?.Text("orderId"), text.Text("invoiceId"), null,
+            text.Text("pullPaymentId"));
     }
 }

@@ -37,8 +37,19 @@ public interface IPaymentProvider
     /// <summary>What was sent to the bank since then, in any order; nothing where money is not kept.</summary>
     Task<Outcome<IReadOnlyList<FoundPayout>>> ListPayoutsAsync(DateTime since, CancellationToken cancel);
 
-    /// <summary>Sends money back; returns the provider's ID. Repeated with its key, it sends none again.</summary>
-    Task<Outcome<string>> RefundAsync(RefundRequest request, CancellationToken cancel);
+    /// <summary>What a payment has lost by refunds is in its state; otherwise only each refund knows it.</summary>
+    bool TellsRefunds { get; }
+
+    /// <summary>
+    /// Refunds of ours that were offered since then, in any order; none where the state of a payment tells of them.
+    /// </summary>
+    Task<Outcome<IReadOnlyList<FoundRefund>>> ListRefundsAsync(DateTime since, CancellationToken cancel);
+
+    /// <summary>
+    /// Sends money back, or has whoever paid claim it, and says what has become of that. Repeated with its key, it
+    /// sends none again.
+    /// </summary>
+    Task<Outcome<RefundState>> RefundAsync(RefundRequest request, CancellationToken cancel);
 
     /// <summary>
     /// Verifies that an event is the provider's own, and reads which payment it is about. Forbidden: it is not.
@@ -69,7 +80,29 @@ public sealed record FoundPayment(string Key, string Reference, string Url, stri
 }
 
 /// <param name="Charge">The provider's ID of the charge.</param>
-public sealed record RefundRequest(string Key, string Charge, decimal Amount, string Currency);
+/// <param name="Reference">The provider's ID of the refund; null: it has not answered yet.</param>
+/// <param name="Ends">Until when it can be claimed, where it has to be.</param>
+/// <param name="IsOver">That is over, by every clock.</param>
+/// <param name="IsWithdrawn">It is to be claimed no longer.</param>
+/// <param name="Sent">What had gone back, as it was written down last.</param>
+/// <param name="Moving">What was on its way then.</param>
+public sealed record RefundRequest(string Key, string Charge, decimal Amount, string Currency, string? Reference,
+    DateTime Ends, bool IsOver, bool IsWithdrawn, decimal Sent, decimal Moving);
+
+/// <summary>A refund in the provider's list.</summary>
+/// <param name="Charge">The provider's ID of the charge.</param>
+public sealed record FoundRefund(string Key, string Reference, string Charge, decimal Amount, DateTime Created);
+
+/// <summary>What has become of a refund. All amounts are in the currency of the request.</summary>
+/// <param name="Reference">The provider's ID.</param>
+/// <param name="Url">Where whoever paid claims it; empty: it goes back by itself, or is over.</param>
+/// <param name="Sent">What has gone back.</param>
+/// <param name="Claimed">What was claimed, and waits at the provider for somebody to pay it.</param>
+/// <param name="Moving">What is on its way.</param>
+/// <param name="IsFinal">No more will be sent.</param>
+/// <param name="Problem">What an operator has to know; else empty.</param>
+public sealed record RefundState(string Reference, string Url, decimal Sent, decimal Claimed, decimal Moving,
+    bool IsFinal, string Problem);
 
 /// <summary>A payment as its provider sees it now.</summary>
 /// <param name="Status">One of <see cref="PaymentStatus"/>, but never new.</param>
@@ -108,4 +141,6 @@ public static class PaymentStatus
 /// <param name="Key">Idempotency key of the payment, if the event has it.</param>
 /// <param name="Reference">The provider's ID of the checkout.</param>
 /// <param name="Charge">The provider's ID of the charge.</param>
-public sealed record ProviderEvent(string Id, string Type, string? Key, string? Reference, string? Charge);
+/// <param name="Refund">The provider's ID of a refund that has to be claimed.</param>
+public sealed record ProviderEvent(
+    string Id, string Type, string? Key, string? Reference, string? Charge, string? Refund = null);

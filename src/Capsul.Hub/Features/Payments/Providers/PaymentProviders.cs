@@ -10,7 +10,8 @@ public sealed class PaymentProviders(Settings settings) : IDisposable
     /// <summary>For one call to a provider. A page never waits for one.</summary>
     static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(15);
 
-    const int MaxAnswerBytes = 1 << 20;
+    /// <summary>BTCPay Server lists all pull payments of a store in one answer.</summary>
+    const int MaxAnswerBytes = 16 << 20;
 
     readonly Lazy<HttpClient> client = new(() => new HttpClient(new SocketsHttpHandler
     {

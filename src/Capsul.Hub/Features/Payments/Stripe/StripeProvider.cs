@@ -81,7 +81,12 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
         return StripeReading.Of(session, intent, charge, disputes);
     }
 
-    public async Task<Outcome<string>> RefundAsync(RefundRequest request, CancellationToken cancel)
+    public bool TellsRefunds => true;
+
+    public Task<Outcome<IReadOnlyList<FoundRefund>>> ListRefundsAsync(DateTime since, CancellationToken cancel) =>
+        Task.FromResult<Outcome<IReadOnlyList<FoundRefund>>>(new List<FoundRefund>());
+
+    public async Task<Outcome<RefundState>> RefundAsync(RefundRequest request, CancellationToken cancel)
     {
         if (StripeAmounts.ToUnits(request.Amount, request.Currency) is not { } units)
             return new Problem(ProblemKind.Invalid, $"{request.Currency} has no such small unit at Stripe.");
@@ -90,19 +95,20 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
             $"v1/refunds?limit=100&payment_intent={Uri.EscapeDataString(request.Charge)}", cancel);
         if (earlier.Refused(out var unknown, out var list)) return unknown;
         foreach (var made in list.List("data"))
-            if (made.Get("metadata")?.Text(KeyName) == request.Key) return Read(made);
+            if (made.Get("metadata")?.Text(KeyName) == request.Key) return Read(request, made);
         var answer = await stripe.PostAsync("v1/refunds", request.Key,
         [
             new("payment_intent", request.Charge),
             new("amount", units.ToString(CultureInfo.InvariantCulture)),
             new($"metadata[{KeyName}]", request.Key),
         ], cancel);
-        return answer.Refused(out var problem, out var refund) ? problem : Read(refund);
+        return answer.Refused(out var problem, out var refund) ? problem : Read(request, refund);
     }
 
-    static Outcome<string> Read(JsonElement refund) => refund.Text("status") is "failed" or "canceled"
+    static Outcome<RefundState> Read(RefundRequest request, JsonElement refund) =>
+        refund.Text("status") is "failed" or "canceled"
         ? new Problem(ProblemKind.Invalid, $"Stripe says that the refund {refund.Text("id")} has failed.")
-        : refund.Text("id") is { } id ? id
+        : refund.Text("id") is { } id ? new RefundState(id, "", request.Amount, 0, 0, IsFinal: true, "")
         : new Problem(ProblemKind.Unavailable, "Stripe's answer has no refund.");
 
     public Outcome<ProviderEvent> Read(IHeaderDictionary headers, ReadOnlySpan<byte> body, DateTime now)
