@@ -133,7 +133,8 @@ static partial class LibvirtNative
     internal static partial int virConnectDomainEventDeregisterAny(ConnectHandle connect, int callback);
     [LibraryImport(Library)]
     internal static partial int virConnectListAllDomains(ConnectHandle connect, out nint domains, uint flags);
-    [LibraryImport(Library)] internal static unsafe partial int virConnectGetAllDomainStats(
+    [LibraryImport(Library)]
+    internal static unsafe partial int virConnectGetAllDomainStats(
         ConnectHandle connect, uint stats, StatsRecord*** records, uint flags);
     [LibraryImport(Library)] internal static unsafe partial void virDomainStatsRecordListFree(StatsRecord** records);
 
