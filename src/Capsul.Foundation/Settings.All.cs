@@ -118,7 +118,7 @@ public sealed partial class Settings
         new("CAPSUL_APPROVE_ACCOUNTS", "off",
             "on: accounts that people make by signing in create no VMs until an operator has approved them."),
         new("CAPSUL_TRIAL_AMOUNT", "0",
-            "What an account gets to try things out when somebody signs in with a new address, such as 5; 0: nothing. "
+            "Trial credit of an account that is made when somebody signs in with a new address, such as 5; 0: none. "
             + "It is never paid out."),
         new("CAPSUL_TRIAL_DAYS", "30", "After how many days what is not used of it lapses."),
         new("CAPSUL_MAX_VMS", "10", "Maximum number of VMs per account."),
@@ -126,12 +126,12 @@ public sealed partial class Settings
             "How much traffic a VM should have in a month, GiB in both directions together: when it is more, its owner "
             + "is emailed. Nothing is slowed down or cut off. 0: there is no such limit."),
         new("CAPSUL_ALERT_CPU_PERCENT", "95",
-            "Operators are alerted of a VM that uses more of its CPUs than this for CAPSUL_ALERT_CPU_HOURS without a "
-            + "pause, as crypto miners do. Nothing is done to it. 0: never."),
+            "Operators are alerted of a VM that uses more of its CPUs than this, percent, continuously for "
+            + "CAPSUL_ALERT_CPU_HOURS, as crypto miners do. Nothing is done about it. 0: never."),
         new("CAPSUL_ALERT_CPU_HOURS", "24", "See CAPSUL_ALERT_CPU_PERCENT."),
         new("CAPSUL_ALERT_CONNECTIONS", "30000",
-            "Operators are alerted of a VM that tries to begin this many connections to the outside within an hour, as "
-            + "mail spammers and scanners do. Nothing is done to it. 0: never."),
+            "Operators are alerted of a VM that tries to open this many outgoing connections within an hour, as "
+            + "mail spammers and scanners do. Nothing is done about it. 0: never."),
         new("CAPSUL_DISK_OVERCOMMIT", "2",
             "Disk overcommit ratio of a host: the total size of VM disks, as a multiple of its file system's size. "
             + "Disks are thinly provisioned and grow as they fill. 1: no overcommit."),

@@ -32,7 +32,7 @@ public static class Constraints
         ["price_levels_name_once"] =
             new(ProblemKind.Conflict, "There is a level with that name already.") { Field = "Name" },
         ["level_choices_are_offered"] =
-            new(ProblemKind.Conflict, "This price level is not offered any more.") { Field = "Level" },
+            new(ProblemKind.Conflict, "This price level is no longer offered.") { Field = "Level" },
         ["prices_once"] = new(ProblemKind.Conflict, "There is a price from that time on already. Withdraw it first."),
         ["dunning_steps_in_order"] = new(ProblemKind.Invalid,
             "A later step is not taken with more time left than an earlier one."),

@@ -21,7 +21,7 @@ static class FundVerb
 
     static readonly Option<string?> Until = new("--until")
     {
-        Description = "The first day on which nothing is paid any more, in UTC, such as 2027-01-31.",
+        Description = "Nothing is paid on or after this day (UTC), such as 2027-01-31.",
         HelpName = "DATE",
     };
 
@@ -43,7 +43,7 @@ static class FundVerb
           capsul fund end 3 --reason "has work again"
         """)
     {
-        CommandLine.Verb("show", "Shows what is in the fund, where it came from, and whom it helps by the month.",
+        CommandLine.Verb("show", "Shows the fund's balance, its history and the sponsorships.",
             ShowAsync),
         CommandLine.Verb("give", """
             Gives a part of an account's balance to the fund, if the person wants that. It does not come back.
@@ -52,7 +52,8 @@ static class FundVerb
         CommandLine.Verb("sponsor", """
             Gives an account an amount from the fund each month, the first time now. What the fund does not hold waits.
             """, SponsorAsync, Email, Amount, Until, Why),
-        CommandLine.Verb("end", "Ends that: nothing is paid any more, also not what waits.", EndAsync, Number, Why),
+        CommandLine.Verb("end", "Ends a sponsorship: nothing more is paid, including what is waiting.",
+            EndAsync, Number, Why),
     };
 
     static async Task<int> ShowAsync(ParseResult parsed, CancellationToken cancel)
@@ -97,7 +98,7 @@ static class FundVerb
         var input = new GrantMoney.Input(parsed.GetValue(Email), parsed.GetValue(Amount), parsed.GetValue(Why));
         var payment = (await GrantMoney.RunAsync(
             database.Db, settings, "cli", input, FundKey.Make(), TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine($"It is on the balance of {parsed.GetValue(Email)}, as payment {payment}.");
+        Console.WriteLine($"{parsed.GetValue(Email)} has been credited (payment {payment}).");
         return 0;
     }
 
@@ -117,7 +118,7 @@ static class FundVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var email = (await EndSponsorship.RunAsync(database.Db, "cli", parsed.GetValue(Number),
             parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine($"{email} is sponsored no more.");
+        Console.WriteLine($"The sponsorship of {email} has ended.");
         return 0;
     }
 }

@@ -35,8 +35,9 @@ static class PriceLevelVerb
         """)
     {
         CommandLine.Verb("list", "Shows all levels, and how many accounts have each.", ListAsync),
-        CommandLine.Verb("add", "Offers a level.", AddAsync, Name, Percent),
-        CommandLine.Verb("retire", "Nobody chooses it any more; who has it keeps it.", RetireAsync, Number),
+        CommandLine.Verb("add", "Adds a level, which people can choose from now on.", AddAsync, Name, Percent),
+        CommandLine.Verb("retire", "Retires a level: it can no longer be chosen, and accounts that have it keep it.",
+            RetireAsync, Number),
         CommandLine.Verb("choose", """
             What an account pays from now on, if the person wants that: the number of a level; 0: the standard price.
             """, ChooseAsync, Email, Number, Why),
@@ -62,7 +63,7 @@ static class PriceLevelVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var input = new ChangeLevels.Input(parsed.GetValue(Name), parsed.GetValue(Percent));
         var id = (await ChangeLevels.AddAsync(database.Db, "cli", input, TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine($"Level {id} is offered.");
+        Console.WriteLine($"Level {id} is now offered.");
         return 0;
     }
 
@@ -71,7 +72,7 @@ static class PriceLevelVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var name = (await ChangeLevels.RetireAsync(
             database.Db, "cli", parsed.GetValue(Number), TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine($"{name} is not offered any more.");
+        Console.WriteLine($"{name} is no longer offered.");
         return 0;
     }
 

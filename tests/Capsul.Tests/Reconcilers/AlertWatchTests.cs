@@ -70,13 +70,13 @@ public sealed class AlertWatchTests
         """, "UPDATE provider_refunds SET created = @now - interval '31 days'", "was not made: The card is gone.")]
     [InlineData("vm_busy", """
         INSERT INTO vm_usage SELECT id, @now, 1, 0, 0, 0, 99, @now - interval '25 hours', @now, 0, NULL FROM vms
-        """, "UPDATE vm_usage SET busy_since = NULL", "used more than 95% of its CPUs without a pause since 28 Feb")]
+        """, "UPDATE vm_usage SET busy_since = NULL", "used more than 95% of its CPUs continuously since 28 Feb")]
     [InlineData("vm_busy", """
         INSERT INTO vm_usage SELECT id, @now, 1, 0, 0, 0, 99, @now - interval '25 hours', @now, 0, NULL FROM vms
         """, "UPDATE vm_usage SET at = @now - interval '31 minutes'", "of ada@example.org has used")]
     [InlineData("vm_connections", """
         INSERT INTO vm_usage SELECT id, @now, 1, 0, 0, 0, 1, NULL, @now, 0, @now FROM vms
-        """, "UPDATE vm_usage SET crowded = @now - interval '25 hours'", "begin 30,000 connections or more within")]
+        """, "UPDATE vm_usage SET crowded = @now - interval '25 hours'", "open 30,000 connections or more within")]
     [InlineData("webhooks_refused",
         "INSERT INTO provider_refusals VALUES ('stripe', @now, @now, 10, 'Its signature is wrong.')",
         "UPDATE provider_refusals SET last = @now - interval '61 minutes'", "claim to be of stripe")]

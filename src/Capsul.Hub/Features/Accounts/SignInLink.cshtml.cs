@@ -42,7 +42,7 @@ public sealed class SignInLinkPage(Db db, Sessions sessions, AskedLinks asked, S
         sessions.SetCookie(HttpContext, signedIn.Session);
         asked.Forget(HttpContext);
         if (signedIn.Trial > 0)
-            this.Done($"{Show.Dollars(signedIn.Trial)} to try things out is on your balance, for "
+            this.Done($"You got {Show.Dollars(signedIn.Trial)} of trial credit, valid for "
                 + $"{Show.Count(settings.TrialDays, "day", "days")}.");
         return LocalRedirect(signedIn.To);
     }

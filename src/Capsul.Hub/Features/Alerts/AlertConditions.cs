@@ -114,8 +114,8 @@ public static class AlertConditions
             + $"{Show.Time(row.At!.Value)}: /operator/new-accounts, or capsul limit approve EMAIL.",
         RaiseAlert.FundShort =>
             $"The solidarity fund holds too little: {Show.Count(row.Number, "sponsorship waits", "sponsorships wait")} "
-            + $"for it, the first since {Show.Date(row.At!.Value)}, and one month of each is {Amount(row)}. Nothing "
-            + "was paid of them. They are paid when the fund holds enough; or end some: /operator/fund.",
+            + $"for it, the first since {Show.Date(row.At!.Value)}; one month of each comes to {Amount(row)}. They are "
+            + "paid as soon as the fund can cover them; or end some: /operator/fund.",
         RaiseAlert.PaidAfterClosing =>
             $"{Show.Count(row.Number, "payment", "payments")} came for accounts that are closed, the first on "
             + $"{Show.Date(row.At!.Value)}, and waits in the ledger. Send it back: /operator/closings.",
@@ -124,11 +124,11 @@ public static class AlertConditions
             + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "
             + "can be side by side if it leaves the table bridge capsul alone.",
         RaiseAlert.VmBusy =>
-            $"{row.Subject} of {row.Text} has used more than {row.Number}% of its CPUs without a pause since "
-            + $"{Time(row)}, as a crypto miner does. Nothing was done to it: ask its owner, or stop it.",
+            $"{row.Subject} of {row.Text} has used more than {row.Number}% of its CPUs continuously since "
+            + $"{Time(row)}, as a crypto miner would. Nothing was done about it: ask its owner, or stop it.",
         RaiseAlert.VmConnections =>
-            $"{row.Subject} of {row.Text} tries to begin {Show.Count(row.Number, "connection", "connections")} or more "
-            + "within an hour, as mail spammers and scanners do. Nothing was done to it: ask its owner, or stop it.",
+            $"{row.Subject} of {row.Text} tried to open {Show.Count(row.Number, "connection", "connections")} or more "
+            + "within an hour, as mail spammers and scanners do. Nothing was done about it: ask its owner, or stop it.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

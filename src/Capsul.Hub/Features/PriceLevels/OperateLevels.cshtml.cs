@@ -29,13 +29,13 @@ public sealed class OperateLevelsPage(Db db, TimeProvider time) : PageModel
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
         var outcome = await ChangeLevels.AddAsync(db, Me, new ChangeLevels.Input(Name, Percent), time, cancel);
-        return await AnswerAsync(outcome.Problem, $"{Name} is offered.", cancel);
+        return await AnswerAsync(outcome.Problem, $"{Name} is now offered.", cancel);
     }
 
     public async Task<IActionResult> OnPostRetireAsync(CancellationToken cancel)
     {
         var outcome = await ChangeLevels.RetireAsync(db, Me, Id, time, cancel);
-        return await AnswerAsync(outcome.Problem, $"{outcome.Value} is not offered any more.", cancel);
+        return await AnswerAsync(outcome.Problem, $"{outcome.Value} is no longer offered.", cancel);
     }
 
     async Task<IActionResult> AnswerAsync(Foundation.Problem? problem, string done, CancellationToken cancel)

@@ -28,7 +28,7 @@ public static class GiveToFund
     /// The most that can be given, in whole units. What came by vouchers or from the fund counts as used first, as when
     /// an account is closed, and what is left of it is not the person's to give.
     /// </summary>
-    public static decimal Most(OwnMoneyRow money, int decimals) => Math.Max(0, FundAmount.Floor(
+    public static decimal Most(OwnMoneyRow money, int decimals) => Math.Max(0, TypedAmount.Floor(
         money.Paid - money.Used - Math.Max(0, money.Granted - money.Used), decimals));
 
     public static Outcome<decimal> Decide(Facts facts, Input input, int decimals)
@@ -38,10 +38,10 @@ public static class GiveToFund
         if (facts.IsClosing)
             return new Problem(ProblemKind.Conflict,
                 "This account is being closed, and what is left of it goes where that says.");
-        if (FundAmount.Parse(input.Amount, decimals).Refused(out var problem, out var amount)) return problem;
+        if (TypedAmount.Parse(input.Amount, decimals).Refused(out var problem, out var amount)) return problem;
         var most = Most(facts.Money, decimals);
         if (amount > most)
-            return FundAmount.Wrong(most == 0 ? "There is nothing that can be given now."
+            return TypedAmount.Wrong(most == 0 ? "There is nothing that can be given now."
                 : $"At most {Show.Dollars(most)} can be given now.");
         return input.Confirmed ? amount : new Problem(ProblemKind.Invalid,
             "Confirm it: what is given does not come back.")
@@ -61,7 +61,7 @@ public static class GiveToFund
             if (FundKey.Check(key) is { } incomplete) return incomplete;
             var exists = await LockAsync(transaction, email, cancel);
             if (await transaction.FindAsync<FundMovementRow>(FundSql.FindMovement, new { key }, cancel) is { } done)
-                return FundAmount.Parse(input.Amount, decimals).Refused(out var typo, out var again) ? typo
+                return TypedAmount.Parse(input.Amount, decimals).Refused(out var typo, out var again) ? typo
                     : FundKey.Repeat(done, email, -again);
             var facts = new Facts(email, exists, await FundFacts.IsClosingAsync(transaction, email, cancel),
                 await MoneyAsync(transaction, email, now, cancel));

@@ -28,10 +28,10 @@ public static class GrantMoney
     public static Outcome<Plan> Decide(Facts facts, Input input, int decimals)
     {
         if (CheckAccount(facts.Email, facts.Exists, facts.IsClosing) is { } refusal) return refusal;
-        if (FundAmount.Parse(input.Amount, decimals).Refused(out var problem, out var amount)) return problem;
+        if (TypedAmount.Parse(input.Amount, decimals).Refused(out var problem, out var amount)) return problem;
         if (Reason.Parse(input.Reason).Refused(out problem, out var why)) return problem;
         return amount > facts.Fund
-            ? FundAmount.Wrong($"The fund holds {Show.Dollars(facts.Fund)}, so that is the most it can give.")
+            ? TypedAmount.Wrong($"The fund holds {Show.Dollars(facts.Fund)}, so that is the most it can give.")
             : new Plan(amount, why);
     }
 
@@ -54,7 +54,7 @@ public static class GrantMoney
             var found = await transaction.ListAsync<string>(
                 AccountSql.LockMany, new { emails = new[] { email } }, cancel);
             if (await transaction.FindAsync<FundMovementRow>(FundSql.FindMovement, new { key }, cancel) is { } done)
-                return FundAmount.Parse(input.Amount, decimals).Refused(out var typo, out var again) ? typo
+                return TypedAmount.Parse(input.Amount, decimals).Refused(out var typo, out var again) ? typo
                     : FundKey.Repeat(done, email, again);
             var isClosing = await FundFacts.IsClosingAsync(transaction, email, cancel);
             await transaction.FindAsync<string>(DunningSql.LockTotals, new { email }, cancel);

@@ -91,7 +91,7 @@ public sealed class OperateFundPage(Db db, Settings settings, TimeProvider time)
         var outcome = await GrantMoney.RunAsync(
             db, settings, Me, new GrantMoney.Input(Email, Amount, Reason), Key, time, cancel);
         if (outcome.Refused(out var problem, out var payment)) return await RefuseAsync(problem, null, cancel);
-        this.Done($"It is on the balance of {Email}, as payment {payment}.");
+        this.Done($"{Email} has been credited (payment {payment}).");
         return RedirectToPage("OperateFund");
     }
 
@@ -109,7 +109,7 @@ public sealed class OperateFundPage(Db db, Settings settings, TimeProvider time)
         var outcome = await EndSponsorship.RunAsync(db, Me, Id, Reason, time, cancel);
         if (outcome.Refused(out var problem, out var email))
             return await RefuseAsync(problem, problem.Field is null ? null : $"Why-{Id}", cancel);
-        this.Done($"{email} is sponsored no more.");
+        this.Done($"The sponsorship of {email} has ended.");
         return RedirectToPage("OperateFund");
     }
 

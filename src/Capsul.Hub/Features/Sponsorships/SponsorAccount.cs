@@ -2,6 +2,7 @@ using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Operators;
+using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -29,7 +30,7 @@ public static class SponsorAccount
             return new Problem(ProblemKind.Conflict,
                 $"{facts.Email} is sponsored already: end that first, if it is to get another amount.")
             { Field = "Email" };
-        if (FundAmount.Parse(input.Amount, decimals).Refused(out var problem, out var amount)) return problem;
+        if (TypedAmount.Parse(input.Amount, decimals).Refused(out var problem, out var amount)) return problem;
         DateTime? until = null;
         if (!string.IsNullOrWhiteSpace(input.Until))
         {
@@ -47,9 +48,9 @@ public static class SponsorAccount
 
     /// <summary>What has become of a new one, in a sentence.</summary>
     public static string Say(SponsorshipRow made) => made.ShortSince is null
-        ? $"{made.Email} is sponsored with {Show.Dollars(made.Amount)} a month, and the first is on the balance."
-        : $"{made.Email} is sponsored with {Show.Dollars(made.Amount)} a month. The fund does not hold the first yet: "
-            + "it is paid as soon as it does.";
+        ? $"{made.Email} gets {Show.Dollars(made.Amount)} a month from the fund; the first month has been credited."
+        : $"{made.Email} gets {Show.Dollars(made.Amount)} a month from the fund. The fund cannot cover the first "
+            + "month yet; it is paid as soon as it can.";
 
     /// <summary>The first month is paid at once, if the fund holds it.</summary>
     /// <returns>What the sponsorship is then.</returns>

@@ -12,8 +12,8 @@ public sealed record SponsorshipRow(long Id, string Email, decimal Amount, DateT
     public string State => this switch
     {
         { Ended: not null } => "ended",
-        { ShortSince: not null } => "waits for the fund",
-        _ => "going on",
+        { ShortSince: not null } => "waiting for the fund",
+        _ => "active",
     };
 }
 

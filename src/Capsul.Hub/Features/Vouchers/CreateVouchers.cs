@@ -1,8 +1,8 @@
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Storage;
-using Capsul.Hub.Web;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Vouchers;
@@ -25,12 +25,7 @@ public static class CreateVouchers
 
     public static Outcome<Plan> Decide(Input input, int decimals, DateTime now)
     {
-        if (!decimal.TryParse(
-            input.Amount?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount)
-            || amount <= 0 || amount > Most)
-            return Wrong("Amount", $"Enter an amount such as 10 or 7.50, up to {Most:0}, without a currency.");
-        if (amount != decimal.Round(amount, decimals))
-            return Wrong("Amount", $"An amount has at most {Show.Count(decimals, "decimal place", "decimal places")}.");
+        if (TypedAmount.Parse(input.Amount, decimals, Most).Refused(out var problem, out var amount)) return problem;
         var count = 1;
         if (!string.IsNullOrWhiteSpace(input.Count)
             && (!int.TryParse(input.Count.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out count)
@@ -46,7 +41,7 @@ public static class CreateVouchers
         }
         var email = "";
         if (!string.IsNullOrWhiteSpace(input.ForEmail)
-            && EmailAddress.Parse(input.ForEmail).Refused(out var problem, out email!))
+            && EmailAddress.Parse(input.ForEmail).Refused(out problem, out email!))
             return problem with { Field = "ForEmail" };
         var note = string.Join(' ', (input.Note ?? "").Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         return note.Length > MaxNoteChars || note.Any(char.IsControl)

@@ -209,7 +209,7 @@ public sealed class PriceLevelTests
         (await ops.PostAsync("/operator/price-levels", Cancel, ("Name", "x"), ("Percent", "0")).ReadAsync(Cancel)).Page
             .ShouldContain("href=\"#Percent\"");
         (await ops.PostAsync("/operator/price-levels", Cancel, ("Name", "supported"), ("Percent", "50"))
-            .ReadAsync(Cancel)).Page.ShouldContain("supported is offered.");
+            .ReadAsync(Cancel)).Page.ShouldContain("supported is now offered.");
         (await stranger.ReadAsync("/", Cancel)).ShouldContain("50% of them (supported)");
         (await ada.PostAsync("/balance/level", Cancel).ReadAsync(Cancel)).Page.ShouldContain("href=\"#Level\"");
         (await ada.PostAsync("/balance/level", Cancel, ("Level", "1")).ReadAsync(Cancel)).Page

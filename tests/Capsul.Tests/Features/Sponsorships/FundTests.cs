@@ -249,7 +249,7 @@ public sealed class FundTests
         (await ops.PostAsync("/operator/fund", "/operator/fund?handler=End", Cancel, ("Id", "1"))
             .ReadAsync(Cancel)).Page.ShouldContain("href=\"#Why-1\"");
         (await ops.PostAsync("/operator/fund", "/operator/fund?handler=End", Cancel, ("Id", "1"), ("Reason", "done"))
-            .ReadAsync(Cancel)).Page.ShouldContain("is sponsored no more");
+            .ReadAsync(Cancel)).Page.ShouldContain("has ended.");
         (await kim.ReadAsync("/balance", Cancel)).ShouldNotContain("From the solidarity fund you get");
     }
 }

@@ -123,7 +123,7 @@ public sealed class SponsorshipTests
         rows.Time.Advance(TimeSpan.FromDays(31));
         (await LookAsync(rows)).ShouldBe(0);
         (await PaidAsync(rows)).ShouldBe(10, "nothing is paid in part");
-        (await FindAsync(rows)).State.ShouldBe("waits for the fund");
+        (await FindAsync(rows)).State.ShouldBe("waiting for the fund");
         (await AlertsAsync(rows)).Single().ShouldContain("1 sponsorship waits for it");
         (await GiveAsync(rows, "5")).OrThrow();
         (await LookAsync(rows)).ShouldBe(1);

@@ -199,12 +199,12 @@ public sealed class TrialTests
         await Sample.FillAsync(hub, Cancel);
         using var jo = hub.Visit();
         (await jo.PostAsync("/sign-in", Cancel, ("Email", Jo)).ReadAsync(Cancel)).Status.ShouldBe(200);
-        (await jo.ReadAsync("/sign-in", Cancel)).ShouldContain("gets $7.50 to try things out");
+        (await jo.ReadAsync("/sign-in", Cancel)).ShouldContain("get $7.50 of trial credit");
         (await jo.ReadAsync(await hub.NewestLinkAsync(Jo, Cancel), Cancel))
-            .ShouldContain("$7.50 to try things out is on your balance, for 10 days.");
-        (await jo.ReadAsync("/balance", Cancel)).ShouldContain("$7.50 of your balance is to try things out");
+            .ShouldContain("You got $7.50 of trial credit, valid for 10 days.");
+        (await jo.ReadAsync("/balance", Cancel)).ShouldContain("$7.50 of your balance is trial credit");
         using var ada = await hub.SignInAsync(Sample.Email, Cancel);
-        (await ada.ReadAsync("/balance", Cancel)).ShouldNotContain("to try things out");
+        (await ada.ReadAsync("/balance", Cancel)).ShouldNotContain("trial credit");
         using var ops = await hub.SignInAsync("ops@example.org", Cancel);
         (await ops.ReadAsync("/operator/new-accounts", Cancel)).ShouldContain("gets $7.50 for\n      10 days, once");
     }
