@@ -229,7 +229,7 @@ public sealed class FundTests
         using var ops = await hub.SignInAsync("ops@example.org", Cancel);
         using var kim = await hub.SignInAsync(Kim, Cancel);
         (await ada.ReadAsync("/balance", Cancel)).ShouldContain("Give to the solidarity fund");
-        (await kim.ReadAsync("/balance/give", Cancel)).ShouldContain("nothing that you could give now");
+        (await kim.ReadAsync("/balance/give", Cancel)).ShouldContain("nothing to give right now");
         (await ada.PostAsync("/balance/give", Cancel, ("Amount", "20"), ("Key", FundKey.Make()))
             .ReadAsync(Cancel)).Page.ShouldContain("href=\"#Confirmed\"");
         (await ada.PostAsync("/balance/give", Cancel, ("Amount", "20"), ("Confirmed", "true"),
