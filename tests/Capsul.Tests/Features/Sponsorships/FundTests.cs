@@ -238,9 +238,9 @@ public sealed class FundTests
             .ReadAsync(Cancel)).Page.ShouldContain("href=\"#Often\"");
         (await ops.PostAsync("/operator/fund", Cancel, ("Email", Kim), ("Amount", "5"), ("Often", "monthly"),
             ("Reason", "training"), ("Key", FundKey.Make())).ReadAsync(Cancel)).Page
-            .ShouldContain("and the first is on the balance");
+            .ShouldContain("the first month has been credited");
         var balance = await kim.ReadAsync("/balance", Cancel);
-        balance.ShouldContain("From the solidarity fund you get <strong>$5.00 a month</strong>");
+        balance.ShouldContain("You get <strong>$5.00 a month</strong> from the solidarity fund.");
         balance.ShouldContain("1 Apr 2026");
         balance.ShouldNotContain(Sample.Email);
         var page = await ops.ReadAsync("/operator/fund", Cancel);
@@ -250,6 +250,6 @@ public sealed class FundTests
             .ReadAsync(Cancel)).Page.ShouldContain("href=\"#Why-1\"");
         (await ops.PostAsync("/operator/fund", "/operator/fund?handler=End", Cancel, ("Id", "1"), ("Reason", "done"))
             .ReadAsync(Cancel)).Page.ShouldContain("has ended.");
-        (await kim.ReadAsync("/balance", Cancel)).ShouldNotContain("From the solidarity fund you get");
+        (await kim.ReadAsync("/balance", Cancel)).ShouldNotContain("a month</strong> from the solidarity fund");
     }
 }
