@@ -96,7 +96,7 @@ sealed class LibvirtConnection(
                 current = null;
             }
             var uri = await daemon(cancel);
-            return current = await OnThread(() => Open(uri)).WaitAsync(OpenLimit, time, cancel);
+            return current = await InTimeAsync(OnThread(() => Open(uri)), cancel);
         }
         catch (Exception error) when (error is LibvirtError or TimeoutException)
         {
@@ -105,6 +105,33 @@ sealed class LibvirtConnection(
         finally
         {
             gate.Release();
+        }
+    }
+
+    /// <summary>
+    /// A daemon that hung completes, when it goes on, every connection that was begun meanwhile: nobody uses them.
+    /// </summary>
+    async Task<Session> InTimeAsync(Task<Session> opening, CancellationToken cancel)
+    {
+        try
+        {
+            return await opening.WaitAsync(OpenLimit, time, cancel);
+        }
+        finally
+        {
+            if (!opening.IsCompleted) _ = CloseLateAsync(opening);
+        }
+    }
+
+    async Task CloseLateAsync(Task<Session> opening)
+    {
+        try
+        {
+            Close(await opening);
+        }
+        catch (LibvirtError)
+        {
+            // It failed late: nothing is open.
         }
     }
 

@@ -227,17 +227,20 @@ public sealed class RealWorld : IAsyncDisposable
         }
         catch (OperationCanceledException error) when (!Cancel.IsCancellationRequested)
         {
-            throw new TimeoutException($"{id} is not running after {RunLimit.TotalSeconds:0} s.\n"
-                + $"The Hub says:\n{Hub?.Said}\nThe Spoke says:\n{Spoke?.Said}", error);
+            throw new TimeoutException($"{id} is not running after {RunLimit.TotalSeconds:0} s.\n{Said}", error);
         }
     }
+
+    /// <summary>For the message of a failed wait.</summary>
+    string Said => $"The Hub says:\n{Hub?.Said}\nThe Spoke says:\n{Spoke?.Said}";
 
     /// <summary>One value of the VM's row.</summary>
     public Task<string?> ColumnAsync(string id, string column) =>
         Db.FindAsync<string>($"SELECT ({column})::text FROM vms WHERE id = @id", new { id }, Cancel);
 
     public Task AwaitColumnAsync(string id, string column, string value, TimeSpan limit) =>
-        Until.TrueAsync($"{column} of {id} is {value}", limit, async () => await ColumnAsync(id, column) == value);
+        Until.TrueAsync($"{column} of {id} is {value}", limit, async () => await ColumnAsync(id, column) == value,
+            async () => $"It is {await ColumnAsync(id, column)}.\n{Said}");
 
     public async Task<bool> IsChargedAsync(string id) =>
         await Db.FindAsync<bool>(
