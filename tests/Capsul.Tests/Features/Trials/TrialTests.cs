@@ -206,7 +206,8 @@ public sealed class TrialTests
         using var ada = await hub.SignInAsync(Sample.Email, Cancel);
         (await ada.ReadAsync("/balance", Cancel)).ShouldNotContain("trial credit");
         using var ops = await hub.SignInAsync("ops@example.org", Cancel);
-        (await ops.ReadAsync("/operator/new-accounts", Cancel)).ShouldContain("gets $7.50 once, valid for\n      10 days.");
+        (await ops.ReadAsync("/operator/new-accounts", Cancel))
+            .ShouldContain("gets $7.50 once, valid for\n      10 days.");
     }
 
     [Fact]

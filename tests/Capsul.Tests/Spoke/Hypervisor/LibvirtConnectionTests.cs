@@ -43,11 +43,12 @@ public sealed class LibvirtConnectionTests(RealHypervisor real)
         pump.IsCompleted.ShouldBeFalse();
     }
 
-    static Task<long> VersionAsync(LibvirtConnection connection) => connection.CallAsync("report its version", Limit, c =>
-    {
-        LibvirtNative.Check(LibvirtNative.virConnectGetVersion(c, out var number));
-        return (long)number;
-    }, Cancel);
+    static Task<long> VersionAsync(LibvirtConnection connection) =>
+        connection.CallAsync("report its version", Limit, connect =>
+        {
+            LibvirtNative.Check(LibvirtNative.virConnectGetVersion(connect, out var number));
+            return (long)number;
+        }, Cancel);
 
     async Task<Socket> DialAsync()
     {
