@@ -281,6 +281,17 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+CREATE FUNCTION public.check_reverse_name() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM FROM addresses a WHERE a.vm = NEW.vm AND NEW.address IN (a.address, a.address6) FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not an address of %', NEW.address, NEW.vm
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reverse_names_of_vm';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_sponsorship() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -607,6 +618,15 @@ BEGIN
     UPDATE payments SET note = '' WHERE email = pseudonym AND note <> '';
     UPDATE trials SET email_hash = NULL WHERE payment IN (SELECT id FROM payments WHERE email = pseudonym);
     UPDATE bank_lines SET payer = '', message = '' WHERE email = pseudonym;
+END $$;
+CREATE FUNCTION public.forget_reverse_name() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE reverse_names SET vm = NULL, name = '', published = NULL, next_try = '-infinity', tries = 0,
+        failing_since = NULL, problem = ''
+    WHERE vm = OLD.vm AND address IN (OLD.address, OLD.address6);
+    RETURN NULL;
 END $$;
 CREATE FUNCTION public.forget_vouchers() RETURNS trigger
     LANGUAGE plpgsql
@@ -1914,6 +1934,24 @@ CREATE TABLE public.rescues (
     CONSTRAINT rescues_number_check CHECK ((number > 0)),
     CONSTRAINT rescues_was_check CHECK ((was = ANY (ARRAY['running'::text, 'stopped'::text])))
 );
+CREATE TABLE public.reverse_names (
+    address inet NOT NULL,
+    vm text,
+    name text NOT NULL,
+    published text,
+    next_try timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    problem text DEFAULT ''::text NOT NULL,
+    CONSTRAINT reverse_names_check CHECK (((failing_since IS NULL) = (problem = ''::text))),
+    CONSTRAINT reverse_names_name_is_dns CHECK (((name = ''::text) OR ((length(name) <= 253) AND (name ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'::text)))),
+    CONSTRAINT reverse_names_of_somebody CHECK (((vm IS NOT NULL) OR (name = ''::text))),
+    CONSTRAINT reverse_names_single CHECK ((masklen(address) =
+CASE family(address)
+    WHEN 4 THEN 32
+    ELSE 128
+END))
+);
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
     name text NOT NULL,
@@ -2391,6 +2429,8 @@ ALTER TABLE ONLY public.reinstalls
     ADD CONSTRAINT reinstalls_pkey PRIMARY KEY (vm);
 ALTER TABLE ONLY public.rescues
     ADD CONSTRAINT rescues_pkey PRIMARY KEY (vm, number);
+ALTER TABLE ONLY public.reverse_names
+    ADD CONSTRAINT reverse_names_pkey PRIMARY KEY (address);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
@@ -2529,6 +2569,8 @@ CREATE UNIQUE INDEX rebuilds_open_once ON public.rebuilds USING btree (((finishe
 CREATE UNIQUE INDEX receipts_corrected_once ON public.receipts USING btree (corrects);
 CREATE UNIQUE INDEX receipts_transaction_once ON public.receipts USING btree (transaction);
 CREATE UNIQUE INDEX rescues_one_at_a_time ON public.rescues USING btree (vm) WHERE (ended IS NULL);
+CREATE INDEX reverse_names_due ON public.reverse_names USING btree (next_try);
+CREATE INDEX reverse_names_vm ON public.reverse_names USING btree (vm);
 CREATE UNIQUE INDEX sellers_active_from_once ON public.sellers USING btree (active_from);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
 CREATE INDEX sessions_expires ON public.sessions USING btree (expires);
@@ -2568,6 +2610,8 @@ CREATE TRIGGER account_closings_forget_contact AFTER UPDATE ON public.account_cl
 CREATE TRIGGER accounts_forget_friend_links AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_friend_links();
 CREATE TRIGGER accounts_forget_vouchers AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_vouchers();
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
+CREATE TRIGGER addresses_forget_reverse_name AFTER UPDATE ON public.addresses FOR EACH ROW WHEN (((old.vm IS NOT NULL) AND ((old.vm IS DISTINCT FROM new.vm) OR (old.address IS DISTINCT FROM new.address) OR (old.address6 IS DISTINCT FROM new.address6)))) EXECUTE FUNCTION public.forget_reverse_name();
+CREATE TRIGGER addresses_forget_reverse_name_of_none AFTER DELETE ON public.addresses FOR EACH ROW WHEN ((old.vm IS NOT NULL)) EXECUTE FUNCTION public.forget_reverse_name();
 CREATE TRIGGER currency_only_row BEFORE DELETE OR TRUNCATE ON public.currency FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER currency_stays BEFORE UPDATE ON public.currency FOR EACH ROW EXECUTE FUNCTION public.check_currency();
 CREATE CONSTRAINT TRIGGER dunning_steps_checked AFTER INSERT OR DELETE OR UPDATE ON public.dunning_steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_dunning_steps();
@@ -2618,6 +2662,7 @@ CREATE TRIGGER receipt_numbers_stay BEFORE DELETE OR TRUNCATE ON public.receipt_
 CREATE TRIGGER receipts_numbered BEFORE INSERT ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.number_receipt();
 CREATE TRIGGER receipts_only_forget BEFORE UPDATE ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.check_receipt_change();
 CREATE TRIGGER receipts_only_grow BEFORE DELETE OR TRUNCATE ON public.receipts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
+CREATE TRIGGER reverse_names_of_vm BEFORE INSERT OR UPDATE OF address, vm ON public.reverse_names FOR EACH ROW WHEN ((new.vm IS NOT NULL)) EXECUTE FUNCTION public.check_reverse_name();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
 CREATE TRIGGER sellers_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER sizes_first_price_stays BEFORE UPDATE OF dollars_per_month ON public.sizes FOR EACH ROW WHEN ((new.dollars_per_month <> old.dollars_per_month)) EXECUTE FUNCTION public.refuse_first_price();
@@ -2759,6 +2804,8 @@ ALTER TABLE ONLY public.reinstalls
     ADD CONSTRAINT reinstalls_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.rescues
     ADD CONSTRAINT rescues_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.reverse_names
+    ADD CONSTRAINT reverse_names_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.sites

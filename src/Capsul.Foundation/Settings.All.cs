@@ -186,6 +186,14 @@ public sealed partial class Settings
         new("CAPSUL_VM_CERTIFICATE", null,
             "PEM file with the certificate for *.CAPSUL_VM_DOMAIN and its chain. Required with CAPSUL_VM_HTTPS_PORT."),
         new("CAPSUL_VM_CERTIFICATE_KEY", null, "PEM file with its private key."),
+        new("CAPSUL_DNS_SERVER", null,
+            "Name or address of the DNS server that takes updates (RFC 2136) of the reverse zones of public addresses; "
+            + "owners of VMs give these names. Unset: they cannot."),
+        new("CAPSUL_DNS_PORT", "53", "TCP port of that server."),
+        new("CAPSUL_DNS_KEY", null,
+            "TSIG key that may change PTR records there, as ALGORITHM:NAME:SECRET, such as "
+            + "hmac-sha256:capsul:c2VjcmV0… Required with CAPSUL_DNS_SERVER.", Secret: true),
+        new("CAPSUL_DNS_TTL", "3600", "How long resolvers may keep these names, seconds."),
         new("CAPSUL_MAX_PORTS", "20", "Maximum number of open ports per account."),
         new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
         new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Host memory reserved from VMs, MiB."),

@@ -82,6 +82,7 @@ public sealed partial class Settings
             "a DNS name or an IP address that people can reach, such as ports.example.org");
         InRange("CAPSUL_MAX_PORTS", 0, 10_000);
         CheckVmDomain();
+        CheckDns();
         if (Optional("CAPSUL_BASE_URL") is { } url)
             Must("CAPSUL_BASE_URL", Uri.TryCreate(url, UriKind.Absolute, out var uri)
                 && uri.Scheme is "http" or "https", "an http or https address");
@@ -127,6 +128,26 @@ public sealed partial class Settings
         Must("CAPSUL_VM_HTTPS_PORT", VmDomain is not null && VmCertificate is not null && VmCertificateKey is not null,
             "off unless CAPSUL_VM_DOMAIN, CAPSUL_VM_CERTIFICATE and CAPSUL_VM_CERTIFICATE_KEY are set");
     }
+
+    void CheckDns()
+    {
+        Must("CAPSUL_DNS_SERVER", DnsServer is null || IsReachableName(DnsServer),
+            "the name or the address of a DNS server, such as ns1.example.org");
+        InRange("CAPSUL_DNS_PORT", 1, 65535);
+        InRange("CAPSUL_DNS_TTL", 60, 604_800);
+        Must("CAPSUL_DNS_KEY", DnsKey is not null || (DnsServer is null && Optional("CAPSUL_DNS_KEY") is null),
+            "ALGORITHM:NAME:SECRET, such as hmac-sha256:capsul:c2VjcmV0, with the secret in base64, if "
+            + "CAPSUL_DNS_SERVER is set");
+    }
+
+    /// <summary>Without what nsupdate would take for another command. SHA-1 and MD5 are not offered.</summary>
+    static (string, string, string)? ParseDnsKey(string? text) =>
+        text?.Split(':') is [var algorithm, { Length: > 0 and <= 253 } name, var secret]
+        && algorithm is "hmac-sha224" or "hmac-sha256" or "hmac-sha384" or "hmac-sha512"
+        && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')
+        && secret.All(c => char.IsAsciiLetterOrDigit(c) || c is '+' or '/' or '=')
+        && Convert.TryFromBase64String(secret, new byte[secret.Length], out var bytes) && bytes > 0
+            ? (algorithm, name, secret) : null;
 
     /// <summary>
     /// Whether it can be used in an ssh command: not "any address", and nothing that a shell or ssh would interpret.

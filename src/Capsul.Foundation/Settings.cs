@@ -194,6 +194,10 @@ public sealed partial class Settings
     public int? VmHttpsPort => Text("CAPSUL_VM_HTTPS_PORT") == "off" ? null : Number("CAPSUL_VM_HTTPS_PORT");
     public string? VmCertificate => Optional("CAPSUL_VM_CERTIFICATE");
     public string? VmCertificateKey => Optional("CAPSUL_VM_CERTIFICATE_KEY");
+    public string? DnsServer => Optional("CAPSUL_DNS_SERVER");
+    public int DnsPort => Number("CAPSUL_DNS_PORT");
+    public (string Algorithm, string Name, string Secret)? DnsKey => ParseDnsKey(Optional("CAPSUL_DNS_KEY"));
+    public int DnsTtl => Number("CAPSUL_DNS_TTL");
     public int MaxPorts => Number("CAPSUL_MAX_PORTS");
     public string Images => Optional("CAPSUL_IMAGES") ?? Path.Combine(Data, "images");
     public int MemoryReserveMb => Number("CAPSUL_MEMORY_RESERVE_MB");

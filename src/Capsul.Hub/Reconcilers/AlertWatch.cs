@@ -22,7 +22,7 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
         MailLimit = TimeSpan.FromMinutes(30), PastDeadline = TimeSpan.FromMinutes(10),
         BackupGrace = TimeSpan.FromHours(3), MeteringLimit = TimeSpan.FromHours(3),
         PaymentLimit = TimeSpan.FromMinutes(30), RefusalsCount = TimeSpan.FromHours(1), Day = TimeSpan.FromDays(1),
-        Month = TimeSpan.FromDays(30), UsageIsOld = TimeSpan.FromMinutes(30);
+        NamesLimit = TimeSpan.FromMinutes(15), Month = TimeSpan.FromDays(30), UsageIsOld = TimeSpan.FromMinutes(30);
 
     readonly DateTime started = time.GetUtcNow().UtcDateTime;
 
@@ -74,6 +74,7 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
             hubs = now - Silent,
             stuck = now - PaymentLimit,
             refused = now - RefusalsCount,
+            unpublished = now - NamesLimit,
             busy = now - settings.AlertCpuTime,
             busyPercent = (long)settings.AlertCpuPercent,
             used = now - UsageIsOld,

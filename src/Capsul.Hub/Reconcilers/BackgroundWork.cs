@@ -25,7 +25,7 @@ static class BackgroundWork
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
             .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
             .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<SponsorshipSweep>().AddActing<TrialSweep>()
-            .AddActing<ProviderPolling>().AddActing<MailSender>().AddActing<ScheduledBackups>();
+            .AddActing<ReverseNames>().AddActing<ProviderPolling>().AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
     /// <summary>A part of the active Hub's work.</summary>

@@ -46,6 +46,7 @@ public static class Constraints
         ["ports_pkey"] = new(ProblemKind.Conflict, "This port is open already.") { Field = "Port" },
         ["ports_of_host_once"] = new(ProblemKind.Conflict, "That port has just been taken. Try again."),
         ["ports_of_hub_once"] = new(ProblemKind.Conflict, "That port has just been taken. Try again."),
+        ["reverse_names_of_vm"] = new(ProblemKind.Conflict, "Your capsul no longer has this address."),
         ["operations_one_for_a_vm"] = new(ProblemKind.Conflict,
             "Another operation on this capsul is still running; wait until it has finished."),
     };

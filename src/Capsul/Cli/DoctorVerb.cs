@@ -3,6 +3,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Alerts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Rebuilds;
+using Capsul.Hub.Features.ReverseDns;
 using Capsul.Postgres;
 using Capsul.Postgres.Checks;
 using Capsul.Spoke.Hypervisor;
@@ -35,6 +36,7 @@ static class DoctorVerb
             foreach (var line in await DatabaseAsync(settings, cancel)) Say(line);
             foreach (var line in await CheckMail.RunAsync(settings, cancel)) Say(line);
             foreach (var line in await DoctorPages.RunAsync(settings, cancel)) Say(line);
+            foreach (var line in await CheckDns.RunAsync(settings, cancel)) Say(line);
         }
         Say(await SpokeAsync(settings, spokeOnly, cancel));
         Func<Settings, CancellationToken, Task<Finding>>[] ofMachine =

@@ -46,6 +46,7 @@ static class VmVerb
         VmPort.Make(),
         VmTraffic.Make(),
         VmSite.Make(),
+        VmReverse.Make(),
     };
 
     static async Task<int> MoveAsync(ParseResult parsed, CancellationToken cancel)

@@ -42,6 +42,10 @@ public sealed class AlertWatchTests
         INSERT INTO backups (reason, started, finished, file, format, schema_version)
         VALUES ('asked', @now - interval '2 days', @now - interval '2 days', 'f', 'plain', 1)
         """, "UPDATE backups SET started = @now", "due at 28 Feb 2026, 03:30 UTC")]
+    [InlineData("names_unpublished", """
+        INSERT INTO reverse_names (address, name, failing_since, problem)
+        VALUES ('203.0.113.2', '', @now - interval '16 minutes', 'update failed: REFUSED')
+        """, "DELETE FROM reverse_names", "1 name of addresses, the first since 1 Mar 2026, 11:44 UTC: 203.0.113.2: ")]
     [InlineData("payments_stuck", """
         INSERT INTO provider_payments (provider, email, amount, key, created, return_to, next_poll, failing_since,
             problem)

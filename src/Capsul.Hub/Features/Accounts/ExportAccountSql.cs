@@ -56,6 +56,13 @@ public static class ExportAccountSql
             SELECT s.name, s.vm, s.vm_port, s.added FROM vms v JOIN sites s ON s.vm = v.id WHERE v.email = @email) AS r
         """;
 
+    public const string ReverseNames = """
+        -- ExportAccountSql.ReverseNames
+        SELECT to_jsonb(r)::text FROM (
+            SELECT host(n.address) AS address, n.vm, n.name
+            FROM vms v JOIN reverse_names n ON n.vm = v.id WHERE v.email = @email) AS r
+        """;
+
     public const string Rescues = """
         -- ExportAccountSql.Rescues
         SELECT to_jsonb(r)::text FROM (

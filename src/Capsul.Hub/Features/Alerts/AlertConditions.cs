@@ -19,6 +19,7 @@ public static class AlertConditions
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
         RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.AccountsWaiting,
         RaiseAlert.RulesRemoved, RaiseAlert.VmBusy, RaiseAlert.VmConnections, RaiseAlert.FundShort,
+        RaiseAlert.NamesUnpublished,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -129,6 +130,10 @@ public static class AlertConditions
         RaiseAlert.VmConnections =>
             $"{row.Subject} of {row.Text} tried to open {Show.Count(row.Number, "connection", "connections")} or more "
             + "within an hour, as mail spammers and scanners do. Nothing was done about it: ask its owner, or stop it.",
+        RaiseAlert.NamesUnpublished =>
+            $"The DNS server has not accepted {Show.Count(row.Number, "name", "names")} of addresses, the first since "
+            + $"{Time(row)}: {row.Text}. It is told again until it does. Check CAPSUL_DNS_SERVER and CAPSUL_DNS_KEY, "
+            + "and that the server lets this key update the reverse zones.",
         _ => throw new InvalidOperationException(row.Kind),
     });
 

@@ -105,6 +105,9 @@ public static class AlertWatchSql
         SELECT 'fund_short', '', min(s.short_since), count(*), sum(s.amount)::text
         FROM sponsorships s WHERE s.ended IS NULL AND s.short_since IS NOT NULL HAVING count(*) > 0
         UNION ALL
+        SELECT 'names_unpublished', '', min(n.failing_since), count(*), min(host(n.address) || ': ' || n.problem)
+        FROM reverse_names n WHERE n.failing_since < @unpublished HAVING count(*) > 0
+        UNION ALL
         SELECT 'webhooks_refused', r.provider, NULL, 0, r.problem
         FROM provider_refusals r WHERE r.count >= 10 AND r.last > @refused
         UNION ALL

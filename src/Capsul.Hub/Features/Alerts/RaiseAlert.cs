@@ -44,7 +44,8 @@ public static class RaiseAlert
         MoneyUnassigned = "money_unassigned", PaymentUnknown = "payment_unknown",
         RefundRefused = "refund_refused", ClosingToPay = "closing_to_pay",
         PaidAfterClosing = "paid_after_closing", AccountsWaiting = "accounts_waiting", RulesRemoved = "rules_removed",
-        VmBusy = "vm_busy", VmConnections = "vm_connections", FundShort = "fund_short";
+        VmBusy = "vm_busy", VmConnections = "vm_connections", FundShort = "fund_short",
+        NamesUnpublished = "names_unpublished";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

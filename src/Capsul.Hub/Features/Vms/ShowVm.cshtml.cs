@@ -3,6 +3,7 @@ using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.ReverseDns;
 using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -58,6 +59,9 @@ public sealed class ShowVmPage(
 
     /// <summary>While it waits for a build slot.</summary>
     public QueuePlaceRow? Place { get; private set; }
+
+    /// <summary>Of its public addresses; none where addresses cannot be given names.</summary>
+    public IReadOnlyList<ReverseNameRow> Names { get; private set; } = [];
 
     public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
 
@@ -133,6 +137,9 @@ public sealed class ShowVmPage(
             Firewall = FirewallState.Of(firewall);
         Used = await db.FindAsync<UsedNowRow>(TrafficSql.Now, new { id = vm.Id, now = Now }, cancel);
         KeyChange = await db.FindAsync<KeyChangeRow>(KeyChangeSql.Newest, new { vm = vm.Id }, cancel);
+        if (settings.DnsServer is not null && vm.Deleted is null)
+            Names = [.. (await db.ListAsync<ReverseNameRow>(ReverseNameSql.OfVm, new { id = vm.Id }, cancel))
+                .Where(n => PublicAddress.Is(n.Address))];
         if (vm.InRescue) Rescue = await db.FindAsync<RescueRow>(RescueSql.Find, new { vm = vm.Id }, cancel);
         if (vm.State == "moving") Move = await db.FindAsync<MoveRow>(MoveSql.OpenOf, new { vm = vm.Id }, cancel);
         if (vm.Queued is not null)
