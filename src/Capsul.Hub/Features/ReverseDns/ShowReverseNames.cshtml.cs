@@ -57,7 +57,7 @@ public sealed class ShowReverseNamesPage(Db db, Settings settings) : PageModel
             return page is PageResult ? this.Refuse(problem) : page;
         }
         this.Done(set.Value!.Length > 0
-            ? $"{Address} gets the name {set.Value}, within a minute." : $"The name of {Address} is removed.");
+            ? $"{Address} will be called {set.Value} within a minute." : $"The name of {Address} is being removed.");
         return RedirectToPage("ShowReverseNames", new { id = Id });
     }
 }

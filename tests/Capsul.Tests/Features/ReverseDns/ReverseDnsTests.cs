@@ -255,6 +255,6 @@ public sealed class ReverseDnsTests
         (await owner.ReadAsync(page, Cancel)).ShouldContain("Published");
         (await owner.ReadAsync($"/vms/{id}", Cancel)).ShouldContain("mail.example.org");
         (await owner.PostAsync(page, Cancel, ("Address", Ip), ("Name", "")).ReadAsync(Cancel)).Page
-            .ShouldContain("is removed");
+            .ShouldContain("is being removed");
     }
 }
