@@ -65,7 +65,7 @@ public sealed partial class ReverseNames(
 
     static partial class Log
     {
-        [LoggerMessage(EventId = 3540, Level = LogLevel.Warning,
+        [LoggerMessage(EventId = 3550, Level = LogLevel.Warning,
             Message = "The DNS server did not take the name of {Address}: {Problem}")]
         public static partial void Failed(ILogger log, string address, string problem);
     }
