@@ -17,15 +17,16 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
     [InlineData(ColorScheme.Dark, 1280)]
     public async Task No_page_has_a_serious_violation(ColorScheme scheme, int width)
     {
-        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"),
+        await using var hub = await WebHub.StartAsync(Cancel, [.. Sample.Dns, ("CAPSUL_ENVIRONMENT", "development"),
             ("CAPSUL_OPERATOR_EMAIL", Sample.Email), ("CAPSUL_STRIPE_SECRET_KEY", "sk_test_none"),
-            ("CAPSUL_BANK_DETAILS", "Co-op Hosting, Example Bank, DE02 1203 0000 0000 2020 51"));
+            ("CAPSUL_BANK_DETAILS", "Co-op Hosting, Example Bank, DE02 1203 0000 0000 2020 51")]);
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillAlertsAsync(hub, Cancel);
         await Sample.FillLedgerAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await Sample.FillRescueAsync(hub, Cancel);
+        await Sample.FillNamesAsync(hub, Cancel);
         await Sample.FillReceiptsAsync(hub, Cancel);
         await Sample.FillAccountsAsync(hub, Cancel);
         await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions

@@ -88,13 +88,14 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     [Fact]
     public async Task On_every_page_the_keyboard_reaches_everything_and_the_focus_is_seen()
     {
-        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"),
-            ("CAPSUL_OPERATOR_EMAIL", Sample.Email));
+        await using var hub = await WebHub.StartAsync(Cancel, [.. Sample.Dns, ("CAPSUL_ENVIRONMENT", "development"),
+            ("CAPSUL_OPERATOR_EMAIL", Sample.Email)]);
         await using var context = await SignedInAsync(hub);
         await Sample.FillAlertsAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await Sample.FillAccountsAsync(hub, Cancel);
         await Sample.FillRescueAsync(hub, Cancel);
+        await Sample.FillNamesAsync(hub, Cancel);
         var page = await context.NewPageAsync();
         var wrong = new List<string>();
         foreach (var (name, path) in EveryPage.SignedIn.Concat(EveryPage.Operator))
@@ -141,12 +142,14 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     [Fact]
     public async Task Every_page_works_without_scripts()
     {
-        await using var hub = await WebHub.StartAsync(Cancel, ("CAPSUL_ENVIRONMENT", "development"));
+        await using var hub = await WebHub.StartAsync(
+            Cancel, [.. Sample.Dns, ("CAPSUL_ENVIRONMENT", "development")]);
         await Sample.FillAsync(hub, Cancel);
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillQueueAsync(hub, Cancel);
         await Sample.FillAccountsAsync(hub, Cancel);
         await Sample.FillRescueAsync(hub, Cancel);
+        await Sample.FillNamesAsync(hub, Cancel);
         await using var context = await ContextAsync(hub, scripts: false);
         var page = await context.NewPageAsync();
         var (wrong, controls) = (new List<string>(), 0);

@@ -24,6 +24,7 @@ static class EveryPage
         ("serial-console", "/vms/capsul-running000/console"), ("no-console", "/vms/capsul-stopped000/console"),
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
         ("firewall", "/vms/capsul-running000/firewall"), ("ports", "/vms/capsul-running000/ports"),
+        ("reverse-dns", "/vms/capsul-silent0000/reverse-dns"), ("no-names", "/vms/capsul-running000/reverse-dns"),
         ("vm-keys", "/vms/capsul-running000/keys"), ("no-ports", "/vms/capsul-stopped000/ports"),
         ("rescue", "/vms/capsul-running000/rescue"), ("rescued-vm", "/vms/capsul-rescued000"),
         ("no-rescue", "/vms/capsul-rescued000/rescue"),

@@ -127,6 +127,19 @@ public static class Sample
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
+    /// <summary>Settings of a Hub whose people name the addresses of their VMs; it need not be told the names.</summary>
+    public static readonly (string Name, string? Value)[] Dns =
+        [("CAPSUL_DNS_SERVER", "127.0.0.1"), ("CAPSUL_DNS_KEY", "hmac-sha256:capsul:AAAA")];
+
+    /// <summary>A VM with public addresses: one has a name, and the DNS server refuses that of the other.</summary>
+    public static Task FillNamesAsync(WebHub hub, CancellationToken cancel) => hub.Db.ExecuteAsync(
+        """
+        UPDATE addresses SET address = '203.0.113.10', address6 = '2001:db8::10' WHERE vm = 'capsul-silent0000';
+        INSERT INTO reverse_names (address, vm, name, published, failing_since, problem)
+        VALUES ('203.0.113.10', 'capsul-silent0000', 'mail.example.org', 'mail.example.org', NULL, ''),
+            ('2001:db8::10', 'capsul-silent0000', 'six.example.org', NULL, @now, 'update failed: REFUSED');
+        """, new { now = hub.Now }, cancel);
+
     /// <summary>A VM that waits for a build slot.</summary>
     public static async Task FillQueueAsync(WebHub hub, CancellationToken cancel)
     {
