@@ -65,6 +65,36 @@ BEGIN
     PERFORM announce('capsul_payments', ARRAY['']);
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.charged_in_month(account text, at timestamp with time zone) RETURNS numeric
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce(sum(p.amount), 0) FROM provider_payments p
+    WHERE p.email = account AND p.automatic AND p.status <> 'failed'
+        AND p.created >= date_trunc('month', at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+        AND p.created < (date_trunc('month', at AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'
+$$;
+CREATE FUNCTION public.check_automatic_charge() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    wanted auto_top_ups;
+    charged numeric;
+BEGIN
+    -- Two at the same time wait for each other here. It is a change, so that no isolation level lets both through.
+    UPDATE auto_top_ups SET last_charge = NEW.created WHERE email = NEW.email RETURNING * INTO wanted;
+    IF (wanted.enabled AND wanted.amount = NEW.amount AND EXISTS (SELECT FROM saved_cards c WHERE c.id = NEW.card
+            AND c.email = NEW.email AND c.provider = NEW.provider AND c.status = 'saved')) IS NOT TRUE THEN
+        RAISE EXCEPTION 'the account % does not want a charge of %', NEW.email, NEW.amount
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'automatic_charges_are_wanted';
+    END IF;
+    charged := charged_in_month(NEW.email, NEW.created);
+    IF charged + NEW.amount > wanted.cap THEN
+        RAISE EXCEPTION 'the account % allows % a month, of which % was charged: % is too much', NEW.email, wanted.cap,
+            charged, NEW.amount
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'automatic_charges_within_cap';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_currency() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -556,6 +586,16 @@ CREATE FUNCTION public.counted(before bigint, now bigint) RETURNS bigint
     AS $$
     SELECT CASE WHEN now < before THEN now ELSE now - before END
 $$;
+CREATE FUNCTION public.forget_cards() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    DELETE FROM auto_top_ups WHERE email IN (OLD.email, NEW.email);
+    UPDATE saved_cards SET status = 'removing', brand = '', last_four = '', expires = NULL, next_poll = now(),
+        reference = NULL
+    WHERE email IN (OLD.email, NEW.email) AND status = 'saved';
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.forget_contact() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -794,6 +834,13 @@ CREATE FUNCTION public.refuse_change() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'table % is only added to', TG_TABLE_NAME USING ERRCODE = 'check_violation';
 END $$;
+CREATE FUNCTION public.refuse_charge_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the charge of payment % stays what it is', OLD.id
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'automatic_charges_stay';
+END $$;
 CREATE FUNCTION public.refuse_first_price() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -867,6 +914,20 @@ BEGIN
     INSERT INTO account_payouts (closing, payment, amount, state, late, created)
     SELECT c.id, NEW.id, NEW.dollars, 'open', TRUE, NEW.created FROM account_closings c
     WHERE c.email = NEW.email AND c.settled IS NOT NULL;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.stop_auto_top_up() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'provider_refunds' THEN
+        UPDATE auto_top_ups a SET enabled = FALSE, off_because = 'refunded' FROM provider_payments p
+        WHERE p.id = NEW.payment AND p.automatic AND a.email = p.email AND a.enabled;
+    ELSE
+        UPDATE auto_top_ups SET enabled = FALSE,
+            off_because = CASE WHEN NEW.held > OLD.held THEN 'disputed' ELSE 'refunded' END
+        WHERE email = NEW.email AND enabled;
+    END IF;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.taken_by(email text, host text, deleted timestamp with time zone, dollars_per_month numeric, vcpus integer, memory_mb integer, disk_gb integer, factor integer, changes integer) RETURNS public.vm_change
@@ -1146,6 +1207,26 @@ ALTER TABLE public.audit_lines ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE TABLE public.auto_top_ups (
+    email text NOT NULL,
+    threshold numeric NOT NULL,
+    amount numeric NOT NULL,
+    cap numeric NOT NULL,
+    enabled boolean NOT NULL,
+    off_because text DEFAULT ''::text NOT NULL,
+    declines integer DEFAULT 0 NOT NULL,
+    decline text DEFAULT ''::text NOT NULL,
+    paused_until timestamp with time zone,
+    last_charge timestamp with time zone,
+    changed timestamp with time zone NOT NULL,
+    CONSTRAINT auto_top_ups_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT auto_top_ups_cap_check CHECK (((cap >= amount) AND (cap < ('10000000000'::bigint)::numeric) AND (cap = round(cap, 2)))),
+    CONSTRAINT auto_top_ups_decline_check CHECK ((length(decline) <= 100)),
+    CONSTRAINT auto_top_ups_declines_check CHECK ((declines >= 0)),
+    CONSTRAINT auto_top_ups_off_because_check CHECK ((off_because = ANY (ARRAY[''::text, 'owner'::text, 'operator'::text, 'declined'::text, 'refunded'::text, 'disputed'::text, 'doubtful'::text, 'closing'::text, 'card'::text]))),
+    CONSTRAINT auto_top_ups_off_has_reason CHECK ((enabled = (off_because = ''::text))),
+    CONSTRAINT auto_top_ups_threshold_check CHECK (((threshold >= (0)::numeric) AND (threshold < ('10000000000'::bigint)::numeric) AND (threshold = round(threshold, 2))))
 );
 CREATE TABLE public.backups (
     id bigint NOT NULL,
@@ -1782,7 +1863,11 @@ CREATE TABLE public.provider_payments (
     problem text DEFAULT ''::text NOT NULL,
     friend_link bigint,
     payer_hash bytea,
+    automatic boolean DEFAULT false NOT NULL,
+    card bigint,
+    decline text DEFAULT ''::text NOT NULL,
     CONSTRAINT provider_payments_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
+    CONSTRAINT provider_payments_card_is_automatic CHECK ((automatic OR ((card IS NULL) AND (decline = ''::text)))),
     CONSTRAINT provider_payments_credited_check CHECK (((credited >= (0)::numeric) AND (credited = round(credited, 2)))),
     CONSTRAINT provider_payments_dispute_check CHECK ((dispute = ANY (ARRAY[''::text, 'open'::text, 'lost'::text, 'won'::text]))),
     CONSTRAINT provider_payments_fee_check CHECK (((fee >= (0)::numeric) AND (fee = round(fee, 2)))),
@@ -1951,6 +2036,44 @@ CASE family(address)
     WHEN 4 THEN 32
     ELSE 128
 END))
+);
+CREATE TABLE public.saved_cards (
+    id bigint NOT NULL,
+    provider text NOT NULL,
+    email text NOT NULL,
+    key text NOT NULL,
+    created timestamp with time zone NOT NULL,
+    return_to text NOT NULL,
+    status text DEFAULT 'new'::text NOT NULL,
+    customer text,
+    reference text,
+    method text,
+    url text DEFAULT ''::text NOT NULL,
+    brand text DEFAULT ''::text NOT NULL,
+    last_four text DEFAULT ''::text NOT NULL,
+    expires date,
+    next_poll timestamp with time zone,
+    claimed bigint,
+    tries integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    problem text DEFAULT ''::text NOT NULL,
+    CONSTRAINT saved_cards_brand_check CHECK ((length(brand) <= 40)),
+    CONSTRAINT saved_cards_charged_has_customer CHECK (((status <> ALL (ARRAY['saved'::text, 'removing'::text])) OR (customer IS NOT NULL))),
+    CONSTRAINT saved_cards_last_four_check CHECK ((last_four ~ '^([0-9]{4})?$'::text)),
+    CONSTRAINT saved_cards_only_saved_is_known CHECK (((status = 'saved'::text) OR ((brand = ''::text) AND (last_four = ''::text) AND (expires IS NULL)))),
+    CONSTRAINT saved_cards_open_has_page CHECK (((status = 'open'::text) = (url <> ''::text))),
+    CONSTRAINT saved_cards_over_knows_nothing CHECK (((status <> ALL (ARRAY['removed'::text, 'failed'::text])) OR ((customer IS NULL) AND (reference IS NULL)))),
+    CONSTRAINT saved_cards_provider_check CHECK ((provider = 'stripe'::text)),
+    CONSTRAINT saved_cards_saved_has_method CHECK (((status = ANY (ARRAY['saved'::text, 'removing'::text])) = (method IS NOT NULL))),
+    CONSTRAINT saved_cards_status_check CHECK ((status = ANY (ARRAY['new'::text, 'open'::text, 'saved'::text, 'removing'::text, 'removed'::text, 'failed'::text])))
+);
+ALTER TABLE public.saved_cards ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.saved_cards_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 CREATE TABLE public.schema_scripts (
     version integer NOT NULL,
@@ -2305,6 +2428,8 @@ ALTER TABLE ONLY public.alerts
     ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.audit_lines
     ADD CONSTRAINT audit_lines_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.auto_top_ups
+    ADD CONSTRAINT auto_top_ups_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.backups
     ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.bank_lines
@@ -2431,6 +2556,8 @@ ALTER TABLE ONLY public.rescues
     ADD CONSTRAINT rescues_pkey PRIMARY KEY (vm, number);
 ALTER TABLE ONLY public.reverse_names
     ADD CONSTRAINT reverse_names_pkey PRIMARY KEY (address);
+ALTER TABLE ONLY public.saved_cards
+    ADD CONSTRAINT saved_cards_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.schema_scripts
     ADD CONSTRAINT schema_scripts_pkey PRIMARY KEY (version);
 ALTER TABLE ONLY public.schema_statements
@@ -2500,6 +2627,7 @@ CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleare
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_actor ON public.audit_lines USING btree (actor);
 CREATE INDEX audit_lines_subject ON public.audit_lines USING btree (subject, at);
+CREATE INDEX auto_top_ups_enabled ON public.auto_top_ups USING btree (email) WHERE enabled;
 CREATE INDEX backups_started ON public.backups USING btree (started);
 CREATE INDEX bank_lines_email ON public.bank_lines USING btree (email);
 CREATE UNIQUE INDEX bank_lines_entry_once ON public.bank_lines USING btree (entry);
@@ -2550,12 +2678,15 @@ CREATE INDEX provider_events_payment ON public.provider_events USING btree (paym
 CREATE INDEX provider_events_received ON public.provider_events USING btree (received) WHERE (body <> ''::text);
 CREATE INDEX provider_events_unknown ON public.provider_events USING btree (unknown_key) WHERE (unknown_key IS NOT NULL);
 CREATE INDEX provider_events_waiting ON public.provider_events USING btree (payment) WHERE (handled IS NULL);
+CREATE INDEX provider_payments_automatic ON public.provider_payments USING btree (email, created) WHERE automatic;
+CREATE INDEX provider_payments_card ON public.provider_payments USING btree (card) WHERE (card IS NOT NULL);
 CREATE UNIQUE INDEX provider_payments_charge_once ON public.provider_payments USING btree (provider, charge);
 CREATE INDEX provider_payments_claimed ON public.provider_payments USING btree (claimed) WHERE (claimed IS NOT NULL);
 CREATE INDEX provider_payments_email_id ON public.provider_payments USING btree (email, id);
 CREATE INDEX provider_payments_friend_link ON public.provider_payments USING btree (friend_link, created) WHERE (friend_link IS NOT NULL);
 CREATE UNIQUE INDEX provider_payments_key_once ON public.provider_payments USING btree (key);
 CREATE INDEX provider_payments_next_poll ON public.provider_payments USING btree (next_poll) WHERE (next_poll IS NOT NULL);
+CREATE UNIQUE INDEX provider_payments_one_automatic ON public.provider_payments USING btree (email) WHERE (automatic AND (status = ANY (ARRAY['new'::text, 'pending'::text])));
 CREATE UNIQUE INDEX provider_payments_payer_once ON public.provider_payments USING btree (payer_hash) WHERE (payer_hash IS NOT NULL);
 CREATE INDEX provider_payments_problem ON public.provider_payments USING btree (id) WHERE (problem <> ''::text);
 CREATE UNIQUE INDEX provider_payments_reference_once ON public.provider_payments USING btree (provider, reference);
@@ -2571,6 +2702,15 @@ CREATE UNIQUE INDEX receipts_transaction_once ON public.receipts USING btree (tr
 CREATE UNIQUE INDEX rescues_one_at_a_time ON public.rescues USING btree (vm) WHERE (ended IS NULL);
 CREATE INDEX reverse_names_due ON public.reverse_names USING btree (next_try);
 CREATE INDEX reverse_names_vm ON public.reverse_names USING btree (vm);
+CREATE INDEX saved_cards_claimed ON public.saved_cards USING btree (claimed) WHERE (claimed IS NOT NULL);
+CREATE INDEX saved_cards_email ON public.saved_cards USING btree (email, id);
+CREATE INDEX saved_cards_failing ON public.saved_cards USING btree (failing_since) WHERE (failing_since IS NOT NULL);
+CREATE UNIQUE INDEX saved_cards_key_once ON public.saved_cards USING btree (key);
+CREATE UNIQUE INDEX saved_cards_method_once ON public.saved_cards USING btree (provider, method) WHERE (method IS NOT NULL);
+CREATE INDEX saved_cards_next_poll ON public.saved_cards USING btree (next_poll) WHERE (next_poll IS NOT NULL);
+CREATE UNIQUE INDEX saved_cards_one_page ON public.saved_cards USING btree (email) WHERE (status = ANY (ARRAY['new'::text, 'open'::text]));
+CREATE UNIQUE INDEX saved_cards_reference_once ON public.saved_cards USING btree (provider, reference) WHERE (reference IS NOT NULL);
+CREATE UNIQUE INDEX saved_cards_saved_once ON public.saved_cards USING btree (email) WHERE (status = 'saved'::text);
 CREATE UNIQUE INDEX sellers_active_from_once ON public.sellers USING btree (active_from);
 CREATE INDEX sessions_email ON public.sessions USING btree (email);
 CREATE INDEX sessions_expires ON public.sessions USING btree (expires);
@@ -2607,6 +2747,7 @@ CREATE UNIQUE INDEX vouchers_code_once ON public.vouchers USING btree (code_hash
 CREATE INDEX vouchers_open ON public.vouchers USING btree (for_email) WHERE ((redeemed IS NULL) AND (withdrawn IS NULL));
 CREATE UNIQUE INDEX vouchers_payment_once ON public.vouchers USING btree (payment);
 CREATE TRIGGER account_closings_forget_contact AFTER UPDATE ON public.account_closings FOR EACH ROW WHEN (((new.finished IS NOT NULL) AND (old.contact <> ''::text) AND (new.contact = ''::text))) EXECUTE FUNCTION public.forget_contact();
+CREATE TRIGGER accounts_forget_cards AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_cards();
 CREATE TRIGGER accounts_forget_friend_links AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_friend_links();
 CREATE TRIGGER accounts_forget_vouchers AFTER UPDATE ON public.accounts FOR EACH ROW WHEN (((new.email <> old.email) AND public.is_closed(new.email))) EXECUTE FUNCTION public.forget_vouchers();
 CREATE TRIGGER accounts_totalled AFTER INSERT ON public.accounts FOR EACH ROW EXECUTE FUNCTION public.add_account_totals();
@@ -2651,18 +2792,25 @@ CREATE TRIGGER prices_stay BEFORE DELETE OR UPDATE ON public.prices FOR EACH ROW
 CREATE TRIGGER provider_payments_account_open BEFORE INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.status = 'new'::text)) EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER provider_payments_announced_insert AFTER INSERT ON public.provider_payments FOR EACH ROW EXECUTE FUNCTION public.announce_provider_payment();
 CREATE TRIGGER provider_payments_announced_update AFTER UPDATE ON public.provider_payments FOR EACH ROW WHEN (((new.claimed IS NULL) AND (new.next_poll < COALESCE(old.next_poll, 'infinity'::timestamp with time zone)))) EXECUTE FUNCTION public.announce_provider_payment();
+CREATE TRIGGER provider_payments_automatic_checked BEFORE INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.automatic AND (new.status = 'new'::text))) EXECUTE FUNCTION public.check_automatic_charge();
+CREATE TRIGGER provider_payments_automatic_stay BEFORE UPDATE ON public.provider_payments FOR EACH ROW WHEN (((new.automatic <> old.automatic) OR (old.automatic AND ((new.amount IS DISTINCT FROM old.amount) OR (new.card IS DISTINCT FROM old.card) OR (new.created IS DISTINCT FROM old.created) OR (new.key IS DISTINCT FROM old.key))))) EXECUTE FUNCTION public.refuse_charge_change();
 CREATE TRIGGER provider_payments_fee_added AFTER INSERT ON public.provider_payments FOR EACH ROW WHEN ((new.fee <> (0)::numeric)) EXECUTE FUNCTION public.post_provider_fee();
 CREATE TRIGGER provider_payments_fee_changed AFTER UPDATE ON public.provider_payments FOR EACH ROW WHEN ((new.fee <> old.fee)) EXECUTE FUNCTION public.post_provider_fee();
+CREATE TRIGGER provider_payments_stop_auto AFTER UPDATE ON public.provider_payments FOR EACH ROW WHEN ((new.automatic AND ((new.held > old.held) OR (new.refunded > old.refunded)))) EXECUTE FUNCTION public.stop_auto_top_up();
 CREATE TRIGGER provider_payouts_posted AFTER INSERT ON public.provider_payouts FOR EACH ROW WHEN ((NOT new.returned)) EXECUTE FUNCTION public.post_provider_payout();
 CREATE TRIGGER provider_payouts_stay BEFORE DELETE OR UPDATE ON public.provider_payouts FOR EACH ROW EXECUTE FUNCTION public.check_provider_payout();
 CREATE TRIGGER provider_payouts_turned AFTER UPDATE ON public.provider_payouts FOR EACH ROW WHEN ((new.returned <> old.returned)) EXECUTE FUNCTION public.post_provider_payout();
 CREATE TRIGGER provider_refunds_stay BEFORE UPDATE ON public.provider_refunds FOR EACH ROW EXECUTE FUNCTION public.check_refund_change();
+CREATE TRIGGER provider_refunds_stop_auto AFTER INSERT ON public.provider_refunds FOR EACH ROW EXECUTE FUNCTION public.stop_auto_top_up();
 CREATE TRIGGER provider_refunds_within_payment AFTER INSERT ON public.provider_refunds FOR EACH ROW WHEN ((new.status = ANY (ARRAY['open'::text, 'offered'::text]))) EXECUTE FUNCTION public.check_refund();
 CREATE TRIGGER receipt_numbers_stay BEFORE DELETE OR TRUNCATE ON public.receipt_numbers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER receipts_numbered BEFORE INSERT ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.number_receipt();
 CREATE TRIGGER receipts_only_forget BEFORE UPDATE ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.check_receipt_change();
 CREATE TRIGGER receipts_only_grow BEFORE DELETE OR TRUNCATE ON public.receipts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER reverse_names_of_vm BEFORE INSERT OR UPDATE OF address, vm ON public.reverse_names FOR EACH ROW WHEN ((new.vm IS NOT NULL)) EXECUTE FUNCTION public.check_reverse_name();
+CREATE TRIGGER saved_cards_account_open BEFORE INSERT ON public.saved_cards FOR EACH ROW EXECUTE FUNCTION public.refuse_while_closing();
+CREATE TRIGGER saved_cards_announced_insert AFTER INSERT ON public.saved_cards FOR EACH ROW EXECUTE FUNCTION public.announce_provider_payment();
+CREATE TRIGGER saved_cards_announced_update AFTER UPDATE ON public.saved_cards FOR EACH ROW WHEN (((new.claimed IS NULL) AND (new.next_poll < COALESCE(old.next_poll, 'infinity'::timestamp with time zone)))) EXECUTE FUNCTION public.announce_provider_payment();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
 CREATE TRIGGER sellers_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER sizes_first_price_stays BEFORE UPDATE OF dollars_per_month ON public.sizes FOR EACH ROW WHEN ((new.dollars_per_month <> old.dollars_per_month)) EXECUTE FUNCTION public.refuse_first_price();
@@ -2702,6 +2850,8 @@ ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.auto_top_ups
+    ADD CONSTRAINT auto_top_ups_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.bank_lines
     ADD CONSTRAINT bank_lines_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.bank_lines
@@ -2783,6 +2933,8 @@ ALTER TABLE ONLY public.prices
 ALTER TABLE ONLY public.provider_events
     ADD CONSTRAINT provider_events_payment_fkey FOREIGN KEY (payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.provider_payments
+    ADD CONSTRAINT provider_payments_card_fkey FOREIGN KEY (card) REFERENCES public.saved_cards(id);
+ALTER TABLE ONLY public.provider_payments
     ADD CONSTRAINT provider_payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.provider_payments
     ADD CONSTRAINT provider_payments_friend_link_fkey FOREIGN KEY (friend_link) REFERENCES public.friend_links(id);
@@ -2806,6 +2958,8 @@ ALTER TABLE ONLY public.rescues
     ADD CONSTRAINT rescues_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.reverse_names
     ADD CONSTRAINT reverse_names_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.saved_cards
+    ADD CONSTRAINT saved_cards_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.sites

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Storage;
@@ -92,6 +93,8 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
         if (providers.Find(row.Provider) is not { } provider)
             await FailAsync(epoch, row, new Problem(ProblemKind.Unavailable,
                 $"The provider {row.Provider} is not configured any more."), final: false, cancel);
+        else if (row.Reference is null && row.Automatic)
+            await ChargeAsync(epoch, row, provider, cancel);
         else if (row.Reference is null)
             await CreateAsync(epoch, row, provider, cancel);
         else
@@ -158,9 +161,15 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
             var known = await transaction.AskAsync<KnownPaymentRow>(
                 ProviderPaymentSql.Known, new { id, row.LastEvent }, cancel);
             if (!provider.TellsRefunds) state = state with { Refunded = known.Sent };
+            var doubt = EndCharge.DoubtOf(row, state, settings.Currency.Code);
+            var problem = doubt.Length > 0 ? doubt : ProblemOf(sent, known, state);
+            if (row.Automatic)
+                await EndCharge.InAsync(transaction, row, known.Status, state, doubt.Length > 0 ? doubt
+                    : CreditPayment.ProblemOf(state, settings.Currency.Code), settings, time, cancel);
             var plan = CreditPayment.Decide(new CreditPayment.Facts(state, settings.Currency.Code,
                 settings.Currency.Decimals, known.Credited, known.Sending,
-                await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel)));
+                await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel),
+                doubt.Length > 0));
             await CreditPayment.ApplyAsync(transaction, id, plan, CreditPayment.Why(state), Actor, now, cancel);
             await transaction.ExecuteAsync(ProviderPaymentSql.RecordState, new
             {
@@ -176,8 +185,8 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
                 now,
                 // A refund without an answer is asked for again like a payment without one.
                 waits = known.Unanswered,
-                nextPoll = NextPoll(row, provider, known, state, now),
-                problem = ProblemOf(sent, known, state),
+                nextPoll = checkout is not null && row.Automatic ? now : NextPoll(row, provider, known, state, now),
+                problem,
             }, cancel);
             return await transaction.ExecuteAsync(
                 ProviderEventSql.Handle, new { id, row.LastEvent, now }, cancel);
@@ -225,15 +234,20 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
         long epoch, ClaimedPaymentRow row, Problem problem, bool final, CancellationToken cancel)
     {
         Log.Failed(log, row.Provider, row.Id, row.Tries, problem);
-        await fence.ExecuteAsync(epoch, ProviderPaymentSql.RecordFailure, new
+        await fence.InTransactionAsync(epoch, async transaction =>
         {
-            id = row.Id,
-            failed = final,
-            problem = problem.Message,
-            now = Now,
-            // What the provider has not known for half a year, it will not know.
-            nextPoll = final || (problem.Kind == ProblemKind.NotFound && Now - row.Created > PollPause.PaidFor)
-                ? (DateTime?)null : PollPause.AfterFailure(row.Tries, Now),
+            if (final && row.Automatic)
+                await EndChargeAsync(transaction, row, problem, cancel);
+            return await transaction.ExecuteAsync(ProviderPaymentSql.RecordFailure, new
+            {
+                id = row.Id,
+                failed = final,
+                problem = problem.Message,
+                now = Now,
+                // What the provider has not known for half a year, it will not know.
+                nextPoll = final || (problem.Kind == ProblemKind.NotFound && Now - row.Created > PollPause.PaidFor)
+                    ? (DateTime?)null : PollPause.AfterFailure(row.Tries, Now),
+            }, cancel);
         }, cancel);
     }
 

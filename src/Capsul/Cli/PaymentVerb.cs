@@ -69,6 +69,7 @@ static class PaymentVerb
             Example:
               capsul payment withdraw 3 --reason "paid in cash"
             """, WithdrawAsync, RefundNumber, Why),
+        PaymentAuto.Make(),
         CommandLine.Verb("record", """
             Records a cash payment. Creates the account if it does not exist.
 

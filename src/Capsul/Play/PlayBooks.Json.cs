@@ -34,12 +34,18 @@ public sealed partial class PlayBooks
         ["object"] = "payment_intent",
         ["amount"] = session.Amount,
         ["amount_received"] = session.IsPaid ? session.Amount : 0,
+        ["created"] = session.Created,
         ["currency"] = session.Currency,
-        ["latest_charge"] = !session.IsPaid ? null
+        ["customer"] = session.Customer.Length > 0 ? session.Customer : null,
+        ["last_payment_error"] = session.Decline.Length > 0 ? DeclineJson(session) : null,
+        ["latest_charge"] = !session.IsPaid && session.Decline.Length == 0 ? null
             : expand ? ChargeJson(session) : JsonValue.Create(session.Charge),
         ["livemode"] = false,
         ["metadata"] = MetadataOf(session),
-        ["status"] = session.IsPaid ? "succeeded" : "processing",
+        ["payment_method"] = session.Card?.Id,
+        ["receipt_email"] = session.Card is not null && session.Email.Length > 0 ? session.Email : null,
+        ["status"] = session.IsPaid ? "succeeded" : session.Decline.Length == 0 ? "processing"
+            : session.Status == "canceled" ? "canceled" : "requires_payment_method",
     };
 
     JsonObject ChargeJson(PlaySession session) => new()
@@ -47,9 +53,9 @@ public sealed partial class PlayBooks
         ["id"] = session.Charge,
         ["object"] = "charge",
         ["amount"] = session.Amount,
-        ["amount_captured"] = session.Amount,
+        ["amount_captured"] = session.IsPaid ? session.Amount : 0,
         ["amount_refunded"] = session.Refunded,
-        ["balance_transaction"] = new JsonObject
+        ["balance_transaction"] = !session.IsPaid ? null : new JsonObject
         {
             ["id"] = "txn_" + session.Id[3..],
             ["object"] = "balance_transaction",
@@ -60,12 +66,13 @@ public sealed partial class PlayBooks
         },
         ["currency"] = session.Currency,
         ["disputed"] = session.Dispute.Length > 0,
+        ["failure_code"] = session.Decline.Length > 0 ? CodeOf(session.Decline) : null,
         ["livemode"] = false,
         ["metadata"] = MetadataOf(session),
-        ["paid"] = true,
+        ["paid"] = session.IsPaid,
         ["payment_intent"] = session.Intent,
         ["refunded"] = session.Refunded == session.Amount,
-        ["status"] = "succeeded",
+        ["status"] = session.IsPaid ? "succeeded" : "failed",
     };
 
     JsonObject RefundJson(PlaySession session, (string Id, long Amount, string Key) refund) => new()

@@ -4,7 +4,9 @@ using System.Text.Json.Nodes;
 
 namespace Capsul.Play;
 
-/// <summary>A checkout of the play provider, with what has become of it. Amounts are in cents.</summary>
+/// <summary>
+/// A checkout of the play provider, or a charge of a saved card, with what has become of it. Amounts are in cents.
+/// </summary>
 public sealed class PlaySession
 {
     public required string Id { get; init; }
@@ -19,12 +21,21 @@ public sealed class PlaySession
 
     public required string Currency { get; set; }
 
-    public required long Amount { get; init; }
+    public required long Amount { get; set; }
 
     /// <summary>Seconds of Unix time.</summary>
     public required long Created { get; init; }
 
-    public required IReadOnlyDictionary<string, string> Metadata { get; init; }
+    public required IReadOnlyDictionary<string, string> Metadata { get; set; }
+
+    /// <summary>A saved card that is charged: there is no checkout. Null: there is one.</summary>
+    public PlayCard? Card { get; init; }
+
+    /// <summary>The ID of whose card it is.</summary>
+    public string Customer { get; set; } = "";
+
+    /// <summary>Why the card was declined; empty: it was not.</summary>
+    public string Decline { get; set; } = "";
 
     public string Status { get; set; } = "open";
 
@@ -84,13 +95,14 @@ public sealed partial class PlayBooks(Uri address, TimeProvider time, Action<str
                     + "request.")), false);
             var answer = act();
             // A request that was refused before anything was done is not kept.
-            if (answer.Status == 200) calls[key] = (request, answer);
+            if (answer.Status is 200 or 402) calls[key] = (request, answer);
             return (answer, false);
         }
     }
 
     public JsonObject AddSession(IReadOnlyDictionary<string, string> form)
     {
+        if (form.GetValueOrDefault("mode") == "setup") return AddCardPage(form);
         PlayForms.CheckSession(form);
         var amount = PlayForms.AmountOf(form);
         lock (gate)
@@ -121,7 +133,7 @@ public sealed partial class PlayBooks(Uri address, TimeProvider time, Action<str
     {
         lock (gate)
         {
-            var rest = sessions.Values.Where(s => s.Created >= since).Reverse().ToList();
+            var rest = sessions.Values.Where(s => s.Card is null && s.Created >= since).Reverse().ToList();
             if (after.Length > 0) rest = [.. rest.SkipWhile(s => s.Id != Find(after).Id).Skip(1)];
             return ListJson("/v1/checkout/sessions", rest.Take(limit).Select(s => Json(s, expand: false)),
                 rest.Count > limit);
@@ -130,7 +142,11 @@ public sealed partial class PlayBooks(Uri address, TimeProvider time, Action<str
 
     public JsonObject ShowSession(string id, string expand)
     {
-        lock (gate) return Json(Find(id), expand.StartsWith("payment_intent.latest_charge", StringComparison.Ordinal));
+        lock (gate)
+            return cardPages.TryGetValue(id, out var page) ? Json(page, expand == "setup_intent.payment_method")
+                : Find(id) is { Card: null } session
+                ? Json(session, expand.StartsWith("payment_intent.latest_charge", StringComparison.Ordinal))
+                : throw PlayError.Missing("checkout.session", id);
     }
 
     PlaySession Find(string id) =>

@@ -16,6 +16,9 @@ public sealed class PlayFaults
     /// <summary>The call is carried out, and then the connection is closed without an answer.</summary>
     public bool LosesAnswers { get; set; }
 
+    /// <summary>So many calls are answered, and the answers of those after them are lost; null: none.</summary>
+    public int? LoseAfter { get; set; }
+
     /// <summary>Shares of calls whose answers are lost after they were carried out, 0 to 1.</summary>
     public double LostAnswers { get; set; }
 
@@ -66,7 +69,7 @@ public sealed class PlayFaults
     /// <summary>True: it was answered otherwise, or not at all.</summary>
     public async Task<bool> AfterAsync(HttpContext context)
     {
-        if (LosesAnswers || Draw(LostAnswers))
+        if (LosesAnswers || Draw(LostAnswers) || LoseAfter-- <= 0)
         {
             context.Abort();
             return true;

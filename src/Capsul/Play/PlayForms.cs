@@ -69,6 +69,61 @@ static partial class PlayForms
             && Math.Abs(number) < 1_000_000_000_000
             ? number : throw PlayError.Invalid($"Invalid integer: {text}", param, "parameter_invalid_integer");
 
+    static readonly string[] CardPageNames =
+    [
+        "mode", "customer", "client_reference_id", "success_url", "cancel_url", "payment_method_types[0]", "expires_at",
+    ];
+
+    static readonly string[] ChargeNames =
+    [
+        "amount", "currency", "customer", "payment_method", "payment_method_types[0]", "off_session", "confirm",
+        "description", "receipt_email",
+    ];
+
+    public static void CheckCustomer(IReadOnlyDictionary<string, string> form)
+    {
+        CheckNames(form, ["email", "name", "description"], "metadata[");
+        if (form.TryGetValue("email", out var email) && !email.Contains('@', StringComparison.Ordinal))
+            throw PlayError.Invalid($"Invalid email address: {email}", "email", "email_invalid");
+    }
+
+    public static void CheckCardPage(IReadOnlyDictionary<string, string> form)
+    {
+        CheckNames(form, CardPageNames, "setup_intent_data[metadata][");
+        Need(form, "success_url", "payment_method_types[0]");
+        if (form["payment_method_types[0]"] != "card")
+            throw PlayError.Invalid("Invalid payment_method_types[0]: must be card here", "payment_method_types");
+    }
+
+    /// <summary>The amount of a PaymentIntent.</summary>
+    public static long CheckCharge(IReadOnlyDictionary<string, string> form)
+    {
+        CheckNames(form, ChargeNames, "metadata[");
+        Need(form, "amount", "currency");
+        if (form.GetValueOrDefault("off_session") == "true" && form.GetValueOrDefault("confirm") != "true")
+            throw PlayError.Invalid(
+                "You cannot set `off_session` without setting `confirm` to `true`.", "off_session");
+        if (!Currencies.Contains(form["currency"], StringComparer.Ordinal))
+            throw PlayError.Invalid($"Invalid currency: {form["currency"]}. Stripe currently supports these "
+                + $"currencies: {string.Join(", ", Currencies)}", "currency");
+        return Integer(form["amount"], "amount") switch
+        {
+            < 1 => throw PlayError.Invalid("This value must be greater than or equal to 1.", "amount",
+                "parameter_invalid_integer"),
+            < Least => throw PlayError.Invalid("Amount must be at least $0.50 usd", "amount", "amount_too_small"),
+            > Most => throw PlayError.Invalid(
+                "Amount must be no more than $999,999.99", "amount", "amount_too_large"),
+            var amount => amount,
+        };
+    }
+
+    static void Need(IReadOnlyDictionary<string, string> form, params string[] names)
+    {
+        foreach (var name in names)
+            if (!form.TryGetValue(name, out var value) || value.Length == 0)
+                throw PlayError.Invalid($"Missing required param: {name}.", name, "parameter_missing");
+    }
+
     static void CheckNames(IReadOnlyDictionary<string, string> form, string[] known, string metadata)
     {
         foreach (var name in form.Keys)

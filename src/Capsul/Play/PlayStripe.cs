@@ -76,6 +76,7 @@ public sealed class PlayStripe : IAsyncDisposable
         app.MapGet("/v1/payouts", Get(query => Books.ListPayouts(
             PlayForms.Integer(query["created[gte]"].ToString(), "created[gte]"))));
         app.MapGet("/v1/balance_transactions", Get(query => Books.ListMovements(query["payout"].ToString())));
+        MapCards();
         app.MapPost("/v1/refunds", Post(Books.AddRefund));
         app.MapGet("/v1/refunds", Get(query => Books.ListRefunds(query["payment_intent"].ToString())));
         app.MapGet("/v1/disputes", Get(query => Books.ListDisputes(query["charge"].ToString())));
@@ -85,6 +86,30 @@ public sealed class PlayStripe : IAsyncDisposable
             var form = await c.Request.ReadFormAsync(c.RequestAborted);
             var answer = PlayPage.Choose(Books, id, form["choice"].ToString());
             // The demo has no faults: the event goes out at once.
+            await SendEventsAsync(c.RequestAborted);
+            return answer;
+        });
+    }
+
+    void MapCards()
+    {
+        app.MapPost("/v1/customers", Post(Books.AddCustomer));
+        app.MapGet("/v1/payment_methods/{id}", (HttpContext c, string id) => GetAsync(c, _ => Books.ShowCard(id)));
+        app.MapPost("/v1/payment_methods/{id}/detach", (HttpContext c, string id) =>
+            PostAsync(c, _ => Books.Detach(id)));
+        app.MapPost("/v1/payment_intents", Post(Books.AddCharge));
+        app.MapGet("/v1/payment_intents", Get(query => Books.ListIntents(query["customer"].ToString(),
+            PlayForms.Integer(query["created[gte]"].ToString(), "created[gte]"), query["starting_after"].ToString(),
+            (int)PlayForms.Integer(query["limit"].ToString(), "limit"))));
+        app.MapGet("/v1/payment_intents/{id}", (HttpContext c, string id) => GetAsync(c, query =>
+            Books.ShowIntent(id, query.Any(q => q.Key.StartsWith("expand[", StringComparison.Ordinal)))));
+        app.MapPost("/v1/payment_intents/{id}/cancel", (HttpContext c, string id) =>
+            PostAsync(c, _ => Books.CancelIntent(id)));
+        app.MapGet("/c/setup/{id}", (string id) => PlayPage.ShowCardPage(Books, id));
+        app.MapPost("/c/setup/{id}", async (HttpContext c, string id) =>
+        {
+            var form = await c.Request.ReadFormAsync(c.RequestAborted);
+            var answer = PlayPage.EnterCard(Books, id, form["choice"].ToString());
             await SendEventsAsync(c.RequestAborted);
             return answer;
         });
@@ -170,6 +195,10 @@ public sealed class PlayError(int status, JsonObject body) : Exception
 
     public static PlayError Invalid(string message, string? param = null, string? code = null) =>
         new(400, Json("invalid_request_error", message, code, param));
+
+    /// <summary>A parameter names something that is not there.</summary>
+    public static PlayError NoSuch(string what, string id) =>
+        Invalid($"No such {what}: '{id}'", what, "resource_missing");
 
     public static PlayError Missing(string what, string id) =>
         new(404, Json("invalid_request_error", $"No such {what}: '{id}'", "resource_missing", what));

@@ -31,7 +31,8 @@ static class EveryPage
         ("reinstall", "/vms/capsul-running000/reinstall"), ("statement", "/balance/statement?day=2026-02-28"),
         ("month", "/balance/month"), ("past-month", "/balance/month?Of=2026-02"),
         ("receipt", "/balance/receipts/1"), ("no-receipt", "/balance/receipts/3"),
-        ("add-money", "/balance/add"), ("payments", "/balance/payments"), ("payment", "/balance/payments/1"),
+        ("add-money", "/balance/add"), ("auto-top-up", "/balance/auto"), ("payments", "/balance/payments"),
+        ("payment", "/balance/payments/1"),
         ("close-account", "/account/close"), ("friends", "/balance/friends"),
         ("give-to-fund", "/balance/give"), ("level", "/balance/level"),
         ("open-payment", "/balance/payments/2"), ("odd-payment", "/balance/payments/3"),
@@ -51,7 +52,7 @@ static class EveryPage
         ("move-vm", "/operator/vms/capsul-running000/move"),
         ("operator-operation", "/operator/operations/1"), ("ledger", "/ledger"),
         ("bank", "/operator/bank"), ("operator-payments", "/operator/payments"),
-        ("operator-payment", "/operator/payments/1"),
+        ("operator-payment", "/operator/payments/1"), ("auto-top-ups", "/operator/auto-top-ups"),
         ("ledger-accounts", "/operator/ledger"), ("ledger-account", "/operator/ledger/1000?hour=1772323200"),
     ];
 

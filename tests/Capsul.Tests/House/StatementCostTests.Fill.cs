@@ -63,6 +63,14 @@ public sealed partial class StatementCostTests
             received, credited, next_poll)
         SELECT 'stripe', p.email, 5, 'key' || p.id, @now, '', 'cs_' || p.id, 'pi_' || p.id, 'paid', 5, 5,
             CASE WHEN p.id % 10 = 0 THEN @now + interval '1 day' END FROM payments p;
+        INSERT INTO saved_cards (provider, email, key, created, return_to, status, customer, reference, method,
+            last_four)
+        SELECT 'stripe', a.email, 'card' || n || a.email, @now, '', CASE n WHEN 1 THEN 'saved' ELSE 'removed' END,
+            CASE n WHEN 1 THEN 'cus' END, NULL, CASE n WHEN 1 THEN 'pm_' || a.email END,
+            CASE n WHEN 1 THEN '4242' ELSE '' END FROM accounts a, generate_series(1, 4) AS n;
+        INSERT INTO auto_top_ups (email, threshold, amount, cap, enabled, off_because, changed)
+        SELECT email, 5, 20, 60, row_number() OVER () % 10 = 0,
+            CASE WHEN row_number() OVER () % 10 = 0 THEN '' ELSE 'owner' END, @now FROM accounts;
         UPDATE payments SET provider_payment = id WHERE id % 2 = 0;
         INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status)
         SELECT id, 1, 'r' || id, 'r', 'o', @now, 'done' FROM provider_payments WHERE id % 5 = 0;

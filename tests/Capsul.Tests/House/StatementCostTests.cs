@@ -38,6 +38,7 @@ public sealed partial class StatementCostTests
         "account_totals", "vm_totals", "ledger_accounts", "ledger_transactions", "ledger_entries", "pools",
         "provider_payments", "provider_refunds", "provider_events", "account_references", "bank_lines",
         "firewalls", "firewall_rules", "ports", "sites", "receipts", "billing_addresses", "provider_payouts",
+        "saved_cards", "auto_top_ups",
     ];
 
     /// <summary>Statements that may read all of a table, and why.</summary>

@@ -39,6 +39,12 @@ public static class Sample
                     @now, ''),
                 ('stripe', @email, 10, 'k3', @now, '', 'cs_3', 'pi_3', '', 'paid', 10, 0, 0, 0, @now,
                     'It was paid in EUR, and nothing was credited: all amounts here are in USD.');
+            INSERT INTO saved_cards (provider, email, key, created, return_to, status, customer, reference, method,
+                brand, last_four, expires)
+            VALUES ('stripe', @email, 'card1', @now, '', 'saved', 'cus_1', 'cs_4', 'pm_1', 'visa', '4242',
+                '2030-01-01');
+            INSERT INTO auto_top_ups (email, threshold, amount, cap, enabled, decline, declines, paused_until, changed)
+            VALUES (@email, 5, 20, 60, TRUE, 'expired_card', 1, '2099-01-01', @now);
             INSERT INTO provider_refunds (payment, amount, key, reason, actor, created)
             VALUES (1, 5, 'r1', 'a gift', 'ops@example.org', @now);
             INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status, reference, url, sent,
@@ -127,7 +133,7 @@ public static class Sample
             """, new { now = hub.Now, email = Email }, cancel);
     }
 
-    /// <summary>Settings of a Hub whose people name the addresses of their VMs; it need not be told the names.</summary>
+    /// <summary>Settings of a Hub whose people name addresses; the server need not be there.</summary>
     public static readonly (string Name, string? Value)[] Dns =
         [("CAPSUL_DNS_SERVER", "127.0.0.1"), ("CAPSUL_DNS_KEY", "hmac-sha256:capsul:AAAA")];
 

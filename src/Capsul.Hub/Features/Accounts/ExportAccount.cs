@@ -28,6 +28,7 @@ public static class ExportAccount
         ("price_levels", ExportAccountSql.PriceLevels), ("billing_address", ExportAccountSql.BillingAddress),
         ("receipts", ExportAccountSql.Receipts),
         ("provider_payments", ExportAccountSql.ProviderPayments), ("refunds", ExportAccountSql.Refunds),
+        ("saved_cards", ExportAccountSql.SavedCards), ("automatic_top_up", ExportAccountSql.AutoTopUps),
         ("transfers", ExportAccountSql.Transfers), ("transfer_code", ExportAccountSql.Reference),
         ("ledger", ExportAccountSql.Ledger), ("operations", ExportAccountSql.Operations),
         ("dunning", ExportAccountSql.Dunning), ("dunning_holds", ExportAccountSql.DunningHolds),

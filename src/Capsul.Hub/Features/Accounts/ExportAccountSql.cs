@@ -159,11 +159,25 @@ public static class ExportAccountSql
             WHERE p.email = @email ORDER BY r.number) AS r
         """;
 
+    public const string SavedCards = """
+        -- ExportAccountSql.SavedCards
+        SELECT to_jsonb(r)::text FROM (
+            SELECT c.id, c.provider, c.created, c.status, c.customer, c.method, c.brand, c.last_four, c.expires
+            FROM saved_cards c WHERE c.email = @email ORDER BY c.id) AS r
+        """;
+
+    public const string AutoTopUps = """
+        -- ExportAccountSql.AutoTopUps
+        SELECT to_jsonb(r)::text FROM (
+            SELECT threshold, amount, cap, enabled, off_because, declines, decline, paused_until, last_charge, changed
+            FROM auto_top_ups WHERE email = @email) AS r
+        """;
+
     public const string ProviderPayments = """
         -- ExportAccountSql.ProviderPayments
         SELECT to_jsonb(r)::text FROM (
             SELECT p.id, p.provider, p.amount, p.created, p.status, p.reference, p.received, p.refunded, p.held,
-                p.credited
+                p.credited, p.automatic, p.decline
             FROM provider_payments p WHERE p.email = @email ORDER BY p.id) AS r
         """;
 

@@ -73,8 +73,11 @@ public static class AlertWatchSql
         UNION ALL
         SELECT 'dunning_paused', '', NULL, 0, c.paused FROM dunning_clock c WHERE c.paused <> ''
         UNION ALL
-        SELECT 'payments_stuck', p.provider, min(p.failing_since), 0, min(p.id)::text
-        FROM provider_payments p WHERE p.problem <> '' AND p.failing_since < @stuck AND p.next_poll IS NOT NULL
+        SELECT 'payments_stuck', p.provider, min(p.failing_since), 0, coalesce(min(p.id)::text, 'a saved card')
+        FROM (SELECT provider, failing_since, id FROM provider_payments
+                WHERE problem <> '' AND failing_since < @stuck AND next_poll IS NOT NULL
+            UNION ALL SELECT provider, failing_since, NULL FROM saved_cards
+                WHERE failing_since < @stuck AND next_poll IS NOT NULL) AS p
         GROUP BY p.provider
         UNION ALL
         SELECT 'payment_problem', p.id::text, NULL, 0, p.problem

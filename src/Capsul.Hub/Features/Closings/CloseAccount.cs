@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.Operators;
+using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 
@@ -77,6 +78,7 @@ public static class CloseAccount
                 new { email, actor = by, plan.Reason, now, due, plan.Money, plan.PayTo }, cancel);
             await transaction.ExecuteAsync(AccountSql.DeleteSessionsOf, new { email }, cancel);
             await transaction.ExecuteAsync(SignInSql.EndLinksOf, new { email, now }, cancel);
+            await TurnOffAutoTopUp.RemoveCardInAsync(transaction, email, OffReason.Closing, by, now, cancel);
             await new Outbox(time).EnqueueAsync(transaction, ClosingMail.Write(email, due, settings), cancel);
             await transaction.AuditAsync(actor, "close_account", email, $"closing {id}, money {plan.Money}; "
                 + plan.Reason, cancel);

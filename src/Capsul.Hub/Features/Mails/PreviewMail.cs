@@ -5,6 +5,7 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Closings;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Web;
@@ -48,6 +49,9 @@ public static class PreviewMail
         if (name == "refund")
             return RefundMail.Write(
                 Recipient, 20, "https://pay.example.org/pull-payments/example", now + RefundPayment.ClaimFor, settings);
+        if (name is "top_up_failed" or "top_up_off")
+            return AutoTopUpMail.Write(Recipient, 20, "expired_card",
+                name == "top_up_off" ? null : now + EndCharge.PauseAfter(1), settings);
         var step = Table.Steps.First(s => s.Template == name);
         var balance = step.RunwayHours > 0 ? new BalanceRow(10, 8.25m, 7.50m) : new BalanceRow(10, 10.40m, 7.50m);
         return DunningMail.Write(Recipient, step, Table, balance, settings, now);

@@ -17,8 +17,9 @@ public static class CreditPayment
     /// <param name="Credited">What was decided last.</param>
     /// <param name="Sending">Refunds of ours that the provider does not know yet: they are no longer spendable.</param>
     /// <param name="Decimals">Decimal places of the currency.</param>
+    /// <param name="IsDoubtful">What the provider says cannot be about this payment: nothing counts.</param>
     public sealed record Facts(PaymentState State, string Currency, int Decimals, decimal Credited, decimal Sending,
-        IReadOnlyList<CreditRow> Rows);
+        IReadOnlyList<CreditRow> Rows, bool IsDoubtful = false);
 
     /// <param name="Credited">What counts from now on.</param>
     /// <param name="Invalidate">The row that counts no longer.</param>
@@ -31,7 +32,7 @@ public static class CreditPayment
     {
         var (state, unit) = (facts.State, 1m);
         for (var n = 0; n < facts.Decimals; n++) unit /= 10;
-        if (!state.Currency.Equals(facts.Currency, StringComparison.OrdinalIgnoreCase)) return 0;
+        if (facts.IsDoubtful || !state.Currency.Equals(facts.Currency, StringComparison.OrdinalIgnoreCase)) return 0;
         var left = Math.Max(0, state.Received - state.Refunded - state.Held - facts.Sending);
         return decimal.Round(left - left % unit, 2);
     }

@@ -32,6 +32,8 @@ public sealed class ListProviderPaymentsPage(Db db) : PageModel
     {
         { Dispute: "open" } => "disputed, held",
         { Dispute: "lost" } => "lost by a dispute",
+        { Status: "new", Automatic: true } => "being charged automatically",
+        { Status: "failed", Decline.Length: > 0 } => "declined",
         { Status: "new" } => "asking the provider",
         { Status: "open" } => "not paid yet",
         { Status: "pending" } => "on its way",

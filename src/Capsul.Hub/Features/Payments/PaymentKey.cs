@@ -8,7 +8,8 @@ namespace Capsul.Hub.Features.Payments;
 /// </summary>
 public static class PaymentKey
 {
-    const string Prefix = "capsul-", FriendPrefix = "capsul-friend-";
+    const string Prefix = "capsul-", FriendPrefix = "capsul-friend-", ChargePrefix = "capsul-auto-",
+        CardPrefix = "capsul-card-";
 
     const int RandomBytes = 16;
 
@@ -18,9 +19,21 @@ public static class PaymentKey
     public static string MakeForFriend() =>
         FriendPrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(RandomBytes));
 
-    public static bool IsOurs(string? key) => IsKey(key, Prefix) || IsFriends(key);
+    /// <summary>Of a charge of a saved card.</summary>
+    public static string MakeForCharge() =>
+        ChargePrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(RandomBytes));
+
+    /// <summary>Of a page on which a card is entered; it is no payment.</summary>
+    public static string MakeForCard() =>
+        CardPrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(RandomBytes));
+
+    public static bool IsOurs(string? key) => IsKey(key, Prefix) || IsFriends(key) || IsCharge(key);
 
     public static bool IsFriends(string? key) => IsKey(key, FriendPrefix);
+
+    public static bool IsCharge(string? key) => IsKey(key, ChargePrefix);
+
+    public static bool IsCard(string? key) => IsKey(key, CardPrefix);
 
     static bool IsKey(string? key, string prefix) => key?.Length == prefix.Length + 2 * RandomBytes
         && key.StartsWith(prefix, StringComparison.Ordinal)

@@ -5,11 +5,16 @@ namespace Capsul.Hub.Features.Payments;
 /// <summary>A payment through a provider, for people.</summary>
 /// <param name="Failing">Since when the provider gives no answer.</param>
 /// <param name="ByFriend">Somebody else has paid, and is who gets it back.</param>
+/// <param name="Automatic">Nobody has begun it: a saved card is charged.</param>
+/// <param name="Decline">Why such a charge was declined, in the provider's code.</param>
 public sealed record ProviderPaymentRow(long Id, string Provider, string Email, decimal Amount, DateTime Created,
     string? Reference, string? Charge, string Url, string Status, decimal Received, decimal Refunded, decimal Held,
     string Dispute, decimal Fee, decimal Credited, DateTime? Asked, DateTime? NextPoll, DateTime? Failing,
-    string Problem, bool ByFriend)
+    string Problem, bool ByFriend, bool Automatic, string Decline)
 {
+    /// <summary>What the provider says is not believed, and so does not count.</summary>
+    public bool IsDoubtful => Automatic && Problem.Length > 0 && Credited == 0;
+
     /// <summary>What may still change by itself within minutes.</summary>
     public bool IsMoving => Status is "new" or "open" or "pending";
 
@@ -19,9 +24,13 @@ public sealed record ProviderPaymentRow(long Id, string Provider, string Email, 
 }
 
 /// <summary>A payment whose provider is about to be asked.</summary>
+/// <param name="Automatic">A saved card is charged; otherwise there is a page on which somebody pays.</param>
+/// <param name="Customer">The provider's ID of whose card it is; null: it is no longer known.</param>
+/// <param name="Method">The provider's ID of the card.</param>
 /// <param name="LastEvent">The newest event about it; what the provider answers now is newer than that.</param>
 public sealed record ClaimedPaymentRow(long Id, string Provider, string Email, decimal Amount, string Key,
-    DateTime Created, string ReturnTo, string? Reference, string? Charge, int Tries, long LastEvent);
+    DateTime Created, string ReturnTo, string? Reference, string? Charge, int Tries, bool Automatic, string? Customer,
+    string? Method, long LastEvent);
 
 /// <summary>What is known of a payment when its provider's answer is written down.</summary>
 /// <param name="Sending">What may still go back by refunds of ours.</param>
@@ -42,7 +51,7 @@ public static class ProviderPaymentSql
     const string Columns = """
         p.id, p.provider, p.email, p.amount, p.created, p.reference, p.charge, p.url, p.status, p.received, p.refunded,
             p.held, p.dispute, p.fee, p.credited, p.asked, p.next_poll, p.failing_since AS failing, p.problem,
-            p.payer_hash IS NOT NULL AS by_friend
+            p.payer_hash IS NOT NULL AS by_friend, p.automatic, p.decline
         """;
 
     public const string Add = """
@@ -59,6 +68,18 @@ public static class ProviderPaymentSql
         VALUES (@provider, @email, @amount, @key, @now, @returnTo, @now, @link, @hash) RETURNING id
         """;
 
+    /// <summary>Of a saved card. The database checks that its owner wants it, and the cap of the month.</summary>
+    public const string AddCharge = """
+        -- ProviderPaymentSql.AddCharge
+        INSERT INTO provider_payments (provider, email, amount, key, created, return_to, next_poll, automatic, card)
+        VALUES (@provider, @email, @amount, @key, @now, '', @now, TRUE, @card) RETURNING id
+        """;
+
+    public const string SetDecline = """
+        -- ProviderPaymentSql.SetDecline
+        UPDATE provider_payments SET decline = @decline WHERE id = @id
+        """;
+
     public const string FindForPayer = $"""
         -- ProviderPaymentSql.FindForPayer
         SELECT {Columns} FROM provider_payments p WHERE p.payer_hash = @hash
@@ -73,7 +94,7 @@ public static class ProviderPaymentSql
     public const string CountMoving = """
         -- ProviderPaymentSql.CountMoving
         SELECT count(*) FROM provider_payments WHERE email = @email AND status IN ('new', 'open') AND created > @since
-            AND friend_link IS NULL
+            AND friend_link IS NULL AND NOT automatic
         """;
 
     /// <summary>An account's own; another's is not found.</summary>
@@ -131,6 +152,8 @@ public static class ProviderPaymentSql
             LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED) AS d
         WHERE p.id = d.id
         RETURNING p.id, p.provider, p.email, p.amount, p.key, p.created, p.return_to, p.reference, p.charge, p.tries,
+            p.automatic, (SELECT c.customer FROM saved_cards c WHERE c.id = p.card) AS customer,
+            (SELECT c.method FROM saved_cards c WHERE c.id = p.card) AS method,
             coalesce((SELECT max(e.id) FROM provider_events e WHERE e.payment = p.id), 0) AS last_event
         """;
 

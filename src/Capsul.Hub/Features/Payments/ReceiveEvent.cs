@@ -1,5 +1,6 @@
 using System.Text;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Http;
@@ -34,6 +35,8 @@ public sealed partial class ReceiveEvent(
             if (problem.Kind != ProblemKind.NotFound) await RefuseAsync(provider, problem, now, cancel);
             return Results.StatusCode(problem.HttpStatus);
         }
+        if (PaymentKey.IsCard(read.Key))
+            await db.ExecuteAsync(SavedCardSql.Wake, new { provider, read.Key, now }, cancel);
         await db.ListAsync<long>(ProviderEventSql.Receive, new
         {
             provider,
@@ -44,8 +47,8 @@ public sealed partial class ReceiveEvent(
             read.Charge,
             read.Refund,
             ourKey = PaymentKey.IsOurs(read.Key) ? read.Key : null,
-            // PostgreSQL has no character zero.
-            body = Encoding.UTF8.GetString(body).Replace('\0', ' '),
+            // PostgreSQL has no character zero. What tells of a person's card is not kept.
+            body = PaymentKey.IsCard(read.Key) ? "" : Encoding.UTF8.GetString(body).Replace('\0', ' '),
             now,
         }, cancel);
         return Results.Ok();

@@ -106,6 +106,7 @@ public static class ReconcilePayments
             found.Reference,
             found.Url,
             now,
+            automatic = PaymentKey.IsCharge(found.Key),
         }, cancel);
     }
 }

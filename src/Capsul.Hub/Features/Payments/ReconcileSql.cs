@@ -15,16 +15,16 @@ public static class ReconcileSql
     public const string Add = """
         -- ReconcileSql.Add
         INSERT INTO provider_payments (provider, email, amount, key, created, return_to, reference, url, status,
-            next_poll)
-        VALUES (@provider, @email, @amount, @key, @created, '', @reference, @url, 'open', @now)
+            next_poll, automatic)
+        VALUES (@provider, @email, @amount, @key, @created, '', @reference, @url, 'open', @now, @automatic)
         ON CONFLICT DO NOTHING RETURNING id
         """;
 
     /// <summary>Its checkout was made, and the answer lost, or the row is older than the answer.</summary>
     public const string SetCheckout = """
         -- ReconcileSql.SetCheckout
-        UPDATE provider_payments SET reference = @reference, url = @url, status = 'open', next_poll = @now,
-            problem = '', failing_since = NULL
+        UPDATE provider_payments SET reference = @reference, url = @url, next_poll = @now, problem = '',
+            failing_since = NULL, status = CASE WHEN automatic THEN status ELSE 'open' END
         WHERE id = @id AND reference IS NULL AND claimed IS NULL
         """;
 

@@ -92,7 +92,8 @@ public static class RefundPayment
             new { payment = id, amount = value, key, reason = why, actor, now }, cancel);
         var rows = await transaction.ListAsync<CreditRow>(ProviderPaymentSql.Credits, new { id }, cancel);
         var plan = CreditPayment.Decide(new CreditPayment.Facts(payment.State(settings.Currency.Code),
-            settings.Currency.Code, settings.Currency.Decimals, payment.Credited, sending + value, rows));
+            settings.Currency.Code, settings.Currency.Decimals, payment.Credited, sending + value, rows,
+            payment.IsDoubtful));
         await CreditPayment.ApplyAsync(transaction, id, plan, $"refund: {why}", actor, now, cancel);
         await transaction.ExecuteAsync(ProviderPaymentSql.SetCredited, new { id, plan.Credited, now }, cancel);
         await transaction.AuditAsync(actor, "refund_payment", $"provider payment {id}",

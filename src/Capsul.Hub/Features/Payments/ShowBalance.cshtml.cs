@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Features.PriceLevels;
 using Capsul.Hub.Features.Sponsorships;
@@ -67,6 +68,12 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
     /// <summary>There is something to choose, or something was chosen.</summary>
     public bool HasLevels { get; private set; }
 
+    /// <summary>What the account has set; null: it never had automatic top-up.</summary>
+    public AutoTopUpRow? Auto { get; private set; }
+
+    /// <summary>A card can be saved here, and charged later.</summary>
+    public bool SavesCards => providers.SavingCards.Count > 0;
+
     public bool PlayMoney => settings.Development;
 
     /// <summary>Whether money can be added by people themselves.</summary>
@@ -129,6 +136,7 @@ public sealed class ShowBalancePage(Db db, PaymentProviders providers, Settings 
             || (await db.ListAsync<PriceLevelRow>(PriceLevelSql.Offered, null, cancel)).Count > 0;
         Trial = await db.FindAsync<TrialRow>(TrialSql.FindOf, new { email }, cancel);
         Sponsorship = await db.FindAsync<SponsorshipRow>(SponsorshipSql.FindOf, new { email }, cancel);
+        Auto = await db.FindAsync<AutoTopUpRow>(AutoTopUpSql.Find, new { email, now }, cancel);
         Balance = (await db.FindAsync<BalanceRow>(BillingSql.Balance, new { email, now }, cancel))!;
         var dunning = new DunningTable(await db.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
         Place = await db.AskAsync<DunningPlaceRow>(DunningPageSql.Place, new { email, now }, cancel);

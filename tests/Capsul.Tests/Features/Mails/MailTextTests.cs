@@ -44,5 +44,5 @@ public sealed class MailTextTests
     [Fact]
     public void Every_template_of_the_table_exists() =>
         MailText.Names.ShouldBe(["approved", "closing", "deleted", "last_notice", "low_balance", "price_rise",
-            "price_withdrawn", "refund", "sign_in", "stopped", "traffic", "used_up"]);
+            "price_withdrawn", "refund", "sign_in", "stopped", "top_up_failed", "top_up_off", "traffic", "used_up"]);
 }

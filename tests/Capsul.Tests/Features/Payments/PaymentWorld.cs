@@ -17,7 +17,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Capsul.Tests.Features.Payments;
 
 /// <summary>The pages, a payment provider with play money, and what asks it, a round at a time.</summary>
-sealed class PaymentWorld : IAsyncDisposable
+sealed partial class PaymentWorld : IAsyncDisposable
 {
     public const string Email = "ada@example.org", Operator = "ops@example.org";
 

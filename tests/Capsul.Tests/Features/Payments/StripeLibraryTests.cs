@@ -81,6 +81,77 @@ public sealed class StripeLibraryTests
             .Single().BalanceTransactions.Single().Fee.ShouldBe(1500);
     }
 
+    [Fact]
+    public async Task It_saves_a_card_charges_it_and_takes_it_away_at_the_play_provider()
+    {
+        await using var play = await PlayStripe.StartAsync(TimeProvider.System, Cancel);
+        var client = new StripeClient(PlayStripe.SecretKey, apiBase: play.Address.ToString().TrimEnd('/'));
+        var sessions = new SessionService(client);
+        var (works, customer) = await SaveAsync("");
+        var intents = new PaymentIntentService(client);
+        var charge = Charge(customer, works);
+        var once = new RequestOptions { IdempotencyKey = "charge-1" };
+        var paid = await intents.CreateAsync(charge, once, Cancel);
+        (paid.Status, paid.AmountReceived, paid.ReceiptEmail).ShouldBe(("succeeded", 2000, "jo@example.org"));
+        (await intents.CreateAsync(charge, once, Cancel)).Id.ShouldBe(paid.Id);
+        var (fails, other) = await SaveAsync("authentication_required");
+        charge = Charge(other, fails);
+        once = new RequestOptions { IdempotencyKey = "charge-2" };
+        for (var n = 0; n < 2; n++)
+        {
+            var declined = await Should.ThrowAsync<StripeException>(() => intents.CreateAsync(charge, once, Cancel));
+            declined.HttpStatusCode.ShouldBe(System.Net.HttpStatusCode.PaymentRequired);
+            (declined.StripeError.Type, declined.StripeError.Code).ShouldBe(("card_error", "authentication_required"));
+            declined.StripeError.PaymentIntent.Status.ShouldBe("requires_payment_method");
+        }
+        var ofOther = new PaymentIntentListOptions
+        {
+            Customer = other,
+            Limit = 100,
+            Created = new DateRangeOptions { GreaterThanOrEqual = DateTime.UnixEpoch },
+        };
+        var made = (await intents.ListAsync(ofOther, cancellationToken: Cancel)).Single();
+        (await intents.CancelAsync(made.Id, cancellationToken: Cancel)).Status.ShouldBe("canceled");
+        var methods = new PaymentMethodService(client);
+        (await methods.DetachAsync(works, cancellationToken: Cancel)).CustomerId.ShouldBeNull();
+        await RefusedAsync(() => methods.DetachAsync(works, cancellationToken: Cancel));
+        await RefusedAsync(() => intents.CreateAsync(Charge(customer, works), cancellationToken: Cancel));
+        await RefusedAsync(() => intents.CreateAsync(Charge(other, works), cancellationToken: Cancel));
+        await RefusedAsync(() => intents.CancelAsync(paid.Id, cancellationToken: Cancel));
+        charge.Confirm = null;
+        await RefusedAsync(() => intents.CreateAsync(charge, cancellationToken: Cancel));
+
+        static async Task RefusedAsync(Func<Task> call) => (await Should.ThrowAsync<StripeException>(call))
+            .HttpStatusCode.ShouldBe(System.Net.HttpStatusCode.BadRequest);
+
+        static PaymentIntentCreateOptions Charge(string customer, string card) => new()
+        {
+            Amount = 2000,
+            Currency = "usd",
+            Customer = customer,
+            PaymentMethod = card,
+            OffSession = true,
+            Confirm = true,
+            ReceiptEmail = "jo@example.org",
+        };
+
+        async Task<(string Card, string Customer)> SaveAsync(string decline)
+        {
+            var of = await new CustomerService(client).CreateAsync(
+                new CustomerCreateOptions { Email = "jo@example.org" }, cancellationToken: Cancel);
+            var page = new SessionCreateOptions
+            { Mode = "setup", Customer = of.Id, SuccessUrl = "https://example.org/" };
+            // The library is of a later version of the API than our calls.
+            page.AddExtraParam("payment_method_types[0]", "card");
+            var session = await sessions.CreateAsync(page, cancellationToken: Cancel);
+            play.Books.EnterCard(session.Id, decline);
+            var done = await sessions.GetAsync(session.Id, new SessionGetOptions
+            { Expand = ["setup_intent.payment_method"] }, cancellationToken: Cancel);
+            (done.Status, done.SetupIntent.Status).ShouldBe(("complete", "succeeded"));
+            return (done.SetupIntent.PaymentMethodId, of.Id);
+        }
+    }
+
     [Theory]
     [InlineData(49, "usd", "amount_too_small")]
     [InlineData(-5, "usd", "parameter_invalid_integer")]

@@ -6,7 +6,7 @@ namespace Capsul.Hub.Features.Payments.Providers;
 /// <summary>
 /// Whoever takes money for us. It is asked and never believed: what an event says only leads to asking. A problem of
 /// the kind Unavailable means that the answer is not known and that the same call is to be made again; any other
-/// problem is an answer.
+/// problem is an answer. What only some can do is an interface of its own: <see cref="ISavedCards"/>.
 /// </summary>
 public interface IPaymentProvider
 {
@@ -28,7 +28,7 @@ public interface IPaymentProvider
     Task<Outcome<Checkout>> CreateCheckoutAsync(CheckoutRequest request, CancellationToken cancel);
 
     /// <summary>What has become of a payment.</summary>
-    /// <param name="reference">The provider's ID of its checkout.</param>
+    /// <param name="reference">The provider's ID of its checkout, or of the charge of a saved card.</param>
     Task<Outcome<PaymentState>> AskAsync(string reference, CancellationToken cancel);
 
     /// <summary>All payments that were begun there since then, in any order; also those of others.</summary>
@@ -112,8 +112,9 @@ public sealed record RefundState(string Reference, string Url, decimal Sent, dec
 /// <param name="Dispute">Empty, open, lost or won.</param>
 /// <param name="Fee">What the provider keeps; 0 if it is not known yet.</param>
 /// <param name="Currency">Of all these; in another than ours nothing counts.</param>
+/// <param name="Card">What it says of a charge of a saved card; null: it is none.</param>
 public sealed record PaymentState(string Status, decimal Received, decimal Refunded, decimal Held, string Dispute,
-    decimal Fee, string? Charge, string Currency);
+    decimal Fee, string? Charge, string Currency, CardCharge? Card = null);
 
 /// <summary>The states of a payment through a provider.</summary>
 public static class PaymentStatus

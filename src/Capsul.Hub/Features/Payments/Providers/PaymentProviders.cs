@@ -28,6 +28,9 @@ public sealed class PaymentProviders(Settings settings) : IDisposable
 
     public IPaymentProvider? Find(string name) => All.FirstOrDefault(p => p.Name == name);
 
+    /// <summary>Names of those that can keep a card and charge it later.</summary>
+    public IReadOnlyList<string> SavingCards => [.. All.Where(p => p is ISavedCards).Select(p => p.Name)];
+
     IEnumerable<IPaymentProvider> Configured()
     {
         if (settings.StripeSecretKey is { } key)

@@ -38,7 +38,9 @@ sealed class StripeClient(HttpClient client, Uri api, string secretKey)
         {
             using var response = await client.SendAsync(request, cancel);
             var body = await response.Content.ReadAsByteArrayAsync(cancel);
-            return response.IsSuccessStatusCode ? Parse(body) : Refusal(response.StatusCode, body);
+            if (response.IsSuccessStatusCode) return Parse(body);
+            return response.StatusCode == HttpStatusCode.PaymentRequired && Declined(body) is { } charge
+                ? charge : Refusal(response.StatusCode, body);
         }
         catch (Exception error) when (error is HttpRequestException or IOException
             || error is OperationCanceledException && !cancel.IsCancellationRequested)
@@ -57,13 +59,20 @@ sealed class StripeClient(HttpClient client, Uri api, string secretKey)
         return document.RootElement.Clone();
     }
 
+    /// <summary>
+    /// A card was declined: that is no refusal of the call, and the charge that was made says it itself.
+    /// (https://docs.stripe.com/api/errors)
+    /// </summary>
+    static JsonElement? Declined(byte[] body) => Parse(body).Get("error")?.Get("payment_intent");
+
     /// <summary>Stripe's messages are for developers; they never contain the key.</summary>
     static Problem Refusal(HttpStatusCode status, byte[] body)
     {
-        var (number, says) = ((int)status, "");
+        var (number, says, type) = ((int)status, "", "");
         try
         {
-            says = Parse(body).Get("error")?.Text("message") ?? "";
+            var error = Parse(body).Get("error");
+            (says, type) = (error?.Text("message") ?? "", error?.Text("type") ?? "");
         }
         catch (JsonException)
         {
@@ -75,6 +84,8 @@ sealed class StripeClient(HttpClient client, Uri api, string secretKey)
             // The key is wrong or lacks a right: an operator repairs it, and the same call is made again.
             HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden or HttpStatusCode.Conflict
                 or HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests => Unknown(what),
+            // What was done with that key, with other parameters, is not known.
+            _ when type == "idempotency_error" => Unknown(what),
             HttpStatusCode.NotFound => new Problem(ProblemKind.NotFound, what),
             _ => number is >= 400 and < 500 ? new Problem(ProblemKind.Invalid, what) : Unknown(what),
         };

@@ -13,9 +13,17 @@ public sealed partial class StripeProvider
     /// <summary>The most that Stripe lists at a time.</summary>
     const int PageSize = 100;
 
-    public async Task<Outcome<IReadOnlyList<FoundPayment>>> ListAsync(DateTime since, CancellationToken cancel) =>
-        (await ListAsync($"v1/checkout/sessions?created[gte]={Seconds(since)}", cancel))
-            .Refused(out var problem, out var all) ? problem : all.ConvertAll(StripeReading.Found);
+    public async Task<Outcome<IReadOnlyList<FoundPayment>>> ListAsync(DateTime since, CancellationToken cancel)
+    {
+        if ((await ListAsync($"v1/checkout/sessions?created[gte]={Seconds(since)}", cancel))
+            .Refused(out var problem, out var sessions)
+            || (await ListAsync($"v1/payment_intents?created[gte]={Seconds(since)}", cancel))
+            .Refused(out problem, out var intents))
+            return problem;
+        // The other ones belong to the sessions.
+        var charges = intents.Select(StripeReading.FoundCharge).Where(c => PaymentKey.IsCharge(c.Key));
+        return sessions.ConvertAll(StripeReading.Found).Concat(charges).ToList();
+    }
 
     /// <summary>What payouts are made of is only known of those that Stripe makes by itself.</summary>
     public async Task<Outcome<IReadOnlyList<FoundPayout>>> ListPayoutsAsync(DateTime since, CancellationToken cancel)

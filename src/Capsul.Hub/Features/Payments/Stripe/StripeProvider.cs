@@ -12,13 +12,16 @@ namespace Capsul.Hub.Features.Payments.Stripe;
 /// the PaymentIntent, from where Stripe copies it to the charge.
 /// </summary>
 public sealed partial class StripeProvider(HttpClient client, Uri api, string secretKey, string? webhookSecret)
-    : IPaymentProvider
+    : IPaymentProvider, ISavedCards
 {
     /// <summary>Our key in Stripe's metadata.</summary>
     public const string KeyName = "capsul_key";
 
     const string Expand =
         "expand[]=payment_intent.latest_charge.balance_transaction";
+
+    /// <summary>Of a mistake in the clocks of both sides.</summary>
+    static readonly TimeSpan ClockTolerance = TimeSpan.FromHours(1);
 
     readonly StripeClient stripe = new(client, api, secretKey);
 
@@ -65,20 +68,22 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
 
     public async Task<Outcome<PaymentState>> AskAsync(string reference, CancellationToken cancel)
     {
+        if (IsCharge(reference)) return await AskChargeAsync(reference, cancel);
         var answer = await stripe.GetAsync(
             $"v1/checkout/sessions/{Uri.EscapeDataString(reference)}?{Expand}", cancel);
         if (answer.Refused(out var problem, out var session)) return problem;
         var intent = session.Get("payment_intent");
         var charge = intent?.Get("latest_charge");
-        var disputes = new List<JsonElement>();
-        if (charge is { } disputed && disputed.IsTrue("disputed"))
-        {
-            var list = await stripe.GetAsync(
-                $"v1/disputes?limit=100&charge={Uri.EscapeDataString(disputed.Text("id") ?? "")}", cancel);
-            if (list.Refused(out problem, out var found)) return problem;
-            disputes.AddRange(found.List("data"));
-        }
-        return StripeReading.Of(session, intent, charge, disputes);
+        return (await DisputesAsync(charge, cancel)).Refused(out problem, out var disputes) ? problem
+            : StripeReading.Of(session, intent, charge, disputes);
+    }
+
+    async Task<Outcome<List<JsonElement>>> DisputesAsync(JsonElement? charge, CancellationToken cancel)
+    {
+        if (charge is not { } disputed || !disputed.IsTrue("disputed")) return new List<JsonElement>();
+        var list = await stripe.GetAsync(
+            $"v1/disputes?limit=100&charge={Uri.EscapeDataString(disputed.Text("id") ?? "")}", cancel);
+        return list.Refused(out var problem, out var found) ? problem : found.List("data").ToList();
     }
 
     public bool TellsRefunds => true;

@@ -5,23 +5,29 @@ using Capsul.Hub.Features.Payments.Providers;
 namespace Capsul.Hub.Features.Payments.Stripe;
 
 /// <summary>What Stripe's objects mean. No call is made here.</summary>
-static class StripeReading
+static partial class StripeReading
 {
     public static PaymentState Of(
         JsonElement session, JsonElement? intent, JsonElement? charge, IReadOnlyList<JsonElement> disputes)
     {
-        var currency = session.Text("currency") ?? "";
+        return Of(StatusOf(session, intent), session.Text("currency") ?? "", session.Whole("amount_total"),
+            session.Id("payment_intent"), charge, disputes);
+    }
+
+    /// <param name="intent">The ID of the PaymentIntent.</param>
+    static PaymentState Of(string status, string currency, long? total, string? intent, JsonElement? charge,
+        IReadOnlyList<JsonElement> disputes)
+    {
         decimal Amount(long? units) => StripeAmounts.FromUnits(units ?? 0, currency);
-        var status = StatusOf(session, intent);
         var paid = status == PaymentStatus.Paid && charge is { } c && c.Text("status") == "succeeded";
         var held = disputes.Where(d => d.Text("status") is not ("won" or "warning_closed")
             && !IsInquiry(d)).Sum(d => Amount(d.Whole("amount")));
         return new PaymentState(
             // Without its charge, Stripe has only just begun to move the money.
             status == PaymentStatus.Paid && !paid ? PaymentStatus.Pending : status,
-            paid ? Amount(charge!.Value.Whole("amount_captured") ?? session.Whole("amount_total")) : 0,
+            paid ? Amount(charge!.Value.Whole("amount_captured") ?? total) : 0,
             charge is { } of ? Amount(of.Whole("amount_refunded")) : 0, held, DisputeOf(disputes),
-            FeeOf(charge, disputes, currency), session.Id("payment_intent"), currency);
+            FeeOf(charge, disputes, currency), intent, currency);
     }
 
     static string StatusOf(JsonElement session, JsonElement? intent) =>
