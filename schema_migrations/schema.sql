@@ -1458,6 +1458,8 @@ CREATE TABLE public.hosts (
     makes_disks_anew boolean DEFAULT false NOT NULL,
     rescues boolean DEFAULT false NOT NULL,
     renews_seeds boolean DEFAULT false NOT NULL,
+    cut_off text DEFAULT ''::text NOT NULL,
+    cut_off_since timestamp with time zone,
     CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
@@ -2460,6 +2462,8 @@ ALTER TABLE ONLY public.fund_movements
     ADD CONSTRAINT fund_movements_pkey PRIMARY KEY (payment);
 ALTER TABLE ONLY public.host_images
     ADD CONSTRAINT host_images_pkey PRIMARY KEY (host, image);
+ALTER TABLE public.hosts
+    ADD CONSTRAINT hosts_cut_off_has_time CHECK (((cut_off <> ''::text) = (cut_off_since IS NOT NULL))) NOT VALID;
 ALTER TABLE ONLY public.hosts
     ADD CONSTRAINT hosts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.hubs

@@ -151,16 +151,25 @@ public sealed partial class Settings
         new("CAPSUL_NETWORK", "private",
             "How VMs are connected (with CAPSUL_LIBVIRT=private). private: through sockets of this machine, whose "
             + "network is not changed. routed: this machine routes CAPSUL_VM_NETWORK and CAPSUL_VM_NETWORK6, which are "
-            + "reached from outside. nat: IPv4 is translated by this machine's kernel, IPv6 is routed."),
-        new("CAPSUL_VM_NETWORK", "10.77.0.0/24", "IPv4 network of the VMs on this host."),
+            + "reached from outside. nat: IPv4 is translated by this machine's kernel, IPv6 is routed. bridged: VMs "
+            + "are on CAPSUL_BRIDGE, in the same network as this machine."),
+        new("CAPSUL_BRIDGE", null, "Bridge of this machine that VMs are connected to (bridged mode), such as br0."),
+        new("CAPSUL_VM_NETWORK", "10.77.0.0/24",
+            "IPv4 network of the VMs on this host; in bridged mode, the network that the bridge is in."),
+        new("CAPSUL_VM_RANGE", null,
+            "Addresses of that network that this host may use, first-last (bridged mode). The first one is Capsul's "
+            + "own, for DHCP; VMs get the others."),
+        new("CAPSUL_VM_GATEWAY", null, "IPv4 address of the router in that network (bridged mode)."),
         new("CAPSUL_VM_NETWORK6", "auto",
-            "IPv6 network of the VMs on this host, a /64; off: none. auto: a private one (fd00::/8) of its own."),
+            "IPv6 network of the VMs on this host, a /64; off: none. auto: a private one (fd00::/8) of its own, and in "
+            + "bridged mode none."),
         new("CAPSUL_OUTBOUND", "on",
             "on or off: whether VMs reach the internet through this host (private mode). They never reach the host."),
         new("CAPSUL_OUTBOUND_MAIL", "off",
             "on or off: whether VMs may connect to TCP port 25 outside, which is how spam is sent."),
         new("CAPSUL_VM_RESOLVER", "auto",
-            "IPv4 address of the resolver that VMs of this host use. auto: this machine's own, from /etc/resolv.conf."),
+            "IPv4 address of the resolver that VMs of this host use. auto: this machine's own, from /etc/resolv.conf. "
+            + "In bridged mode VMs ask it directly."),
         new("CAPSUL_RELAY_ADDRESS", "127.0.0.1",
             "Address on which the Spoke relays a port to each VM's SSH. ::, all addresses, of IPv4 too."),
         new("CAPSUL_SSH_HOST", null,

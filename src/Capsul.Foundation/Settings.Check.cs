@@ -24,7 +24,7 @@ public sealed partial class Settings
             || IPNetwork.TryParse(Text("CAPSUL_VM_NETWORK6"), out var six) && six.PrefixLength == 64
                 && six.BaseAddress is { IsIPv6LinkLocal: false, IsIPv6Multicast: false },
             "an IPv6 network of size /64, auto or off");
-        OneOf("CAPSUL_NETWORK", "private", "routed", "nat");
+        OneOf("CAPSUL_NETWORK", "private", "routed", "nat", "bridged");
         Must("CAPSUL_NETWORK", Text("CAPSUL_NETWORK") == "private" || Libvirt == "private",
             "private unless CAPSUL_LIBVIRT is private");
         OneOf("CAPSUL_OUTBOUND", "on", "off");
@@ -81,6 +81,7 @@ public sealed partial class Settings
         Must("CAPSUL_HUB_PORTS_HOST", !IsSet("CAPSUL_HUB_PORTS_HOST") || IsReachableName(HubPortsHost),
             "a DNS name or an IP address that people can reach, such as ports.example.org");
         InRange("CAPSUL_MAX_PORTS", 0, 10_000);
+        CheckBridge();
         CheckVmDomain();
         CheckDns();
         if (Optional("CAPSUL_BASE_URL") is { } url)

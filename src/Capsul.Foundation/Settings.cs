@@ -159,19 +159,30 @@ public sealed partial class Settings
 
     /// <summary>
     /// Null: VMs have no IPv6, or this kernel has none. The private one follows from machine and data folder (RFC
-    /// 4193).
+    /// 4193); on a bridge of the machine there is none, because others' routers advertise networks there.
     /// </summary>
     public IPNetwork? VmNetwork6 => Text("CAPSUL_VM_NETWORK6") switch
     {
         "off" => null,
-        "auto" => Directory.Exists("/proc/sys/net/ipv6") ? OwnNetwork6() : null,
+        "auto" => !IsBridged && Directory.Exists("/proc/sys/net/ipv6") ? OwnNetwork6() : null,
         var text => IPNetwork.Parse(text),
     };
 
     public string NetworkMode => Text("CAPSUL_NETWORK");
 
-    /// <summary>The VMs' networks to which this machine has a route; none in private mode.</summary>
-    public IEnumerable<IPNetwork> RoutedNetworks => NetworkMode == "private" ? []
+    public bool IsBridged => NetworkMode == "bridged";
+
+    /// <summary>Bridged mode only.</summary>
+    public string Bridge => Text("CAPSUL_BRIDGE");
+
+    /// <summary>Bridged mode only: the addresses that this host may use.</summary>
+    public (IPAddress First, IPAddress Last) VmRange => ParseRange(Text("CAPSUL_VM_RANGE"))!.Value;
+
+    /// <summary>Bridged mode only.</summary>
+    public IPAddress VmGateway => IPAddress.Parse(Text("CAPSUL_VM_GATEWAY"));
+
+    /// <summary>The VMs' networks to which this machine has a route; none in private and bridged mode.</summary>
+    public IEnumerable<IPNetwork> RoutedNetworks => NetworkMode == "private" || IsBridged ? []
         : VmNetwork6 is { } six ? [VmNetwork, six] : [VmNetwork];
 
     /// <summary>Those of them that nobody outside knows.</summary>

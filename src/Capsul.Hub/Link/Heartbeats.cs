@@ -67,5 +67,6 @@ public sealed class Heartbeats(Fence fence, TimeProvider time) : IActingWork
             skews = beats.Select(b => b.Value.Row.ClockSkewSeconds).ToArray(),
             acknowledged = beats.Select(b => b.Value.Acknowledged).ToArray(),
             rulesRemoved = beats.Select(b => b.Value.Row.RulesRemoved).ToArray(),
+            cutOff = beats.Select(b => b.Value.Row.CutOff).ToArray(),
         }, cancel);
 }

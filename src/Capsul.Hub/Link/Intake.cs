@@ -134,7 +134,7 @@ public static partial class Intake
         var ago = Math.Min(heartbeat.RulesRemovedAgo, MaxSkewSeconds);
         return new HeartbeatRow(heartbeat.HypervisorAnswers, heartbeat.DiskFreeMb,
             Line(heartbeat.Problem, MaxTextChars), (int)skew,
-            ago > 0 ? now.UtcDateTime.AddSeconds(1 - ago) : null);
+            ago > 0 ? now.UtcDateTime.AddSeconds(1 - ago) : null, Line(heartbeat.CutOff, MaxTextChars));
     }
 
     public static IReadOnlyList<VmObservation> Check(Inventory inventory)

@@ -43,7 +43,9 @@ public static class CheckWayOut
         if (await WayOut.ObstacleAsync(settings, Sandbox.RunFolder(settings), cancel)
             is { Length: > 0 } obstacle)
             return new(Verdict.Warn, What, $"{mode} mode: {obstacle}");
-        var networks = string.Join(" and ", settings.RoutedNetworks);
+        var networks = settings.IsBridged
+            ? $"{settings.VmRange.First} to {settings.VmRange.Last} on {settings.Bridge}"
+            : string.Join(" and ", settings.RoutedNetworks);
         if (Sandbox.Attach(settings) is not { } sandbox)
             return new(Verdict.Ok, What, $"{mode} mode, {networks}; connected with the first VM's sandbox");
         using (sandbox)

@@ -13,8 +13,9 @@ static class FilterTable
     /// <summary>Of packets that are routed to a VM from outside: only its firewall lets them pass.</summary>
     public const int FromOutside = 0x63617070;
 
-    /// <summary>Base chains, by which a table of an earlier version is told from this one.</summary>
-    public static readonly string[] Chains = ["guests_in", "guests_talk", "replies", "to_guests", "from_gateway"];
+    /// <summary>The last one is new: by it a table of an earlier version is told from this one.</summary>
+    public static readonly string[] Chains =
+        ["guests_in", "guests_talk", "replies", "to_guests", "from_gateway", "from_lan"];
 
     /// <summary>
     /// What VMs send. Two sets, because before DHCP has answered a guest has no IP address. Other protocols (VLAN) are
@@ -29,7 +30,8 @@ static class FilterTable
     /// What reaches VMs. Connections are not tracked, because few kernels track them on bridges: without SYN alone (RFC
     /// 9293) a TCP packet begins nothing, and UDP passes where the guest has sent to (<c>talks</c>). Of fragments the
     /// first decides; one that begins within the TCP header could change it (RFC 1858). Then come the guests of the
-    /// same account, if the VM is open, and the chain of the VM. A tap without one gets nothing new.
+    /// same account, if the VM is open, and the chain of the VM. A tap without one gets nothing new. On a bridge of the
+    /// machine others are outside, too (<c>from_lan</c>), and their router is the VM's.
     /// </summary>
     public static readonly string Text = $$"""
         table bridge capsul {
@@ -93,11 +95,17 @@ static class FilterTable
                 icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
                 icmpv6 type { echo-reply, nd-neighbor-solicit, nd-neighbor-advert } accept
             }
+            chain from_lan {
+                icmp type echo-request accept
+                icmpv6 type { echo-request, nd-router-advert, mld-listener-query } accept
+                oifname @open accept
+            }
             chain to_guests {
                 type filter hook forward priority 0; policy accept;
                 oifname != "cap*" accept
                 jump replies
                 oifname @open iifname . oifname @friends accept
+                iifname "{{WayOutRules.Interface}}" jump from_lan
                 oifname vmap @firewalls
                 drop
             }

@@ -86,10 +86,20 @@ public sealed record ForeignMachine(
 public sealed record VmUse(string Id, long CpuMs, long Received, long Sent, long Connections);
 
 /// <summary>The network that the VMs of this host are on.</summary>
+/// <param name="Gateway">Where the VMs' way out is.</param>
 /// <param name="Cidr6">Its IPv6 network, a /64; null: none.</param>
 public sealed record VmNetwork(
     IPNetwork Cidr, IPAddress Gateway, IPAddress First, IPAddress Last, IPNetwork? Cidr6 = null)
 {
+    /// <summary>The host's own address in it, which serves DHCP; in a network of others not the gateway.</summary>
+    public IPAddress Own { get; init; } = Gateway;
+
+    /// <summary>The resolver that VMs are told.</summary>
+    public IPAddress Resolver { get; init; } = Gateway;
+
+    /// <summary>Whether others are in it, too. Its router is one of them, and advertises the IPv6 network.</summary>
+    public bool IsShared => !Own.Equals(Gateway);
+
     /// <summary>The first address of the IPv6 network.</summary>
     public IPAddress? Gateway6
     {
@@ -197,6 +207,9 @@ public interface IHypervisor : IAsyncDisposable
     /// When it last found that somebody else had removed rules of the packet filter, which are back since; null: never.
     /// </summary>
     DateTimeOffset? RulesRemoved { get; }
+
+    /// <summary>Why VMs are not connected to the outside, a sentence; empty: they are, or are not to be.</summary>
+    string CutOff { get; }
 
     /// <summary>Starts the domain; returns when the hypervisor reports that it is running.</summary>
     Task StartAsync(VmSpec vm, CancellationToken cancel);

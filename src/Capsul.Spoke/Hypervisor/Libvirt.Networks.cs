@@ -53,10 +53,10 @@ public sealed partial class Libvirt
     async Task PrepareWayOutAsync(CancellationToken cancel)
     {
         if (sandbox is null) return;
-        var wayOut = new WayOut(sandbox, time, log);
+        wayOut ??= new WayOut(sandbox, time, log);
         try
         {
-            await wayOut.OpenAsync(settings, network.Gateway, OutsideNetwork, cancel);
+            await wayOut.OpenAsync(settings, network.Own, OutsideNetwork, cancel);
         }
         catch (Exception error) when (error is ProblemException or IOException or UnauthorizedAccessException)
         {
@@ -65,20 +65,22 @@ public sealed partial class Libvirt
         if (keeping.IsCompleted) keeping = wayOut.KeepAsync(lifetime.Token);
     }
 
+    public string CutOff => wayOut?.Problem ?? "";
+
     bool PrepareNetwork(ConnectHandle connect)
     {
-        var wanted = (network.Gateway.ToString(), network.Cidr.PrefixLength.ToString());
+        var wanted = (network.Own.ToString(), network.Cidr.PrefixLength.ToString());
         using var found = Find(virNetworkLookupByName(connect, NetworkXml.Name), LibvirtError.NoNetwork);
         var description = found is null ? "" : Take(virNetworkGetXMLDesc(found, 0));
         if (found is not null && NetworkXml.Cidr(description) is var there && there != wanted)
             throw new LibvirtError(LibvirtError.OperationInvalid,
-                $"the network {NetworkXml.Name} exists with the gateway {there.Gateway}/{there.Prefix}; "
-                + "restore CAPSUL_VM_NETWORK, or remove all VMs and that network");
+                $"the network {NetworkXml.Name} exists with the gateway {there.Gateway}/{there.Prefix}; restore "
+                + (network.IsShared ? "CAPSUL_NETWORK, CAPSUL_VM_RANGE and " : "")
+                + "CAPSUL_VM_NETWORK, or remove all VMs and that network");
         using var added = found is null
             ? Check(virNetworkDefineXML(connect, NetworkXml.Write(network, isRouted: Private))) : null;
         var ours = found ?? added!;
-        if (found is not null && Private && !(NetworkXml.IsRouted(description)
-            && NetworkXml.Gateway6(description) == (network.Gateway6?.ToString() ?? "")))
+        if (found is not null && Private && !NetworkXml.Tells(description, network))
             Renew(connect, found, description);
         Check(virNetworkSetAutostart(ours, 1));
         if (Check(virNetworkIsActive(ours)) == 0) Check(virNetworkCreate(ours));
@@ -86,8 +88,9 @@ public sealed partial class Libvirt
     }
 
     /// <summary>
-    /// A network of an earlier version, which had no way out or no IPv6. It cannot be changed while it runs: the bridge
-    /// is made anew, and <see cref="AttachTapsAsync"/> connects the running VMs to it again, within a second.
+    /// A network of an earlier version, which had no way out or no IPv6, or of other settings. It cannot be changed
+    /// while it runs: the bridge is made anew, and <see cref="AttachTapsAsync"/> connects the running VMs to it again,
+    /// within a second.
     /// </summary>
     void Renew(ConnectHandle connect, NetworkHandle found, string description)
     {

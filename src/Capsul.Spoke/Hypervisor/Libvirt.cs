@@ -40,13 +40,14 @@ public sealed partial class Libvirt : IHypervisor
     readonly string disks, seeds, consoles;
     readonly CancellationTokenSource lifetime = new();
     Sandbox? sandbox;
+    WayOut? wayOut;
     Task keeping = Task.CompletedTask, keepingFilter = Task.CompletedTask;
     bool kvm;
 
     public Libvirt(Settings settings, ImageStore images, ILogger log, TimeProvider time)
     {
         (this.settings, this.images, this.log, this.time) = (settings, images, log, time);
-        network = NetworkXml.Layout(settings.VmNetwork, Private ? settings.VmNetwork6 : null);
+        network = NetworkXml.Layout(settings);
         var spoke = Path.Combine(settings.Data, "spoke");
         (disks, seeds, consoles) =
             (Path.Combine(spoke, "disks"), Path.Combine(spoke, "seeds"), Path.Combine(spoke, "consoles"));

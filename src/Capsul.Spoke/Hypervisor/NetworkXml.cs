@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Xml;
 using System.Xml.Linq;
+using Capsul.Foundation;
 using static Capsul.Spoke.Hypervisor.DomainXml;
 
 namespace Capsul.Spoke.Hypervisor;
@@ -12,7 +13,8 @@ sealed record DhcpHost(string Name, string Mac, IPAddress Address);
 /// <summary>
 /// The network of the VMs: a separate bridge, its gateway on the first address, and a DHCP server with fixed entries
 /// only. The last usable address belongs to a placeholder entry: without any entry libvirt would not start the DHCP
-/// server, and restarting it for the first VM is slower than adding an entry.
+/// server, and restarting it for the first VM is slower than adding an entry. In bridged mode the bridge has the first
+/// address of the host's range, which is the placeholder's, too; the gateway and what it advertises are others'.
 /// </summary>
 static class NetworkXml
 {
@@ -29,6 +31,19 @@ static class NetworkXml
         return new VmNetwork(cidr, ToAddress(first + 1), ToAddress(first + 2), ToAddress(first + size - 3), six);
     }
 
+    /// <summary>Of these settings.</summary>
+    public static VmNetwork Layout(Settings settings)
+    {
+        var six = settings.Libvirt == "private" ? settings.VmNetwork6 : null;
+        if (!settings.IsBridged) return Layout(settings.VmNetwork, six);
+        var (own, last) = settings.VmRange;
+        return new VmNetwork(settings.VmNetwork, settings.VmGateway, ToAddress(ToNumber(own) + 1), last, six)
+        {
+            Own = own,
+            Resolver = WayOut.Resolver(settings.VmResolver, isPrivate: false) ?? settings.VmGateway,
+        };
+    }
+
     /// <param name="isRouted">Guests are told that the gateway leads out, and that it is their resolver. libvirt adds
     /// no rules of its own in this mode.</param>
     /// <param name="uuid">Of the network that it replaces; null: there is none.</param>
@@ -42,29 +57,50 @@ static class NetworkXml
         Element(xml, "bridge", null, ("name", Bridge), ("stp", "off"), ("delay", "0"));
         Element(xml, "dns", null, ("enable", "no"));
         xml.WriteStartElement("ip");
-        xml.WriteAttributeString("address", network.Gateway.ToString());
+        xml.WriteAttributeString("address", network.Own.ToString());
         xml.WriteAttributeString("prefix", network.Cidr.PrefixLength.ToString());
         xml.WriteStartElement("dhcp");
-        Host(xml, new DhcpHost(Placeholder, "52:54:00:00:00:00", ToAddress(ToNumber(network.Last) + 1)));
+        Host(xml, new DhcpHost(Placeholder, "52:54:00:00:00:00",
+            network.IsShared ? network.Own : ToAddress(ToNumber(network.Last) + 1)));
         foreach (var host in hosts) Host(xml, host);
         xml.WriteEndElement();
         xml.WriteEndElement();
         // Without a range of DHCP, libvirt's dnsmasq advertises the prefix, and guests configure themselves.
-        if (network is { Cidr6: { } six, Gateway6: { } gateway6 })
+        if (network is { IsShared: false, Cidr6: { } six, Gateway6: { } gateway6 })
             Element(xml, "ip", null, ("family", "ipv6"), ("address", gateway6.ToString()),
                 ("prefix", six.PrefixLength.ToString()));
-        if (isRouted) Resolver(xml, network.Gateway);
+        if (isRouted) Options(xml, DhcpOptions(network));
         xml.WriteEndElement();
     });
 
-    /// <summary>An option of dnsmasq, because its own resolver is off (RFC 2132, 3.8).</summary>
-    static void Resolver(XmlWriter xml, IPAddress address)
+    /// <summary>
+    /// Options of dnsmasq, because its own resolver is off (RFC 2132, 3.5 and 3.8). Unless it is told another one, it
+    /// names itself as the router.
+    /// </summary>
+    static IReadOnlyList<string> DhcpOptions(VmNetwork network) =>
+        [.. network.IsShared ? (string[])[$"dhcp-option=option:router,{network.Gateway}"] : [],
+            $"dhcp-option=option:dns-server,{network.Resolver}"];
+
+    static void Options(XmlWriter xml, IEnumerable<string> values)
     {
         xml.WriteStartElement("dnsmasq", "options", Dnsmasq);
-        xml.WriteStartElement("dnsmasq", "option", Dnsmasq);
-        xml.WriteAttributeString("value", $"dhcp-option=option:dns-server,{address}");
+        foreach (var value in values)
+        {
+            xml.WriteStartElement("dnsmasq", "option", Dnsmasq);
+            xml.WriteAttributeString("value", value);
+            xml.WriteEndElement();
+        }
         xml.WriteEndElement();
-        xml.WriteEndElement();
+    }
+
+    /// <summary>Whether a description with a way out tells guests the same as one of this network would.</summary>
+    public static bool Tells(string networkXml, VmNetwork network)
+    {
+        var options = XDocument.Parse(networkXml).Root!.Descendants(XName.Get("option", Dnsmasq))
+            .Select(o => (string)o.Attribute("value")!);
+        var gateway6 = network.IsShared ? null : network.Gateway6;
+        return IsRouted(networkXml) && Gateway6(networkXml) == (gateway6?.ToString() ?? "")
+            && options.SequenceEqual(DhcpOptions(network), StringComparer.Ordinal);
     }
 
     public static string Uuid(string networkXml) => (string)XDocument.Parse(networkXml).Root!.Element("uuid")!;

@@ -10,6 +10,8 @@ public sealed partial class Simulated
 
     public DateTimeOffset? RulesRemoved { get; set; }
 
+    public string CutOff { get; set; } = "";
+
     public bool IsGuarded(VmSpec vm) => Firewalls.TryGetValue(vm.Id, out var now) && Equals(now, vm.Firewall);
 
     public Task GuardAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Guard, () =>

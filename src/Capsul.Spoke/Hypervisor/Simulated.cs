@@ -169,7 +169,8 @@ public sealed partial class Simulated : IHypervisor
         var size = 1 << (32 - network.PrefixLength);
         return Task.FromResult(new HostCapacity(
             "simulated", 64, MemoryMb, 10_000_000, full ? 0 : 10_000_000,
-            new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2), settings.VmNetwork6)));
+            settings.IsBridged ? NetworkXml.Layout(settings)
+                : new VmNetwork(network, Nth(1), Nth(2), Nth(size - 2), settings.VmNetwork6)));
     }
 
     public Task<IReadOnlyList<DomainState>> ListAsync(CancellationToken cancel) =>

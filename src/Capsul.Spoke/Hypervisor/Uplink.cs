@@ -145,9 +145,16 @@ sealed class Uplink(string folder, Func<string, string[], Command> run)
             await run("sh", ["-ec", Remove, "sh", Name, Table, BeforeFile]).RunAsync(cancel);
     }
 
+    /// <summary>The same cable, as a port of a bridge.</summary>
+    public BridgePort Port => new(Name, BeforeFile, run);
+
     /// <summary>Whether the sandbox is connected.</summary>
     public async Task<bool> IsThereAsync(CancellationToken cancel) =>
         (await run("ip", ["link", "show", "dev", Name, "up"]).TryRunAsync(cancel)).Output.Length > 0;
+
+    /// <summary>Whether frames between ports of a bridge pass the machine's firewall (br_netfilter).</summary>
+    public async Task<bool> IsBridgeFilteredAsync(CancellationToken cancel) =>
+        (await run("cat", ["/proc/sys/net/bridge/bridge-nf-call-iptables"]).TryRunAsync(cancel)).Output.Trim() == "1";
 
     /// <summary>
     /// The machine's own chains that drop whatever it forwards and no rule accepts, such as Docker's; empty: none.

@@ -1,6 +1,5 @@
 using System.Net;
 using System.Net.NetworkInformation;
-using System.Net.Sockets;
 using System.Text.Json;
 using Capsul.Foundation;
 using Microsoft.Extensions.Logging;
@@ -11,11 +10,12 @@ namespace Capsul.Spoke.Hypervisor;
 /// The guests' way out of the sandbox. In private mode a helper, pasta, gives the sandbox an interface whose
 /// connections it makes with ordinary sockets of this machine, so nothing of the machine's network or firewall is
 /// changed. It runs in the sandbox's process namespace: it outlives the Spoke, and the kernel ends it with the sandbox.
-/// In routed and nat mode the interface is one end of an <see cref="Uplink"/>. Whoever keeps the way out (the Spoke,
+/// In routed and nat mode the interface is one end of an <see cref="Uplink"/>, in bridged mode of a
+/// <see cref="BridgePort"/>, and no packet is routed. Whoever keeps the way out (the Spoke,
 /// and the relay process) makes again what has gone. All rules are in the sandbox's network
 /// (<see cref="WayOutRules"/>).
 /// </summary>
-public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
+public sealed partial class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
 {
     static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(10), Poll = TimeSpan.FromSeconds(1),
         Short = TimeSpan.FromMilliseconds(20), Limit = TimeSpan.FromSeconds(10);
@@ -49,7 +49,7 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     string applied = "", listed = "";
 
     /// <summary>What is wanted, as the Spoke that was started last has stored it.</summary>
-    /// <param name="Gateway">The sandbox's address in the VMs' network.</param>
+    /// <param name="Gateway">The sandbox's own address in the VMs' network.</param>
     /// <param name="Resolver">Address of the guests' resolver, or auto.</param>
     /// <param name="Outside">The network namespace of the machine; null: this one.</param>
     sealed record Plan(bool IsOpen, string Gateway, string Resolver, bool Mail, string? Outside)
@@ -60,7 +60,14 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         /// <summary>Those of them that are translated to the machine's addresses.</summary>
         public IReadOnlyList<string> Translated { get; init; } = [];
 
-        public bool IsPrivate => Routed.Count == 0;
+        /// <summary>The bridge of the machine that they are connected to; null: another mode.</summary>
+        public string? Bridge { get; init; }
+
+        /// <summary>With a bridge: the addresses that are this host's.</summary>
+        public string? First { get; init; }
+        public string? Last { get; init; }
+
+        public bool IsPrivate => Routed.Count == 0 && Bridge is null;
     }
 
     /// <summary>The running helper.</summary>
@@ -76,12 +83,20 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
     string OutputFile => Path.Combine(sandbox.RunFolderInUse, "way-out.log");
     string LockFile => Path.Combine(sandbox.RunFolderInUse, "way-out.lock");
 
-    /// <summary>Whether the sandbox is connected in routed or nat mode.</summary>
-    public Task<bool> IsConnectedAsync(CancellationToken cancel) =>
-        Uplink(sandbox.RunFolderInUse, Read<Plan>(PlanFile)).IsThereAsync(cancel);
+    /// <summary>Whether the sandbox is connected in routed, nat or bridged mode.</summary>
+    public async Task<bool> IsConnectedAsync(CancellationToken cancel)
+    {
+        var plan = Read<Plan>(PlanFile);
+        var uplink = Uplink(sandbox.RunFolderInUse, plan);
+        return await uplink.IsThereAsync(cancel)
+            && (plan?.Bridge is null || await uplink.Port.MasterAsync(cancel) == plan.Bridge);
+    }
 
     /// <summary>Whether the helper runs.</summary>
     public bool IsRunning => Read<Started>(HelperFile) is { } helper && Sandbox.Ticks(helper.Pid) == helper.Ticks;
+
+    /// <summary>Why guests are not connected, as this process found last; empty: they are, or are not to be.</summary>
+    public string Problem { get; private set; } = "";
 
     /// <summary>Stores what is wanted, and brings it about.</summary>
     /// <param name="outside">The network namespace of the machine; null: this one.</param>
@@ -92,11 +107,30 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
             Routed = [.. settings.RoutedNetworks.Select(n => n.ToString())],
             Translated = [.. settings.TranslatedNetworks.Select(n => n.ToString())],
         };
+        if (settings.IsBridged)
+            plan = plan with
+            {
+                Bridge = settings.Bridge,
+                First = settings.VmRange.First.ToString(),
+                Last = settings.VmRange.Last.ToString(),
+            };
         await DataFolder.WriteWholeAsync(PlanFile, JsonSerializer.SerializeToUtf8Bytes(plan), cancel);
         await sandbox.Inside("sh", "-ec", Forward).RunAsync(cancel);
         FileStream? held;
         while ((held = TryLock()) is null) await Task.Delay(Short, time, cancel);
-        await using (held) await EnsureLockedAsync(cancel);
+        await using (held)
+        {
+            try
+            {
+                await EnsureLockedAsync(cancel);
+                Problem = "";
+            }
+            catch (ProblemException error)
+            {
+                Problem = error.Message;
+                throw;
+            }
+        }
     }
 
     /// <summary>Keeps it as it is wanted, until canceled or the sandbox has ended.</summary>
@@ -105,16 +139,15 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         var changed = new Signal();
         NetworkAddressChangedEventHandler look = (_, _) => changed.Set();
         NetworkChange.NetworkAddressChanged += look;
-        var said = "";
         var polls = 0;
         try
         {
             while (sandbox.IsAlive)
             {
-                if (polls == 0 || (said.Length == 0 && !IsRunning
+                if (polls == 0 || (Problem.Length == 0 && !IsRunning
                     && Read<Plan>(PlanFile) is { IsOpen: true, IsPrivate: true }))
                 {
-                    said = await TryEnsureAsync(said, cancel);
+                    await TryEnsureAsync(cancel);
                     polls = PollsPerCheck;
                 }
                 // An address that the machine has only now must not be reached for long.
@@ -127,40 +160,39 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         }
     }
 
-    /// <summary>Returns the problem, which is logged once; empty if there is none.</summary>
-    async Task<string> TryEnsureAsync(string said, CancellationToken cancel)
+    /// <summary>A problem is logged once.</summary>
+    async Task TryEnsureAsync(CancellationToken cancel)
     {
         try
         {
-            await EnsureAsync(cancel);
-            return "";
+            if (await EnsureAsync(cancel)) Problem = "";
         }
         catch (Exception error) when (error is ProblemException or IOException)
         {
-            if (said != error.Message) Log.NoWayOut(log, error.Message);
-            return error.Message;
+            if (Problem != error.Message) Log.NoWayOut(log, error.Message);
+            Problem = error.Message;
         }
     }
 
-    /// <summary>Brings it about; does nothing while another process does.</summary>
+    /// <summary>Brings it about; does nothing while another process does. Returns whether it did.</summary>
     /// <exception cref="ProblemException">Unavailable: it cannot be done now.</exception>
-    public async Task EnsureAsync(CancellationToken cancel)
+    public async Task<bool> EnsureAsync(CancellationToken cancel)
     {
-        if (TryLock() is not { } held) return;
+        if (TryLock() is not { } held) return false;
         await using (held) await EnsureLockedAsync(cancel);
+        return true;
     }
 
     async Task EnsureLockedAsync(CancellationToken cancel)
     {
         if (Read<Plan>(PlanFile) is not { } plan) return;
         var machine = await AddressesAsync(plan, cancel);
-        var resolver = Resolver(plan);
+        var resolver = plan.Bridge is null ? Resolver(plan.Resolver, plan.IsPrivate) : null;
         var isLocal = plan.IsPrivate && resolver is not null
             && (IPAddress.IsLoopback(resolver) || machine.Contains(resolver));
         // The rules first: there is no moment at which guests could get out without them.
-        await ApplyAsync(WayOutRules.Write(IPAddress.Parse(plan.Gateway),
-            isLocal ? WayOutRules.LocalResolver : resolver, machine, plan.IsOpen, plan.Mail,
-            plan.IsPrivate ? null : [.. plan.Routed.Except(plan.Translated).Select(IPNetwork.Parse)]), cancel);
+        await ApplyAsync(Rules(plan, isLocal ? WayOutRules.LocalResolver : resolver, machine), plan.Bridge is not null,
+            cancel);
         await ConnectAsync(plan, machine, cancel);
         var needs = isLocal ? resolver!.ToString() : "";
         if (IsRunning && plan is { IsOpen: true, IsPrivate: true } && Read<Started>(HelperFile) is { } helper
@@ -170,12 +202,33 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         if (plan is { IsOpen: true, IsPrivate: true }) await StartAsync(plan, needs, cancel);
     }
 
+    /// <summary>Those of bridged mode are of another family; there no packet is routed.</summary>
+    static string Rules(Plan plan, IPAddress? resolver, HashSet<IPAddress> machine)
+    {
+        var own = IPAddress.Parse(plan.Gateway);
+        var routed = WayOutRules.Write(own, resolver, machine, plan.IsOpen && plan.Bridge is null, plan.Mail,
+            plan.IsPrivate ? null : [.. plan.Routed.Except(plan.Translated).Select(IPNetwork.Parse)]);
+        return routed + (plan.Bridge is null ? BridgeRules.Remove
+            : BridgeRules.Write(own, machine, plan.IsOpen, plan.Mail));
+    }
+
     async Task ConnectAsync(Plan plan, HashSet<IPAddress> machine, CancellationToken cancel)
     {
         var uplink = Uplink(sandbox.RunFolderInUse, plan);
-        if (plan.IsPrivate)
+        if (plan.IsPrivate || plan is { Bridge: not null, IsOpen: false })
         {
             await uplink.RemoveAsync(cancel);
+            return;
+        }
+        // One of another mode.
+        if (await uplink.Port.MasterAsync(cancel) is { } master && (master.Length > 0) != (plan.Bridge is not null))
+            await uplink.RemoveAsync(cancel);
+        if (plan.Bridge is { } bridge)
+        {
+            if (InRange((IPAddress.Parse(plan.First!), IPAddress.Parse(plan.Last!)), machine) is { Length: > 0 } taken)
+                throw new ProblemException(ProblemKind.Unavailable, $"VMs are not connected: {taken}.");
+            await EndAsync(cancel);
+            await uplink.Port.EnsureAsync(sandbox, bridge, cancel);
             return;
         }
         IReadOnlyList<IPNetwork> routed = [.. plan.Routed.Select(IPNetwork.Parse)];
@@ -185,12 +238,6 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         await EndAsync(cancel);
         await uplink.EnsureAsync(sandbox, routed, [.. plan.Translated.Select(IPNetwork.Parse)], cancel);
     }
-
-    static string Overlap(IEnumerable<IPAddress> machine, IEnumerable<IPNetwork> networks) =>
-        (from network in networks
-         from own in machine
-         where network.Contains(own)
-         select $"{own} is an address of this machine, and VMs cannot have {network} too").FirstOrDefault("");
 
     static Uplink Uplink(string folder, Plan? plan) =>
         new(folder, (program, arguments) => Outside(plan, program, arguments));
@@ -202,18 +249,6 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         var plan = Read<Plan>(Path.Combine(folder, PlanName));
         // With a network everything in it has gone.
         if (plan?.Outside is null || File.Exists(plan.Outside)) await Uplink(folder, plan).RemoveAsync(cancel);
-    }
-
-    /// <summary>What would stand in the way of routing; empty: nothing.</summary>
-    /// <param name="folder">The run folder of the sandbox, whether there is one or not.</param>
-    internal static async Task<string> ObstacleAsync(Settings settings, string folder, CancellationToken cancel)
-    {
-        var plan = Read<Plan>(Path.Combine(folder, PlanName));
-        var machine = await AddressesAsync(plan, cancel);
-        if (Overlap(machine, settings.RoutedNetworks) is { Length: > 0 } overlap) return overlap;
-        var closed = await Uplink(folder, plan).ClosedChainsAsync(cancel);
-        return closed.Count == 0 ? "" : "this machine's firewall drops what it forwards "
-            + $"({string.Join("; ", closed)}): it must accept what comes from and goes to interfaces capsul-*";
     }
 
     FileStream? TryLock()
@@ -228,53 +263,24 @@ public sealed class WayOut(Sandbox sandbox, TimeProvider time, ILogger log)
         }
     }
 
-    async Task ApplyAsync(string rules, CancellationToken cancel)
+    async Task ApplyAsync(string rules, bool isBridged, CancellationToken cancel)
     {
-        if (rules == applied && await ListAsync(cancel) == listed) return;
+        if (rules == applied && await ListAsync(isBridged, cancel) == listed) return;
         if (rules == applied) Log.WayOutRulesGone(log);
-        await (sandbox.Inside("nft", "-f", "-") with { Input = rules + WayOutCounters.Rules }).RunAsync(cancel);
-        listed = await ListAsync(cancel);
+        var all = rules + WayOutCounters.Rules + (isBridged ? WayOutCounters.BridgeRules : "");
+        await (sandbox.Inside("nft", "-f", "-") with { Input = all }).RunAsync(cancel);
+        listed = await ListAsync(isBridged, cancel);
         applied = rules;
     }
 
-    async Task<string> ListAsync(CancellationToken cancel) =>
-        (await sandbox.Inside("nft", "-s", "list", "table", "inet", WayOutRules.Table).TryRunAsync(cancel)).Output;
-
-    /// <summary>All addresses of the outside machine.</summary>
-    static async Task<HashSet<IPAddress>> AddressesAsync(Plan? plan, CancellationToken cancel)
+    async Task<string> ListAsync(bool isBridged, CancellationToken cancel)
     {
-        var result = await Outside(plan, "ip", "-j", "address", "show").RunAsync(cancel);
-        using var json = JsonDocument.Parse(result.Output);
-        return [.. from card in json.RootElement.EnumerateArray()
-                   where card.TryGetProperty("addr_info", out _)
-                   from address in card.GetProperty("addr_info").EnumerateArray()
-                   where address.TryGetProperty("local", out _)
-                   select IPAddress.Parse(address.GetProperty("local").GetString()!)];
+        var routed = await sandbox.Inside("nft", "-s", "list", "table", "inet", WayOutRules.Table).TryRunAsync(cancel);
+        if (!isBridged) return routed.Output;
+        var bridged = await sandbox.Inside("nft", "-s", "list", "table", "bridge", BridgeRules.Table)
+            .TryRunAsync(cancel);
+        return routed.Output + bridged.Output;
     }
-
-    /// <summary>A program with the sockets of the outside.</summary>
-    static Command Outside(Plan? plan, string program, params string[] arguments) => (plan?.Outside is null
-        ? new Command(program, arguments)
-        : new Command("nsenter", [$"--net={plan.Outside}", "--", program, .. arguments])) with
-    { Timeout = Limit };
-
-    /// <summary>
-    /// As configured, or this machine's first one; null if there is none. IPv4 only. Packets that are routed do not
-    /// reach a loopback, so the resolvers that systemd-resolved asks are used instead of its own.
-    /// </summary>
-    static IPAddress? Resolver(Plan plan)
-    {
-        if (plan.Resolver != "auto") return IPAddress.Parse(plan.Resolver);
-        var own = FirstResolver("/etc/resolv.conf");
-        return own is null || plan.IsPrivate || !IPAddress.IsLoopback(own) ? own
-            : FirstResolver("/run/systemd/resolve/resolv.conf") is { } next && !IPAddress.IsLoopback(next) ? next
-            : null;
-    }
-
-    static IPAddress? FirstResolver(string file) => !File.Exists(file) ? null : File.ReadLines(file)
-        .Select(l => l.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries))
-        .Where(w => w is ["nameserver", _, ..]).Select(w => IPAddress.TryParse(w[1], out var a) ? a : null)
-        .FirstOrDefault(a => a is { AddressFamily: AddressFamily.InterNetwork });
 
     async Task StartAsync(Plan plan, string resolver, CancellationToken cancel)
     {

@@ -24,14 +24,34 @@ static class WayOutCounters
 
         """;
 
+    /// <summary>In bridged mode nothing is routed, and no connection tracked: those of TCP.</summary>
+    public const string BridgeRules = $$"""
+        add table bridge {{Table}}
+        add set bridge {{Table}} {{Set}} { type ether_addr; size 65536; flags dynamic, timeout; }
+        add chain bridge {{Table}} through { type filter hook forward priority -20; policy accept; }
+        flush chain bridge {{Table}} through
+        add rule bridge {{Table}} through {{FromGuest}} tcp flags & (syn | ack) == syn update @{{Set}} {{Element}}
+
+        """;
+
+    const string FromGuest = $"iifname \"cap*\" oifname \"{WayOutRules.Interface}\"";
+
     /// <summary>By hardware address. Empty if nothing is counted.</summary>
     /// <exception cref="HypervisorException">They cannot be read now. They are not 0: that would be a new
     /// beginning.</exception>
     public static async Task<Dictionary<string, long>> ReadAsync(Sandbox sandbox, CancellationToken cancel)
     {
+        var all = await ReadAsync(sandbox, "inet", cancel);
+        foreach (var (mac, count) in await ReadAsync(sandbox, "bridge", cancel))
+            all[mac] = all.GetValueOrDefault(mac) + count;
+        return all;
+    }
+
+    static async Task<Dictionary<string, long>> ReadAsync(Sandbox sandbox, string family, CancellationToken cancel)
+    {
         try
         {
-            var listed = await sandbox.Inside("nft", "-j", "list", "set", "inet", Table, Set).TryRunAsync(cancel);
+            var listed = await sandbox.Inside("nft", "-j", "list", "set", family, Table, Set).TryRunAsync(cancel);
             if (listed.ExitCode == 0) return Parse(listed.Output);
             if (listed.Error.Contains("No such file", StringComparison.Ordinal)) return [];
             throw new HypervisorException($"nft does not tell of connections: {listed.LastLine}", final: false);

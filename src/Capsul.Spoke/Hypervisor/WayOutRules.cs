@@ -24,8 +24,11 @@ static class WayOutRules
     /// Metadata services that are not link-local, by the documents of the providers: Azure, Alibaba Cloud and Oracle;
     /// AWS, Google Cloud and Scaleway.
     /// </summary>
-    const string Metadata = "168.63.129.16, 100.100.100.200, 192.0.0.192",
+    public const string Metadata = "168.63.129.16, 100.100.100.200, 192.0.0.192",
         Metadata6 = "fd00:ec2::254, fd20:ce::254, fd00:42::42";
+
+    /// <summary>No machine outside has one of these.</summary>
+    public const string NotOutside = "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3";
 
     /// <summary>
     /// The table, as one transaction that replaces the last one. The helper's sockets are the machine's own, so a
@@ -69,7 +72,7 @@ static class WayOutRules
                     {{(isOpen ? "ct status dnat accept" : "drop")}}
                     ip daddr @machine reject
                     ip6 daddr @machine6 reject
-                    ip daddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } reject
+                    ip daddr { {{NotOutside}} } reject
                     ip daddr { {{Metadata}} } reject
                     ip6 daddr { ::/96, ::ffff:0:0/96, fe80::/10, ff00::/8 } reject
                     ip6 daddr { {{Metadata6}} } reject
@@ -97,7 +100,7 @@ static class WayOutRules
         return $"iifname \"{Interface}\" oifname \"{NetworkXml.Bridge}\" {family} daddr {network} accept; ";
     }
 
-    static string Elements(IEnumerable<IPAddress> addresses)
+    public static string Elements(IEnumerable<IPAddress> addresses)
     {
         var text = string.Join(", ", addresses.Select(a => a.ToString()).Order(StringComparer.Ordinal).Distinct());
         return text.Length == 0 ? "" : $"elements = {{ {text} }};";

@@ -268,6 +268,7 @@ public sealed partial class HubConnection(
                 UnixMs = UnixMs(),
                 RulesRemovedAgo = hypervisor.RulesRemoved is { } at
                     ? (long)(time.GetUtcNow() - at).TotalSeconds + 1 : 0,
+                CutOff = hypervisor.CutOff,
             };
         }
         catch (Exception error) when (error is HypervisorException or TimeoutException)
@@ -278,6 +279,7 @@ public sealed partial class HubConnection(
                 DiskFreeMb = free,
                 Problem = error.Message,
                 UnixMs = UnixMs(),
+                CutOff = hypervisor.CutOff,
             };
         }
     }

@@ -35,6 +35,38 @@ public sealed class SettingsTests
         Should.Throw<ProblemException>(() => Load(("CAPSUL_RELAY_ADDRESS", address))).Problem.Message
             .ShouldStartWith("CAPSUL_SSH_HOST must be ");
 
+    [Theory]
+    [InlineData("CAPSUL_BRIDGE", "br0;id"), InlineData("CAPSUL_BRIDGE", "-br0"), InlineData("CAPSUL_BRIDGE", "../br0"),
+        InlineData("CAPSUL_BRIDGE", "sixteencharacter")]
+    [InlineData("CAPSUL_VM_GATEWAY", "198.51.100.1"), InlineData("CAPSUL_VM_GATEWAY", "192.0.2.0"),
+        InlineData("CAPSUL_VM_GATEWAY", "2001:db8::1")]
+    [InlineData("CAPSUL_VM_RANGE", "192.0.2.64"), InlineData("CAPSUL_VM_RANGE", "192.0.2.95-192.0.2.64"),
+        InlineData("CAPSUL_VM_RANGE", "192.0.2.64-192.0.2.64"), InlineData("CAPSUL_VM_RANGE", "192.0.2.9-192.0.2.255"),
+        InlineData("CAPSUL_VM_RANGE", "192.0.1.64-192.0.2.95"), InlineData("CAPSUL_VM_RANGE", "192.0.2.1-192.0.2.9"),
+        InlineData("CAPSUL_VM_RANGE", "192.0.2.064-192.0.2.95")]
+    [InlineData("CAPSUL_VM_NETWORK6", "2001:db8:7::/48")]
+    public void In_bridged_mode_a_wrong_value_is_refused_by_name(string name, string value)
+    {
+        var settings = Load(Bridged);
+        (settings.VmNetwork6, settings.RoutedNetworks.Count()).ShouldBe((null, 0));
+        Should.Throw<ProblemException>(() => settings.With((name, value))).Problem.Message
+            .ShouldStartWith($"{name} must be ");
+    }
+
+    [Fact]
+    public void In_bridged_mode_all_of_it_must_be_set()
+    {
+        foreach (var (name, _) in Bridged[1..])
+            Should.Throw<ProblemException>(() => Load(Bridged).With((name, null))).Problem.Message
+                .ShouldStartWith("CAPSUL_NETWORK must be set together with ");
+    }
+
+    static readonly (string, string)[] Bridged =
+    [
+        ("CAPSUL_NETWORK", "bridged"), ("CAPSUL_BRIDGE", "br0"), ("CAPSUL_VM_NETWORK", "192.0.2.0/24"),
+        ("CAPSUL_VM_RANGE", "192.0.2.64-192.0.2.95"), ("CAPSUL_VM_GATEWAY", "192.0.2.1"),
+    ];
+
     [Fact]
     public void An_invalid_secret_is_not_printed() =>
         Should.Throw<ProblemException>(

@@ -165,7 +165,15 @@ public sealed class IntakeTests
         Reports.Select(r => new SpokeMessage { Vm = r }),
         Reports.List[0, 5].Select(r => new SpokeMessage { Inventory = new Inventory { Vms = { r } } }),
         Gen.Select(Gen.Long, Text, Gen.Bool).Select((disk, problem, answers) => new SpokeMessage
-        { Heartbeat = new Heartbeat { DiskFreeMb = disk, Problem = problem, HypervisorAnswers = answers } }),
+        {
+            Heartbeat = new Heartbeat
+            {
+                DiskFreeMb = disk,
+                Problem = problem,
+                HypervisorAnswers = answers,
+                CutOff = problem,
+            },
+        }),
         Gen.Select(Text, Number, Text, Text).Select((version, number, first, title) => new SpokeMessage
         {
             Hello = new Hello

@@ -21,6 +21,9 @@ public sealed class AlertWatchTests
         "UPDATE hosts SET disk_free_mb = 130000", "less than 88 GiB")]
     [InlineData("clock_skew", "UPDATE hosts SET clock_skew_seconds = -61", "UPDATE hosts SET clock_skew_seconds = 60",
         "behind")]
+    [InlineData("vms_cut_off",
+        "UPDATE hosts SET cut_off = 'No bridge.', cut_off_since = @now - interval '61 seconds'",
+        "UPDATE hosts SET cut_off = '', cut_off_since = NULL", "No bridge. The host tries again")]
     [InlineData("certificate_ending", "UPDATE hosts SET certificate_ends = @now + interval '13 days'",
         "UPDATE hosts SET certificate_ends = @now + interval '90 days'", "14 Mar 2026")]
     [InlineData("unknown_vm", "INSERT INTO unknown_vms VALUES ('rack1', 'capsul-x', 'on', @now, @now)",

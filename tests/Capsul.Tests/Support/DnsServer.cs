@@ -80,6 +80,7 @@ public sealed class DnsServer : IAsyncDisposable
     {
         var start = new ProcessStartInfo("knotd", ["-c", Path.Combine(folder, "knot.conf")])
         {
+            UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };

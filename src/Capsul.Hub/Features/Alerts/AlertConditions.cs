@@ -18,8 +18,8 @@ public static class AlertConditions
         RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
         RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.AccountsWaiting,
-        RaiseAlert.RulesRemoved, RaiseAlert.VmBusy, RaiseAlert.VmConnections, RaiseAlert.FundShort,
-        RaiseAlert.NamesUnpublished,
+        RaiseAlert.RulesRemoved, RaiseAlert.VmsCutOff, RaiseAlert.VmBusy, RaiseAlert.VmConnections,
+        RaiseAlert.FundShort, RaiseAlert.NamesUnpublished,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -124,6 +124,9 @@ public static class AlertConditions
             $"Somebody or something on {row.Subject} removed rules of the packet filter that is between capsuls, last "
             + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "
             + "can be side by side if it leaves the table bridge capsul alone.",
+        RaiseAlert.VmsCutOff =>
+            $"The capsuls on {row.Subject} have been cut off from the outside since {Time(row)}: {row.Text} The host "
+            + "tries again every few seconds, and its own ports still lead to them. See capsul doctor there.",
         RaiseAlert.VmBusy =>
             $"{row.Subject} of {row.Text} has used more than {row.Number}% of its CPUs continuously since "
             + $"{Time(row)}, as a crypto miner would. Nothing was done about it: ask its owner, or stop it.",

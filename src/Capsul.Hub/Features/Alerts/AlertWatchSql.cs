@@ -116,6 +116,9 @@ public static class AlertWatchSql
         UNION ALL
         SELECT 'rules_removed', h.id, NULL, 0, '' FROM hosts h WHERE h.state = 'joined' AND h.rules_removed > @day
         UNION ALL
+        SELECT 'vms_cut_off', h.id, h.cut_off_since, 0, h.cut_off
+        FROM hosts h WHERE h.state = 'joined' AND h.cut_off_since < @silent
+        UNION ALL
         SELECT 'vm_busy', u.vm, u.busy_since, @busyPercent, v.email
         FROM vm_usage u JOIN vms v ON v.id = u.vm
         WHERE u.busy_since IS NOT NULL AND u.busy_since < @busy AND u.at > @used AND v.deleted IS NULL

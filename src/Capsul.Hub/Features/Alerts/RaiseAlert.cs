@@ -45,7 +45,7 @@ public static class RaiseAlert
         RefundRefused = "refund_refused", ClosingToPay = "closing_to_pay",
         PaidAfterClosing = "paid_after_closing", AccountsWaiting = "accounts_waiting", RulesRemoved = "rules_removed",
         VmBusy = "vm_busy", VmConnections = "vm_connections", FundShort = "fund_short",
-        NamesUnpublished = "names_unpublished";
+        NamesUnpublished = "names_unpublished", VmsCutOff = "vms_cut_off";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

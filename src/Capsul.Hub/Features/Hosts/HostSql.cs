@@ -59,8 +59,9 @@ public sealed record HostNameRow(string Id, bool Revoked);
 
 /// <summary>A validated heartbeat. The skew of the Spoke's clock is positive when it is ahead.</summary>
 /// <param name="RulesRemoved">When somebody else last removed rules of the packet filter; null: not lately.</param>
-public sealed record HeartbeatRow(
-    bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds, DateTime? RulesRemoved = null);
+/// <param name="CutOff">Why VMs have no connection to the outside; empty: they have.</param>
+public sealed record HeartbeatRow(bool Answers, long DiskFreeMb, string Problem, int ClockSkewSeconds,
+    DateTime? RulesRemoved = null, string CutOff = "");
 
 /// <summary>A heartbeat was saved; whether the host was online before.</summary>
 public sealed record SavedHeartbeatRow(string Id, bool WasOnline);
@@ -205,10 +206,12 @@ public static class HostSql
             last_seen = CASE WHEN n.answers THEN greatest(h.last_seen, n.at) ELSE h.last_seen END,
             disk_free_mb = n.disk_free_mb, problem = n.problem, clock_skew_seconds = n.skew,
             acknowledged = greatest(h.acknowledged, n.acknowledged),
-            rules_removed = greatest(h.rules_removed, n.rules_removed)
+            rules_removed = greatest(h.rules_removed, n.rules_removed), cut_off = n.cut_off,
+            cut_off_since = CASE WHEN n.cut_off <> '' THEN coalesce(h.cut_off_since, n.at) END
         FROM before b JOIN unnest(@ids::text[], @times::timestamptz[], @answers::boolean[], @diskFreeMb::bigint[],
-            @problems::text[], @skews::integer[], @acknowledged::bigint[], @rulesRemoved::timestamptz[])
-            AS n (id, at, answers, disk_free_mb, problem, skew, acknowledged, rules_removed) ON n.id = b.id
+            @problems::text[], @skews::integer[], @acknowledged::bigint[], @rulesRemoved::timestamptz[],
+            @cutOff::text[])
+            AS n (id, at, answers, disk_free_mb, problem, skew, acknowledged, rules_removed, cut_off) ON n.id = b.id
         WHERE h.id = b.id
         RETURNING h.id, b.online AS was_online
         """;

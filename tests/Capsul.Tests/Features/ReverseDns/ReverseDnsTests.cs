@@ -3,7 +3,6 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.ReverseDns;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Reconcilers;
-using Capsul.Postgres;
 using Capsul.Tests.Support;
 using Capsul.Wire;
 using Microsoft.Extensions.Logging.Abstractions;

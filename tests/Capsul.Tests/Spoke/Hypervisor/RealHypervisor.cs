@@ -22,6 +22,12 @@ public sealed class RealHypervisor : IAsyncLifetime
 {
     readonly string folder = Directory.CreateTempSubdirectory("capsul-test-").FullName;
 
+    /// <summary>Of the settings; none for the fixture.</summary>
+    public IReadOnlyList<(string Name, string? Value)> Changes { get; init; } = [];
+
+    /// <summary>The network namespace that plays the machine; null: this one.</summary>
+    public string? Outside { get; init; }
+
     public Settings Settings { get; private set; } = null!;
     public ImageStore Images { get; private set; } = null!;
     public Libvirt Libvirt { get; private set; } = null!;
@@ -46,13 +52,16 @@ public sealed class RealHypervisor : IAsyncLifetime
             // The machine's real network is none of the tests' business.
             ["CAPSUL_OUTBOUND"] = "off",
             ["CAPSUL_IMAGES"] = ImageFolder,
-        });
+        }).With([.. Changes]);
         Images = new ImageStore(Settings.Images);
         Tiny = await TinyAsync(Images, CancellationToken.None);
         await new Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KeyFile)
             .RunAsync(CancellationToken.None);
         PublicKey = (await File.ReadAllTextAsync(KeyFile + ".pub")).Trim();
-        Libvirt = new Libvirt(Settings, Images, NullLogger.Instance, TimeProvider.System);
+        Libvirt = new Libvirt(Settings, Images, NullLogger.Instance, TimeProvider.System)
+        {
+            OutsideNetwork = Outside,
+        };
         var watch = Stopwatch.StartNew();
         await Libvirt.PrepareAsync(CancellationToken.None);
         Say($"prepare, cold: {watch.ElapsedMilliseconds} ms");

@@ -72,6 +72,36 @@ public sealed class XmlTests
         NetworkXml.Cidr(xml.ToString()).ShouldBe(("10.77.0.1", "24"));
     }
 
+    /// <summary>Its gateway is the router of that network, and only that advertises itself.</summary>
+    [Fact]
+    public void A_network_that_others_are_in_has_a_range_and_tells_of_their_router()
+    {
+        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = "/tmp/capsul-none",
+            ["CAPSUL_CONFIG"] = "none",
+            ["CAPSUL_NETWORK"] = "bridged",
+            ["CAPSUL_BRIDGE"] = "br0",
+            ["CAPSUL_VM_NETWORK"] = "192.0.2.0/24",
+            ["CAPSUL_VM_RANGE"] = "192.0.2.64-192.0.2.95",
+            ["CAPSUL_VM_GATEWAY"] = "192.0.2.1",
+            ["CAPSUL_VM_NETWORK6"] = "2001:db8:7::/64",
+            ["CAPSUL_VM_RESOLVER"] = "192.0.2.53",
+        });
+        var network = NetworkXml.Layout(settings);
+        $"{network.Gateway} {network.Own} {network.First} {network.Last}"
+            .ShouldBe("192.0.2.1 192.0.2.64 192.0.2.65 192.0.2.95");
+        var xml = NetworkXml.Write(network, isRouted: true);
+        NetworkXml.Cidr(xml).ShouldBe(("192.0.2.64", "24"));
+        NetworkXml.Gateway6(xml).ShouldBe("");
+        xml.ShouldContain("\"dhcp-option=option:router,192.0.2.1\"");
+        xml.ShouldContain("\"dhcp-option=option:dns-server,192.0.2.53\"");
+        NetworkXml.Tells(xml, network).ShouldBeTrue();
+        foreach (var (setting, value) in ((string, string)[])[("CAPSUL_VM_RESOLVER", "192.0.2.54"),
+            ("CAPSUL_VM_GATEWAY", "192.0.2.2"), ("CAPSUL_NETWORK", "routed")])
+            NetworkXml.Tells(xml, NetworkXml.Layout(settings.With((setting, value)))).ShouldBeFalse(setting);
+    }
+
     [Fact]
     public void A_seed_keeps_keys_as_they_are_and_quotes_the_rest()
     {
