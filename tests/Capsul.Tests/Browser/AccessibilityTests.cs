@@ -50,7 +50,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
             await LookAsync(page, path, $"{name}-{width}-{scheme}", found);
         foreach (var (name, path, button) in RefusedForms)
             await RefuseAsync(page, path, button, $"{name}-{width}-{scheme}", found);
-        found.ShouldBeEmpty();
+        found.ShouldBeEmpty(string.Join('\n', hub.Log.Lines));
     }
 
     static readonly (string Name, string Path, string Button)[] RefusedForms =

@@ -63,7 +63,8 @@ public sealed class PayingTests(Chromium chromium) : IClassFixture<Chromium>
             .ToBeVisibleAsync(new() { Timeout = 30_000 });
         await page.GetByLabel("When my balance falls below").FillAsync("7.50");
         await page.GetByRole(AriaRole.Button, new() { Name = "Turn on" }).ClickAsync();
-        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new() { Name = "It is on" })).ToBeVisibleAsync();
+        await Assertions.Expect(page.GetByRole(AriaRole.Heading,
+            new() { Name = "Automatic top-up is on" })).ToBeVisibleAsync();
         await world.ChargeAsync();
         await page.GotoAsync("/balance");
         await Assertions.Expect(page.GetByText("Automatic top-up is on")).ToBeVisibleAsync();

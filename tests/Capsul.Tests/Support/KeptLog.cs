@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Tests.Support;
 
 /// <summary>A log that keeps every line.</summary>
-public sealed class KeptLog : ILoggerFactory, ILogger
+public sealed class KeptLog : ILoggerFactory, ILoggerProvider, ILogger
 {
     public ConcurrentQueue<string> Lines { get; } = new();
 
@@ -17,7 +17,8 @@ public sealed class KeptLog : ILoggerFactory, ILogger
     public bool IsEnabled(LogLevel logLevel) => true;
 
     public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
-        Func<TState, Exception?, string> formatter) => Lines.Enqueue(formatter(state, exception));
+        Func<TState, Exception?, string> formatter) => Lines.Enqueue(
+            formatter(state, exception) + (exception is null ? "" : $"\n{exception}"));
 
     public void Dispose() { }
 }

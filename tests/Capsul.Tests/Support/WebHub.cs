@@ -30,8 +30,11 @@ public sealed class WebHub : IAsyncDisposable
     readonly CancellationTokenSource stop = new();
     Task listening = Task.CompletedTask;
 
-    WebHub(TestDatabase database, WebApplication app, FakeTimeProvider time) =>
-        (rows, host, Time) = (database, app, time);
+    WebHub(TestDatabase database, WebApplication app, FakeTimeProvider time, KeptLog log) =>
+        (rows, host, Time, Log) = (database, app, time, log);
+
+    /// <summary>The errors that it logged.</summary>
+    public KeptLog Log { get; }
 
     public FakeTimeProvider Time { get; }
 
@@ -62,7 +65,8 @@ public sealed class WebHub : IAsyncDisposable
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
         var builder = WebApplication.CreateSlimBuilder();
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
-        builder.Logging.ClearProviders();
+        var log = new KeptLog();
+        builder.Logging.ClearProviders().SetMinimumLevel(LogLevel.Error).AddProvider(log);
         builder.Services.AddSingleton(settings).AddSingleton(database.Db).AddSingleton<TimeProvider>(time);
         builder.Services.AddSingleton(new KeyRing(database.Db, RandomNumberGenerator.GetBytes(32)));
         builder.Services.AddSingleton<Listener>();
@@ -70,7 +74,7 @@ public sealed class WebHub : IAsyncDisposable
         var app = builder.Build();
         app.MapHubPages();
         await app.StartAsync(cancel);
-        var hub = new WebHub(database, app, time);
+        var hub = new WebHub(database, app, time, log);
         hub.listening = app.Services.GetRequiredService<Listener>().RunAsync(hub.stop.Token);
         return hub;
     }
