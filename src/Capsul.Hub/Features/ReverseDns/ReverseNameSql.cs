@@ -25,13 +25,17 @@ public static class ReverseNameSql
         WHERE v.id = @id AND x.address IS NOT NULL ORDER BY x.address
         """;
 
-    /// <summary>Returns 0 if it has that name already.</summary>
+    /// <summary>
+    /// Returns 0 if it has that name already, or if it is another VM's: a host may say that addresses of another one
+    /// are its own.
+    /// </summary>
     public const string Put = """
         -- ReverseNameSql.Put
         INSERT INTO reverse_names AS r (address, vm, name) VALUES (@address::inet, @id, @name)
         ON CONFLICT (address) DO UPDATE SET vm = excluded.vm, name = excluded.name, published = NULL,
             next_try = '-infinity', tries = 0, failing_since = NULL, problem = ''
-        WHERE (r.vm, r.name) IS DISTINCT FROM (excluded.vm, excluded.name)
+        WHERE coalesce(r.vm, excluded.vm) = excluded.vm
+            AND (r.vm, r.name) IS DISTINCT FROM (excluded.vm, excluded.name)
         """;
 
     /// <summary>The server is told that there is none.</summary>

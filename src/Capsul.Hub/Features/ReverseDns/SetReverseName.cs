@@ -58,6 +58,8 @@ public static class SetReverseName
             var changed = await transaction.ExecuteAsync(
                 decided.Length > 0 ? ReverseNameSql.Put : ReverseNameSql.Remove,
                 new { address = at, id, name = decided }, cancel);
+            if (changed == 0 && decided != own.Single(o => o.Address == at).Name)
+                return new Problem(ProblemKind.Conflict, "Another capsul has given this address a name.");
             if (changed > 0)
                 await transaction.AuditAsync(
                     actor, "set_reverse_name", id, $"{at} {(decided.Length > 0 ? decided : "none")}", cancel);

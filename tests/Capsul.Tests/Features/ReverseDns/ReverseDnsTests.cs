@@ -204,6 +204,22 @@ public sealed class ReverseDnsTests
         (await rows.CountAsync("reverse_names", "vm IS NOT NULL", Cancel)).ShouldBe(0, "the VM has lost that address");
     }
 
+    [Fact]
+    public async Task A_name_that_another_vm_gave_the_address_stays()
+    {
+        await using var dns = await DnsServer.StartAsync();
+        var (rows, id) = await MakeVmAsync();
+        await using var _ = rows;
+        var other = await rows.RunningVmAsync(Cancel);
+        await rows.Db.ExecuteAsync(
+            """
+            SET LOCAL session_replication_role = replica;
+            INSERT INTO reverse_names (address, vm, name) VALUES (@Ip::inet, @other, 'theirs.example.org');
+            """, new { Ip, other }, Cancel);
+        (await SetAsync(rows, dns, id, Ip, "mine.example.org")).Problem!.Kind.ShouldBe(ProblemKind.Conflict);
+        (await rows.CountAsync("reverse_names", "name = 'theirs.example.org'", Cancel)).ShouldBe(1);
+    }
+
     [Theory]
     [InlineData("INSERT INTO reverse_names (address, vm, name) VALUES ('203.0.113.3', @id, 'a.b')",
         "reverse_names_of_vm")]
