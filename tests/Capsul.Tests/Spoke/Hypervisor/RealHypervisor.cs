@@ -111,11 +111,13 @@ public sealed class RealHypervisor : IAsyncLifetime
             Address6 = Filter.Derive(Settings.VmNetwork6!.Value.BaseAddress, $"52:54:00:12:34:{number:x2}"),
         };
 
-    public async Task CreateAsync(VmSpec vm)
+    public Task CreateAsync(VmSpec vm) => CreateAsync(Libvirt, vm);
+
+    public static async Task CreateAsync(Libvirt libvirt, VmSpec vm)
     {
-        await Libvirt.MakeDiskAsync(vm, CancellationToken.None);
-        await Libvirt.DefineAsync(vm, CancellationToken.None);
-        await Libvirt.StartAsync(vm, CancellationToken.None);
+        await libvirt.MakeDiskAsync(vm, CancellationToken.None);
+        await libvirt.DefineAsync(vm, CancellationToken.None);
+        await libvirt.StartAsync(vm, CancellationToken.None);
     }
 
     /// <summary>Waits until SSH responds.</summary>
