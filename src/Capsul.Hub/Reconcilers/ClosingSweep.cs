@@ -14,28 +14,19 @@ namespace Capsul.Hub.Reconcilers;
 /// all of it is paid, nobody knows any more whose it was. What has happened is in rows, so a Hub that is killed at any
 /// moment goes on where it was. Years later, the names on the receipts go.
 /// </summary>
-public sealed partial class ClosingSweep(
-    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<ClosingSweep> log) : IActingWork
+public sealed class ClosingSweep(
+    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<ClosingSweep> log) : Sweep(fence, time, log)
 {
     public static readonly TimeSpan Every = TimeSpan.FromMinutes(1);
 
     const int PageRows = 100;
 
-    public string Name => "Closing accounts";
+    public override string Name => "Closing accounts";
 
-    DateTime Now => time.GetUtcNow().UtcDateTime;
-
-    public async Task RunAsync(long epoch, CancellationToken cancel)
-    {
-        while (!cancel.IsCancellationRequested)
-        {
-            await LookAsync(epoch, cancel);
-            await Task.Delay(Every, time, cancel);
-        }
-    }
+    protected override TimeSpan Pause => Every;
 
     /// <summary>One round; returns how many steps it took.</summary>
-    public async Task<int> LookAsync(long epoch, CancellationToken cancel)
+    public override async Task<int> LookAsync(long epoch, CancellationToken cancel)
     {
         var done = 0;
         for (long? after = 0; after is not null;)
@@ -76,25 +67,5 @@ public sealed partial class ClosingSweep(
         NpgsqlTransaction transaction, ClosingRow closing, string vm, CancellationToken cancel) =>
         await transaction.FindAsync<ClosingRow>(ClosingSql.Find, new { id = closing.Id }, cancel) is not null
         && (await ChangeVm.InAsync(transaction, VmActions.Delete, closing.Email, vm, "closing",
-            "The account is being closed", settings, time, cancel)).Problem is null;
-
-    async Task<int> TryAsync(
-        long epoch, string subject, Func<NpgsqlTransaction, Task<bool>> work, CancellationToken cancel)
-    {
-        try
-        {
-            return await fence.InTransactionAsync(epoch, work, cancel) ? 1 : 0;
-        }
-        catch (PostgresException error)
-        {
-            Log.Failed(log, error, subject);
-            return 0;
-        }
-    }
-
-    static partial class Log
-    {
-        [LoggerMessage(EventId = 3510, Level = LogLevel.Error, Message = "Closing an account: {Subject} failed")]
-        public static partial void Failed(ILogger log, Exception error, string subject);
-    }
+            "The account is being closed", settings, Time, cancel)).Problem is null;
 }

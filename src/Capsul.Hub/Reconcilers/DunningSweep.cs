@@ -12,8 +12,8 @@ namespace Capsul.Hub.Reconcilers;
 /// starts and deletes VMs as their account's step says. Every account and every VM is a transaction of its own; one
 /// that fails is tried again in the next round, and does not keep the others from their turn.
 /// </summary>
-public sealed partial class DunningSweep(
-    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<DunningSweep> log) : IActingWork
+public sealed class DunningSweep(
+    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<DunningSweep> log) : Sweep(fence, time, log)
 {
     public static readonly TimeSpan Every = TimeSpan.FromMinutes(1);
 
@@ -28,21 +28,12 @@ public sealed partial class DunningSweep(
     delegate Task<bool> Act(NpgsqlTransaction transaction, DunnedVmRow vm, DunningTable table, Settings settings,
         TimeProvider time, CancellationToken cancel);
 
-    public string Name => "Dunning";
+    public override string Name => "Dunning";
 
-    DateTime Now => time.GetUtcNow().UtcDateTime;
-
-    public async Task RunAsync(long epoch, CancellationToken cancel)
-    {
-        while (!cancel.IsCancellationRequested)
-        {
-            await LookAsync(epoch, cancel);
-            await Task.Delay(Every, time, cancel);
-        }
-    }
+    protected override TimeSpan Pause => Every;
 
     /// <summary>One round; returns how many accounts and VMs it changed.</summary>
-    public async Task<int> LookAsync(long epoch, CancellationToken cancel)
+    public override async Task<int> LookAsync(long epoch, CancellationToken cancel)
     {
         var clock = await TickAsync(epoch, cancel);
         var table = new DunningTable(await db.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
@@ -58,7 +49,7 @@ public sealed partial class DunningSweep(
     }
 
     Task<DunningClockRow> TickAsync(long epoch, CancellationToken cancel) =>
-        fence.InTransactionAsync(epoch, async transaction =>
+        Fence.InTransactionAsync(epoch, async transaction =>
         {
             var most = (int)MostOfRound.TotalSeconds;
             var clock = await transaction.AskAsync<DunningClockRow>(DunningSql.Tick, new { now = Now, most }, cancel);
@@ -81,10 +72,9 @@ public sealed partial class DunningSweep(
                 new { after, now = Now, horizon = (decimal)horizon, limit = PageRows }, cancel);
             foreach (var row in page)
             {
-                if (DecideDunning.Decide(TakeStep.FactsOf(row, clock), table) is not null
-                    && await TryAsync(epoch, row.Email, transaction =>
-                        TakeStep.RunAsync(transaction, row.Email, table, settings, time, cancel), cancel))
-                    moved++;
+                if (DecideDunning.Decide(TakeStep.FactsOf(row, clock), table) is not null)
+                    moved += await TryAsync(epoch, row.Email, transaction =>
+                        TakeStep.RunAsync(transaction, row.Email, table, settings, Time, cancel), cancel);
             }
             after = page.Count == PageRows ? page[^1].Email : null;
         }
@@ -99,31 +89,8 @@ public sealed partial class DunningSweep(
             sql, new { step, now = Now, retry = Now - RetryStop, limit = PageRows }, cancel);
         var done = 0;
         foreach (var vm in vms)
-        {
-            if (await TryAsync(
-                epoch, vm.Id, transaction => act(transaction, vm, table, settings, time, cancel), cancel))
-                done++;
-        }
+            done += await TryAsync(
+                epoch, vm.Id, transaction => act(transaction, vm, table, settings, Time, cancel), cancel);
         return done;
-    }
-
-    async Task<bool> TryAsync(
-        long epoch, string subject, Func<NpgsqlTransaction, Task<bool>> work, CancellationToken cancel)
-    {
-        try
-        {
-            return await fence.InTransactionAsync(epoch, work, cancel);
-        }
-        catch (PostgresException error)
-        {
-            Log.Failed(log, error, subject);
-            return false;
-        }
-    }
-
-    static partial class Log
-    {
-        [LoggerMessage(EventId = 3500, Level = LogLevel.Error, Message = "Dunning of {Subject} failed")]
-        public static partial void Failed(ILogger log, Exception error, string subject);
     }
 }
