@@ -37,7 +37,10 @@ public static partial class Problems
     {
         ProblemException known => known.Problem,
         NpgsqlException { InnerException: IOException or TimeoutException or System.Net.Sockets.SocketException }
-            or PostgresException { IsTransient: true } =>
+            or PostgresException { IsTransient: true }
+            // Somebody canceled the statement: an operator, a time limit, or the cancellation of an earlier one that
+            // came late. Whoever leaves in the middle of a request is not told anything.
+            or PostgresException { SqlState: PostgresErrorCodes.QueryCanceled } =>
             new Problem(ProblemKind.Unavailable,
                 "The database does not respond. Nothing was changed; try again in a moment.", error.Message),
         AntiforgeryValidationException => new Problem(

@@ -98,6 +98,10 @@ public sealed class ScratchDatabase : IAsyncDisposable
         }
     }
 
+    /// <summary>Of one beside the real one: that of another data folder has another.</summary>
+    public static string NameBeside(Settings settings) =>
+        NamePrefix + DataFolder.ShortName(Path.Combine(settings.Data, Environment.MachineName));
+
     /// <summary>
     /// The name is derived from the data folder, whose lock is held: so one that a killed backup left is recognized,
     /// and dropped first.
@@ -105,7 +109,7 @@ public sealed class ScratchDatabase : IAsyncDisposable
     static async Task<ScratchDatabase> MakeBesideAsync(
         DataFolder folder, Settings settings, Db db, CancellationToken cancel)
     {
-        var name = NamePrefix + DataFolder.ShortName(Path.Combine(settings.Data, Environment.MachineName));
+        var name = NameBeside(settings);
         try
         {
             await db.RunMadeAsync(BackupSql.DropStatement, new { name }, cancel);

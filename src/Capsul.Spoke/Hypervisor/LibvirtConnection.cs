@@ -86,7 +86,9 @@ sealed class LibvirtConnection(
 
     async Task<Session> SessionAsync(CancellationToken cancel)
     {
-        await gate.WaitAsync(cancel);
+        // Others are opening it, one after another: whoever waits so long would only be the next.
+        if (!await gate.WaitAsync(OpenLimit, cancel))
+            throw Unreachable($"libvirt did not respond within {OpenLimit.TotalSeconds:0} s.");
         try
         {
             if (current is { } session)
@@ -192,7 +194,7 @@ sealed class LibvirtConnection(
         return 0;
     }
 
-    static HypervisorException Unreachable(string message, Exception inner) =>
+    static HypervisorException Unreachable(string message, Exception? inner = null) =>
         new(message, final: false, inner) { Unreachable = true };
 
     static Task<T> OnThread<T>(Func<T> work) =>

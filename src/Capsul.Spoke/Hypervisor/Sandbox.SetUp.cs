@@ -30,7 +30,8 @@ public sealed partial class Sandbox
                 Directory.CreateDirectory(Path.Combine(home, "lib", "capsul", Path.GetFileName(inside)));
         }
         Configure(Path.Combine(home, "etc"));
-        await Inside("sh", ["-ec", NewRoot, "sh", record.Run, .. folders.SelectMany(f => new[] { f.Host, f.Inside })])
+        var arguments = folders.SelectMany(f => new[] { f.Host, f.Inside });
+        await (Inside("sh", ["-ec", NewRoot, "sh", record.Run, .. arguments]) with { Timeout = StartLimit })
             .RunAsync(cancel);
         await Inside("ip", "link", "set", "lo", "up").RunAsync(cancel);
         await GiveKvmAsync(cancel);

@@ -25,7 +25,8 @@ public sealed partial class Sandbox : IDisposable
     public const string DisksInside = "/var/lib/libvirt/capsul/disks", SeedsInside = "/var/lib/libvirt/capsul/seeds",
         ConsolesInside = "/var/lib/libvirt/capsul/consoles", ImagesInside = "/var/lib/libvirt/capsul/images";
 
-    static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(10);
+    /// <summary>Of a program inside; daemons and the namespaces take longer on a machine that is very busy.</summary>
+    static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(10), StartLimit = TimeSpan.FromMinutes(1);
 
     /// <summary>oom_score_adj of the guests (proc(5)); everything else has 0.</summary>
     const string GuestOomScore = "300";
@@ -140,8 +141,8 @@ public sealed partial class Sandbox : IDisposable
             if (await ListensAsync(Path.Combine(record.Run, socket), cancel)) continue;
             // When memory runs out the kernel kills a guest before the Hub or the database; QEMU inherits this from the
             // daemons.
-            await Inside("choom", "-n", GuestOomScore, "--", daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid")
-                .RunAsync(cancel);
+            var start = Inside("choom", "-n", GuestOomScore, "--", daemon, "-d", "-p", $"/run/libvirt/{daemon}.pid");
+            await (start with { Timeout = StartLimit }).RunAsync(cancel);
             for (var i = 0; !await ListensAsync(Path.Combine(record.Run, socket), cancel); i++)
             {
                 if (i == 200)
@@ -230,7 +231,7 @@ public sealed partial class Sandbox : IDisposable
             "--make-pidfile", "--pidfile", pidFile, "--startas", "/usr/bin/unshare", "--",
             "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
             "--", "tini", "-s", "--", "sleep", "infinity")
-        { Timeout = StepLimit }.RunAsync(cancel);
+        { Timeout = StartLimit }.RunAsync(cancel);
         for (var i = 0; i < 250; i++)
         {
             if (File.Exists(pidFile)

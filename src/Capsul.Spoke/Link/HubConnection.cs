@@ -189,7 +189,8 @@ public sealed partial class HubConnection(
 
     async Task BeatAsync(Channel<SpokeMessage> sending, ReplyWatch replies, CancellationToken cancel)
     {
-        var (known, nextBeat, answered) = (Catalog(), DateTimeOffset.MinValue, true);
+        // The connection may be new because the hypervisor did not respond: the first answer wakes all VMs.
+        var (known, nextBeat, answered) = (Catalog(), DateTimeOffset.MinValue, false);
         while (true)
         {
             // New images are reported immediately: somebody may be waiting for one.

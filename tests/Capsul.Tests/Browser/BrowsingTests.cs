@@ -318,7 +318,7 @@ public sealed class BrowsingTests(Chromium chromium) : IClassFixture<Chromium>
     }
 
     Task<IBrowserContext> ContextAsync(WebHub hub, bool scripts) =>
-        chromium.Browser.NewContextAsync(
+        chromium.NewContextAsync(
             new BrowserNewContextOptions { BaseURL = hub.Address.ToString(), JavaScriptEnabled = scripts });
 
     async Task<IBrowserContext> SignedInAsync(WebHub hub)

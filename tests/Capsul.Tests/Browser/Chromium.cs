@@ -5,10 +5,21 @@ namespace Capsul.Tests.Browser;
 /// <summary>One Chromium of the system for all browser tests; each test has its own contexts.</summary>
 public sealed class Chromium : IAsyncLifetime
 {
+    /// <summary>What a busy machine may need for one step.</summary>
+    public const int LimitMs = 120_000;
+
     IPlaywright? playwright;
     IBrowser? browser;
 
     public IBrowser Browser => browser!;
+
+    /// <summary>With the limits of a busy machine.</summary>
+    public async Task<IBrowserContext> NewContextAsync(BrowserNewContextOptions options)
+    {
+        var context = await Browser.NewContextAsync(options);
+        context.SetDefaultTimeout(LimitMs);
+        return context;
+    }
 
     /// <summary>The source of axe-core.</summary>
     public string Axe { get; private set; } = "";
@@ -21,10 +32,11 @@ public sealed class Chromium : IAsyncLifetime
                 "Deque.AxeCore.Commons.Resources.axe.min.js")!);
         Axe = await source.ReadToEndAsync();
         playwright = await Playwright.CreateAsync();
-        Assertions.SetDefaultExpectTimeout(30_000);
+        Assertions.SetDefaultExpectTimeout(LimitMs);
         browser = await playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions
         {
             ExecutablePath = "/usr/bin/chromium",
+            Timeout = LimitMs,
             Args =
             [
                 "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

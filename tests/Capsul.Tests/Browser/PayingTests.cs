@@ -14,7 +14,7 @@ public sealed class PayingTests(Chromium chromium) : IClassFixture<Chromium>
     public async Task A_person_pays_by_card_and_comes_back(bool scripts)
     {
         await using var world = await PaymentWorld.StartAsync();
-        await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
+        await using var context = await chromium.NewContextAsync(new BrowserNewContextOptions
         { BaseURL = world.Hub.Address.ToString(), JavaScriptEnabled = scripts });
         var page = await context.NewPageAsync();
         await page.GotoAsync("/sign-in");
@@ -43,7 +43,7 @@ public sealed class PayingTests(Chromium chromium) : IClassFixture<Chromium>
     public async Task A_person_saves_a_card_and_comes_back(bool scripts)
     {
         await using var world = await PaymentWorld.StartAsync();
-        await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
+        await using var context = await chromium.NewContextAsync(new BrowserNewContextOptions
         { BaseURL = world.Hub.Address.ToString(), JavaScriptEnabled = scripts });
         var page = await context.NewPageAsync();
         await page.GotoAsync("/sign-in");

@@ -19,7 +19,7 @@ public sealed class PrintTests(Chromium chromium) : IClassFixture<Chromium>
         await Sample.FillVmsAsync(hub, Cancel);
         await Sample.FillLedgerAsync(hub, Cancel);
         await Sample.FillReceiptsAsync(hub, Cancel);
-        await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
+        await using var context = await chromium.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = hub.Address.ToString(),
             ViewportSize = new ViewportSize { Width = Width, Height = Height },

@@ -167,7 +167,8 @@ public sealed class HubUserTests
     public async Task A_program_in_a_folder_without_access_for_others_runs_too()
     {
         var closed = TestFolder.Make("closed");
-        await new Command("cp", "-r", AppContext.BaseDirectory, Path.Combine(closed, "app")).RunAsync(Cancel);
+        var program = Path.GetDirectoryName(CapsulProgram.File)!;
+        await new Command("cp", "-r", program, Path.Combine(closed, "app")).RunAsync(Cancel);
         File.SetUnixFileMode(closed, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         await using var hub = CapsulProgram.StartFile(
             Path.Combine(closed, "app", "capsul"), Environment(TestFolder.Make("closed-data")), "up", "--hub");

@@ -15,10 +15,10 @@ public sealed partial class DatabasePageTests
     [InlineData("database.md", 12), InlineData("ledger.md", 1)]
     public async Task Every_command_of_the_page_works(string name, int least)
     {
-        var data = TestFolder.Make("page");
+        var data = TestFolder.MakeFast("page");
         var work = Directory.CreateDirectory(Path.Combine(data, "work")).FullName;
         var usb = Directory.CreateDirectory(Path.Combine(data, "usb")).FullName;
-        var fresh = TestFolder.Make("page-fresh");
+        var fresh = TestFolder.MakeFast("page-fresh");
         var tools = await ToolsAsync(data);
         var environment = new Dictionary<string, string?>(StringComparer.Ordinal)
         {
@@ -26,6 +26,7 @@ public sealed partial class DatabasePageTests
                 ':', tools, Path.GetDirectoryName(CapsulProgram.File), Environment.GetEnvironmentVariable("PATH")),
             ["CAPSUL_DATA"] = data,
             ["CAPSUL_HYPERVISOR"] = "simulated",
+            ["CAPSUL_POSTGRES_FSYNC"] = "off",
         };
         (await RunAsync("capsul payment record jo@example.org 20", work, environment)).ExitCode.ShouldBe(0);
 
@@ -43,7 +44,7 @@ public sealed partial class DatabasePageTests
                 // An interactive program gets a terminal whose user quits immediately.
                 "terminal" => $"printf 'SELECT 40 + 2 AS answer;\\n\\\\q\\n' | script -qec '{script.Trim()}' /dev/null",
                 // A command that runs until Ctrl-C gets one as soon as it has printed something.
-                "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; "
+                "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; sleep 0.1; "
                     + "done; kill -INT $sleeper; wait $sleeper || [ $? = 130 ]",
                 _ => script,
             };

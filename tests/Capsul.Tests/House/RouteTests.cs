@@ -77,7 +77,8 @@ public sealed partial class RouteTests
             if (!path.EndsWith("/events", StringComparison.Ordinal))
             {
                 using var own = await owner.GetAsync(path, Cancel);
-                own.StatusCode.ShouldBe(HttpStatusCode.OK, $"GET {path} by its owner");
+                own.StatusCode.ShouldBe(
+                    HttpStatusCode.OK, $"GET {path} by its owner\n{string.Join('\n', hub.Log.Lines)}");
             }
             tried++;
         }

@@ -118,7 +118,7 @@ public sealed class SeatTests
         await person.TopUpAsync("5", Cancel);
         var id = await person.CreateAsync("f1-xs", "tiny", "after", Cancel);
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-        limit.CancelAfter(Limit);
+        limit.CancelAfter(Until.Patient(Limit));
         (await person.AwaitRunningAsync(id, _ => { }, limit.Token)).Port.ShouldBeInRange(31500, 31599);
     }
 

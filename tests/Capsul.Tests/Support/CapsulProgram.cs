@@ -22,8 +22,8 @@ public sealed class CapsulProgram : IAsyncDisposable
 
     CapsulProgram(Process process) => this.process = process;
 
-    /// <summary>It is beside the tests, because they reference it.</summary>
-    public static string File { get; } = Path.Combine(AppContext.BaseDirectory, "capsul");
+    /// <summary>As people start it: the copy beside the tests is not compiled ahead of time.</summary>
+    public static string File { get; } = Path.Combine(Golden.Root, "src/Capsul/bin/Release/net10.0/capsul");
 
     /// <summary>
     /// <c>sql</c> has a second front, the same sources as native code: with its path in NATIVE_SQL the tests of that
@@ -131,6 +131,8 @@ public sealed class CapsulProgram : IAsyncDisposable
             .Where(n => n.StartsWith("CAPSUL_", StringComparison.Ordinal)))
             changes[name] = null;
         changes["CAPSUL_HUB_USER"] = HubUser;
+        // Most of these programs end before what they would learn of themselves pays.
+        changes["DOTNET_TieredPGO"] = "0";
         foreach (var (name, value) in environment) changes[name] = value;
         return changes;
     }

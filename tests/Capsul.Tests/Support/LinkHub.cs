@@ -174,7 +174,7 @@ public sealed class ManualSpoke : IDisposable
     public async Task<HubMessage?> NextAsync()
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-        limit.CancelAfter(TimeSpan.FromSeconds(30));
+        limit.CancelAfter(Until.Patient(TimeSpan.FromSeconds(30)));
         if (!await call.ResponseStream.MoveNext(limit.Token)) return null;
         var message = call.ResponseStream.Current;
         if (message.Welcome is { Token.Length: > 0 } welcome)

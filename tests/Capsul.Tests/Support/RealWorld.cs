@@ -129,10 +129,9 @@ public sealed class RealWorld : IAsyncDisposable
         Hub = CapsulProgram.Start(HubEnvironment, "up", "--hub");
         await Hub.AwaitSaidAsync("Capsul is running at", StartLimit);
         if (Db is not null) return;
-        // Without a pool: a private cluster stops with its Hub, which breaks old connections.
-        Db = new Db(new NpgsqlConnectionStringBuilder(database?.ConnectionString
-            ?? await OwnDatabaseAsync())
-        { Pooling = false }.ConnectionString);
+        // A private cluster stops with its Hub, which breaks old connections: without a pool.
+        Db = new Db(database?.ConnectionString
+            ?? new NpgsqlConnectionStringBuilder(await OwnDatabaseAsync()) { Pooling = false }.ConnectionString);
         Door = new FrontDoor(Address);
         Person = new Person(Door, TestFolder.Make("person"));
     }
@@ -220,14 +219,14 @@ public sealed class RealWorld : IAsyncDisposable
     public async Task<SshAddress> AwaitRunningAsync(string id)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-        limit.CancelAfter(RunLimit);
+        limit.CancelAfter(Until.Patient(RunLimit));
         try
         {
             return await Person.AwaitRunningAsync(id, _ => { }, limit.Token);
         }
         catch (OperationCanceledException error) when (!Cancel.IsCancellationRequested)
         {
-            throw new TimeoutException($"{id} is not running after {RunLimit.TotalSeconds:0} s.\n{Said}", error);
+            throw new TimeoutException($"{id} is not running after {Until.Patient(RunLimit).TotalSeconds:0} s.\n{Said}", error);
         }
     }
 

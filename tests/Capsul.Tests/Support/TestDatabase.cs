@@ -48,6 +48,9 @@ public sealed class TestDatabase : IAsyncDisposable
             {
                 Database = name,
                 Pooling = pooled,
+                // Many workers may wait for one lock, and for a connection, on a busy machine.
+                Timeout = 300,
+                CommandTimeout = 300,
                 // Not for long: a test may leave pools of several Hubs behind.
                 MaxPoolSize = 20,
                 ConnectionIdleLifetime = 5,

@@ -1,15 +1,21 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using Capsul.Foundation;
 
 namespace Capsul.Tests.Support;
 
 /// <summary>Waits for a condition, with a time limit and a message for the timeout.</summary>
 public static class Until
 {
-    static readonly TimeSpan Every = TimeSpan.FromMilliseconds(50);
+    /// <summary>Most is there within a second; what is not is looked for less often, because a look costs.</summary>
+    static readonly TimeSpan Often = TimeSpan.FromMilliseconds(50), Seldom = TimeSpan.FromMilliseconds(200),
+        OftenFor = TimeSpan.FromSeconds(1);
 
     /// <summary>A limit is what an idle machine needs at most; a busy one is given this many times as long.</summary>
     const int Patience = 3;
+
+    /// <summary>For whatever waits otherwise: the same limit on a busy machine.</summary>
+    public static TimeSpan Patient(TimeSpan limit) => limit * Patience;
 
     /// <param name="instead">What there is after the limit, for the message of the timeout.</param>
     public static Task TrueAsync(
@@ -23,11 +29,25 @@ public static class Until
         var clock = Stopwatch.StartNew();
         while (true)
         {
-            if (await look() is { } found) return found;
-            if (clock.Elapsed > limit * Patience)
-                throw new TimeoutException($"After {clock.Elapsed.TotalSeconds:0} s still not: {what}."
+            var (found, problem) = await LookAsync(look);
+            if (found is not null) return found;
+            if (clock.Elapsed > Patient(limit))
+                throw new TimeoutException($"After {clock.Elapsed.TotalSeconds:0} s still not: {what}. {problem}"
                     + (instead is null ? "" : $"\n{await instead()}"));
-            await Task.Delay(Every, TestContext.Current.CancellationToken);
+            await Task.Delay(clock.Elapsed < OftenFor ? Often : Seldom, TestContext.Current.CancellationToken);
+        }
+    }
+
+    /// <summary>What is unavailable, or took too long for one look, may be there at the next.</summary>
+    static async Task<(T? Found, string Problem)> LookAsync<T>(Func<Task<T?>> look) where T : class
+    {
+        try
+        {
+            return (await look(), "");
+        }
+        catch (ProblemException error) when (error.Problem.Kind == ProblemKind.Unavailable)
+        {
+            return (null, error.Message);
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Net;
 using Capsul.Foundation;
 using Capsul.Hub.Web;
+using Capsul.Postgres;
 using Capsul.Tests.Support;
 
 namespace Capsul.Tests.Web;
@@ -20,6 +21,24 @@ public sealed class ProblemsTests
         answer.Page.ShouldContain("The database does not respond");
         answer.Page.ShouldNotContain("Npgsql");
         answer.Page.ShouldNotContain("Exception");
+    }
+
+    [Fact]
+    public async Task A_statement_that_is_canceled_from_outside_asks_for_another_try()
+    {
+        await using var hub = await WebHub.StartAsync(Cancel);
+        using var visitor = await hub.SignInAsync("ada@example.org", Cancel);
+        await using var holder = await hub.Db.OpenAloneAsync("holder", Cancel);
+        await using var transaction = await holder.BeginTransactionAsync(Cancel);
+        await transaction.ExecuteAsync("LOCK TABLE payments", null, Cancel);
+        var asking = visitor.GetAsync("/balance", Cancel).ReadAsync(Cancel);
+        await Until.TrueAsync("the page waits and is canceled", TimeSpan.FromSeconds(30), () => hub.Db.AskAsync<bool>(
+            "SELECT coalesce(bool_or(pg_cancel_backend(pid)), FALSE) FROM pg_stat_activity "
+            + "WHERE datname = current_database() AND wait_event_type = 'Lock'", null, Cancel));
+        await transaction.RollbackAsync(Cancel);
+        var answer = await asking;
+        answer.Status.ShouldBe(503);
+        answer.Page.ShouldContain("try again in a moment");
     }
 
     [Fact]

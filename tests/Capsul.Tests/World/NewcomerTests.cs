@@ -25,12 +25,11 @@ public sealed partial class NewcomerTests(Chromium chromium) : IClassFixture<Chr
     public async Task From_the_home_page_to_a_login_on_a_new_machine_and_its_deletion()
     {
         await using var world = await RealWorld.StartAsync(ownDatabase: true);
-        await using var context = await chromium.Browser.NewContextAsync(new BrowserNewContextOptions
+        await using var context = await chromium.NewContextAsync(new BrowserNewContextOptions
         {
             BaseURL = world.Address.ToString(),
             ViewportSize = new ViewportSize { Width = 1280, Height = 900 },
         });
-        context.SetDefaultTimeout(30_000);
         var page = await context.NewPageAsync();
         var errors = new List<string>();
         page.Console += (_, message) =>

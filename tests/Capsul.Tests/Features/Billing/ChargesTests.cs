@@ -1,4 +1,3 @@
-using System.Numerics;
 using Capsul.Hub.Features.Billing;
 
 namespace Capsul.Tests.Features.Billing;
@@ -12,7 +11,7 @@ public sealed class ChargesTests
     const int Histories = 10_000, Events = 60;
 
     /// <summary>30.44 days in microseconds: what a cent is in cents a month times microseconds.</summary>
-    static readonly BigInteger Month = new(2_630_016_000_000);
+    const long Month = 2_630_016_000_000;
 
     /// <summary>Microseconds; cents a month.</summary>
     sealed record Span(long From, long? To, int Cents);
@@ -133,14 +132,16 @@ public sealed class ChargesTests
         }
 
         /// <summary>As the database adds it up: dollars a month times seconds.</summary>
-        decimal Used(long at) => spans.Sum(s =>
-            s.Cents / 100m * (Math.Max(0, Math.Min(s.To ?? at, at) - s.From) / (decimal)Second));
+        decimal Used(long at) => (decimal)Sum(at) / (100 * Second);
 
-        decimal Naive(long at)
+        decimal Naive(long at) => (decimal)(Sum(at) / Month) / 100;
+
+        /// <summary>Cents a month times microseconds.</summary>
+        Int128 Sum(long at)
         {
-            var sum = BigInteger.Zero;
-            foreach (var s in spans) sum += s.Cents * new BigInteger(Math.Max(0, Math.Min(s.To ?? at, at) - s.From));
-            return (decimal)BigInteger.Divide(sum, Month) / 100;
+            var sum = Int128.Zero;
+            foreach (var s in spans) sum += (Int128)s.Cents * Math.Max(0, Math.Min(s.To ?? at, at) - s.From);
+            return sum;
         }
     }
 }

@@ -24,7 +24,7 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
     async Task<(string Token, string Session)> AskAsync(string email = VmRows.Email)
     {
         var session = await world.SignInAsync(email, Cancel);
-        // Another test may have made it crash.
+        // After a crash the Hub knows for a moment that it is off.
         var token = await Until.SomeAsync("it is on", TimeSpan.FromSeconds(60), async () => (await OpenConsole.AskAsync(
             world.Link.Db, email, Secret.Hash(session), world.Vm, TimeProvider.System, Cancel)).Value);
         return (token, session);
@@ -117,6 +117,12 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
         });
         await next.TypeAsync("ping\r", Cancel);
         await next.SeeAsync("pong", Cancel);
+        // The other tests find it on: what its host reported of the crash has arrived before the next heartbeat.
+        var began = await world.Link.Db.AskAsync<DateTime>("SELECT now()", null, Cancel);
+        await Until.TrueAsync("the Hub knows that it is on", TimeSpan.FromSeconds(60), () =>
+            world.Link.Db.AskAsync<bool>(
+                "SELECT v.observed = 'on' AND h.last_seen > @began FROM vms v JOIN hosts h ON h.id = v.host "
+                + "WHERE v.id = @Vm", new { began, world.Vm }, Cancel));
     }
 
     [Fact]
@@ -207,12 +213,6 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
     [Fact]
     public async Task The_agent_changes_the_keys_and_the_rows_follow()
     {
-        // Another test may just have crashed it: what its host reported of that has arrived before the next heartbeat.
-        var began = await world.Link.Db.AskAsync<DateTime>("SELECT now()", null, Cancel);
-        await Until.TrueAsync("the Hub knows that it is on", TimeSpan.FromSeconds(60), () =>
-            world.Link.Db.AskAsync<bool>(
-                "SELECT v.observed = 'on' AND h.last_seen > @began FROM vms v JOIN hosts h ON h.id = v.host "
-                + "WHERE v.id = @Vm", new { began, world.Vm }, Cancel));
         await world.Link.Db.ExecuteAsync("INSERT INTO ssh_keys (email, name, type, key, fingerprint, created) VALUES "
             + "(@Email, 'new', 'ssh-ed25519', 'AAAA', 'SHA256:new', now()) ON CONFLICT DO NOTHING",
             new { VmRows.Email }, Cancel);
@@ -250,7 +250,7 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
     async Task<IBrowserContext> SignedInAsync()
     {
         var session = await world.SignInAsync(VmRows.Email, Cancel);
-        var context = await chromium.Browser.NewContextAsync(new() { BaseURL = world.Address.ToString() });
+        var context = await chromium.NewContextAsync(new() { BaseURL = world.Address.ToString() });
         await context.AddCookiesAsync(
             [new() { Name = "capsul-session", Value = session, Url = world.Address.ToString() }]);
         return context;

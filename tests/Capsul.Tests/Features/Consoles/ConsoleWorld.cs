@@ -123,7 +123,7 @@ public sealed class ConsoleClient(ClientWebSocket socket) : IDisposable
     async Task<string?> ReadAsync(CancellationToken cancel)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        limit.CancelAfter(Limit);
+        limit.CancelAfter(Until.Patient(Limit));
         var buffer = new byte[64 << 10];
         var got = await socket.ReceiveAsync(buffer.AsMemory(), limit.Token);
         if (got.MessageType == WebSocketMessageType.Close) return socket.CloseStatusDescription ?? "";

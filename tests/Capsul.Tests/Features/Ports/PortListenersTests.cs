@@ -32,7 +32,7 @@ public sealed class PortListenersTests
         await Until.TrueAsync("it listens", TimeSpan.FromSeconds(30), () => Until.AnswersAsync(port));
         using var client = new TcpClient();
         await client.ConnectAsync(IPAddress.Loopback, port, Cancel);
-        await host.Reading.WaitAsync(TimeSpan.FromSeconds(30), Cancel);
+        await host.Reading.WaitAsync(Until.Patient(TimeSpan.FromSeconds(30)), Cancel);
 
         await stop.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(running);

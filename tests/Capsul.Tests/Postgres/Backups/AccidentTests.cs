@@ -84,11 +84,9 @@ public sealed class AccidentTests
         string left;
         await using (var killed = CapsulProgram.Start(environment, "db", "backup"))
         {
-            // Ignores those of other tests.
             left = await Until.SomeAsync("it exists", Limit, () =>
-                database.Db.FindAsync<string>(
-                    "SELECT max(datname)::text FROM pg_stat_activity WHERE datname LIKE 'capsul_scratch_%'",
-                    null, Cancel));
+                database.Db.FindAsync<string>("SELECT max(datname)::text FROM pg_stat_activity WHERE datname = @name",
+                    new { name = ScratchDatabase.NameBeside(Settings.Load(environment)) }, Cancel));
             await killed.KillAsync();
         }
         await Until.TrueAsync("its session has ended", Limit, () =>

@@ -361,10 +361,9 @@ public sealed class BackupTests
         foreach (var program in (string[])["pg_dump", "psql", "pg_restore"])
             File.CreateSymbolicLink(Path.Combine(clients, program),
                 Path.Combine(PostgresPrograms.Folder(null, program), program));
-        (await Take(database, Where(("CAPSUL_POSTGRES_BIN", clients)))
-            .RunAsync(Wish(), Cancel)).Proof.ShouldContain("payments dollars=60.75");
-        (await database.Db.ListAsync<string>(
-            "SELECT datname::text FROM pg_database WHERE datname LIKE 'capsul_scratch_%'", null, Cancel))
-            .ShouldBeEmpty();
+        var settings = Where(("CAPSUL_POSTGRES_BIN", clients));
+        (await Take(database, settings).RunAsync(Wish(), Cancel)).Proof.ShouldContain("payments dollars=60.75");
+        (await database.Db.ListAsync<string>("SELECT datname::text FROM pg_database WHERE datname = @name",
+            new { name = ScratchDatabase.NameBeside(settings) }, Cancel)).ShouldBeEmpty();
     }
 }

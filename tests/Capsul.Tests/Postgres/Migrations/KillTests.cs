@@ -1,13 +1,15 @@
 using Capsul.Postgres;
 using Capsul.Postgres.Migrations;
 using Capsul.Tests.Support;
+using Microsoft.Extensions.Logging.Abstractions;
 using Npgsql;
 
 namespace Capsul.Tests.Postgres.Migrations;
 
 /// <summary>
-/// The built program, killed with -9 in every published script: at each statement of those that are not one
-/// transaction, and at the first, eighth, 64th, … of the others, where a kill at any of them undoes all.
+/// A migration that is killed in every published script: at each statement of those that are not one transaction, and at
+/// the first, eighth, 64th, … of the others, where a kill at any of them undoes all. Every tenth time it is the built
+/// program, killed with -9. Otherwise its session is ended: the database sees the same.
 /// </summary>
 public sealed class KillTests
 {
@@ -40,7 +42,8 @@ public sealed class KillTests
         CREATE EVENT TRIGGER stop ON ddl_command_start EXECUTE FUNCTION stops.stop();
         """;
 
-    /// <summary>It starts the program more than a hundred times.</summary>
+    const int ProgramEvery = 10;
+
     [Fact, Trait(TestLimitAttribute.Minutes, "25")]
     public async Task After_a_kill_at_any_statement_the_next_start_continues_from_the_last_complete_script()
     {
@@ -60,12 +63,9 @@ public sealed class KillTests
         while (true)
         {
             await database.Db.ExecuteAsync($"ALTER DATABASE {name} SET stops.at = '{at}'", null, Cancel);
-            await using var program = CapsulProgram.Start(environment, "db", "migrate");
-            if (!await StopsAsync(program, database.Db)) break;
-            await program.KillAsync();
-            await database.Db.ExecuteAsync(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'capsul "
-                + "migrations' AND datname = current_database()", null, Cancel);
+            var stopped = kills % ProgramEvery == 0
+                ? await KillProgramAsync(environment, database.Db) : await EndSessionAsync(database.Db);
+            if (!stopped) break;
             kills++;
             var reached = await ReachedAsync(database.Db);
             // In a new script the first statement is the one that was just killed.
@@ -88,17 +88,45 @@ public sealed class KillTests
     }
 
     /// <summary>False: it completed instead.</summary>
-    static async Task<bool> StopsAsync(CapsulProgram program, Db db)
+    static async Task<bool> KillProgramAsync(Dictionary<string, string> environment, Db db)
+    {
+        await using var program = CapsulProgram.Start(environment, "db", "migrate");
+        if (!await StopsAsync(() => program.HasExited, db))
+        {
+            (await program.EndAsync()).ShouldBe(0, program.Said);
+            return false;
+        }
+        await program.KillAsync();
+        await EndSessionsAsync(db);
+        return true;
+    }
+
+    /// <summary>False: it completed instead.</summary>
+    static async Task<bool> EndSessionAsync(Db db)
+    {
+        var migrating = new Migrator(db, NullLogger.Instance).MigrateAsync(Cancel);
+        if (!await StopsAsync(() => migrating.IsCompleted, db))
+        {
+            await migrating;
+            return false;
+        }
+        await EndSessionsAsync(db);
+        await ((Task)migrating).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        migrating.IsFaulted.ShouldBeTrue();
+        return true;
+    }
+
+    static Task EndSessionsAsync(Db db) => db.ExecuteAsync(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'capsul migrations' "
+        + "AND datname = current_database()", null, Cancel);
+
+    /// <summary>Whether it waits where it was told to, before it ends.</summary>
+    static async Task<bool> StopsAsync(Func<bool> hasEnded, Db db)
     {
         var stops = false;
-        await Until.TrueAsync("it stops or ends", Limit, async () =>
-        {
-            if (program.HasExited) return true;
-            return stops = await db.FindAsync<bool>(
-                "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND "
-                + "application_name = 'capsul migrations' AND wait_event = 'advisory')", null, Cancel);
-        });
-        if (!stops) (await program.EndAsync()).ShouldBe(0, program.Said);
+        await Until.TrueAsync("it stops or ends", Limit, async () => hasEnded() || (stops = await db.FindAsync<bool>(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND "
+            + "application_name = 'capsul migrations' AND wait_event = 'advisory')", null, Cancel)));
         return stops;
     }
 

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Threading.Channels;
 using Capsul.Spoke.Hypervisor;
+using Capsul.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -60,7 +61,7 @@ public sealed class LibvirtConnectionTests(RealHypervisor real)
     static async Task<bool> PumpAsync(Socket client, Socket daemon)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
-        limit.CancelAfter(Limit);
+        limit.CancelAfter(Until.Patient(Limit));
         _ = CarryAsync(daemon, client, limit.Token);
         return await CarryAsync(client, daemon, limit.Token);
     }

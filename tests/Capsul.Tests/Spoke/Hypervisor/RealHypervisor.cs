@@ -159,7 +159,8 @@ public sealed class RealHypervisor : IAsyncLifetime
     /// (those that looked whether it is there) have not authenticated.
     /// </summary>
     static bool WasTurnedAway(CommandResult result) => result.ExitCode == 255
-        && result.Error.Contains("kex_exchange_identification", StringComparison.Ordinal);
+        && (result.Error.Contains("kex_exchange_identification", StringComparison.Ordinal)
+            || result.Error.Contains("Connection closed by", StringComparison.Ordinal));
 
     async Task<CommandResult> SshOnceAsync(VmSpec vm, string command, string user, string? key)
     {
@@ -198,14 +199,14 @@ public sealed class RealHypervisor : IAsyncLifetime
     {
         using var client = await listener.AcceptTcpClientAsync();
         await using var outside = client.GetStream();
-        await using var inside = await Libvirt.DialAsync(vm.Address, 22, CancellationToken.None);
         try
         {
+            await using var inside = await Libvirt.DialAsync(vm.Address, 22, CancellationToken.None);
             await Task.WhenAny(outside.CopyToAsync(inside), inside.CopyToAsync(outside));
         }
-        catch (IOException)
+        catch (Exception error) when (error is IOException or HypervisorException)
         {
-            // One side closed the connection, which is how a relay ends.
+            // One side closed the connection, which is how a relay ends; or the guest did not answer in time.
         }
     }
 }
