@@ -305,6 +305,7 @@ CREATE FUNCTION public.check_refund_change() RETURNS trigger
 BEGIN
     IF (NEW.id, NEW.payment, NEW.amount, NEW.key) IS DISTINCT FROM (OLD.id, OLD.payment, OLD.amount, OLD.key)
         OR OLD.status IN ('done', 'refused') AND (NEW.status, NEW.sent) IS DISTINCT FROM (OLD.status, OLD.sent)
+            AND NOT (OLD.status = 'done' AND NEW.status = 'refused' AND NEW.sent = 0)
         OR NEW.reference IS DISTINCT FROM OLD.reference AND OLD.reference IS NOT NULL THEN
         RAISE EXCEPTION 'refund % stays what it is: % of %', OLD.id, OLD.sent, OLD.amount
             USING ERRCODE = 'check_violation', CONSTRAINT = 'provider_refunds_stay';
@@ -722,6 +723,32 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+CREATE FUNCTION public.owe_closed_payment(of_payment bigint, at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    counted record;
+    owed numeric;
+    payout bigint;
+BEGIN
+    SELECT id, dollars, email INTO counted FROM payments WHERE provider_payment = of_payment AND NOT invalidated;
+    owed := coalesce(counted.dollars, 0) - (SELECT kept FROM provider_payments WHERE id = of_payment);
+    payout := (SELECT o.id FROM payments p JOIN account_payouts o ON o.payment = p.id
+            LEFT JOIN provider_refunds r ON r.id = o.refund
+        WHERE p.provider_payment = of_payment AND NOT o.late AND (o.state IN ('open', 'void')
+            OR o.state = 'sent' AND r.status IN ('done', 'refused') AND r.sent < r.amount
+            OR o.state = 'done' AND r.status = 'refused' AND o.actor = '')
+        ORDER BY array_position(ARRAY['open', 'sent', 'done', 'void'], o.state), o.id LIMIT 1);
+    IF owed <= 0 THEN
+        UPDATE account_payouts SET state = 'void' WHERE id = payout AND state = 'open';
+    ELSIF payout IS NOT NULL THEN
+        UPDATE account_payouts SET state = 'open', amount = owed, payment = counted.id, done = NULL WHERE id = payout;
+    ELSE
+        INSERT INTO account_payouts (closing, payment, amount, state, created)
+        SELECT c.id, counted.id, owed, 'open', at FROM account_closings c
+        WHERE c.email = counted.email AND c.settled IS NOT NULL;
+    END IF;
+END $$;
 CREATE FUNCTION public.paid_by(email text, invalidated boolean, dollars numeric, factor integer) RETURNS public.payment_change
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -905,8 +932,8 @@ CREATE FUNCTION public.set_late_payment_aside() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    IF EXISTS (SELECT FROM payments p WHERE p.provider_payment = NEW.provider_payment AND p.id <> NEW.id
-            AND NOT EXISTS (SELECT FROM payments o WHERE o.offsets = p.id)) THEN
+    IF EXISTS (SELECT FROM provider_payments WHERE id = NEW.provider_payment AND kept IS NOT NULL) THEN
+        PERFORM owe_closed_payment(NEW.provider_payment, NEW.created);
         RETURN NULL;
     END IF;
     INSERT INTO payments (created, email, dollars, method, note, offsets)
@@ -1032,9 +1059,19 @@ CREATE FUNCTION public.turn_late_payment() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF EXISTS (SELECT FROM provider_payments WHERE id = NEW.provider_payment AND kept IS NOT NULL) THEN
+        PERFORM owe_closed_payment(NEW.provider_payment, now());
+        RETURN NULL;
+    END IF;
     UPDATE payments SET invalidated = NEW.invalidated WHERE offsets = NEW.id AND invalidated <> NEW.invalidated;
     UPDATE account_payouts SET state = CASE WHEN NEW.invalidated THEN 'void' ELSE 'open' END
-    WHERE payment = NEW.id AND late AND state = CASE WHEN NEW.invalidated THEN 'open' ELSE 'void' END;
+    WHERE payment = NEW.id AND state = CASE WHEN NEW.invalidated THEN 'open' ELSE 'void' END;
+    -- It was paid by hand, and counts again.
+    INSERT INTO account_payouts (closing, payment, amount, state, late, created)
+    SELECT o.closing, NEW.id, NEW.dollars, 'open', TRUE, now() FROM account_payouts o
+    WHERE o.payment = NEW.id AND o.late AND NOT NEW.invalidated AND NOT EXISTS (
+        SELECT FROM account_payouts l WHERE l.payment = NEW.id AND l.late AND l.state <> 'done')
+    ORDER BY o.id LIMIT 1;
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.usage_of(email text, vm text, span tstzrange, dollars_per_month numeric, factor integer) RETURNS public.usage_change
@@ -1868,6 +1905,7 @@ CREATE TABLE public.provider_payments (
     automatic boolean DEFAULT false NOT NULL,
     card bigint,
     decline text DEFAULT ''::text NOT NULL,
+    kept numeric,
     CONSTRAINT provider_payments_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
     CONSTRAINT provider_payments_card_is_automatic CHECK ((automatic OR ((card IS NULL) AND (decline = ''::text)))),
     CONSTRAINT provider_payments_credited_check CHECK (((credited >= (0)::numeric) AND (credited = round(credited, 2)))),
@@ -2528,6 +2566,8 @@ ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.provider_events
     ADD CONSTRAINT provider_events_pkey PRIMARY KEY (id);
+ALTER TABLE public.provider_payments
+    ADD CONSTRAINT provider_payments_kept_check CHECK (((kept >= (0)::numeric) AND (kept = round(kept, 2)))) NOT VALID;
 ALTER TABLE ONLY public.provider_payments
     ADD CONSTRAINT provider_payments_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.provider_payouts
@@ -2536,12 +2576,14 @@ ALTER TABLE public.provider_refunds
     ADD CONSTRAINT provider_refunds_moves_while_offered CHECK ((((status = ANY (ARRAY['offered'::text, 'done'::text])) OR (sent = (0)::numeric)) AND ((status = 'offered'::text) OR ((claimed + moving) = (0)::numeric)))) NOT VALID;
 ALTER TABLE public.provider_refunds
     ADD CONSTRAINT provider_refunds_offered_has_page CHECK ((((status = 'offered'::text) = (url <> ''::text)) AND ((status <> 'offered'::text) OR (reference IS NOT NULL)))) NOT VALID;
+ALTER TABLE public.provider_refunds
+    ADD CONSTRAINT provider_refunds_pending_is_known CHECK (((status <> 'pending'::text) OR (reference IS NOT NULL))) NOT VALID;
 ALTER TABLE ONLY public.provider_refunds
     ADD CONSTRAINT provider_refunds_pkey PRIMARY KEY (id);
 ALTER TABLE public.provider_refunds
     ADD CONSTRAINT provider_refunds_sent_check CHECK (((sent >= (0)::numeric) AND (claimed >= (0)::numeric) AND (moving >= (0)::numeric) AND (((sent + claimed) + moving) <= amount) AND (sent = round(sent, 2)))) NOT VALID;
 ALTER TABLE public.provider_refunds
-    ADD CONSTRAINT provider_refunds_status_check CHECK ((status = ANY (ARRAY['open'::text, 'offered'::text, 'done'::text, 'refused'::text]))) NOT VALID;
+    ADD CONSTRAINT provider_refunds_status_check CHECK ((status = ANY (ARRAY['open'::text, 'offered'::text, 'pending'::text, 'done'::text, 'refused'::text]))) NOT VALID;
 ALTER TABLE ONLY public.provider_refusals
     ADD CONSTRAINT provider_refusals_pkey PRIMARY KEY (provider);
 ALTER TABLE ONLY public.quarantine
@@ -2617,7 +2659,7 @@ CREATE UNIQUE INDEX account_closings_once ON public.account_closings USING btree
 CREATE INDEX account_closings_to_forget ON public.account_closings USING btree (forget) WHERE ((forgotten IS NULL) AND (settled IS NOT NULL));
 CREATE INDEX account_closings_waiting ON public.account_closings USING btree (due) WHERE ((reopened IS NULL) AND (finished IS NULL));
 CREATE INDEX account_payouts_closing ON public.account_payouts USING btree (closing, id);
-CREATE UNIQUE INDEX account_payouts_late_once ON public.account_payouts USING btree (payment) WHERE late;
+CREATE UNIQUE INDEX account_payouts_late_once ON public.account_payouts USING btree (payment) WHERE (late AND (state <> 'done'::text));
 CREATE INDEX account_payouts_payment ON public.account_payouts USING btree (payment);
 CREATE UNIQUE INDEX account_payouts_refund_once ON public.account_payouts USING btree (refund);
 CREATE INDEX account_payouts_to_do ON public.account_payouts USING btree (id) WHERE (state = ANY (ARRAY['sent'::text, 'open'::text]));
@@ -2786,7 +2828,7 @@ CREATE TRIGGER payments_counted_insert AFTER INSERT ON public.payments REFERENCI
 CREATE TRIGGER payments_counted_truncate AFTER TRUNCATE ON public.payments FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER payments_counted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
 CREATE TRIGGER payments_late_added AFTER INSERT ON public.payments FOR EACH ROW WHEN (((new.provider_payment IS NOT NULL) AND (NOT new.invalidated) AND public.is_closed(new.email))) EXECUTE FUNCTION public.set_late_payment_aside();
-CREATE TRIGGER payments_late_turned AFTER UPDATE ON public.payments FOR EACH ROW WHEN (((new.invalidated <> old.invalidated) AND (new.provider_payment IS NOT NULL) AND public.is_closed(new.email))) EXECUTE FUNCTION public.turn_late_payment();
+CREATE TRIGGER payments_late_turned AFTER UPDATE ON public.payments FOR EACH ROW WHEN (((new.invalidated <> old.invalidated) AND public.is_closed(new.email))) EXECUTE FUNCTION public.turn_late_payment();
 CREATE TRIGGER payments_posted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_posted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_trial_once BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.method = 'trial'::text) AND (new.dollars > (0)::numeric))) EXECUTE FUNCTION public.check_trial_payment();

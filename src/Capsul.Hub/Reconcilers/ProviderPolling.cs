@@ -128,7 +128,7 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
         foreach (var refund in await db.ListAsync<ProviderRefundRow>(
             ProviderRefundSql.OfPayment, new { payment = row.Id }, cancel))
         {
-            if (refund.Going == 0 || row.Charge is null) continue;
+            if (row.Charge is null || !refund.IsWatched(provider.TellsRefunds, Now)) continue;
             var answer = await provider.RefundAsync(new RefundRequest(refund.Key, row.Charge, refund.Amount,
                 settings.Currency.Code, refund.Reference, refund.Ends, Now > refund.Ends + ClockTolerance,
                 refund.Withdrawn is not null, refund.Sent, refund.Moving), cancel);
@@ -161,6 +161,9 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
             var known = await transaction.AskAsync<KnownPaymentRow>(
                 ProviderPaymentSql.Known, new { id, row.LastEvent }, cancel);
             if (!provider.TellsRefunds) state = state with { Refunded = known.Sent };
+            // What is pending is not spendable, whether the provider counts it already or not.
+            else if (known.Pending > 0)
+                state = state with { Refunded = Math.Max(state.Refunded, known.Sent + known.Pending) };
             var doubt = EndCharge.DoubtOf(row, state, settings.Currency.Code);
             var problem = doubt.Length > 0 ? doubt : ProblemOf(sent, known, state);
             if (row.Automatic)
@@ -196,19 +199,20 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
         Outcome<RefundState> answer, CancellationToken cancel)
     {
         var refused = answer.Refused(out var problem, out var state);
+        var parts = RefundPayment.PartsOf(refund.Amount, state, settings.Currency.Decimals);
         await transaction.ExecuteAsync(ProviderRefundSql.Record, new
         {
             id = refund.Id,
-            status = refused ? "refused" : state!.IsFinal ? "done" : "offered",
+            status = refused ? "refused" : state!.IsFinal ? "done" : state.Url.Length > 0 ? "offered" : "pending",
             reference = state?.Reference,
             problem = problem?.Message ?? state!.Problem,
-            sent = RefundPayment.Whole(state?.Sent ?? 0, settings.Currency.Decimals),
-            claimed = state is { IsFinal: false } ? state.Claimed : 0,
-            moving = state is { IsFinal: false } ? state.Moving : 0,
+            parts.Sent,
+            parts.Claimed,
+            parts.Moving,
             url = state?.Url ?? "",
         }, cancel);
         // Whoever paid for a friend is not known; they have their page.
-        if (refused || state!.IsFinal || refund.IsOffered || PaymentKey.IsFriends(row.Key)) return;
+        if (refused || state!.Url.Length == 0 || refund.IsOffered || PaymentKey.IsFriends(row.Key)) return;
         if (await transaction.FindAsync<string>(ProviderPaymentSql.Contact, new { id = row.Id }, cancel) is { } to)
             await new Outbox(time).EnqueueAsync(
                 transaction, RefundMail.Write(to, refund.Amount, state.Url, refund.Ends, settings), cancel);
@@ -220,6 +224,9 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
             { News: true } => now,
             { Unanswered: true } => PollPause.AfterFailure(row.Tries, now),
             { Offered: { } since } => PollPause.After(PaymentStatus.Pending, since, provider.LateFor, now),
+            { Done: { } done } when provider.TellsRefunds && PollPause.AfterRefund(done, now) is { } next =>
+                PollPause.After(state.Status, row.Created, provider.LateFor, now) is { } sooner && sooner < next
+                    ? sooner : next,
             _ => PollPause.After(state.Status, row.Created, provider.LateFor, now),
         };
 

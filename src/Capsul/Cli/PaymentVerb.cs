@@ -90,7 +90,7 @@ static class PaymentVerb
             {
                 p.Id.ToString(CultureInfo.InvariantCulture), $"{p.Created:yyyy-MM-ddTHH:mm:ssZ}", p.Email, p.Provider,
                 ListProviderPaymentsPage.StateOf(p), p.Amount.ToString(CultureInfo.InvariantCulture),
-                p.Received.ToString(CultureInfo.InvariantCulture), p.Credited.ToString(CultureInfo.InvariantCulture),
+                p.Received.ToString(CultureInfo.InvariantCulture), p.Counts.ToString(CultureInfo.InvariantCulture),
                 p.Problem,
             }.Select(Markup.Escape)]);
         Tables.Write(table);

@@ -75,17 +75,18 @@ public sealed partial class PlayBooks
         ["status"] = session.IsPaid ? "succeeded" : "failed",
     };
 
-    JsonObject RefundJson(PlaySession session, (string Id, long Amount, string Key) refund) => new()
+    static JsonObject RefundJson(PlaySession session, PlayRefund refund) => new()
     {
         ["id"] = refund.Id,
         ["object"] = "refund",
         ["amount"] = refund.Amount,
         ["charge"] = session.Charge,
-        ["created"] = Now,
+        ["created"] = refund.Created,
         ["currency"] = session.Currency,
+        ["failure_reason"] = refund.FailureReason,
         ["metadata"] = new JsonObject { ["capsul_key"] = refund.Key },
         ["payment_intent"] = session.Intent,
-        ["status"] = "succeeded",
+        ["status"] = refund.Status,
     };
 
     JsonObject DisputeJson(PlaySession session) => new()

@@ -38,6 +38,8 @@ public sealed partial class PlayBooks
     [
         new("txn_" + session.Charge, "charge", session.Amount - session.Fee, session),
         .. session.Refunds.Select(r => new PlayMovement("txn_" + r.Id, "refund", -r.Amount, session)),
+        .. session.Refunds.Where(r => !r.Counts)
+            .Select(r => new PlayMovement("txn_f" + r.Id, "refund_failure", r.Amount, session)),
         .. session.Dispute.Length == 0 ? Array.Empty<PlayMovement>()
             : [new("txn_dp_" + session.Id, "adjustment", -session.Amount - PlaySession.DisputeFee, session)],
     ];

@@ -4,6 +4,20 @@ using System.Text.Json.Nodes;
 
 namespace Capsul.Play;
 
+/// <summary>A refund, in cents.</summary>
+/// <param name="Created">Seconds of Unix time.</param>
+public sealed record PlayRefund(string Id, long Amount, string Key, long Created)
+{
+    /// <summary>pending, requires_action, succeeded, failed or canceled.</summary>
+    public string Status { get; set; } = "succeeded";
+
+    /// <summary>In Stripe's code, once it has failed.</summary>
+    public string? FailureReason { get; set; }
+
+    /// <summary>The money has gone, or is going.</summary>
+    public bool Counts => Status is not ("failed" or "canceled");
+}
+
 /// <summary>
 /// A checkout of the play provider, or a charge of a saved card, with what has become of it. Amounts are in cents.
 /// </summary>
@@ -41,7 +55,7 @@ public sealed class PlaySession
 
     public string PaymentStatus { get; set; } = "unpaid";
 
-    public List<(string Id, long Amount, string Key)> Refunds { get; } = [];
+    public List<PlayRefund> Refunds { get; } = [];
 
     /// <summary>Empty: not disputed.</summary>
     public string Dispute { get; set; } = "";
@@ -52,7 +66,7 @@ public sealed class PlaySession
 
     public bool IsPaid => PaymentStatus == "paid";
 
-    public long Refunded => Refunds.Sum(r => r.Amount);
+    public long Refunded => Refunds.Where(r => r.Counts).Sum(r => r.Amount);
 
     public long Fee => IsPaid ? Amount * 29 / 1000 + 30 : 0;
 
@@ -176,10 +190,35 @@ public sealed partial class PlayBooks(Uri address, TimeProvider time, Action<str
                     $"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})", "amount");
             if (amount < 1) throw PlayError.Invalid("Invalid positive integer", "amount", "parameter_invalid_integer");
             var id = string.Create(CultureInfo.InvariantCulture, $"re_play{++made:D8}");
-            session.Refunds.Add((id, amount, form.GetValueOrDefault("metadata[capsul_key]", "")));
+            session.Refunds.Add(new PlayRefund(id, amount, form.GetValueOrDefault("metadata[capsul_key]", ""), Now)
+            { Status = NewRefunds });
             tell("charge.refunded", ChargeJson(session));
             return RefundJson(session, session.Refunds[^1]);
         }
+    }
+
+    /// <summary>The status of refunds that are made from now on.</summary>
+    public string NewRefunds { get; set; } = "succeeded";
+
+    /// <summary>Another status of a refund: it goes through, or it does not, also long after it succeeded.</summary>
+    /// <param name="reason">Why it failed, in Stripe's code.</param>
+    public void TurnRefund(string id, string status, string? reason = null)
+    {
+        lock (gate)
+        {
+            var session = sessions.Values.Single(s => s.Refunds.Exists(r => r.Id == id));
+            var refund = session.Refunds.Single(r => r.Id == id);
+            (refund.Status, refund.FailureReason) = (status, reason);
+            tell(status == "failed" ? "refund.failed" : "refund.updated", RefundJson(session, refund));
+            tell("charge.refund.updated", RefundJson(session, refund));
+        }
+    }
+
+    public JsonObject ShowRefund(string id)
+    {
+        lock (gate)
+            return sessions.Values.SelectMany(s => s.Refunds.Where(r => r.Id == id), RefundJson).FirstOrDefault()
+                ?? throw PlayError.Missing("refund", id);
     }
 
     public JsonObject ListRefunds(string intent)

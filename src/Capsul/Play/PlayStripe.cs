@@ -79,6 +79,7 @@ public sealed class PlayStripe : IAsyncDisposable
         MapCards();
         app.MapPost("/v1/refunds", Post(Books.AddRefund));
         app.MapGet("/v1/refunds", Get(query => Books.ListRefunds(query["payment_intent"].ToString())));
+        app.MapGet("/v1/refunds/{id}", (HttpContext c, string id) => GetAsync(c, _ => Books.ShowRefund(id)));
         app.MapGet("/v1/disputes", Get(query => Books.ListDisputes(query["charge"].ToString())));
         app.MapGet("/c/pay/{id}", (string id) => PlayPage.Show(Books, id));
         app.MapPost("/c/pay/{id}", async (HttpContext c, string id) =>

@@ -74,7 +74,14 @@ public sealed class AlertWatchTests
             VALUES ('stripe', 'ada@example.org', 5, 'k', @now, '') RETURNING id)
         INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status, problem)
         SELECT id, 5, 'r', '', '', @now, 'refused', 'The card is gone.' FROM p
-        """, "UPDATE provider_refunds SET created = @now - interval '31 days'", "was not made: The card is gone.")]
+        """, "UPDATE provider_refunds SET created = @now - interval '61 days'", "was not made: The card is gone.")]
+    [InlineData("closed_balance", """
+        INSERT INTO accounts (email, created) VALUES ('closed-9', @now);
+        INSERT INTO account_closings (email, actor, reason, asked, due, money, pay_to, settled, finished, forget)
+        VALUES ('closed-9', 'ops', '', @now, @now, 'back', '', @now, @now, @now);
+        INSERT INTO payments (created, email, dollars, method) VALUES (@now, 'closed-9', 5, 'cash')
+        """, "UPDATE payments SET invalidated = TRUE WHERE email = 'closed-9'",
+        "balance of the closed account closed-9 is $5.00, and nothing of it is to be paid")]
     [InlineData("vm_busy", """
         INSERT INTO vm_usage SELECT id, @now, 1, 0, 0, 0, 99, @now - interval '25 hours', @now, 0, NULL FROM vms
         """, "UPDATE vm_usage SET busy_since = NULL", "used more than 95% of its CPUs continuously since 28 Feb")]

@@ -17,7 +17,7 @@ public static class AlertConditions
         RaiseAlert.DunningStuck, RaiseAlert.DunningPaused,
         RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
-        RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.AccountsWaiting,
+        RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.ClosedBalance, RaiseAlert.AccountsWaiting,
         RaiseAlert.RulesRemoved, RaiseAlert.VmsCutOff, RaiseAlert.VmBusy, RaiseAlert.VmConnections,
         RaiseAlert.FundShort, RaiseAlert.NamesUnpublished,
     ];
@@ -120,6 +120,10 @@ public static class AlertConditions
         RaiseAlert.PaidAfterClosing =>
             $"{Show.Count(row.Number, "payment", "payments")} came for accounts that are closed, the first on "
             + $"{Show.Date(row.At!.Value)}, and waits in the ledger. Send it back: /operator/closings.",
+        RaiseAlert.ClosedBalance =>
+            $"The balance of the closed account {row.Subject} is {Amount(row)}, and nothing of it is to be paid. A "
+            + "payment was changed after the account was settled. What to do: docs/closing.md, \"When the balance of a "
+            + "closed account is not zero\".",
         RaiseAlert.RulesRemoved =>
             $"Somebody or something on {row.Subject} removed rules of the packet filter that is between capsuls, last "
             + "on the day of this alert. They are back. Look for what reloads firewalls there; its rules and Capsul's "

@@ -1,3 +1,5 @@
+using Capsul.Hub.Features.Billing;
+
 namespace Capsul.Hub.Features.Alerts;
 
 /// <summary>A condition that an operator must know of, as the database shows it now.</summary>
@@ -96,11 +98,21 @@ public static class AlertWatchSql
         FROM provider_events e WHERE e.unknown_key IS NOT NULL GROUP BY e.provider
         UNION ALL
         SELECT 'refund_refused', r.id::text, NULL, r.payment, r.problem
-        FROM provider_refunds r WHERE r.status = 'refused' AND r.created > @month
+        FROM provider_refunds r WHERE r.status = 'refused'
+            AND r.created > @month::timestamptz - interval '30 days'
             AND NOT EXISTS (SELECT FROM provider_refunds l WHERE l.payment = r.payment AND l.id > r.id)
         UNION ALL
         SELECT CASE WHEN o.late THEN 'paid_after_closing' ELSE 'closing_to_pay' END, '', min(o.created), count(*), ''
         FROM account_payouts o WHERE o.state IN ('sent', 'open') AND o.state = 'open' GROUP BY o.late
+        UNION ALL
+        SELECT 'closed_balance', c.email, c.settled, 0,
+            trim_scale(trunc(t.paid - t.used / ({Prices.DaysPerMonthText} * 86400), u.decimals))::text
+        FROM account_closings c JOIN account_totals t ON t.email = c.email CROSS JOIN currency u
+        WHERE c.settled IS NOT NULL
+            AND trunc(t.paid - t.used / ({Prices.DaysPerMonthText} * 86400), u.decimals) <> 0
+            AND NOT EXISTS (SELECT FROM account_payouts o
+                WHERE o.closing = c.id AND NOT o.late AND o.state IN ('sent', 'open'))
+            AND NOT EXISTS (SELECT FROM provider_payments q WHERE q.email = c.email AND q.dispute = 'open')
         UNION ALL
         SELECT 'accounts_waiting', '', min(a.waits), count(*), '' FROM accounts a WHERE a.waits IS NOT NULL
         HAVING count(*) > 0

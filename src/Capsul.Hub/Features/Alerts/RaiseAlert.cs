@@ -43,7 +43,8 @@ public static class RaiseAlert
         PaymentsStuck = "payments_stuck", PaymentProblem = "payment_problem", WebhooksRefused = "webhooks_refused",
         MoneyUnassigned = "money_unassigned", PaymentUnknown = "payment_unknown",
         RefundRefused = "refund_refused", ClosingToPay = "closing_to_pay",
-        PaidAfterClosing = "paid_after_closing", AccountsWaiting = "accounts_waiting", RulesRemoved = "rules_removed",
+        PaidAfterClosing = "paid_after_closing", ClosedBalance = "closed_balance",
+        AccountsWaiting = "accounts_waiting", RulesRemoved = "rules_removed",
         VmBusy = "vm_busy", VmConnections = "vm_connections", FundShort = "fund_short",
         NamesUnpublished = "names_unpublished", VmsCutOff = "vms_cut_off";
 

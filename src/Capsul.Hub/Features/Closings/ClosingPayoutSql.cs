@@ -3,18 +3,20 @@ namespace Capsul.Hub.Features.Closings;
 /// <summary>Money of a closed account that leaves.</summary>
 /// <param name="Payment">The payment that it is a part of.</param>
 /// <param name="ProviderPayment">And its number at <c>/operator/payments</c>.</param>
+/// <param name="Counts">What of that payment counts.</param>
 /// <param name="State">sent: a provider is asked. open: an operator pays it. done, void.</param>
 /// <param name="Late">It arrived after the account was closed.</param>
 /// <param name="Contact">Whose it is, while it is known.</param>
 public sealed record ClosingPayoutRow(long Id, long Closing, string Email, int Payment, string Method,
-    long? ProviderPayment, decimal Amount, string State, bool Late, DateTime Created, string Contact, string PayTo);
+    decimal Counts, long? ProviderPayment, decimal Amount, string State, bool Late, DateTime Created, string Contact,
+    string PayTo);
 
 /// <summary>Statements over <c>account_payouts</c>.</summary>
 public static class ClosingPayoutSql
 {
     const string Columns = """
-        o.id, o.closing, c.email, o.payment, p.method, p.provider_payment, o.amount, o.state, o.late, o.created,
-            c.contact, c.pay_to
+        o.id, o.closing, c.email, o.payment, p.method, CASE WHEN p.invalidated THEN 0 ELSE p.dollars END AS counts,
+            p.provider_payment, o.amount, o.state, o.late, o.created, c.contact, c.pay_to
         """;
 
     const string Joined =
@@ -39,21 +41,23 @@ public static class ClosingPayoutSql
         """;
 
     /// <summary>
-    /// What the provider has sent is done. What it refused, or what nobody claimed there, counts again, in the row of
-    /// payments that counts now, and is paid by hand: as much of it as is still there.
+    /// What the provider has sent is done. What it refused, or what nobody claimed there, counts again, and with that
+    /// the database has made it a payout by hand already (owe_closed_payment): as much of it as is still there.
     /// </summary>
     public const string FollowRefunds = """
         -- ClosingPayoutSql.FollowRefunds
-        UPDATE account_payouts o SET state = n.state, done = CASE n.state WHEN 'done' THEN @now::timestamptz END,
-            payment = CASE n.state WHEN 'done' THEN o.payment ELSE coalesce(n.payment, o.payment) END,
-            amount = CASE n.state WHEN 'open' THEN n.owed ELSE o.amount END
-        FROM (SELECT q.id, p.id AS payment, w.owed, CASE WHEN r.sent >= r.amount THEN 'done' WHEN w.owed > 0 THEN 'open'
-                WHEN r.sent > 0 THEN 'done' ELSE 'void' END AS state
-            FROM account_payouts q JOIN provider_refunds r ON r.id = q.refund JOIN payments was ON was.id = q.payment
-                LEFT JOIN payments p ON p.provider_payment = r.payment AND NOT p.invalidated
-                CROSS JOIN LATERAL (SELECT q.amount - was.dollars + coalesce(p.dollars, 0) AS owed) AS w
-            WHERE q.closing = @closing AND q.state = 'sent' AND r.status IN ('done', 'refused')) AS n
-        WHERE o.id = n.id
+        UPDATE account_payouts o SET state = CASE WHEN r.sent > 0 THEN 'done' ELSE 'void' END,
+            done = CASE WHEN r.sent > 0 THEN @now::timestamptz END
+        FROM provider_refunds r
+        WHERE o.closing = @closing AND o.state = 'sent' AND r.id = o.refund AND r.status IN ('done', 'refused')
+        """;
+
+    /// <summary>Whatever changes what counts of it waits.</summary>
+    public const string LockProviderPayment = """
+        -- ClosingPayoutSql.LockProviderPayment
+        SELECT q.id FROM account_payouts o JOIN payments p ON p.id = o.payment
+            JOIN provider_payments q ON q.id = p.provider_payment
+        WHERE o.id = @id FOR NO KEY UPDATE OF q
         """;
 
     public const string Lock = """

@@ -5,14 +5,17 @@ namespace Capsul.Hub.Features.Closings;
 /// <param name="Due">Until then it may be reopened.</param>
 /// <param name="Money">One of <see cref="ClosingMoney"/>.</param>
 /// <param name="Contact">Whose money is still to be paid.</param>
+/// <param name="Disputed">A payment of it is under dispute: its money may come back, or not.</param>
 public sealed record ClosingRow(long Id, string Email, string Actor, string Reason, DateTime Asked, DateTime Due,
-    string Money, string PayTo, string Contact, DateTime? Settled, DateTime? Finished)
+    string Money, string PayTo, string Contact, DateTime? Settled, DateTime? Finished, bool Disputed)
 {
     /// <summary>In a few words.</summary>
     public string State => this switch
     {
         { Finished: not null } => "closed",
+        { Settled: not null, Disputed: true } => "closed, a dispute is to be decided",
         { Settled: not null } => "closed, money to be paid",
+        { Disputed: true } => "waits until a dispute of a payment is decided",
         _ => "may be reopened",
     };
 }
@@ -25,13 +28,15 @@ public sealed record SettlePaymentRow(
 /// <summary>What an account has, when it is settled.</summary>
 /// <param name="Used">Of all closed spans: dollars a month times seconds.</param>
 /// <param name="OpenSpans">Of which there must be none.</param>
-public sealed record SettleTotalsRow(decimal Paid, decimal Used, long OpenSpans, long Alive);
+/// <param name="Disputes">That are not decided; there must be none: nobody knows yet whose that money is.</param>
+public sealed record SettleTotalsRow(decimal Paid, decimal Used, long OpenSpans, long Alive, long Disputes);
 
 /// <summary>Statements over <c>account_closings</c>.</summary>
 public static class ClosingSql
 {
     const string Columns = """
-        c.id, c.email, c.actor, c.reason, c.asked, c.due, c.money, c.pay_to, c.contact, c.settled, c.finished
+        c.id, c.email, c.actor, c.reason, c.asked, c.due, c.money, c.pay_to, c.contact, c.settled, c.finished,
+            EXISTS (SELECT FROM provider_payments q WHERE q.email = c.email AND q.dispute = 'open') AS disputed
         """;
 
     /// <summary>Locked as for a change of its name, which it gets when it is settled.</summary>
@@ -92,7 +97,8 @@ public static class ClosingSql
     public const string Totals = """
         -- ClosingSql.Totals
         SELECT t.paid, t.used, (SELECT count(*) FROM usage_spans u WHERE u.email = t.email AND upper_inf(u.span))
-            AS open_spans, t.vms AS alive
+            AS open_spans, t.vms AS alive, (SELECT count(*) FROM provider_payments q
+                WHERE q.email = t.email AND q.dispute = 'open') AS disputes
         FROM account_totals t WHERE t.email = @email
         """;
 
@@ -120,12 +126,13 @@ public static class ClosingSql
         SELECT forget_person(@email, @pseudonym)::text
         """;
 
-    /// <summary>Nothing is to be paid any more.</summary>
+    /// <summary>Nothing is to be paid any more, and no dispute may change that.</summary>
     public const string Finish = """
         -- ClosingSql.Finish
         UPDATE account_closings c SET finished = @now, contact = '', pay_to = ''
         WHERE c.id = @id AND c.settled IS NOT NULL AND c.finished IS NULL AND NOT EXISTS (
             SELECT FROM account_payouts o WHERE o.closing = c.id AND NOT o.late AND o.state IN ('sent', 'open'))
+            AND NOT EXISTS (SELECT FROM provider_payments q WHERE q.email = c.email AND q.dispute = 'open')
         """;
 
     /// <summary>Closings whose receipts may lose their names.</summary>

@@ -27,6 +27,8 @@ public static class PayOut
         : payout.State != "open" ? new(ProblemKind.Conflict, "This has been paid already, or is not owed any more.")
         : !Ways.Contains(by, StringComparer.Ordinal)
             ? new(ProblemKind.Invalid, "Say how it was paid: cash, bank, or same (the way it came).") { Field = "By" }
+        : payout.Counts < payout.Amount ? new(ProblemKind.Conflict,
+            $"Payment {payout.Payment} does not count any more, so it has gone back already. Pay nothing for it.")
         : null;
 
     /// <returns>The amount.</returns>
@@ -37,13 +39,17 @@ public static class PayOut
             var seen = await transaction.FindAsync<ClosingPayoutRow>(ClosingPayoutSql.Find, new { id }, cancel);
             await transaction.ListAsync<string>(
                 AccountSql.LockMany, new { emails = new[] { seen?.Email ?? "" } }, cancel);
+            await transaction.FindAsync<long?>(ClosingPayoutSql.LockProviderPayment, new { id }, cancel);
             await transaction.FindAsync<string>(ClosingPayoutSql.Lock, new { id }, cancel);
             var payout = await transaction.FindAsync<ClosingPayoutRow>(ClosingPayoutSql.Find, new { id }, cancel);
             if (Decide(payout, by) is { } problem) return problem;
             if (Reason.Parse(reason).Refused(out var unclear, out var why)) return unclear;
-            var counted = await ReturnPayment.InAsync(
-                transaction, payout!.Payment, payout.Amount, $"paid by hand: {why}", actor, now, cancel);
-            if (counted && by != SameWay && by != payout.Method)
+            // Before the payment counts no longer, which voids what is open.
+            await transaction.ExecuteAsync(ClosingPayoutSql.SetDone, new { id, now, actor, note = why }, cancel);
+            if (!await ReturnPayment.InAsync(
+                transaction, payout!.Payment, payout.Amount, $"paid by hand: {why}", actor, now, cancel))
+                throw new InvalidOperationException($"payment {payout.Payment} was locked, and counted");
+            if (by != SameWay && by != payout.Method)
                 await transaction.ExecuteAsync(LedgerSql.PostOtherWay, new
                 {
                     payout.Method,
@@ -52,7 +58,6 @@ public static class PayOut
                     now,
                     note = $"payment {payout.Payment} paid back",
                 }, cancel);
-            await transaction.ExecuteAsync(ClosingPayoutSql.SetDone, new { id, now, actor, note = why }, cancel);
             await transaction.AuditAsync(actor, "pay_out", $"payment {payout.Payment}",
                 string.Create(CultureInfo.InvariantCulture, $"payout {id}, {payout.Amount} by {by}; {why}"), cancel);
             return payout.Amount;

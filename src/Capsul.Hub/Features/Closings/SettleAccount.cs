@@ -80,7 +80,7 @@ public static class SettleAccount
 
     static decimal UsedOf(Facts facts) => facts.Payments.Sum(p => p.Dollars) - facts.Left;
 
-    /// <summary>False: it is not time yet, or no longer.</summary>
+    /// <summary>False: it is not time yet, a dispute is not decided, or it is no longer time.</summary>
     public static async Task<bool> InAsync(NpgsqlTransaction transaction, ClosingRow closing, Settings settings,
         DateTime now, CancellationToken cancel)
     {
@@ -92,12 +92,18 @@ public static class SettleAccount
         await transaction.ExecuteAsync(ClosingSql.LockPayments, new { email }, cancel);
         await transaction.ExecuteAsync(Dunning.DunningSql.LockTotals, new { email }, cancel);
         if (await transaction.FindAsync<SettleTotalsRow>(ClosingSql.Totals, new { email }, cancel)
-            is { OpenSpans: 0, Alive: 0 } totals)
+            is { OpenSpans: 0, Alive: 0, Disputes: 0 } totals)
         {
             var left = totals.Paid - Charges.Whole(totals.Used, settings.Currency.Decimals);
             var payments = await transaction.ListAsync<SettlePaymentRow>(
                 ClosingSql.Payments, new { email, refunding = Refunding }, cancel);
             var plan = Decide(new Facts(left, fresh.Money, payments));
+            await transaction.ExecuteAsync(ProviderPaymentSql.SetKept, new
+            {
+                email,
+                payments = plan.Back.Select(p => p.Payment.Id).ToArray(),
+                amounts = plan.Back.Select(p => p.Amount).ToArray(),
+            }, cancel);
             await PayAsync(transaction, fresh, plan, settings, now, cancel);
             await transaction.ExecuteAsync(ClosingSql.Settle,
                 new { id = fresh.Id, now, contact = email, forget = ForgetAt(now, settings) }, cancel);

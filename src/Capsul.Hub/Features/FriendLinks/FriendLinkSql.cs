@@ -29,7 +29,8 @@ public static class FriendLinkSql
         -- FriendLinkSql.ListOf
         SELECT f.id, f.email, f.name, f.created, f.revoked,
             (SELECT count(*) FROM provider_payments p WHERE p.friend_link = f.id AND p.received > 0) AS payments,
-            (SELECT coalesce(sum(p.credited), 0) FROM provider_payments p WHERE p.friend_link = f.id) AS received
+            (SELECT coalesce(sum(c.dollars), 0) FROM provider_payments p JOIN payments c
+                ON c.provider_payment = p.id AND NOT c.invalidated WHERE p.friend_link = f.id) AS received
         FROM friend_links f WHERE f.email = @email ORDER BY f.id DESC LIMIT 100
         """;
 

@@ -30,8 +30,16 @@ public sealed class ShowFriendPaymentPage(Db db, PaymentProviders providers, Tim
 
     public ProviderPaymentRow Payment { get; private set; } = null!;
 
+    public IReadOnlyList<ProviderRefundRow> Refunds { get; private set; } = [];
+
     /// <summary>What goes back, and has to be claimed.</summary>
-    public IReadOnlyList<ProviderRefundRow> Claims { get; private set; } = [];
+    public IEnumerable<ProviderRefundRow> Claims => Refunds.Where(r => r.IsOffered);
+
+    public PaidOutcome Outcome => PaidWords.OutcomeOf(Payment, Refunds);
+
+    /// <summary>What was sent too late counts until then; null: not any more.</summary>
+    public DateTime? LateUntil =>
+        PaidWords.LateUntil(Payment, providers.Find(Payment.Provider), time.GetUtcNow().UtcDateTime);
 
     public bool IsPlay => providers.Find(Payment.Provider)?.IsPlay ?? false;
 
@@ -48,8 +56,8 @@ public sealed class ShowFriendPaymentPage(Db db, PaymentProviders providers, Tim
             return Problems.Page(new Problem(ProblemKind.NotFound, "There is no such payment."));
         Payment = payment;
         if (payment is { Status: PaymentStatus.Open, Url.Length: > 0 } && Go && Waited) return Redirect(payment.Url);
-        Claims = [.. (await db.ListAsync<ProviderRefundRow>(
-            ProviderRefundSql.OfPayment, new { payment = payment.Id }, cancel)).Where(r => r.IsOffered)];
+        Refunds = await db.ListAsync<ProviderRefundRow>(
+            ProviderRefundSql.OfPayment, new { payment = payment.Id }, cancel);
         var now = time.GetUtcNow().UtcDateTime;
         if (payment.IsMoving && Request.Query.ContainsKey("returned"))
             await db.ExecuteAsync(

@@ -9,44 +9,61 @@ namespace Capsul.Hub.Features.Payments;
 /// <summary>
 /// Makes the payments of an account say what its provider says. It only looks at sums as they are now, so an event that
 /// comes twice, late or in another order, or never, ends in the same rows. A payment is never edited: another amount
-/// is another row, and the old one is invalidated. While nothing has changed at the provider, what an operator did by
-/// hand stays.
+/// is another row, and the old one is invalidated. What an operator has taken back by hand stays taken back, whatever
+/// changes at the provider afterwards; only what comes on top of it counts.
 /// </summary>
 public static class CreditPayment
 {
-    /// <param name="Credited">What was decided last.</param>
+    /// <param name="Credited">What was decided last: what counted then, and what had been taken back by hand.</param>
     /// <param name="Sending">Refunds of ours that the provider does not know yet: they are no longer spendable.</param>
     /// <param name="Decimals">Decimal places of the currency.</param>
     /// <param name="IsDoubtful">What the provider says cannot be about this payment: nothing counts.</param>
     public sealed record Facts(PaymentState State, string Currency, int Decimals, decimal Credited, decimal Sending,
         IReadOnlyList<CreditRow> Rows, bool IsDoubtful = false);
 
-    /// <param name="Credited">What counts from now on.</param>
+    /// <param name="Credited">What counts from now on, and what was taken back by hand.</param>
     /// <param name="Invalidate">The row that counts no longer.</param>
     /// <param name="Validate">An earlier row of this amount that counts again.</param>
     /// <param name="Added">There is no such row: one of this amount is added; 0: none.</param>
     public sealed record Plan(decimal Credited, int? Invalidate, int? Validate, decimal Added);
 
-    /// <summary>What counts of a payment: in whole units, rounded down.</summary>
+    /// <summary>What a payment is worth: what the provider has of it, in whole units, rounded down.</summary>
     public static decimal Worth(Facts facts)
     {
-        var (state, unit) = (facts.State, 1m);
-        for (var n = 0; n < facts.Decimals; n++) unit /= 10;
-        if (facts.IsDoubtful || !state.Currency.Equals(facts.Currency, StringComparison.OrdinalIgnoreCase)) return 0;
-        var left = Math.Max(0, state.Received - state.Refunded - state.Held - facts.Sending);
+        var state = facts.State;
+        return facts.IsDoubtful || !state.Currency.Equals(facts.Currency, StringComparison.OrdinalIgnoreCase) ? 0
+            : Whole(state.Received - state.Refunded - state.Held - facts.Sending, facts.Decimals);
+    }
+
+    /// <summary>In whole units, rounded down; never less than nothing.</summary>
+    public static decimal Whole(decimal amount, int decimals)
+    {
+        var unit = 1m;
+        for (var n = 0; n < decimals; n++) unit /= 10;
+        var left = Math.Max(0, amount);
         return decimal.Round(left - left % unit, 2);
     }
+
+    /// <summary>What an operator has taken back by hand, other than by a refund.</summary>
+    /// <param name="counts">What counts now, in rows of payments.</param>
+    public static decimal TakenBack(decimal credited, decimal counts) => Math.Max(0, credited - counts);
+
+    /// <summary>What of a provider's payment still counts: its worth less what was taken back by hand.</summary>
+    public static decimal Counts(decimal worth, decimal credited, decimal counts) =>
+        Math.Max(0, worth - TakenBack(credited, counts));
 
     public static Plan Decide(Facts facts)
     {
         var worth = Worth(facts);
-        var counts = facts.Rows.FirstOrDefault(r => !r.Invalidated);
-        if (worth == facts.Credited || worth == (counts?.Dollars ?? 0)) return new Plan(worth, null, null, 0);
-        // An operator has taken it back by hand: only what comes on top of it counts.
-        if (counts is null && facts.Credited > 0)
-            return new Plan(worth, null, null, Math.Max(0, worth - facts.Credited));
-        var again = worth == 0 ? null : facts.Rows.FirstOrDefault(r => r.Invalidated && r.Dollars == worth);
-        return new Plan(worth, counts?.Id, again?.Id, again is null ? worth : 0);
+        var row = facts.Rows.FirstOrDefault(r => !r.Invalidated);
+        var counted = row?.Dollars ?? 0;
+        // Nothing has changed at the provider: what an operator did by hand stays as it is.
+        if (worth == facts.Credited) return new Plan(worth, null, null, 0);
+        var counts = Counts(worth, facts.Credited, counted);
+        var credited = counts + TakenBack(facts.Credited, counted);
+        if (counts == counted) return new Plan(credited, null, null, 0);
+        var again = counts == 0 ? null : facts.Rows.FirstOrDefault(r => r.Invalidated && r.Dollars == counts);
+        return new Plan(credited, row?.Id, again?.Id, again is null ? counts : 0);
     }
 
     /// <summary>Why another amount counts now, for the payment's note and the audit line.</summary>

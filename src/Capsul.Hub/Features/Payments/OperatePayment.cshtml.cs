@@ -38,8 +38,10 @@ public sealed class OperatePaymentPage(Db db, PaymentProviders providers, Settin
     /// <summary>Money does not go back by itself.</summary>
     public bool IsClaimed => providers.Find(Payment.Provider) is { TellsRefunds: false };
 
-    public decimal Left => Payment.Received - Payment.Refunded - Payment.Held
-        - Refunds.Sum(r => r.Going);
+    public decimal Left => RefundPayment.Left(Payment, Refunds.Sum(r => r.Going), settings.Currency.Decimals);
+
+    /// <summary>Here, by hand: it has gone back by another way.</summary>
+    public decimal TakenBack => CreditPayment.TakenBack(Payment.Credited, Payment.Counts);
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
@@ -79,6 +81,7 @@ public sealed class OperatePaymentPage(Db db, PaymentProviders providers, Settin
     public static string StateOf(ProviderRefundRow refund) => refund switch
     {
         { Status: "open" } => "the provider has not answered yet",
+        { Status: "pending" } => "the provider is sending it",
         { IsOffered: true, Withdrawn: not null, Claimed: > 0 } =>
             "being withdrawn: pay or cancel the claim at the provider",
         { IsOffered: true, Withdrawn: not null } => "being withdrawn",

@@ -8,7 +8,7 @@ namespace Capsul.Hub.Features.Payments;
 public static class PollPause
 {
     static readonly TimeSpan Shortest = TimeSpan.FromSeconds(5), Longest = TimeSpan.FromHours(1),
-        LongestPaid = TimeSpan.FromDays(30);
+        LongestPaid = TimeSpan.FromDays(30), LongestRefund = TimeSpan.FromDays(3);
 
     /// <summary>A bank may take a card payment back for 120 days, some for longer.</summary>
     public static readonly TimeSpan PaidFor = TimeSpan.FromDays(180);
@@ -26,6 +26,10 @@ public static class PollPause
             _ => now + Clamp(age / 2, Shortest, Longest),
         };
     }
+
+    /// <summary>About a refund that was sent, and may still fail. Null: it does not any more.</summary>
+    public static DateTime? AfterRefund(DateTime created, DateTime now) => now - created > RefundPayment.FailsFor
+        ? null : now + Clamp(now - created, Longest, LongestRefund);
 
     /// <param name="tries">Without an answer, at least one.</param>
     public static DateTime AfterFailure(int tries, DateTime now) =>

@@ -3,14 +3,16 @@ using Capsul.Hub.Features.Payments.Providers;
 namespace Capsul.Hub.Features.Payments;
 
 /// <summary>A payment through a provider, for people.</summary>
+/// <param name="Credited">What was decided last: what counted then, and what had been taken back by hand.</param>
+/// <param name="Counts">For the account, now: in rows of payments.</param>
 /// <param name="Failing">Since when the provider gives no answer.</param>
 /// <param name="ByFriend">Somebody else has paid, and is who gets it back.</param>
 /// <param name="Automatic">Nobody has begun it: a saved card is charged.</param>
 /// <param name="Decline">Why such a charge was declined, in the provider's code.</param>
 public sealed record ProviderPaymentRow(long Id, string Provider, string Email, decimal Amount, DateTime Created,
     string? Reference, string? Charge, string Url, string Status, decimal Received, decimal Refunded, decimal Held,
-    string Dispute, decimal Fee, decimal Credited, DateTime? Asked, DateTime? NextPoll, DateTime? Failing,
-    string Problem, bool ByFriend, bool Automatic, string Decline)
+    string Dispute, decimal Fee, decimal Credited, decimal Counts, DateTime? Asked, DateTime? NextPoll,
+    DateTime? Failing, string Problem, bool ByFriend, bool Automatic, string Decline)
 {
     /// <summary>What the provider says is not believed, and so does not count.</summary>
     public bool IsDoubtful => Automatic && Problem.Length > 0 && Credited == 0;
@@ -36,11 +38,13 @@ public sealed record ClaimedPaymentRow(long Id, string Provider, string Email, d
 /// <param name="Sending">What may still go back by refunds of ours.</param>
 /// <param name="Sent">What has gone back by them.</param>
 /// <param name="Unanswered">The provider does not know one of them yet.</param>
-/// <param name="Offered">Since when one can be claimed; null: none can.</param>
+/// <param name="Offered">Since when one can be claimed, or is pending; null: none is.</param>
+/// <param name="Pending">What the provider has of them, and does not know whether it goes through.</param>
+/// <param name="Done">When the newest of those was made that are done; null: none is.</param>
 /// <param name="Claimed">Waits at the provider for somebody to pay it.</param>
 /// <param name="News">An event has come since the provider was asked.</param>
 public sealed record KnownPaymentRow(string Status, decimal Credited, decimal Sending, decimal Sent, bool Unanswered,
-    DateTime? Offered, decimal Claimed, bool News);
+    DateTime? Offered, decimal Pending, DateTime? Done, decimal Claimed, bool News);
 
 /// <summary>A row of payments that belongs to a payment through a provider.</summary>
 public sealed record CreditRow(int Id, decimal Dollars, bool Invalidated);
@@ -50,8 +54,9 @@ public static class ProviderPaymentSql
 {
     const string Columns = """
         p.id, p.provider, p.email, p.amount, p.created, p.reference, p.charge, p.url, p.status, p.received, p.refunded,
-            p.held, p.dispute, p.fee, p.credited, p.asked, p.next_poll, p.failing_since AS failing, p.problem,
-            p.payer_hash IS NOT NULL AS by_friend, p.automatic, p.decline
+            p.held, p.dispute, p.fee, p.credited, coalesce((SELECT sum(c.dollars) FROM payments c
+                WHERE c.provider_payment = p.id AND NOT c.invalidated), 0) AS counts, p.asked, p.next_poll,
+            p.failing_since AS failing, p.problem, p.payer_hash IS NOT NULL AS by_friend, p.automatic, p.decline
         """;
 
     public const string Add = """
@@ -182,13 +187,15 @@ public static class ProviderPaymentSql
 
     public const string Known = """
         -- ProviderPaymentSql.Known
-        SELECT p.status, p.credited, r.sending, r.sent, r.unanswered, r.offered, r.claimed,
+        SELECT p.status, p.credited, r.sending, r.sent, r.unanswered, r.offered, r.pending, r.done, r.claimed,
             EXISTS (SELECT FROM provider_events e WHERE e.payment = p.id AND e.handled IS NULL AND e.id > @lastEvent)
                 AS news
         FROM provider_payments p CROSS JOIN LATERAL (
             SELECT coalesce(sum(f.amount - f.sent) FILTER (WHERE f.status IN ('open', 'offered')), 0) AS sending,
                 coalesce(sum(f.sent), 0) AS sent, coalesce(bool_or(f.status = 'open'), FALSE) AS unanswered,
-                max(f.created) FILTER (WHERE f.status = 'offered') AS offered, coalesce(sum(f.claimed), 0) AS claimed
+                max(f.created) FILTER (WHERE f.status IN ('offered', 'pending')) AS offered,
+                coalesce(sum(f.amount) FILTER (WHERE f.status = 'pending'), 0) AS pending,
+                max(f.created) FILTER (WHERE f.status = 'done') AS done, coalesce(sum(f.claimed), 0) AS claimed
             FROM provider_refunds f WHERE f.payment = p.id) AS r
         WHERE p.id = @id
         """;
@@ -217,6 +224,18 @@ public static class ProviderPaymentSql
     public const string SetCredited = """
         -- ProviderPaymentSql.SetCredited
         UPDATE provider_payments SET credited = @credited, next_poll = @now WHERE id = @id
+        """;
+
+    /// <summary>
+    /// The account is being settled: of these @payments, so much goes back, and the rest was used or given away.
+    /// </summary>
+    public const string SetKept = """
+        -- ProviderPaymentSql.SetKept
+        UPDATE provider_payments p SET kept = coalesce((
+            SELECT c.dollars - coalesce(b.amount, 0) FROM payments c
+                LEFT JOIN unnest(@payments::integer[], @amounts::numeric[]) AS b (payment, amount) ON b.payment = c.id
+            WHERE c.provider_payment = p.id AND NOT c.invalidated), 0)
+        WHERE p.email = @email AND EXISTS (SELECT FROM payments c WHERE c.provider_payment = p.id)
         """;
 
     /// <summary>The provider is asked now.</summary>

@@ -2,8 +2,9 @@ namespace Capsul.Hub.Features.Payments;
 
 /// <summary>Money that goes back.</summary>
 /// <param name="Status">
-/// open: the provider has not answered yet. offered: whoever paid can claim it at the provider. done: no more will be
-/// sent. refused.
+/// open: the provider has not answered yet. offered: whoever paid can claim it at the provider. pending: the provider
+/// has it, and does not know yet whether it goes through. done: no more will be sent. refused, which may also be known
+/// only after it was done.
 /// </param>
 /// <param name="Sent">What has gone back.</param>
 /// <param name="Claimed">Waits to be paid, at the provider.</param>
@@ -18,6 +19,11 @@ public sealed record ProviderRefundRow(long Id, decimal Amount, string Key, stri
 
     /// <summary>What may still go back, and is not spendable meanwhile.</summary>
     public decimal Going => Status is "open" or "offered" ? Amount - Sent : 0;
+
+    /// <summary>The provider is asked about it.</summary>
+    /// <param name="mayFail">What was sent may come back.</param>
+    public bool IsWatched(bool mayFail, DateTime now) => Going > 0 || Status == "pending"
+        || (mayFail && Status == "done" && now - Created < RefundPayment.FailsFor);
 
     /// <summary>Until when it can be claimed.</summary>
     public DateTime Ends => Created + RefundPayment.ClaimFor;
@@ -47,7 +53,7 @@ public static class ProviderRefundSql
         -- ProviderRefundSql.Record
         UPDATE provider_refunds SET status = @status, reference = coalesce(@reference, reference), problem = @problem,
             sent = @sent, claimed = @claimed, moving = @moving, url = @url
-        WHERE id = @id AND status IN ('open', 'offered')
+        WHERE id = @id AND (status IN ('open', 'offered', 'pending') OR status = 'done' AND @status = 'refused')
         """;
 
     public const string Known = """

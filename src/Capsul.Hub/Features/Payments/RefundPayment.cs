@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Operators;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -21,19 +22,43 @@ public static class RefundPayment
     /// <summary>Where whoever paid has to claim it: for so long after it was decided.</summary>
     public static readonly TimeSpan ClaimFor = TimeSpan.FromDays(30);
 
+    /// <summary>How long a refund that was sent may still fail at a provider: the bank does not take it.</summary>
+    public static readonly TimeSpan FailsFor = TimeSpan.FromDays(30);
+
+    /// <summary>What has become of a refund, in whole units: never more in all than the refund.</summary>
+    public readonly record struct Parts(decimal Sent, decimal Claimed, decimal Moving);
+
     /// <summary>
-    /// What has gone back, in whole units: a claim may be of less than a unit, and what has gone is not spendable.
+    /// In whole units: a claim may be of less than a unit, and what has gone is not spendable, so that is rounded up
+    /// and the rest down. A provider that says more than the refund is of is not believed.
     /// </summary>
-    public static decimal Whole(decimal sent, int decimals)
+    /// <param name="state">Null: it was refused.</param>
+    public static Parts PartsOf(decimal amount, RefundState? state, int decimals)
     {
+        if (state is null) return default;
         var unit = 1m;
         for (var n = 0; n < decimals; n++) unit /= 10;
-        return decimal.Round(decimal.Ceiling(sent / unit) * unit, 2);
+        var sent = Math.Min(amount, decimal.Round(decimal.Ceiling(state.Sent / unit) * unit, 2));
+        if (state.IsFinal) return new Parts(sent, 0, 0);
+        var claimed = Math.Min(amount - sent, CreditPayment.Whole(state.Claimed, decimals));
+        return new Parts(sent, claimed, Math.Min(amount - sent - claimed,
+            CreditPayment.Whole(state.Moving, decimals)));
     }
 
     /// <summary>Null: nothing waits at the provider for somebody to pay it.</summary>
     public static string? ProblemOf(decimal claimed) =>
         claimed > 0 ? $"{Show.Dollars(claimed)} of a refund is claimed: pay it at the provider." : null;
+
+    /// <summary>
+    /// What can be sent back, in whole units: what the provider has, less what was taken back here by hand. So whatever
+    /// is sent counts no longer in the ledger.
+    /// </summary>
+    /// <param name="sending">What is going back already.</param>
+    public static decimal Left(ProviderPaymentRow payment, decimal sending, int decimals) =>
+        CreditPayment.Counts(AtProvider(payment, sending, decimals), payment.Credited, payment.Counts);
+
+    static decimal AtProvider(ProviderPaymentRow payment, decimal sending, int decimals) =>
+        CreditPayment.Whole(payment.Received - payment.Refunded - payment.Held - sending, decimals);
 
     /// <summary>The amount, or why not.</summary>
     /// <param name="sending">What is going back already.</param>
@@ -41,18 +66,22 @@ public static class RefundPayment
     public static Outcome<decimal> Decide(ProviderPaymentRow? payment, decimal sending, string? amount, int decimals)
     {
         if (payment is null) return new Problem(ProblemKind.NotFound, "There is no such payment.");
-        var left = payment.Received - payment.Refunded - payment.Held - sending;
+        var left = Left(payment, sending, decimals);
         if (payment.Dispute == "open")
             return new Problem(ProblemKind.Conflict,
                 "This payment is disputed: if the dispute is lost, the money goes back by that.");
-        if (left <= 0) return new Problem(ProblemKind.Conflict, "Nothing of this payment is left to send back.");
+        if (left <= 0)
+            return new Problem(ProblemKind.Conflict, AtProvider(payment, sending, decimals) > 0
+                ? "What is left of this payment was taken back here by hand: it has gone back already by another way."
+                : "Nothing of this payment is left to send back.");
         if (string.IsNullOrWhiteSpace(amount)) return left;
         if (!decimal.TryParse(
             amount.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value) || value <= 0)
             return Wrong("Enter an amount such as 10 or 7.50, or nothing for all of it.");
         if (value != decimal.Round(value, decimals)) return Wrong($"An amount has at most {decimals} decimal places.");
         return value > left
-            ? Wrong(string.Create(CultureInfo.InvariantCulture, $"At most {left:0.00} can be sent back."))
+            ? Wrong(string.Create(CultureInfo.InvariantCulture, $"At most {left:0.00} can be sent back.")
+                + (left < AtProvider(payment, sending, decimals) ? " The rest was taken back here by hand." : ""))
             : value;
     }
 
@@ -97,7 +126,7 @@ public static class RefundPayment
         await CreditPayment.ApplyAsync(transaction, id, plan, $"refund: {why}", actor, now, cancel);
         await transaction.ExecuteAsync(ProviderPaymentSql.SetCredited, new { id, plan.Credited, now }, cancel);
         await transaction.AuditAsync(actor, "refund_payment", $"provider payment {id}",
-            string.Create(CultureInfo.InvariantCulture, $"{value}; {why}"), cancel);
+            string.Create(CultureInfo.InvariantCulture, $"{value:0.####}; {why}"), cancel);
         return refund;
     }
 }

@@ -36,6 +36,12 @@ public sealed class ShowProviderPaymentPage(Db db, PaymentProviders providers, T
     /// <summary>What the person can claim; who pays for a friend has a page of their own.</summary>
     public IEnumerable<ProviderRefundRow> Claims => Payment.ByFriend ? [] : Refunds.Where(r => r.IsOffered);
 
+    public PaidOutcome Outcome => PaidWords.OutcomeOf(Payment, Refunds);
+
+    /// <summary>What was sent too late is credited until then; null: not any more.</summary>
+    public DateTime? LateUntil =>
+        PaidWords.LateUntil(Payment, providers.Find(Payment.Provider), time.GetUtcNow().UtcDateTime);
+
     public string Title => providers.Find(Payment.Provider)?.Title ?? Payment.Provider;
 
     public bool IsPlay => providers.Find(Payment.Provider)?.IsPlay ?? false;

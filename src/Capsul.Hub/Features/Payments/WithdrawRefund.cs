@@ -19,6 +19,8 @@ public static class WithdrawRefund
         { Status: "open" } => new Problem(ProblemKind.Conflict,
             "The provider has not answered yet whether it sends this refund. Try again when it has."),
         { Status: "offered" } => null,
+        { Status: "pending" } => new Problem(ProblemKind.Conflict,
+            "The provider is sending this refund already. If it fails, the money counts again."),
         _ => new Problem(ProblemKind.Conflict, "This refund is over: nothing of it can be claimed any more."),
     };
 

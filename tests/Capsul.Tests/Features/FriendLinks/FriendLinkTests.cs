@@ -64,8 +64,22 @@ public sealed class FriendLinkTests
         var back = await friend.ReadAsync(new Uri(session.SuccessUrl).PathAndQuery, Cancel);
         back.ShouldContain("The payment has arrived");
         back.ShouldNotContain(PaymentWorld.Email);
+        await RefundAsync("5");
+        (await friend.ReadAsync(new Uri(session.SuccessUrl).PathAndQuery, Cancel)).ShouldContain(
+            "Thank you! The payment has arrived. $5.00 of it was sent");
+        await RefundAsync(null);
+        back = await friend.ReadAsync(new Uri(session.SuccessUrl).PathAndQuery, Cancel);
+        back.ShouldContain("This payment was sent back to you.");
+        back.ShouldNotContain("Thank you");
         using var eve = world.Hub.Visit();
         (await eve.GetAsync("/give/payments/wrong", Cancel).ReadAsync(Cancel)).Status.ShouldBe(404);
+
+        async Task RefundAsync(string? amount)
+        {
+            (await RefundPayment.RunAsync(world.Db, world.Settings, PaymentWorld.Operator, 1, amount, "asked",
+                world.Hub.Time, Cancel)).OrThrow();
+            await world.SettleAsync();
+        }
     }
 
     [Fact]

@@ -98,6 +98,47 @@ public sealed class ClaimedRefundTests : IAsyncLifetime
         return (int)answer.StatusCode;
     }
 
+    /// <summary>The server shows claims in fractions of a unit.</summary>
+    [Fact]
+    public async Task Claims_in_fractions_are_recorded()
+    {
+        await RefundAsync("10");
+        Claim(3.335m).State = "Completed";
+        var rest = Claim(6.665m, to: "bc1p");
+        await AnHourAsync();
+        var refund = await FindAsync();
+        (refund.Sent, refund.Claimed).ShouldBe((3.34m, 6.66m));
+        (await ProblemAsync()).ShouldBe("$6.66 of a refund is claimed: pay it at the provider.");
+        rest.State = "Completed";
+        await AnHourAsync();
+        ((await FindAsync()).Status, await world.RowsAsync()).ShouldBe(("done", "-20 10"));
+    }
+
+    [Fact]
+    public async Task What_is_sent_too_late_still_counts_and_the_page_says_so()
+    {
+        using var ada = await world.Hub.SignInAsync(PaymentWorld.Email, Cancel);
+        var late = (await world.TryBeginAsync("20", provider: "btcpay")).OrThrow();
+        await world.LookAsync();
+        server.Invoices[1].Status = "Expired";
+        await AnHourAsync();
+        var page = await ada.ReadAsync($"/balance/payments/{late}", Cancel);
+        page.ShouldContain("The time to pay is over. What you have sent all the same is added");
+        page.ShouldNotContain("Nothing was paid");
+        // Less than a unit is not offered.
+        server.Invoices[1].Payments.Add((0.000123074m, "Settled"));
+        await AnHourAsync();
+        (await world.FindAsync(late)).Received.ShouldBe(6.1537m);
+        (await ada.ReadAsync($"/balance/payments/{late}", Cancel)).ShouldContain("$6.15 of this payment");
+        (await RefundPayment.RunAsync(world.Db, world.Settings, "ops", late, null, "asked", world.Hub.Time, Cancel))
+            .OrThrow().ShouldBe(6.15m);
+        var other = (await world.TryBeginAsync("20", provider: "btcpay")).OrThrow();
+        await world.LookAsync();
+        server.Invoices[2].Status = "Expired";
+        await world.WaitAsync(TimeSpan.FromDays(8));
+        (await ada.ReadAsync($"/balance/payments/{other}", Cancel)).ShouldContain("Nothing was paid");
+    }
+
     [Fact]
     public async Task What_is_not_claimed_in_time_counts_again()
     {
@@ -254,6 +295,9 @@ public sealed class ClaimedRefundTests : IAsyncLifetime
     [InlineData("UPDATE provider_refunds SET url = ''", "provider_refunds_offered_has_page")]
     [InlineData("UPDATE provider_refunds SET amount = 6", "provider_refunds_stay")]
     [InlineData("UPDATE provider_refunds SET reference = 'x'", "provider_refunds_stay")]
+    [InlineData("INSERT INTO provider_refunds (payment, amount, key, reason, actor, created, status) "
+        + "VALUES (1, 1, 'k', 'r', 'o', now(), 'pending')", "provider_refunds_pending_is_known")]
+    [InlineData("UPDATE provider_payments SET kept = -1", "provider_payments_kept_check")]
     public async Task The_database_refuses(string statement, string constraint)
     {
         await RefundAsync("5");
@@ -268,8 +312,10 @@ public sealed class ClaimedRefundTests : IAsyncLifetime
         Claim().State = "Completed";
         await AnHourAsync();
         (await FindAsync()).Status.ShouldBe("done");
-        (await Should.ThrowAsync<PostgresException>(() => world.Db.ExecuteAsync(
-            "UPDATE provider_refunds SET sent = 0", null, Cancel))).ConstraintName.ShouldBe("provider_refunds_stay");
+        foreach (var change in (string[])["sent = 0", "status = 'refused'", "status = 'pending', sent = 0"])
+            (await Should.ThrowAsync<PostgresException>(() => world.Db.ExecuteAsync(
+                $"UPDATE provider_refunds SET {change}", null, Cancel)))
+                .ConstraintName.ShouldBe("provider_refunds_stay", change);
         (await WithdrawAsync()).Problem!.Message.ShouldContain("is over");
     }
 

@@ -47,7 +47,7 @@ public sealed class SeededPaymentsTests
             "SELECT reference FROM provider_payments WHERE reference IS NOT NULL", null, Cancel)).ToHashSet();
         var shown = books.Sessions.Where(s => known.Contains(s.Id)).ToList();
         var session = shown[random.Next(shown.Count)];
-        switch (random.Next(12))
+        switch (random.Next(13))
         {
             case 0 or 1:
                 await world.TryBeginAsync(
@@ -74,6 +74,11 @@ public sealed class SeededPaymentsTests
                 break;
             case 9:
                 world.Advance(TimeSpan.FromMinutes(random.Next(1, 600)));
+                break;
+            case 10:
+                // The bank did not take it after all.
+                if (session.Refunds.Find(r => r.Counts) is { } sent && session.Dispute.Length == 0)
+                    books.TurnRefund(sent.Id, "failed", "declined");
                 break;
             default:
                 await world.SettleAsync();

@@ -70,8 +70,13 @@ public sealed class StripeLibraryTests
         { Expand = ["payment_intent.latest_charge.balance_transaction"] }, cancellationToken: Cancel);
         paid.PaymentIntent.LatestCharge.BalanceTransaction.Fee.ShouldBe(88);
         var refunds = new RefundService(client);
-        (await refunds.CreateAsync(new RefundCreateOptions { PaymentIntent = paid.PaymentIntentId, Amount = 500 },
-            cancellationToken: Cancel)).Status.ShouldBe("succeeded");
+        var refund = await refunds.CreateAsync(
+            new RefundCreateOptions { PaymentIntent = paid.PaymentIntentId, Amount = 500 }, cancellationToken: Cancel);
+        refund.Status.ShouldBe("succeeded");
+        play.Books.TurnRefund(refund.Id, "failed", "declined");
+        refund = await refunds.GetAsync(refund.Id, cancellationToken: Cancel);
+        (refund.Status, refund.FailureReason).ShouldBe(("failed", "declined"));
+        play.Books.TurnRefund(refund.Id, "succeeded");
         (await Should.ThrowAsync<StripeException>(() => refunds.CreateAsync(
             new RefundCreateOptions { PaymentIntent = paid.PaymentIntentId, Amount = 1501 },
             cancellationToken: Cancel))).HttpStatusCode.ShouldBe(System.Net.HttpStatusCode.BadRequest);

@@ -96,7 +96,7 @@ public sealed record FoundRefund(string Key, string Reference, string Charge, de
 /// <summary>What has become of a refund. All amounts are in the currency of the request.</summary>
 /// <param name="Reference">The provider's ID.</param>
 /// <param name="Url">Where whoever paid claims it; empty: it goes back by itself, or is over.</param>
-/// <param name="Sent">What has gone back.</param>
+/// <param name="Sent">What has gone back; nothing while that is not certain.</param>
 /// <param name="Claimed">What was claimed, and waits at the provider for somebody to pay it.</param>
 /// <param name="Moving">What is on its way.</param>
 /// <param name="IsFinal">No more will be sent.</param>

@@ -93,6 +93,7 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
 
     public async Task<Outcome<RefundState>> RefundAsync(RefundRequest request, CancellationToken cancel)
     {
+        if (request.Reference is { } reference) return await AskRefundAsync(request, reference, cancel);
         if (StripeAmounts.ToUnits(request.Amount, request.Currency) is not { } units)
             return new Problem(ProblemKind.Invalid, $"{request.Currency} has no such small unit at Stripe.");
         // Stripe forgets the key of a call after a day; the refund itself keeps it for good.
@@ -100,21 +101,29 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
             $"v1/refunds?limit=100&payment_intent={Uri.EscapeDataString(request.Charge)}", cancel);
         if (earlier.Refused(out var unknown, out var list)) return unknown;
         foreach (var made in list.List("data"))
-            if (made.Get("metadata")?.Text(KeyName) == request.Key) return Read(request, made);
+            if (made.Get("metadata")?.Text(KeyName) == request.Key) return StripeReading.Refund(request.Amount, made);
         var answer = await stripe.PostAsync("v1/refunds", request.Key,
         [
             new("payment_intent", request.Charge),
             new("amount", units.ToString(CultureInfo.InvariantCulture)),
             new($"metadata[{KeyName}]", request.Key),
         ], cancel);
-        return answer.Refused(out var problem, out var refund) ? problem : Read(request, refund);
+        return answer.Refused(out var problem, out var refund) ? problem
+            : StripeReading.Refund(request.Amount, refund);
     }
 
-    static Outcome<RefundState> Read(RefundRequest request, JsonElement refund) =>
-        refund.Text("status") is "failed" or "canceled"
-        ? new Problem(ProblemKind.Invalid, $"Stripe says that the refund {refund.Text("id")} has failed.")
-        : refund.Text("id") is { } id ? new RefundState(id, "", request.Amount, 0, 0, IsFinal: true, "")
-        : new Problem(ProblemKind.Unavailable, "Stripe's answer has no refund.");
+    /// <summary>
+    /// One that Stripe has made is not made again, and only Stripe's own word that it failed means so: not that another
+    /// account, or a key with fewer rights, does not find it.
+    /// </summary>
+    async Task<Outcome<RefundState>> AskRefundAsync(
+        RefundRequest request, string reference, CancellationToken cancel)
+    {
+        var answer = await stripe.GetAsync($"v1/refunds/{Uri.EscapeDataString(reference)}", cancel);
+        return answer.Refused(out var problem, out var refund)
+            ? new Problem(ProblemKind.Unavailable, problem.Message, problem.Detail)
+            : StripeReading.Refund(request.Amount, refund);
+    }
 
     public Outcome<ProviderEvent> Read(IHeaderDictionary headers, ReadOnlySpan<byte> body, DateTime now)
     {

@@ -95,6 +95,26 @@ static partial class StripeReading
         return StripeAmounts.FromUnits(Math.Max(0, units), currency);
     }
 
+    /// <summary>
+    /// Refused: it has failed, and the money is back. A refund that succeeded may still fail, for about a month.
+    /// (https://docs.stripe.com/refunds#failed-refunds)
+    /// </summary>
+    public static Outcome<RefundState> Refund(decimal amount, JsonElement refund)
+    {
+        if (refund.Text("id") is not { Length: > 0 } id)
+            return new Problem(ProblemKind.Unavailable, "Stripe's answer has no refund.");
+        var why = refund.Text("failure_reason") is { Length: > 0 and <= 100 } reason
+            ? $": {reason.Replace('_', ' ')}" : "";
+        return refund.Text("status") switch
+        {
+            "failed" or "canceled" =>
+                new Problem(ProblemKind.Invalid, $"Stripe says that the refund {id} has failed{why}."),
+            "succeeded" => new RefundState(id, "", amount, 0, 0, IsFinal: true, ""),
+            // pending, requires_action, and what there may be besides: it is not known yet.
+            _ => new RefundState(id, "", 0, 0, 0, IsFinal: false, ""),
+        };
+    }
+
     public static Outcome<ProviderEvent> Event(JsonElement text)
     {
         if (text.Text("id") is not { Length: > 0 and <= 255 } id || text.Text("type") is not { Length: <= 100 } type)
