@@ -204,8 +204,9 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
                 'If the money did not stay, say so: UPDATE payments SET invalidated = TRUE WHERE id = %s', OLD.id);
     ELSIF TG_OP = 'UPDATE' THEN
-        IF (NEW.id, NEW.dollars, NEW.method, NEW.provider_payment, NEW.offsets)
-                IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method, OLD.provider_payment, OLD.offsets)
+        IF (NEW.id, NEW.dollars, NEW.method, NEW.provider_payment, NEW.offsets, NEW.rest_of, NEW.bank_line)
+                IS DISTINCT FROM (OLD.id, OLD.dollars, OLD.method, OLD.provider_payment, OLD.offsets, OLD.rest_of,
+                    OLD.bank_line)
             OR NEW.email <> OLD.email AND account_of(OLD.email, NEW.email) = OLD.email THEN
             RAISE EXCEPTION 'the amount, the account and the method of payment % cannot be changed: the ledger has it',
                 OLD.id USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_stay', HINT = format(
@@ -717,7 +718,7 @@ CREATE FUNCTION public.number_receipt() RETURNS trigger
     AS $$
 BEGIN
     UPDATE receipt_numbers SET last = last + 1 RETURNING last INTO NEW.number;
-    IF NEW.number <> 1 + coalesce((SELECT max(number) FROM receipts), 0) THEN
+    IF NEW.number <> 1 + greatest((SELECT max(number) FROM receipts), (SELECT max(last) FROM receipt_gaps), 0) THEN
         RAISE EXCEPTION 'receipts are numbered without gaps: % is not the next number', NEW.number
             USING ERRCODE = 'check_violation', CONSTRAINT = 'receipts_without_gaps';
     END IF;
@@ -943,6 +944,17 @@ BEGIN
     WHERE c.email = NEW.email AND c.settled IS NOT NULL;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.skip_receipt_numbers() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE receipt_numbers SET last = NEW.last WHERE last = NEW.first - 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a gap in the numbers of receipts begins with the next number; % is not', NEW.first
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'receipt_gaps_follow';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.stop_auto_top_up() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1054,6 +1066,28 @@ BEGIN
             WHERE host = ANY(free) AND state = 'creating' AND queued IS NOT NULL));
     END IF;
     RETURN NULL;
+END $$;
+CREATE FUNCTION public.turn_bank_line() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    line bank_lines;
+BEGIN
+    SELECT * INTO line FROM bank_lines WHERE id = NEW.bank_line FOR UPDATE;
+    IF NEW.invalidated THEN
+        UPDATE bank_lines SET state = CASE NEW.method WHEN 'assigned' THEN 'kept' ELSE 'waiting' END, payment = NULL,
+            email = NULL
+        WHERE id = line.id AND payment = NEW.id;
+    ELSIF line.state = 'assigned' OR line.state = 'kept' AND NEW.method <> 'assigned' THEN
+        RAISE EXCEPTION 'the money of payment % is in the books already: line % of the bank is %', NEW.id, line.id,
+            CASE line.state WHEN 'assigned' THEN format('payment %s', line.payment) ELSE line.state END
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'bank_lines_count_once', HINT = CASE line.state
+                WHEN 'assigned' THEN format('Set invalidated = TRUE on payment %s first.', line.payment)
+                ELSE 'Assign the line to the account on the page Bank transfers.' END;
+    ELSE
+        UPDATE bank_lines SET state = 'assigned', payment = NEW.id, email = NEW.email WHERE id = line.id;
+    END IF;
+    RETURN NEW;
 END $$;
 CREATE FUNCTION public.turn_late_payment() RETURNS trigger
     LANGUAGE plpgsql
@@ -1306,7 +1340,7 @@ CREATE TABLE public.bank_lines (
     payment integer,
     CONSTRAINT bank_lines_amount_check CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric) AND (amount = round(amount, 2)))),
     CONSTRAINT bank_lines_assigned_is_a_payment CHECK (((state = 'assigned'::text) = (payment IS NOT NULL))),
-    CONSTRAINT bank_lines_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'assigned'::text, 'kept'::text, 'ignored'::text])))
+    CONSTRAINT bank_lines_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'assigned'::text, 'kept'::text, 'ignored'::text, 'returned'::text])))
 );
 ALTER TABLE public.bank_lines ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.bank_lines_id_seq
@@ -1355,6 +1389,9 @@ CREATE TABLE public.dunning_clock (
     seconds bigint DEFAULT 0 NOT NULL,
     ticked timestamp with time zone,
     paused text DEFAULT ''::text NOT NULL,
+    trusted timestamp with time zone,
+    lost_payments boolean DEFAULT false NOT NULL,
+    CONSTRAINT dunning_clock_lost_payments_pause CHECK (((paused <> ''::text) OR (NOT lost_payments))),
     CONSTRAINT dunning_clock_one_check CHECK (one),
     CONSTRAINT dunning_clock_seconds_check CHECK ((seconds >= 0))
 );
@@ -1776,7 +1813,9 @@ CREATE TABLE public.payments (
     invalidated boolean DEFAULT false NOT NULL,
     note text DEFAULT ''::text NOT NULL,
     provider_payment bigint,
-    offsets integer
+    offsets integer,
+    rest_of integer,
+    bank_line bigint
 );
 ALTER TABLE public.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.payments_id_seq
@@ -1911,6 +1950,7 @@ CREATE TABLE public.provider_payments (
     CONSTRAINT provider_payments_credited_check CHECK (((credited >= (0)::numeric) AND (credited = round(credited, 2)))),
     CONSTRAINT provider_payments_dispute_check CHECK ((dispute = ANY (ARRAY[''::text, 'open'::text, 'lost'::text, 'won'::text]))),
     CONSTRAINT provider_payments_fee_check CHECK (((fee >= (0)::numeric) AND (fee = round(fee, 2)))),
+    CONSTRAINT provider_payments_friend_comes_back_once CHECK (((friend_link IS NULL) OR (return_to = ''::text) OR ((reference IS NULL) AND (status <> 'failed'::text)))),
     CONSTRAINT provider_payments_held_check CHECK ((held >= (0)::numeric)),
     CONSTRAINT provider_payments_provider_check CHECK ((provider = ANY (ARRAY['stripe'::text, 'btcpay'::text]))),
     CONSTRAINT provider_payments_received_check CHECK ((received >= (0)::numeric)),
@@ -2009,6 +2049,15 @@ CREATE TABLE public.rebuilt_hosts (
     vms integer NOT NULL,
     notes text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT rebuilt_hosts_vms_check CHECK ((vms >= 0))
+);
+CREATE TABLE public.receipt_gaps (
+    first integer NOT NULL,
+    last integer NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT receipt_gaps_goes_on CHECK ((last >= first)),
+    CONSTRAINT receipt_gaps_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200)))
 );
 CREATE TABLE public.receipt_numbers (
     only_row boolean DEFAULT true NOT NULL,
@@ -2592,6 +2641,8 @@ ALTER TABLE ONLY public.rebuilds
     ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_pkey PRIMARY KEY (rebuild, host);
+ALTER TABLE ONLY public.receipt_gaps
+    ADD CONSTRAINT receipt_gaps_pkey PRIMARY KEY (first);
 ALTER TABLE ONLY public.receipt_numbers
     ADD CONSTRAINT receipt_numbers_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.receipts
@@ -2697,6 +2748,7 @@ CREATE UNIQUE INDEX ledger_accounts_own_once ON public.ledger_accounts USING btr
 CREATE INDEX ledger_entries_account ON public.ledger_entries USING btree (account, transaction);
 CREATE UNIQUE INDEX ledger_entries_hour_once ON public.ledger_entries USING btree (account, hour, corrects) WHERE (hour IS NOT NULL);
 CREATE UNIQUE INDEX ledger_transactions_payment_counts_once ON public.ledger_transactions USING btree (payment, turn) WHERE (payment IS NOT NULL);
+CREATE INDEX ledger_transactions_reversals ON public.ledger_transactions USING btree (payment) WHERE (kind = 'reversal'::text);
 CREATE INDEX level_choices_email ON public.level_choices USING btree (email, id);
 CREATE INDEX mails_due ON public.mails USING btree (run_at) WHERE ((sent IS NULL) AND (given_up IS NULL));
 CREATE INDEX mails_given_up ON public.mails USING btree (given_up) WHERE (given_up IS NOT NULL);
@@ -2711,10 +2763,13 @@ CREATE INDEX operations_due ON public.operations USING btree (run_at) WHERE (fin
 CREATE UNIQUE INDEX operations_one_for_a_vm ON public.operations USING btree (vm) WHERE (finished IS NULL);
 CREATE INDEX operations_vm ON public.operations USING btree (vm, id);
 CREATE INDEX operator_statements_at ON public.operator_statements USING btree (at);
+CREATE INDEX payments_bank_line ON public.payments USING btree (bank_line) WHERE (bank_line IS NOT NULL);
+CREATE UNIQUE INDEX payments_bank_line_counts_once ON public.payments USING btree (bank_line) WHERE ((bank_line IS NOT NULL) AND (NOT invalidated));
 CREATE INDEX payments_email_id ON public.payments USING btree (email, id);
 CREATE UNIQUE INDEX payments_offsets_once ON public.payments USING btree (offsets) WHERE (offsets IS NOT NULL);
 CREATE INDEX payments_provider_payment ON public.payments USING btree (provider_payment) WHERE (provider_payment IS NOT NULL);
 CREATE UNIQUE INDEX payments_provider_payment_counts_once ON public.payments USING btree (provider_payment) WHERE ((provider_payment IS NOT NULL) AND (NOT invalidated));
+CREATE INDEX payments_rest_of ON public.payments USING btree (rest_of) WHERE (rest_of IS NOT NULL);
 CREATE UNIQUE INDEX ports_of_host_once ON public.ports USING btree (host, port) WHERE (host IS NOT NULL);
 CREATE UNIQUE INDEX ports_of_hub_once ON public.ports USING btree (port) WHERE (host IS NULL);
 CREATE UNIQUE INDEX price_levels_name_once ON public.price_levels USING btree (lower(name)) WHERE (retired IS NULL);
@@ -2832,6 +2887,7 @@ CREATE TRIGGER payments_late_turned AFTER UPDATE ON public.payments FOR EACH ROW
 CREATE TRIGGER payments_posted_insert AFTER INSERT ON public.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_posted_update AFTER UPDATE ON public.payments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.post_payments();
 CREATE TRIGGER payments_trial_once BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.method = 'trial'::text) AND (new.dollars > (0)::numeric))) EXECUTE FUNCTION public.check_trial_payment();
+CREATE TRIGGER payments_turn_bank_line BEFORE UPDATE ON public.payments FOR EACH ROW WHEN (((new.bank_line IS NOT NULL) AND (new.invalidated <> old.invalidated))) EXECUTE FUNCTION public.turn_bank_line();
 CREATE TRIGGER price_levels_checked BEFORE DELETE OR UPDATE ON public.price_levels FOR EACH ROW EXECUTE FUNCTION public.check_price_level();
 CREATE TRIGGER prices_only_grow BEFORE TRUNCATE ON public.prices FOR EACH STATEMENT EXECUTE FUNCTION public.check_price();
 CREATE TRIGGER prices_stay BEFORE DELETE OR UPDATE ON public.prices FOR EACH ROW EXECUTE FUNCTION public.check_price();
@@ -2849,6 +2905,8 @@ CREATE TRIGGER provider_payouts_turned AFTER UPDATE ON public.provider_payouts F
 CREATE TRIGGER provider_refunds_stay BEFORE UPDATE ON public.provider_refunds FOR EACH ROW EXECUTE FUNCTION public.check_refund_change();
 CREATE TRIGGER provider_refunds_stop_auto AFTER INSERT ON public.provider_refunds FOR EACH ROW EXECUTE FUNCTION public.stop_auto_top_up();
 CREATE TRIGGER provider_refunds_within_payment AFTER INSERT ON public.provider_refunds FOR EACH ROW WHEN ((new.status = ANY (ARRAY['open'::text, 'offered'::text]))) EXECUTE FUNCTION public.check_refund();
+CREATE TRIGGER receipt_gaps_follow BEFORE INSERT ON public.receipt_gaps FOR EACH ROW EXECUTE FUNCTION public.skip_receipt_numbers();
+CREATE TRIGGER receipt_gaps_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.receipt_gaps FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER receipt_numbers_stay BEFORE DELETE OR TRUNCATE ON public.receipt_numbers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
 CREATE TRIGGER receipts_numbered BEFORE INSERT ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.number_receipt();
 CREATE TRIGGER receipts_only_forget BEFORE UPDATE ON public.receipts FOR EACH ROW EXECUTE FUNCTION public.check_receipt_change();
@@ -2963,11 +3021,15 @@ ALTER TABLE ONLY public.operations
 ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_bank_line_fkey FOREIGN KEY (bank_line) REFERENCES public.bank_lines(id);
+ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_offsets_fkey FOREIGN KEY (offsets) REFERENCES public.payments(id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_provider_payment_fkey FOREIGN KEY (provider_payment) REFERENCES public.provider_payments(id);
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_rest_of_fkey FOREIGN KEY (rest_of) REFERENCES public.payments(id);
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ports

@@ -22,7 +22,8 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
         MailLimit = TimeSpan.FromMinutes(30), PastDeadline = TimeSpan.FromMinutes(10),
         BackupGrace = TimeSpan.FromHours(3), MeteringLimit = TimeSpan.FromHours(3),
         PaymentLimit = TimeSpan.FromMinutes(30), RefusalsCount = TimeSpan.FromHours(1), Day = TimeSpan.FromDays(1),
-        NamesLimit = TimeSpan.FromMinutes(15), Month = TimeSpan.FromDays(30), UsageIsOld = TimeSpan.FromMinutes(30);
+        NamesLimit = TimeSpan.FromMinutes(15), Month = TimeSpan.FromDays(30), UsageIsOld = TimeSpan.FromMinutes(30),
+        ClockLimit = TimeSpan.FromHours(2);
 
     readonly DateTime started = time.GetUtcNow().UtcDateTime;
 
@@ -70,6 +71,7 @@ public sealed class AlertWatch(Db db, Fence fence, Settings settings, LinkAuthor
             day = now - Day,
             month = now - Month,
             overdue = now - PastDeadline,
+            jumped = now - ClockLimit,
             now,
             hubs = now - Silent,
             stuck = now - PaymentLimit,

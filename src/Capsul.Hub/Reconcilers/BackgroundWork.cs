@@ -25,8 +25,8 @@ static class BackgroundWork
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
             .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
             .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<SponsorshipSweep>().AddActing<TrialSweep>()
-            .AddActing<AutoTopUpSweep>().AddActing<SavedCardPolling>().AddActing<ProviderPolling>()
-            .AddActing<ReverseNames>().AddActing<MailSender>().AddActing<ScheduledBackups>();
+            .AddActing<ReceiptSweep>().AddActing<AutoTopUpSweep>().AddActing<SavedCardPolling>()
+            .AddActing<ProviderPolling>().AddActing<ReverseNames>().AddActing<MailSender>().AddActing<ScheduledBackups>();
     }
 
     /// <summary>A part of the active Hub's work.</summary>

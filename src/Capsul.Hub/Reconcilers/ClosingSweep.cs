@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Closings;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
@@ -12,7 +13,8 @@ namespace Capsul.Hub.Reconcilers;
 /// A reconciler without input: takes accounts that are being closed further when they may no longer be reopened. Their
 /// VMs are deleted, each as an operation of its own; when none is left, the money leaves and the name goes; and when
 /// all of it is paid, nobody knows any more whose it was. What has happened is in rows, so a Hub that is killed at any
-/// moment goes on where it was. Years later, the names on the receipts go.
+/// moment goes on where it was. Years later, the names on the receipts go. A clock that has jumped ahead makes nothing
+/// due: what cannot be undone goes by the trusted time (<see cref="DunningSql.Trusted"/>).
 /// </summary>
 public sealed class ClosingSweep(
     Db db, Fence fence, Settings settings, TimeProvider time, ILogger<ClosingSweep> log) : Sweep(fence, time, log)
@@ -28,15 +30,16 @@ public sealed class ClosingSweep(
     /// <summary>One round; returns how many steps it took.</summary>
     public override async Task<int> LookAsync(long epoch, CancellationToken cancel)
     {
-        var done = 0;
+        var (done, trusted) = (0, await db.AskAsync<DateTime>(DunningSql.Trusted, new { now = Now }, cancel));
         for (long? after = 0; after is not null;)
         {
             var page = await db.ListAsync<ClosingRow>(
-                ClosingSql.Due, new { now = Now, after, limit = PageRows }, cancel);
+                ClosingSql.Due, new { now = trusted, after, limit = PageRows }, cancel);
             foreach (var closing in page) done += await StepAsync(epoch, closing, cancel);
             after = page.Count == PageRows ? page[^1].Id : null;
         }
-        foreach (var id in await db.ListAsync<long>(ClosingSql.ToForget, new { now = Now, limit = PageRows }, cancel))
+        foreach (var id in await db.ListAsync<long>(
+            ClosingSql.ToForget, new { now = trusted, limit = PageRows }, cancel))
             done += await TryAsync(epoch, $"closing {id}", async transaction => await transaction.AskAsync<string>(
                 ClosingSql.ForgetReceipts, new { id, now = Now }, cancel) is not null, cancel);
         return done;

@@ -112,7 +112,7 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
         }
         var answer = await provider.CreateCheckoutAsync(new CheckoutRequest(
             row.Key, PaymentKey.IsFriends(row.Key) ? null : row.Email, row.Amount, settings.Currency.Code,
-            row.ReturnTo), cancel);
+            providers.ReturnOf(row.ReturnTo)), cancel);
         if (answer.Refused(out var problem, out var checkout))
             await FailAsync(epoch, row, problem, final: problem.Kind != ProblemKind.Unavailable, cancel);
         else

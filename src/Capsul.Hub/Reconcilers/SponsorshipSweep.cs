@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Sponsorships;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
@@ -8,7 +9,7 @@ namespace Capsul.Hub.Reconcilers;
 /// <summary>
 /// A reconciler without input: pays the months of sponsorships that are due, the oldest first, each in a transaction of
 /// its own. A Hub that was away pays what became due meanwhile; what the fund does not hold waits, and an alert says
-/// so.
+/// so. Due is what the trusted time says (<see cref="DunningSql.Trusted"/>).
 /// </summary>
 public sealed class SponsorshipSweep(
     Db db, Fence fence, TimeProvider time, ILogger<SponsorshipSweep> log) : Sweep(fence, time, log)
@@ -24,7 +25,7 @@ public sealed class SponsorshipSweep(
     /// <summary>Pays all that is due and that the fund holds; returns how many months.</summary>
     public override async Task<int> LookAsync(long epoch, CancellationToken cancel)
     {
-        var paid = 0;
+        var (paid, trusted) = (0, await db.AskAsync<DateTime>(DunningSql.Trusted, new { now = Now }, cancel));
         // One that was paid may be due again, after those that were due before that.
         for (var round = -1; round != 0; paid += round)
         {
@@ -32,7 +33,7 @@ public sealed class SponsorshipSweep(
             for (DueSponsorshipRow? last = new(0, DateTime.UnixEpoch); last is not null;)
             {
                 var page = await db.ListAsync<DueSponsorshipRow>(SponsorshipSql.Due,
-                    new { now = Now, due = last.NextDue, after = last.Id, limit = PageRows }, cancel);
+                    new { now = trusted, due = last.NextDue, after = last.Id, limit = PageRows }, cancel);
                 foreach (var due in page)
                     round += await TryAsync(epoch, $"sponsorship {due.Id}", async transaction =>
                         await PaySponsorship.InAsync(transaction, due.Id, Now, cancel) == PaySponsorship.Step.Pay,

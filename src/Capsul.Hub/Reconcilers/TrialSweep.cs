@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Trials;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
@@ -7,7 +8,8 @@ using Microsoft.Extensions.Logging;
 namespace Capsul.Hub.Reconcilers;
 
 /// <summary>
-/// A reconciler without input: takes back trial credit that was not used in time, that of each account once.
+/// A reconciler without input: takes back trial credit that was not used in time, that of each account once. In
+/// time is by the trusted time (<see cref="DunningSql.Trusted"/>).
 /// </summary>
 public sealed class TrialSweep(
     Db db, Fence fence, Settings settings, TimeProvider time, ILogger<TrialSweep> log) : Sweep(fence, time, log)
@@ -23,10 +25,10 @@ public sealed class TrialSweep(
     /// <summary>One round; returns how many lapsed.</summary>
     public override async Task<int> LookAsync(long epoch, CancellationToken cancel)
     {
-        var lapsed = 0;
+        var (lapsed, trusted) = (0, await db.AskAsync<DateTime>(DunningSql.Trusted, new { now = Now }, cancel));
         for (long? after = 0; after is not null;)
         {
-            var page = await db.ListAsync<long>(TrialSql.Due, new { now = Now, after, limit = PageRows }, cancel);
+            var page = await db.ListAsync<long>(TrialSql.Due, new { now = trusted, after, limit = PageRows }, cancel);
             foreach (var id in page)
                 lapsed += await TryAsync(epoch, $"credit {id}", transaction =>
                     LapseTrial.InAsync(transaction, id, settings, Now, cancel), cancel);

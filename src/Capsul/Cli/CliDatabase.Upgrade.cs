@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Leadership;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 
 namespace Capsul.Cli;
@@ -12,6 +13,7 @@ sealed partial class CliDatabase
     /// <param name="cancel">Gives up.</param>
     public static async Task<CliDatabase> OpenAsync(Settings settings, CancellationToken cancel)
     {
+        Show.Currency = (settings.Currency.Symbol, settings.Currency.Decimals);
         var database = await ConnectAsync(settings, cancel);
         try
         {

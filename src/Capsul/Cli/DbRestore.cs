@@ -51,6 +51,8 @@ static class DbRestore
         if (restored.Old is { } old) Console.WriteLine(
             $"The previous database is now called {old}; drop it when it is no longer needed: "
             + $"{DatabaseChecks.DropCommand(old)}");
+        Console.WriteLine("If receipts were given to customers since this backup, their numbers must not be given out "
+            + "again. Say with which one to go on, before the Hub starts: capsul receipt continue-at N --reason TEXT");
         Console.WriteLine("Start the Hub now; restart any standby Hubs.");
         return 0;
     }

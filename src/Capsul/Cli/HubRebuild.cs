@@ -110,6 +110,8 @@ static class HubRebuild
             table.AddRow(Markup.Escape(away), "", "has not come");
         Tables.Write(table);
         Console.WriteLine("Charging begins when each VM is observed again; the time before is free. Payments are not "
-            + "on the Spokes, so balances begin at zero; to record one again: capsul payment record EMAIL DOLLARS");
+            + "on the Spokes, so balances begin at zero; to record one again: capsul payment record EMAIL AMOUNT");
+        Console.WriteLine("Nor are receipts: if customers have some, say with which number to go on: "
+            + "capsul receipt continue-at N --reason TEXT");
     }
 }

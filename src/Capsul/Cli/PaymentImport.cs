@@ -11,8 +11,12 @@ static class PaymentImport
 {
     public static readonly Argument<string> StatementFile = new("FILE") { Description = "File of the bank." };
 
-    public static readonly Option<bool> Book = new("--book")
-    { Description = "Record a payment for each line that waits and has the code of an account." };
+    public static readonly Option<long?> Book = new("--book")
+    {
+        Description = "Record a payment for each line that waits and has the code of an account, up to this one: the "
+            + "last that was looked at.",
+        HelpName = "LINE",
+    };
 
     const int ShownLines = 1000;
 
@@ -27,10 +31,15 @@ static class PaymentImport
             + $"{report.Foreign} in another currency.");
         var lines = await database.Db.ListAsync<BankLineRow>(BankLineSql.ListOpen, new { limit = ShownLines }, cancel);
         Tables.Write(TableOf(lines));
-        if (!parsed.GetValue(Book) || lines.Count == 0) return 0;
-        var booked = (await BookBankLine.AssignMatchedAsync(
-            database.Db, "cli", lines[^1].Id, TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine($"{booked} payments recorded.");
+        if (parsed.GetValue(Book) is { } last)
+        {
+            var booked = (await BookBankLine.AssignMatchedAsync(
+                database.Db, "cli", last, TimeProvider.System, cancel)).OrThrow();
+            Console.WriteLine($"{booked} payments recorded.");
+        }
+        else if (lines.LastOrDefault(l => l is { State: "waiting", Email: not null }) is { } matched)
+            Console.WriteLine("To record payments for those with the code of an account, after a look: "
+                + $"capsul payment import {parsed.GetValue(StatementFile)} --book {matched.Id}");
         return 0;
     }
 

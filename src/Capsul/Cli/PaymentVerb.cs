@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Web;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -11,7 +12,7 @@ namespace Capsul.Cli;
 static class PaymentVerb
 {
     static readonly Argument<string> Email = new("EMAIL") { Description = "Email address of the account." };
-    static readonly Argument<string> Dollars = new("DOLLARS") { Description = "Amount, such as 20 or 12.50." };
+    static readonly Argument<string> Amount = new("AMOUNT") { Description = "Such as 20 or 12.50." };
     static readonly Option<string> Note = new("--note")
     {
         Description =
@@ -46,11 +47,12 @@ static class PaymentVerb
         CommandLine.Verb("import", """
             Takes in what a bank says has arrived: CAMT.053, or a CSV with the columns date, amount, payer, message and
             reference. Lines that are known are left out. Nothing is booked: look at what is printed, or at
-            /operator/bank, and then book those with the reference code of an account with --book.
+            /operator/bank, and then book those with the reference code of an account, up to the last line that you
+            have looked at, with --book.
 
             Examples:
               capsul payment import statement.xml
-              capsul payment import statement.xml --book
+              capsul payment import statement.xml --book 17
             """, PaymentImport.RunAsync, PaymentImport.StatementFile, PaymentImport.Book),
         CommandLine.Verb("refund", """
             Sends a payment that was made through a provider back by the way it came. The amount is no longer spendable
@@ -75,7 +77,7 @@ static class PaymentVerb
 
             Example:
               capsul payment record jo@example.org 20
-            """, RecordAsync, Email, Dollars, Note, Opening),
+            """, RecordAsync, Email, Amount, Note, Opening),
     };
 
     static async Task<int> ListAsync(ParseResult parsed, CancellationToken cancel)
@@ -137,18 +139,17 @@ static class PaymentVerb
 
     static async Task<int> RecordAsync(ParseResult parsed, CancellationToken cancel)
     {
-        var text = parsed.GetValue(Dollars)!;
+        var text = parsed.GetValue(Amount)!;
         if (!decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var dollars))
             throw new ProblemException(
-                ProblemKind.Invalid, $"\"{text}\" is not an amount of dollars; write it as 20 or 12.50.");
+                ProblemKind.Invalid, $"\"{text}\" is not an amount; write it as 20 or 12.50.");
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var payment = (await (parsed.GetValue(Opening)
             ? RecordCash.OpeningAsync(database.Db, "cli", parsed.GetValue(Email)!, dollars, parsed.GetValue(Note)!,
                 TimeProvider.System, cancel)
             : RecordCash.RunAsync(database.Db, "cli", parsed.GetValue(Email)!, dollars, parsed.GetValue(Note)!,
                 TimeProvider.System, cancel))).OrThrow();
-        Console.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"Payment {payment}: {dollars:0.00} dollars for {parsed.GetValue(Email)}."));
+        Console.WriteLine($"Payment {payment}: {Show.Dollars(dollars)} for {parsed.GetValue(Email)}.");
         return 0;
     }
 }

@@ -9,7 +9,7 @@ using Command = System.CommandLine.Command;
 
 namespace Capsul.Cli;
 
-/// <summary><c>capsul receipt</c>: who sells, and all receipts for the books.</summary>
+/// <summary><c>capsul receipt</c>: who sells, what is issued, and all receipts for the books.</summary>
 static class ReceiptVerb
 {
     static readonly Option<string?> Name = new("--name") { Description = "Name of the seller.", HelpName = "TEXT" };
@@ -35,8 +35,16 @@ static class ReceiptVerb
         HelpName = "DATE",
     };
 
+    static readonly Argument<int> Payment =
+        new("PAYMENT") { Description = "Number of the payment, from capsul ledger show EMAIL." };
+
+    static readonly Argument<int> Next = new("N") { Description = "The number of the next receipt." };
+
+    static readonly Option<string> Why = new("--reason")
+    { Description = "Why numbers are missing; kept with the gap.", Required = true };
+
     public static Command Make() => new("receipt", """
-        Says who sells and which tax is in the prices, and exports all receipts (docs/receipts.md). Run on the Hub's
+        Says who sells and which tax is in the prices, issues and exports receipts (docs/receipts.md). Run on the Hub's
         machine.
 
         Examples:
@@ -49,6 +57,22 @@ static class ReceiptVerb
             Says who sells from a day on. What was said before stays, and so do receipts that were made.
             """, SetAsync, Name, Address, TaxNumber, TaxLabel, TaxPercent, From),
         CommandLine.Verb("sellers", "Shows who sells, and has sold.", ListAsync),
+        CommandLine.Verb("issue", """
+            Issues the receipt of a payment, and the credit notes that are missing. It is addressed as its owner has
+            entered on the account page, or as an earlier receipt of the same payment. What follows from a receipt, the
+            active Hub issues by itself.
+
+            Example:
+              capsul receipt issue 12
+            """, IssueAsync, Payment),
+        CommandLine.Verb("continue-at", """
+            Says with which number receipts go on, after a backup was restored or a database was lost: otherwise numbers
+            that customers have already would be given out again. The numbers until then are kept as a gap, with the
+            reason. It never goes backwards. Do it before the Hub starts: it issues credit notes by itself.
+
+            Example:
+              capsul receipt continue-at 46 --reason "the backup of 2 March was restored; 41 to 45 are with customers"
+            """, ContinueAsync, Next, Why),
         CommandLine.Verb("export", "Writes all receipts and credit notes to standard output, as CSV.", ExportAsync),
     };
 
@@ -76,6 +100,27 @@ static class ReceiptVerb
                 s.TaxPercent.ToString("0.##", CultureInfo.InvariantCulture),
             }.Select(Markup.Escape)]);
         Tables.Write(table);
+        return 0;
+    }
+
+    static async Task<int> IssueAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        var (settings, id) = (Settings.Load(), parsed.GetValue(Payment));
+        await using var database = await CliDatabase.OpenAsync(settings, cancel);
+        var made = (await IssueReceipt.ByOperatorAsync(
+            database.Db, "cli", id, settings, TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine(made == 0 ? "Nothing is missing." : $"{made} issued.");
+        foreach (var r in await database.Db.ListAsync<ReceiptRow>(ReceiptSql.OfPayment, new { id }, cancel))
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{r.Title} {r.Number}: {r.Gross:0.00}"));
+        return 0;
+    }
+
+    static async Task<int> ContinueAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var gap = (await ContinueNumbers.RunAsync(database.Db, "cli", parsed.GetValue(Next), parsed.GetValue(Why),
+            TimeProvider.System, cancel)).OrThrow();
+        Console.WriteLine($"Receipts go on with number {gap.Last + 1}; {gap.First} to {gap.Last} are kept as a gap.");
         return 0;
     }
 

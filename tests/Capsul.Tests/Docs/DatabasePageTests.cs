@@ -44,8 +44,8 @@ public sealed partial class DatabasePageTests
                 // An interactive program gets a terminal whose user quits immediately.
                 "terminal" => $"printf 'SELECT 40 + 2 AS answer;\\n\\\\q\\n' | script -qec '{script.Trim()}' /dev/null",
                 // A command that runs until Ctrl-C gets one as soon as it has printed something.
-                "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; sleep 0.1; "
-                    + "done; kill -INT $sleeper; wait $sleeper || [ $? = 130 ]",
+                "follow" => $"set -m; {script.Trim()} > said & sleeper=$!; until [ -s said ]; do kill -0 $sleeper; "
+                    + "sleep 0.1; done; kill -INT $sleeper; wait $sleeper || [ $? = 130 ]",
                 _ => script,
             };
             var ended = await RunAsync(line, work, environment);

@@ -45,6 +45,8 @@ public sealed class AlertWatchTests
         INSERT INTO backups (reason, started, finished, file, format, schema_version)
         VALUES ('asked', @now - interval '2 days', @now - interval '2 days', 'f', 'plain', 1)
         """, "UPDATE backups SET started = @now", "due at 28 Feb 2026, 03:30 UTC")]
+    [InlineData("clock_jumped", "UPDATE dunning_clock SET trusted = @now - interval '3 hours'",
+        "UPDATE dunning_clock SET trusted = @now", "goes by 1 Mar 2026, 09:00 UTC")]
     [InlineData("names_unpublished", """
         INSERT INTO reverse_names (address, name, failing_since, problem)
         VALUES ('203.0.113.2', '', @now - interval '16 minutes', 'update failed: REFUSED')

@@ -33,7 +33,8 @@ public sealed class LongestFirst : ITestCollectionOrderer
     /// <summary>A collection of one class has the full name of that in its own.</summary>
     static int Rank(string name)
     {
-        var rank = Array.FindIndex(Longest, each => name == each || name.Contains($".{each}", StringComparison.Ordinal));
+        var rank = Array.FindIndex(
+            Longest, each => name == each || name.Contains($".{each}", StringComparison.Ordinal));
         return rank < 0 ? Longest.Length : rank;
     }
 }

@@ -226,7 +226,8 @@ public sealed class RealWorld : IAsyncDisposable
         }
         catch (OperationCanceledException error) when (!Cancel.IsCancellationRequested)
         {
-            throw new TimeoutException($"{id} is not running after {Until.Patient(RunLimit).TotalSeconds:0} s.\n{Said}", error);
+            throw new TimeoutException(
+                $"{id} is not running after {Until.Patient(RunLimit).TotalSeconds:0} s.\n{Said}", error);
         }
     }
 

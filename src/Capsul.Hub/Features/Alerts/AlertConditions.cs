@@ -14,7 +14,7 @@ public static class AlertConditions
         RaiseAlert.MailsGivenUp, RaiseAlert.OperationOverdue, RaiseAlert.BackupOverdue,
         RaiseAlert.VmsPaused, RaiseAlert.HubWithoutAddress,
         RaiseAlert.EvacuationStuck, RaiseAlert.CopyLeft, RaiseAlert.MeteringBehind, RaiseAlert.MeteringAhead,
-        RaiseAlert.DunningStuck, RaiseAlert.DunningPaused,
+        RaiseAlert.DunningStuck, RaiseAlert.DunningPaused, RaiseAlert.ClockJumped,
         RaiseAlert.PaymentsStuck, RaiseAlert.PaymentProblem, RaiseAlert.WebhooksRefused,
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
         RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.ClosedBalance, RaiseAlert.AccountsWaiting,
@@ -81,6 +81,10 @@ public static class AlertConditions
             $"Usage is posted to the ledger until {Time(row)}, which is in the future: the clock of a Hub was wrong. "
             + "Balances are right all the same. Set the clock; posted balances and statements are right again when "
             + "that time has come.",
+        RaiseAlert.ClockJumped =>
+            $"What cannot be undone goes by {Time(row)}, and catches up with the clock of the Hub: closing accounts, "
+            + "trial credit, sponsorships. No Hub was at work, or its clock has jumped ahead. If it is wrong, set it; "
+            + "if it is right, there is nothing to do.",
         RaiseAlert.DunningStuck =>
             $"{Show.Count(row.Number, "account has", "accounts have")} no money left, and the email that says so could "
             + $"not be delivered, such as to {row.Text}. Nothing is stopped for that. Tell them in another way, and "

@@ -69,6 +69,8 @@ public static class AlertWatchSql
         UNION ALL
         SELECT 'metering_ahead', '', m.until, 0, '' FROM metering m WHERE m.until > @now
         UNION ALL
+        SELECT 'clock_jumped', '', c.trusted, 0, '' FROM dunning_clock c WHERE c.trusted < @jumped
+        UNION ALL
         SELECT 'dunning_stuck', '', min(d.taken), count(*), min(d.email)
         FROM dunning d LEFT JOIN mails m ON m.id = d.mail
         WHERE d.told IS NULL AND (m.id IS NULL OR m.given_up IS NOT NULL) HAVING count(*) > 0

@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Billing;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -41,7 +42,8 @@ public sealed class CloseAccountPage(Db db, Settings settings, Sessions sessions
     {
         var now = time.GetUtcNow().UtcDateTime;
         Closing = await db.FindAsync<ClosingRow>(ClosingSql.FindOf, new { email = Email }, cancel);
-        MayReopen = ReopenAccount.Decide(Closing, now) is null;
+        MayReopen = ReopenAccount.Decide(
+            Closing, await db.AskAsync<DateTime>(DunningSql.Trusted, new { now }, cancel)) is null;
         Balance = (await db.AskAsync<BalanceRow>(BillingSql.Balance, new { email = Email, now }, cancel)).Balance;
         Vms = await db.AskAsync<int>(BillingSql.CountAlive, new { email = Email }, cancel);
     }

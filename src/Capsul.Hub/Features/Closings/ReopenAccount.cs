@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 
@@ -27,7 +28,9 @@ public static class ReopenAccount
             var now = time.GetUtcNow().UtcDateTime;
             await transaction.ListAsync<string>(AccountSql.LockMany, new { emails = new[] { email } }, cancel);
             var closing = await transaction.FindAsync<ClosingRow>(ClosingSql.FindOf, new { email }, cancel);
-            if (Decide(closing, now) is { } problem) return problem;
+            // Until it is over for the active Hub, too: nothing is deleted before.
+            var trusted = await transaction.AskAsync<DateTime>(DunningSql.Trusted, new { now }, cancel);
+            if (Decide(closing, trusted) is { } problem) return problem;
             await transaction.ExecuteAsync(ClosingSql.Reopen, new { id = closing!.Id, now }, cancel);
             await transaction.AuditAsync(actor, "reopen_account", email, $"closing {closing.Id}", cancel);
             return email;

@@ -63,9 +63,16 @@ public static class DunningPageSql
         UPDATE dunning SET told = (SELECT seconds FROM dunning_clock) WHERE email = @email AND told IS NULL
         """;
 
+    /// <summary>No reason ends it, and says that no payment is missing any more.</summary>
     public const string Pause = """
         -- DunningPageSql.Pause
-        UPDATE dunning_clock SET paused = @reason
+        UPDATE dunning_clock SET paused = @reason, lost_payments = lost_payments AND @reason <> ''
+        """;
+
+    /// <summary>After it is paused: payments may be missing.</summary>
+    public const string LosePayments = """
+        -- DunningPageSql.LosePayments
+        UPDATE dunning_clock SET lost_payments = TRUE
         """;
 
     public const string Change = """
@@ -81,14 +88,20 @@ public static class DunningPageSql
         """;
 
     /// <summary>
-    /// Payments since the backup are not in the database: nobody is stopped or deleted for them. A backup of schema
-    /// version 20 or older has no dunning; after the upgrade it is paused.
+    /// Payments since the backup are not in the database: nobody is stopped, deleted or charged for them. A backup of
+    /// schema version 20 or older has no dunning; after the upgrade it is paused. One of version 46 or older does not
+    /// know why it is paused; its upgrade takes that for the reason.
     /// </summary>
     public const string PauseAfterRestore = """
         -- DunningPageSql.PauseAfterRestore
         DO $$
         BEGIN
             UPDATE dunning_clock SET paused = 'a backup was restored: record the payments since then' WHERE paused = '';
+            BEGIN
+                UPDATE dunning_clock SET lost_payments = TRUE;
+            EXCEPTION WHEN undefined_column THEN
+                NULL;
+            END;
         EXCEPTION WHEN undefined_table THEN
             NULL;
         END $$

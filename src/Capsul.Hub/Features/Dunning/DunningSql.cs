@@ -31,13 +31,24 @@ public static class DunningSql
 
     /// <summary>
     /// The time since the last tick is counted, but no more than @most seconds: there was no Hub, or its clock jumped.
-    /// None while it is paused.
+    /// None while it is paused. What time it is at the latest goes on by up to twice as much, so it catches up with the
+    /// Hub's clock, and is never ahead of it.
     /// </summary>
     public const string Tick = """
         -- DunningSql.Tick
         UPDATE dunning_clock SET ticked = @now, seconds = seconds + CASE WHEN paused = ''
-            THEN least(@most, greatest(0, coalesce(floor(extract(epoch FROM @now - ticked)), 0))) ELSE 0 END::bigint
+            THEN least(@most, greatest(0, coalesce(floor(extract(epoch FROM @now - ticked)), 0))) ELSE 0 END::bigint,
+            trusted = least(@now, coalesce(trusted, ticked, @now) + interval '2 seconds' * least(@most, greatest(0,
+                coalesce(extract(epoch FROM @now - ticked), 0))))
         RETURNING seconds, paused
+        """;
+
+    /// <summary>
+    /// What time it is at the latest, for what cannot be undone. Before any Hub was at work, it is what its clock says.
+    /// </summary>
+    public const string Trusted = """
+        -- DunningSql.Trusted
+        SELECT least(@now, coalesce(trusted, @now)) FROM dunning_clock
         """;
 
     /// <summary>The mail server has the email: from now on the person knows.</summary>

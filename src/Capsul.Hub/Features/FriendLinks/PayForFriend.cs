@@ -31,7 +31,7 @@ public static class PayForFriend
 
     /// <returns>The secret of the page that shows the payment.</returns>
     public static Task<Outcome<string>> RunAsync(Db db, PaymentProviders providers, Settings settings, Site site,
-        string? code, string? provider, string? amount, TimeProvider time, CancellationToken cancel) =>
+        ReturnSeal seal, string? code, string? provider, string? amount, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync<string>(async transaction =>
         {
             var now = time.GetUtcNow().UtcDateTime;
@@ -53,7 +53,7 @@ public static class PayForFriend
                 amount = value,
                 key = PaymentKey.MakeForFriend(),
                 now,
-                returnTo = site.Link($"/give/payments/{token}").ToString(),
+                returnTo = seal.Seal(site.Link($"/give/payments/{token}")),
                 link = link.Id,
                 hash = Secret.Hash(token),
             }, cancel);

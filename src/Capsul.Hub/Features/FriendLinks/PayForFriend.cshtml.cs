@@ -12,7 +12,7 @@ namespace Capsul.Hub.Features.FriendLinks;
 /// <summary>Where a friend's link leads: a name and an amount, nothing of the account.</summary>
 [Authorize(Policies.Public)]
 public sealed class PayForFriendPage(
-    Db db, PaymentProviders providers, Settings settings, Site site, TimeProvider time) : PageModel
+    Db db, PaymentProviders providers, Settings settings, Site site, ReturnSeal seal, TimeProvider time) : PageModel
 {
     [BindProperty(SupportsGet = true)]
     public string Code { get; set; } = "";
@@ -45,7 +45,8 @@ public sealed class PayForFriendPage(
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
         var provider = Provider ?? (providers.All.Count == 1 ? providers.All[0].Name : null);
-        var begun = await PayForFriend.RunAsync(db, providers, settings, site, Code, provider, Amount, time, cancel);
+        var begun = await PayForFriend.RunAsync(
+            db, providers, settings, site, seal, Code, provider, Amount, time, cancel);
         if (!begun.Refused(out var problem, out var token))
             // Written out: links that are made for a page are in lower case, and the token is not.
             return LocalRedirect($"/give/payments/{token}?go=true");

@@ -16,7 +16,7 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
     public bool IsCut => Lines.Count == MostRows || Charged.Count == MostRows;
 
     /// <summary>What was used, exactly; only whole units are posted, and the rest is carried over.</summary>
-    public decimal Exactly => Charged.Sum(c => c.Dollars);
+    public decimal Exactly => Charged.Count == 0 ? 0 : Charged[0].Total;
 
     public string Name => From.ToString("MMMM yyyy", CultureInfo.InvariantCulture);
 
@@ -36,8 +36,7 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
         var asked = new { email, from, until, now, limit = MostRows };
         var sums = await db.AskAsync<MonthSumsRow>(MonthSql.Sums, asked, cancel);
         var lines = await db.ListAsync<MonthLineRow>(MonthSql.Lines, asked, cancel);
-        return new Month(from, until, sums.Opening, sums.Usage,
-            sums.Opening + lines.Sum(l => l.Amount) - sums.Usage, lines,
+        return new Month(from, until, sums.Opening, sums.Usage, sums.Opening + sums.Lines - sums.Usage, lines,
             await db.ListAsync<MonthUsageRow>(MonthSql.Usage, asked, cancel));
     }
 
@@ -52,6 +51,8 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
                 $"{From:yyyy-MM-dd},usage (exact),,{used.Vm},{used.Size},{used.Seconds:0.######},")
                 .Append(CultureInfo.InvariantCulture,
                     $"{used.DollarsPerMonth:0.00},{-used.Dollars:0.00000000},{currency}\r\n");
+        if (Closing - Opening + Usage - Lines.Sum(l => l.Amount) is not 0 and var more)
+            Add(Until, "lines that are not listed", more);
         Add(Until, "usage posted in whole cents", -Usage);
         Add(Until, "closing balance", Closing);
         return text.ToString();

@@ -2,8 +2,10 @@ using Capsul.Hub.Features.Billing;
 
 namespace Capsul.Hub.Features.Ledger;
 
-/// <summary>What the ledger has of an account before a month, and the usage posted in it.</summary>
-public sealed record MonthSumsRow(decimal Opening, decimal Usage);
+/// <summary>
+/// What the ledger has of an account before a month, and the usage and the rest that is posted in it.
+/// </summary>
+public sealed record MonthSumsRow(decimal Opening, decimal Usage, decimal Lines);
 
 /// <summary>A line of the ledger that is not usage.</summary>
 /// <param name="Amount">What it did to the balance.</param>
@@ -13,8 +15,9 @@ public sealed record MonthLineRow(
 
 /// <summary>The charged time of a VM at one price.</summary>
 /// <param name="Dollars">Exactly.</param>
+/// <param name="Total">Exactly, of all of them.</param>
 public sealed record MonthUsageRow(
-    string Vm, string Name, string Size, decimal Seconds, decimal DollarsPerMonth, decimal Dollars);
+    string Vm, string Name, string Size, decimal Seconds, decimal DollarsPerMonth, decimal Dollars, decimal Total);
 
 /// <summary>
 /// Statements of the monthly statement. Usage that is posted at the end of an hour is of the time before it; times are
@@ -29,7 +32,9 @@ public static class MonthSql
         -- MonthSql.Sums
         SELECT coalesce(-sum(e.amount) FILTER (WHERE CASE WHEN t.kind IN ('usage', 'correction') THEN t.at <= @from
                 ELSE t.at < @from END), 0) AS opening,
-            coalesce(sum(e.amount) FILTER (WHERE t.kind IN ('usage', 'correction') AND t.at > @from), 0) AS usage
+            coalesce(sum(e.amount) FILTER (WHERE t.kind IN ('usage', 'correction') AND t.at > @from), 0) AS usage,
+            coalesce(-sum(e.amount) FILTER (WHERE t.kind NOT IN ('usage', 'correction') AND t.at >= @from
+                AND t.at < @until), 0) AS lines
         FROM ledger_entries e JOIN ledger_transactions t ON t.id = e.transaction
         WHERE {Account} AND t.at <= @until
         """;
@@ -47,7 +52,8 @@ public static class MonthSql
     public const string Usage = $"""
         -- MonthSql.Usage
         SELECT v.id AS vm, v.name, v.size, sum(u.seconds) AS seconds, u.dollars_per_month,
-            u.dollars_per_month * sum(u.seconds) / ({Prices.DaysPerMonthText} * 86400) AS dollars
+            u.dollars_per_month * sum(u.seconds) / ({Prices.DaysPerMonthText} * 86400) AS dollars,
+            sum(u.dollars_per_month * sum(u.seconds)) OVER () / ({Prices.DaysPerMonthText} * 86400) AS total
         FROM vms v, LATERAL (
                 SELECT s.dollars_per_month, extract(epoch FROM least(coalesce(upper(s.span), @now), @until, @now)
                     - greatest(lower(s.span), @from)) AS seconds

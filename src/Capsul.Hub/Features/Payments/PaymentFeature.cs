@@ -10,7 +10,7 @@ namespace Capsul.Hub.Features.Payments;
 public static class PaymentFeature
 {
     public static IServiceCollection AddPayments(this IServiceCollection services) =>
-        services.AddSingleton<PaymentProviders>().AddSingleton<ReceiveEvent>();
+        services.AddSingleton<ReturnSeal>().AddSingleton<PaymentProviders>().AddSingleton<ReceiveEvent>();
 
     /// <summary>
     /// Public, because the signature says whose an event is. Without the limit of requests of an address: a provider

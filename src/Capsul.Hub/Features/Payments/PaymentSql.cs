@@ -8,8 +8,8 @@ public static class PaymentSql
 {
     public const string Record = """
         -- PaymentSql.Record
-        INSERT INTO payments (created, email, dollars, method, note) VALUES (@now, @email, @dollars, @method, @note)
-        RETURNING id
+        INSERT INTO payments (created, email, dollars, method, note, bank_line)
+        VALUES (@now, @email, @dollars, @method, @note, @bankLine) RETURNING id
         """;
 
     /// <summary>
@@ -35,7 +35,7 @@ public static class PaymentSql
     /// <summary>What is left of a payment of which a part went back, in its place.</summary>
     public const string AddRest = """
         -- PaymentSql.AddRest
-        INSERT INTO payments (created, email, dollars, method, note, provider_payment)
-        SELECT @now, email, @dollars, method, @note, provider_payment FROM payments WHERE id = @id
+        INSERT INTO payments (created, email, dollars, method, note, provider_payment, rest_of)
+        SELECT @now, email, @dollars, method, @note, provider_payment, id FROM payments WHERE id = @id
         """;
 }

@@ -41,12 +41,14 @@ public static class ProviderEventSql
         UPDATE provider_events SET handled = @now WHERE payment = @id AND handled IS NULL AND id <= @lastEvent
         """;
 
-    /// <summary>They may contain names and addresses, and are of no use after a while.</summary>
+    /// <summary>
+    /// They may contain names and addresses, and are of no use after a while, whatever has become of their payments.
+    /// More than a provider sends in the hour until the next time.
+    /// </summary>
     public const string ForgetBodies = """
         -- ProviderEventSql.ForgetBodies
         UPDATE provider_events SET body = '' WHERE id = ANY(ARRAY(
-            SELECT id FROM provider_events WHERE body <> '' AND received < @before AND handled IS NOT NULL
-            ORDER BY received LIMIT 500))
+            SELECT id FROM provider_events WHERE body <> '' AND received < @before ORDER BY received LIMIT 20000))
         """;
 
     public const string OfPayment = """

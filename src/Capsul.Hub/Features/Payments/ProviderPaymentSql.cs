@@ -200,9 +200,12 @@ public static class ProviderPaymentSql
         WHERE p.id = @id
         """;
 
+    /// <summary>Where a friend comes back to is a secret: the provider has it now, and nobody else needs it.</summary>
     public const string RecordCheckout = """
         -- ProviderPaymentSql.RecordCheckout
-        UPDATE provider_payments SET reference = @reference, url = @url, status = 'open' WHERE id = @id
+        UPDATE provider_payments SET reference = @reference, url = @url, status = 'open',
+            return_to = CASE WHEN friend_link IS NULL THEN return_to ELSE '' END
+        WHERE id = @id
         """;
 
     public const string RecordState = """
@@ -217,7 +220,8 @@ public static class ProviderPaymentSql
     public const string RecordFailure = """
         -- ProviderPaymentSql.RecordFailure
         UPDATE provider_payments SET status = CASE WHEN @failed THEN 'failed' ELSE status END, next_poll = @nextPoll,
-            claimed = NULL, problem = @problem, failing_since = coalesce(failing_since, @now)
+            claimed = NULL, problem = @problem, failing_since = coalesce(failing_since, @now),
+            return_to = CASE WHEN @failed AND friend_link IS NOT NULL THEN '' ELSE return_to END
         WHERE id = @id
         """;
 

@@ -13,7 +13,10 @@ namespace Capsul.Hub.Features.Payments;
 public static class ReconcilePayouts
 {
     /// <param name="Amount">What is booked at the bank.</param>
-    /// <param name="Fees">What the provider kept of it, and not for a payment.</param>
+    /// <param name="Fees">
+    /// What the provider kept of it, and not for a payment. What it holds back for a while is neither: it stays with
+    /// the provider.
+    /// </param>
     public sealed record Booking(decimal Amount, decimal Fees);
 
     /// <param name="What">What is wrong, as the end of a sentence about it.</param>
@@ -37,13 +40,20 @@ public static class ReconcilePayouts
             return new(found, string.Create(CultureInfo.InvariantCulture, $"is made of movements that sum to {sum}"));
         if (found.Movements.Any(m => PaymentKey.IsOurs(m.Key) && !IsOurs(m)))
             return new(found, "contains a payment that the database does not have, or has not asked about yet");
-        var others = found.Movements.Where(m => m.Charge is not null && !IsOurs(m)).Sum(m => m.Net);
-        return new(found, "is not in the ledger" + (others == 0 ? ""
-                : string.Create(CultureInfo.InvariantCulture, $"; {others} of it belongs to no payment here")),
-            new Booking(found.Amount - others, -found.Movements.Where(m => m.Charge is null).Sum(m => m.Net)));
+        var others = found.Movements.Where(m => !IsOurs(m)
+            && (m.Charge is not null || m.Nature == MovementNature.Other)).ToList();
+        return new(found, "is not in the ledger" + Say(others), new Booking(found.Amount - others.Sum(m => m.Net),
+            -found.Movements.Where(m => m is { Charge: null, Nature: MovementNature.Fee }).Sum(m => m.Net)));
 
         bool IsOurs(PayoutMovement movement) => movement.Charge is { } charge && ours.Contains(charge);
     }
+
+    /// <summary>What is not booked, by its kinds.</summary>
+    static string Say(IReadOnlyList<PayoutMovement> others) => others.Count == 0 ? ""
+        : string.Create(CultureInfo.InvariantCulture, $"; {others.Sum(m => m.Net)} of it belongs to no payment here (")
+            + string.Join(", ", others.GroupBy(m => m.Kind, StringComparer.Ordinal)
+                .OrderBy(g => g.Key, StringComparer.Ordinal)
+                .Select(g => string.Create(CultureInfo.InvariantCulture, $"{g.Key} {g.Sum(m => m.Net)}"))) + ")";
 
     /// <param name="since">Payouts that were made before are left out.</param>
     /// <param name="book">Put right what can be; otherwise nothing is changed.</param>

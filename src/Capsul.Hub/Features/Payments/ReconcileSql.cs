@@ -24,7 +24,8 @@ public static class ReconcileSql
     public const string SetCheckout = """
         -- ReconcileSql.SetCheckout
         UPDATE provider_payments SET reference = @reference, url = @url, next_poll = @now, problem = '',
-            failing_since = NULL, status = CASE WHEN automatic THEN status ELSE 'open' END
+            failing_since = NULL, status = CASE WHEN automatic THEN status ELSE 'open' END,
+            return_to = CASE WHEN friend_link IS NULL THEN return_to ELSE '' END
         WHERE id = @id AND reference IS NULL AND claimed IS NULL
         """;
 

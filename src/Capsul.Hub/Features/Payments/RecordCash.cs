@@ -1,6 +1,7 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Storage;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Payments;
@@ -8,13 +9,13 @@ namespace Capsul.Hub.Features.Payments;
 /// <summary>A payment in cash, by mail or by bank transfer, recorded by an operator.</summary>
 public static class RecordCash
 {
-    /// <summary>Dollars; anything larger is a typo.</summary>
+    /// <summary>Units of the currency; anything larger is a typo.</summary>
     public const decimal Most = 1_000_000;
 
     public static Problem? Decide(decimal dollars) =>
         dollars <= 0 ? new(ProblemKind.Invalid,
-            "A payment must be more than 0 dollars. To take one back, set its column invalidated.")
-        : dollars > Most ? new(ProblemKind.Invalid, $"A payment is at most {Most} dollars.")
+            $"A payment must be more than {Show.Dollars(0)}. To take one back, set its column invalidated.")
+        : dollars > Most ? new(ProblemKind.Invalid, $"A payment is at most {Show.Dollars(Most)}.")
         : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two decimal places.")
         : null;
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Capsul.Hub.Features.Payments.Bank;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Npgsql;
@@ -18,6 +19,7 @@ public static class ReturnPayment
         var payment = await transaction.AskAsync<PaymentRow>(PaymentSql.Lock, new { id }, cancel);
         if (payment.Invalidated) return false;
         await transaction.ExecuteAsync(PaymentSql.Invalidate, new { id }, cancel);
+        await transaction.ExecuteAsync(BankLineSql.Return, new { payment = id }, cancel);
         if (payment.Dollars > amount)
             await transaction.ExecuteAsync(PaymentSql.AddRest,
                 new { id, now, dollars = payment.Dollars - amount, note = $"the rest of payment {id}" }, cancel);

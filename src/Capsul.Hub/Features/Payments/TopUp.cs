@@ -1,5 +1,6 @@
 using System.Globalization;
 using Capsul.Foundation;
+using Capsul.Hub.Web;
 
 namespace Capsul.Hub.Features.Payments;
 
@@ -20,12 +21,12 @@ public static class TopUp
             return new Problem(ProblemKind.Forbidden, "There is no play money on this site.");
         if (!decimal.TryParse(
             dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount))
-            return Wrong("Enter an amount in dollars, such as 10 or 7.50.");
+            return Wrong("Enter an amount such as 10 or 7.50.");
         if (amount != decimal.Round(amount, 2))
             return Wrong("An amount has at most two decimal places.");
         return amount is >= Least and <= Most
             ? new Plan(amount)
-            : Wrong($"Enter an amount from {Least} to {Most} dollars.");
+            : Wrong($"Enter an amount from {Show.Dollars(Least)} to {Show.Dollars(Most)}.");
     }
 
     static Problem Wrong(string sentence) => new(ProblemKind.Invalid, sentence) { Field = "Dollars" };

@@ -55,6 +55,7 @@ public static class RebuildDatabase
             }, cancel);
             await transaction.ExecuteAsync(DunningPageSql.Pause,
                 new { reason = "the database was rebuilt without payments: record what each account had" }, cancel);
+            await transaction.ExecuteAsync(DunningPageSql.LosePayments, null, cancel);
             await transaction.AuditAsync(Actor, "open_rebuild", "", "", cancel);
             return true;
         }, cancel)).OrThrow();

@@ -7,8 +7,9 @@ using Npgsql;
 namespace Capsul.Hub.Features.Receipts;
 
 /// <summary>
-/// Makes the receipt of a payment when its owner asks for it, and credit notes for each time it ceased to count. Asked
-/// again, it makes only what is new. Numbers have no gaps, and a receipt never changes.
+/// Makes the receipt of a payment when its owner asks for it, and credit notes for each time it ceased to count. What
+/// follows from a receipt the active Hub makes by itself. Asked again, it makes only what is new. Numbers have no gaps,
+/// and a receipt never changes.
 /// </summary>
 public static class IssueReceipt
 {
@@ -26,35 +27,46 @@ public static class IssueReceipt
     /// <returns>How many receipts and credit notes were made.</returns>
     public static Task<Outcome<int>> RunAsync(
         Db db, string email, int id, Settings settings, TimeProvider time, CancellationToken cancel) =>
-        db.DecideAsync<int>(async transaction =>
+        db.DecideAsync(transaction =>
+            InAsync(transaction, email, email, id, settings, time.GetUtcNow().UtcDateTime, cancel), cancel);
+
+    /// <summary>The same for an operator, whosever payment it is.</summary>
+    public static async Task<Outcome<int>> ByOperatorAsync(
+        Db db, string actor, int id, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        await db.FindAsync<string>(ReceiptSql.FindOwner, new { id }, cancel) is not { } email ? NotFound
+            : await db.DecideAsync(transaction =>
+                InAsync(transaction, actor, email, id, settings, time.GetUtcNow().UtcDateTime, cancel), cancel);
+
+    /// <summary>In the caller's transaction. Returns how many receipts and credit notes were made.</summary>
+    public static async Task<Outcome<int>> InAsync(NpgsqlTransaction transaction, string actor, string email, int id,
+        Settings settings, DateTime now, CancellationToken cancel)
+    {
+        await transaction.FindAsync<int?>(ReceiptSql.LockPayment, new { id, email }, cancel);
+        var payment = await transaction.FindAsync<ReceiptPaymentRow>(
+            ReceiptSql.FindPayment, new { id, email }, cancel);
+        var turns = await transaction.ListAsync<ReceiptTurnRow>(ReceiptSql.Turns, new { id }, cancel);
+        if (Decide(payment, turns) is { } problem) return problem;
+        if (await FindSellerAsync(transaction, id, turns[0].At, cancel) is not { } seller)
+            return new Problem(ProblemKind.Unavailable, "The operator of this site has not entered its name and "
+                + "address yet, so receipts cannot be issued. Contact support.");
+        var paid = IncludedTax.Of(payment!.Dollars, seller.TaxPercent, settings.Currency.Decimals);
+        var address = await FindAddressAsync(transaction, id, email, cancel);
+        var (made, last) = (0, default(int?));
+        foreach (var turn in turns)
         {
-            await transaction.FindAsync<int?>(ReceiptSql.LockPayment, new { id, email }, cancel);
-            var payment = await transaction.FindAsync<ReceiptPaymentRow>(
-                ReceiptSql.FindPayment, new { id, email }, cancel);
-            var turns = await transaction.ListAsync<ReceiptTurnRow>(ReceiptSql.Turns, new { id }, cancel);
-            if (Decide(payment, turns) is { } problem) return problem;
-            if (await FindSellerAsync(transaction, id, turns[0].At, cancel) is not { } seller)
-                return new Problem(ProblemKind.Unavailable, "The operator of this site has not entered its name and "
-                    + "address yet, so receipts cannot be issued. Contact support.");
-            var paid = IncludedTax.Of(payment!.Dollars, seller.TaxPercent, settings.Currency.Decimals);
-            var address = await transaction.FindAsync<BillingAddressRow>(
-                ReceiptSql.FindAddress, new { email }, cancel) ?? BillingAddressRow.None;
-            var (made, last) = (0, default(int?));
-            foreach (var turn in turns)
+            var number = turn.Number;
+            if (number is null)
             {
-                var number = turn.Number;
-                if (number is null)
-                {
-                    number = await AddAsync(transaction, turn, turn.IsReversal ? paid.Reversed : paid, seller.Id,
-                        address, turn.IsReversal ? last : null, time.GetUtcNow().UtcDateTime, cancel);
-                    await transaction.AuditAsync(email, "issue_receipt", $"payment {id}",
-                        string.Create(CultureInfo.InvariantCulture, $"number {number}"), cancel);
-                    made++;
-                }
-                last = number;
+                number = await AddAsync(transaction, turn, turn.IsReversal ? paid.Reversed : paid, seller.Id,
+                    address, turn.IsReversal ? last : null, now, cancel);
+                await transaction.AuditAsync(actor, "issue_receipt", $"payment {id}",
+                    string.Create(CultureInfo.InvariantCulture, $"number {number}"), cancel);
+                made++;
             }
-            return made;
-        }, cancel);
+            last = number;
+        }
+        return made;
+    }
 
     /// <summary>
     /// Who has sold is who was named on the first receipt of the payment, so that its credit note takes back exactly
@@ -64,6 +76,16 @@ public static class IssueReceipt
         NpgsqlTransaction transaction, int payment, DateTime at, CancellationToken cancel) =>
         await transaction.FindAsync<SellerRow>(ReceiptSql.SellerOf, new { id = payment }, cancel)
             ?? await transaction.FindAsync<SellerRow>(ReceiptSql.SellerAt, new { at }, cancel);
+
+    /// <summary>
+    /// A receipt is addressed as its owner wants it then; whatever follows from it is addressed like that one, also
+    /// when the account is closed and nobody knows any more whose it was.
+    /// </summary>
+    static async Task<BillingAddressRow> FindAddressAsync(
+        NpgsqlTransaction transaction, int payment, string email, CancellationToken cancel) =>
+        await transaction.FindAsync<BillingAddressRow>(ReceiptSql.AddressOf, new { id = payment }, cancel)
+            ?? await transaction.FindAsync<BillingAddressRow>(ReceiptSql.FindAddress, new { email }, cancel)
+            ?? BillingAddressRow.None;
 
     static Task<int> AddAsync(NpgsqlTransaction transaction, ReceiptTurnRow turn, IncludedTax amount, long seller,
         BillingAddressRow address, int? corrects, DateTime now, CancellationToken cancel) =>

@@ -38,6 +38,8 @@ public sealed class OperateReceiptsPage(Db db, TimeProvider time) : PageModel
 
     public IReadOnlyList<ReceiptRow> Receipts { get; private set; } = [];
 
+    public IReadOnlyList<ReceiptGapRow> Gaps { get; private set; } = [];
+
     public bool HasMore { get; private set; }
 
     public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
@@ -45,6 +47,7 @@ public sealed class OperateReceiptsPage(Db db, TimeProvider time) : PageModel
     public async Task OnGetAsync(CancellationToken cancel)
     {
         Sellers = await db.ListAsync<SellerRow>(ReceiptSql.Sellers, null, cancel);
+        Gaps = await db.ListAsync<ReceiptGapRow>(ReceiptSql.Gaps, null, cancel);
         var found = await db.ListAsync<ReceiptRow>(
             ReceiptSql.List, new { after = After, limit = PageRows + 1 }, cancel);
         (Receipts, HasMore) = ([.. found.Take(PageRows)], found.Count > PageRows);

@@ -27,6 +27,9 @@ public sealed record ReceiptPaymentRow(
     public string Way => Payments.PaymentMethod.Say(Method);
 }
 
+/// <summary>A payment of which a receipt or credit note is due.</summary>
+public sealed record DueReceiptRow(int Id, string Email);
+
 /// <summary>A transaction of a payment in the ledger, and the receipt of it, if there is one.</summary>
 /// <param name="Turn">Odd: the payment counts; even: it counts no longer.</param>
 public sealed record ReceiptTurnRow(long Transaction, int Turn, DateTime At, int? Number)
@@ -44,6 +47,9 @@ public sealed record ReceiptRow(int Number, DateTime Issued, DateTime At, int? C
     public string Way => Payments.PaymentMethod.Say(Method);
 }
 
+/// <summary>Numbers that are on no receipt in this database.</summary>
+public sealed record ReceiptGapRow(int First, int Last, string Reason, string Actor, DateTime At);
+
 /// <summary>Statements on receipts, on who sells and on whom they are addressed to.</summary>
 public static class ReceiptSql
 {
@@ -60,12 +66,29 @@ public static class ReceiptSql
         WHERE active_from <= @at ORDER BY active_from DESC LIMIT 1
         """;
 
-    /// <summary>Who sold according to the receipts of a payment.</summary>
-    public const string SellerOf = """
+    /// <summary>
+    /// The first receipt of a payment, or of the one that it replaces: what is left of it, or what counts instead at
+    /// the same provider.
+    /// </summary>
+    const string First = """
+        FROM (SELECT p.id AS payment UNION SELECT p.rest_of
+                UNION SELECT q.id FROM payments q WHERE q.provider_payment = p.provider_payment) AS o
+            JOIN ledger_transactions t ON t.payment = o.payment JOIN receipts r ON r.transaction = t.id
+        ORDER BY t.payment <> p.id, r.number LIMIT 1
+        """;
+
+    /// <summary>Who sold according to the first receipt.</summary>
+    public const string SellerOf = $"""
         -- ReceiptSql.SellerOf
         SELECT s.id, s.active_from, s.name, s.address, s.tax_number, s.tax_label, s.tax_percent
-        FROM ledger_transactions t JOIN receipts r ON r.transaction = t.id JOIN sellers s ON s.id = r.seller
-        WHERE t.payment = @id ORDER BY t.turn LIMIT 1
+        FROM payments p, LATERAL (SELECT r.seller {First}) AS f JOIN sellers s ON s.id = f.seller WHERE p.id = @id
+        """;
+
+    /// <summary>To whom the first receipt is addressed.</summary>
+    public const string AddressOf = $"""
+        -- ReceiptSql.AddressOf
+        SELECT f.name, f.address, f.tax_number
+        FROM payments p, LATERAL (SELECT r.name, r.address, r.tax_number {First}) AS f WHERE p.id = @id
         """;
 
     public const string AddSeller = """
@@ -96,10 +119,38 @@ public static class ReceiptSql
         SELECT id, created, email, dollars, method, invalidated FROM payments WHERE id = @id AND email = @email
         """;
 
+    public const string FindOwner = """
+        -- ReceiptSql.FindOwner
+        SELECT email FROM payments WHERE id = @id
+        """;
+
     /// <summary>Locked, so that it neither counts nor ceases to count meanwhile.</summary>
     public const string LockPayment = """
         -- ReceiptSql.LockPayment
         SELECT id FROM payments WHERE id = @id AND email = @email FOR NO KEY UPDATE
+        """;
+
+    /// <summary>
+    /// Payments of which a receipt or credit note is to be made, because there is one already that is not the whole
+    /// truth any more: they have ceased to count, or count again, or are what counts in the place of one. A page begins
+    /// after @after.
+    /// </summary>
+    public const string Due = """
+        -- ReceiptSql.Due
+        WITH changed AS (
+            SELECT p.id, p.provider_payment FROM payments p
+            WHERE p.id IN (SELECT payment FROM ledger_transactions WHERE kind = 'reversal') AND EXISTS (
+                SELECT FROM ledger_transactions t JOIN receipts r ON r.transaction = t.id WHERE t.payment = p.id)
+        ), due AS (
+            SELECT id FROM changed
+            UNION SELECT q.id FROM changed c JOIN payments q ON q.rest_of = c.id AND NOT q.invalidated
+            UNION SELECT q.id FROM changed c JOIN payments q ON q.provider_payment = c.provider_payment
+                AND NOT q.invalidated
+        )
+        SELECT p.id, p.email FROM due d JOIN payments p ON p.id = d.id
+        WHERE p.id > @after AND EXISTS (SELECT FROM ledger_transactions t WHERE t.payment = p.id
+            AND NOT EXISTS (SELECT FROM receipts r WHERE r.transaction = t.id))
+        ORDER BY p.id LIMIT @limit
         """;
 
     /// <summary>What happened to a payment, in turns.</summary>
@@ -116,6 +167,22 @@ public static class ReceiptSql
         INSERT INTO receipts (number, transaction, issued, seller, corrects, name, address, tax_number, gross, net, tax)
         VALUES (0, @transaction, @now, @seller, @corrects, @name, @address, @taxNumber, @gross, @net, @tax)
         RETURNING number
+        """;
+
+    /// <summary>The last number. Whoever makes a receipt waits.</summary>
+    public const string LockNumbers = """
+        -- ReceiptSql.LockNumbers
+        SELECT last FROM receipt_numbers FOR UPDATE
+        """;
+
+    public const string AddGap = """
+        -- ReceiptSql.AddGap
+        INSERT INTO receipt_gaps (first, last, reason, actor, at) VALUES (@First, @Last, @Reason, @Actor, @At)
+        """;
+
+    public const string Gaps = """
+        -- ReceiptSql.Gaps
+        SELECT first, last, reason, actor, at FROM receipt_gaps ORDER BY first
         """;
 
     const string Columns = """

@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Closings;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Receipts;
@@ -191,6 +192,45 @@ public sealed class CloseAccountTests
         kills.ShouldBeGreaterThan(5);
         (await rows.CountAsync("account_payouts", "state = 'open'", Cancel)).ShouldBe(1);
         await AgreesAsync(rows);
+    }
+
+    /// <summary>The clock of the Hub is four days ahead for a while, and is set right again.</summary>
+    [Fact]
+    public async Task A_clock_that_jumps_ahead_deletes_nothing_that_may_still_be_reopened()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var vm = await rows.RunningVmAsync(Cancel);
+        await CloseAsync(rows);
+        var dunning = new DunningSweep(
+            rows.Db, rows.Fence, rows.Settings, rows.Time, NullLogger<DunningSweep>.Instance);
+        await dunning.LookAsync(rows.Epoch, Cancel);
+        rows.Time.Advance(TimeSpan.FromDays(4));
+        for (var minute = 0; minute < 30; minute++, rows.Time.Advance(TimeSpan.FromMinutes(1)))
+        {
+            await dunning.LookAsync(rows.Epoch, Cancel);
+            (await LookAsync(rows)).ShouldBe(0);
+        }
+        (await rows.FindAsync(vm, Cancel)).State.ShouldBe("running");
+        (await ReopenAsync(rows)).OrThrow();
+        await CloseAsync(rows);
+        // It is due when the trusted time says so, which the Hub's clock never outruns.
+        rows.Time.Advance(TimeSpan.FromDays(3));
+        await rows.Db.ExecuteAsync("UPDATE dunning_clock SET trusted = @now", new { now = rows.Now }, Cancel);
+        (await ReopenAsync(rows)).Problem!.Kind.ShouldBe(ProblemKind.Conflict);
+        (await LookAsync(rows)).ShouldBe(1);
+    }
+
+    [Fact]
+    public async Task The_trusted_time_is_never_ahead_and_catches_up_at_twice_the_speed()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        foreach (var (clock, trusted) in new[] { (0, 0), (1, 1), (2, 2), (62, 6), (63, 8), (3, 3), (4, 4), (4, 4) })
+        {
+            var now = rows.Now.AddMinutes(clock);
+            await rows.Db.AskAsync<DunningClockRow>(DunningSql.Tick, new { now, most = 120 }, Cancel);
+            (await rows.Db.AskAsync<DateTime>(DunningSql.Trusted, new { now }, Cancel))
+                .ShouldBe(rows.Now.AddMinutes(trusted), $"the clock says {clock}");
+        }
     }
 
     [Fact]

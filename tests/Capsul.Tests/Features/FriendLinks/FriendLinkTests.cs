@@ -6,6 +6,7 @@ using Capsul.Hub.Web;
 using Capsul.Tests.Features.Payments;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.DependencyInjection;
+using Npgsql;
 
 namespace Capsul.Tests.Features.FriendLinks;
 
@@ -26,8 +27,8 @@ public sealed class FriendLinkTests
 
     static Task<Outcome<string>> PayAsync(PaymentWorld world, string path, string amount = "20") =>
         PayForFriend.RunAsync(world.Db, world.Hub.Services.GetRequiredService<PaymentProviders>(), world.Settings,
-            world.Hub.Services.GetRequiredService<Site>(), path["/give/".Length..], "stripe", amount, world.Hub.Time,
-            Cancel);
+            world.Hub.Services.GetRequiredService<Site>(), world.Hub.Services.GetRequiredService<ReturnSeal>(),
+            path["/give/".Length..], "stripe", amount, world.Hub.Time, Cancel);
 
     [Theory]
     [InlineData("  Jo’s \n server ", 0, null), InlineData("", 0, "Name"), InlineData(" ", 0, "Name")]
@@ -92,6 +93,29 @@ public sealed class FriendLinkTests
             new { secret }, Cancel)).ShouldBe(0);
         (await world.Db.AskAsync<long>("SELECT count(*) FROM audit_lines f WHERE f::text LIKE '%' || @secret || '%'",
             new { secret }, Cancel)).ShouldBe(0);
+    }
+
+    /// <summary>Whoever has a dump cannot open the page of a payment, which leads to its refunds.</summary>
+    [Fact]
+    public async Task Where_a_friend_comes_back_to_is_in_no_row_in_the_clear()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        var path = await MakeAsync(world);
+        var token = (await PayAsync(world, path)).OrThrow();
+        var lost = (await PayAsync(world, path)).OrThrow();
+        Task<long> CountAsync(string text) => world.Db.AskAsync<long>(
+            "SELECT count(*) FROM provider_payments p WHERE p::text LIKE '%' || @text || '%'", new { text }, Cancel);
+        (await CountAsync("sealed:")).ShouldBe(2);
+        (await CountAsync(token)).ShouldBe(0);
+        await world.Db.ExecuteAsync("UPDATE provider_payments SET return_to = 'sealed:of another key' WHERE id = 2",
+            null, Cancel);
+        await world.LookAsync();
+        var urls = world.Stripe.Books.Sessions.Select(s => new Uri(s.SuccessUrl).PathAndQuery);
+        urls.ShouldBe([$"/give/payments/{token}?returned=1", "/?returned=1"], ignoreOrder: true);
+        (await CountAsync("sealed:") + await CountAsync(token) + await CountAsync(lost)).ShouldBe(0);
+        (await Should.ThrowAsync<PostgresException>(() => world.Db.ExecuteAsync(
+            "UPDATE provider_payments SET return_to = 'x'", null, Cancel)))
+            .ConstraintName.ShouldBe("provider_payments_friend_comes_back_once");
     }
 
     [Fact]

@@ -50,6 +50,23 @@ public sealed class MonthTests
         months[1].ToCsv("USD").ShouldContain($"2026-05-01,\"closing balance\",,,,,,{months[1].Closing:0.00},USD\r\n");
     }
 
+    /// <summary>More payments than are listed: the sums are those of all.</summary>
+    [Fact]
+    public async Task The_balances_of_a_month_that_is_cut_are_right()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        await rows.Db.ExecuteAsync(
+            "INSERT INTO payments (email, dollars, method, created) SELECT @email, 1, 'cash', @now "
+            + "FROM generate_series(1, 1001)", new { email = VmRows.Email, now = rows.Now }, Cancel);
+        var from = new DateTime(rows.Now.Year, rows.Now.Month, 1, 0, 0, 0, DateTimeKind.Utc);
+        var month = await Month.LoadAsync(rows.Db, VmRows.Email, from, rows.Now, Cancel);
+        month.IsCut.ShouldBeTrue();
+        (month.Closing - month.Opening).ShouldBe(1001);
+        month.ToCsv("USD").ShouldContain("\"lines that are not listed\",,,,,,1.00,USD");
+        (await Month.LoadAsync(rows.Db, VmRows.Email, from.AddMonths(1), rows.Now, Cancel)).Opening
+            .ShouldBe(month.Closing);
+    }
+
     [Fact]
     public async Task A_person_sees_and_downloads_a_month_and_no_month_to_come()
     {

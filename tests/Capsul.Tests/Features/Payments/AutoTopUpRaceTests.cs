@@ -1,5 +1,6 @@
 using System.Data;
 using Capsul.Hub.Features.Closings;
+using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Leadership;
@@ -308,9 +309,23 @@ public sealed class AutoTopUpRaceTests
     {
         await using var world = await PaymentWorld.StartAsync();
         await world.TurnOnAsync();
-        await world.Db.ExecuteAsync("UPDATE dunning_clock SET paused = 'a backup was restored'", null, Cancel);
+        await world.Db.ExecuteAsync(DunningPageSql.PauseAfterRestore, null, Cancel);
+        (await PauseDunning.RunAsync(world.Db, "ops", "and the mail server", Cancel)).OrThrow();
         (await world.SweepAsync()).ShouldBe(0);
-        await world.Db.ExecuteAsync("UPDATE dunning_clock SET paused = ''", null, Cancel);
+        (await PauseDunning.ResumeAsync(world.Db, "ops", Cancel)).OrThrow();
         (await world.SweepAsync()).ShouldBe(1);
+    }
+
+    /// <summary>Nobody is to lose capsuls that a charge would have kept.</summary>
+    [Fact]
+    public async Task A_pause_for_another_reason_stops_no_charge()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        await world.TurnOnAsync();
+        (await PauseDunning.RunAsync(world.Db, "ops", "the mail server is being moved", Cancel)).OrThrow();
+        (await world.SweepAsync()).ShouldBe(1);
+        (await Should.ThrowAsync<PostgresException>(() => world.Db.ExecuteAsync(
+            "UPDATE dunning_clock SET paused = '', lost_payments = TRUE", null, Cancel)))
+            .ConstraintName.ShouldBe("dunning_clock_lost_payments_pause");
     }
 }

@@ -1,5 +1,6 @@
 using System.Net.Http.Headers;
 using System.Text;
+using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Payments.Stripe;
 using Capsul.Play;
 
@@ -60,6 +61,22 @@ public sealed class ProviderEventTests
 
     static string Sign(string body, long seconds, string secret = PlayStripe.WebhookSecret) =>
         $"t={seconds},v1={StripeSignature.Make(secret, seconds, Encoding.UTF8.GetBytes(body))}";
+
+    /// <summary>Also of a payment of which nothing became, and of more than a few.</summary>
+    [Fact]
+    public async Task Texts_of_events_go_after_a_while_whatever_became_of_their_payments()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        var (id, _) = await world.BeginAsync();
+        await world.Db.ExecuteAsync("INSERT INTO provider_events (provider, event, type, received, body, payment) "
+            + "SELECT 'stripe', 'old-' || n, 'x', @now - interval '91 days', 'Ada', @id "
+            + "FROM generate_series(1, 1500) AS n UNION ALL SELECT 'stripe', 'new', 'x', @now, 'Ada', @id",
+            new { now = world.Hub.Now, id }, Cancel);
+        await world.Db.ExecuteAsync(
+            ProviderEventSql.ForgetBodies, new { before = world.Hub.Now.AddDays(-90) }, Cancel);
+        (await world.Db.ListAsync<string>("SELECT event FROM provider_events WHERE body = 'Ada'", null, Cancel))
+            .ShouldBe(["new"]);
+    }
 
     [Fact]
     public async Task Only_events_with_a_right_and_new_signature_are_taken()

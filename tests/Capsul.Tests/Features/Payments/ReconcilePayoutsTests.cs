@@ -1,5 +1,7 @@
+using System.Text.Json;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Payments.Providers;
+using Capsul.Hub.Features.Payments.Stripe;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
@@ -14,7 +16,8 @@ public sealed class ReconcilePayoutsTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     static PayoutMovement Of(decimal net, string? charge = "pi_1", string? key = null) =>
-        new(charge is null ? "stripe_fee" : "charge", net, charge, key);
+        new(charge is null ? "stripe_fee" : "charge", net, charge, key,
+            charge is null ? MovementNature.Fee : MovementNature.Other);
 
     static ReconcilePayouts.Difference? Compare(
         decimal amount, string status, PayoutMovement[] movements, PayoutRow? known = null, string currency = "USD") =>
@@ -29,9 +32,42 @@ public sealed class ReconcilePayoutsTests
         Compare(7, "paid", [Of(9), Of(-2, null)])!.Booking.ShouldBe(new(7, 2));
         var mixed = Compare(57, "paid", [Of(9), Of(-2, null), Of(50, "pi_other")])!;
         (mixed.Booking, mixed.What).ShouldBe(
-            (new(7, 2), "is not in the ledger; 50 of it belongs to no payment here"));
+            (new(7, 2), "is not in the ledger; 50 of it belongs to no payment here (charge 50)"));
         Compare(-5, "paid", [Of(-5)])!.Booking.ShouldBe(new(-5, 0), "it was taken from the bank");
         Compare(9, "paid", [])!.Booking.ShouldBe(new(9, 0), "nobody knows what is in it");
+    }
+
+    /// <summary>As Stripe lists them: what is said there to be a fee is one, and nothing else.</summary>
+    [Theory]
+    [InlineData("stripe_fee", "fee", 97, 3)]
+    [InlineData("stripe_fee", null, 97, 3)]
+    [InlineData("tax_fee", "tax", 97, 3)]
+    [InlineData("network_cost", "network_cost", 97, 3)]
+    [InlineData("stripe_fx_fee", null, 97, 3)]
+    [InlineData("adjustment", "fee", 97, 3)]
+    [InlineData("reserved_funds", "risk_reserved_funds", 97, 0)]
+    [InlineData("payout_minimum_balance_hold", "payout_minimum_balance_hold", 97, 0)]
+    [InlineData("application_fee", "platform_earning", 100, 0)]
+    [InlineData("topup", "topup", 100, 0)]
+    [InlineData("transfer", "transfer", 100, 0)]
+    [InlineData("adjustment", "other_adjustment", 100, 0)]
+    [InlineData("charge", "charge", 100, 0)]
+    [InlineData("something_new", null, 100, 0)]
+    public void Only_what_Stripe_calls_a_fee_is_booked_as_one(string type, string? category, int bank, int fees)
+    {
+        static JsonElement Json(string text) => JsonDocument.Parse(text).RootElement;
+        var said = category is null ? "null" : $"\"{category}\"";
+        var found = StripeReading.Payout(Json("""
+            {"id": "po_1", "amount": 9700, "currency": "usd", "arrival_date": 1772409600, "status": "paid"}
+            """), [
+            Json("""{"type": "charge", "net": 10000, "source": {"payment_intent": "pi_1"}}"""),
+            Json($$"""{"type": "{{type}}", "reporting_category": {{said}}, "net": -300, "source": {"id": "x"} }"""),
+        ]);
+        var difference = ReconcilePayouts.Compare(
+            found, null, new HashSet<string>(["pi_1"], StringComparer.Ordinal), "USD")!;
+        difference.Booking.ShouldBe(new(bank, fees));
+        difference.What.ShouldBe("is not in the ledger" + (bank == 100
+            ? $"; -3 of it belongs to no payment here ({type} -3)" : ""));
     }
 
     [Fact]

@@ -29,6 +29,13 @@ public sealed class TopUpTests
     public void Refuses_unreasonable_amounts(string? text) =>
         TopUp.Decide(new TopUp.Facts(true), text).Problem!.Kind.ShouldBe(ProblemKind.Invalid);
 
+    /// <summary>The one currency of an installation may be another.</summary>
+    [Theory]
+    [InlineData(0), InlineData(-1), InlineData(2_000_000)]
+    public void A_refusal_does_not_speak_of_dollars(int amount) => (
+        RecordCash.Decide(amount)!.Message + TopUp.Decide(new TopUp.Facts(true), $"{amount}").Problem!.Message)
+        .ShouldNotContain("dollar", Case.Insensitive);
+
     [Fact]
     public async Task Play_money_is_on_the_balance_immediately_and_is_labeled()
     {

@@ -7,9 +7,9 @@ using Npgsql;
 namespace Capsul.Tests.Postgres.Migrations;
 
 /// <summary>
-/// A migration that is killed in every published script: at each statement of those that are not one transaction, and at
-/// the first, eighth, 64th, … of the others, where a kill at any of them undoes all. Every tenth time it is the built
-/// program, killed with -9. Otherwise its session is ended: the database sees the same.
+/// A migration that is killed in every published script: at each statement of those that are not one transaction, and
+/// at the first, eighth, 64th, … of the others, where a kill at any of them undoes all. Every tenth time it is the
+/// built program, killed with -9. Otherwise its session is ended: the database sees the same.
 /// </summary>
 public sealed class KillTests
 {

@@ -111,7 +111,7 @@ public static class AutoTopUpSql
         SELECT a.threshold, a.amount, a.cap, a.enabled, a.paused_until, a.last_charge, c.id AS card, c.provider,
             b.paid, b.used, charged_in_month(a.email, @now) AS charged, {OpenCharge} AS is_open,
             EXISTS (SELECT FROM account_closings l WHERE l.email = a.email AND l.reopened IS NULL) AS is_closing,
-            EXISTS (SELECT FROM dunning_clock k WHERE k.paused <> '') AS is_paused,
+            EXISTS (SELECT FROM dunning_clock k WHERE k.lost_payments) AS is_paused,
             EXISTS (SELECT FROM provider_payments p WHERE p.email = a.email AND NOT p.automatic
                 AND p.friend_link IS NULL AND p.status IN ('new', 'open') AND p.created > @begunSince)
                 AS begun_by_hand

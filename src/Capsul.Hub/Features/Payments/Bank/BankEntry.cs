@@ -13,13 +13,21 @@ public sealed record BankEntry(
     string? Reference, DateOnly Booked, decimal Amount, string Currency, string Payer, string Message);
 
 /// <summary>A file of a bank.</summary>
-/// <param name="Passed">Entries that are no money that has arrived: outgoing, reversed, not booked yet.</param>
+/// <param name="Passed">
+/// Entries that are no money that has arrived: outgoing, reversed, not booked yet, or of nothing.
+/// </param>
 public sealed record BankFile(IReadOnlyList<BankEntry> Entries, int Passed)
 {
     /// <summary>Bytes; a year of a co-op's bank account is smaller.</summary>
     public const int MaxBytes = 4 << 20;
 
     const int MaxChars = 500;
+
+    /// <summary>No amount is that much, in any currency.</summary>
+    public const decimal TooMuch = 10_000_000_000;
+
+    /// <summary>Banks did not write such files before.</summary>
+    const int FirstYear = 1970;
 
     /// <summary>Reads CAMT.053, or CSV.</summary>
     public static Outcome<BankFile> Read(byte[] file)
@@ -48,12 +56,19 @@ public sealed record BankFile(IReadOnlyList<BankEntry> Entries, int Passed)
         }
     }
 
+    /// <summary>A day; null: it is none, or one that cannot be meant.</summary>
+    public static DateOnly? DayOf(string text, params string[] formats) => DateOnly.TryParseExact(
+        text, formats, CultureInfo.InvariantCulture, DateTimeStyles.None, out var day) && day.Year >= FirstYear
+        ? day : null;
+
     /// <summary>On one line, without control characters, and not endless.</summary>
     public static string Plain(string? text)
     {
         var words = string.Join(' ', new string([.. (text ?? "").Select(c => char.IsControl(c) ? ' ' : c)])
             .Split(' ', StringSplitOptions.RemoveEmptyEntries));
-        return words.Length > MaxChars ? words[..MaxChars] : words;
+        if (words.Length <= MaxChars) return words;
+        // Half a character is none, and the database does not take it.
+        return words[..(char.IsHighSurrogate(words[MaxChars - 1]) ? MaxChars - 1 : MaxChars)];
     }
 
     public static Problem Wrong(string sentence) => new(ProblemKind.Invalid, sentence) { Field = "Statement" };

@@ -7,7 +7,10 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Payments.Bank;
 
-/// <summary>What somebody decides about money that has arrived at the bank.</summary>
+/// <summary>
+/// What somebody decides about money that has arrived at the bank. A line whose payment is invalidated, by whatever
+/// means, is open again: the database does that.
+/// </summary>
 public static class BookBankLine
 {
     /// <summary>Lines that are booked at once.</summary>
@@ -19,6 +22,7 @@ public static class BookBankLine
         null => new(ProblemKind.NotFound, "There is no such line of the bank."),
         { State: "assigned" } => new(ProblemKind.Conflict, "This money has been assigned already."),
         { State: "ignored" } => new(ProblemKind.Conflict, "This line has been ignored."),
+        { State: "returned" } => new(ProblemKind.Conflict, "This money has been sent back."),
         { State: "kept" } when state != "assigned" =>
             new(ProblemKind.Conflict, "This money is in the ledger already: it can only be assigned to an account."),
         _ => null,
@@ -39,7 +43,7 @@ public static class BookBankLine
             // What was kept is in the ledger already, without an owner.
             var payment = await RecordPayment.InAsync(transaction, address, line!.Amount,
                 line.State == "kept" ? "assigned" : "bank", $"bank line {id}", actor, time.GetUtcNow().UtcDateTime,
-                cancel);
+                cancel, bankLine: id);
             await transaction.ExecuteAsync(BankLineSql.Assign, new { id, email = address, payment }, cancel);
             return payment;
         }, cancel);

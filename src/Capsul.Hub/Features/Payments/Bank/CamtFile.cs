@@ -28,19 +28,23 @@ static class CamtFile
             var statements = root.All("BkToCstmrStmt").SelectMany(s => s.All("Stmt")).ToList();
             if (root.Name.LocalName != "Document" || statements.Count == 0)
                 return BankFile.Wrong("This XML is no statement of a bank (camt.053).");
-            var (entries, passed) = (new List<BankEntry>(), 0);
+            var (entries, passed, count) = (new List<BankEntry>(), 0, 0);
             foreach (var statement in statements)
             {
                 var account = statement.First("Acct")?.First("Id")?.Descendants().LastOrDefault()?.Value.Trim() ?? "";
                 foreach (var entry in statement.All("Ntry"))
                 {
-                    if (IsReceived(entry)) entries.AddRange(Split(account, entry));
-                    else passed++;
+                    count++;
+                    if (!IsReceived(entry)) passed++;
+                    else if (Split(account, entry).Refused(out var problem, out var parts))
+                        return problem with { Message = $"{NameOf(entry, count)}: {problem.Message}" };
+                    else if (parts.Count == 0) passed++;
+                    else entries.AddRange(parts);
                 }
             }
             return new BankFile(entries, passed);
         }
-        catch (Exception error) when (error is XmlException or FormatException or OverflowException)
+        catch (XmlException error)
         {
             return BankFile.Wrong($"This XML cannot be read: {error.Message}");
         }
@@ -50,30 +54,46 @@ static class CamtFile
         && entry.First("RvslInd")?.Value.Trim() is null or "false" or "0"
         && (entry.First("Sts")?.First("Cd") ?? entry.First("Sts"))?.Value.Trim() is null or "BOOK";
 
-    /// <summary>A batch is one entry with many transactions; each has a payer of its own.</summary>
-    static IEnumerable<BankEntry> Split(string account, XElement entry)
+    /// <summary>By which a person finds it in the file.</summary>
+    static string NameOf(XElement entry, int count) => ReferenceOf(entry) is { Length: > 0 } reference
+        ? string.Create(CultureInfo.InvariantCulture, $"Entry {count} ({BankFile.Plain(reference)})")
+        : string.Create(CultureInfo.InvariantCulture, $"Entry {count}");
+
+    /// <summary>NtryRef is no reference for good: many banks number the entries of each statement.</summary>
+    static string? ReferenceOf(XElement entry) => entry.First("AcctSvcrRef")?.Value.Trim();
+
+    /// <summary>
+    /// A batch is one entry with many transactions; each has a payer of its own. None: it is of nothing, as some banks
+    /// write for what is free.
+    /// </summary>
+    static Outcome<IReadOnlyList<BankEntry>> Split(string account, XElement entry)
     {
-        var total = AmountOf(entry.First("Amt")!);
-        var day = entry.First("BookgDt") ?? entry.First("ValDt");
-        var booked = DateOnly.Parse((day?.First("Dt") ?? day?.First("DtTm"))?.Value.Trim()[..10]
-            ?? throw new FormatException("an entry has no date"), CultureInfo.InvariantCulture);
-        // NtryRef is no reference for good: many banks number the entries of each statement.
-        var reference = entry.First("AcctSvcrRef")?.Value.Trim();
+        if (entry.First("Amt") is not { } money) return BankFile.Wrong("it has no amount.");
+        if (AmountOf(money) is not { } amount)
+            return BankFile.Wrong($"\"{BankFile.Plain(money.Value)}\" is no amount.");
+        if (amount <= 0) return Array.Empty<BankEntry>();
+        if (amount >= BankFile.TooMuch) return BankFile.Wrong("its amount is too large.");
+        if (DayOf(entry) is not { } booked) return BankFile.Wrong("it has no date, or none such as 2026-03-01.");
+        var (currency, reference) = (money.Attribute("Ccy")?.Value ?? "", ReferenceOf(entry));
         var parts = entry.All("NtryDtls").SelectMany(d => d.All("TxDtls")).ToList();
         var amounts = parts.Select(p => (p.First("Amt") ?? p.First("AmtDtls")?.First("TxAmt")?.First("Amt"))
-            is { } amount ? AmountOf(amount).Amount : 0).ToList();
+            is { } part ? AmountOf(part) ?? 0 : 0).ToList();
         // What does not add up is one line, with everything that its parts say.
-        var isBatch = parts.Count > 1 && amounts.TrueForAll(a => a > 0) && amounts.Sum() == total.Amount;
+        var isBatch = parts.Count > 1 && amounts.TrueForAll(a => a is > 0 and < BankFile.TooMuch)
+            && amounts.Sum() == amount;
         if (!isBatch)
-        {
-            yield return Make(Id(reference, ""), booked, total.Amount, total.Currency, parts, entry);
-            yield break;
-        }
-        for (var n = 0; n < parts.Count; n++)
-            yield return Make(Id(reference, string.Create(CultureInfo.InvariantCulture, $"/{n + 1}")), booked,
-                amounts[n], total.Currency, [parts[n]], entry);
+            return new[] { Make(Id(reference, ""), booked, amount, currency, parts, entry) };
+        return amounts.Select((a, n) => Make(Id(reference, string.Create(CultureInfo.InvariantCulture, $"/{n + 1}")),
+            booked, a, currency, [parts[n]], entry)).ToList();
 
         string? Id(string? of, string part) => string.IsNullOrEmpty(of) ? null : $"{account}:{of}{part}";
+    }
+
+    static DateOnly? DayOf(XElement entry)
+    {
+        var day = entry.First("BookgDt") ?? entry.First("ValDt");
+        var text = (day?.First("Dt") ?? day?.First("DtTm"))?.Value.Trim() ?? "";
+        return BankFile.DayOf(text.Length > 10 ? text[..10] : text, "yyyy-MM-dd");
     }
 
     static BankEntry Make(
@@ -91,9 +111,9 @@ static class CamtFile
             BankFile.Plain(string.Join(' ', message)));
     }
 
-    static (decimal Amount, string Currency) AmountOf(XElement amount) => (
-        decimal.Parse(amount.Value.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture),
-        amount.Attribute("Ccy")?.Value ?? "");
+    static decimal? AmountOf(XElement amount) => decimal.TryParse(amount.Value.Trim(),
+        NumberStyles.AllowDecimalPoint | NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value)
+        ? value : null;
 
     static XElement? First(this XElement of, string name) =>
         of.Elements().FirstOrDefault(e => e.Name.LocalName == name);

@@ -43,8 +43,7 @@ public static class CsvFile
             string Of(string name) => columns.IndexOf(name) is >= 0 and var at && at < rows[n].Count
                 ? BankFile.Plain(rows[n][at]) : "";
             var line = n + 1;
-            if (!DateOnly.TryParseExact(Of("date"), ["yyyy-MM-dd", "dd.MM.yyyy"], CultureInfo.InvariantCulture,
-                DateTimeStyles.None, out var booked))
+            if (BankFile.DayOf(Of("date"), "yyyy-MM-dd", "dd.MM.yyyy") is not { } booked)
                 return BankFile.Wrong(
                     $"Line {line}: \"{Of("date")}\" is no date; write it as 2026-03-01 or 01.03.2026.");
             if (AmountOf(Of("amount")) is not { } amount)
@@ -74,7 +73,7 @@ public static class CsvFile
             plain = $"{whole}.{plain[(last + 1)..]}";
         }
         return decimal.TryParse(plain, NumberStyles.AllowDecimalPoint | NumberStyles.AllowLeadingSign,
-            CultureInfo.InvariantCulture, out var amount) && Math.Abs(amount) < 10_000_000_000 ? amount : null;
+            CultureInfo.InvariantCulture, out var amount) && Math.Abs(amount) < BankFile.TooMuch ? amount : null;
     }
 
     static List<List<string>> Rows(string text, char separator)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
@@ -22,8 +23,10 @@ public static class ImportStatement
         var ours = read.Identified().Where(e => e.Entry.Currency.Length == 0
             || e.Entry.Currency.Equals(settings.Currency.Code, StringComparison.OrdinalIgnoreCase)).ToList();
         var places = settings.Currency.Decimals;
-        if (ours.Find(e => e.Entry.Amount != decimal.Round(e.Entry.Amount, places)) is { Id: { } id })
-            return BankFile.Wrong($"The amount of {id} has more decimal places than the currency.");
+        if (ours.Find(e => e.Entry.Amount != decimal.Round(e.Entry.Amount, places)).Entry is { } entry)
+            return BankFile.Wrong(string.Create(CultureInfo.InvariantCulture,
+                $"The entry of {entry.Booked:yyyy-MM-dd} of {entry.Amount} has more decimal places ")
+                + "than the currency has.");
         var emails = await WhoseAsync(db, [.. ours.Select(e => e.Entry.Message)], cancel);
         return await db.DecideAsync<Report>(async transaction =>
         {

@@ -12,7 +12,21 @@ public sealed record FoundPayout(string Reference, decimal Amount, string Curren
 /// <param name="Net">After what the provider kept of it.</param>
 /// <param name="Charge">The provider's ID of the charge that it belongs to; null: it belongs to none.</param>
 /// <param name="Key">That of who made the charge, if the provider has one.</param>
-public sealed record PayoutMovement(string Kind, decimal Net, string? Charge, string? Key);
+/// <param name="Nature">What it is, if it belongs to no charge.</param>
+public sealed record PayoutMovement(
+    string Kind, decimal Net, string? Charge, string? Key, MovementNature Nature = MovementNature.Other);
+
+public enum MovementNature
+{
+    /// <summary>Not known, or of somebody else.</summary>
+    Other,
+
+    /// <summary>What the provider keeps, and the tax on it.</summary>
+    Fee,
+
+    /// <summary>What the provider holds back for a while, or no longer: it is with the provider meanwhile.</summary>
+    Held,
+}
 
 public static class PayoutStatus
 {

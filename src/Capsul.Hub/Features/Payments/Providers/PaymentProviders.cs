@@ -5,7 +5,8 @@ using Capsul.Hub.Features.Payments.Stripe;
 namespace Capsul.Hub.Features.Payments.Providers;
 
 /// <summary>The providers that are configured.</summary>
-public sealed class PaymentProviders(Settings settings) : IDisposable
+/// <param name="seal">Null where no payment is begun, as on the command line.</param>
+public sealed class PaymentProviders(Settings settings, ReturnSeal? seal = null) : IDisposable
 {
     /// <summary>For one call to a provider. A page never waits for one.</summary>
     static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(15);
@@ -30,6 +31,9 @@ public sealed class PaymentProviders(Settings settings) : IDisposable
 
     /// <summary>Names of those that can keep a card and charge it later.</summary>
     public IReadOnlyList<string> SavingCards => [.. All.Where(p => p is ISavedCards).Select(p => p.Name)];
+
+    /// <summary>Where whoever pays comes back to, from how it is kept.</summary>
+    public string ReturnOf(string returnTo) => seal?.Open(returnTo) ?? returnTo;
 
     IEnumerable<IPaymentProvider> Configured()
     {

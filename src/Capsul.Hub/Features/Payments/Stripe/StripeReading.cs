@@ -5,7 +5,7 @@ using Capsul.Hub.Features.Payments.Providers;
 namespace Capsul.Hub.Features.Payments.Stripe;
 
 /// <summary>What Stripe's objects mean. No call is made here.</summary>
-static partial class StripeReading
+public static partial class StripeReading
 {
     public static PaymentState Of(
         JsonElement session, JsonElement? intent, JsonElement? charge, IReadOnlyList<JsonElement> disputes)
@@ -71,9 +71,24 @@ static partial class StripeReading
                 .. movements.Where(m => m.Text("type") is not ("payout" or "payout_failure" or "payout_cancel"))
                     .Select(m => new PayoutMovement(m.Text("type") ?? "", Amount(m, "net"),
                         m.Get("source")?.Id("payment_intent"),
-                        m.Get("source")?.Get("metadata")?.Text(StripeProvider.KeyName))),
+                        m.Get("source")?.Get("metadata")?.Text(StripeProvider.KeyName), NatureOf(m))),
             ]);
     }
+
+    /// <summary>
+    /// By what Stripe says it is for accounting, and by the type where that is missing. A platform's application_fee
+    /// is its earning, and no fee. (https://docs.stripe.com/reports/reporting-categories)
+    /// </summary>
+    static MovementNature NatureOf(JsonElement movement) =>
+        (movement.Text("reporting_category"), movement.Text("type")) switch
+        {
+            ("fee" or "tax" or "network_cost", _) => MovementNature.Fee,
+            (null, "stripe_fee" or "stripe_fx_fee" or "tax_fee" or "network_cost") => MovementNature.Fee,
+            (_, "reserved_funds" or "reserve_hold" or "reserve_release" or "payment_network_reserve_hold"
+                or "payment_network_reserve_release" or "payout_minimum_balance_hold"
+                or "payout_minimum_balance_release") => MovementNature.Held,
+            _ => MovementNature.Other,
+        };
 
     /// <summary>An inquiry of a bank: no money has moved.</summary>
     static bool IsInquiry(JsonElement dispute) =>
