@@ -189,7 +189,8 @@ public static class Sample
             .LookAsync(epoch, cancel);
     }
 
-    /// <summary>Who sells, a price to come, and a receipt that a credit note has canceled.</summary>
+    /// <summary>Who sells, a price to come, what counts of a payment by card, and a receipt that a credit note has
+    /// canceled.</summary>
     public static async Task FillReceiptsAsync(WebHub hub, CancellationToken cancel)
     {
         await hub.Db.ExecuteAsync(
@@ -201,6 +202,8 @@ public static class Sample
             INSERT INTO sellers (active_from, name, address, tax_number, tax_label, tax_percent) VALUES
                 ('1970-01-01 00:00:00+00', 'Meadow Co-op', E'1 Lane\n12345 Town', 'DE 123456789', 'VAT', 19),
                 ('2027-01-01 00:00:00+00', 'Meadow Co-op', E'2 Lane\n12345 Town', 'DE 123456789', 'VAT', 21);
+            INSERT INTO payments (created, email, dollars, method, provider_payment)
+            VALUES (@now, @email, 15, 'stripe', 1);
             INSERT INTO billing_addresses (email, name, address, tax_number)
             VALUES (@email, 'Ada Lovelace', E'Analytical Engines\nSt James''s Square\nLondon', 'GB 123 4567 89');
             """, new { now = hub.Now, email = Email }, cancel);

@@ -36,6 +36,11 @@ public sealed class TestDatabase : IAsyncDisposable
     /// </summary>
     public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1", pooled: false);
 
+    /// <summary>A copy of this one, which must have no pool.</summary>
+    public Task<TestDatabase> CopyAsync() => CreateAsync(Name, pooled: false);
+
+    string Name => new NpgsqlConnectionStringBuilder(ConnectionString).Database!;
+
     static async Task<TestDatabase> CreateAsync(string template, bool pooled)
     {
         await Gate.WaitAsync(TestContext.Current.CancellationToken);
@@ -103,7 +108,6 @@ public sealed class TestDatabase : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Db.DisposeAsync();
-        await ExecuteAsync(cluster!,
-            $"DROP DATABASE IF EXISTS {new NpgsqlConnectionStringBuilder(ConnectionString).Database} WITH (FORCE)");
+        await ExecuteAsync(cluster!, $"DROP DATABASE IF EXISTS {Name} WITH (FORCE)");
     }
 }
