@@ -36,8 +36,13 @@ public sealed class TestDatabase : IAsyncDisposable
     /// </summary>
     public static Task<TestDatabase> CreateEmptyAsync() => CreateAsync("template1", pooled: false);
 
-    /// <summary>A copy of this one, which must have no pool.</summary>
-    public Task<TestDatabase> CopyAsync() => CreateAsync(Name, pooled: false);
+    /// <summary>A copy of this one, which must have no pool: whoever is still leaving it is waited for.</summary>
+    public async Task<TestDatabase> CopyAsync()
+    {
+        await ExecuteAsync(cluster!,
+            $"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{Name}'");
+        return await CreateAsync(Name, pooled: false);
+    }
 
     string Name => new NpgsqlConnectionStringBuilder(ConnectionString).Database!;
 
