@@ -28,11 +28,13 @@ public static class Charges
         return new Posting(before - facts.Charged, Whole(facts.Until, decimals) - before);
     }
 
+    /// <summary>The smallest amount of a currency with so many decimal places.</summary>
+    public static decimal Unit(int decimals) => new(1, 0, 0, isNegative: false, (byte)decimals);
+
     /// <summary>An exact usage (dollars a month times seconds) in whole units, rounded down.</summary>
     public static decimal Whole(decimal used, int decimals)
     {
-        var unit = 1m;
-        for (var n = 0; n < decimals; n++) unit /= 10;
+        var unit = Unit(decimals);
         // By the remainder and not by a quotient, which would be rounded.
         var price = SecondsPerMonth * unit;
         return decimal.Round((used - used % price) / price * unit, decimals);

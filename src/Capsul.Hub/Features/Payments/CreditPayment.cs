@@ -1,4 +1,5 @@
 using System.Globalization;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
@@ -38,8 +39,7 @@ public static class CreditPayment
     /// <summary>In whole units, rounded down; never less than nothing.</summary>
     public static decimal Whole(decimal amount, int decimals)
     {
-        var unit = 1m;
-        for (var n = 0; n < decimals; n++) unit /= 10;
+        var unit = Charges.Unit(decimals);
         var left = Math.Max(0, amount);
         return decimal.Round(left - left % unit, 2);
     }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Operators;
 using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Storage;
@@ -36,8 +37,7 @@ public static class RefundPayment
     public static Parts PartsOf(decimal amount, RefundState? state, int decimals)
     {
         if (state is null) return default;
-        var unit = 1m;
-        for (var n = 0; n < decimals; n++) unit /= 10;
+        var unit = Charges.Unit(decimals);
         var sent = Math.Min(amount, decimal.Round(decimal.Ceiling(state.Sent / unit) * unit, 2));
         if (state.IsFinal) return new Parts(sent, 0, 0);
         var claimed = Math.Min(amount - sent, CreditPayment.Whole(state.Claimed, decimals));
