@@ -26,7 +26,8 @@ static class BackgroundWork
             .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
             .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<SponsorshipSweep>().AddActing<TrialSweep>()
             .AddActing<ReceiptSweep>().AddActing<AutoTopUpSweep>().AddActing<SavedCardPolling>()
-            .AddActing<ProviderPolling>().AddActing<ReverseNames>().AddActing<MailSender>().AddActing<ScheduledBackups>();
+            .AddActing<ProviderPolling>().AddActing<ReverseNames>().AddActing<MailSender>()
+            .AddActing<ScheduledBackups>();
     }
 
     /// <summary>A part of the active Hub's work.</summary>
