@@ -175,7 +175,7 @@ public sealed class BankTests
     [Fact]
     public void Other_files_are_refused_in_words()
     {
-        BankFile.Read("<html></html>"u8.ToArray()).Problem!.Message.ShouldContain("no statement of a bank");
+        BankFile.Read("<html></html>"u8.ToArray()).Problem!.Message.ShouldContain("not a bank statement");
         BankFile.Read([]).Problem!.Message.ShouldContain("names its columns");
         BankFile.Read(new byte[BankFile.MaxBytes + 1]).Problem!.Message.ShouldContain("at most 4 MiB");
         BankFile.Read([.. "date,amount\n2026-01-01,5,"u8, 0xff]).Problem!.Message.ShouldContain("not UTF-8");
@@ -192,10 +192,10 @@ public sealed class BankTests
 
     [Theory]
     [InlineData(Day, "it has no amount")]
-    [InlineData($"<Amt>x</Amt>{Day}", "\"x\" is no amount")]
-    [InlineData($"<Amt>1e3</Amt>{Day}", "\"1e3\" is no amount")]
+    [InlineData($"<Amt>x</Amt>{Day}", "\"x\" is not an amount")]
+    [InlineData($"<Amt>1e3</Amt>{Day}", "\"1e3\" is not an amount")]
     [InlineData($"<Amt>10000000000</Amt>{Day}", "too large")]
-    [InlineData($"<Amt>99999999999999999999999999999999</Amt>{Day}", "is no amount")]
+    [InlineData($"<Amt>99999999999999999999999999999999</Amt>{Day}", "is not an amount")]
     [InlineData("<Amt>5</Amt><BookgDt><Dt>2026-2</Dt></BookgDt>", "it has no date")]
     [InlineData("<Amt>5</Amt><BookgDt><DtTm/></BookgDt>", "it has no date")]
     [InlineData("<Amt>5</Amt><BookgDt><Dt>0001-01-01</Dt></BookgDt>", "it has no date")]

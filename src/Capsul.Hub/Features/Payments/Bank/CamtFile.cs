@@ -27,7 +27,7 @@ static class CamtFile
             var root = XDocument.Load(reader).Root!;
             var statements = root.All("BkToCstmrStmt").SelectMany(s => s.All("Stmt")).ToList();
             if (root.Name.LocalName != "Document" || statements.Count == 0)
-                return BankFile.Wrong("This XML is no statement of a bank (camt.053).");
+                return BankFile.Wrong("This XML is not a bank statement (camt.053).");
             var (entries, passed, count) = (new List<BankEntry>(), 0, 0);
             foreach (var statement in statements)
             {
@@ -70,10 +70,10 @@ static class CamtFile
     {
         if (entry.First("Amt") is not { } money) return BankFile.Wrong("it has no amount.");
         if (AmountOf(money) is not { } amount)
-            return BankFile.Wrong($"\"{BankFile.Plain(money.Value)}\" is no amount.");
+            return BankFile.Wrong($"\"{BankFile.Plain(money.Value)}\" is not an amount.");
         if (amount <= 0) return Array.Empty<BankEntry>();
         if (amount >= BankFile.TooMuch) return BankFile.Wrong("its amount is too large.");
-        if (DayOf(entry) is not { } booked) return BankFile.Wrong("it has no date, or none such as 2026-03-01.");
+        if (DayOf(entry) is not { } booked) return BankFile.Wrong("it has no date in the form 2026-03-01.");
         var (currency, reference) = (money.Attribute("Ccy")?.Value ?? "", ReferenceOf(entry));
         var parts = entry.All("NtryDtls").SelectMany(d => d.All("TxDtls")).ToList();
         var amounts = parts.Select(p => (p.First("Amt") ?? p.First("AmtDtls")?.First("TxAmt")?.First("Amt"))

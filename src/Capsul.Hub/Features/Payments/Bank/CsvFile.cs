@@ -45,10 +45,10 @@ public static class CsvFile
             var line = n + 1;
             if (BankFile.DayOf(Of("date"), "yyyy-MM-dd", "dd.MM.yyyy") is not { } booked)
                 return BankFile.Wrong(
-                    $"Line {line}: \"{Of("date")}\" is no date; write it as 2026-03-01 or 01.03.2026.");
+                    $"Line {line}: \"{Of("date")}\" is not a date; write it as 2026-03-01 or 01.03.2026.");
             if (AmountOf(Of("amount")) is not { } amount)
-                return BankFile.Wrong($"Line {line}: \"{Of("amount")}\" is no amount, or not clearly one; write it as "
-                    + "1234.50 or 1234,50.");
+                return BankFile.Wrong($"Line {line}: \"{Of("amount")}\" is not an amount, or not clearly one; write "
+                    + "it as 1234.50 or 1234,50.");
             if (amount <= 0) passed++;
             else entries.Add(new BankEntry(null, booked, amount, Of("currency"), Of("payer"),
                 // Whose reference a table has, the bank's or a payer's, nobody knows: it is a part of what it says.
