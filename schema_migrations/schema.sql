@@ -1534,6 +1534,7 @@ CREATE TABLE public.hosts (
     renews_seeds boolean DEFAULT false NOT NULL,
     cut_off text DEFAULT ''::text NOT NULL,
     cut_off_since timestamp with time zone,
+    forwards_udp boolean DEFAULT false NOT NULL,
     CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
@@ -1850,8 +1851,11 @@ CREATE TABLE public.ports (
     opened timestamp with time zone NOT NULL,
     bytes_in bigint DEFAULT 0 NOT NULL,
     bytes_out bigint DEFAULT 0 NOT NULL,
+    protocol text DEFAULT 'tcp'::text NOT NULL,
     CONSTRAINT ports_host_has_name CHECK (((via = 'host'::text) = (host IS NOT NULL))),
+    CONSTRAINT ports_hub_carries_tcp CHECK (((via = 'host'::text) OR (protocol = 'tcp'::text))),
     CONSTRAINT ports_port_check CHECK (((port >= 1) AND (port <= 65535))),
+    CONSTRAINT ports_protocol_check CHECK ((protocol = ANY (ARRAY['tcp'::text, 'udp'::text]))),
     CONSTRAINT ports_via_check CHECK ((via = ANY (ARRAY['host'::text, 'hub'::text]))),
     CONSTRAINT ports_vm_port_check CHECK (((vm_port >= 1) AND (vm_port <= 65535)))
 );
@@ -2608,7 +2612,7 @@ ALTER TABLE ONLY public.payments
 ALTER TABLE ONLY public.pools
     ADD CONSTRAINT pools_pkey PRIMARY KEY (host, family);
 ALTER TABLE ONLY public.ports
-    ADD CONSTRAINT ports_pkey PRIMARY KEY (vm, via, vm_port);
+    ADD CONSTRAINT ports_pkey PRIMARY KEY (vm, via, protocol, vm_port);
 ALTER TABLE ONLY public.price_levels
     ADD CONSTRAINT price_levels_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.prices
@@ -2770,7 +2774,7 @@ CREATE UNIQUE INDEX payments_offsets_once ON public.payments USING btree (offset
 CREATE INDEX payments_provider_payment ON public.payments USING btree (provider_payment) WHERE (provider_payment IS NOT NULL);
 CREATE UNIQUE INDEX payments_provider_payment_counts_once ON public.payments USING btree (provider_payment) WHERE ((provider_payment IS NOT NULL) AND (NOT invalidated));
 CREATE INDEX payments_rest_of ON public.payments USING btree (rest_of) WHERE (rest_of IS NOT NULL);
-CREATE UNIQUE INDEX ports_of_host_once ON public.ports USING btree (host, port) WHERE (host IS NOT NULL);
+CREATE UNIQUE INDEX ports_of_host_once ON public.ports USING btree (host, protocol, port) WHERE (host IS NOT NULL);
 CREATE UNIQUE INDEX ports_of_hub_once ON public.ports USING btree (port) WHERE (host IS NULL);
 CREATE UNIQUE INDEX price_levels_name_once ON public.price_levels USING btree (lower(name)) WHERE (retired IS NULL);
 CREATE UNIQUE INDEX prices_once ON public.prices USING btree (size, active_from) WHERE (withdrawn IS NULL);

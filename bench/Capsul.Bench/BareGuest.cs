@@ -8,9 +8,9 @@ using Capsul.Spoke.Images;
 namespace Capsul.Bench;
 
 /// <summary>
-/// The baseline: the same image on the same machine type and accelerator, started by nobody but QEMU, with user-mode
-/// networking. From the start of the process to the end of an SSH login; disk and seed are made before the clock
-/// starts.
+/// The baseline: the same image on the same machine type and accelerator, started by nobody but QEMU. With user-mode
+/// networking it is timed from the start of the process to the end of an SSH login; disk and seed are made before the
+/// clock starts.
 /// </summary>
 /// <param name="kvm">The accelerator is KVM, else TCG; as the Spoke's own probe found.</param>
 sealed class BareGuest(
@@ -20,14 +20,11 @@ sealed class BareGuest(
 
     public async Task<TimeSpan> RunAsync(Visitor visitor, int port, CancellationToken cancel)
     {
-        var disk = Path.Combine(folder, "bare.qcow2");
-        var seed = Path.Combine(folder, "bare-seed.iso");
-        File.Delete(disk);
-        await new Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", images.Disk(image),
-            disk, "25G").RunAsync(cancel);
-        await WriteSeedAsync(seed, cancel);
+        await PrepareAsync(cancel);
         var clock = Stopwatch.StartNew();
-        using var qemu = Process.Start(Arguments(disk, seed, port))!;
+        using var qemu = Start(
+            [], ["-netdev", $"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22",
+                "-device", "virtio-net-pci,netdev=n,romfile="]);
         try
         {
             await Within.LimitAsync(BootLimit, "The boot of the bare guest",
@@ -46,6 +43,19 @@ sealed class BareGuest(
         }
     }
 
+    string Disk => Path.Combine(folder, "bare.qcow2");
+
+    string Seed => Path.Combine(folder, "bare-seed.iso");
+
+    /// <summary>A new disk and a seed.</summary>
+    public async Task PrepareAsync(CancellationToken cancel)
+    {
+        File.Delete(Disk);
+        await new Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", images.Disk(image),
+            Disk, "25G").RunAsync(cancel);
+        await WriteSeedAsync(Seed, cancel);
+    }
+
     async Task WriteSeedAsync(string iso, CancellationToken cancel)
     {
         var files = Directory.CreateDirectory(Path.Combine(folder, "bare-seed")).FullName;
@@ -57,20 +67,22 @@ sealed class BareGuest(
             .RunAsync(cancel);
     }
 
-    ProcessStartInfo Arguments(string disk, string seed, int port)
+    /// <summary>Starts it; the caller kills it.</summary>
+    /// <param name="within">A program that starts it, with its arguments, such as nsenter; empty: none.</param>
+    /// <param name="network">QEMU's arguments for its network card.</param>
+    public Process Start(IReadOnlyList<string> within, IReadOnlyList<string> network)
     {
-        var info = new ProcessStartInfo("qemu-system-x86_64") { UseShellExecute = false };
-        foreach (var argument in (string[])[
-            "-machine", $"q35,accel={(kvm ? "kvm" : "tcg")}", "-cpu", kvm ? "host" : "max",
+        string[] all = [.. within,
+            "qemu-system-x86_64", "-machine", $"q35,accel={(kvm ? "kvm" : "tcg")}", "-cpu", kvm ? "host" : "max",
             "-m", memoryMb.ToString(), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
             "-kernel", images.Kernel(image)!, "-initrd", images.Initrd(image)!,
             "-append", image.CommandLine ?? "console=ttyS0",
-            "-drive", $"file={disk},if=virtio,format=qcow2,cache=writeback",
-            "-drive", $"file={seed},if=virtio,format=raw,readonly=on",
-            "-netdev", $"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=n,romfile=",
-            "-serial", $"file:{Path.Combine(folder, "bare.log")}", "-device", "virtio-rng-pci"])
-            info.ArgumentList.Add(argument);
-        return info;
+            "-drive", $"file={Disk},if=virtio,format=qcow2,cache=writeback",
+            "-drive", $"file={Seed},if=virtio,format=raw,readonly=on", .. network,
+            "-serial", $"file:{Path.Combine(folder, "bare.log")}", "-device", "virtio-rng-pci"];
+        var info = new ProcessStartInfo(all[0]) { UseShellExecute = false };
+        foreach (var argument in all.Skip(1)) info.ArgumentList.Add(argument);
+        return Process.Start(info)!;
     }
 
     /// <summary>

@@ -46,6 +46,8 @@ try
         case "payments":
             return await PaymentsBench.RunAsync(
                 check, Number("--events", 100_000), Number("--kills", 20), CancellationToken.None);
+        case "network":
+            return await NetworkBench.RunAsync(check, CancellationToken.None);
         case "operations":
             return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
@@ -71,6 +73,8 @@ await Console.Error.WriteLineAsync("""
       metering   an hour of 50,000 VMs; the balance page and the check of a create after ten years, against a new one's
       payments [--events N] [--kills N]   events of a provider, repeated, lost and shuffled, while the Hub is killed:
                no balance may differ from the provider's list
+      network  what a VM sends to the outside in each mode, against a bare QEMU with the same back end; the rules of the
+               500th VM of a host, against those of the first
       operations   steps of the engine, against a bare loop with SKIP LOCKED
       failover [--kills N] [--freezes N] [--cuts N]   two Hubs, of which the active one is killed, frozen or cut off
                under load; then the database is frozen and killed

@@ -176,6 +176,7 @@ sealed class Host
             MakesDisksAnew = true,
             Rescues = true,
             RenewsSeeds = true,
+            ForwardsUdp = true,
             // One host has fewer ports than its VMs may want.
             ForwardFirst = 31000,
             ForwardLast = Name.EndsWith('1') ? 31009 : 31002,

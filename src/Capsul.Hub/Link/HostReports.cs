@@ -119,6 +119,7 @@ public sealed class HostReports(
             makesDisksAnew = facts.MakesDisksAnew,
             rescues = facts.Rescues,
             renewsSeeds = facts.RenewsSeeds,
+            forwardsUdp = facts.ForwardsUdp,
             forwardFirst = facts.Forwards?.First,
             forwardLast = facts.Forwards?.Last,
         }, cancel);

@@ -75,6 +75,7 @@ public static partial class Intake
             MakesDisksAnew = facts.MakesDisksAnew,
             Rescues = facts.Rescues,
             RenewsSeeds = facts.RenewsSeeds,
+            ForwardsUdp = facts.ForwardsUdp,
             Forwards = facts.ForwardFirst > 0 ? (facts.ForwardFirst, facts.ForwardLast) : null,
         };
     }

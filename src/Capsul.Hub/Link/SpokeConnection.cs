@@ -332,15 +332,22 @@ public sealed class SpokeConnection(
         foreach (var key in row.HostKeys.Split('\n', StringSplitOptions.RemoveEmptyEntries))
             vm.HostKeys.Add(new SshHostKey { Type = key.Split(' ')[0], Key = key.Split(' ')[1] });
         vm.SshKeys.AddRange((row.NewKeys ?? row.Keys).Split('\n', StringSplitOptions.RemoveEmptyEntries));
-        foreach (var port in row.Ports.Split('\n', StringSplitOptions.RemoveEmptyEntries))
-            vm.Ports.Add(new WantedPort
-            {
-                VmPort = int.Parse(port.Split(' ')[0], CultureInfo.InvariantCulture),
-                HostPort = int.Parse(port.Split(' ')[1], CultureInfo.InvariantCulture),
-            });
+        vm.Ports.AddRange(row.Ports.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(ToPort));
         vm.Firewall = WantedFirewalls.ToWire(row.Email, row.Firewall, row.FirewallRules);
         if (Authority is not null && !row.IsCopy) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
         return vm;
+    }
+
+    /// <summary>A line of three words: the VM's port, the host's, and the protocol.</summary>
+    static WantedPort ToPort(string line)
+    {
+        var words = line.Split(' ');
+        return new WantedPort
+        {
+            VmPort = int.Parse(words[0], CultureInfo.InvariantCulture),
+            HostPort = int.Parse(words[1], CultureInfo.InvariantCulture),
+            Protocol = words[2] == "udp" ? IpProtocol.Udp : IpProtocol.Tcp,
+        };
     }
 
     static WantedRescue? RescueOf(WantedRow row)

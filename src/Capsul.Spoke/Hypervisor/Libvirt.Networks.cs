@@ -16,6 +16,10 @@ public sealed partial class Libvirt
     /// <summary>Check and change must not interleave: libvirt rejects an entry that already exists.</summary>
     readonly Lock addresses = new();
 
+    internal async Task<Socket> DialUdpAsync(IPAddress address, int port, CancellationToken cancel) => sandbox is null
+        ? Sandbox.Connect(new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp), address, port)
+        : await sandbox.DialUdpAsync(address, port);
+
     public async Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel)
     {
         using var limit = new CancellationTokenSource(DialLimit, time);

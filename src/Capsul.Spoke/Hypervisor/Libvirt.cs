@@ -162,7 +162,7 @@ public sealed partial class Libvirt : IHypervisor
 
     /// <summary>In private mode they run in a process beside the sandbox, so that they outlive this one.</summary>
     public IRelays MakeRelays(ILogger log) =>
-        Private ? new RelayProcess(settings, log) : new Relays(settings, DialAsync, log);
+        Private ? new RelayProcess(settings, log) : new Relays(settings, DialAsync, DialUdpAsync, log);
 
     public async ValueTask DisposeAsync()
     {

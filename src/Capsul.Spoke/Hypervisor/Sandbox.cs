@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
@@ -167,7 +168,7 @@ public sealed partial class Sandbox : IDisposable
     /// A TCP socket in the sandbox's network. A socket keeps the namespace it was created in; the thread that created
     /// it ends.
     /// </summary>
-    public Task<Socket> OpenSocketAsync()
+    public Task<Socket> OpenSocketAsync(SocketType type = SocketType.Stream)
     {
         var done = new TaskCompletionSource<Socket>(TaskCreationOptions.RunContinuationsAsynchronously);
         new Thread(() =>
@@ -176,7 +177,8 @@ public sealed partial class Sandbox : IDisposable
             {
                 if (setns(network, CloneNewNet) != 0)
                     throw new IOException($"setns: error {Marshal.GetLastPInvokeError()}");
-                done.SetResult(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
+                done.SetResult(new Socket(AddressFamily.InterNetwork, type,
+                    type == SocketType.Dgram ? ProtocolType.Udp : ProtocolType.Tcp));
             }
             catch (Exception error) when (error is IOException or SocketException or ObjectDisposedException)
             {
@@ -185,6 +187,26 @@ public sealed partial class Sandbox : IDisposable
         })
         { IsBackground = true, Name = "sandbox socket" }.Start();
         return done.Task;
+    }
+
+    /// <summary>A UDP socket inside that is connected to a VM, and that no VM's firewall stops.</summary>
+    /// <exception cref="SocketException">It cannot be opened.</exception>
+    internal async Task<Socket> DialUdpAsync(IPAddress address, int port) =>
+        Connect(await OpenSocketAsync(SocketType.Dgram), address, port);
+
+    internal static Socket Connect(Socket socket, IPAddress address, int port)
+    {
+        try
+        {
+            Mark(socket);
+            socket.Connect(address, port);
+            return socket;
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Marks a connection as the host's own: no VM's firewall stops it.</summary>

@@ -10,6 +10,13 @@ public sealed partial class Simulated
     /// <summary>The loopback port at which each of their ports really is.</summary>
     public ConcurrentDictionary<int, int> Servers { get; } = new();
 
+    internal Task<Socket> DialUdpAsync(IPAddress address, int port, CancellationToken cancel)
+    {
+        var socket = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+        socket.Connect(IPAddress.Loopback, Servers.GetValueOrDefault(port, port));
+        return Task.FromResult(socket);
+    }
+
     NetworkStream Serve(int port)
     {
         if (!Servers.TryGetValue(port, out var real))

@@ -298,7 +298,7 @@ public sealed partial class Simulated : IHypervisor
         }, cancel, lie: Stream.Null);
 
     public IRelays MakeRelays(ILogger log) =>
-        RelaysListen ? new Relays(settings, DialAsync, log) : new PretendedRelays(settings);
+        RelaysListen ? new Relays(settings, DialAsync, DialUdpAsync, log) : new PretendedRelays(settings);
 
     bool Booted(Machine machine) => machine is { On: true, Paused: false, StartedAt: { } at }
         && time.GetUtcNow() - at >= BootTime;

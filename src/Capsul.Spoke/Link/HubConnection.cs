@@ -138,6 +138,7 @@ public sealed partial class HubConnection(
             MakesDisksAnew = true,
             Rescues = true,
             RenewsSeeds = true,
+            ForwardsUdp = true,
             ForwardFirst = settings.ForwardPorts?.First ?? 0,
             ForwardLast = settings.ForwardPorts?.Last ?? 0,
             Network = new NetworkFacts

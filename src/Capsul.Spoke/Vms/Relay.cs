@@ -14,10 +14,15 @@ namespace Capsul.Spoke.Vms;
 public delegate Task<Stream> Dial(IPAddress address, int port, CancellationToken cancel);
 
 /// <summary>
+/// A UDP socket that is connected to a port of a VM, from wherever the VM network can be reached; throws the same.
+/// </summary>
+public delegate Task<Socket> DialUdp(IPAddress address, int port, CancellationToken cancel);
+
+/// <summary>
 /// Forwards a port of this machine to one VM's SSH, or to another port that its owner has opened, for hosts whose VM
 /// network cannot be reached from outside. Copies bytes in both directions without interpreting them.
 /// </summary>
-public sealed partial class Relay : IAsyncDisposable
+public sealed partial class Relay : IForwarder
 {
     /// <summary>Maximum number of concurrent connections to one VM; more wait in the kernel's queue.</summary>
     const int MaxConnections = 64;

@@ -19,7 +19,7 @@ sealed record RelayRequest(string? Open, string? Close, int Preferred = 0, strin
 
 /// <param name="Port">The port on which it listens.</param>
 /// <param name="Problem">Why it failed; null on success.</param>
-/// <param name="Version">0: it knows nothing but SSH.</param>
+/// <param name="Version">0: it knows nothing but SSH. 1: nothing but TCP.</param>
 /// <param name="InUse">Ports that could not be opened.</param>
 sealed record RelayReply(int Port, string? Problem, int Version = 0, IReadOnlyList<int>? InUse = null);
 
@@ -49,7 +49,8 @@ public sealed partial class RelayProcess(Settings settings, ILogger log) : IRela
     {
         var request = new RelayRequest(null, null, Target: target.ToString(), Forward: id, Ports: forwards);
         var reply = await AskAsync(request, cancel);
-        if (reply is { Problem: null, Version: 0 } && forwards.Count > 0)
+        var needed = forwards.Any(f => f.IsUdp) ? 2 : forwards.Count > 0 ? 1 : 0;
+        if (reply.Problem is null && reply.Version < needed)
         {
             // Of an earlier version of Capsul. Each VM has its relay again within a round.
             Log.Replacing(log);

@@ -17,7 +17,7 @@ public sealed class RelayServer(Settings settings, ILogger log)
     static readonly TimeSpan SandboxPoll = TimeSpan.FromSeconds(1),
         RequestLimit = TimeSpan.FromSeconds(5), DialLimit = TimeSpan.FromSeconds(10);
     /// <summary>Room for all ports of a VM, each with the networks of all its rules.</summary>
-    const int MaxRequestChars = 128 << 10, Version = 1;
+    const int MaxRequestChars = 128 << 10, Version = 2;
 
     internal static string SocketFile(Settings settings) => Path.Combine(Sandbox.RunFolder(settings), "relay.sock");
 
@@ -75,7 +75,8 @@ public sealed class RelayServer(Settings settings, ILogger log)
         using var sandbox = Sandbox.Attach(settings)
             ?? throw new ProblemException(ProblemKind.Unavailable, $"There is no running sandbox for {settings.Data}.");
         await using var relays =
-            new Relays(settings, (address, port, stop) => DialAsync(sandbox, address, port, stop), log);
+            new Relays(settings, (address, port, stop) => DialAsync(sandbox, address, port, stop),
+                (address, port, _) => sandbox.DialUdpAsync(address, port), log);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         File.Delete(SocketFile(settings));
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);

@@ -28,12 +28,12 @@ public interface IRelays : IAsyncDisposable
 }
 
 /// <summary>Relays in this process: they end with it.</summary>
-public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
+public sealed class Relays(Settings settings, Dial dial, DialUdp dialUdp, ILogger log) : IRelays
 {
     readonly ConcurrentDictionary<string, Relay> open = new(StringComparer.Ordinal);
 
     /// <summary>The other ports of each VM. Its list is only changed by who has the gate.</summary>
-    readonly ConcurrentDictionary<string, List<Relay>> forwarded = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, List<IForwarder>> forwarded = new(StringComparer.Ordinal);
     readonly SemaphoreSlim gate = new(1, 1);
 
     public string PublicName => settings.SshHost;
@@ -73,7 +73,7 @@ public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
                     there.Forward = forward;
                     continue;
                 }
-                if (Relay.TryOpen(settings.RelayAddress, forward, dial, target, log) is { } relay) now.Add(relay);
+                if (TryOpen(forward, target) is { } opened) now.Add(opened);
                 else inUse.Add(forward.HostPort);
             }
             if (now.Count == 0) forwarded.TryRemove(id, out _);
@@ -85,6 +85,11 @@ public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
         }
     }
 
+    /// <summary>Null: the port is in use.</summary>
+    IForwarder? TryOpen(Forward forward, IPAddress target) => forward.IsUdp
+        ? UdpRelay.TryOpen(settings.RelayAddress, forward, dialUdp, target, log)
+        : Relay.TryOpen(settings.RelayAddress, forward, dial, target, log);
+
     public async Task CloseAsync(string id, CancellationToken cancel)
     {
         if (open.TryRemove(id, out var relay)) await relay.DisposeAsync();
@@ -93,7 +98,8 @@ public sealed class Relays(Settings settings, Dial dial, ILogger log) : IRelays
 
     public async ValueTask DisposeAsync()
     {
-        foreach (var relay in open.Values.Concat(forwarded.Values.SelectMany(f => f))) await relay.DisposeAsync();
+        foreach (var relay in open.Values.Concat<IForwarder>(forwarded.Values.SelectMany(f => f)))
+            await relay.DisposeAsync();
         open.Clear();
         forwarded.Clear();
         gate.Dispose();

@@ -42,7 +42,8 @@ public static class WantedCheck
         } && !IPAddress.IsLoopback(address) && !address.Equals(IPAddress.IPv6Any));
 
     static bool IsPort(WantedPort port) =>
-        port.VmPort is >= 1 and <= 65535 && port.HostPort is >= 1 and <= 65535;
+        port.VmPort is >= 1 and <= 65535 && port.HostPort is >= 1 and <= 65535
+        && port.Protocol is (IpProtocol.None or IpProtocol.Tcp or IpProtocol.Udp);
 
     static bool IsFirewall(WantedFirewall? firewall) => firewall is null
         || (Formats.IsTransferId(firewall.Owner) && firewall.Rules.Count <= Protocol.MaxFirewallRules

@@ -11,7 +11,10 @@ static class VmPort
 {
     static readonly Argument<string> Id = new("VM") { Description = "The VM's ID." };
 
-    static readonly Argument<string> Port = new("PORT") { Description = "The TCP port of the VM." };
+    static readonly Argument<string> Port = new("PORT")
+    {
+        Description = "The port of the VM, such as 80 or 51820/udp.",
+    };
 
     static readonly Option<string> Via = new("--via")
     {
@@ -21,11 +24,12 @@ static class VmPort
     };
 
     public static Command Make() => new("port", """
-        Opens TCP ports of a VM to the outside. Its owner has the same as a page.
+        Opens ports of a VM to the outside. Its owner has the same as a page.
 
         Examples:
           capsul vm port list capsul-0123456789
           capsul vm port open capsul-0123456789 80
+          capsul vm port open capsul-0123456789 51820/udp
           capsul vm port close capsul-0123456789 80 --via hub
         """)
     {
@@ -42,7 +46,7 @@ static class VmPort
             .AddColumns("VM port", "via", "port", "opened", "bytes in", "bytes out");
         foreach (var port in await database.Db.ListAsync<PortRow>(
             PortSql.OfVm, new { id = parsed.GetValue(Id) }, cancel))
-            table.AddRow($"{port.VmPort}", port.Via, $"{port.Port}", $"{port.Opened:yyyy-MM-ddTHH:mm:ssZ}",
+            table.AddRow($"{port.Inside}", port.Via, $"{port.Port}", $"{port.Opened:yyyy-MM-ddTHH:mm:ssZ}",
                 $"{port.BytesIn}", $"{port.BytesOut}");
         Tables.Write(table);
         return 0;
@@ -54,7 +58,7 @@ static class VmPort
         await using var database = await CliDatabase.OpenAsync(settings, cancel);
         var opened = (await OpenPort.RunAsync(database.Db, "cli", null, parsed.GetValue(Id)!, parsed.GetValue(Port),
             parsed.GetValue(Via), settings, TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine($"Port {opened.Port} of the {opened.Via} leads to port {opened.VmPort} of {opened.Vm}.");
+        Console.WriteLine($"Port {opened.Port} of the {opened.Via} leads to port {opened.Inside} of {opened.Vm}.");
         return 0;
     }
 

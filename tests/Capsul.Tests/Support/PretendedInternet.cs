@@ -33,6 +33,9 @@ public sealed class PretendedInternet : IAsyncDisposable
     /// <summary>The namespace of the machine.</summary>
     public string MachineNetwork => $"/run/netns/{machine}";
 
+    /// <summary>The namespace of the internet.</summary>
+    public string OutsideNetwork => $"/run/netns/{internet}";
+
     const string SetUp = """
         machine=$1; internet=$2
         for name in "$machine" "$internet"; do ip netns add "$name"; ip -n "$name" link set lo up; done

@@ -28,6 +28,16 @@ public sealed class PretendedLan : IAsyncDisposable
     /// <summary>The namespace of the machine.</summary>
     public string MachineNetwork => $"/run/netns/{machine}";
 
+    /// <summary>The namespace behind the router.</summary>
+    public string OutsideNetwork => $"/run/netns/{outside}";
+
+    /// <summary>The address that the router's DHCP server has given; empty: none yet.</summary>
+    public string LeaseOf(string mac) => File.Exists(Leases)
+        && File.ReadLines(Leases).Select(l => l.Split(' ')).LastOrDefault(w => w is [_, var of, ..] && of == mac)
+            is [_, _, var address, ..] ? address : "";
+
+    string Leases => Path.Combine(folder, "leases");
+
     const string SetUp = """
         machine=$1 router=$2 outside=$3
         for name in "$@"; do ip netns add "$name"; ip -n "$name" link set lo up; done
@@ -67,7 +77,7 @@ public sealed class PretendedLan : IAsyncDisposable
         await made.MakeBridgeAsync(cancel);
         made.Run(made.router, "dnsmasq", "--keep-in-foreground", "--conf-file=", "--no-resolv", "--no-hosts",
             "--user=root", "--bind-interfaces", "--interface=lan", "--except-interface=lo", "--pid-file=",
-            $"--dhcp-leasefile={made.folder}/leases", "--dhcp-range=192.0.2.200,192.0.2.210", "--enable-ra",
+            $"--dhcp-leasefile={made.Leases}", "--dhcp-range=192.0.2.200,192.0.2.210", "--enable-ra",
             "--dhcp-range=2001:db8:7::,ra-only", $"--address=/{Name}/{Web}", $"--address=/{Name}/{Web6}");
         await made.ServeAsync(made.outside, 80, "the internet");
         await made.ServeAsync(made.outside, 25, "mail");

@@ -87,10 +87,11 @@ public static class Sample
             INSERT INTO usage_spans (vm, email, span, dollars_per_month)
             SELECT id, email, tstzrange(@now - interval '9 days', NULL), dollars_per_month FROM vms
             WHERE state IN ('running', 'stopped');
-            UPDATE hosts SET forward_first = 31000, forward_last = 31999;
-            INSERT INTO ports (vm, vm_port, via, host, port, opened, bytes_in, bytes_out) VALUES
-                ('capsul-running000', 80, 'host', 'host-1', 31234, @now, 0, 0),
-                ('capsul-running000', 22, 'hub', NULL, 20022, @now, 123456, 7890123);
+            UPDATE hosts SET forward_first = 31000, forward_last = 31999, forwards_udp = TRUE;
+            INSERT INTO ports (vm, vm_port, protocol, via, host, port, opened, bytes_in, bytes_out) VALUES
+                ('capsul-running000', 80, 'tcp', 'host', 'host-1', 31234, @now, 0, 0),
+                ('capsul-running000', 51820, 'udp', 'host', 'host-1', 31820, @now, 0, 0),
+                ('capsul-running000', 22, 'tcp', 'hub', NULL, 20022, @now, 123456, 7890123);
             INSERT INTO vm_usage VALUES
                 ('capsul-running000', @now, 1, 2, 3, 4, 12, NULL, date_trunc('hour', @now), 4, NULL);
             INSERT INTO vm_traffic SELECT 'capsul-running000', month, 123456789012, 12345678901, NULL

@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Net.Sockets;
 using Capsul.Foundation;
 using Capsul.Tests.Support;
 
@@ -11,7 +13,7 @@ public sealed class PortsTests
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Ssh_and_a_web_server_of_a_vm_are_reached_through_the_hub_and_the_host()
+    public async Task Ports_of_a_vm_are_reached_through_the_hub_and_the_host()
     {
         var (hub, host) = (Ports.TakeFree(), Ports.TakeFree());
         await using var world = await RealWorld.StartAsync(changes:
@@ -43,10 +45,24 @@ public sealed class PortsTests
         await Until.TrueAsync("the web server again", RealWorld.RunLimit, async () =>
             (await FetchAsync(host)).Contains("from the guest", StringComparison.Ordinal));
 
+        // UDP, at the same port of the host: the guest counts what comes to a port at which nothing listens.
+        await OpenAsync("5353/udp", "host");
+        await CliAsync("firewall", "allow", id, "udp", "5353");
+        var before = await UnheardAsync();
+        using var sender = new UdpClient("127.0.0.1", host);
+        await Until.TrueAsync("a datagram arrives", RealWorld.RunLimit, async () =>
+        {
+            await sender.SendAsync("hello"u8.ToArray(), Cancel);
+            return await UnheardAsync() > before;
+        });
+
         await world.Person.DeleteAsync(id, Cancel);
         await world.AwaitColumnAsync(id, "state", "deleted", RealWorld.EndLimit);
         await Until.TrueAsync("both ports are closed", RealWorld.EndLimit, async () =>
             !await Until.AnswersAsync(hub) && !await Until.AnswersAsync(host));
+
+        async Task<long> UnheardAsync() => long.Parse(await world.Person.LoginAsync(
+            ssh, "awk '/^Udp: [0-9]/ { print $3 }' /proc/net/snmp", Cancel), CultureInfo.InvariantCulture);
 
         Task OpenAsync(string port, string via) => world.Door.SubmitAsync($"/vms/{id}/ports", $"/vms/{id}/ports",
             [KeyValuePair.Create("Port", port), KeyValuePair.Create("Via", via)], Cancel);

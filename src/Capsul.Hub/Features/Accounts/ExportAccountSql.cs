@@ -46,7 +46,7 @@ public static class ExportAccountSql
     public const string Ports = """
         -- ExportAccountSql.Ports
         SELECT to_jsonb(r)::text FROM (
-            SELECT p.vm, p.vm_port, p.via, p.host, p.port, p.opened, p.bytes_in, p.bytes_out
+            SELECT p.vm, p.vm_port, p.protocol, p.via, p.host, p.port, p.opened, p.bytes_in, p.bytes_out
             FROM vms v JOIN ports p ON p.vm = v.id WHERE v.email = @email) AS r
         """;
 

@@ -47,6 +47,9 @@ public sealed record HostFactsRow(
 
     /// <summary>Its VMs can get other keys from their seed.</summary>
     public bool RenewsSeeds { get; init; }
+
+    /// <summary>Its ports can lead to UDP ports of VMs.</summary>
+    public bool ForwardsUdp { get; init; }
 }
 
 /// <summary>A network of a host's VMs. First and last: of IPv4 only.</summary>
@@ -190,7 +193,7 @@ public static class HostSql
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor,
             cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms,
             moves_disks = @movesDisks, makes_disks_anew = @makesDisksAnew, rescues = @rescues,
-            renews_seeds = @renewsSeeds,
+            renews_seeds = @renewsSeeds, forwards_udp = @forwardsUdp,
             forward_first = @forwardFirst, forward_last = @forwardLast
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
@@ -297,8 +300,9 @@ public static class HostSql
             v.adopt, v.adopted, host(a.address6) AS address6,
             coalesce((SELECT f.policy FROM firewalls f WHERE f.vm = v.id), 'open') AS firewall,
             {FirewallSql.RuleLines} AS firewall_rules,
-            (SELECT coalesce(string_agg(p.vm_port || ' ' || p.port, E'\n' ORDER BY p.port), '') FROM ports p
-                WHERE p.vm = v.id AND p.host = @host) AS ports,
+            (SELECT coalesce(string_agg(p.vm_port || ' ' || p.port || ' ' || p.protocol, E'\n'
+                ORDER BY p.port, p.protocol), '') FROM ports p JOIN hosts h ON h.id = p.host
+                WHERE p.vm = v.id AND p.host = @host AND (p.protocol = 'tcp' OR h.forwards_udp)) AS ports,
             coalesce(r.disk, v.disk) AS disk, r.disk IS NOT NULL AS keeps_old_disk, r.image AS new_image,
             r.image_sha256 AS new_image_sha256,
             coalesce(r.keys, CASE WHEN c.done IS NULL THEN c.keys END) AS new_keys,

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Vms;
@@ -9,8 +8,8 @@ using Npgsql;
 namespace Capsul.Hub.Features.Ports;
 
 /// <summary>
-/// Opens a TCP port of a VM to the outside: a port of its host leads to it, or one of the Hub, for hosts that cannot be
-/// reached themselves. Which one is chosen for it. Its firewall says who may use it.
+/// Opens a port of a VM to the outside: a port of its host leads to it, or one of the Hub, for hosts that cannot be
+/// reached themselves (TCP only). Which one is chosen for it. Its firewall says who may use it.
 /// </summary>
 public static class OpenPort
 {
@@ -22,28 +21,31 @@ public static class OpenPort
     /// <param name="via">host or hub.</param>
     /// <param name="facts">What is open, and what the host has.</param>
     /// <param name="settings">The limit of an account, and the ports of the Hub.</param>
-    public static Outcome<int> Decide(VmRow? vm, string? port, string? via, PortFactsRow? facts, Settings settings)
+    public static Outcome<PortOfVm> Decide(VmRow? vm, string? port, string? via, PortFactsRow? facts, Settings settings)
     {
         if (vm is null or { Deleted: not null } || facts is null) return VmAction.NotFound;
         if (vm.Wanted == "gone") return new Problem(ProblemKind.Conflict, "This capsul is being deleted.");
-        if (!int.TryParse(port?.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-            || number is < 1 or > 65535)
-            return new Problem(ProblemKind.Invalid, "Give a port of the capsul from 1 to 65535, such as 80.")
-            {
-                Field = "Port",
-            };
+        if (PortOfVm.Parse(port).Refused(out var wrong, out var parsed)) return wrong;
         if (via is not (ViaHost or ViaHub))
             return new Problem(ProblemKind.Invalid, "Choose whose port leads to it: host or hub.") { Field = "Via" };
         if (via == ViaHost && facts.First is null)
             return new Problem(ProblemKind.Conflict, $"{vm.Host} has no ports for that.");
         if (via == ViaHub && settings.HubPorts is null)
             return new Problem(ProblemKind.Conflict, "The Hub has no ports for that.");
+        if (parsed.Protocol == PortOfVm.Udp && via == ViaHub)
+            return new Problem(ProblemKind.Invalid, "The Hub passes on TCP only. Choose the host for a UDP port.")
+            {
+                Field = "Protocol",
+            };
+        if (parsed.Protocol == PortOfVm.Udp && !facts.Udp)
+            return new Problem(ProblemKind.Conflict,
+                $"{vm.Host} does not pass on UDP: it has an older version of Capsul.");
         if (facts.OfVm >= Wire.Protocol.MaxPorts)
             return new Problem(ProblemKind.Conflict, $"A capsul has at most {Wire.Protocol.MaxPorts} open ports.");
         return facts.OfAccount >= settings.MaxPorts
             ? new Problem(ProblemKind.Conflict, $"Your account has {facts.OfAccount} open ports, the most that it may "
                 + "have. Close some, or contact support to raise the limit.")
-            : number;
+            : parsed;
     }
 
     /// <param name="email">The account that asks; null: an operator.</param>
@@ -62,10 +64,11 @@ public static class OpenPort
             if (vm is not null)
                 await transaction.FindAsync<string>(HostSql.LockOne, new { id = vm.Host }, cancel);
             var facts = await transaction.FindAsync<PortFactsRow>(PortSql.Facts, new { id }, cancel);
-            if (Decide(vm, port, via, facts, settings).Refused(out var problem, out var vmPort)) return problem;
+            if (Decide(vm, port, via, facts, settings).Refused(out var problem, out var opening)) return problem;
+            var vmPort = opening.Number;
             var opened = via == ViaHost
                 ? await transaction.FindAsync<PortRow>(
-                    PortSql.OpenOfHost, new { id, vmPort, host = vm!.Host, now }, cancel)
+                    PortSql.OpenOfHost, new { id, vmPort, protocol = opening.Protocol, host = vm!.Host, now }, cancel)
                 : await transaction.FindAsync<PortRow>(PortSql.OpenOfHub, new
                 {
                     id,
@@ -78,7 +81,7 @@ public static class OpenPort
                 return new Problem(ProblemKind.NoCapacity, "All ports for that are in use. Please tell the operators.");
             await transaction.RenewAsync(vm!, cancel);
             await transaction.AuditAsync(
-                actor, "open_port", id, $"{vmPort} at port {opened.Port} of the {via}", cancel);
+                actor, "open_port", id, $"{opening} at port {opened.Port} of the {via}", cancel);
             return opened;
         }, cancel);
 
@@ -91,10 +94,10 @@ public static class OpenPort
         var ports = await transaction.ListAsync<PortRow>(PortSql.OfVm, new { id }, cancel);
         foreach (var port in ports.Where(p => p.Via == ViaHost))
         {
-            if (await transaction.ExecuteAsync(
-                PortSql.Follow, new { id, host, vmPort = port.VmPort, port = port.Port }, cancel) == 0)
-                await transaction.ExecuteAsync(
-                    PortSql.Close, new { id, via = ViaHost, vmPort = port.VmPort }, cancel);
+            var (vmPort, protocol, via) = (port.VmPort, port.Protocol, ViaHost);
+            var which = new { id, host, via, vmPort, protocol, port = port.Port };
+            if (await transaction.ExecuteAsync(PortSql.Follow, which, cancel) == 0)
+                await transaction.ExecuteAsync(PortSql.Close, which, cancel);
         }
     }
 }

@@ -2,14 +2,20 @@ using Capsul.Hub.Features.Firewalls;
 
 namespace Capsul.Hub.Features.Ports;
 
-/// <summary>An open port of a VM. Via: host or hub. BytesIn: what people sent, through the Hub.</summary>
+/// <summary>
+/// An open port of a VM. Protocol: tcp or udp. Via: host or hub. BytesIn: what people sent, through the Hub.
+/// </summary>
 public sealed record PortRow(
-    string Vm, int VmPort, string Via, int Port, DateTime Opened, long BytesIn, long BytesOut);
+    string Vm, int VmPort, string Protocol, string Via, int Port, DateTime Opened, long BytesIn, long BytesOut)
+{
+    public PortOfVm Inside => new(VmPort, Protocol);
+}
 
 /// <summary>
-/// What the decision to open one needs to know. First and last: of the host's ports; null: it has none.
+/// What the decision to open one needs to know. First and last: of the host's ports; null: it has none. Udp: they can
+/// lead to UDP ports.
 /// </summary>
-public sealed record PortFactsRow(long OfVm, long OfAccount, int? First, int? Last);
+public sealed record PortFactsRow(long OfVm, long OfAccount, int? First, int? Last, bool Udp);
 
 /// <summary>Where a port of the Hub leads, and who may use it.</summary>
 public sealed record PortTargetRow(
@@ -18,11 +24,11 @@ public sealed record PortTargetRow(
 /// <summary>Statements on ports of VMs that are open to the outside.</summary>
 public static class PortSql
 {
-    const string Columns = "p.vm, p.vm_port, p.via, p.port, p.opened, p.bytes_in, p.bytes_out";
+    const string Columns = "p.vm, p.vm_port, p.protocol, p.via, p.port, p.opened, p.bytes_in, p.bytes_out";
 
     public const string OfVm = $"""
         -- PortSql.OfVm
-        SELECT {Columns} FROM ports p WHERE p.vm = @id ORDER BY p.vm_port, p.via
+        SELECT {Columns} FROM ports p WHERE p.vm = @id ORDER BY p.vm_port, p.protocol, p.via
         """;
 
     public const string Facts = """
@@ -30,22 +36,23 @@ public static class PortSql
         SELECT (SELECT count(*) FROM ports p WHERE p.vm = v.id) AS of_vm,
             (SELECT count(*) FROM ports p JOIN vms o ON o.id = p.vm
                 WHERE o.email = v.email AND o.deleted IS NULL) AS of_account,
-            h.forward_first AS first, h.forward_last AS last
+            h.forward_first AS first, h.forward_last AS last, h.forwards_udp AS udp
         FROM vms v JOIN hosts h ON h.id = v.host WHERE v.id = @id
         """;
 
     /// <summary>Any that is free: one that was another VM's a moment ago would get its visitors.</summary>
     const string FreeOfHost = """
         (SELECT n FROM hosts h, generate_series(h.forward_first, h.forward_last) AS n
-            WHERE h.id = @host AND NOT EXISTS (SELECT FROM ports o WHERE o.host = @host AND o.port = n)
+            WHERE h.id = @host AND (h.forwards_udp OR @protocol <> 'udp')
+                AND NOT EXISTS (SELECT FROM ports o WHERE o.host = @host AND o.protocol = @protocol AND o.port = n)
             ORDER BY random() LIMIT 1)
         """;
 
     /// <summary>No row: none of the host's ports is free.</summary>
     public const string OpenOfHost = $"""
         -- PortSql.OpenOfHost
-        INSERT INTO ports AS p (vm, vm_port, via, host, port, opened)
-        SELECT @id, @vmPort, 'host', @host, n, @now FROM {FreeOfHost} AS f (n)
+        INSERT INTO ports AS p (vm, vm_port, protocol, via, host, port, opened)
+        SELECT @id, @vmPort, @protocol, 'host', @host, n, @now FROM {FreeOfHost} AS f (n)
         RETURNING {Columns}
         """;
 
@@ -60,7 +67,7 @@ public static class PortSql
 
     public const string Close = """
         -- PortSql.Close
-        DELETE FROM ports WHERE vm = @id AND via = @via AND vm_port = @vmPort
+        DELETE FROM ports WHERE vm = @id AND via = @via AND protocol = @protocol AND vm_port = @vmPort
         """;
 
     /// <summary>
@@ -70,10 +77,11 @@ public static class PortSql
         -- PortSql.Follow
         UPDATE ports p SET host = @host, port = f.port
         FROM (SELECT coalesce((SELECT @port::integer FROM hosts h WHERE h.id = @host
-                AND @port BETWEEN h.forward_first AND h.forward_last
-                AND NOT EXISTS (SELECT FROM ports o WHERE o.host = @host AND o.port = @port
+                AND @port BETWEEN h.forward_first AND h.forward_last AND (h.forwards_udp OR @protocol <> 'udp')
+                AND NOT EXISTS (SELECT FROM ports o WHERE o.host = @host AND o.protocol = @protocol AND o.port = @port
                     AND (o.vm, o.vm_port) <> (@id, @vmPort))), {FreeOfHost}) AS port) AS f
-        WHERE p.vm = @id AND p.via = 'host' AND p.vm_port = @vmPort AND f.port IS NOT NULL
+        WHERE p.vm = @id AND p.via = 'host' AND p.protocol = @protocol AND p.vm_port = @vmPort
+            AND f.port IS NOT NULL
         """;
 
     /// <summary>The ports on which the Hub listens.</summary>

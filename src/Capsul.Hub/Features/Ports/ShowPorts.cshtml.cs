@@ -22,6 +22,10 @@ public sealed class ShowPortsPage(Db db, Settings settings, TimeProvider time) :
     [BindProperty]
     public string? Port { get; set; }
 
+    /// <summary>tcp or udp.</summary>
+    [BindProperty]
+    public string? Protocol { get; set; }
+
     /// <summary>host or hub.</summary>
     [BindProperty]
     public string? Via { get; set; }
@@ -47,7 +51,14 @@ public sealed class ShowPortsPage(Db db, Settings settings, TimeProvider time) :
     /// <summary>Whether the host, and the Hub, have ports for that.</summary>
     public bool HostHas { get; private set; }
 
+    /// <summary>Whether those of the host can lead to UDP ports.</summary>
+    public bool HasUdp { get; private set; }
+
     public bool HubHas => settings.HubPorts is not null;
+
+    /// <summary>Port and protocol in one.</summary>
+    string? Written => Protocol is null or PortOfVm.Tcp || Port?.Contains('/', StringComparison.Ordinal) == true
+        ? Port : $"{Port?.Trim()}/{Protocol}";
 
     string Email => Actor.Of(HttpContext).Email;
 
@@ -62,7 +73,7 @@ public sealed class ShowPortsPage(Db db, Settings settings, TimeProvider time) :
 
     /// <summary>Whether the firewall lets nobody in there.</summary>
     public bool IsBlocked(PortRow port) => !Firewall.IsOpen && !Firewall.Rules.Any(
-        r => r.Protocol == "tcp" && port.VmPort >= r.First && port.VmPort <= r.Last);
+        r => r.Protocol == port.Protocol && port.VmPort >= r.First && port.VmPort <= r.Last);
 
     public async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
@@ -71,7 +82,8 @@ public sealed class ShowPortsPage(Db db, Settings settings, TimeProvider time) :
         Vm = vm;
         Ports = await db.ListAsync<PortRow>(PortSql.OfVm, new { id = Id }, cancel);
         Sites = await db.ListAsync<SiteRow>(SiteSql.OfVm, new { id = Id }, cancel);
-        HostHas = (await db.FindAsync<PortFactsRow>(PortSql.Facts, new { id = Id }, cancel))?.First is not null;
+        var facts = await db.FindAsync<PortFactsRow>(PortSql.Facts, new { id = Id }, cancel);
+        (HostHas, HasUdp) = (facts?.First is not null, facts is { First: not null, Udp: true });
         if (await db.FindAsync<FirewallRow>(FirewallSql.Find, new { id = Id }, cancel) is { } row)
             Firewall = FirewallState.Of(row);
         return Page();
@@ -79,13 +91,13 @@ public sealed class ShowPortsPage(Db db, Settings settings, TimeProvider time) :
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel)
     {
-        var opened = await OpenPort.RunAsync(db, Email, Email, Id, Port, Via, settings, time, cancel);
+        var opened = await OpenPort.RunAsync(db, Email, Email, Id, Written, Via, settings, time, cancel);
         return await AfterAsync(opened.Problem, "The port is open.", cancel);
     }
 
     public async Task<IActionResult> OnPostCloseAsync(CancellationToken cancel)
     {
-        var closed = await ClosePort.RunAsync(db, Email, Email, Id, Port, Via, cancel);
+        var closed = await ClosePort.RunAsync(db, Email, Email, Id, Written, Via, cancel);
         return await AfterAsync(closed.Problem, "The port is closed.", cancel);
     }
 

@@ -5,6 +5,7 @@ using Capsul.Hub.Features.Vms;
 using Capsul.Spoke.Vms;
 using Capsul.Tests.Support;
 using Capsul.Wire;
+using Npgsql;
 
 namespace Capsul.Tests.Features.Ports;
 
@@ -24,6 +25,9 @@ public sealed class PortTests
     [InlineData("0", "host", "Port")]
     [InlineData("65536", "host", "Port")]
     [InlineData("http", "host", "Port")]
+    [InlineData("53/udp/", "host", "Port")]
+    [InlineData("53/sctp", "host", "Protocol")]
+    [InlineData("53/udp", "hub", "Protocol")]
     [InlineData("80", "me", "Via")]
     public async Task What_is_no_port_is_refused(string port, string via, string field)
     {
@@ -52,7 +56,7 @@ public sealed class PortTests
         var vm = await rows.FindAsync(id, Cancel);
         (await rows.Db.ListAsync<WantedRow>(
             HostSql.Wanted, new { host = VmRows.Host, since = vm.WantedGeneration - 1 }, Cancel))
-            .ShouldHaveSingleItem().Ports.ShouldBe("80 31000", "what leads to it through the Hub is the Hub's");
+            .ShouldHaveSingleItem().Ports.ShouldBe("80 31000 tcp", "what leads to it through the Hub is the Hub's");
 
         (await ClosePort.RunAsync(rows.Db, "b", "bob@example.org", id, "80", "host", Cancel)).Problem
             .ShouldBe(VmAction.NotFound);
@@ -60,6 +64,49 @@ public sealed class PortTests
         (await ClosePort.RunAsync(rows.Db, "a", VmRows.Email, id, "80", "host", Cancel)).Problem!.Kind
             .ShouldBe(ProblemKind.NotFound);
         (await OpenAsync(rows, id, "443", "host")).OrThrow().Port.ShouldBe(31000);
+    }
+
+    [Fact]
+    public async Task A_port_of_a_host_leads_to_a_tcp_and_to_a_udp_port()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        var id = await rows.RunningVmAsync(Cancel);
+        await HaveAsync(rows, VmRows.Host, 31000, 31000);
+        (await OpenAsync(rows, id, "53/udp", "host")).Problem!.Message.ShouldContain("an older version of Capsul");
+        await rows.Db.ExecuteAsync("UPDATE hosts SET forwards_udp = TRUE", null, Cancel);
+        (await OpenAsync(rows, id, "53/udp", "host")).OrThrow().Port.ShouldBe(31000);
+        (await OpenAsync(rows, id, "53/UDP", "host")).Problem!.Kind.ShouldBe(ProblemKind.NoCapacity);
+        (await OpenAsync(rows, id, "53", "host")).OrThrow().Port.ShouldBe(31000);
+        var vm = await rows.FindAsync(id, Cancel);
+        (await rows.Db.ListAsync<WantedRow>(
+            HostSql.Wanted, new { host = VmRows.Host, since = vm.WantedGeneration - 1 }, Cancel))
+            .ShouldHaveSingleItem().Ports.ShouldBe("53 31000 tcp\n53 31000 udp");
+        await Should.ThrowAsync<PostgresException>(() => rows.Db.ExecuteAsync(
+            "UPDATE ports SET via = 'hub', host = NULL WHERE protocol = 'udp'", null, Cancel));
+
+        (await ClosePort.RunAsync(rows.Db, "a", VmRows.Email, id, "53/udp", "host", Cancel)).OrThrow();
+        (await rows.CountAsync("ports", "protocol = 'tcp'", Cancel)).ShouldBe(1);
+        (await rows.CountAsync("ports", "TRUE", Cancel)).ShouldBe(1);
+    }
+
+    /// <summary>The port would lead to the VM's TCP port of that number, which nobody has opened.</summary>
+    [Fact]
+    public async Task A_udp_port_is_closed_when_the_vm_moves_to_a_host_that_does_not_know_them()
+    {
+        await using var rows = await VmRows.CreateAsync(Cancel);
+        await rows.AddTargetAsync(Cancel);
+        await HaveAsync(rows, VmRows.Host, 31000, 31002);
+        await HaveAsync(rows, VmRows.Target, 31000, 31002);
+        await rows.Db.ExecuteAsync("UPDATE hosts SET forwards_udp = TRUE WHERE id = @id",
+            new { id = VmRows.Host }, Cancel);
+        var id = await rows.RunningVmAsync(Cancel);
+        (await OpenAsync(rows, id, "53/udp", "host")).OrThrow();
+        (await OpenAsync(rows, id, "53", "host")).OrThrow();
+        (await rows.MoveAsync(id, Cancel)).OrThrow();
+        await rows.CarryMoveAsync(id, Cancel);
+        await rows.SettleAsync(Cancel);
+        (await rows.CountAsync("ports", "host = 'rack2' AND protocol = 'tcp'", Cancel)).ShouldBe(1);
+        (await rows.CountAsync("ports", "TRUE", Cancel)).ShouldBe(1);
     }
 
     [Fact]
@@ -122,6 +169,10 @@ public sealed class PortTests
         Forward.Of(vm)[0].Admits(far).ShouldBeFalse();
         vm.Firewall.Rules.Add(new FirewallRule { Protocol = IpProtocol.Tcp, FirstPort = 80, LastPort = 80 });
         Forward.Of(vm)[0].Admits(far).ShouldBeTrue();
+        vm.Ports.Add(new WantedPort { VmPort = 80, HostPort = 31000, Protocol = IpProtocol.Udp });
+        Forward.Of(vm)[1].Admits(near).ShouldBeFalse("the rules are for TCP");
+        vm.Firewall.Rules.Add(new FirewallRule { Protocol = IpProtocol.Udp, FirstPort = 80, LastPort = 80 });
+        Forward.Of(vm)[1].Admits(near).ShouldBeTrue();
         vm.Firewall = null;
         Forward.Of(vm)[0].Admits(far).ShouldBeTrue("the Hub knows no firewalls");
     }

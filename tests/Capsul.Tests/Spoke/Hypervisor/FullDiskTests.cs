@@ -107,7 +107,7 @@ public sealed class FullDiskTests(RealHypervisor real) : IAsyncLifetime
         public async Task StartAsync()
         {
             await Hypervisor.PrepareAsync(None);
-            relays = new Relays(test.settings, Hypervisor.DialAsync, NullLogger.Instance);
+            relays = new Relays(test.settings, Hypervisor.DialAsync, Hypervisor.DialUdpAsync, NullLogger.Instance);
             var records = new VmRecords(Path.Combine(test.folder, "spoke", "vms"), NullLogger.Instance);
             var record = records.LoadAll().SingleOrDefault() ?? VmRecord.New(1, Wanted());
             var reconciler = new VmReconciler(record, Hypervisor, records, relays, () => null, test.reports.Enqueue,

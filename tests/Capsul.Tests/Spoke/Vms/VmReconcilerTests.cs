@@ -41,7 +41,7 @@ public sealed partial class VmReconcilerTests : IAsyncLifetime
         await hypervisor.PrepareAsync(CancellationToken.None);
         records = new VmRecords(Path.Combine(settings.Data, "spoke", "vms"), NullLogger.Instance);
         records.LoadAll();
-        relays = new Relays(settings, hypervisor.DialAsync, NullLogger.Instance);
+        relays = new Relays(settings, hypervisor.DialAsync, hypervisor.DialUdpAsync, NullLogger.Instance);
     }
 
     public async ValueTask DisposeAsync()

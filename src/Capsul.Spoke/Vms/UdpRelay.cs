@@ -1,0 +1,222 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using Capsul.Spoke.Hypervisor;
+using Microsoft.Extensions.Logging;
+
+namespace Capsul.Spoke.Vms;
+
+/// <summary>
+/// Forwards a UDP port of this machine to one of a VM. Each sender has a socket of its own to the VM, so that answers
+/// find their way back; they leave from the address that the sender has written to. UDP has no end: a flow is over when
+/// nothing was sent either way for two minutes (RFC 4787, REQ-5), and earlier if the VM has never answered, so that
+/// forged senders do not take all places for long.
+/// </summary>
+sealed partial class UdpRelay : IForwarder
+{
+    /// <summary>Senders at a time, and of one address. What others send is dropped meanwhile.</summary>
+    internal const int MaxFlows = 256, MaxOfAddress = 32;
+
+    /// <summary>Larger ones are dropped: nobody sends them over the internet on purpose.</summary>
+    internal const int MaxDatagram = 16 << 10;
+
+    static readonly TimeSpan Unanswered = TimeSpan.FromSeconds(30), Idle = TimeSpan.FromMinutes(2);
+
+    readonly IPAddress address;
+    readonly DialUdp dial;
+    readonly ILogger log;
+    readonly CancellationTokenSource stop = new();
+    readonly ConcurrentDictionary<(EndPoint Sender, EndPoint Door), Flow> flows = new();
+    readonly ConcurrentDictionary<IPAddress, Socket> doors = new();
+    readonly ConcurrentBag<Task> receiving = [];
+    readonly Lock gate = new();
+
+    /// <summary>The socket to the VM, and when it ends.</summary>
+    sealed record Flow(Socket Inside, CancellationTokenSource End) : IDisposable
+    {
+        /// <summary>The VM has answered.</summary>
+        public bool IsAnswered { get; set; }
+
+        public void Use() => End.CancelAfter(IsAnswered ? Idle : Unanswered);
+
+        public void Dispose()
+        {
+            Inside.Dispose();
+            End.Dispose();
+        }
+    }
+
+    UdpRelay(Socket socket, IPAddress address, Forward forward, DialUdp dial, IPAddress target, ILogger log)
+    {
+        (this.address, Forward, this.dial, Target, this.log) = (address, forward, dial, target, log);
+        Listen(address, socket);
+    }
+
+    public Forward? Forward { get; set; }
+
+    public IPAddress Target { get; }
+
+    bool IsEverywhere => address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any);
+
+    /// <summary>Null: the port is in use.</summary>
+    public static UdpRelay? TryOpen(IPAddress address, Forward forward, DialUdp dial, IPAddress target, ILogger log)
+    {
+        try
+        {
+            // Without sharing first: the one that stays shares the port with those for single addresses.
+            Bind(address, forward.HostPort, isShared: false).Dispose();
+            return new UdpRelay(
+                Bind(address, forward.HostPort, isShared: true), address, forward, dial, target, log);
+        }
+        catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
+        {
+            return null;
+        }
+    }
+
+    static Socket Bind(IPAddress address, int port, bool isShared)
+    {
+        var socket = new Socket(address.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
+        try
+        {
+            if (address.AddressFamily == AddressFamily.InterNetworkV6) socket.DualMode = true;
+            if (isShared) socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+            socket.Bind(new IPEndPoint(address, port));
+            return socket;
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    void Listen(IPAddress at, Socket socket)
+    {
+        doors[at] = socket;
+        receiving.Add(Task.Run(() => ReceiveAsync(socket)));
+    }
+
+    async Task ReceiveAsync(Socket socket)
+    {
+        var buffer = GC.AllocateUninitializedArray<byte>(MaxDatagram);
+        var any = new IPEndPoint(
+            socket.AddressFamily == AddressFamily.InterNetworkV6 ? IPAddress.IPv6Any : IPAddress.Any, 0);
+        while (!stop.IsCancellationRequested)
+        {
+            try
+            {
+                var got = await socket.ReceiveMessageFromAsync(buffer, SocketFlags.None, any, stop.Token);
+                if (got.SocketFlags.HasFlag(SocketFlags.Truncated)) continue;
+                await TakeAsync(socket, (IPEndPoint)got.RemoteEndPoint, got.PacketInformation.Address,
+                    buffer.AsMemory(0, got.ReceivedBytes));
+            }
+            catch (Exception error) when (error is SocketException or HypervisorException or IOException
+                && !stop.IsCancellationRequested)
+            {
+                // That datagram is lost, as datagrams may be.
+                Log.Lost(log, Forward!.HostPort, error.Message);
+            }
+            catch (Exception error) when (error is OperationCanceledException or ObjectDisposedException
+                or SocketException or HypervisorException or IOException)
+            {
+                // It was closed.
+                return;
+            }
+        }
+    }
+
+    async Task TakeAsync(Socket socket, IPEndPoint sender, IPAddress to, ReadOnlyMemory<byte> datagram)
+    {
+        if (Forward?.Admits(sender.Address) == false) return;
+        var door = DoorAt(to) ?? socket;
+        var key = ((EndPoint)sender, door.LocalEndPoint!);
+        if (!flows.TryGetValue(key, out var flow))
+        {
+            if (flows.Count >= MaxFlows
+                || flows.Keys.Count(k => ((IPEndPoint)k.Sender).Address.Equals(sender.Address)) >= MaxOfAddress) return;
+            var inside = await dial(Target, Forward!.VmPort, stop.Token);
+            flow = new Flow(inside, CancellationTokenSource.CreateLinkedTokenSource(stop.Token));
+            if (!flows.TryAdd(key, flow))
+            {
+                // Another door has taken one of the same sender meanwhile.
+                flow.Dispose();
+                return;
+            }
+            flow.Use();
+            _ = AnswerAsync(door, sender, key, flow);
+        }
+        flow.Use();
+        await flow.Inside.SendAsync(datagram, stop.Token);
+    }
+
+    /// <summary>
+    /// The socket of one address of this machine, from which answers leave; null: there is only one anyway, or none can
+    /// be opened.
+    /// </summary>
+    Socket? DoorAt(IPAddress to)
+    {
+        if (!IsEverywhere || to.Equals(IPAddress.Any) || to.Equals(IPAddress.IPv6Any)) return null;
+        lock (gate)
+        {
+            if (doors.TryGetValue(to, out var there)) return there;
+            if (stop.IsCancellationRequested) return null;
+            var opened = Bind(to, Forward!.HostPort, isShared: true);
+            Listen(to, opened);
+            return opened;
+        }
+    }
+
+    /// <summary>Carries what the VM answers, until the flow is over.</summary>
+    async Task AnswerAsync(Socket door, IPEndPoint sender, (EndPoint, EndPoint) key, Flow flow)
+    {
+        var buffer = GC.AllocateUninitializedArray<byte>(MaxDatagram);
+        try
+        {
+            while (true)
+            {
+                try
+                {
+                    var count = await flow.Inside.ReceiveAsync(buffer, SocketFlags.None, flow.End.Token);
+                    flow.IsAnswered = true;
+                    flow.Use();
+                    await door.SendToAsync(buffer.AsMemory(0, count), SocketFlags.None, sender, flow.End.Token);
+                }
+                catch (SocketException error) when (error.SocketErrorCode == SocketError.ConnectionRefused)
+                {
+                    // Nothing listens in the VM now; that may change.
+                }
+            }
+        }
+        catch (Exception error)
+            when (error is OperationCanceledException or SocketException or ObjectDisposedException)
+        {
+            Log.Ended(log, Forward!.HostPort, error.Message);
+        }
+        finally
+        {
+            flows.TryRemove(key, out _);
+            flow.Dispose();
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        lock (gate)
+        {
+            foreach (var door in doors.Values) door.Dispose();
+        }
+        await Task.WhenAll(receiving);
+        stop.Dispose();
+    }
+
+    static partial class Log
+    {
+        [LoggerMessage(404, LogLevel.Debug, "A flow through UDP port {Port} ended: {Why}")]
+        public static partial void Ended(ILogger log, int port, string why);
+
+        [LoggerMessage(405, LogLevel.Debug, "A datagram to UDP port {Port} was lost: {Why}")]
+        public static partial void Lost(ILogger log, int port, string why);
+    }
+}
