@@ -24,6 +24,11 @@ sealed class BareSender : IAsyncDisposable
     const string MakeTap = "ip tuntap add bare0 mode tap; ip link set bare0 up";
     const string Route = "ip address add 10.79.0.1/24 dev bare0; echo 1 >/proc/sys/net/ipv4/ip_forward";
 
+    /// <summary>What is out of a connection's window is not the machine's: it would answer with a reset.</summary>
+    const string Translate = "add table ip bare; add chain ip bare out { type nat hook postrouting priority 100; }; "
+        + "add chain ip bare in { type filter hook input priority 0; }; "
+        + $"add rule ip bare out ip saddr {GuestNetwork} masquerade; add rule ip bare in ct state invalid drop";
+
     readonly string folder = Directory.CreateTempSubdirectory("capsul-bench-").FullName;
     readonly CancellationTokenSource stop = new();
     readonly List<Task> helpers = [];
@@ -56,8 +61,7 @@ sealed class BareSender : IAsyncDisposable
             if (mode == "private") await made.OpenAsync(cancel);
             await made.InsideAsync(cancel, "sh", "-ec", $"{MakeTap}; {Route}");
             if (mode == "routed") await internet.RouteAsync(IPNetwork.Parse(GuestNetwork), cancel);
-            else await made.InsideAsync(cancel, "nft", "add table ip bare; add chain ip bare out { type nat hook "
-                + $"postrouting priority 100; }}; add rule ip bare out ip saddr {GuestNetwork} masquerade");
+            else await made.InsideAsync(cancel, "nft", Translate);
             made.Help(own, "dnsmasq", "--keep-in-foreground", "--conf-file=", "--no-resolv", "--port=0",
                 "--user=root", "--bind-interfaces", $"--interface={Tap}", "--pid-file=",
                 $"--dhcp-leasefile={made.folder}/leases", $"--dhcp-range={Guest},{Guest},255.255.255.0");
@@ -84,7 +88,8 @@ sealed class BareSender : IAsyncDisposable
     {
         await new Command("ip", "netns", "add", Path.GetFileName(own)).RunAsync(cancel);
         await InsideAsync(cancel, "ip", "link", "set", "lo", "up");
-        Help(machine, "pasta", "--foreground", "--netns-only", "--netns", own, "--no-netns-quit", "--runas", "0:0",
+        // .NET leaves an ignored SIGPIPE to its children, with which pasta does not start.
+        Help(machine, "env", "--default-signal=PIPE", "pasta", "--foreground", "--netns-only", "--netns", own, "--no-netns-quit", "--runas", "0:0",
             "--quiet", "--config-net", "--ns-ifname", WayOutRules.Interface, "--tcp-ports", "none", "--udp-ports",
             "none", "--tcp-ns", "none", "--udp-ns", "none", "--no-map-gw");
         await Within.HoldsAsync(UpLimit, "The start of pasta", async token => (await InsideAsync(

@@ -11,7 +11,7 @@ namespace Capsul.Bench;
 /// <param name="server">Address of the server.</param>
 sealed class Sender(string guest, string login, string key, string outside, string server)
 {
-    const int Port = 9000, FirstMegabytes = 16;
+    const int Port = 9000, FirstMegabytes = 8;
 
     static readonly TimeSpan BootLimit = TimeSpan.FromMinutes(5), ListenLimit = TimeSpan.FromSeconds(30),
         SendLimit = TimeSpan.FromMinutes(5);
@@ -44,7 +44,7 @@ sealed class Sender(string guest, string login, string key, string outside, stri
         finally
         {
             await stop.CancelAsync();
-            await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await ((Task)serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 

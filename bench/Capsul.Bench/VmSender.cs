@@ -26,16 +26,13 @@ sealed class VmSender : IAsyncDisposable
     {
         (this.network, this.machine) = (network, machine);
         File.SetUnixFileMode(folder, (UnixFileMode)0b111_101_101);
-        settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
-        {
-            ["CAPSUL_DATA"] = folder,
-            ["CAPSUL_IMAGES"] = DemoRun.ImageCache,
-            ["CAPSUL_NETWORK"] = mode,
-        });
-        images = new ImageStore(settings.Images);
-        if (mode == "bridged") settings = settings.With(("CAPSUL_BRIDGE", "br0"),
+        (string, string?)[] bridge = [("CAPSUL_BRIDGE", "br0"),
             ("CAPSUL_VM_NETWORK", "192.0.2.0/24"), ("CAPSUL_VM_RANGE", "192.0.2.64-192.0.2.95"),
-            ("CAPSUL_VM_GATEWAY", PretendedLan.Router), ("CAPSUL_VM_RESOLVER", PretendedLan.Router));
+            ("CAPSUL_VM_GATEWAY", PretendedLan.Router), ("CAPSUL_VM_RESOLVER", PretendedLan.Router)];
+        settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal))
+            .With([("CAPSUL_DATA", folder), ("CAPSUL_IMAGES", DemoRun.ImageCache), ("CAPSUL_NETWORK", mode),
+                .. mode == "bridged" ? bridge : []]);
+        images = new ImageStore(settings.Images);
     }
 
     public static async Task<VmSender> StartAsync(string mode, CancellationToken cancel)

@@ -22,7 +22,6 @@ sealed partial class UdpRelay : IForwarder
 
     static readonly TimeSpan Unanswered = TimeSpan.FromSeconds(30), Idle = TimeSpan.FromMinutes(2);
 
-    readonly IPAddress address;
     readonly DialUdp dial;
     readonly ILogger log;
     readonly CancellationTokenSource stop = new();
@@ -46,31 +45,37 @@ sealed partial class UdpRelay : IForwarder
         }
     }
 
-    UdpRelay(Socket socket, IPAddress address, Forward forward, DialUdp dial, IPAddress target, ILogger log)
+    UdpRelay(IReadOnlyList<Socket> sockets, Forward forward, DialUdp dial, IPAddress target, ILogger log)
     {
-        (this.address, Forward, this.dial, Target, this.log) = (address, forward, dial, target, log);
-        Listen(address, socket);
+        (Forward, this.dial, Target, this.log) = (forward, dial, target, log);
+        foreach (var socket in sockets) Listen(((IPEndPoint)socket.LocalEndPoint!).Address, socket);
     }
 
     public Forward? Forward { get; set; }
 
     public IPAddress Target { get; }
 
-    bool IsEverywhere => address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any);
-
     /// <summary>Null: the port is in use.</summary>
     public static UdpRelay? TryOpen(IPAddress address, Forward forward, DialUdp dial, IPAddress target, ILogger log)
     {
+        // One for each family: one for both does not say to which address of IPv4 a datagram was sent.
+        IPAddress[] families = address.Equals(IPAddress.IPv6Any) ? [IPAddress.Any, address] : [address];
+        var sockets = new List<Socket>();
         try
         {
-            // Without sharing first: the one that stays shares the port with those for single addresses.
-            Bind(address, forward.HostPort, isShared: false).Dispose();
-            return new UdpRelay(
-                Bind(address, forward.HostPort, isShared: true), address, forward, dial, target, log);
+            foreach (var family in families)
+            {
+                // Without sharing first: the one that stays shares the port with those for single addresses.
+                Bind(family, forward.HostPort, isShared: false).Dispose();
+                sockets.Add(Bind(family, forward.HostPort, isShared: true));
+            }
+            return new UdpRelay(sockets, forward, dial, target, log);
         }
-        catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
+        catch (SocketException error)
         {
-            return null;
+            foreach (var socket in sockets) socket.Dispose();
+            if (error.SocketErrorCode == SocketError.AddressAlreadyInUse) return null;
+            throw;
         }
     }
 
@@ -79,7 +84,7 @@ sealed partial class UdpRelay : IForwarder
         var socket = new Socket(address.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
         try
         {
-            if (address.AddressFamily == AddressFamily.InterNetworkV6) socket.DualMode = true;
+            if (address.AddressFamily == AddressFamily.InterNetworkV6) socket.DualMode = false;
             if (isShared) socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
             socket.Bind(new IPEndPoint(address, port));
             return socket;
@@ -126,10 +131,10 @@ sealed partial class UdpRelay : IForwarder
         }
     }
 
-    async Task TakeAsync(Socket socket, IPEndPoint sender, IPAddress to, ReadOnlyMemory<byte> datagram)
+    async Task TakeAsync(Socket socket, IPEndPoint sender, IPAddress? to, ReadOnlyMemory<byte> datagram)
     {
         if (Forward?.Admits(sender.Address) == false) return;
-        var door = DoorAt(to) ?? socket;
+        var door = DoorAt(socket, to) ?? socket;
         var key = ((EndPoint)sender, door.LocalEndPoint!);
         if (!flows.TryGetValue(key, out var flow))
         {
@@ -151,12 +156,15 @@ sealed partial class UdpRelay : IForwarder
     }
 
     /// <summary>
-    /// The socket of one address of this machine, from which answers leave; null: there is only one anyway, or none can
-    /// be opened.
+    /// The socket of one address of this machine, from which answers leave; null: the one at which a datagram arrived.
     /// </summary>
-    Socket? DoorAt(IPAddress to)
+    /// <param name="to">Where it was sent to; null: that is not known. One of a link says nothing without its
+    /// interface.</param>
+    Socket? DoorAt(Socket arrived, IPAddress? to)
     {
-        if (!IsEverywhere || to.Equals(IPAddress.Any) || to.Equals(IPAddress.IPv6Any)) return null;
+        var at = ((IPEndPoint)arrived.LocalEndPoint!).Address;
+        if (to is null or { IsIPv6LinkLocal: true } || !(at.Equals(IPAddress.Any) || at.Equals(IPAddress.IPv6Any)))
+            return null;
         lock (gate)
         {
             if (doors.TryGetValue(to, out var there)) return there;
