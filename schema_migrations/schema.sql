@@ -123,6 +123,17 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.check_extra() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NEW.id <> OLD.id OR NEW.vm <> OLD.vm OR NEW.kind <> OLD.kind OR NEW.added <> OLD.added
+        OR OLD.removed IS NOT NULL AND NEW.removed IS DISTINCT FROM OLD.removed THEN
+        RAISE EXCEPTION 'an extra of a VM stays what it is, and what was removed stays removed'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'vm_extras_stay';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_fund_movement() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -190,6 +201,21 @@ BEGIN
     ELSIF TG_OP = 'INSERT' AND EXISTS (SELECT FROM price_levels WHERE id = NEW.level AND retired IS NOT NULL) THEN
         RAISE EXCEPTION 'price level % is not offered any more', NEW.level
             USING ERRCODE = 'check_violation', CONSTRAINT = 'level_choices_are_offered';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.check_new_extra() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM vms v WHERE v.id = NEW.vm AND v.wanted <> 'gone' AND v.deleted IS NULL) THEN
+        RAISE EXCEPTION 'the VM % is being deleted, or was', NEW.vm
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'vm_extras_of_living_vm';
+    END IF;
+    IF EXISTS (SELECT FROM account_closings c JOIN vms v ON v.email = c.email
+        WHERE v.id = NEW.vm AND c.reopened IS NULL) THEN
+        RAISE EXCEPTION 'the account of the VM % is being closed', NEW.vm
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'account_is_open';
     END IF;
     RETURN NEW;
 END $$;
@@ -541,27 +567,31 @@ DECLARE
     parts vm_change[];
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        parts := (SELECT array_agg(taken_by(email, host, deleted, dollars_per_month, vcpus, memory_mb, disk_gb, 1, 1))
-            FROM new_rows);
+        parts := (SELECT array_agg(taken_by(email, host, deleted, dollars_per_month + extras_per_month, vcpus,
+            memory_mb, disk_gb, 1, 1)) FROM new_rows);
     ELSIF TG_OP = 'DELETE' THEN
-        parts := (SELECT array_agg(taken_by(email, host, deleted, dollars_per_month, vcpus, memory_mb, disk_gb, -1, 1))
-            FROM old_rows);
+        parts := (SELECT array_agg(taken_by(email, host, deleted, dollars_per_month + extras_per_month, vcpus,
+            memory_mb, disk_gb, -1, 1)) FROM old_rows);
     ELSE
         -- Nearly every change of a VM is a report that changes nothing here.
         parts := (WITH both_sides AS (
-            SELECT o.email AS o_email, o.host AS o_host, o.deleted AS o_deleted, o.dollars_per_month AS o_dollars,
-                o.vcpus AS o_vcpus, o.memory_mb AS o_memory, o.disk_gb AS o_disk,
-                n.email, n.host, n.deleted, n.dollars_per_month, n.vcpus, n.memory_mb, n.disk_gb
+            SELECT o.email AS o_email, o.host AS o_host, o.deleted AS o_deleted,
+                o.dollars_per_month + o.extras_per_month AS o_dollars, o.vcpus AS o_vcpus,
+                o.memory_mb AS o_memory, o.disk_gb AS o_disk,
+                n.email, n.host, n.deleted, n.dollars_per_month + n.extras_per_month AS dollars_per_month, n.vcpus,
+                n.memory_mb, n.disk_gb
             FROM old_rows o FULL JOIN new_rows n USING (id)
             WHERE (o.email, o.host, o.deleted, o.dollars_per_month, o.vcpus, o.memory_mb, o.disk_gb, o.name, o.size,
-                    o.image, o.state, o.observed, o.problem, o.ssh_host, o.ssh_port)
+                    o.image, o.state, o.observed, o.problem, o.ssh_host, o.ssh_port, o.extras_per_month)
                 IS DISTINCT FROM (n.email, n.host, n.deleted, n.dollars_per_month, n.vcpus, n.memory_mb, n.disk_gb,
-                    n.name, n.size, n.image, n.state, n.observed, n.problem, n.ssh_host, n.ssh_port))
+                    n.name, n.size, n.image, n.state, n.observed, n.problem, n.ssh_host, n.ssh_port,
+                    n.extras_per_month))
             SELECT array_agg(p) FROM (
                 SELECT taken_by(email, host, deleted, dollars_per_month, vcpus, memory_mb, disk_gb, 1, 1) AS p
                 FROM both_sides WHERE email IS NOT NULL
                 UNION ALL
-                SELECT taken_by(account_of(o_email, email), host_of(o_host, host), o_deleted, o_dollars, o_vcpus, o_memory, o_disk, -1,
+                SELECT taken_by(account_of(o_email, email), host_of(o_host, host), o_deleted, o_dollars, o_vcpus,
+                    o_memory, o_disk, -1,
                     (o_email IS DISTINCT FROM email)::integer)
                 FROM both_sides WHERE o_email IS NOT NULL) AS p);
     END IF;
@@ -588,6 +618,13 @@ CREATE FUNCTION public.counted(before bigint, now bigint) RETURNS bigint
     AS $$
     SELECT CASE WHEN now < before THEN now ELSE now - before END
 $$;
+CREATE FUNCTION public.end_extras() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE vm_extras SET removed = NEW.deleted WHERE vm = NEW.id AND removed IS NULL;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.forget_cards() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -969,6 +1006,17 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.sum_extras() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    of_vm text;
+BEGIN
+    of_vm := CASE WHEN TG_OP = 'DELETE' THEN OLD.vm ELSE NEW.vm END;
+    UPDATE vms SET extras_per_month = coalesce((SELECT sum(x.dollars_per_month) FROM vm_extras x
+        WHERE x.vm = of_vm AND x.removed IS NULL), 0) WHERE id = of_vm;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.taken_by(email text, host text, deleted timestamp with time zone, dollars_per_month numeric, vcpus integer, memory_mb integer, disk_gb integer, factor integer, changes integer) RETURNS public.vm_change
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -1243,7 +1291,9 @@ CREATE TABLE public.addresses (
     address6 inet,
     reserved text DEFAULT ''::text NOT NULL,
     usable_from timestamp with time zone,
-    CONSTRAINT addresses_address6_is_ipv6 CHECK ((family(address6) = 6))
+    extra bigint,
+    CONSTRAINT addresses_address6_is_ipv6 CHECK ((family(address6) = 6)),
+    CONSTRAINT addresses_extra_is_some_vms CHECK (((extra IS NULL) OR (vm IS NOT NULL)))
 );
 CREATE TABLE public.alerts (
     id bigint NOT NULL,
@@ -1535,6 +1585,7 @@ CREATE TABLE public.hosts (
     cut_off text DEFAULT ''::text NOT NULL,
     cut_off_since timestamp with time zone,
     forwards_udp boolean DEFAULT false NOT NULL,
+    gives_more_addresses boolean DEFAULT false NOT NULL,
     CONSTRAINT hosts_build_slots_check CHECK (((build_slots >= 1) AND (build_slots <= 1000))),
     CONSTRAINT hosts_cpus_check CHECK ((cpus >= 0)),
     CONSTRAINT hosts_disk_free_mb_check CHECK ((disk_free_mb >= 0)),
@@ -1884,6 +1935,11 @@ CREATE TABLE public.prices (
     announced timestamp with time zone NOT NULL,
     withdrawn timestamp with time zone,
     applied timestamp with time zone,
+    of_size text GENERATED ALWAYS AS (
+CASE
+    WHEN (size <> 'ipv4-address'::text) THEN size
+    ELSE NULL::text
+END) STORED,
     CONSTRAINT prices_applied_stay CHECK (((applied IS NULL) OR (withdrawn IS NULL))),
     CONSTRAINT prices_dollars_per_month_check CHECK (((dollars_per_month >= (0)::numeric) AND (dollars_per_month < (1000000)::numeric))),
     CONSTRAINT prices_not_dated_back CHECK ((announced <= active_from)),
@@ -2264,6 +2320,7 @@ CREATE TABLE public.sizes (
     CONSTRAINT sizes_disk_gb_check CHECK ((disk_gb > 0)),
     CONSTRAINT sizes_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT sizes_id_check CHECK ((id ~ '^[a-z0-9-]{1,32}$'::text)),
+    CONSTRAINT sizes_id_is_no_extra CHECK ((id <> 'ipv4-address'::text)),
     CONSTRAINT sizes_memory_mb_check CHECK ((memory_mb >= 64)),
     CONSTRAINT sizes_vcpus_check CHECK ((vcpus > 0))
 );
@@ -2351,6 +2408,7 @@ CREATE TABLE public.usage_spans (
     email text NOT NULL,
     span tstzrange NOT NULL,
     dollars_per_month numeric(8,2) NOT NULL,
+    extra bigint,
     CONSTRAINT usage_spans_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT usage_spans_span_check CHECK (((NOT isempty(span)) AND lower_inc(span) AND (NOT lower_inf(span))))
 );
@@ -2358,6 +2416,25 @@ ALTER TABLE ONLY public.usage_spans ALTER COLUMN vm SET (n_distinct=-0.1);
 ALTER TABLE ONLY public.usage_spans ALTER COLUMN email SET (n_distinct=-0.1);
 ALTER TABLE public.usage_spans ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.usage_spans_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.vm_extras (
+    id bigint NOT NULL,
+    vm text NOT NULL,
+    kind text NOT NULL,
+    dollars_per_month numeric(8,2) NOT NULL,
+    price_from timestamp with time zone,
+    added timestamp with time zone NOT NULL,
+    removed timestamp with time zone,
+    CONSTRAINT vm_extras_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
+    CONSTRAINT vm_extras_kind_check CHECK ((kind = 'ipv4-address'::text))
+);
+ALTER TABLE public.vm_extras ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.vm_extras_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -2458,6 +2535,7 @@ CREATE TABLE public.vms (
     price_from timestamp with time zone,
     observed_rescue bigint DEFAULT 0 NOT NULL,
     price_percent integer DEFAULT 100 NOT NULL,
+    extras_per_month numeric(10,2) DEFAULT 0 NOT NULL,
     CONSTRAINT vms_deleted_is_gone CHECK (((deleted IS NULL) OR ((state = ANY (ARRAY['deleted'::text, 'failed'::text])) AND (wanted = 'gone'::text)))),
     CONSTRAINT vms_dollars_per_month_check CHECK ((dollars_per_month >= (0)::numeric)),
     CONSTRAINT vms_id_check CHECK ((id ~ '^capsul-[a-z0-9]{10}$'::text)),
@@ -2692,9 +2770,13 @@ ALTER TABLE ONLY public.unknown_vms
 ALTER TABLE public.usage_spans
     ADD CONSTRAINT usage_spans_finite CHECK ((isfinite(lower(span)) AND isfinite(COALESCE(upper(span), lower(span))))) NOT VALID;
 ALTER TABLE ONLY public.usage_spans
-    ADD CONSTRAINT usage_spans_no_overlap EXCLUDE USING gist (((vm || ''::text)) WITH =, ((span * '(,)'::tstzrange)) WITH &&);
+    ADD CONSTRAINT usage_spans_no_overlap EXCLUDE USING gist (((vm || COALESCE(('+'::text || (extra)::text), ''::text))) WITH =, ((span * '(,)'::tstzrange)) WITH &&);
 ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.vm_extras
+    ADD CONSTRAINT vm_extras_of_vm UNIQUE (id, vm);
+ALTER TABLE ONLY public.vm_extras
+    ADD CONSTRAINT vm_extras_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.vm_ssh_host_keys
     ADD CONSTRAINT vm_ssh_host_keys_pkey PRIMARY KEY (vm, type);
 ALTER TABLE ONLY public.vm_ssh_keys
@@ -2723,7 +2805,7 @@ CREATE INDEX account_totals_runs_out ON public.account_totals USING btree ((((((
 CREATE INDEX accounts_waiting ON public.accounts USING btree (waits) WHERE (waits IS NOT NULL);
 CREATE UNIQUE INDEX addresses_address6_once ON public.addresses USING btree (host, address6);
 CREATE INDEX addresses_free ON public.addresses USING btree (host, freed NULLS FIRST, address) WHERE (vm IS NULL);
-CREATE UNIQUE INDEX addresses_one_on_a_host ON public.addresses USING btree (vm, host);
+CREATE UNIQUE INDEX addresses_one_on_a_host ON public.addresses USING btree (vm, host, COALESCE(extra, (0)::bigint));
 CREATE INDEX alerts_cleared ON public.alerts USING btree (cleared) WHERE (cleared IS NOT NULL);
 CREATE UNIQUE INDEX alerts_open_once ON public.alerts USING btree (kind, subject) WHERE (cleared IS NULL);
 CREATE INDEX audit_lines_actor ON public.audit_lines USING btree (actor);
@@ -2832,6 +2914,8 @@ CREATE UNIQUE INDEX trials_taken_once ON public.trials USING btree (taken);
 CREATE INDEX trials_to_lapse ON public.trials USING btree (lapses) WHERE (lapsed IS NULL);
 CREATE INDEX usage_spans_email_end ON public.usage_spans USING btree (email, COALESCE(upper(span), lower(span)));
 CREATE INDEX usage_spans_vm_end ON public.usage_spans USING btree (vm, COALESCE(upper(span), 'infinity'::timestamp with time zone));
+CREATE INDEX vm_extras_price ON public.vm_extras USING btree (kind, price_from) WHERE (removed IS NULL);
+CREATE INDEX vm_extras_vm ON public.vm_extras USING btree (vm);
 CREATE INDEX vm_totals_email ON public.vm_totals USING btree (email);
 CREATE INDEX vm_usage_busy ON public.vm_usage USING btree (busy_since) WHERE (busy_since IS NOT NULL);
 CREATE INDEX vm_usage_crowded ON public.vm_usage USING btree (crowded) WHERE (crowded IS NOT NULL);
@@ -2931,6 +3015,9 @@ CREATE TRIGGER usage_spans_counted_delete AFTER DELETE ON public.usage_spans REF
 CREATE TRIGGER usage_spans_counted_insert AFTER INSERT ON public.usage_spans REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
 CREATE TRIGGER usage_spans_counted_truncate AFTER TRUNCATE ON public.usage_spans FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER usage_spans_counted_update AFTER UPDATE ON public.usage_spans REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_usage();
+CREATE TRIGGER vm_extras_of_living_vm BEFORE INSERT ON public.vm_extras FOR EACH ROW EXECUTE FUNCTION public.check_new_extra();
+CREATE TRIGGER vm_extras_stay BEFORE UPDATE ON public.vm_extras FOR EACH ROW EXECUTE FUNCTION public.check_extra();
+CREATE TRIGGER vm_extras_summed AFTER INSERT OR DELETE OR UPDATE ON public.vm_extras FOR EACH ROW EXECUTE FUNCTION public.sum_extras();
 CREATE TRIGGER vms_account_approved BEFORE INSERT ON public.vms FOR EACH ROW EXECUTE FUNCTION public.refuse_while_waiting();
 CREATE TRIGGER vms_account_open BEFORE INSERT ON public.vms FOR EACH ROW EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER vms_close_ports AFTER UPDATE OF deleted ON public.vms FOR EACH ROW WHEN (((new.deleted IS NOT NULL) AND (old.deleted IS NULL))) EXECUTE FUNCTION public.close_ports();
@@ -2938,6 +3025,7 @@ CREATE TRIGGER vms_counted_delete AFTER DELETE ON public.vms REFERENCING OLD TAB
 CREATE TRIGGER vms_counted_insert AFTER INSERT ON public.vms REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
 CREATE TRIGGER vms_counted_truncate AFTER TRUNCATE ON public.vms FOR EACH STATEMENT EXECUTE FUNCTION public.clear_totals();
 CREATE TRIGGER vms_counted_update AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_vms();
+CREATE TRIGGER vms_end_extras AFTER UPDATE OF deleted ON public.vms FOR EACH ROW WHEN (((new.deleted IS NOT NULL) AND (old.deleted IS NULL))) EXECUTE FUNCTION public.end_extras();
 CREATE TRIGGER vms_own_price BEFORE UPDATE OF dollars_per_month ON public.vms FOR EACH ROW WHEN (((new.dollars_per_month <> old.dollars_per_month) AND (new.price_from = old.price_from) AND (new.price_percent = old.price_percent))) EXECUTE FUNCTION public.keep_own_price();
 CREATE TRIGGER vms_told AFTER UPDATE ON public.vms REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_vms();
 CREATE TRIGGER vms_told_new AFTER INSERT ON public.vms REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_vms();
@@ -2954,6 +3042,8 @@ ALTER TABLE ONLY public.account_references
     ADD CONSTRAINT account_references_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.account_totals
     ADD CONSTRAINT account_totals_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE ONLY public.addresses
+    ADD CONSTRAINT addresses_extra_of_vm FOREIGN KEY (extra, vm) REFERENCES public.vm_extras(id, vm);
 ALTER TABLE ONLY public.addresses
     ADD CONSTRAINT addresses_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.addresses
@@ -3041,7 +3131,7 @@ ALTER TABLE ONLY public.ports
 ALTER TABLE ONLY public.ports
     ADD CONSTRAINT ports_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.prices
-    ADD CONSTRAINT prices_size_fkey FOREIGN KEY (size) REFERENCES public.sizes(id);
+    ADD CONSTRAINT prices_of_size_fkey FOREIGN KEY (of_size) REFERENCES public.sizes(id);
 ALTER TABLE ONLY public.provider_events
     ADD CONSTRAINT provider_events_payment_fkey FOREIGN KEY (payment) REFERENCES public.provider_payments(id);
 ALTER TABLE ONLY public.provider_payments
@@ -3089,7 +3179,11 @@ ALTER TABLE ONLY public.unknown_vms
 ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.usage_spans
+    ADD CONSTRAINT usage_spans_extra_of_vm FOREIGN KEY (extra, vm) REFERENCES public.vm_extras(id, vm);
+ALTER TABLE ONLY public.usage_spans
     ADD CONSTRAINT usage_spans_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.vm_extras
+    ADD CONSTRAINT vm_extras_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.vm_ssh_host_keys
     ADD CONSTRAINT vm_ssh_host_keys_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
 ALTER TABLE ONLY public.vm_ssh_keys

@@ -204,6 +204,8 @@ public sealed partial class Settings
             + "hmac-sha256:capsul:c2VjcmV0… Required with CAPSUL_DNS_SERVER.", Secret: true),
         new("CAPSUL_DNS_TTL", "3600", "How long resolvers may keep these names, seconds."),
         new("CAPSUL_MAX_PORTS", "20", "Maximum number of open ports per account."),
+        new("CAPSUL_MAX_ADDRESSES", "8",
+            "Maximum number of further IPv4 addresses per account: those that VMs have besides their first."),
         new("CAPSUL_IMAGES", null, "Folder of VM images. Default: images in the data folder."),
         new("CAPSUL_MEMORY_RESERVE_MB", "1024", "Host memory reserved from VMs, MiB."),
         new("CAPSUL_KVM", "auto", "auto: KVM only if a probe boot succeeds, else TCG. on or off: no probe."),

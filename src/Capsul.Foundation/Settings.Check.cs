@@ -81,6 +81,7 @@ public sealed partial class Settings
         Must("CAPSUL_HUB_PORTS_HOST", !IsSet("CAPSUL_HUB_PORTS_HOST") || IsReachableName(HubPortsHost),
             "a DNS name or an IP address that people can reach, such as ports.example.org");
         InRange("CAPSUL_MAX_PORTS", 0, 10_000);
+        InRange("CAPSUL_MAX_ADDRESSES", 0, 10_000);
         CheckBridge();
         CheckVmDomain();
         CheckDns();

@@ -210,6 +210,8 @@ public sealed partial class Settings
     public (string Algorithm, string Name, string Secret)? DnsKey => ParseDnsKey(Optional("CAPSUL_DNS_KEY"));
     public int DnsTtl => Number("CAPSUL_DNS_TTL");
     public int MaxPorts => Number("CAPSUL_MAX_PORTS");
+
+    public int MaxAddresses => Number("CAPSUL_MAX_ADDRESSES");
     public string Images => Optional("CAPSUL_IMAGES") ?? Path.Combine(Data, "images");
     public int MemoryReserveMb => Number("CAPSUL_MEMORY_RESERVE_MB");
     public string Kvm => Text("CAPSUL_KVM");

@@ -35,6 +35,9 @@ public static class Protocol
     /// <summary>How many ports of its host may lead to a VM.</summary>
     public const int MaxPorts = 20;
 
+    /// <summary>How many IPv4 addresses a VM may have besides its first.</summary>
+    public const int MaxFurtherAddresses = 8;
+
     /// <summary>How many foreign machines a Spoke reports.</summary>
     public const int MaxForeign = 1000;
 

@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Operations;
@@ -9,7 +10,7 @@ using Capsul.Spoke.Hypervisor;
 namespace Capsul.Chaos;
 
 /// <summary>The actions of people, guests, machines and chance, one at a time, drawn from the seed.</summary>
-sealed class Actors(World world, Snapshot snapshot)
+sealed partial class Actors(World world, Snapshot snapshot)
 {
     public const string Email = "ada@example.org";
 
@@ -88,6 +89,9 @@ sealed class Actors(World world, Snapshot snapshot)
                 break;
             case < 85 when Random.Next(2) == 0:
                 await AnnouncePriceAsync();
+                break;
+            case < 86 when Random.Next(2) == 0:
+                await ChangeAddressesAsync();
                 break;
             case < 88:
                 await RescueAsync();
@@ -341,16 +345,17 @@ sealed class Actors(World world, Snapshot snapshot)
         await world.ChangedAsync();
     }
 
-    /// <summary>The size of all VMs gets another price, soon or at once.</summary>
+    /// <summary>The size of all VMs, or all further addresses get another price, soon or at once.</summary>
     async Task AnnouncePriceAsync()
     {
         Count("announce a price", "announce a price");
         await world.Db.ExecuteAsync(
             """
             INSERT INTO prices (size, active_from, dollars_per_month, announced)
-            VALUES ('f1-xs', @from, @dollars, @now) ON CONFLICT DO NOTHING
+            VALUES (@size, @from, @dollars, @now) ON CONFLICT DO NOTHING
             """, new
             {
+                size = Random.Next(3) == 0 ? Prices.FurtherAddress : "f1-xs",
                 now = world.Time.Now,
                 from = world.Time.Now + world.Milliseconds(0, 90_000),
                 dollars = Random.Next(1, 1000) / 100m,

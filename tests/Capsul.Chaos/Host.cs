@@ -177,15 +177,16 @@ sealed class Host
             Rescues = true,
             RenewsSeeds = true,
             ForwardsUdp = true,
+            GivesMoreAddresses = true,
             // One host has fewer ports than its VMs may want.
             ForwardFirst = 31000,
             ForwardLast = Name.EndsWith('1') ? 31009 : 31002,
             Network = new NetworkFacts
             {
-                Cidr = "10.77.0.0/28",
-                Gateway = "10.77.0.1",
-                First = "10.77.0.2",
-                Last = "10.77.0.14",
+                Cidr = "203.0.113.0/28",
+                Gateway = "203.0.113.1",
+                First = "203.0.113.2",
+                Last = "203.0.113.14",
             },
             Images = { new ImageFacts
             {

@@ -31,10 +31,14 @@ static class Invariants
                 + "AND v.paused AND v.wanted <> 'gone'");
         await MustAsync(world, "a VM is charged what it costs",
             "SELECT count(*) FROM vms v JOIN usage_spans s ON s.vm = v.id WHERE upper_inf(s.span) "
-                + "AND s.dollars_per_month <> v.dollars_per_month");
-        await MustAsync(world, "no VM has two open spans",
+                + "AND s.extra IS NULL AND s.dollars_per_month <> v.dollars_per_month");
+        await MustAsync(world, "no VM has two open spans, and no extra",
             "SELECT count(*) FROM (SELECT vm FROM usage_spans WHERE upper_inf(span) "
-                + "GROUP BY vm HAVING count(*) > 1) AS twice");
+                + "GROUP BY vm, extra HAVING count(*) > 1) AS twice");
+        await MustAsync(world, "an extra is charged what it costs, exactly when its VM is",
+            "SELECT count(*) FROM vm_extras x WHERE (x.removed IS NULL AND EXISTS (SELECT FROM usage_spans s "
+                + "WHERE s.vm = x.vm AND s.extra IS NULL AND upper_inf(s.span))) <> EXISTS (SELECT FROM usage_spans s "
+                + "WHERE s.extra = x.id AND upper_inf(s.span) AND s.dollars_per_month = x.dollars_per_month)");
     }
 
     /// <summary>
@@ -80,7 +84,10 @@ static class Invariants
             "SELECT count(*) FROM addresses a JOIN vms v ON v.id = a.vm WHERE v.deleted IS NOT NULL");
         await MustAsync(world, "an existing VM has an address",
             "SELECT count(*) FROM vms v WHERE deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a "
-                + "WHERE a.vm = v.id AND a.host = v.host)");
+                + "WHERE a.vm = v.id AND a.host = v.host AND a.extra IS NULL)");
+        await MustAsync(world, "a VM has an address for each extra that it pays for, and for no other",
+            "SELECT count(*) FROM vms v JOIN vm_extras x ON x.vm = v.id WHERE (x.removed IS NULL) <> EXISTS (SELECT "
+                + "FROM addresses a WHERE a.vm = v.id AND a.host = v.host AND a.extra = x.id)");
         if (!world.IsRestored)
             await MustAsync(world, "no copy is left behind",
                 "SELECT count(*) FROM moves WHERE ended IS NULL OR copy_host IS NOT NULL");
@@ -89,10 +96,11 @@ static class Invariants
                 + "(SELECT FROM moves m WHERE m.vm = v.id AND m.copy_host = a.host)");
         await MustAsync(world, "a port of a host leads to a VM that is there",
             "SELECT count(*) FROM ports p JOIN vms v ON v.id = p.vm WHERE v.deleted IS NOT NULL OR v.host <> p.host");
-        await MustAsync(world, "all charged time has the price of its size then",
-            "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE s.dollars_per_month <> (SELECT "
-                + "p.dollars_per_month FROM prices p WHERE p.size = v.size AND p.active_from <= lower(s.span) "
-                + "ORDER BY p.active_from DESC LIMIT 1) OR EXISTS (SELECT FROM prices p WHERE p.size = v.size "
+        await MustAsync(world, "all charged time has the price of its size, or its kind of extra, then",
+            "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm LEFT JOIN vm_extras x ON x.id = s.extra, "
+                + "LATERAL (SELECT coalesce(x.kind, v.size) AS size) AS k WHERE s.dollars_per_month <> (SELECT "
+                + "p.dollars_per_month FROM prices p WHERE p.size = k.size AND p.active_from <= lower(s.span) "
+                + "ORDER BY p.active_from DESC LIMIT 1) OR EXISTS (SELECT FROM prices p WHERE p.size = k.size "
                 + "AND p.active_from > lower(s.span) AND p.active_from < coalesce(upper(s.span), @now))");
         await MustAsync(world, "no time is charged before the VM was created, or in the future",
             "SELECT count(*) FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE lower(s.span) < v.created "
@@ -230,6 +238,10 @@ static class Invariants
                 HostSql.Wanted, new { host = host.Name, since = -1L }, Never))
             {
                 if (vm.IsCopy || vm.Wanted != "on" || !running.Contains(vm.Id) || refused.Contains(vm.Id)) continue;
+                var further = host.Hypervisor.Further.GetValueOrDefault(vm.Id)?.Select(a => $"{a}") ?? [];
+                if (!vm.Further.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split(' ')[0])
+                    .SequenceEqual(further, StringComparer.Ordinal))
+                    world.Report.Violate($"{world.NameOf(vm.Id)} may use other further addresses than it has");
                 var rules = host.Hypervisor.Firewalls.GetValueOrDefault(vm.Id)?.Rules
                     .Select(r => $"tcp {r.First} {r.Last}") ?? [];
                 if (vm.FirewallRules != string.Join('\n', rules))

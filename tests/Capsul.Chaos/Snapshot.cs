@@ -15,9 +15,9 @@ sealed class Snapshot(Db db)
     static readonly string[] Tables =
     [
         "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "prices", "vms",
-        "addresses", "vm_ssh_keys", "vm_ssh_host_keys", "reinstalls", "rescues", "key_changes", "usage_spans",
-        "vm_totals", "operations", "operation_events", "moves", "move_refusals", "alerts", "ledger_accounts",
-        "ledger_transactions", "ledger_entries", "metering", "receipts",
+        "vm_extras", "addresses", "vm_ssh_keys", "vm_ssh_host_keys", "reinstalls", "rescues", "key_changes",
+        "usage_spans", "vm_totals", "operations", "operation_events", "moves", "move_refusals", "alerts",
+        "ledger_accounts", "ledger_transactions", "ledger_entries", "metering", "receipts",
     ];
 
     public bool IsTaken { get; private set; }
@@ -26,7 +26,9 @@ sealed class Snapshot(Db db)
     {
         await db.ExecuteAsync(
             "DROP SCHEMA IF EXISTS taken CASCADE; CREATE SCHEMA taken;"
-            + string.Concat(Tables.Select(t => $"CREATE TABLE taken.{t} AS TABLE public.{t};")), null, Never);
+            + string.Concat(Tables.Select(t => $"CREATE TABLE taken.{t} AS TABLE public.{t};"))
+            // It is generated, and the last one.
+            + "ALTER TABLE taken.prices DROP COLUMN of_size;", null, Never);
         IsTaken = true;
     }
 
@@ -50,6 +52,8 @@ sealed class Snapshot(Db db)
         INSERT INTO metering DEFAULT VALUES;
         INSERT INTO prices (size, active_from, dollars_per_month, announced, applied)
         SELECT id, 'epoch', dollars_per_month, 'epoch', 'epoch' FROM sizes;
+        INSERT INTO prices (size, active_from, dollars_per_month, announced, applied)
+        VALUES ('ipv4-address', 'epoch', 2, 'epoch', 'epoch');
         INSERT INTO accounts (email) VALUES ('{Actors.Email}');
         INSERT INTO payments (email, dollars, method) VALUES ('{Actors.Email}', 100000, 'cash');
         INSERT INTO ssh_keys (email, name, type, key, fingerprint, created)

@@ -120,6 +120,7 @@ public sealed class HostReports(
             rescues = facts.Rescues,
             renewsSeeds = facts.RenewsSeeds,
             forwardsUdp = facts.ForwardsUdp,
+            givesMoreAddresses = facts.GivesMoreAddresses,
             forwardFirst = facts.Forwards?.First,
             forwardLast = facts.Forwards?.Last,
         }, cancel);

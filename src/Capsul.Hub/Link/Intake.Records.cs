@@ -62,8 +62,7 @@ public static partial class Intake
     }
 
     static bool IsSound(VmRecoveryRecord record, out decimal dollars) =>
-        decimal.TryParse(record.DollarsPerMonth, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture,
-            out dollars) && dollars <= MaxDollars
+        TryPrice(record.DollarsPerMonth, out dollars)
         && record is { Epoch: > 0, Generation: > 0, Moves: >= 0, Vcpus: > 0 and <= MaxVcpus }
         && record.MemoryMb is > 0 and <= MaxVmMemoryMb
         && record.DiskGb is > 0 and <= MaxDiskGb && record.Wanted is Power.On or Power.Off or Power.Gone
@@ -71,6 +70,7 @@ public static partial class Intake
         && Formats.IsLabel(record.Name) && Formats.IsImageId(record.ImageId) && Formats.IsSha256(record.ImageSha256)
         && Formats.IsLoginUser(record.LoginUser) && IsSize(record.Size) && IsTime(record.CreatedUnixUs)
         && (record.Wanted == Power.Gone || IsNetwork(record)) && AreKeys(record)
+        && record.Further.Count <= Protocol.MaxFurtherAddresses && record.Further.All(IsFurther)
         && (record.Firewall is null || (record.Firewall.Rules.Count <= Protocol.MaxFirewallRules
             && record.Firewall.Rules.All(Formats.IsRule)));
 
@@ -82,6 +82,13 @@ public static partial class Intake
 
     static bool IsNetwork(VmRecoveryRecord record) => Formats.IsMac(record.Mac)
         && Ipv4.TryParse(record.Address, out var address) && address.ToString() == record.Address;
+
+    static bool IsFurther(FurtherAddress further) => Ipv4.TryParse(further.Address, out var address)
+        && address.ToString() == further.Address && TryPrice(further.DollarsPerMonth, out _);
+
+    static bool TryPrice(string text, out decimal dollars) =>
+        decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out dollars)
+        && dollars <= MaxDollars;
 
     static bool AreKeys(VmRecoveryRecord record) => record.SshKeys.Count <= MaxKeys
         && record.SshKeys.All(k => k.Name.Length is > 0 and <= MaxNameChars && k.Name.All(IsPlain)
@@ -96,6 +103,8 @@ public static partial class Intake
         [.. record.SshKeys.Select(k => new RecoverableKey(k.Name, k.Line.Split(' ')[0], k.Line.Split(' ')[1]))],
         record.HasRun || hasRun, record.Moves)
     {
+        Further = [.. record.Further.Select(f => new RecoverableAddress(
+            f.Address, decimal.Parse(f.DollarsPerMonth, CultureInfo.InvariantCulture)))],
         Firewall = record.Firewall is { } firewall ? WantedFirewalls.FromWire(firewall) : FirewallState.Default,
     };
 }

@@ -76,6 +76,7 @@ public static partial class Intake
             Rescues = facts.Rescues,
             RenewsSeeds = facts.RenewsSeeds,
             ForwardsUdp = facts.ForwardsUdp,
+            GivesMoreAddresses = facts.GivesMoreAddresses,
             Forwards = facts.ForwardFirst > 0 ? (facts.ForwardFirst, facts.ForwardLast) : null,
         };
     }

@@ -43,6 +43,8 @@ static class RecoveryRecords
         };
         record.SshKeys.AddRange(row.KeyNames.Split('\n').Zip(Lines(row.Keys), (name, line) =>
             new NamedSshKey { Name = name, Line = line }));
+        record.Further.AddRange(Lines(row.Further).Select(l => l.Split(' '))
+            .Select(w => new FurtherAddress { Address = w[0], DollarsPerMonth = w[1] }));
         vm.Record = record.ToByteString();
         vm.Signature = ByteString.CopyFrom(authority.SignRecord(vm.Record.ToByteArray()));
     }

@@ -333,6 +333,8 @@ public sealed class SpokeConnection(
             vm.HostKeys.Add(new SshHostKey { Type = key.Split(' ')[0], Key = key.Split(' ')[1] });
         vm.SshKeys.AddRange((row.NewKeys ?? row.Keys).Split('\n', StringSplitOptions.RemoveEmptyEntries));
         vm.Ports.AddRange(row.Ports.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(ToPort));
+        foreach (var further in row.Further.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            vm.FurtherAddresses.Add(further.Split(' ')[0]);
         vm.Firewall = WantedFirewalls.ToWire(row.Email, row.Firewall, row.FirewallRules);
         if (Authority is not null && !row.IsCopy) RecoveryRecords.AddTo(vm, row, host, epoch, Authority);
         return vm;

@@ -1,3 +1,4 @@
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Leadership;
@@ -37,9 +38,11 @@ public sealed class PriceChanges(Db db, Fence fence, TimeProvider time) : IActin
         var changed = 0;
         while (await db.FindAsync<PriceRow>(PriceSql.Due, new { now = Now }, cancel) is { } price)
         {
-            changed += await SweepAsync(epoch, price, RepriceVmsSql.Behind, cancel);
+            changed += price.Size == Prices.FurtherAddress ? await SweepExtrasAsync(epoch, price, cancel)
+                : await SweepAsync(epoch, price, RepriceVmsSql.Behind, cancel);
             if (price.Applied is not null) continue;
-            changed += await SweepAsync(epoch, price, RepriceVmsSql.DeletedSince, cancel);
+            if (price.Size != Prices.FurtherAddress)
+                changed += await SweepAsync(epoch, price, RepriceVmsSql.DeletedSince, cancel);
             await fence.ExecuteAsync(epoch, PriceSql.MarkApplied, new { id = price.Id, now = Now }, cancel);
         }
         return changed;
@@ -54,6 +57,19 @@ public sealed class PriceChanges(Db db, Fence fence, TimeProvider time) : IActin
                 sql, new { size = price.Size, from = price.ActiveFrom, limit = PieceRows }, cancel)).ToArray();
             if (ids.Length == 0) return changed;
             changed += await fence.InTransactionAsync(epoch, transaction => RepriceVms.RunAsync(
+                transaction, ids, price.DollarsPerMonth, price.ActiveFrom, cancel), cancel);
+        }
+    }
+
+    async Task<int> SweepExtrasAsync(long epoch, PriceRow price, CancellationToken cancel)
+    {
+        var changed = 0;
+        while (true)
+        {
+            var ids = (await db.ListAsync<long>(RepriceExtrasSql.Behind,
+                new { size = price.Size, from = price.ActiveFrom, limit = PieceRows }, cancel)).ToArray();
+            if (ids.Length == 0) return changed;
+            changed += await fence.InTransactionAsync(epoch, transaction => RepriceExtras.RunAsync(
                 transaction, ids, price.DollarsPerMonth, price.ActiveFrom, cancel), cancel);
         }
     }

@@ -43,6 +43,7 @@ public static class Constraints
         ["dunning_steps_grace"] = new(ProblemKind.Invalid,
             "Capsuls are stopped or deleted a day after the email before, or later: at least 24 hours."),
         ["sites_pkey"] = new(ProblemKind.Conflict, "This name is taken. Choose another.") { Field = "Name" },
+        ["vm_extras_of_living_vm"] = new(ProblemKind.Conflict, "This capsul is being deleted."),
         ["ports_pkey"] = new(ProblemKind.Conflict, "This port is open already.") { Field = "Port" },
         ["ports_of_host_once"] = new(ProblemKind.Conflict, "That port has just been taken. Try again."),
         ["ports_of_hub_once"] = new(ProblemKind.Conflict, "That port has just been taken. Try again."),

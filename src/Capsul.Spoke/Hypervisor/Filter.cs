@@ -8,7 +8,18 @@ namespace Capsul.Spoke.Hypervisor;
 /// <summary>A VM as the filter sees it.</summary>
 /// <param name="Tap">Its interface on the host.</param>
 /// <param name="Firewall">What may reach it; null: everything.</param>
-public sealed record Guest(string Tap, string Mac, IPAddress Address, IPAddress? Address6, Firewall? Firewall = null);
+public sealed record Guest(string Tap, string Mac, IPAddress Address, IPAddress? Address6, Firewall? Firewall = null)
+{
+    /// <summary>Its IPv4 addresses besides the first.</summary>
+    public IReadOnlyList<IPAddress> Further { get; init; } = [];
+
+    public bool Equals(Guest? other) => other is not null
+        && (Tap, Mac, Address, Address6, Firewall)
+            .Equals((other.Tap, other.Mac, other.Address, other.Address6, other.Firewall))
+        && Further.SequenceEqual(other.Further);
+
+    public override int GetHashCode() => HashCode.Combine(Tap, Mac, Address, Address6, Further.Count);
+}
 
 /// <summary>
 /// Lets a VM send only from its own MAC and its own IPv4 and IPv6 address, and lets through to it what its owner wants
@@ -25,6 +36,11 @@ sealed class Filter(Func<string[], Command> program)
     /// What each tap was last allowed: a change is detected, and the table made again, without a query.
     /// </summary>
     readonly ConcurrentDictionary<string, Guest> known = new(StringComparer.Ordinal);
+
+    /// <summary>
+    /// Addresses that taps were allowed by a program before this one, and that nobody has spoken of since.
+    /// </summary>
+    readonly ConcurrentDictionary<string, string[]> left = new(StringComparer.Ordinal);
 
     /// <summary>The sets whose elements packets make.</summary>
     const string Talks = "talks";
@@ -43,12 +59,20 @@ sealed class Filter(Func<string[], Command> program)
             var isCurrent =
                 (await program(["list", "chain", "bridge", "capsul", FilterTable.Chains[^1]]).TryRunAsync(cancel))
                     .ExitCode == 0;
+            if (isCurrent) await FindLeftAsync(cancel);
             await MakeAsync(isCurrent, [.. guests], cancel);
         }
         finally
         {
             gate.Release();
         }
+    }
+
+    async Task FindLeftAsync(CancellationToken cancel)
+    {
+        var listed = await program(["-j", "list", "set", "bridge", "capsul", "guests"]).RunAsync(cancel);
+        foreach (var of in Elements(listed.Output).GroupBy(e => e.Parts[0], e => e.Parts[^1], StringComparer.Ordinal))
+            if (!known.ContainsKey(of.Key)) left[of.Key] = [.. of];
     }
 
     /// <summary>Makes the table again if somebody else has removed rules of it; returns whether.</summary>
@@ -122,8 +146,7 @@ sealed class Filter(Func<string[], Command> program)
         await gate.WaitAsync(cancel);
         try
         {
-            if (known.TryGetValue(guest.Tap, out var before)
-                && FilterTable.Addresses(before) != FilterTable.Addresses(guest)) await ForgetAsync(guest.Tap, cancel);
+            if (MayNoLongerAll(guest)) await ForgetAsync(guest.Tap, cancel);
             await RunAsync(FilterTable.Addresses(guest) + FilterTable.Rules(guest) + Friends(guest), cancel);
             known[guest.Tap] = guest;
         }
@@ -131,6 +154,17 @@ sealed class Filter(Func<string[], Command> program)
         {
             gate.Release();
         }
+    }
+
+    /// <summary>Whether it has been allowed something that it may not any more.</summary>
+    bool MayNoLongerAll(Guest guest)
+    {
+        if (known.TryGetValue(guest.Tap, out var before))
+            return before.Further.Except(guest.Further).Any() || First(before) != First(guest);
+        var own = guest.Further.Append(guest.Address).Select(a => a.ToString());
+        return left.TryGetValue(guest.Tap, out var were) && were.Except(own, StringComparer.Ordinal).Any();
+
+        static string First(Guest guest) => FilterTable.Addresses(guest with { Further = [] });
     }
 
     /// <summary>Whether it was last allowed exactly this.</summary>
@@ -158,6 +192,7 @@ sealed class Filter(Func<string[], Command> program)
     async Task ForgetAsync(string tap, CancellationToken cancel)
     {
         known.TryRemove(tap, out _);
+        left.TryRemove(tap, out _);
         var listed = await program(["-j", "list", "table", "bridge", "capsul"]).RunAsync(cancel);
         var (chain, text) = (FilterTable.Chain(tap), "");
         foreach (var (set, parts) in Elements(listed.Output).Where(e => e.Parts.Contains(tap, StringComparer.Ordinal)))

@@ -138,6 +138,11 @@ static class FilterTable
             add element bridge capsul clients { "{{tap}}" . {{Hex(Filter.Bytes(mac))}} }
 
             """;
+        foreach (var further in guest.Further)
+            text += $$"""
+                add element bridge capsul guests { "{{tap}}" . {{mac}} . {{further}} }
+
+                """;
         foreach (var own in guest.Address6 is null ? [] : (IPAddress[])[Filter.LinkLocal(mac), guest.Address6])
             text += $$"""
                 add element bridge capsul guests6 { "{{tap}}" . {{mac}} . {{own}} }

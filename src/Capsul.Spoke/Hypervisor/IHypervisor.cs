@@ -40,6 +40,9 @@ public sealed record VmSpec(
     /// <summary>Its IPv6 address, assigned by the Hub; null: it has none.</summary>
     public IPAddress? Address6 { get; init; }
 
+    /// <summary>IPv4 addresses that it may have besides its own, assigned by the Hub.</summary>
+    public IReadOnlyList<IPAddress> Further { get; init; } = [];
+
     /// <summary>What may reach it; null: everything.</summary>
     public Firewall? Firewall { get; init; }
 

@@ -28,7 +28,7 @@ public sealed partial class Libvirt
     async Task MakeFilesAsync(VmSpec vm, string disk, string seed, CancellationToken cancel)
     {
         var (hadDisk, hadSeed) = (File.Exists(disk), File.Exists(seed));
-        var isCurrent = hadSeed && (vm.KeySet is null || await Seed.HasAsync(vm.KeySet, seed, cancel));
+        var isCurrent = hadSeed && await Seed.IsCurrentAsync(vm, seed, cancel);
         if (hadDisk && isCurrent) return;
         // A disk that was received needs no image.
         var image = hadDisk ? null : await ImageAsync(vm, cancel);

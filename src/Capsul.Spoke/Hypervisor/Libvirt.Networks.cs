@@ -192,7 +192,8 @@ public sealed partial class Libvirt
             .Select(h => new Guest(DomainXml.Tap(h.Name), h.Mac, h.Address, Address6(h)))];
     }
 
-    static Guest ToGuest(VmSpec vm) => new(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, vm.Firewall);
+    static Guest ToGuest(VmSpec vm) =>
+        new(DomainXml.Tap(vm.Id), vm.Mac, vm.Address, vm.Address6, vm.Firewall) { Further = vm.Further };
 
     public DateTimeOffset? RulesRemoved { get; private set; }
 

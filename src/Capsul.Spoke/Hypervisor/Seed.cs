@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -25,10 +26,20 @@ static class Seed
         text.Append(vm.SshKeys.Count == 0 ? "ssh_authorized_keys: []\n" : "ssh_authorized_keys:\n");
         foreach (var key in vm.SshKeys)
             text.Append($"  - {Quote(key.Trim())}\n");
-        if (vm.KeySet is { } set)
-            text.Append($"bootcmd:\n  - [sh, -c, {Quote(TakeKeys(set, vm.SshKeys))}]\n");
+        var commands = vm.Further.Select(a => UseAddress(vm.Mac, a)).ToList();
+        if (vm.KeySet is { } set) commands.Insert(0, TakeKeys(set, vm.SshKeys));
+        if (commands.Count > 0) text.Append("bootcmd:\n");
+        foreach (var command in commands) text.Append($"  - [sh, -c, {Quote(command)}]\n");
         return text.ToString();
     }
+
+    /// <summary>
+    /// Gives the guest's network card a further address, at every boot: cloud-init does not change the network of an
+    /// instance that it has set up, and DHCP serves one address.
+    /// </summary>
+    internal static string UseAddress(string mac, IPAddress address) =>
+        $"for i in /sys/class/net/*; do [ \"$(cat $i/address)\" != {mac} ] "
+            + $"|| ip address replace {address}/32 dev ${{i##*/}}; done";
 
     /// <summary>
     /// Replaces the keys of the login user, once, and says so on the console at every boot. With the same instance ID
@@ -50,16 +61,26 @@ static class Seed
     const string Taken = "/var/lib/capsul-keys";
 
     public static string MetaData(VmSpec vm) => $"instance-id: {vm.Id}\nlocal-hostname: {HostName(vm.Name)}\n"
-        + (vm.KeySet is { } set ? KeySetLine(set) : "");
+        + (vm.KeySet is { } set ? KeySetLine(set) : "") + (vm.Further.Count > 0 ? FurtherLine(vm) : "");
 
     static string KeySetLine(KeySet set) => $"capsul-keys: {set.Number}\n";
 
+    static string FurtherLine(VmSpec vm) => $"{FurtherMark}{string.Join(' ', vm.Further)}\n";
+
+    const string FurtherMark = "capsul-addresses: ";
+
     /// <summary>
-    /// Whether a seed is of this key set. It says so itself, in files that an ISO has as they are: nothing is written
-    /// down beside it that could be wrong.
+    /// Whether a seed is of the VM's key set and further addresses. It says so itself, in files that an ISO has as they
+    /// are: nothing is written down beside it that could be wrong.
     /// </summary>
-    public static async Task<bool> HasAsync(KeySet set, string file, CancellationToken cancel) =>
-        (await File.ReadAllBytesAsync(file, cancel)).AsSpan().IndexOf(Encoding.ASCII.GetBytes(KeySetLine(set))) >= 0;
+    public static async Task<bool> IsCurrentAsync(VmSpec vm, string file, CancellationToken cancel)
+    {
+        var bytes = await File.ReadAllBytesAsync(file, cancel);
+        return (vm.KeySet is not { } set || Has(KeySetLine(set)))
+            && (vm.Further.Count > 0 ? Has(FurtherLine(vm)) : !Has(FurtherMark));
+
+        bool Has(string text) => bytes.AsSpan().IndexOf(Encoding.ASCII.GetBytes(text)) >= 0;
+    }
 
     /// <summary>
     /// Quoted only where YAML 1.1 would read a number or a boolean (https://yaml.org/type/bool.html): an older tiny

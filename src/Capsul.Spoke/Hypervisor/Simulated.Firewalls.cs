@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Net;
 
 namespace Capsul.Spoke.Hypervisor;
 
@@ -12,11 +13,16 @@ public sealed partial class Simulated
 
     public string CutOff { get; set; } = "";
 
-    public bool IsGuarded(VmSpec vm) => Firewalls.TryGetValue(vm.Id, out var now) && Equals(now, vm.Firewall);
+    /// <summary>The further addresses that each machine may have, as they were last said.</summary>
+    public ConcurrentDictionary<string, IReadOnlyList<IPAddress>> Further { get; } = new(StringComparer.Ordinal);
+
+    public bool IsGuarded(VmSpec vm) => Firewalls.TryGetValue(vm.Id, out var now) && Equals(now, vm.Firewall)
+        && Further.GetValueOrDefault(vm.Id, []).SequenceEqual(vm.Further);
 
     public Task GuardAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.Guard, () =>
     {
         Firewalls[vm.Id] = vm.Firewall;
+        Further[vm.Id] = vm.Further;
         return true;
     }, cancel);
 }

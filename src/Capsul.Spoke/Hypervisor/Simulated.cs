@@ -227,6 +227,7 @@ public sealed partial class Simulated : IHypervisor
             }
             : throw new HypervisorException("There is no such machine to start.", final: false));
         Firewalls[vm.Id] = vm.Firewall;
+        Further[vm.Id] = vm.Further;
         if (changed) changes.Writer.TryWrite(vm.Id);
         return true;
     }, cancel);
@@ -264,6 +265,7 @@ public sealed partial class Simulated : IHypervisor
         {
             if (machines.Remove(id, out var removed)) Save();
             Firewalls.TryRemove(id, out _);
+            Further.TryRemove(id, out _);
             if (removed is { TakenFrom.Length: > 0 }) GiveBack(removed.TakenFrom);
             foreach (var disk in disksMade.Keys.Where(d => d.Split('.')[0] == id)) disksMade.TryRemove(disk, out _);
         }

@@ -49,6 +49,7 @@ public sealed record VmRecord(
         Adopt = Wanted.Adopt,
         Disk = Disk.Number,
         Address6 = Wanted.Address6.Length > 0 ? IPAddress.Parse(Wanted.Address6) : null,
+        Further = [.. Wanted.FurtherAddresses.Select(IPAddress.Parse)],
         Firewall = Firewall.Of(Wanted.Firewall),
         Rescue = Wanted.Rescue is { } rescue
             ? new RescueSystem(rescue.Number, rescue.ImageId, rescue.ImageSha256, [.. rescue.SshKeys]) : null,
@@ -125,6 +126,7 @@ public sealed record VmRecord(
         && (wanted.Power, wanted.Restarts, wanted.Moves, RescueOf(wanted))
             == (Wanted.Power, Wanted.Restarts, Wanted.Moves, RescueOf(Wanted))
         && !(Equals(wanted.Firewall, Wanted.Firewall) && wanted.Ports.Equals(Wanted.Ports)
+            && wanted.FurtherAddresses.Equals(Wanted.FurtherAddresses)
             && wanted.SshKeys.Equals(Wanted.SshKeys) && wanted.KeepsOldDisk == Wanted.KeepsOldDisk);
 
     /// <summary>The host keys of a rescue system; 0: of the VM itself.</summary>

@@ -11,12 +11,13 @@ namespace Capsul.Spoke.Vms;
 public static class WantedCheck
 {
     const int MaxVcpus = 1024, MaxMemoryMb = 1 << 26, MaxDiskGb = 1 << 20, MaxGraceSeconds = 24 * 3600, MaxKeys = 1000,
-        MaxHostKeys = 16;
+        MaxHostKeys = 16, FirstMulticast = 224;
 
     public static bool IsSound(WantedVm vm) =>
         Formats.IsVmId(vm.Id) && vm.Power is Power.On or Power.Off or Power.Gone
         && vm.Generation >= 0 && vm.Restarts >= 0 && vm.Disk >= 0
         && vm.StopGraceSeconds is >= 0 and <= MaxGraceSeconds && IsShape(vm) && IsNetwork(vm) && IsNetwork6(vm)
+        && vm.FurtherAddresses.Count <= Protocol.MaxFurtherAddresses && vm.FurtherAddresses.All(IsFurther)
         && IsFirewall(vm.Firewall) && vm.Ports.Count <= Protocol.MaxPorts && vm.Ports.All(IsPort)
         && (vm.Adopt.Length == 0 || Formats.IsUuid(vm.Adopt))
         && vm.Moves >= 0 && IsTransfer(vm) && IsRescue(vm.Rescue)
@@ -40,6 +41,12 @@ public static class WantedCheck
             AddressFamily: AddressFamily.InterNetworkV6, IsIPv6LinkLocal: false, IsIPv6Multicast: false, ScopeId: 0,
             IsIPv4MappedToIPv6: false,
         } && !IPAddress.IsLoopback(address) && !address.Equals(IPAddress.IPv6Any));
+
+    /// <summary>As it is written in rules: not 1.1 for 1.0.0.1.</summary>
+    static bool IsFurther(string text) => IPAddress.TryParse(text, out var address)
+        && address.AddressFamily == AddressFamily.InterNetwork && address.ToString() == text
+        && !address.Equals(IPAddress.Any) && !address.Equals(IPAddress.Broadcast) && !IPAddress.IsLoopback(address)
+        && address.GetAddressBytes()[0] < FirstMulticast;
 
     static bool IsPort(WantedPort port) =>
         port.VmPort is >= 1 and <= 65535 && port.HostPort is >= 1 and <= 65535

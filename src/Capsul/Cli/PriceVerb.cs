@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Web;
 using Spectre.Console;
@@ -10,7 +11,10 @@ namespace Capsul.Cli;
 /// <summary><c>capsul price</c>: what sizes cost, and will cost.</summary>
 static class PriceVerb
 {
-    static readonly Argument<string> Size = new("SIZE") { Description = "Name of the size." };
+    static readonly Argument<string> Size = new("SIZE")
+    {
+        Description = $"Name of the size; {Prices.FurtherAddress} for public IPv4 addresses besides a VM's first.",
+    };
 
     static readonly Argument<string> Dollars = new("PRICE") { Description = "A month, such as 7.50." };
 
@@ -30,6 +34,7 @@ static class PriceVerb
         Examples:
           capsul price list
           capsul price set f1-s 9 --from 2027-01-31
+          capsul price set ipv4-address 2
           capsul price withdraw 12
         """)
     {

@@ -47,6 +47,7 @@ static class VmVerb
         VmTraffic.Make(),
         VmSite.Make(),
         VmReverse.Make(),
+        VmAddress.Make(),
     };
 
     static async Task<int> MoveAsync(ParseResult parsed, CancellationToken cancel)

@@ -25,6 +25,7 @@ static class EveryPage
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
         ("firewall", "/vms/capsul-running000/firewall"), ("ports", "/vms/capsul-running000/ports"),
         ("reverse-dns", "/vms/capsul-silent0000/reverse-dns"), ("no-names", "/vms/capsul-running000/reverse-dns"),
+        ("addresses", "/vms/capsul-silent0000/addresses"), ("no-addresses", "/vms/capsul-running000/addresses"),
         ("vm-keys", "/vms/capsul-running000/keys"), ("no-ports", "/vms/capsul-stopped000/ports"),
         ("rescue", "/vms/capsul-running000/rescue"), ("rescued-vm", "/vms/capsul-rescued000"),
         ("no-rescue", "/vms/capsul-rescued000/rescue"),

@@ -14,7 +14,7 @@ namespace Capsul.Tests.Engine;
 /// running twice, a crash between any two steps. The result is asserted in full: state, wanted state, restarts, grace
 /// period, address, usage.
 /// </summary>
-public sealed class OperationHarnessTests
+public sealed partial class OperationHarnessTests
 {
     static CancellationToken Cancel => TestContext.Current.CancellationToken;
 

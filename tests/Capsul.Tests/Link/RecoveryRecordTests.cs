@@ -53,6 +53,7 @@ public sealed class RecoveryRecordTests : IAsyncLifetime
         Mac = "52:54:0a:4d:00:02",
         Address = "10.77.0.2",
         SshKeys = { new NamedSshKey { Name = "my laptop", Line = "ssh-ed25519 AAAA" } },
+        Further = { new FurtherAddress { Address = "10.77.0.3", DollarsPerMonth = "2.00" } },
     };
 
     KeptRecord Signed(VmRecoveryRecord record)
@@ -77,6 +78,7 @@ public sealed class RecoveryRecordTests : IAsyncLifetime
             v => (v.Email, v.Name, v.Size, v.DollarsPerMonth).ShouldBe(("ada@example.org", "web", "f1-xs", 5.00m)),
             v => (v.Address, v.Mac, v.Wanted, v.HasRun).ShouldBe(("10.77.0.2", "52:54:0a:4d:00:02", "on", false)),
             v => v.Created.ShouldBe(DateTime.UnixEpoch.AddMicroseconds(1_700_000_000_123_456)),
+            v => v.Further.ShouldBe([new RecoverableAddress("10.77.0.3", 2)]),
             v => v.Keys.ShouldBe([new RecoverableKey("my laptop", "ssh-ed25519", "AAAA")]));
     }
 
@@ -138,6 +140,10 @@ public sealed class RecoveryRecordTests : IAsyncLifetime
         { "no generation", r => r.Generation = 0 },
         { "no address", r => r.Address = "" },
         { "IPv6", r => r.Address = "::1" },
+        { "a further address that is none", r => r.Further[0].Address = "::1" },
+        { "a further address that costs nothing knowable", r => r.Further[0].DollarsPerMonth = "-1" },
+        { "more further addresses than a VM has", r => r.Further.AddRange(Enumerable.Range(10, 8)
+            .Select(n => new FurtherAddress { Address = $"10.77.0.{n}", DollarsPerMonth = "1" })) },
         { "a key of one word", r => r.SshKeys[0].Line = "ssh-ed25519" },
         { "a key with a line end", r => r.SshKeys[0].Line = "ssh-ed25519 A\nB" },
         { "a time before all VMs", r => r.CreatedUnixUs = 0 },

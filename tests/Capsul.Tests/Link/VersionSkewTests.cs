@@ -3,6 +3,7 @@ using System.Net;
 using System.Security.Authentication;
 using System.Threading.Channels;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Addresses;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Link;
 using Capsul.Spoke;
@@ -47,6 +48,15 @@ public sealed class VersionSkewTests
             Plain(), TimeProvider.System, Cancel)).Problem!.Message.ShouldContain("too old to reinstall capsuls");
         (await RescueVm.RunAsync(link.Db, VmRows.Email, VmRows.Email, vm, Plain(), TimeProvider.System, Cancel))
             .Problem!.Message.ShouldContain("too old to rescue capsuls");
+        await link.Db.ExecuteAsync("""
+            UPDATE pools SET network = '203.0.113.0/28', gateway = '203.0.113.1', first = '203.0.113.2',
+                last = '203.0.113.7' WHERE family = 4;
+            INSERT INTO prices (size, active_from, dollars_per_month, announced)
+            VALUES ('ipv4-address', now(), 2, now())
+            """, null, Cancel);
+        (await OrderAddress.RunAsync(
+            link.Db, VmRows.Email, VmRows.Email, vm, null, Plain(), TimeProvider.System, Cancel)).Problem!.Message
+            .ShouldContain("too old to give a capsul further addresses");
         foreach (var (action, state) in ((VmAction, string)[])[(VmActions.Stop, "stopped"),
             (VmActions.Start, "running"), (VmActions.Delete, "deleted")])
         {

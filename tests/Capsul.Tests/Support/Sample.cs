@@ -138,13 +138,20 @@ public static class Sample
     public static readonly (string Name, string? Value)[] Dns =
         [("CAPSUL_DNS_SERVER", "127.0.0.1"), ("CAPSUL_DNS_KEY", "hmac-sha256:capsul:AAAA")];
 
-    /// <summary>A VM with public addresses: one has a name, and the DNS server refuses that of the other.</summary>
+    /// <summary>
+    /// A VM with public addresses: one has a name, and the DNS server refuses that of the other; and a further one.
+    /// </summary>
     public static Task FillNamesAsync(WebHub hub, CancellationToken cancel) => hub.Db.ExecuteAsync(
         """
         UPDATE addresses SET address = '203.0.113.10', address6 = '2001:db8::10' WHERE vm = 'capsul-silent0000';
         INSERT INTO reverse_names (address, vm, name, published, failing_since, problem)
         VALUES ('203.0.113.10', 'capsul-silent0000', 'mail.example.org', 'mail.example.org', NULL, ''),
             ('2001:db8::10', 'capsul-silent0000', 'six.example.org', NULL, @now, 'update failed: REFUSED');
+        INSERT INTO prices (size, active_from, dollars_per_month, announced) VALUES ('ipv4-address', @now, 2, @now);
+        INSERT INTO vm_extras (vm, kind, dollars_per_month, price_from, added)
+        VALUES ('capsul-silent0000', 'ipv4-address', 2, @now, @now);
+        UPDATE addresses SET address = '203.0.113.11', address6 = NULL, vm = 'capsul-silent0000', extra = x.id
+        FROM vm_extras x WHERE address = '10.77.0.30'
         """, new { now = hub.Now }, cancel);
 
     /// <summary>A VM that waits for a build slot.</summary>

@@ -32,6 +32,8 @@ public sealed class VmRows : IAsyncDisposable
 
     public Db Db => database.Db;
 
+    public string ConnectionString => database.ConnectionString;
+
     public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 3, 1, 12, 0, 0, TimeSpan.Zero));
 
     public DateTime Now => Time.GetUtcNow().UtcDateTime;

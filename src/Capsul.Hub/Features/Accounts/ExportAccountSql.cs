@@ -1,3 +1,5 @@
+using Capsul.Hub.Features.Hosts;
+
 namespace Capsul.Hub.Features.Accounts;
 
 /// <summary>
@@ -28,12 +30,14 @@ public static class ExportAccountSql
         FROM (SELECT name, type, key, fingerprint, created FROM ssh_keys WHERE email = @email ORDER BY id) AS r
         """;
 
-    public const string Vms = """
+    public const string Vms = $"""
         -- ExportAccountSql.Vms
         SELECT to_jsonb(r)::text FROM (
             SELECT v.id, v.name, v.size, v.image, v.host, v.created, v.deleted, v.state, v.dollars_per_month,
-                host(a.address) AS address, host(a.address6) AS address6
-            FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host WHERE v.email = @email) AS r
+                host(a.address) AS address, host(a.address6) AS address6, v.extras_per_month,
+                (SELECT array_agg(host(f.address) ORDER BY f.address) FROM addresses f
+                    WHERE f.vm = v.id AND f.host = v.host AND f.extra IS NOT NULL) AS further_addresses
+            FROM vms v LEFT JOIN {AddressSql.FirstOfVm} WHERE v.email = @email) AS r
         """;
 
     public const string FirewallRules = """
@@ -82,8 +86,8 @@ public static class ExportAccountSql
     public const string Usage = """
         -- ExportAccountSql.Usage
         SELECT to_jsonb(r)::text FROM (
-            SELECT vm, lower(span) AS since, upper(span) AS until, dollars_per_month FROM usage_spans
-            WHERE email = @email) AS r
+            SELECT s.vm, x.kind AS extra, lower(s.span) AS since, upper(s.span) AS until, s.dollars_per_month
+            FROM usage_spans s LEFT JOIN vm_extras x ON x.id = s.extra WHERE s.email = @email) AS r
         """;
 
     public const string Payments = """

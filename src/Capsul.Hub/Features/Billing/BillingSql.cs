@@ -3,7 +3,7 @@ namespace Capsul.Hub.Features.Billing;
 /// <summary>An account's balance and spending. Dollars; the sums are not rounded.</summary>
 /// <param name="Paid">Payments that count.</param>
 /// <param name="Used">Usage until the given time.</param>
-/// <param name="DollarsPerMonth">Price of the VMs that exist now.</param>
+/// <param name="DollarsPerMonth">Price of the VMs that exist now, and of their extras.</param>
 public sealed record BalanceRow(decimal Paid, decimal Used, decimal DollarsPerMonth)
 {
     public decimal Balance => Paid - Used;
@@ -92,8 +92,8 @@ public static class BillingSql
     public const string CostOfVms = $"""
         -- BillingSql.CostOfVms
         WITH shown AS MATERIALIZED (
-            SELECT v.id, v.name, v.created, v.deleted, v.dollars_per_month FROM vms v
-            WHERE v.email = @email AND {Matches}
+            SELECT v.id, v.name, v.created, v.deleted, v.dollars_per_month + v.extras_per_month AS dollars_per_month
+            FROM vms v WHERE v.email = @email AND {Matches}
                 AND (v.created, v.id) < (SELECT 'infinity'::timestamptz, '' WHERE @after = ''
                     UNION ALL SELECT created, id FROM vms WHERE id = @after AND (email = @email) IS TRUE)
                 AND (SELECT t.spans FROM vm_totals t WHERE t.vm = v.id AND t.email = v.email) > 0
@@ -179,7 +179,8 @@ public static class BillingSql
                         coalesce(sum(dollars_per_month * extract(epoch FROM lower(span)))
                             FILTER (WHERE upper_inf(span)), 0) AS open_start
                     FROM usage_spans WHERE email = e.email) AS u,
-                LATERAL (SELECT count(*) AS vms, coalesce(sum(dollars_per_month), 0) AS dollars_per_month
+                LATERAL (SELECT count(*) AS vms,
+                        coalesce(sum(dollars_per_month + extras_per_month), 0) AS dollars_per_month
                     FROM vms WHERE email = e.email AND deleted IS NULL) AS v
         ), corrected AS (
             UPDATE account_totals t SET paid = s.paid, payments = s.payments, used = s.used, open_rate = s.open_rate,

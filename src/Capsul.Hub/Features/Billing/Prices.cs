@@ -8,6 +8,9 @@ public static class Prices
     /// <summary>365.25 days / 12, rounded to two places, as in the original's price list.</summary>
     public const string DaysPerMonthText = "30.44";
 
+    /// <summary>What a price line of further IPv4 addresses has as its size, and their extras as their kind.</summary>
+    public const string FurtherAddress = "ipv4-address";
+
     public static readonly decimal DaysPerMonth = decimal.Parse(DaysPerMonthText, CultureInfo.InvariantCulture);
 
     public static decimal PerDay(decimal dollarsPerMonth) => dollarsPerMonth / DaysPerMonth;

@@ -1,5 +1,6 @@
 using Capsul.Hub.Features.PriceLevels;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -12,6 +13,9 @@ namespace Capsul.Hub.Features.Home;
 public sealed class HomePage(Db db, TimeProvider time) : PageModel
 {
     public IReadOnlyList<SizeRow> Sizes { get; private set; } = [];
+
+    /// <summary>What a further IPv4 address costs; null: none is offered.</summary>
+    public ExtraPriceRow? Address { get; private set; }
 
     /// <summary>Prices that are announced, soonest first.</summary>
     public IReadOnlyList<PriceRow> Coming { get; private set; } = [];
@@ -26,6 +30,8 @@ public sealed class HomePage(Db db, TimeProvider time) : PageModel
         var now = time.GetUtcNow().UtcDateTime;
         var email = Actor.Find(HttpContext)?.Email ?? "";
         Sizes = await db.ListAsync<SizeRow>(SizeSql.Offered, new { now, email }, cancel);
+        Address = await db.FindAsync<ExtraPriceRow>(
+            ExtraSql.Price, new { kind = Billing.Prices.FurtherAddress, now }, cancel);
         Coming = await db.ListAsync<PriceRow>(PriceSql.Coming, new { now, email }, cancel);
         Levels = await db.ListAsync<PriceLevelRow>(PriceLevelSql.Offered, null, cancel);
         Images = await db.ListAsync<string>(HomeSql.Images, null, cancel);

@@ -3,6 +3,9 @@ namespace Capsul.Hub.Features.Hosts;
 /// <summary>An address that was just taken.</summary>
 public sealed record AddressRow(string Address, string Mac);
 
+/// <summary>A further address of a VM.</summary>
+public sealed record FurtherAddressRow(long Extra, string Address);
+
 /// <summary>An address and the VM that has it.</summary>
 public sealed record TakenAddressRow(string Address, string Vm);
 
@@ -15,6 +18,12 @@ public static class AddressSql
         SELECT @host, address::inet, mac::macaddr FROM unnest(@addresses::text[], @macs::text[]) AS n (address, mac)
         ON CONFLICT DO NOTHING
         """;
+
+    /// <summary>
+    /// The first address of the VM v where it is: its hardware address and its IPv6 address belong to it. Those that
+    /// have an extra are further ones.
+    /// </summary>
+    internal const string FirstOfVm = "addresses a ON a.vm = v.id AND a.host = v.host AND a.extra IS NULL";
 
     /// <summary>
     /// What makes an address usable for a new VM; a is the row, @now the time. One that an operator has reserved is
@@ -87,7 +96,8 @@ public static class AddressSql
     public const string KeepMac = """
         -- AddressSql.KeepMac
         UPDATE addresses a SET mac = @mac::macaddr, address6 = NULL
-        WHERE a.vm = @vm AND NOT EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = @mac::macaddr)
+        WHERE a.vm = @vm AND a.extra IS NULL
+            AND NOT EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = @mac::macaddr)
         """;
 
     /// <summary>The hardware address that address a has when it is put (see <see cref="Ipv4.Mac"/>).</summary>
@@ -98,7 +108,7 @@ public static class AddressSql
     /// VM that gets this address next.
     /// </summary>
     const string FreeAddress = $"""
-        UPDATE addresses a SET vm = NULL, freed = @now, usable_from = {AfterCoolDown}, mac = CASE
+        UPDATE addresses a SET vm = NULL, extra = NULL, freed = @now, usable_from = {AfterCoolDown}, mac = CASE
             WHEN EXISTS (SELECT FROM addresses o WHERE o.host = a.host AND o.mac = {OwnMac}) THEN a.mac
             ELSE {OwnMac} END
         """;
@@ -133,7 +143,14 @@ public static class AddressSql
         WHERE a.host = @host AND a.address = n.address::inet AND a.vm IS NULL
         """;
 
-    /// <summary>The address of a VM on the host that it is on.</summary>
+    /// <summary>The same for a further address of a VM.</summary>
+    public const string TakeBackFurther = """
+        -- AddressSql.TakeBackFurther
+        UPDATE addresses SET vm = @vm, extra = @extra, freed = NULL, usable_from = NULL
+        WHERE host = @host AND address = @address::inet AND vm IS NULL
+        """;
+
+    /// <summary>The addresses of a VM on the host that it is on.</summary>
     public const string Free = $"""
         -- AddressSql.Free
         {FreeAddress} FROM vms v WHERE v.id = @id AND a.vm = v.id AND a.host = v.host
@@ -142,8 +159,37 @@ public static class AddressSql
     /// <summary>The addresses of copies of VMs on a host.</summary>
     public const string FreeCopies = $"""
         -- AddressSql.FreeCopies
-        UPDATE addresses a SET vm = NULL, freed = @now, usable_from = {AfterCoolDown}
+        UPDATE addresses a SET vm = NULL, extra = NULL, freed = @now, usable_from = {AfterCoolDown}
         WHERE a.vm = ANY(@ids) AND a.host = @host
+        """;
+
+    /// <summary>
+    /// A further address that its VM gives back, wherever it has one for it. It is not used again before the Spoke has
+    /// had time to keep the VM from it.
+    /// </summary>
+    public const string FreeFurther = $"""
+        -- AddressSql.FreeFurther
+        UPDATE addresses a SET vm = NULL, extra = NULL, freed = @now,
+            usable_from = greatest({AfterCoolDown}, @now::timestamptz + interval '5 minutes')
+        WHERE a.vm = @vm AND a.extra = @extra
+        """;
+
+    /// <summary>
+    /// A further address for a VM on a host: the preferred one if it is free there, or else the one longest free.
+    /// </summary>
+    public const string TakeFurther = $"""
+        -- AddressSql.TakeFurther
+        UPDATE addresses SET vm = @vm, extra = @extra, freed = NULL, usable_from = NULL
+        WHERE (host, address) = (SELECT a.host, a.address FROM addresses a WHERE a.host = @host AND {IsFree}
+            ORDER BY host(a.address) <> @preferred, a.freed NULLS FIRST, a.address LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING host(address) AS address, mac::text AS mac
+        """;
+
+    /// <summary>The further addresses that a VM has where it is, and for which extra.</summary>
+    public const string FurtherOfVm = """
+        -- AddressSql.FurtherOfVm
+        SELECT a.extra, host(a.address) AS address FROM vms v JOIN addresses a ON a.vm = v.id AND a.host = v.host
+        WHERE v.id = @id AND a.extra IS NOT NULL ORDER BY a.address
         """;
 
     /// <summary>Takes the preferred address on a host if it is free there, or else the one longest free.</summary>

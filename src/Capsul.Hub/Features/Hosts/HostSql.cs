@@ -16,8 +16,8 @@ public sealed record HostRow(
 /// else sent. Ports: lines, of the VM and of this host. Firewall: its policy; its rules are lines (<see
 /// cref="FirewallSql.RuleLines"/>). New image and keys: what it is being reinstalled with. Rescue: the number of the
 /// rescue system that it is to be started from; null: none. Key set: the number of the keys in its seed, which it takes
-/// once; null: none. Intended: what it is to be after a move. Host keys are only sent to hosts that may not have seen
-/// it boot.
+/// once; null: none. Further: lines, addresses besides the first and what each costs a month. Intended: what it is to
+/// be after a move. Host keys are only sent to hosts that may not have seen it boot.
 /// </summary>
 public sealed record WantedRow(
     string Id, string Wanted, long WantedGeneration, int Restarts, int StopGraceSeconds, string Name, int Vcpus,
@@ -26,7 +26,7 @@ public sealed record WantedRow(
     int Moves, bool IsCopy, string Transfer, string Intended, string HostKeys, string Adopt, bool Adopted,
     string? Address6, string Firewall, string FirewallRules, string Ports, long Disk, bool KeepsOldDisk,
     string? NewImage, string? NewImageSha256, string? NewKeys, long? Rescue, string? RescueImage,
-    string? RescueImageSha256, string? RescueKeys, long? KeySet);
+    string? RescueImageSha256, string? RescueKeys, long? KeySet, string Further);
 
 /// <summary>
 /// What a Spoke reported about its host, validated. Memory and disk in MiB; Addresses is the complete list.
@@ -50,6 +50,9 @@ public sealed record HostFactsRow(
 
     /// <summary>Its ports can lead to UDP ports of VMs.</summary>
     public bool ForwardsUdp { get; init; }
+
+    /// <summary>Its VMs can have further IPv4 addresses.</summary>
+    public bool GivesMoreAddresses { get; init; }
 }
 
 /// <summary>A network of a host's VMs. First and last: of IPv4 only.</summary>
@@ -193,7 +196,7 @@ public static class HostSql
         UPDATE hosts SET online = TRUE, last_seen = @now, problem = '', version = @version, hypervisor = @hypervisor,
             cpus = @cpus, memory_mb = @memoryMb, disk_free_mb = @diskFreeMb, disk_mb = @diskMb, max_vms = @maxVms,
             moves_disks = @movesDisks, makes_disks_anew = @makesDisksAnew, rescues = @rescues,
-            renews_seeds = @renewsSeeds, forwards_udp = @forwardsUdp,
+            renews_seeds = @renewsSeeds, forwards_udp = @forwardsUdp, gives_more_addresses = @givesMoreAddresses,
             forward_first = @forwardFirst, forward_last = @forwardLast
         WHERE id = @id AND state = 'joined' RETURNING local
         """;
@@ -307,7 +310,9 @@ public static class HostSql
             r.image_sha256 AS new_image_sha256,
             coalesce(r.keys, CASE WHEN c.done IS NULL THEN c.keys END) AS new_keys,
             s.number AS rescue, s.image AS rescue_image, s.image_sha256 AS rescue_image_sha256, s.keys AS rescue_keys,
-            CASE WHEN r.disk IS NULL AND NOT w.is_copy THEN c.number END AS key_set
+            CASE WHEN r.disk IS NULL AND NOT w.is_copy THEN c.number END AS key_set,
+            (SELECT coalesce(string_agg(host(f.address) || ' ' || x.dollars_per_month, E'\n' ORDER BY f.address), '')
+                FROM addresses f JOIN vm_extras x ON x.id = f.extra WHERE f.vm = v.id AND f.host = @host) AS further
         FROM (SELECT v.id, v.wanted, v.wanted_generation AS generation, FALSE AS is_copy,
                     CASE WHEN m.copy_wanted = 'receive' AND v.wanted = 'off' THEN m.transfer ELSE '' END AS transfer,
                     CASE WHEN m.was = 'running' THEN 'on' ELSE v.wanted END AS intended
@@ -320,7 +325,7 @@ public static class HostSql
                     v.state <> 'deleted', CASE m.copy_wanted WHEN 'receive' THEN m.transfer ELSE '' END, 'gone'
                 FROM moves m JOIN vms v ON v.id = m.vm
                 WHERE m.copy_host = @host AND m.copy_generation > @since) AS w
-            JOIN vms v ON v.id = w.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = @host
+            JOIN vms v ON v.id = w.id LEFT JOIN addresses a ON a.vm = v.id AND a.host = @host AND a.extra IS NULL
             LEFT JOIN reinstalls r ON r.vm = v.id AND NOT w.is_copy
             LEFT JOIN rescues s ON s.vm = v.id AND s.ended IS NULL AND NOT s.ending AND NOT w.is_copy
             LEFT JOIN LATERAL ({KeyChangeSql.NewestOfVm}) AS c ON TRUE,

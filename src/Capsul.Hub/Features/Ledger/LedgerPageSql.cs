@@ -34,8 +34,9 @@ public sealed record PostedRow(decimal Posted, DateTime? Until);
 
 /// <summary>Charged time that is behind a line of a statement, cut to the time that the line is for.</summary>
 /// <param name="Dollars">Of that time, exactly.</param>
+/// <param name="Extra">Of which kind of extra of the VM; empty: of the VM itself.</param>
 public sealed record StatementSpanRow(
-    string Vm, string Name, DateTime From, DateTime? To, decimal DollarsPerMonth, decimal Dollars);
+    string Vm, string Name, DateTime From, DateTime? To, decimal DollarsPerMonth, decimal Dollars, string Extra);
 
 /// <summary>An operation of a VM in the time that a line is for.</summary>
 public sealed record StatementOperationRow(
@@ -99,8 +100,8 @@ public static class LedgerPageSql
         """;
 
     /// <summary>
-    /// An account's charged time from @from to @until. Found by VM, of those that existed then; spans of a VM do not
-    /// overlap, so those that end first begin first.
+    /// An account's charged time from @from to @until. Found by VM, of those that existed then; spans of a VM
+    /// itself do not overlap, so those that end first begin first.
     /// </summary>
     public const string Spans = $"""
         -- LedgerPageSql.Spans
@@ -109,14 +110,15 @@ public static class LedgerPageSql
                 AS to,
             u.dollars_per_month, u.dollars_per_month * extract(epoch FROM
                 greatest(least(coalesce(upper(u.span), @now), @until), lower(u.span), @from)
-                - greatest(lower(u.span), @from)) / ({Prices.DaysPerMonthText} * 86400) AS dollars
+                - greatest(lower(u.span), @from)) / ({Prices.DaysPerMonthText} * 86400) AS dollars,
+            coalesce((SELECT x.kind FROM vm_extras x WHERE x.id = u.extra), '') AS extra
         FROM vms v, LATERAL (
-                SELECT s.span, s.dollars_per_month FROM usage_spans s
+                SELECT s.span, s.extra, s.dollars_per_month FROM usage_spans s
                 WHERE s.vm = v.id AND s.email = @email AND s.span && tstzrange(@from, @until)
                     AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from
                 ORDER BY coalesce(upper(s.span), 'infinity'::timestamptz) LIMIT @limit) AS u
         WHERE v.email = @email AND v.created < @until
-        ORDER BY lower(u.span), v.id LIMIT @limit
+        ORDER BY lower(u.span), v.id, u.extra NULLS FIRST LIMIT @limit
         """;
 
     public const string Operations = """

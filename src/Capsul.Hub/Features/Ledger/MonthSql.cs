@@ -13,7 +13,8 @@ public sealed record MonthSumsRow(decimal Opening, decimal Usage, decimal Lines)
 public sealed record MonthLineRow(
     long Id, DateTime At, string Kind, int? Payment, string? Method, string Note, decimal Amount, int? Receipt);
 
-/// <summary>The charged time of a VM at one price.</summary>
+/// <summary>The charged time of a VM, or of extras of it, at one price.</summary>
+/// <param name="Size">Or the kind of the extras.</param>
 /// <param name="Dollars">Exactly.</param>
 /// <param name="Total">Exactly, of all of them.</param>
 public sealed record MonthUsageRow(
@@ -51,16 +52,18 @@ public static class MonthSql
     /// <summary>Until @until, or until now if that is earlier.</summary>
     public const string Usage = $"""
         -- MonthSql.Usage
-        SELECT v.id AS vm, v.name, v.size, sum(u.seconds) AS seconds, u.dollars_per_month,
+        SELECT v.id AS vm, v.name, coalesce(u.extra, v.size) AS size, sum(u.seconds) AS seconds, u.dollars_per_month,
             u.dollars_per_month * sum(u.seconds) / ({Prices.DaysPerMonthText} * 86400) AS dollars,
             sum(u.dollars_per_month * sum(u.seconds)) OVER () / ({Prices.DaysPerMonthText} * 86400) AS total
         FROM vms v, LATERAL (
-                SELECT s.dollars_per_month, extract(epoch FROM least(coalesce(upper(s.span), @now), @until, @now)
-                    - greatest(lower(s.span), @from)) AS seconds
+                SELECT s.dollars_per_month, (SELECT x.kind FROM vm_extras x WHERE x.id = s.extra) AS extra,
+                    extract(epoch FROM least(coalesce(upper(s.span), @now), @until, @now)
+                        - greatest(lower(s.span), @from)) AS seconds
                 FROM usage_spans s
                 WHERE s.vm = v.id AND s.email = @email AND s.span && tstzrange(@from, @until)
                     AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from) AS u
         WHERE v.email = @email AND v.created < @until AND u.seconds > 0
-        GROUP BY v.id, u.dollars_per_month ORDER BY v.created, v.id, min(u.dollars_per_month) LIMIT @limit
+        GROUP BY v.id, u.extra, u.dollars_per_month
+        ORDER BY v.created, v.id, u.extra NULLS FIRST, min(u.dollars_per_month) LIMIT @limit
         """;
 }

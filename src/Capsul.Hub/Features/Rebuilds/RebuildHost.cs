@@ -1,6 +1,8 @@
 using System.Globalization;
+using System.Net;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Accounts;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Firewalls;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
@@ -23,7 +25,13 @@ public sealed record RecoverableVm(
     string Mac, string Address, IReadOnlyList<RecoverableKey> Keys, bool HasRun, int Moves = 0)
 {
     public FirewallState Firewall { get; init; } = FirewallState.Default;
+
+    /// <summary>Its IPv4 addresses besides the first.</summary>
+    public IReadOnlyList<RecoverableAddress> Further { get; init; } = [];
 }
+
+/// <summary>A further address, and what it cost a month.</summary>
+public sealed record RecoverableAddress(string Address, decimal DollarsPerMonth);
 
 /// <param name="Key">The base64 part.</param>
 public sealed record RecoverableKey(string Name, string Type, string Key);
@@ -79,7 +87,7 @@ public static class RebuildHost
                     && addresses.TryAdd(vm.Address, vm.Id))
                 {
                     notes.Add($"{vm.Id}: {where} had an old copy of it, which is left alone there.");
-                    taken.Add(vm);
+                    taken.Add(TakeFurther(vm, addresses, notes));
                 }
                 else notes.Add($"{vm.Id}: it is already on {where}.");
                 continue;
@@ -98,7 +106,17 @@ public static class RebuildHost
             if (name != vm.Name) notes.Add($"{vm.Id}: {vm.Email} has another {vm.Name}; it is now {name}.");
             vms.Add(vm with { Name = name });
         }
-        return new Plan(vms, present, notes) { TakenOver = taken };
+        // First addresses come before further ones of others.
+        return new Plan([.. vms.Select(v => TakeFurther(v, addresses, notes))], present, notes) { TakenOver = taken };
+    }
+
+    /// <summary>The VM without further addresses that others have.</summary>
+    static RecoverableVm TakeFurther(RecoverableVm vm, Dictionary<string, string> addresses, List<string> notes)
+    {
+        var free = vm.Further.Where(f => addresses.TryAdd(f.Address, vm.Id)).ToList();
+        notes.AddRange(vm.Further.Except(free)
+            .Select(f => $"{vm.Id}: its further address {f.Address} belongs to {addresses[f.Address]}."));
+        return vm with { Further = free };
     }
 
     /// <summary>The VM's name, or the first with a number that the account does not have.</summary>
@@ -175,6 +193,7 @@ public static class RebuildHost
         if (vms.Count == 0) return;
         var ids = vms.Select(v => v.Id).ToArray();
         await transaction.ExecuteAsync(AddressSql.FreeMany, new { ids, now }, cancel);
+        await transaction.ExecuteAsync(ExtraSql.Forget, new { ids, now }, cancel);
         await transaction.ExecuteAsync(RebuildVmSql.TakeOver, new
         {
             host,
@@ -184,17 +203,32 @@ public static class RebuildHost
             hasRun = vms.Select(v => v.HasRun).ToArray(),
             moves = vms.Select(v => v.Moves).ToArray(),
         }, cancel);
-        await TakeAddressesAsync(transaction, host, vms, cancel);
+        await TakeAddressesAsync(transaction, host, vms, now, cancel);
     }
 
-    static async Task TakeAddressesAsync(
-        NpgsqlTransaction transaction, string host, IReadOnlyList<RecoverableVm> vms, CancellationToken cancel)
+    static async Task TakeAddressesAsync(NpgsqlTransaction transaction, string host, IReadOnlyList<RecoverableVm> vms,
+        DateTime now, CancellationToken cancel)
     {
         var (addresses, ids) = (vms.Select(v => v.Address).ToArray(), vms.Select(v => v.Id).ToArray());
         await transaction.ExecuteAsync(
             AddressSql.Put, new { host, addresses, macs = vms.Select(v => v.Mac).ToArray() }, cancel);
         if (await transaction.ExecuteAsync(AddressSql.TakeBack, new { host, addresses, vms = ids }, cancel) < vms.Count)
             throw new ProblemException(ProblemKind.Conflict, "Two VMs of this host have the same MAC address.");
+        foreach (var vm in vms)
+            foreach (var further in vm.Further)
+                await TakeFurtherAsync(transaction, host, vm.Id, further, now, cancel);
+    }
+
+    static async Task TakeFurtherAsync(NpgsqlTransaction transaction, string host, string vm,
+        RecoverableAddress further, DateTime now, CancellationToken cancel)
+    {
+        var address = further.Address;
+        var extra = await transaction.AskAsync<long>(ExtraSql.AddLost,
+            new { vm, kind = Prices.FurtherAddress, dollars = further.DollarsPerMonth, now }, cancel);
+        await transaction.ExecuteAsync(AddressSql.Put,
+            new { host, addresses = new[] { address }, macs = new[] { Ipv4.Mac(IPAddress.Parse(address)) } }, cancel);
+        if (await transaction.ExecuteAsync(AddressSql.TakeBackFurther, new { host, address, vm, extra }, cancel) == 0)
+            throw new ProblemException(ProblemKind.Conflict, $"{address} cannot be given to {vm} again.");
     }
 
     static async Task InsertAsync(
@@ -204,7 +238,7 @@ public static class RebuildHost
         if (vms.Count == 0) return;
         await InsertOfferedAsync(transaction, vms, cancel);
         await InsertVmsAsync(transaction, host, vms, now, cancel);
-        await TakeAddressesAsync(transaction, host, vms, cancel);
+        await TakeAddressesAsync(transaction, host, vms, now, cancel);
         await InsertKeysAsync(transaction, vms, now, cancel);
         await ChangeFirewall.InsertAsync(
             transaction, vms.ToDictionary(v => v.Id, v => v.Firewall, StringComparer.Ordinal), cancel);

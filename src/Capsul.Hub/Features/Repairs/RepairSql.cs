@@ -16,6 +16,13 @@ public static class RepairSql
 
     const string Charged = "EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND upper_inf(s.span))";
 
+    /// <summary>It is, and so is each of its extras.</summary>
+    const string WhollyCharged = """
+        EXISTS (SELECT FROM usage_spans s WHERE s.vm = v.id AND s.extra IS NULL AND upper_inf(s.span))
+            AND NOT EXISTS (SELECT FROM vm_extras x WHERE x.vm = v.id AND x.removed IS NULL AND NOT EXISTS (
+                SELECT FROM usage_spans s WHERE s.vm = v.id AND s.extra = x.id AND upper_inf(s.span)))
+        """;
+
     const string OfVms = $"""
         SELECT 'operation_missing' AS kind, v.id AS subject, v.host, v.state AS detail
         FROM vms v WHERE v.deleted IS NULL AND {BetweenStates}
@@ -24,7 +31,7 @@ public static class RepairSql
         SELECT 'operation_of_deleted', o.id::text, v.host, o.kind || ' of ' || v.id
         FROM operations o JOIN vms v ON v.id = o.vm WHERE o.finished IS NULL AND v.deleted IS NOT NULL
         UNION ALL
-        SELECT 'usage_of_deleted', v.id, v.host,
+        SELECT DISTINCT 'usage_of_deleted', v.id, v.host,
             'deleted ' || to_char(v.deleted AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
         FROM usage_spans s JOIN vms v ON v.id = s.vm WHERE upper_inf(s.span) AND v.deleted IS NOT NULL
         UNION ALL
@@ -33,7 +40,7 @@ public static class RepairSql
         UNION ALL
         SELECT 'usage_missing', v.id, v.host, v.state
         FROM vms v WHERE v.deleted IS NULL AND v.state IN ('running', 'stopped') AND v.observed IN ('on', 'off')
-            AND NOT v.paused AND NOT {Charged} AND NOT EXISTS (SELECT FROM alerts a
+            AND NOT v.paused AND NOT ({WhollyCharged}) AND NOT EXISTS (SELECT FROM alerts a
                 WHERE a.kind = 'disk_lost' AND a.subject = v.id AND a.cleared IS NULL)
         UNION ALL
         SELECT 'vm_not_reported', v.id, v.host, v.state
@@ -52,7 +59,7 @@ public static class RepairSql
         UNION ALL
         SELECT 'address_missing', v.id, v.host, v.state
         FROM vms v WHERE v.deleted IS NULL AND NOT EXISTS (SELECT FROM addresses a
-            WHERE a.vm = v.id AND a.host = v.host)
+            WHERE a.vm = v.id AND a.host = v.host AND a.extra IS NULL)
         """;
 
     const string OfHosts = """

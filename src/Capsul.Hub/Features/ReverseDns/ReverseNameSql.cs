@@ -20,7 +20,8 @@ public static class ReverseNameSql
         SELECT host(x.address) AS address, coalesce(r.name, '') AS name,
             r.name IS NULL OR r.published IS NOT DISTINCT FROM r.name AS published, coalesce(r.problem, '') AS problem
         FROM vms v JOIN addresses a ON a.vm = v.id AND a.host = v.host
-            CROSS JOIN LATERAL (VALUES (a.address), (a.address6)) AS x (address)
+            CROSS JOIN LATERAL (VALUES (a.address),
+                (CASE WHEN a.extra IS NULL THEN a.address6 END)) AS x (address)
             LEFT JOIN reverse_names r ON r.address = x.address AND r.vm = v.id
         WHERE v.id = @id AND x.address IS NOT NULL ORDER BY x.address
         """;

@@ -33,7 +33,8 @@ public sealed class ListPricesPage(Db db, Settings settings, TimeProvider time) 
 
     public async Task OnGetAsync(CancellationToken cancel)
     {
-        Sizes = await db.ListAsync<string>(SizeSql.All, null, cancel);
+        Sizes =
+            [.. await db.ListAsync<string>(SizeSql.All, null, cancel), Billing.Prices.FurtherAddress];
         Prices = await db.ListAsync<PriceRow>(PriceSql.List, null, cancel);
     }
 

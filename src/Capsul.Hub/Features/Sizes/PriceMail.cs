@@ -1,11 +1,12 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Features.PriceLevels;
 using Capsul.Hub.Web;
 
 namespace Capsul.Hub.Features.Sizes;
 
-/// <summary>The emails to those who have capsuls of a size whose price changes.</summary>
+/// <summary>The emails to those who have capsuls of a size, or addresses, whose price changes.</summary>
 public static class PriceMail
 {
     /// <summary>The price rises.</summary>
@@ -26,11 +27,15 @@ public static class PriceMail
     static Mail Write(string template, SizeCustomerRow customer, string size, decimal dollars, DateTime from,
         Settings settings, params (string Name, string Value)[] more)
     {
+        var isAddress = size == Prices.FurtherAddress;
         var values = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["site"] = settings.SiteName,
-            ["size"] = size,
-            ["count"] = Show.Count(customer.Vms, "capsul", "capsuls"),
+            ["what"] = isAddress ? "a further IPv4 address" : size,
+            ["one"] = isAddress ? "a further IPv4 address" : $"a capsul of size {size}",
+            ["count"] = isAddress ? Show.Count(customer.Vms, "further IPv4 address", "further IPv4 addresses")
+                : $"{Show.Count(customer.Vms, "capsul", "capsuls")} of size {size}",
+            ["exit"] = isAddress ? "give the address back" : "delete the capsul",
             ["price"] = Show.Dollars(PriceLevelRow.At(dollars, customer.Percent)),
             ["from"] = Show.Time(from),
             ["link"] = Site.Link(settings, "/console").ToString(),

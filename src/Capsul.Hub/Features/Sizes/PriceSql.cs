@@ -1,6 +1,8 @@
 namespace Capsul.Hub.Features.Sizes;
 
-/// <summary>What a size costs from a date on. A line is never changed; one that is not yet in force can be withdrawn.
+/// <summary>
+/// What a size, or a further IPv4 address, costs from a date on. A line is never changed; one that is not yet in force
+/// can be withdrawn.
 /// </summary>
 /// <param name="Applied">When all VMs that follow their size had it.</param>
 public sealed record PriceRow(long Id, string Size, DateTime ActiveFrom, decimal DollarsPerMonth, DateTime Announced,
@@ -20,10 +22,10 @@ public sealed record PriceRow(long Id, string Size, DateTime ActiveFrom, decimal
 }
 
 /// <summary>The price of a size before a date, and who pays it.</summary>
-/// <param name="Vms">That follow their size.</param>
+/// <param name="Vms">That follow their size; or the addresses.</param>
 public sealed record PriceFactsRow(decimal? Before, DateTime? Same, long Vms);
 
-/// <summary>An account with VMs of a size.</summary>
+/// <summary>An account with VMs of a size, or with further addresses.</summary>
 /// <param name="Percent">What it pays of the standard price.</param>
 public sealed record SizeCustomerRow(string Email, long Vms, int Percent = 100);
 
@@ -49,8 +51,9 @@ public static class PriceSql
     /// <summary>Those that are announced, soonest first, as the account @email pays them; empty: anybody.</summary>
     public const string Coming = """
         -- PriceSql.Coming
-        SELECT p.id, p.size, p.active_from, price_at(p.dollars_per_month, price_percent(@email)) AS dollars_per_month,
-            p.announced, p.withdrawn, p.applied FROM prices p WHERE p.withdrawn IS NULL AND p.active_from > @now
+        SELECT p.id, p.size, p.active_from, CASE WHEN p.of_size IS NULL THEN p.dollars_per_month
+                ELSE price_at(p.dollars_per_month, price_percent(@email)) END AS dollars_per_month, p.announced,
+            p.withdrawn, p.applied FROM prices p WHERE p.withdrawn IS NULL AND p.active_from > @now
         ORDER BY p.active_from, p.size
         """;
 
@@ -76,7 +79,9 @@ public static class PriceSql
                 ORDER BY p.active_from DESC LIMIT 1) AS before,
             (SELECT p.active_from FROM prices p
                 WHERE p.size = @size AND p.withdrawn IS NULL AND p.active_from = @from) AS same,
-            (SELECT count(*) FROM vms WHERE size = @size AND deleted IS NULL AND price_from IS NOT NULL) AS vms
+            (SELECT count(*) FROM vms WHERE size = @size AND deleted IS NULL AND price_from IS NOT NULL)
+                + (SELECT count(*) FROM vm_extras WHERE kind = @size AND removed IS NULL AND price_from IS NOT NULL)
+                AS vms
         """;
 
     public const string Add = """
@@ -95,7 +100,20 @@ public static class PriceSql
         -- PriceSql.Customers
         SELECT email, count(*) AS vms, price_percent(email) AS percent FROM vms
         WHERE size = @size AND deleted IS NULL AND price_from IS NOT NULL
-        GROUP BY email ORDER BY email
+        GROUP BY email
+        UNION ALL
+        SELECT v.email, count(*), 100 FROM vm_extras x JOIN vms v ON v.id = x.vm
+        WHERE x.kind = @size AND x.removed IS NULL AND x.price_from IS NOT NULL
+        GROUP BY v.email ORDER BY email
+        """;
+
+    /// <summary>
+    /// Lines of what is no size, locked, so that prices of it are announced one after the other. Without any nobody has
+    /// it, and of two first lines at the same time one is refused.
+    /// </summary>
+    public const string LockLines = """
+        -- PriceSql.LockLines
+        SELECT id FROM prices WHERE size = @size ORDER BY id FOR NO KEY UPDATE
         """;
 
     /// <summary>When the next line comes into force.</summary>
@@ -109,7 +127,8 @@ public static class PriceSql
         -- PriceSql.Due
         SELECT {Columns} FROM prices p
         WHERE p.withdrawn IS NULL AND p.active_from <= @now AND (p.applied IS NULL
-            OR (SELECT min(v.price_from) FROM vms v WHERE v.size = p.size AND v.deleted IS NULL) < p.active_from)
+            OR (SELECT min(v.price_from) FROM vms v WHERE v.size = p.size AND v.deleted IS NULL) < p.active_from
+            OR (SELECT min(x.price_from) FROM vm_extras x WHERE x.kind = p.size AND x.removed IS NULL) < p.active_from)
         ORDER BY p.active_from, p.size LIMIT 1
         """;
 

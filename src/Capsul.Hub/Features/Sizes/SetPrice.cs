@@ -1,5 +1,6 @@
 using System.Globalization;
 using Capsul.Foundation;
+using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Mails;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
@@ -49,14 +50,20 @@ public static class SetPrice
     }
 
     /// <summary>The refusal, or null.</summary>
-    public static Problem? Decide(Plan plan, PriceFactsRow facts, DateTime now) =>
+    /// <param name="plan">What was typed.</param>
+    /// <param name="facts">What it costs before, and who pays it.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="size">Its name.</param>
+    public static Problem? Decide(Plan plan, PriceFactsRow facts, DateTime now, string size = "") =>
         plan.From < now ? Wrong("From", "That time has passed. A price can start now or later.")
         : plan.From > now + Furthest ? Wrong("From", "That is more than ten years ahead.")
         : facts.Same is not null ? Wrong("From", "There is already a price from that time. Withdraw it first.")
         : facts.Before == plan.Dollars ? Wrong("Dollars", "That is already its price at that time.")
         : facts.Before < plan.Dollars && facts.Vms > 0 && plan.From < now + Notice
-            ? Wrong("From", $"{Show.Count(facts.Vms, "capsul has", "capsuls have")} this size, and the price rises: "
-                + $"announce it at least {Notice.TotalDays} days ahead.")
+            ? Wrong("From", (size == Prices.FurtherAddress
+                ? Show.Count(facts.Vms, "further address is in use", "further addresses are in use")
+                : $"{Show.Count(facts.Vms, "capsul has", "capsuls have")} this size")
+                + $", and the price rises: announce it at least {Notice.TotalDays} days ahead.")
         : null;
 
     static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };
@@ -76,11 +83,13 @@ public static class SetPrice
             var now = time.GetUtcNow().UtcDateTime;
             if (Read(input, settings.Currency.Decimals, now).Refused(out var problem, out var plan)) return problem;
             var size = input.Size ?? "";
-            if (await transaction.FindAsync<string>(SizeSql.Lock, new { id = size }, cancel) is null)
+            if (size == Prices.FurtherAddress)
+                await transaction.ListAsync<long>(PriceSql.LockLines, new { size }, cancel);
+            else if (await transaction.FindAsync<string>(SizeSql.Lock, new { id = size }, cancel) is null)
                 return Wrong("Size", size.Length == 0 ? "Choose a size." : $"There is no size called {size}.");
             var facts = await transaction.AskAsync<PriceFactsRow>(
                 PriceSql.Facts, new { size, from = plan.From }, cancel);
-            if (Decide(plan, facts, now) is { } refusal) return refusal;
+            if (Decide(plan, facts, now, size) is { } refusal) return refusal;
             await transaction.AskAsync<long>(
                 PriceSql.Add, new { size, from = plan.From, dollars = plan.Dollars, now }, cancel);
             IReadOnlyList<SizeCustomerRow> told = facts.Before < plan.Dollars

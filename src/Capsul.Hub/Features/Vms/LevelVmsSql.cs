@@ -38,8 +38,8 @@ public static class LevelVmsSql
         WITH whole AS MATERIALIZED (
             SELECT s.id, s.vm, s.email, s.span, price_at(p.dollars_per_month, @percent) AS dollars
             FROM usage_spans s JOIN vms v ON v.id = s.vm JOIN prices p ON {Line}
-            WHERE s.vm = ANY(@ids) AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from
-                AND lower(s.span) < @from),
+            WHERE s.vm = ANY(@ids) AND s.extra IS NULL
+                AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from AND lower(s.span) < @from),
         cut AS (UPDATE usage_spans s SET span = tstzrange(lower(s.span), @from) FROM whole w WHERE s.id = w.id
             RETURNING s.id)
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
@@ -51,8 +51,9 @@ public static class LevelVmsSql
         -- LevelVmsSql.PriceLater
         UPDATE usage_spans s SET dollars_per_month = price_at(p.dollars_per_month, @percent)
         FROM vms v JOIN prices p ON {Line}
-        WHERE v.id = s.vm AND s.vm = ANY(@ids) AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from
-            AND lower(s.span) >= @from AND s.dollars_per_month <> price_at(p.dollars_per_month, @percent)
+        WHERE v.id = s.vm AND s.vm = ANY(@ids) AND s.extra IS NULL
+            AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from AND lower(s.span) >= @from
+            AND s.dollars_per_month <> price_at(p.dollars_per_month, @percent)
         """;
 
     /// <summary>Like <see cref="RepriceVmsSql.SetPrice"/>; the line stays the same.</summary>

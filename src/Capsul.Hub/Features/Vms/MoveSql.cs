@@ -1,3 +1,5 @@
+using Capsul.Hub.Features.Hosts;
+
 namespace Capsul.Hub.Features.Vms;
 
 /// <summary>
@@ -48,7 +50,7 @@ public static class MoveSql
     /// <summary>A VM of any account, for operators.</summary>
     public const string FindVm = $"""
         -- MoveSql.FindVm
-        SELECT {VmSql.Columns} FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host WHERE v.id = @id
+        SELECT {VmSql.Columns} FROM vms v LEFT JOIN {AddressSql.FirstOfVm} WHERE v.id = @id
         """;
 
     /// <summary>The move of a VM that is going on. Whoever changes it has locked the VM.</summary>

@@ -80,6 +80,8 @@ public static class MoveVm
         _ when to.Disk < vm.DiskGb => Short($"{name} has {Math.Max(0, (long)to.Disk!.Value)} GiB of disk free; the "
             + $"capsul needs {vm.DiskGb} GiB."),
         { Ports: <= 0 } => Short($"All ports for SSH of {name} are in use."),
+        { TakesFurther: false } => Short($"The capsul has further public addresses, and {name} has none for it."),
+        { HasAddress: false, Further: > 0 } => Short($"{name} has fewer free addresses than the capsul needs."),
         { HasAddress: false } => Short($"All addresses of {name} are in use."),
         _ => null,
     };
@@ -202,6 +204,13 @@ public static class MoveVm
         if (await transaction.FindAsync<AddressRow>(AddressSql.TakePreferred,
             new { vm = vm.Id, host = to, preferred = vm.Address ?? "", now }, cancel) is null)
             throw new ProblemException(ProblemKind.NoCapacity, $"The last address of {to} has just been taken.");
+        foreach (var further in await transaction.ListAsync<FurtherAddressRow>(
+            AddressSql.FurtherOfVm, new { id = vm.Id }, cancel))
+        {
+            if (await transaction.FindAsync<AddressRow>(AddressSql.TakeFurther,
+                new { vm = vm.Id, extra = further.Extra, host = to, preferred = further.Address, now }, cancel) is null)
+                throw new ProblemException(ProblemKind.NoCapacity, $"The last address of {to} has just been taken.");
+        }
         await transaction.ExecuteAsync(MoveRefusalSql.Forget, new { vm = vm.Id }, cancel);
         await transaction.AuditAsync(actor, OperationName, vm.Id,
             $"{vm.Host} to {to}" + (reason.Length > 0 ? $": {reason}" : ""), cancel);

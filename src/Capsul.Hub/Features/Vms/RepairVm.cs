@@ -80,8 +80,10 @@ public static class RepairVm
         NpgsqlTransaction transaction, Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var limit = new { limit = Batch };
-        var charged = (await transaction.ListAsync<string>(VmRepairSql.DeletedButCharged, limit, cancel)).ToArray();
-        var held = (await transaction.ListAsync<string>(VmRepairSql.DeletedButHeld, limit, cancel)).ToArray();
+        var charged = (await transaction.ListAsync<string>(VmRepairSql.DeletedButCharged, limit, cancel))
+            .Distinct(StringComparer.Ordinal).ToArray();
+        var held = (await transaction.ListAsync<string>(VmRepairSql.DeletedButHeld, limit, cancel))
+            .Distinct(StringComparer.Ordinal).ToArray();
         if (charged.Length + held.Length == 0) return 0;
         await transaction.ExecuteAsync(AddressSql.FreeMany,
             new { ids = held, now = time.GetUtcNow().UtcDateTime }, cancel);

@@ -32,7 +32,7 @@ public static class RepriceVmsSql
     public const string LockSpans = """
         -- RepriceVmsSql.LockSpans
         SELECT id FROM usage_spans
-        WHERE vm = ANY(@ids) AND coalesce(upper(span), 'infinity'::timestamptz) > @from
+        WHERE vm = ANY(@ids) AND extra IS NULL AND coalesce(upper(span), 'infinity'::timestamptz) > @from
         ORDER BY id FOR UPDATE
         """;
 
@@ -44,7 +44,8 @@ public static class RepriceVmsSql
         -- RepriceVmsSql.Cut
         WITH whole AS MATERIALIZED (
             SELECT id, vm, email, span FROM usage_spans
-            WHERE vm = ANY(@ids) AND coalesce(upper(span), 'infinity'::timestamptz) > @from AND lower(span) < @from),
+            WHERE vm = ANY(@ids) AND extra IS NULL AND coalesce(upper(span), 'infinity'::timestamptz) > @from
+                AND lower(span) < @from),
         cut AS (UPDATE usage_spans s SET span = tstzrange(lower(s.span), @from) FROM whole w WHERE s.id = w.id
             RETURNING s.id)
         INSERT INTO usage_spans (vm, email, span, dollars_per_month)
@@ -56,8 +57,9 @@ public static class RepriceVmsSql
     public const string PriceLater = """
         -- RepriceVmsSql.PriceLater
         UPDATE usage_spans s SET dollars_per_month = price_at(@dollars, v.price_percent) FROM vms v
-        WHERE v.id = s.vm AND s.vm = ANY(@ids) AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from
-            AND lower(s.span) >= @from AND s.dollars_per_month <> price_at(@dollars, v.price_percent)
+        WHERE v.id = s.vm AND s.vm = ANY(@ids) AND s.extra IS NULL
+            AND coalesce(upper(s.span), 'infinity'::timestamptz) > @from AND lower(s.span) >= @from
+            AND s.dollars_per_month <> price_at(@dollars, v.price_percent)
         """;
 
     /// <summary>

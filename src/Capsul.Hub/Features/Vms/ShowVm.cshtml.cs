@@ -2,6 +2,7 @@ using Capsul.Foundation;
 using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Firewalls;
+using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.ReverseDns;
 using Capsul.Hub.Features.Sizes;
 using Capsul.Hub.Features.Traffic;
@@ -62,6 +63,9 @@ public sealed class ShowVmPage(
 
     /// <summary>Of its public addresses; none where addresses cannot be given names.</summary>
     public IReadOnlyList<ReverseNameRow> Names { get; private set; } = [];
+
+    /// <summary>Its IPv4 addresses besides the first.</summary>
+    public IReadOnlyList<FurtherAddressRow> Further { get; private set; } = [];
 
     public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
 
@@ -137,6 +141,8 @@ public sealed class ShowVmPage(
             Firewall = FirewallState.Of(firewall);
         Used = await db.FindAsync<UsedNowRow>(TrafficSql.Now, new { id = vm.Id, now = Now }, cancel);
         KeyChange = await db.FindAsync<KeyChangeRow>(KeyChangeSql.Newest, new { vm = vm.Id }, cancel);
+        if (vm.ExtrasPerMonth > 0 || PublicAddress.Is(vm.Address))
+            Further = await db.ListAsync<FurtherAddressRow>(AddressSql.FurtherOfVm, new { id = vm.Id }, cancel);
         if (settings.DnsServer is not null && vm.Deleted is null)
             Names = [.. (await db.ListAsync<ReverseNameRow>(ReverseNameSql.OfVm, new { id = vm.Id }, cancel))
                 .Where(n => PublicAddress.Is(n.Address))];

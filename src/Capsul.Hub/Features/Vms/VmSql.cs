@@ -17,7 +17,7 @@ public sealed record VmRow(
     long WantedGeneration, int Restarts, string Observed, long ObservedGeneration, int ObservedRestarts,
     DateTime? ObservedAt, int Phase, string SshHost, int SshPort, string ConsoleTail, string Problem, bool ProblemFinal,
     DateTime? Queued, bool Paused, string? Address, string? Address6, long Disk, long ObservedDisk,
-    long ObservedRescue, bool InRescue)
+    long ObservedRescue, bool InRescue, decimal ExtrasPerMonth)
 {
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 
@@ -40,14 +40,15 @@ public static class VmSql
         v.observed_generation, v.observed_restarts, v.observed_at, v.phase, v.ssh_host, v.ssh_port, v.console_tail,
         v.problem, v.problem_final, v.queued, v.paused, host(a.address) AS address,
         host(a.address6) AS address6, v.disk, v.observed_disk, v.observed_rescue,
-        EXISTS (SELECT FROM rescues r WHERE r.vm = v.id AND r.ended IS NULL) AS in_rescue
+        EXISTS (SELECT FROM rescues r WHERE r.vm = v.id AND r.ended IS NULL) AS in_rescue,
+        v.extras_per_month
         """;
 
     /// <summary>One VM of one account; another account's is not found.</summary>
     public const string Find = $"""
         -- VmSql.Find
         SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
+        FROM vms v LEFT JOIN {AddressSql.FirstOfVm}
         WHERE v.id = @id AND v.email = @email
         """;
 
@@ -55,7 +56,7 @@ public static class VmSql
     public const string Lock = $"""
         -- VmSql.Lock
         SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
+        FROM vms v LEFT JOIN {AddressSql.FirstOfVm}
         WHERE v.id = @id AND v.email = @email FOR UPDATE OF v
         """;
 
@@ -63,7 +64,7 @@ public static class VmSql
     public const string LockAny = $"""
         -- VmSql.LockAny
         SELECT {Columns}
-        FROM vms v LEFT JOIN addresses a ON a.vm = v.id AND a.host = v.host
+        FROM vms v LEFT JOIN {AddressSql.FirstOfVm}
         WHERE v.id = @id FOR UPDATE OF v
         """;
 
@@ -178,23 +179,26 @@ public static class VmSql
         WHERE id = @id AND wanted = 'gone' AND deleted IS NULL
         """;
 
-    /// <summary>Starts charging those that are not charged.</summary>
+    /// <summary>Starts charging those that are not charged, and their extras.</summary>
     public const string OpenUsage = """
         -- VmSql.OpenUsage
-        INSERT INTO usage_spans (vm, email, span, dollars_per_month)
-        SELECT v.id, v.email, tstzrange(greatest(@now, coalesce(
+        INSERT INTO usage_spans (vm, extra, email, span, dollars_per_month)
+        SELECT v.id, i.extra, v.email, tstzrange(greatest(@now, coalesce(
                 (SELECT upper(s.span) FROM usage_spans s WHERE s.vm = v.id
                     ORDER BY coalesce(upper(s.span), 'infinity'::timestamptz) DESC LIMIT 1), @now)), NULL),
-            v.dollars_per_month
-        FROM vms v
+            i.dollars
+        FROM vms v, LATERAL (SELECT NULL::bigint AS extra, v.dollars_per_month AS dollars
+            UNION ALL SELECT x.id, x.dollars_per_month FROM vm_extras x
+                WHERE x.vm = v.id AND x.removed IS NULL) AS i
         WHERE v.id = ANY(@ids) AND NOT EXISTS (SELECT FROM usage_spans s
-            WHERE s.vm = v.id AND coalesce(upper(s.span), 'infinity'::timestamptz) = 'infinity')
-        ORDER BY v.id
+            WHERE s.vm = v.id AND coalesce(upper(s.span), 'infinity'::timestamptz) = 'infinity'
+                AND s.extra IS NOT DISTINCT FROM i.extra)
+        ORDER BY v.id, i.extra
         """;
 
     /// <summary>
-    /// Stops charging those that are charged, of all time after @now: that may be before a price changed, which has
-    /// begun another span. A usage span that would be empty is deleted: nothing was used.
+    /// Stops charging those that are charged, and their extras, of all time after @now: that may be before a price
+    /// changed, which has begun another span. A usage span that would be empty is deleted: nothing was used.
     /// </summary>
     public const string CloseUsage = """
         -- VmSql.CloseUsage

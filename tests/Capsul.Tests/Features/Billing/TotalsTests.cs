@@ -48,7 +48,7 @@ public sealed class TotalsTests
         SELECT v.id, v.email, tstzrange(greatest(@now, l.latest) + make_interval(secs => @n & 63), NULL),
             v.dollars_per_month
         FROM vms v, LATERAL (SELECT max(upper(span)) AS latest, coalesce(bool_or(upper_inf(span)), FALSE) AS open
-            FROM usage_spans WHERE vm = v.id) AS l
+            FROM usage_spans WHERE vm = v.id AND extra IS NULL) AS l
         WHERE NOT l.open AND hashtext(v.id || @salt) & 1 = 0
         """,
         """
@@ -76,6 +76,22 @@ public sealed class TotalsTests
         WHERE copy_host IS NOT NULL AND hashtext(vm || @salt) & 3 = 0
         """,
         "DELETE FROM moves WHERE hashtext(vm || @salt) & 7 = 0",
+        """
+        INSERT INTO vm_extras (vm, kind, dollars_per_month, added) SELECT id, 'ipv4-address', 2.25, @now FROM vms
+        WHERE deleted IS NULL AND wanted <> 'gone' AND hashtext(id || @salt) & 3 = 0
+        """,
+        """
+        UPDATE vm_extras SET dollars_per_month = dollars_per_month + 0.07,
+            removed = coalesce(removed, CASE WHEN hashint8(id + @n) & 1 = 0 THEN @now END)
+        WHERE hashint8(id + @n) & 2 = 0
+        """,
+        """
+        INSERT INTO usage_spans (vm, extra, email, span, dollars_per_month)
+        SELECT v.id, x.id, v.email, tstzrange(greatest(@now, l.latest), NULL), x.dollars_per_month
+        FROM vm_extras x JOIN vms v ON v.id = x.vm, LATERAL (SELECT max(upper(span)) AS latest,
+            coalesce(bool_or(upper_inf(span)), FALSE) AS open FROM usage_spans WHERE extra = x.id) AS l
+        WHERE NOT l.open
+        """,
         "INSERT INTO accounts (email) VALUES (@salt || '@example.org') ON CONFLICT DO NOTHING",
         "UPDATE vms SET observed_at = @now",
     ];
@@ -163,8 +179,9 @@ public sealed class TotalsTests
     const string NaiveBalanceSql = $"""
         SELECT (SELECT coalesce(sum(dollars), 0) FROM payments WHERE email = @email AND NOT invalidated) AS paid,
             (SELECT {NaiveUsed} FROM usage_spans u WHERE u.email = @email AND lower(u.span) < @now) AS used,
-            (SELECT coalesce(sum(dollars_per_month), 0) FROM vms
-                WHERE email = @email AND deleted IS NULL) AS dollars_per_month
+            (SELECT coalesce(sum(dollars_per_month), 0) FROM vms WHERE email = @email AND deleted IS NULL)
+                + (SELECT coalesce(sum(x.dollars_per_month), 0) FROM vm_extras x JOIN vms v ON v.id = x.vm
+                    WHERE v.email = @email AND v.deleted IS NULL AND x.removed IS NULL) AS dollars_per_month
         """;
 
     const string NaiveCostSql = $"SELECT {NaiveUsed} FROM usage_spans u WHERE u.vm = @vm AND lower(u.span) < @now";
@@ -184,6 +201,8 @@ public sealed class TotalsTests
                 (SELECT count(DISTINCT vm) FROM usage_spans WHERE email = a.email),
                 (SELECT count(*) FROM vms WHERE email = a.email AND deleted IS NULL),
                 (SELECT coalesce(sum(dollars_per_month), 0) FROM vms WHERE email = a.email AND deleted IS NULL)
+                    + (SELECT coalesce(sum(x.dollars_per_month), 0) FROM vm_extras x JOIN vms v ON v.id = x.vm
+                        WHERE v.email = a.email AND v.deleted IS NULL AND x.removed IS NULL)
             FROM accounts a) AS r (email, paid, payments, used, rate, start, charged, vms, price) USING (email)
         WHERE (t.paid, t.payments, t.used, t.open_rate, t.open_start, t.charged_vms, t.vms, t.dollars_per_month)
             IS DISTINCT FROM (r.paid, r.payments, r.used, r.rate, r.start, r.charged, r.vms, r.price)

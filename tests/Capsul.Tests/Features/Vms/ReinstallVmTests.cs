@@ -20,7 +20,7 @@ public sealed class ReinstallVmTests
     static VmRow Vm(string state = "running", string image = "tiny", bool isDeleted = false) => new(
         "capsul-0123456789", VmRows.Email, "web", "f1-xs", image, "capsul", VmRows.Host, default,
         isDeleted ? default(DateTime) : null, 5, 1, 512, 10, state, "on", 1, 0, "on", 1, 0, null, 6, "", 0, "", "",
-        false, null, false, null, null, 0, 0, 0, false);
+        false, null, false, null, null, 0, 0, 0, false, 0);
 
     static readonly ImageRow Tiny = new("tiny", "Tiny", "capsul", 1, 128, false);
     static readonly ReinstallHostRow Able = new(true, true, 100_000, false, Sha);

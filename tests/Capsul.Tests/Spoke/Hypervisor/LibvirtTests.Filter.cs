@@ -110,6 +110,35 @@ public sealed partial class LibvirtTests
         }
     }
 
+    /// <summary>A Spoke that was not there when an address was given back takes it away when it is back.</summary>
+    [Fact]
+    public async Task What_a_guest_was_allowed_by_the_program_before_is_not_left_to_it()
+    {
+        const string tap = "capfake1", mac = "52:54:00:12:34:2a";
+        var guest = new Guest(tap, mac, System.Net.IPAddress.Parse("10.77.0.42"), null);
+        var further = guest with { Further = [System.Net.IPAddress.Parse("10.77.0.43")] };
+        await Before().AllowAsync(further, None);
+        (await AllowedAsync()).ShouldBe(["10.77.0.42", "10.77.0.43"]);
+        var same = Before();
+        await same.PrepareAsync([], None);
+        await same.AllowAsync(further, None);
+        (await AllowedAsync()).ShouldBe(["10.77.0.42", "10.77.0.43"]);
+        var filter = Before();
+        await filter.PrepareAsync([guest], None);
+        (await AllowedAsync()).ShouldBe(["10.77.0.42", "10.77.0.43"], "nothing was said of it yet");
+        await filter.AllowAsync(guest, None);
+        (await AllowedAsync()).ShouldBe(["10.77.0.42"]);
+        filter.IsAllowed(guest).ShouldBeTrue();
+        await filter.ForbidAsync(tap, None);
+        (await AllowedAsync()).ShouldBeEmpty();
+
+        Filter Before() => new(arguments => real.Sandbox.Inside("nft", arguments));
+
+        async Task<IEnumerable<string>> AllowedAsync() => Filter.Elements((await real.Sandbox.Inside(
+            "nft", "-j", "list", "set", "bridge", "capsul", "guests").RunAsync(None)).Output)
+            .Where(e => e.Parts[0] == tap).Select(e => e.Parts[^1]).Order(StringComparer.Ordinal);
+    }
+
     /// <summary>
     /// The first 44 bytes of a DHCP message (RFC 2131): the client's hardware address is at offset 28.
     /// </summary>

@@ -45,6 +45,8 @@ public sealed partial class LibvirtTests
         await real.Libvirt.GuardAsync(vm with { Firewall = ssh }, None);
         foreach (var address in (IPAddress[])[vm.Address, vm.Address6!]) await AnswersSshAsync(address);
 
+        await HasAFurtherAddressAsync(vm with { Firewall = ssh });
+
         // Nothing of the machine's address is needed: packets leave with the guest's.
         await internet.InternetAsync(None, "nft", "add table inet seen; add chain inet seen in "
             + "{ type filter hook input priority 0; }; add rule inet seen in ip saddr "
@@ -82,6 +84,32 @@ public sealed partial class LibvirtTests
         (await FetchAsync(vm, PretendedInternet.Web)).ShouldBe("");
         await real.Libvirt.RemoveAsync(vm.Id, None);
         await NothingIsLeftAsync(vm);
+
+        // The guest gives it to itself, and may use it exactly as long as the Hub says.
+        async Task HasAFurtherAddressAsync(VmSpec vm)
+        {
+            var further = IPAddress.Parse("10.77.0.71");
+            (await real.SshAsync(vm, $"su -c 'ip address add {further}/32 dev eth0'")).ExitCode.ShouldBe(0);
+            (await AskAsync(further, 22)).ShouldBe("", "it is not the guest's");
+            await real.Libvirt.GuardAsync(vm with { Further = [further] }, None);
+            real.Libvirt.IsGuarded(vm).ShouldBeFalse();
+            await AnswersSshAsync(further);
+            await AnswersSshAsync(vm.Address);
+            (await AskAsync(further, 8080)).ShouldBe("", "the firewall is for both");
+            await SaysAsync("the internet", () => FetchAsync(vm, PretendedInternet.Web), "as before");
+            await real.Libvirt.GuardAsync(vm, None);
+            (await AskAsync(further, 22)).ShouldBe("", "it was given back");
+            await AnswersSshAsync(vm.Address);
+
+            // A guest that is started with it takes it by itself.
+            await real.Libvirt.ShutdownAsync(vm.Id, None);
+            await real.WaitForPowerAsync(vm, DomainPower.Off);
+            await real.CreateAsync(vm with { Further = [further], HasRun = true });
+            await real.WaitForSshAsync(vm);
+            await AnswersSshAsync(further);
+            await real.Libvirt.GuardAsync(vm, None);
+            (await AskAsync(further, 22)).ShouldBe("", "it was given back");
+        }
 
         Task AnswersSshAsync(IPAddress address) => Until.TrueAsync($"{address} answers SSH", WayOutLimit, async () =>
             (await AskAsync(address, 22)).StartsWith("SSH-", StringComparison.Ordinal));

@@ -111,6 +111,29 @@ public sealed class XmlTests
     }
 
     [Fact]
+    public async Task A_seed_says_which_further_addresses_it_has_and_a_guest_takes_them_at_every_boot()
+    {
+        var more = Vm with { Further = [IPAddress.Parse("203.0.113.3"), IPAddress.Parse("203.0.113.4")] };
+        Seed.MetaData(more).ShouldEndWith("\ncapsul-addresses: 203.0.113.3 203.0.113.4\n");
+        Seed.UserData(more).Split("  - [sh, -c, ").Length.ShouldBe(3);
+        Seed.UserData(more).ShouldContain("ip address replace 203.0.113.4/32 dev ${i##*/}");
+        Seed.UserData(more with { KeySet = new KeySet(7, "capsul") }).Split("bootcmd:").Length.ShouldBe(2);
+        Seed.UserData(Vm).ShouldNotContain("bootcmd");
+        var file = Path.Combine(TestFolder.Make("seed"), "seed.iso");
+        await Seed.WriteAsync(more, file, TestContext.Current.CancellationToken);
+        foreach (var (vm, isCurrent) in ((VmSpec, bool)[])[(more, true), (Vm, false),
+            (more with { Further = [more.Further[0]] }, false),
+            (more with { KeySet = new KeySet(7, "capsul") }, false)])
+            (await Seed.IsCurrentAsync(vm, file, TestContext.Current.CancellationToken)).ShouldBe(isCurrent);
+        await Seed.WriteAsync(Vm, file, TestContext.Current.CancellationToken);
+        (await Seed.IsCurrentAsync(Vm, file, TestContext.Current.CancellationToken)).ShouldBeTrue();
+        (await Seed.IsCurrentAsync(more, file, TestContext.Current.CancellationToken)).ShouldBeFalse();
+        // The command itself, with the machine's own cards.
+        (await new Command("sh", "-c", Seed.UseAddress("52:54:00:12:34:56", IPAddress.Parse("203.0.113.3")))
+            .TryRunAsync(TestContext.Current.CancellationToken)).ExitCode.ShouldBe(0, "it is no card's here");
+    }
+
+    [Fact]
     public async Task A_seed_with_other_keys_says_which_and_what_is_run_needs_no_quoting()
     {
         var vm = Vm with { KeySet = new KeySet(7, "debian"), SshKeys = ["ssh-ed25519 AAAA x'; reboot \"$(reboot)"] };
@@ -122,8 +145,8 @@ public sealed class XmlTests
         var file = Path.Combine(TestFolder.Make("seed"), "seed.iso");
         await Seed.WriteAsync(vm, file, TestContext.Current.CancellationToken);
         foreach (var (number, has) in ((long, bool)[])[(7, true), (70, false), (8, false)])
-            (await Seed.HasAsync(new KeySet(number, "debian"), file, TestContext.Current.CancellationToken))
-                .ShouldBe(has);
+            (await Seed.IsCurrentAsync(vm with { KeySet = new KeySet(number, "debian") }, file,
+                TestContext.Current.CancellationToken)).ShouldBe(has);
     }
 
     /// <summary>What cloud-init would run, with a folder in place of the guest's.</summary>

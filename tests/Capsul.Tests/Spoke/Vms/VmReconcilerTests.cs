@@ -97,6 +97,48 @@ public sealed partial class VmReconcilerTests : IAsyncLifetime
     }
 
     [Fact]
+    public void A_further_address_alone_does_not_start_a_guest_that_has_stopped_itself()
+    {
+        var stopped = VmRecord.New(1, Wanted(Power.On, 5)) with { StoppedItself = 5, RanUnder = 5 };
+        var further = Wanted(Power.On, 6);
+        further.FurtherAddresses.Add("10.77.0.3");
+        var record = stopped.Answering(1, further);
+        record.StoppedItself.ShouldBe(6);
+        record.Spec.Further.ShouldBe([System.Net.IPAddress.Parse("10.77.0.3")]);
+    }
+
+    [Theory]
+    [InlineData("10.77.0.3", true), InlineData("10.77.3", false), InlineData("010.77.0.3", false)]
+    [InlineData("10.77.0.3 } ; flush ruleset", false), InlineData("::1", false), InlineData("", false)]
+    [InlineData("0.0.0.0", false), InlineData("127.0.0.1", false), InlineData("255.255.255.255", false)]
+    [InlineData("224.0.0.1", false), InlineData("::ffff:10.77.0.3", false)]
+    public void A_further_address_that_is_none_is_not_taken(string address, bool sound)
+    {
+        var wanted = Wanted(Power.On, 5);
+        wanted.FurtherAddresses.Add(address);
+        WantedCheck.IsSound(wanted).ShouldBe(sound);
+        wanted.FurtherAddresses.Clear();
+        wanted.FurtherAddresses.AddRange(Enumerable.Range(2, 9).Select(n => $"10.77.0.{n}"));
+        WantedCheck.IsSound(wanted).ShouldBeFalse("a VM has at most eight");
+    }
+
+    [Fact]
+    public async Task Further_addresses_are_given_and_taken_while_the_guest_runs()
+    {
+        var reconciler = Start();
+        await AwaitReadyAsync();
+        var wanted = Wanted(Power.On, 2);
+        wanted.FurtherAddresses.Add("10.77.0.3");
+        reconciler.Want(1, wanted);
+        await Until.TrueAsync("it may use another address", Limit, () =>
+            Task.FromResult(hypervisor.Further[Id].Select(a => $"{a}").SequenceEqual(["10.77.0.3"])));
+        reconciler.Want(1, Wanted(Power.On, 3));
+        await Until.TrueAsync("it may use it no longer", Limit, () =>
+            Task.FromResult(hypervisor.Further[Id].Count == 0));
+        await AwaitAsync("it has run all the time", r => r is { Power: Power.On, Generation: 3 });
+    }
+
+    [Fact]
     public void A_firewall_that_an_older_version_has_dropped_is_taken()
     {
         var known = VmRecord.New(1, Wanted(Power.On, 5));
