@@ -625,6 +625,29 @@ BEGIN
     UPDATE vm_extras SET removed = NEW.deleted WHERE vm = NEW.id AND removed IS NULL;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.follow_dunning_steps() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    gone smallint := CASE TG_OP WHEN 'DELETE' THEN OLD.step ELSE NEW.step END;
+    earlier smallint := coalesce((SELECT max(step) FROM dunning_steps WHERE step < gone), 0);
+BEGIN
+    -- Step 0 has no email that could still be delivered.
+    UPDATE dunning SET step = earlier, told = CASE WHEN earlier > 0 THEN told
+        ELSE coalesce(told, (SELECT seconds FROM dunning_clock)) END
+    WHERE step = gone;
+    IF TG_OP <> 'DELETE' AND NEW.action <> 'mail' THEN
+        UPDATE dunning d SET step = earlier, told = CASE WHEN earlier > 0 THEN d.told
+            ELSE coalesce(d.told, (SELECT seconds FROM dunning_clock)) END
+        WHERE d.step > NEW.step AND (TG_OP = 'INSERT' OR d.step < OLD.step) AND (NEW.action = 'delete'
+            OR NOT EXISTS (SELECT FROM dunning_steps s
+                WHERE s.action <> 'mail' AND s.step <= d.step AND s.step <> NEW.step));
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        UPDATE dunning SET step = NEW.step WHERE step = OLD.step;
+    END IF;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.forget_cards() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -669,6 +692,7 @@ BEGIN
     DELETE FROM account_references WHERE email = person;
     DELETE FROM dunning WHERE email = person;
     DELETE FROM dunning_holds WHERE email = person;
+    DELETE FROM spending_limits WHERE email = person;
     DELETE FROM mails WHERE recipient = person;
     UPDATE sponsorships SET reason = '', ended = coalesce(ended, now()), short_since = NULL WHERE email = person;
     UPDATE sponsorships SET actor = pseudonym WHERE actor = person;
@@ -749,6 +773,13 @@ CREATE FUNCTION public.lock_account_totals(emails text[]) RETURNS void
     AS $$
 BEGIN
     PERFORM FROM account_totals WHERE email = ANY(emails) ORDER BY email FOR NO KEY UPDATE;
+END $$;
+CREATE FUNCTION public.lock_dunning_steps() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('capsul dunning steps', 0));
+    RETURN NULL;
 END $$;
 CREATE FUNCTION public.number_receipt() RETURNS trigger
     LANGUAGE plpgsql
@@ -905,6 +936,14 @@ CREATE FUNCTION public.refuse_charge_change() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'the charge of payment % stays what it is', OLD.id
         USING ERRCODE = 'check_violation', CONSTRAINT = 'automatic_charges_stay';
+END $$;
+CREATE FUNCTION public.refuse_dunning_action() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'what step % of dunning does stays: accounts have taken it', OLD.step
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'dunning_steps_action_stays',
+        HINT = 'Delete the step, and insert another one.';
 END $$;
 CREATE FUNCTION public.refuse_first_price() RETURNS trigger
     LANGUAGE plpgsql
@@ -2081,6 +2120,27 @@ CREATE TABLE public.provider_refusals (
     count bigint NOT NULL,
     problem text NOT NULL
 );
+CREATE TABLE public.provider_totals (
+    provider text NOT NULL,
+    tried timestamp with time zone NOT NULL,
+    problem text DEFAULT ''::text NOT NULL,
+    at timestamp with time zone,
+    since timestamp with time zone,
+    paid_there numeric DEFAULT 0 NOT NULL,
+    paid_here numeric DEFAULT 0 NOT NULL,
+    sent_there numeric DEFAULT 0 NOT NULL,
+    sent_here numeric DEFAULT 0 NOT NULL,
+    differences bigint DEFAULT 0 NOT NULL,
+    unbooked bigint DEFAULT 0 NOT NULL,
+    differs_since timestamp with time zone,
+    CONSTRAINT provider_totals_compared CHECK ((num_nonnulls(at, since) = ANY (ARRAY[0, 2]))),
+    CONSTRAINT provider_totals_differ CHECK (((differs_since IS NOT NULL) = ((paid_there <> paid_here) OR (differences > 0)))),
+    CONSTRAINT provider_totals_differences_check CHECK ((differences >= 0)),
+    CONSTRAINT provider_totals_never_compared CHECK (((at IS NOT NULL) OR ((paid_there = (0)::numeric) AND (paid_here = (0)::numeric) AND (sent_there = (0)::numeric) AND (sent_here = (0)::numeric) AND (differences = 0) AND (unbooked = 0) AND (differs_since IS NULL)))),
+    CONSTRAINT provider_totals_problem_check CHECK ((length(problem) <= 500)),
+    CONSTRAINT provider_totals_provider_check CHECK ((provider = ANY (ARRAY['stripe'::text, 'btcpay'::text]))),
+    CONSTRAINT provider_totals_unbooked_check CHECK ((unbooked >= 0))
+);
 CREATE TABLE public.quarantine (
     kind text NOT NULL,
     subject text NOT NULL,
@@ -2328,6 +2388,20 @@ CREATE TABLE public.solidarity_fund (
     only_row boolean DEFAULT true NOT NULL,
     balance numeric NOT NULL,
     CONSTRAINT solidarity_fund_only_row_check CHECK (only_row)
+);
+CREATE TABLE public.spending_limits (
+    email text NOT NULL,
+    monthly_cap numeric,
+    balance_below numeric,
+    usage_above numeric,
+    balance_told timestamp with time zone,
+    usage_told timestamp with time zone,
+    CONSTRAINT spending_limits_balance_below_check CHECK (((balance_below > (0)::numeric) AND (balance_below < ('10000000000'::bigint)::numeric))),
+    CONSTRAINT spending_limits_monthly_cap_check CHECK (((monthly_cap > (0)::numeric) AND (monthly_cap < ('10000000000'::bigint)::numeric))),
+    CONSTRAINT spending_limits_some CHECK ((num_nonnulls(monthly_cap, balance_below, usage_above) > 0)),
+    CONSTRAINT spending_limits_told_of_balance CHECK (((balance_told IS NULL) OR (balance_below IS NOT NULL))),
+    CONSTRAINT spending_limits_told_of_usage CHECK (((usage_told IS NULL) OR (usage_above IS NOT NULL))),
+    CONSTRAINT spending_limits_usage_above_check CHECK (((usage_above > (0)::numeric) AND (usage_above < ('10000000000'::bigint)::numeric)))
 );
 CREATE TABLE public.sponsorships (
     id bigint NOT NULL,
@@ -2717,6 +2791,8 @@ ALTER TABLE public.provider_refunds
     ADD CONSTRAINT provider_refunds_status_check CHECK ((status = ANY (ARRAY['open'::text, 'offered'::text, 'pending'::text, 'done'::text, 'refused'::text]))) NOT VALID;
 ALTER TABLE ONLY public.provider_refusals
     ADD CONSTRAINT provider_refusals_pkey PRIMARY KEY (provider);
+ALTER TABLE ONLY public.provider_totals
+    ADD CONSTRAINT provider_totals_pkey PRIMARY KEY (provider);
 ALTER TABLE ONLY public.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (kind, subject);
 ALTER TABLE ONLY public.rebuilds
@@ -2755,6 +2831,8 @@ ALTER TABLE ONLY public.sizes
     ADD CONSTRAINT sizes_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.solidarity_fund
     ADD CONSTRAINT solidarity_fund_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.spending_limits
+    ADD CONSTRAINT spending_limits_pkey PRIMARY KEY (email);
 ALTER TABLE ONLY public.sponsorships
     ADD CONSTRAINT sponsorships_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ssh_keys
@@ -2944,7 +3022,11 @@ CREATE TRIGGER addresses_forget_reverse_name AFTER UPDATE ON public.addresses FO
 CREATE TRIGGER addresses_forget_reverse_name_of_none AFTER DELETE ON public.addresses FOR EACH ROW WHEN ((old.vm IS NOT NULL)) EXECUTE FUNCTION public.forget_reverse_name();
 CREATE TRIGGER currency_only_row BEFORE DELETE OR TRUNCATE ON public.currency FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER currency_stays BEFORE UPDATE ON public.currency FOR EACH ROW EXECUTE FUNCTION public.check_currency();
+CREATE TRIGGER dunning_steps_action_stays BEFORE UPDATE ON public.dunning_steps FOR EACH ROW WHEN ((new.action <> old.action)) EXECUTE FUNCTION public.refuse_dunning_action();
 CREATE CONSTRAINT TRIGGER dunning_steps_checked AFTER INSERT OR DELETE OR UPDATE ON public.dunning_steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_dunning_steps();
+CREATE TRIGGER dunning_steps_followed AFTER INSERT OR DELETE ON public.dunning_steps FOR EACH ROW EXECUTE FUNCTION public.follow_dunning_steps();
+CREATE TRIGGER dunning_steps_followed_on AFTER UPDATE ON public.dunning_steps FOR EACH ROW WHEN ((new.step <> old.step)) EXECUTE FUNCTION public.follow_dunning_steps();
+CREATE TRIGGER dunning_steps_one_at_a_time BEFORE INSERT OR DELETE OR UPDATE ON public.dunning_steps FOR EACH STATEMENT EXECUTE FUNCTION public.lock_dunning_steps();
 CREATE TRIGGER fund_movements_checked BEFORE INSERT OR DELETE OR UPDATE ON public.fund_movements FOR EACH ROW EXECUTE FUNCTION public.check_fund_movement();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER ledger_accounts_only_grow BEFORE DELETE OR TRUNCATE ON public.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
@@ -3166,6 +3248,8 @@ ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.sites
     ADD CONSTRAINT sites_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.spending_limits
+    ADD CONSTRAINT spending_limits_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.sponsorships
     ADD CONSTRAINT sponsorships_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.ssh_keys

@@ -89,9 +89,9 @@ sealed class BareSender : IAsyncDisposable
         await new Command("ip", "netns", "add", Path.GetFileName(own)).RunAsync(cancel);
         await InsideAsync(cancel, "ip", "link", "set", "lo", "up");
         // .NET leaves an ignored SIGPIPE to its children, with which pasta does not start.
-        Help(machine, "env", "--default-signal=PIPE", "pasta", "--foreground", "--netns-only", "--netns", own, "--no-netns-quit", "--runas", "0:0",
-            "--quiet", "--config-net", "--ns-ifname", WayOutRules.Interface, "--tcp-ports", "none", "--udp-ports",
-            "none", "--tcp-ns", "none", "--udp-ns", "none", "--no-map-gw");
+        Help(machine, "env", "--default-signal=PIPE", "pasta", "--foreground", "--netns-only", "--netns", own,
+            "--no-netns-quit", "--runas", "0:0", "--quiet", "--config-net", "--ns-ifname", WayOutRules.Interface,
+            "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none", "--no-map-gw");
         await Within.HoldsAsync(UpLimit, "The start of pasta", async token => (await InsideAsync(
             token, "ip", "-o", "-4", "address", "show", "scope", "global")).Length > 0, cancel);
     }

@@ -48,6 +48,8 @@ try
                 check, Number("--events", 100_000), Number("--kills", 20), CancellationToken.None);
         case "network":
             return await NetworkBench.RunAsync(check, CancellationToken.None);
+        case "spend":
+            return await SpendBench.RunAsync(check, CancellationToken.None);
         case "operations":
             return await OperationsBench.RunAsync(check, CancellationToken.None);
     }
@@ -75,6 +77,7 @@ await Console.Error.WriteLineAsync("""
                no balance may differ from the provider's list
       network  what a VM sends to the outside in each mode, against a bare QEMU with the same back end; the rules of the
                500th VM of a host, against those of the first
+      spend    64 workers create on one account that can pay for ten VMs: never more than ten are made
       operations   steps of the engine, against a bare loop with SKIP LOCKED
       failover [--kills N] [--freezes N] [--cuts N]   two Hubs, of which the active one is killed, frozen or cut off
                under load; then the database is frozen and killed

@@ -25,8 +25,9 @@ static class BackgroundWork
             .AddActing<AlertWatch>().AddActing<HalfMadeVms>().AddActing<BuildQueues>().AddActing<CounterCheck>()
             .AddActing<Evacuation>().AddActing<Metering>().AddActing<LedgerCheck>().AddActing<DunningSweep>()
             .AddActing<PriceChanges>().AddActing<ClosingSweep>().AddActing<SponsorshipSweep>().AddActing<TrialSweep>()
-            .AddActing<ReceiptSweep>().AddActing<AutoTopUpSweep>().AddActing<SavedCardPolling>()
-            .AddActing<ProviderPolling>().AddActing<ReverseNames>().AddActing<MailSender>()
+            .AddActing<ReceiptSweep>().AddActing<SpendingSweep>().AddActing<AutoTopUpSweep>()
+            .AddActing<SavedCardPolling>()
+            .AddActing<ProviderPolling>().AddActing<ProviderCheck>().AddActing<ReverseNames>().AddActing<MailSender>()
             .AddActing<ScheduledBackups>();
     }
 

@@ -25,8 +25,8 @@ public sealed class DunningSweep(
 
     const int PageRows = 500;
 
-    delegate Task<bool> Act(NpgsqlTransaction transaction, DunnedVmRow vm, DunningTable table, Settings settings,
-        TimeProvider time, CancellationToken cancel);
+    delegate Task<bool> Act(NpgsqlTransaction transaction, DunnedVmRow vm, Settings settings, TimeProvider time,
+        CancellationToken cancel);
 
     public override string Name => "Dunning";
 
@@ -41,11 +41,11 @@ public sealed class DunningSweep(
         if (clock.Paused.Length == 0)
         {
             if (table.Steps.FirstOrDefault(s => s.Stops) is { Step: var stops })
-                changed += await EachAsync(epoch, table, DunningSql.ToStop, stops, TakeStep.StopAsync, cancel);
+                changed += await EachAsync(epoch, DunningSql.ToStop, stops, TakeStep.StopAsync, cancel);
             if (table.Steps.FirstOrDefault(s => s.Action == "delete") is { Step: var deletes })
-                changed += await EachAsync(epoch, table, DunningSql.ToDelete, deletes, TakeStep.DeleteAsync, cancel);
+                changed += await EachAsync(epoch, DunningSql.ToDelete, deletes, TakeStep.DeleteAsync, cancel);
         }
-        return changed + await EachAsync(epoch, table, DunningSql.ToStart, 0, TakeStep.StartAsync, cancel);
+        return changed + await EachAsync(epoch, DunningSql.ToStart, 0, TakeStep.StartAsync, cancel);
     }
 
     Task<DunningClockRow> TickAsync(long epoch, CancellationToken cancel) =>
@@ -60,7 +60,7 @@ public sealed class DunningSweep(
             return clock;
         }, cancel);
 
-    /// <summary>Most accounts stay where they are: that is decided without a lock.</summary>
+    /// <summary>Most accounts stay where they are: that is decided without a lock, and again with it.</summary>
     async Task<int> MoveAllAsync(long epoch, DunningTable table, DunningClockRow clock, CancellationToken cancel)
     {
         var runway = table.Steps.Select(s => (TimeSpan?)TimeSpan.FromHours(s.RunwayHours)).Max();
@@ -74,7 +74,7 @@ public sealed class DunningSweep(
             {
                 if (DecideDunning.Decide(TakeStep.FactsOf(row, clock), table) is not null)
                     moved += await TryAsync(epoch, row.Email, transaction =>
-                        TakeStep.RunAsync(transaction, row.Email, table, settings, Time, cancel), cancel);
+                        TakeStep.RunAsync(transaction, row.Email, settings, Time, cancel), cancel);
             }
             after = page.Count == PageRows ? page[^1].Email : null;
         }
@@ -82,15 +82,14 @@ public sealed class DunningSweep(
     }
 
     /// <summary>What does not fit into one page is done in the next round.</summary>
-    async Task<int> EachAsync(
-        long epoch, DunningTable table, string sql, short step, Act act, CancellationToken cancel)
+    async Task<int> EachAsync(long epoch, string sql, short step, Act act, CancellationToken cancel)
     {
         var vms = await db.ListAsync<DunnedVmRow>(
             sql, new { step, now = Now, retry = Now - RetryStop, limit = PageRows }, cancel);
         var done = 0;
         foreach (var vm in vms)
             done += await TryAsync(
-                epoch, vm.Id, transaction => act(transaction, vm, table, settings, Time, cancel), cancel);
+                epoch, vm.Id, transaction => act(transaction, vm, settings, Time, cancel), cancel);
         return done;
     }
 }

@@ -21,6 +21,21 @@ public static class Show
             + Math.Abs(shown).ToString("N" + Currency.Decimals, CultureInfo.InvariantCulture);
     }
 
+    /// <summary>For a table or another program: without the symbol, with the decimal places of the currency.</summary>
+    public static string Plain(decimal amount) =>
+        amount.ToString("F" + Currency.Decimals, CultureInfo.InvariantCulture);
+
+    /// <summary>Amounts that people could type.</summary>
+    public static string Examples(int decimals) => decimals == 0 ? "10 or 750" : "10 or 7.50";
+
+    /// <summary>Refuses an amount that is finer than the smallest unit.</summary>
+    public static string TooFine(int decimals) => decimals switch
+    {
+        0 => "Enter a whole amount.",
+        2 => "An amount has at most two decimal places.",
+        _ => $"An amount has at most {Count(decimals, "decimal place", "decimal places")}.",
+    };
+
     /// <summary>A price per hour: small, so with two more decimal places, rounded up like costs.</summary>
     public static string Hourly(decimal dollarsPerHour) => Finely(dollarsPerHour);
 

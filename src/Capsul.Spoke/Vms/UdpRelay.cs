@@ -99,11 +99,13 @@ sealed partial class UdpRelay : IForwarder
     void Listen(IPAddress at, Socket socket)
     {
         doors[at] = socket;
-        receiving.Add(Task.Run(() => ReceiveAsync(socket)));
+        receiving.Add(ReceiveAsync(socket));
     }
 
     async Task ReceiveAsync(Socket socket)
     {
+        // Not in the caller's lock.
+        await Task.Yield();
         var buffer = GC.AllocateUninitializedArray<byte>(MaxDatagram);
         var any = new IPEndPoint(
             socket.AddressFamily == AddressFamily.InterNetworkV6 ? IPAddress.IPv6Any : IPAddress.Any, 0);

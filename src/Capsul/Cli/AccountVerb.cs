@@ -153,7 +153,7 @@ static class AccountVerb
         await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
         var amount = (await PayOut.RunAsync(database.Db, "cli", parsed.GetValue(Number),
             parsed.GetValue(By) ?? PayOut.SameWay, parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{amount:0.00} is paid."));
+        Console.WriteLine($"{Show.Plain(amount)} is paid.");
         return 0;
     }
 }

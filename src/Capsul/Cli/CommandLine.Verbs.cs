@@ -12,7 +12,8 @@ public static partial class CommandLine
     [
         ("up", UpVerb.Make), ("demo", DemoVerb.Make), ("doctor", DoctorVerb.Make), ("image", ImageVerb.Make),
         ("host", HostVerb.Make), ("pool", PoolVerb.Make), ("vm", VmVerb.Make), ("spoke", SpokeVerb.Make),
-        ("price", PriceVerb.Make), ("payment", PaymentVerb.Make), ("voucher", VoucherVerb.Make),
+        ("size", SizeVerb.Make), ("price", PriceVerb.Make), ("payment", PaymentVerb.Make),
+        ("voucher", VoucherVerb.Make),
         ("ledger", LedgerVerb.Make), ("receipt", ReceiptVerb.Make), ("dunning", DunningVerb.Make),
         ("account", AccountVerb.Make), ("limit", LimitVerb.Make), ("fund", FundVerb.Make),
         ("mail", MailVerb.Make), ("operation", OperationVerb.Make),

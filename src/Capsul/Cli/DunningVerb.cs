@@ -32,6 +32,20 @@ static class DunningVerb
         HelpName = "HOURS",
     };
 
+    static readonly Argument<string> Does = new("ACTION") { Description = "mail, stop or delete." };
+
+    static readonly Option<string?> Behind = new("--behind")
+    {
+        Description = "Number of the step before it; 0: it is the first. Without it: it is the last.",
+        HelpName = "STEP",
+    };
+
+    static readonly Option<string?> Template = new("--email")
+    {
+        Description = "What a mail says: low_balance, used_up or last_notice. Without it: as --runway says.",
+        HelpName = "NAME",
+    };
+
     public static Command Make() => new("dunning", """
         Shows and changes what happens when the money of an account runs low (docs/dunning.md): emails, then its capsuls
         are stopped, then deleted. Run on the Hub's machine.
@@ -39,12 +53,18 @@ static class DunningVerb
         Examples:
           capsul dunning show
           capsul dunning step 4 --after 168
+          capsul dunning add mail --behind 3 --email used_up --after 48
           capsul dunning hold jo@example.org 30 --reason "pays by bank transfer"
         """)
     {
         CommandLine.Verb("show", "Shows the steps, and the accounts that have taken one or are held.", ShowAsync),
         CommandLine.Verb("step", "Changes when a step is taken.", StepAsync, Step, Runway, After),
-        CommandLine.Verb("remove", "Removes a step.", RemoveAsync, Step),
+        CommandLine.Verb("add", """
+            Adds a step. Later ones get the next number, and accounts stay at the step that they have taken. What stops
+            or deletes is taken when nothing is left, at least 24 hours after an email that says so.
+            """, AddAsync, Does, Behind, Template, Runway, After),
+        CommandLine.Verb("remove", "Removes a step. Accounts that have taken it are at the one before.", RemoveAsync,
+            Step),
         CommandLine.Verb("hold", "Keeps an account from going further for a number of days. A reason is required.",
             HoldAsync, Email, Days, Why),
         CommandLine.Verb("release", "Ends a hold.", ReleaseAsync, Email),
@@ -84,6 +104,16 @@ static class DunningVerb
         var step = (await ChangeStep.RunAsync(database.Db, "cli", parsed.GetValue(Step), parsed.GetValue(Runway),
             parsed.GetValue(After), cancel)).OrThrow();
         Console.WriteLine($"Changed step {step}.");
+        return 0;
+    }
+
+    static async Task<int> AddAsync(ParseResult parsed, CancellationToken cancel)
+    {
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var step = (await AddStep.RunAsync(database.Db, "cli", new AddStep.Input(parsed.GetValue(Behind),
+            parsed.GetValue(Does), parsed.GetValue(Template), parsed.GetValue(Runway), parsed.GetValue(After)),
+            cancel)).OrThrow();
+        Console.WriteLine($"Step {step} is new.");
         return 0;
     }
 

@@ -31,12 +31,11 @@ static class LedgerReconcile
             $"The provider {parsed.GetValue(Provider)} is not configured (docs/payments.md).");
         await using var database = await CliDatabase.OpenAsync(settings, cancel);
         var (import, time) = (parsed.GetValue(Import), TimeProvider.System);
-        var payments = (await ReconcilePayments.RunAsync(
-            database.Db, provider, since, import, "cli", time, cancel)).OrThrow();
-        var payouts = (await ReconcilePayouts.RunAsync(
-            database.Db, settings, provider, since, import, "cli", time, cancel)).OrThrow();
-        var refunds = (await ReconcileRefunds.RunAsync(
-            database.Db, settings, provider, since, import, "cli", time, cancel)).OrThrow();
+        var answer = await ReconcileProvider.RunAsync(
+            database.Db, settings, provider, since, import, "cli", time, cancel);
+        await database.Db.InTransactionAsync(transaction => ReconcileProvider.RecordAsync(
+            transaction, provider.Name, since, answer, time.GetUtcNow().UtcDateTime, cancel), cancel);
+        var (payments, payouts, refunds) = answer.OrThrow();
         foreach (var difference in payments.Differences) Console.WriteLine(Sentence(difference));
         foreach (var difference in payouts.Differences) Console.WriteLine(Sentence(difference));
         foreach (var difference in refunds.Differences) Console.WriteLine(Sentence(difference));
@@ -44,9 +43,14 @@ static class LedgerReconcile
         Console.WriteLine($"{Show.Count(payments.Compared, "payment", "payments")} and "
             + $"{Show.Count(payouts.Compared, "payout", "payouts")} at {provider.Name} since {Show.Time(since)}: "
             + (found == 0 ? "all are here." : Show.Count(found, "difference", "differences") + "."));
+        Console.WriteLine(Sums("Paid", payments.Paid));
+        Console.WriteLine(Sums("Sent to the bank", payouts.Sent));
         SayNext(provider.Name, payments, payouts, refunds, import);
         return found > payments.Imported + payouts.Booked + refunds.Imported ? 1 : 0;
     }
+
+    static string Sums(string what, ComparedSums sums) => $"{what}: {Show.Dollars(sums.There)} there, "
+        + $"{Show.Dollars(sums.Here)} here, {Show.Dollars(sums.There - sums.Here)} more there.";
 
     static void SayNext(string provider, ReconcilePayments.Report payments, ReconcilePayouts.Report payouts,
         ReconcileRefunds.Report refunds, bool import)

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Web;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -35,7 +36,7 @@ static class LedgerVerb
 
     public static Command Make() => new("ledger", """
         Shows, verifies and exports the ledger (docs/ledger.md), and compares it with payment providers. Only reconcile
-        with --import changes anything.
+        with --import changes anything in it.
 
         Examples:
           capsul ledger verify
@@ -49,11 +50,11 @@ static class LedgerVerb
             hour posts it as a correction.
             """, VerifyAsync),
         CommandLine.Verb("reconcile", """
-            Compares what a provider (stripe, btcpay) lists with the database, and names each difference: payments
-            since the backup that was restored, and payouts to the bank that are not in the ledger. Exits with 1 if one
-            is left. With --import the payments are added to the database, and the active Hub asks the provider what
-            has become of them; payouts are booked from the provider's account to the bank's. Look at the list first:
-            what was meanwhile recorded by hand would count twice.
+            Compares what a provider (stripe, btcpay) lists with the database, and names each difference: payments since
+            the backup that was restored, and payouts to the bank that are not in the ledger. Exits with 1 if one is
+            left. The sums are kept for the page of the ledger. With --import the payments are added to the database,
+            and the active Hub asks the provider what has become of them; payouts are booked from the provider's account
+            to the bank's. Look at the list first: what was meanwhile recorded by hand would count twice.
 
             Examples:
               capsul ledger reconcile stripe
@@ -101,7 +102,7 @@ static class LedgerVerb
                 table.AddRow([.. new[]
                 {
                     e.Transaction.ToString(CultureInfo.InvariantCulture), $"{e.At:yyyy-MM-ddTHH:mm:ssZ}", e.What,
-                    (-e.Amount).ToString(CultureInfo.InvariantCulture),
+                    Show.Plain(-e.Amount),
                 }.Select(Markup.Escape)]);
         }
         else
@@ -109,7 +110,7 @@ static class LedgerVerb
             table.AddColumns("type", "provider", "accounts", "sum");
             foreach (var s in await database.Db.ListAsync<LedgerSumRow>(VerifyLedgerSql.Sums, null, cancel))
                 table.AddRow(s.Type, Markup.Escape(s.Name), s.Accounts.ToString(CultureInfo.InvariantCulture),
-                    s.Amount.ToString(CultureInfo.InvariantCulture));
+                    Show.Plain(s.Amount));
         }
         Tables.Write(table);
         return 0;

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.AccountLimits;
 using Capsul.Hub.Features.Trials;
@@ -70,8 +69,8 @@ static class LimitVerb
         await using var database = await CliDatabase.OpenAsync(settings, cancel);
         var line = (await ChangeLimit.RunAsync(database.Db, settings, "cli", new ChangeLimit.Input(
             parsed.GetValue(AfterDays), parsed.GetValue(Paid), parsed.GetValue(MaxVms)), cancel)).OrThrow();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"Accounts of {line.AfterDays} days that have paid {line.Paid:0.00} may have {line.MaxVms}."));
+        Console.WriteLine(
+            $"Accounts of {line.AfterDays} days that have paid {Show.Plain(line.Paid)} may have {line.MaxVms}.");
         return 0;
     }
 

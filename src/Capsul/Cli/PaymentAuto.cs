@@ -1,7 +1,7 @@
 using System.CommandLine;
-using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments.AutoTopUps;
+using Capsul.Hub.Web;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
 
@@ -41,9 +41,9 @@ static class PaymentAuto
             new { after = "", now = TimeProvider.System.GetUtcNow().UtcDateTime, limit = ShownAccounts }, cancel))
             table.AddRow([.. new[]
             {
-                r.Email, r.Enabled ? "on" : "off", r.Threshold.ToString(CultureInfo.InvariantCulture),
-                r.Amount.ToString(CultureInfo.InvariantCulture), r.Cap.ToString(CultureInfo.InvariantCulture),
-                r.Charged.ToString(CultureInfo.InvariantCulture), OffReason.ProblemOf(r) ?? "",
+                r.Email, r.Enabled ? "on" : "off", Show.Plain(r.Threshold),
+                Show.Plain(r.Amount), Show.Plain(r.Cap),
+                Show.Plain(r.Charged), OffReason.ProblemOf(r) ?? "",
             }.Select(Markup.Escape)]);
         Tables.Write(table);
         return 0;

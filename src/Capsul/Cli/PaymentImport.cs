@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments.Bank;
+using Capsul.Hub.Web;
 using Spectre.Console;
 
 namespace Capsul.Cli;
@@ -51,7 +52,7 @@ static class PaymentImport
             table.AddRow([.. new[]
             {
                 line.Id.ToString(CultureInfo.InvariantCulture), $"{line.Booked:yyyy-MM-dd}",
-                line.Amount.ToString(CultureInfo.InvariantCulture), line.Payer, line.Message, line.State,
+                Show.Plain(line.Amount), line.Payer, line.Message, line.State,
                 line.Email ?? "",
             }.Select(Markup.Escape)]);
         return table;

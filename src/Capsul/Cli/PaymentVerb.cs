@@ -91,8 +91,8 @@ static class PaymentVerb
             table.AddRow([.. new[]
             {
                 p.Id.ToString(CultureInfo.InvariantCulture), $"{p.Created:yyyy-MM-ddTHH:mm:ssZ}", p.Email, p.Provider,
-                ListProviderPaymentsPage.StateOf(p), p.Amount.ToString(CultureInfo.InvariantCulture),
-                p.Received.ToString(CultureInfo.InvariantCulture), p.Counts.ToString(CultureInfo.InvariantCulture),
+                ListProviderPaymentsPage.StateOf(p), Show.Plain(p.Amount),
+                p.Received.ToString(CultureInfo.InvariantCulture), Show.Plain(p.Counts),
                 p.Problem,
             }.Select(Markup.Escape)]);
         Tables.Write(table);
@@ -105,8 +105,7 @@ static class PaymentVerb
         await using var database = await CliDatabase.OpenAsync(settings, cancel);
         var amount = (await RefundPayment.RunAsync(database.Db, settings, "cli", parsed.GetValue(Number),
             parsed.GetValue(Part), parsed.GetValue(Why), TimeProvider.System, cancel)).OrThrow();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{amount:0.00} of payment {parsed.GetValue(Number)} is being sent back."));
+        Console.WriteLine($"{Show.Plain(amount)} of payment {parsed.GetValue(Number)} is being sent back.");
         return 0;
     }
 
@@ -120,7 +119,7 @@ static class PaymentVerb
             table.AddRow([.. new[]
             {
                 r.Id.ToString(CultureInfo.InvariantCulture), $"{r.Created:yyyy-MM-ddTHH:mm:ssZ}",
-                r.Amount.ToString(CultureInfo.InvariantCulture), r.Sent.ToString(CultureInfo.InvariantCulture),
+                Show.Plain(r.Amount), Show.Plain(r.Sent),
                 OperatePaymentPage.StateOf(r), r.Url, r.Problem,
             }.Select(Markup.Escape)]);
         Tables.Write(table);

@@ -111,7 +111,7 @@ static class ReceiptVerb
             database.Db, "cli", id, settings, TimeProvider.System, cancel)).OrThrow();
         Console.WriteLine(made == 0 ? "Nothing is missing." : $"{made} issued.");
         foreach (var r in await database.Db.ListAsync<ReceiptRow>(ReceiptSql.OfPayment, new { id }, cancel))
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{r.Title} {r.Number}: {r.Gross:0.00}"));
+            Console.WriteLine($"{r.Title} {r.Number}: {Show.Plain(r.Gross)}");
         return 0;
     }
 

@@ -55,6 +55,7 @@ public sealed class AccessibilityTests(Chromium chromium) : IClassFixture<Chromi
         [("keys-refused", "/keys", "Add key"), ("balance-refused", "/balance", "Top up"),
             ("add-refused", "/balance/add", "Pay by card"), ("refund-refused", "/operator/payments/1", "Send back"),
             ("bank-refused", "/operator/bank", "Take in"), ("price-refused", "/operator/prices", "Announce"),
+            ("size-refused", "/operator/sizes", "Add"), ("limits-refused", "/balance/limits", "Save"),
             ("seller-refused", "/operator/receipts", "Save"), ("close-refused", "/account/close", "Close the account"),
             ("give-refused", "/balance/give", "Give"), ("fund-refused", "/operator/fund", "Give"),
             ("voucher-refused", "/operator/vouchers", "Create"), ("redeem-refused", "/balance/add", "Redeem"),

@@ -35,6 +35,7 @@ static class EveryPage
         ("add-money", "/balance/add"), ("auto-top-up", "/balance/auto"), ("payments", "/balance/payments"),
         ("payment", "/balance/payments/1"),
         ("close-account", "/account/close"), ("friends", "/balance/friends"),
+        ("spending-limits", "/balance/limits"),
         ("give-to-fund", "/balance/give"), ("level", "/balance/level"),
         ("open-payment", "/balance/payments/2"), ("odd-payment", "/balance/payments/3"),
     ];
@@ -47,7 +48,7 @@ static class EveryPage
         ("dunning", "/operator/dunning"), ("prices", "/operator/prices"), ("receipts", "/operator/receipts"),
         ("closings", "/operator/closings"), ("vouchers", "/operator/vouchers"),
         ("new-accounts", "/operator/new-accounts"), ("fund", "/operator/fund"),
-        ("price-levels", "/operator/price-levels"),
+        ("price-levels", "/operator/price-levels"), ("sizes", "/operator/sizes"),
         ("pools", "/operator/pools"), ("pool", "/operator/pools/host-1"),
         ("adopt", "/operator/hosts/host-1/adopt"),
         ("move-vm", "/operator/vms/capsul-running000/move"),

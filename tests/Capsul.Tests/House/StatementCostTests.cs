@@ -58,6 +58,8 @@ public sealed partial class StatementCostTests
         ["VerifyLedgerSql.Counts"] = "the same",
         ["VerifyLedgerSql.Fees"] = "the same",
         ["VerifyLedgerSql.Payouts"] = "the same",
+        ["SizeSql.ListAll"] = "an operator looks at all sizes, with how many have each",
+        ["ReconcileSql.PaidHere"] = "once a day, the payments of the last weeks are compared with the provider's",
         ["FleetSql.IsEmpty"] = "a rehearsal begins by making sure that there is nothing in the database",
         ["FleetSql.AddVmKeys"] = "a rehearsal fills the database: a thousand VMs at a time, all accounts in each",
         ["FleetSql.State"] = "a rehearsal shows what has become of all its VMs",

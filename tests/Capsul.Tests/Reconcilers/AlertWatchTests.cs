@@ -93,6 +93,11 @@ public sealed class AlertWatchTests
     [InlineData("vm_connections", """
         INSERT INTO vm_usage SELECT id, @now, 1, 0, 0, 0, 1, NULL, @now, 0, @now FROM vms
         """, "UPDATE vm_usage SET crowded = @now - interval '25 hours'", "open 30,000 connections or more within")]
+    [InlineData("provider_differs", """
+        INSERT INTO provider_totals (provider, tried, at, since, paid_there, differences, differs_since)
+        VALUES ('stripe', @now, @now, @now - interval '30 days', 5, 1, @now - interval '1 hour')
+        """, "UPDATE provider_totals SET differs_since = NULL, paid_there = 0, differences = 0",
+        "differed since 1 Mar 2026, 11:00 UTC, in 1 payment or refund")]
     [InlineData("webhooks_refused",
         "INSERT INTO provider_refusals VALUES ('stripe', @now, @now, 10, 'Its signature is wrong.')",
         "UPDATE provider_refusals SET last = @now - interval '61 minutes'", "claim to be of stripe")]

@@ -210,14 +210,13 @@ public sealed class DunningSweepTests
         await ReachAsync(rows, 5);
         await StoppedAsync(rows, vm);
         await rows.Db.ExecuteAsync("UPDATE dunning SET step = 6", null, Cancel);
-        var table = new DunningTable(await rows.Db.ListAsync<DunningStepRow>(DunningSql.Steps, null, Cancel));
         // The sweep has decided to delete, and waits for the payment that is being recorded.
         await using var connection = await rows.Db.OpenAsync(Cancel);
         await using var payment = await connection.BeginTransactionAsync(Cancel);
         await payment.ExecuteAsync("INSERT INTO payments (email, dollars, method) VALUES (@email, 10, 'cash')",
             new { email = VmRows.Email }, Cancel);
         var deletion = rows.Fence.InTransactionAsync(rows.Epoch, transaction => TakeStep.DeleteAsync(transaction,
-            new DunnedVmRow(vm, VmRows.Email), table, rows.Settings, rows.Time, Cancel), Cancel);
+            new DunnedVmRow(vm, VmRows.Email), rows.Settings, rows.Time, Cancel), Cancel);
         await Until.TrueAsync("the deletion waits for the payment", TimeSpan.FromSeconds(30), () =>
             rows.Db.FindAsync<bool>("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)", null, Cancel));
         await payment.CommitAsync(Cancel);

@@ -195,6 +195,13 @@ public static class Sample
             await new Metering(hub.Db, fence, hub.Time).PostAsync(epoch, hub.Now - TimeSpan.FromHours(hours), cancel);
         await new LedgerCheck(hub.Db, fence, hub.Services.GetRequiredService<Settings>(), hub.Time)
             .LookAsync(epoch, cancel);
+        await hub.Db.ExecuteAsync(
+            """
+            INSERT INTO provider_totals (provider, tried, problem, at, since, paid_there, paid_here, sent_there,
+                unbooked)
+            VALUES ('stripe', @now, '', @now, @now - interval '30 days', 120, 120, 80, 1),
+                ('btcpay', @now, 'BTCPay Server did not answer.', NULL, NULL, 0, 0, 0, 0)
+            """, new { now = hub.Now }, cancel);
     }
 
     /// <summary>Who sells, a price to come, what counts of a payment by card, and a receipt that a credit note has

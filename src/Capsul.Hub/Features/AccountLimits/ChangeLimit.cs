@@ -1,6 +1,7 @@
 using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Storage;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.AccountLimits;
@@ -23,7 +24,7 @@ public static class ChangeLimit
         if (!string.IsNullOrWhiteSpace(input.Paid) && (!decimal.TryParse(input.Paid.Trim(),
             NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out paid)
             || paid != decimal.Round(paid, decimals) || paid >= 10_000_000_000))
-            return Wrong("Paid", "Enter an amount such as 10 or 7.50, or nothing.");
+            return Wrong("Paid", $"Enter an amount such as {Show.Examples(decimals)}, or nothing.");
         return string.IsNullOrWhiteSpace(input.MaxVms) || !TryNumber(input.MaxVms, out var most) || most > MaxMaxVms
             ? Wrong("MaxVms", $"Enter a number of capsuls from 0 to {MaxMaxVms}.")
             : new AccountLimitRow(days, paid, most);

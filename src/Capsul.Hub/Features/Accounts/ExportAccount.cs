@@ -29,6 +29,7 @@ public static class ExportAccount
         ("receipts", ExportAccountSql.Receipts),
         ("provider_payments", ExportAccountSql.ProviderPayments), ("refunds", ExportAccountSql.Refunds),
         ("saved_cards", ExportAccountSql.SavedCards), ("automatic_top_up", ExportAccountSql.AutoTopUps),
+        ("spending_limits", ExportAccountSql.SpendingLimits),
         ("transfers", ExportAccountSql.Transfers), ("transfer_code", ExportAccountSql.Reference),
         ("ledger", ExportAccountSql.Ledger), ("operations", ExportAccountSql.Operations),
         ("dunning", ExportAccountSql.Dunning), ("dunning_holds", ExportAccountSql.DunningHolds),

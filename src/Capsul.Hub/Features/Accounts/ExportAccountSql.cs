@@ -170,6 +170,13 @@ public static class ExportAccountSql
             FROM saved_cards c WHERE c.email = @email ORDER BY c.id) AS r
         """;
 
+    public const string SpendingLimits = """
+        -- ExportAccountSql.SpendingLimits
+        SELECT to_jsonb(r)::text FROM (
+            SELECT monthly_cap, balance_below, usage_above, balance_told, usage_told FROM spending_limits
+            WHERE email = @email) AS r
+        """;
+
     public const string AutoTopUps = """
         -- ExportAccountSql.AutoTopUps
         SELECT to_jsonb(r)::text FROM (

@@ -3,6 +3,7 @@ using Capsul.Hub.Engine;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Hosts;
+using Capsul.Hub.Features.SpendingLimits;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
@@ -28,7 +29,11 @@ public static class OrderAddress
     /// <param name="Balance">Of its account.</param>
     /// <param name="IsStopped">The VMs of its account are stopped because it has not paid.</param>
     public sealed record Facts(VmRow? Vm, bool IsBusy, AddressFactsRow? Host, ExtraPriceRow? Price, BalanceRow Balance,
-        bool IsStopped);
+        bool IsStopped)
+    {
+        /// <summary>What the owner lets a month cost; null: anything.</summary>
+        public SpendingCapRow? Cap { get; init; }
+    }
 
     /// <summary>An address that was ordered, and what it costs a month.</summary>
     public sealed record Ordered(string Address, decimal DollarsPerMonth);
@@ -60,6 +65,7 @@ public static class OrderAddress
                 + "that it may have. Contact support to raise the limit."),
             _ when facts.IsStopped => ChangeVm.NotPaid,
             _ when CheckBalance(facts.Balance, facts.Price!) is { } problem => problem,
+            _ when CheckCap(facts) is { } problem => problem,
             { IsFree: false } => Empty(vm, host),
             _ when seen is not null && seen != facts.Price!.DollarsPerMonth => Conflict("The price has changed: an "
                 + $"address costs {Show.Dollars(facts.Price.DollarsPerMonth)} a month now."),
@@ -75,6 +81,9 @@ public static class OrderAddress
             $"Your balance is {Show.Dollars(balance.Balance)}; one day of all that you have and the address costs "
                 + $"{Show.Cost(Prices.Ceiling(day))}. Top up first.");
     }
+
+    static Problem? CheckCap(Facts facts) => SpendingCap.Check(
+        facts.Cap, facts.Balance.DollarsPerMonth + facts.Price!.DollarsPerMonth, "address");
 
     static Problem Empty(VmRow vm, AddressFactsRow host) => new(ProblemKind.NoCapacity,
         $"All addresses are in use on {vm.Host} ({host.Network}). Try again later, or ask the operators.");
@@ -107,7 +116,11 @@ public static class OrderAddress
             await transaction.FindAsync<ExtraPriceRow>(
                 ExtraSql.Price, new { kind = Prices.FurtherAddress, now }, cancel),
             await transaction.AskAsync<BalanceRow>(BillingSql.Balance, new { email = owner, now }, cancel),
-            await transaction.FindAsync<bool>(DunningSql.IsStopped, new { email = owner }, cancel));
+            await transaction.FindAsync<bool>(DunningSql.IsStopped, new { email = owner }, cancel))
+        {
+            Cap = await transaction.FindAsync<SpendingCapRow>(
+                SpendingLimitSql.Cap, SpendingCap.Of(owner, now), cancel),
+        };
     }
 
     /// <summary>In lock order: host, usage spans and totals, addresses.</summary>
@@ -142,7 +155,10 @@ public static class OrderAddress
             await db.FindAsync<AddressFactsRow>(ExtraSql.Facts, new { id = vm.Id, now }, cancel),
             await db.FindAsync<ExtraPriceRow>(ExtraSql.Price, new { kind = Prices.FurtherAddress, now }, cancel),
             await db.AskAsync<BalanceRow>(BillingSql.Balance, new { email = vm.Email, now }, cancel),
-            await db.FindAsync<bool>(DunningSql.IsStopped, new { email = vm.Email }, cancel));
+            await db.FindAsync<bool>(DunningSql.IsStopped, new { email = vm.Email }, cancel))
+        {
+            Cap = await db.FindAsync<SpendingCapRow>(SpendingLimitSql.Cap, SpendingCap.Of(vm.Email, now), cancel),
+        };
         return (Decide(facts, max, seen: null), facts.Price);
     }
 }

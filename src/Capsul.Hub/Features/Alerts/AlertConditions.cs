@@ -19,7 +19,7 @@ public static class AlertConditions
         RaiseAlert.MoneyUnassigned, RaiseAlert.PaymentUnknown, RaiseAlert.RefundRefused,
         RaiseAlert.ClosingToPay, RaiseAlert.PaidAfterClosing, RaiseAlert.ClosedBalance, RaiseAlert.AccountsWaiting,
         RaiseAlert.RulesRemoved, RaiseAlert.VmsCutOff, RaiseAlert.VmBusy, RaiseAlert.VmConnections,
-        RaiseAlert.FundShort, RaiseAlert.NamesUnpublished,
+        RaiseAlert.FundShort, RaiseAlert.NamesUnpublished, RaiseAlert.ProviderDiffers,
     ];
 
     /// <summary>The Hub has repaired something: the alert tells of it, and is cleared after a day.</summary>
@@ -141,6 +141,10 @@ public static class AlertConditions
         RaiseAlert.VmConnections =>
             $"{row.Subject} of {row.Text} tried to open {Show.Count(row.Number, "connection", "connections")} or more "
             + "within an hour, as mail spammers and scanners do. Nothing was done about it: ask its owner, or stop it.",
+        RaiseAlert.ProviderDiffers =>
+            $"What {row.Subject} says of its payments and what is here have differed since {Time(row)}"
+            + (row.Number > 0 ? $", in {Show.Count(row.Number, "payment or refund", "payments or refunds")}" : "")
+            + $". See which: capsul ledger reconcile {row.Subject}",
         RaiseAlert.NamesUnpublished =>
             $"The DNS server has not accepted {Show.Count(row.Number, "name", "names")} of addresses, the first since "
             + $"{Time(row)}: {row.Text}. It is told again until it does. Check CAPSUL_DNS_SERVER and CAPSUL_DNS_KEY, "

@@ -125,6 +125,10 @@ public static class AlertWatchSql
         SELECT 'names_unpublished', '', min(n.failing_since), count(*), min(host(n.address) || ': ' || n.problem)
         FROM reverse_names n WHERE n.failing_since < @unpublished HAVING count(*) > 0
         UNION ALL
+        SELECT 'provider_differs', p.provider, p.differs_since, p.differences, ''
+        FROM provider_totals p WHERE p.at > p.differs_since + interval '30 minutes'
+            AND p.tried > @day::timestamptz - interval '2 days'
+        UNION ALL
         SELECT 'webhooks_refused', r.provider, NULL, 0, r.problem
         FROM provider_refusals r WHERE r.count >= 10 AND r.last > @refused
         UNION ALL

@@ -46,7 +46,8 @@ public static class RaiseAlert
         PaidAfterClosing = "paid_after_closing", ClosedBalance = "closed_balance",
         AccountsWaiting = "accounts_waiting", RulesRemoved = "rules_removed",
         VmBusy = "vm_busy", VmConnections = "vm_connections", FundShort = "fund_short",
-        NamesUnpublished = "names_unpublished", VmsCutOff = "vms_cut_off", ClockJumped = "clock_jumped";
+        NamesUnpublished = "names_unpublished", VmsCutOff = "vms_cut_off", ClockJumped = "clock_jumped",
+        ProviderDiffers = "provider_differs";
 
     /// <summary>What the Hub repaired by itself.</summary>
     public const string OperationLost = "operation_lost", AddressNotFreed = "address_not_freed",

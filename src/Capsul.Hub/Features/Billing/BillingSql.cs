@@ -56,6 +56,19 @@ public static class BillingSql
             coalesce(t.dollars_per_month, 0) AS dollars_per_month
         """;
 
+    /// <summary>
+    /// The usage of the account of the totals <c>t</c> from @month until @now: of what runs, and of what has ended or
+    /// begun since.
+    /// </summary>
+    internal const string MonthUsed = $"""
+        coalesce((t.open_rate * extract(epoch FROM @now::timestamptz - @month::timestamptz)
+            + (SELECT coalesce(sum(u.dollars_per_month * CASE
+                    WHEN upper_inf(u.span) THEN extract(epoch FROM @month::timestamptz - lower(u.span))
+                    ELSE extract(epoch FROM upper(u.span) - greatest(lower(u.span), @month)) END), 0)
+                FROM usage_spans u WHERE u.email = t.email AND coalesce(upper(u.span), lower(u.span)) > @month)
+            - {AccountAhead}) / {SecondsPerMonth}, 0)
+        """;
+
     /// <summary>One row, also for an account that does not exist.</summary>
     public const string Balance = $"""
         -- BillingSql.Balance

@@ -82,6 +82,24 @@ public static class DunningPageSql
         WHERE step = @step
         """;
 
+    /// <summary>One change after the other; whoever takes steps waits, too.</summary>
+    public const string LockSteps = """
+        -- DunningPageSql.LockSteps
+        SELECT pg_advisory_xact_lock(hashtextextended('capsul dunning steps', 0))::text
+        """;
+
+    /// <summary>Accounts go along.</summary>
+    public const string MoveUp = """
+        -- DunningPageSql.MoveUp
+        UPDATE dunning_steps SET step = step + 1 WHERE step = @step
+        """;
+
+    public const string Add = """
+        -- DunningPageSql.Add
+        INSERT INTO dunning_steps (step, action, template, runway_hours, after_hours)
+        VALUES (@step, @action, @template, @runway, @after)
+        """;
+
     public const string Remove = """
         -- DunningPageSql.Remove
         DELETE FROM dunning_steps WHERE step = @step

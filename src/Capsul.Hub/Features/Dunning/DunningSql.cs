@@ -24,6 +24,14 @@ public static class DunningSql
         SELECT step, action, template, runway_hours, after_hours FROM dunning_steps ORDER BY step
         """;
 
+    /// <summary>
+    /// Until the end of the transaction nobody changes the steps: a number that was read means what it meant.
+    /// </summary>
+    public const string KeepSteps = """
+        -- DunningSql.KeepSteps
+        SELECT pg_advisory_xact_lock_shared(hashtextextended('capsul dunning steps', 0))::text
+        """;
+
     public const string Clock = """
         -- DunningSql.Clock
         SELECT seconds, paused FROM dunning_clock

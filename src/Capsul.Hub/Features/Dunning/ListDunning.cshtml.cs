@@ -26,6 +26,16 @@ public sealed class ListDunningPage(Db db, TimeProvider time) : PageModel
     [BindProperty]
     public string? After { get; set; }
 
+    /// <summary>The step after which a new one comes.</summary>
+    [BindProperty]
+    public string? Behind { get; set; }
+
+    [BindProperty]
+    public string? Does { get; set; }
+
+    [BindProperty]
+    public string? Template { get; set; }
+
     [BindProperty]
     public string? Email { get; set; }
 
@@ -60,6 +70,15 @@ public sealed class ListDunningPage(Db db, TimeProvider time) : PageModel
     public async Task<IActionResult> OnPostChangeAsync(CancellationToken cancel) => await AfterAsync("step",
         await ChangeStep.RunAsync(db, Operator, StepNumber, Runway, After, cancel),
         step => $"Step {step} is changed.", cancel, field => $"{field}-{StepNumber}");
+
+    public async Task<IActionResult> OnPostAddAsync(CancellationToken cancel) => await AfterAsync("add",
+        await AddStep.RunAsync(db, Operator, new AddStep.Input(Behind, Does, Template, Runway, After), cancel),
+        step => $"Step {step} is new.", cancel, field => field switch
+        {
+            "Action" => "Does",
+            "Runway" or "After" => $"Add-{field}",
+            _ => field,
+        });
 
     public async Task<IActionResult> OnPostRemoveAsync(CancellationToken cancel) => await AfterAsync("step",
         await ChangeStep.RemoveAsync(db, Operator, StepNumber, cancel), step => $"Step {step} is removed.", cancel);

@@ -10,7 +10,8 @@ namespace Capsul.Hub.Features.Dunning;
 
 /// <summary>
 /// What dunning does to an account and to its VMs, each in the caller's fenced transaction. The account's totals are
-/// locked before the decision is made, so a payment comes either before it, and counts, or after it, and undoes it.
+/// locked before the decision is made, so a payment comes either before it, and counts, or after it, and undoes it. The
+/// steps are read then, too, and stay until the end: what a number means cannot change under the decision.
 /// </summary>
 public static class TakeStep
 {
@@ -18,12 +19,12 @@ public static class TakeStep
     public const string Actor = "dunning";
 
     /// <summary>Takes the account a step further or back; false: it stays where it is.</summary>
-    public static async Task<bool> RunAsync(NpgsqlTransaction transaction, string email, DunningTable table,
+    public static async Task<bool> RunAsync(NpgsqlTransaction transaction, string email,
         Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
-        if (await LoadAsync(transaction, email, now, cancel) is not { } facts
-            || DecideDunning.Decide(facts, table) is not { } move)
+        var (table, found) = await LoadAsync(transaction, email, now, cancel);
+        if (found is not { } facts || DecideDunning.Decide(facts, table) is not { } move)
             return false;
         if (move is { Forward: true, Step: { } next })
         {
@@ -44,12 +45,12 @@ public static class TakeStep
     }
 
     /// <summary>Stops a VM if its account is still to be stopped.</summary>
-    public static async Task<bool> StopAsync(NpgsqlTransaction transaction, DunnedVmRow vm, DunningTable table,
+    public static async Task<bool> StopAsync(NpgsqlTransaction transaction, DunnedVmRow vm,
         Settings settings, TimeProvider time, CancellationToken cancel)
     {
         var now = time.GetUtcNow().UtcDateTime;
-        if (await LockAsync(transaction, vm, now, cancel) is not { Held: false } facts
-            || !table.IsStopped(facts.Step) || facts.Balance.Balance > 0)
+        var (table, found) = await LockAsync(transaction, vm, now, cancel);
+        if (found is not { Held: false } facts || !table.IsStopped(facts.Step) || facts.Balance.Balance > 0)
             return false;
         var outcome = await ChangeVm.InAsync(transaction, VmActions.Stop, vm.Email, vm.Id, Actor,
             "The balance is used up", settings, time, cancel);
@@ -59,11 +60,11 @@ public static class TakeStep
     }
 
     /// <summary>Deletes a VM if its account is still to be deleted.</summary>
-    public static async Task<bool> DeleteAsync(NpgsqlTransaction transaction, DunnedVmRow vm, DunningTable table,
+    public static async Task<bool> DeleteAsync(NpgsqlTransaction transaction, DunnedVmRow vm,
         Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        if (await LockAsync(transaction, vm, time.GetUtcNow().UtcDateTime, cancel) is not { Held: false } facts
-            || !table.IsDeleted(facts.Step) || facts.Balance.Balance > 0)
+        var (table, found) = await LockAsync(transaction, vm, time.GetUtcNow().UtcDateTime, cancel);
+        if (found is not { Held: false } facts || !table.IsDeleted(facts.Step) || facts.Balance.Balance > 0)
             return false;
         return (await ChangeVm.InAsync(transaction, VmActions.Delete, vm.Email, vm.Id, Actor,
             "The balance stayed used up", settings, time, cancel)).Problem is null;
@@ -73,10 +74,10 @@ public static class TakeStep
     /// The account has paid: what was stopped for it starts again. It is remembered until it runs, so that a host that
     /// does not answer at that moment is no reason to forget it.
     /// </summary>
-    public static async Task<bool> StartAsync(NpgsqlTransaction transaction, DunnedVmRow vm, DunningTable table,
+    public static async Task<bool> StartAsync(NpgsqlTransaction transaction, DunnedVmRow vm,
         Settings settings, TimeProvider time, CancellationToken cancel)
     {
-        var facts = await LockAsync(transaction, vm, time.GetUtcNow().UtcDateTime, cancel);
+        var (table, facts) = await LockAsync(transaction, vm, time.GetUtcNow().UtcDateTime, cancel);
         var row = await transaction.FindAsync<VmRow>(VmSql.Find, new { id = vm.Id, email = vm.Email }, cancel);
         if (row is null or { Deleted: not null } or { State: "running" })
             await transaction.ExecuteAsync(DunningSql.ForgetStop, new { id = vm.Id }, cancel);
@@ -87,7 +88,7 @@ public static class TakeStep
     }
 
     /// <summary>In the order of locks: operation, VM, host, and then the totals.</summary>
-    static async Task<DecideDunning.Facts?> LockAsync(
+    static async Task<(DunningTable Table, DecideDunning.Facts? Facts)> LockAsync(
         NpgsqlTransaction transaction, DunnedVmRow vm, DateTime now, CancellationToken cancel)
     {
         await transaction.FindAsync<long?>(Engine.OperationSql.LockOpenOf, new { vm = vm.Id }, cancel);
@@ -96,13 +97,15 @@ public static class TakeStep
         return await LoadAsync(transaction, vm.Email, now, cancel);
     }
 
-    static async Task<DecideDunning.Facts?> LoadAsync(
+    static async Task<(DunningTable Table, DecideDunning.Facts? Facts)> LoadAsync(
         NpgsqlTransaction transaction, string email, DateTime now, CancellationToken cancel)
     {
         await transaction.ExecuteAsync(DunningSql.LockTotals, new { email }, cancel);
+        await transaction.AskAsync<string>(DunningSql.KeepSteps, null, cancel);
+        var table = new DunningTable(await transaction.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
         var row = await transaction.FindAsync<DunningAccountRow>(DunningSql.Find, new { email, now }, cancel);
         var clock = await transaction.AskAsync<DunningClockRow>(DunningSql.Clock, null, cancel);
-        return row is null ? null : FactsOf(row, clock);
+        return (table, row is null ? null : FactsOf(row, clock));
     }
 
     public static DecideDunning.Facts FactsOf(DunningAccountRow row, DunningClockRow clock) =>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Ledger;
@@ -50,15 +51,16 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
             text.Append(CultureInfo.InvariantCulture,
                 $"{From:yyyy-MM-dd},usage (exact),,{used.Vm},{used.Size},{used.Seconds:0.######},")
                 .Append(CultureInfo.InvariantCulture,
-                    $"{used.DollarsPerMonth:0.00},{-used.Dollars:0.00000000},{currency}\r\n");
+                    $"{Show.Plain(used.DollarsPerMonth)},{-used.Dollars:0.00000000},{currency}\r\n");
         if (Closing - Opening + Usage - Lines.Sum(l => l.Amount) is not 0 and var more)
             Add(Until, "lines that are not listed", more);
-        Add(Until, "usage posted in whole cents", -Usage);
+        Add(Until, "usage posted in whole units", -Usage);
         Add(Until, "closing balance", Closing);
         return text.ToString();
 
         void Add(DateTime at, string what, decimal amount, int? receipt = null) => text.Append(
-            CultureInfo.InvariantCulture, $"{at:yyyy-MM-dd},{Quoted(what)},{receipt},,,,,{amount:0.00},{currency}\r\n");
+            CultureInfo.InvariantCulture,
+            $"{at:yyyy-MM-dd},{Quoted(what)},{receipt},,,,,{Show.Plain(amount)},{currency}\r\n");
     }
 
     static string Quoted(string text) => $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";

@@ -1,4 +1,5 @@
 using Capsul.Foundation;
+using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -18,6 +19,8 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
 
     public IReadOnlyList<LedgerSumRow> Sums { get; private set; } = [];
 
+    public IReadOnlyList<ProviderTotalRow> Providers { get; private set; } = [];
+
     public CurrencyRow Currency { get; private set; } = null!;
 
     public DateTime Now { get; } = time.GetUtcNow().UtcDateTime;
@@ -29,6 +32,7 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
         Currency = await db.AskAsync<CurrencyRow>(CurrencySql.Find, null, cancel);
         Check = await db.FindAsync<LedgerCheckRow>(LedgerCheckSql.Find, null, cancel);
         Sums = await db.ListAsync<LedgerSumRow>(LedgerCheckSql.ListSums, null, cancel);
+        Providers = await db.ListAsync<ProviderTotalRow>(ProviderTotalSql.List, null, cancel);
         return Page();
     }
 

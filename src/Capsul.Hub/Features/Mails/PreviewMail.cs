@@ -7,6 +7,7 @@ using Capsul.Hub.Features.Dunning;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Payments.AutoTopUps;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.SpendingLimits;
 using Capsul.Hub.Features.Traffic;
 using Capsul.Hub.Web;
 
@@ -52,6 +53,12 @@ public static class PreviewMail
         if (name is "top_up_failed" or "top_up_off")
             return AutoTopUpMail.Write(Recipient, 20, "expired_card",
                 name == "top_up_off" ? null : now + EndCharge.PauseAfter(1), settings);
+        if (name is "balance_alert" or "usage_alert")
+        {
+            var limits = new SpendingLimitRow(null, 5, 10, null, null, 20, 15.80m, 7.50m, 10.35m);
+            return name == "balance_alert" ? TellSpending.OfBalance(Recipient, limits, settings)
+                : TellSpending.OfUsage(Recipient, limits, settings);
+        }
         var step = Table.Steps.First(s => s.Template == name);
         var balance = step.RunwayHours > 0 ? new BalanceRow(10, 8.25m, 7.50m) : new BalanceRow(10, 10.40m, 7.50m);
         return DunningMail.Write(Recipient, step, Table, balance, settings, now);

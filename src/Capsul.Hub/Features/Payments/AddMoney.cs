@@ -30,7 +30,8 @@ public static class AddMoney
             return new Problem(ProblemKind.NotFound, "This way to pay is not offered here.");
         if (!decimal.TryParse(
             amount?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value))
-            return Wrong("Enter an amount such as 10 or 7.50, with a point and without a currency.");
+            return Wrong(
+                $"Enter an amount such as {Show.Examples(facts.Decimals)}, with a point and without a currency.");
         if (value != decimal.Round(value, facts.Decimals))
             return Wrong(facts.Decimals == 0 ? "Enter a whole amount."
                 : $"An amount has at most {Show.Count(facts.Decimals, "decimal place", "decimal places")}.");

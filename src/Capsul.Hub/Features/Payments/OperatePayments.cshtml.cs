@@ -16,6 +16,8 @@ public sealed class OperatePaymentsPage(Db db) : PageModel
 
     public IReadOnlyList<ProviderPaymentRow> Payments { get; private set; } = [];
 
+    public IReadOnlyList<ProviderTotalRow> Totals { get; private set; } = [];
+
     public bool HasOlder { get; private set; }
 
     /// <summary>ID of the last payment on the previous page.</summary>
@@ -26,6 +28,7 @@ public sealed class OperatePaymentsPage(Db db) : PageModel
     {
         Problematic = await db.ListAsync<ProviderPaymentRow>(
             ProviderPaymentSql.ListProblems, new { after = 0L, limit = ProblemRows }, cancel);
+        Totals = await db.ListAsync<ProviderTotalRow>(ProviderTotalSql.List, null, cancel);
         var rows = await db.ListAsync<ProviderPaymentRow>(
             ProviderPaymentSql.ListAll, new { after = After, limit = PageRows + 1 }, cancel);
         (Payments, HasOlder) = ([.. rows.Take(PageRows)], rows.Count > PageRows);

@@ -18,13 +18,21 @@ public static class ReconcilePayments
     /// <summary>Keys that are looked up at a time.</summary>
     const int BatchSize = 500;
 
+    /// <summary>
+    /// A payment is made there after it is written here, unless the clocks differ: what was written this much later
+    /// than the time from which the provider lists must be in its list.
+    /// </summary>
+    static readonly TimeSpan ClockTolerance = TimeSpan.FromHours(1);
+
     /// <param name="Payment">Its number here; null: the database does not have it.</param>
     /// <param name="What">What is wrong, as the end of a sentence about it.</param>
     /// <param name="CanImport">It can be put right from what the provider has.</param>
     public sealed record Difference(FoundPayment Found, long? Payment, string What, bool CanImport = true);
 
     /// <param name="Compared">Payments of ours at the provider.</param>
-    public sealed record Report(int Compared, IReadOnlyList<Difference> Differences, int Imported);
+    /// <param name="Paid">Those that were paid, as they were asked for.</param>
+    public sealed record Report(
+        int Compared, IReadOnlyList<Difference> Differences, int Imported, ComparedSums Paid);
 
     public static Difference? Compare(FoundPayment found, KnownByKeyRow? known) => (found, known) switch
     {
@@ -47,13 +55,23 @@ public static class ReconcilePayments
     public static async Task<Outcome<Report>> RunAsync(Db db, IPaymentProvider provider, DateTime since, bool import,
         string actor, TimeProvider time, CancellationToken cancel)
     {
+        // Before the provider is asked: what is paid meanwhile may be here and not in its list.
+        var before = await db.ListAsync<PaidHereRow>(
+            ReconcileSql.PaidHere, new { provider = provider.Name, since = since + ClockTolerance }, cancel);
         if ((await provider.ListAsync(since, cancel)).Refused(out var problem, out var all)) return problem;
-        var (differences, imported) = (new List<Difference>(), 0);
-        foreach (var batch in all.Where(f => PaymentKey.IsOurs(f.Key)).Chunk(BatchSize))
+        var ours = all.Where(f => PaymentKey.IsOurs(f.Key)).ToList();
+        var alive = ours.Where(f => !f.IsOver).Select(f => f.Key).ToHashSet(StringComparer.Ordinal);
+        var missing = before.Where(b => !alive.Contains(b.Key)).ToList();
+        var (differences, imported) = (missing.ConvertAll(Missing), 0);
+        // One that was paid in part is on neither side: how much of it has arrived is asked for singly.
+        var there = ours.Where(f => f.Status == PaymentStatus.Paid).Sum(f => f.Amount);
+        var here = missing.Sum(b => b.Amount);
+        foreach (var batch in ours.Chunk(BatchSize))
         {
             var known = (await db.ListAsync<KnownByKeyRow>(ReconcileSql.Known,
                 new { keys = batch.Select(f => f.Key).ToArray() }, cancel))
                 .ToDictionary(k => k.Key, StringComparer.Ordinal);
+            here += batch.Sum(f => PaidHere(f, known.GetValueOrDefault(f.Key)));
             var found = batch.Select(f => Compare(f, known.GetValueOrDefault(f.Key))).OfType<Difference>().ToList();
             differences.AddRange(found);
             if (!import) continue;
@@ -62,8 +80,17 @@ public static class ReconcilePayments
             await db.ExecuteAsync(ReconcileSql.DropUnknown,
                 new { keys = batch.Where(f => f.IsOver).Select(f => f.Key).ToArray() }, cancel);
         }
-        return new Report(all.Count(f => PaymentKey.IsOurs(f.Key)), differences, imported);
+        return new Report(ours.Count, differences, imported, new ComparedSums(there, here));
     }
+
+    static Difference Missing(PaidHereRow row) => new(new FoundPayment(
+        row.Key, row.Reference ?? "", "", row.Email, row.Amount, row.Currency, row.Created, PaymentStatus.Paid), row.Id,
+        $"is paid as payment {row.Id} here, and not there", CanImport: false);
+
+    /// <summary>What is here of a payment that was paid there; of one that was made twice, only one is.</summary>
+    static decimal PaidHere(FoundPayment found, KnownByKeyRow? known) =>
+        found.Status == PaymentStatus.Paid && known is { Status: PaymentStatus.Paid, Received: > 0 }
+            && known.Reference == found.Reference ? known.Amount : 0;
 
     static Task<bool> ImportAsync(Db db, string provider, Difference difference, string actor, TimeProvider time,
         CancellationToken cancel) => db.InTransactionAsync(async transaction =>

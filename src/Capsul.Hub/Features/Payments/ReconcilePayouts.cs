@@ -24,7 +24,8 @@ public static class ReconcilePayouts
     /// <param name="CameBack">The bank did not take it, and the ledger says that it did.</param>
     public sealed record Difference(FoundPayout Found, string What, Booking? Booking = null, bool CameBack = false);
 
-    public sealed record Report(int Compared, IReadOnlyList<Difference> Differences, int Booked);
+    /// <param name="Sent">Our part of what has arrived at the bank.</param>
+    public sealed record Report(int Compared, IReadOnlyList<Difference> Differences, int Booked, ComparedSums Sent);
 
     /// <param name="ours">Charges of payments here.</param>
     public static Difference? Compare(FoundPayout found, PayoutRow? known, IReadOnlySet<string> ours, string currency)
@@ -38,15 +39,19 @@ public static class ReconcilePayouts
             return new(found, "is not in the ledger", new Booking(found.Amount, 0));
         if (found.Movements.Sum(m => m.Net) is var sum && sum != found.Amount)
             return new(found, string.Create(CultureInfo.InvariantCulture, $"is made of movements that sum to {sum}"));
-        if (found.Movements.Any(m => PaymentKey.IsOurs(m.Key) && !IsOurs(m)))
+        if (found.Movements.Any(m => PaymentKey.IsOurs(m.Key) && !IsOurs(m, ours)))
             return new(found, "contains a payment that the database does not have, or has not asked about yet");
-        var others = found.Movements.Where(m => !IsOurs(m)
-            && (m.Charge is not null || m.Nature == MovementNature.Other)).ToList();
+        var others = Others(found, ours);
         return new(found, "is not in the ledger" + Say(others), new Booking(found.Amount - others.Sum(m => m.Net),
             -found.Movements.Where(m => m is { Charge: null, Nature: MovementNature.Fee }).Sum(m => m.Net)));
-
-        bool IsOurs(PayoutMovement movement) => movement.Charge is { } charge && ours.Contains(charge);
     }
+
+    static bool IsOurs(PayoutMovement movement, IReadOnlySet<string> ours) =>
+        movement.Charge is { } charge && ours.Contains(charge);
+
+    /// <summary>What is in a payout and not booked, because it belongs to no payment here.</summary>
+    static List<PayoutMovement> Others(FoundPayout found, IReadOnlySet<string> ours) => [.. found.Movements.Where(m =>
+        !IsOurs(m, ours) && (m.Charge is not null || m.Nature == MovementNature.Other))];
 
     /// <summary>What is not booked, by its kinds.</summary>
     static string Say(IReadOnlyList<PayoutMovement> others) => others.Count == 0 ? ""
@@ -64,24 +69,33 @@ public static class ReconcilePayouts
         var known = (await db.ListAsync<PayoutRow>(PayoutSql.Known,
             new { provider = provider.Name, references = all.Select(p => p.Reference).ToArray() }, cancel))
             .ToDictionary(k => k.Reference, StringComparer.Ordinal);
-        var (differences, booked) = (new List<Difference>(), 0);
+        var (differences, booked, there) = (new List<Difference>(), 0, 0m);
         foreach (var found in all)
         {
-            var ours = await db.ListAsync<string>(PayoutSql.OurCharges, new
+            var ours = (await db.ListAsync<string>(PayoutSql.OurCharges, new
             {
                 provider = provider.Name,
                 charges = found.Movements.Select(m => m.Charge).OfType<string>().Distinct().ToArray(),
-            }, cancel);
-            if (Compare(found, known.GetValueOrDefault(found.Reference), ours.ToHashSet(StringComparer.Ordinal),
-                settings.Currency.Code) is not { } difference) continue;
+            }, cancel)).ToHashSet(StringComparer.Ordinal);
+            if (found.Status == PayoutStatus.Paid && found.Currency == settings.Currency.Code)
+                there += found.Amount - Others(found, ours).Sum(m => m.Net);
+            if (Compare(found, known.GetValueOrDefault(found.Reference), ours, settings.Currency.Code)
+                is not { } difference) continue;
             differences.Add(difference);
-            if (book && await BookAsync(db, provider.Name, difference, actor, time, cancel)) booked++;
+            if (book && await BookAsync(
+                db, provider.Name, difference, settings.Currency.Decimals, actor, time, cancel)) booked++;
         }
-        return new Report(all.Count, differences, booked);
+        var here = (await db.ListAsync<PayoutRow>(PayoutSql.Known,
+            new { provider = provider.Name, references = all.Select(p => p.Reference).ToArray() }, cancel))
+            .Where(k => !k.Returned).Sum(k => k.Amount);
+        return new Report(all.Count, differences, booked, new ComparedSums(there, here));
     }
 
-    static Task<bool> BookAsync(Db db, string provider, Difference difference, string actor, TimeProvider time,
-        CancellationToken cancel) => db.InTransactionAsync(async transaction =>
+    /// <summary>
+    /// In whole units: of a currency with three decimal places, which is kept with two here, fees may be finer.
+    /// </summary>
+    static Task<bool> BookAsync(Db db, string provider, Difference difference, int decimals, string actor,
+        TimeProvider time, CancellationToken cancel) => db.InTransactionAsync(async transaction =>
     {
         var (found, now) = (difference.Found, time.GetUtcNow().UtcDateTime);
         var changed = difference switch
@@ -93,8 +107,8 @@ public static class ReconcilePayouts
                 provider,
                 found.Reference,
                 arrived = found.Arrives,
-                booking.Amount,
-                booking.Fees,
+                amount = decimal.Round(booking.Amount, decimals),
+                fees = decimal.Round(booking.Fees, decimals),
                 now,
                 actor,
             }, cancel),

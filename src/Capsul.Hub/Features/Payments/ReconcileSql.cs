@@ -1,14 +1,27 @@
 namespace Capsul.Hub.Features.Payments;
 
 /// <summary>What the database has of a payment that a provider lists.</summary>
-public sealed record KnownByKeyRow(long Id, string Key, string? Reference, string Status, decimal Received);
+public sealed record KnownByKeyRow(
+    long Id, string Key, string? Reference, string Status, decimal Received, decimal Amount = 0);
+
+/// <summary>A payment that was paid, as the database has it.</summary>
+public sealed record PaidHereRow(
+    long Id, string Key, string? Reference, string Email, decimal Amount, string Currency, DateTime Created);
 
 /// <summary>Statements that compare a provider with <c>provider_payments</c>.</summary>
 public static class ReconcileSql
 {
     public const string Known = """
         -- ReconcileSql.Known
-        SELECT id, key, reference, status, received FROM provider_payments WHERE key = ANY(@keys)
+        SELECT id, key, reference, status, received, amount FROM provider_payments WHERE key = ANY(@keys)
+        """;
+
+    /// <summary>Those that were begun since then.</summary>
+    public const string PaidHere = """
+        -- ReconcileSql.PaidHere
+        SELECT p.id, p.key, p.reference, p.email, p.amount, c.code AS currency, p.created
+        FROM provider_payments p, currency c
+        WHERE p.provider = @provider AND p.status = 'paid' AND p.received > 0 AND p.created >= @since ORDER BY p.id
         """;
 
     /// <summary>Returns its number; nothing if somebody else has just added it.</summary>

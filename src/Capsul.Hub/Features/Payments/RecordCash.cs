@@ -16,7 +16,8 @@ public static class RecordCash
         dollars <= 0 ? new(ProblemKind.Invalid,
             $"A payment must be more than {Show.Dollars(0)}. To take one back, set its column invalidated.")
         : dollars > Most ? new(ProblemKind.Invalid, $"A payment is at most {Show.Dollars(Most)}.")
-        : dollars != decimal.Round(dollars, 2) ? new(ProblemKind.Invalid, "An amount has at most two decimal places.")
+        : dollars != decimal.Round(dollars, Show.Currency.Decimals)
+            ? new(ProblemKind.Invalid, Show.TooFine(Show.Currency.Decimals))
         : null;
 
     /// <summary>Returns the payment's ID. Creates the account if it does not exist.</summary>

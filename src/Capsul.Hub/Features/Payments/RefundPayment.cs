@@ -77,10 +77,10 @@ public static class RefundPayment
         if (string.IsNullOrWhiteSpace(amount)) return left;
         if (!decimal.TryParse(
             amount.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value) || value <= 0)
-            return Wrong("Enter an amount such as 10 or 7.50, or nothing for all of it.");
-        if (value != decimal.Round(value, decimals)) return Wrong($"An amount has at most {decimals} decimal places.");
+            return Wrong($"Enter an amount such as {Show.Examples(decimals)}, or nothing for all of it.");
+        if (value != decimal.Round(value, decimals)) return Wrong(Show.TooFine(decimals));
         return value > left
-            ? Wrong(string.Create(CultureInfo.InvariantCulture, $"At most {left:0.00} can be sent back.")
+            ? Wrong($"At most {Show.Plain(left)} can be sent back."
                 + (left < AtProvider(payment, sending, decimals) ? " The rest was taken back here by hand." : ""))
             : value;
     }

@@ -14,16 +14,16 @@ public static class TopUp
 
     public sealed record Plan(decimal Dollars);
 
-    /// <param name="dollars">As typed: whole dollars, or with two decimal places.</param>
+    /// <param name="dollars">As typed: whole units, or with the decimal places of the currency.</param>
     public static Outcome<Plan> Decide(Facts facts, string? dollars)
     {
         if (!facts.Development)
             return new Problem(ProblemKind.Forbidden, "There is no play money on this site.");
         if (!decimal.TryParse(
             dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount))
-            return Wrong("Enter an amount such as 10 or 7.50.");
-        if (amount != decimal.Round(amount, 2))
-            return Wrong("An amount has at most two decimal places.");
+            return Wrong($"Enter an amount such as {Show.Examples(Show.Currency.Decimals)}.");
+        if (amount != decimal.Round(amount, Show.Currency.Decimals))
+            return Wrong(Show.TooFine(Show.Currency.Decimals));
         return amount is >= Least and <= Most
             ? new Plan(amount)
             : Wrong($"Enter an amount from {Show.Dollars(Least)} to {Show.Dollars(Most)}.");

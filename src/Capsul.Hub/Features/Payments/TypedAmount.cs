@@ -16,7 +16,7 @@ static class TypedAmount
     public static Outcome<decimal> Parse(string? text, int decimals, decimal most = UsualMost) =>
         !decimal.TryParse(text?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount)
             || amount <= 0 || amount > most
-            ? Wrong($"Enter an amount such as 10 or 7.50, up to {most:0}, without a currency.")
+            ? Wrong($"Enter an amount such as {Show.Examples(decimals)}, up to {most:0}, without a currency.")
         : amount != decimal.Round(amount, decimals)
             ? Wrong(decimals == 0 ? "Enter a whole amount."
                 : $"An amount has at most {Show.Count(decimals, "decimal place", "decimal places")}.")

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Capsul.Hub.Web;
 using Capsul.Postgres;
 
 namespace Capsul.Hub.Features.Receipts;
@@ -25,7 +26,7 @@ public static class ExportReceipts
         $"{r.Number},{r.Corrects},{r.At:yyyy-MM-dd},{r.Issued:yyyy-MM-dd},{r.Payment},{r.Method},{Quoted(r.Email)},")
         + $"{Quoted(r.Name)},{Quoted(r.TaxNumber)},{Quoted(r.SellerName)},{Quoted(r.TaxLabel)},"
         + string.Create(CultureInfo.InvariantCulture,
-            $"{r.TaxPercent:0.##},{r.Net:0.00},{r.Tax:0.00},{r.Gross:0.00}\r\n");
+            $"{r.TaxPercent:0.##},{Show.Plain(r.Net)},{Show.Plain(r.Tax)},{Show.Plain(r.Gross)}\r\n");
 
     /// <summary>People type names: a spreadsheet must not take one for a formula.</summary>
     static string Quoted(string text)

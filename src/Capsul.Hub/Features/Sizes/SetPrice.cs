@@ -38,7 +38,8 @@ public static class SetPrice
         if (!decimal.TryParse(
             input.Dollars?.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var dollars)
             || dollars > Most)
-            return Wrong("Dollars", $"Enter a price a month from 0 to {Most}, such as 7.50, with a point.");
+            return Wrong("Dollars", decimals == 0 ? $"Enter a whole price a month from 0 to {Most}."
+                : $"Enter a price a month from 0 to {Most}, such as 7.50, with a point.");
         if (dollars != decimal.Round(dollars, decimals))
             return Wrong("Dollars", decimals == 0 ? "Enter a whole amount."
                 : $"A price has at most {Show.Count(decimals, "decimal place", "decimal places")}.");

@@ -13,6 +13,14 @@ public sealed record SizeRow(string Id, decimal DollarsPerMonth, DateTime PriceF
     public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
 }
 
+/// <summary>A size as operators see it.</summary>
+/// <param name="Vms">That have it.</param>
+public sealed record SizeLineRow(
+    string Id, decimal DollarsPerMonth, int Vcpus, int MemoryMb, int DiskGb, bool Retired, long Vms)
+{
+    public SizeShape Shape => new(Vcpus, MemoryMb, DiskGb);
+}
+
 /// <summary>What a size consists of. The pages show every part that is listed here.</summary>
 public sealed record SizeShape(int Vcpus, int MemoryMb, int DiskGb)
 {
@@ -59,6 +67,28 @@ public static class SizeSql
     public const string All = """
         -- SizeSql.All
         SELECT id FROM sizes ORDER BY id
+        """;
+
+    /// <summary>All of them, for operators, at the standard price that is in force.</summary>
+    public const string ListAll = $"""
+        -- SizeSql.ListAll
+        SELECT s.id, p.dollars_per_month, s.vcpus, s.memory_mb, s.disk_gb, s.retired, coalesce(c.vms, 0) AS vms
+        FROM sizes s LEFT JOIN (SELECT v.size, count(*) AS vms FROM vms v WHERE v.deleted IS NULL GROUP BY v.size) AS c
+            ON c.size = s.id, {PriceSql.InForce} AS p
+        ORDER BY s.retired, p.dollars_per_month, s.id
+        """;
+
+    /// <summary>With its first price, which a trigger makes a line of. Nothing if there is one of that name.</summary>
+    public const string Add = """
+        -- SizeSql.Add
+        INSERT INTO sizes (id, dollars_per_month, vcpus, memory_mb, disk_gb)
+        VALUES (@id, @dollars, @vcpus, @memoryMb, @diskGb) ON CONFLICT DO NOTHING
+        """;
+
+    /// <summary>On or off sale, if it is not so already.</summary>
+    public const string SetRetired = """
+        -- SizeSql.SetRetired
+        UPDATE sizes SET retired = @retired WHERE id = @id AND retired <> @retired
         """;
 
     /// <summary>Sizes that VMs have and that are no longer on sale, each with its first price.</summary>

@@ -6,6 +6,7 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.SpendingLimits;
 using Capsul.Hub.Storage;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
@@ -29,7 +30,11 @@ public static partial class CreateVm
 
     /// <summary>Input of the decision, read while the account is locked.</summary>
     public sealed record Facts(
-        SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms);
+        SizeRow? Size, ImageRow? Image, int KeysFound, BalanceRow Balance, int Alive, int MaxVms)
+    {
+        /// <summary>What the owner lets a month cost; null: anything.</summary>
+        public SpendingCapRow? Cap { get; init; }
+    }
 
     /// <summary>The refusal, or null. Capacity is not decided here, but by <see cref="FindPlace"/>.</summary>
     public static Problem? Decide(Input input, Facts facts)
@@ -44,7 +49,8 @@ public static partial class CreateVm
             return Wrong(nameof(Input.Image), string.IsNullOrEmpty(input.Image)
                 ? "Choose an image."
                 : $"There is no image called {Quote(input.Image)}.");
-        return CheckFit(facts.Size, facts.Image) ?? CheckKeys(input, facts) ?? CheckAccount(facts.Size, facts);
+        return CheckFit(facts.Size, facts.Image) ?? CheckKeys(input, facts) ?? CheckAccount(facts.Size, facts)
+            ?? SpendingCap.Check(facts.Cap, facts.Balance.DollarsPerMonth + facts.Size.DollarsPerMonth, "capsul");
     }
 
     static Problem? CheckFit(SizeRow size, ImageRow image) =>
@@ -132,6 +138,8 @@ public static partial class CreateVm
             image = input.Image ?? "",
             keyIds = input.KeyIds.Distinct().ToArray(),
             now,
+            month = SetSpendingLimits.MonthOf(now),
+            nextMonth = SetSpendingLimits.MonthOf(now).AddMonths(1),
         }, cancel);
         var max = await found.ReadSingleOrDefaultAsync<int>();
         return new Facts(
@@ -140,7 +148,10 @@ public static partial class CreateVm
             await found.ReadSingleAsync<int>(),
             await found.ReadSingleAsync<BalanceRow>(),
             await found.ReadSingleAsync<int>(),
-            max);
+            max)
+        {
+            Cap = await found.ReadSingleOrDefaultAsync<SpendingCapRow>(),
+        };
     }
 
     static async Task InsertAsync(

@@ -2,6 +2,7 @@ using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Images;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.SpendingLimits;
 using Capsul.Hub.Features.SshKeys;
 using Capsul.Postgres;
 using Npgsql;
@@ -109,7 +110,7 @@ public static class VmSql
 
     /// <summary>What a create is decided on. The account is locked first; the others see it as it is then.</summary>
     internal const string LockAccountAndFacts = $"{LockAccount};\n{SizeSql.Find};\n{ImageSql.Find};\n"
-        + $"{CountKeys};\n{BillingSql.Balance};\n{BillingSql.CountAlive}";
+        + $"{CountKeys};\n{BillingSql.Balance};\n{BillingSql.CountAlive};\n{SpendingLimitSql.Cap}";
 
     /// <summary>A new VM on a locked host. Returns the generation, and the address if one was free.</summary>
     internal const string Add = $"{HostSql.NextGeneration};\n{Insert};\n{InsertKeys};\n{AddressSql.Take}";

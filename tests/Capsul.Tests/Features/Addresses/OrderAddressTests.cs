@@ -4,6 +4,7 @@ using Capsul.Hub.Features.Hosts;
 using Capsul.Hub.Features.Ledger;
 using Capsul.Hub.Features.Repairs;
 using Capsul.Hub.Features.Sizes;
+using Capsul.Hub.Features.SpendingLimits;
 using Capsul.Hub.Features.Vms;
 using Capsul.Hub.Reconcilers;
 using Capsul.Tests.Support;
@@ -153,6 +154,23 @@ public sealed class OrderAddressTests
         UPDATE payments SET invalidated = FALSE; DELETE FROM dunning; UPDATE vms SET state = 'running';
         DELETE FROM account_closings; UPDATE addresses SET reserved = ''
         """;
+
+    /// <summary>What the owner has set for a month holds for all that is new.</summary>
+    [Fact]
+    public async Task An_address_beyond_the_cap_of_a_month_is_refused()
+    {
+        var (rows, vm) = await AddressRows.MakeAsync();
+        await using var _ = rows;
+        async Task CapAsync(string dollars) => (await SetSpendingLimits.RunAsync(rows.Db, rows.Settings,
+            VmRows.Email, new SetSpendingLimits.Input(dollars, null, null), rows.Time, Cancel)).OrThrow();
+
+        await CapAsync("5.10");
+        (await rows.OrderAsync(vm)).Problem!.Message.ShouldStartWith("With this address, this month would cost $7.");
+        (await rows.SpansAsync()).ShouldBe(["vm open 5.00"]);
+        await CapAsync("7.20");
+        (await rows.OrderAsync(vm)).OrThrow();
+        (await rows.OrderAsync(vm)).Problem!.Message.ShouldContain("you have set that it may cost $7.20");
+    }
 
     [Fact]
     public async Task The_last_address_of_a_pool_is_had_by_one_only_and_a_vm_has_at_most_eight()

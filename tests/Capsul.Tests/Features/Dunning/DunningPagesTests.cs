@@ -25,6 +25,15 @@ public sealed class DunningPagesTests
         (await PostAsync(visitor, "Change", HttpStatusCode.BadRequest, ("Step", "4"), ("After", "1")))
             .ShouldContain("at least 24 hours");
         (await PostAsync(visitor, "Remove", HttpStatusCode.Conflict, ("Step", "3"))).ShouldContain("cannot go");
+        (await PostAsync(visitor, "Add", HttpStatusCode.BadRequest, ("Behind", "3"), ("Does", "mail"), ("Runway", "0"),
+            ("After", "soon"))).ShouldContain("href=\"#Add-After\"");
+        (await PostAsync(visitor, "Add", HttpStatusCode.BadRequest, ("Behind", "3"), ("Does", "nothing"),
+            ("Runway", "0"), ("After", "24"))).ShouldContain("href=\"#Does\"");
+        (await PostAsync(visitor, "Add", HttpStatusCode.Conflict, ("Behind", "6"), ("Does", "mail"), ("Runway", "0"),
+            ("After", "24"))).ShouldContain("Nothing comes after the step that deletes");
+        await PostAsync(visitor, "Add", HttpStatusCode.OK, ("Behind", "3"), ("Does", "mail"),
+            ("Template", "last_notice"), ("Runway", "0"), ("After", "48"));
+        (await visitor.ReadAsync(Page, Cancel)).ShouldContain("7. Delete the capsuls");
         (await PostAsync(visitor, "Hold", HttpStatusCode.BadRequest,
             ("Email", Sample.Email), ("Days", "many"), ("Reason", "x"))).ShouldContain("href=\"#Days\"");
         await PostAsync(visitor, "Hold", HttpStatusCode.OK,

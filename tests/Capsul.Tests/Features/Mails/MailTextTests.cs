@@ -43,6 +43,7 @@ public sealed class MailTextTests
 
     [Fact]
     public void Every_template_of_the_table_exists() =>
-        MailText.Names.ShouldBe(["approved", "closing", "deleted", "last_notice", "low_balance", "price_rise",
-            "price_withdrawn", "refund", "sign_in", "stopped", "top_up_failed", "top_up_off", "traffic", "used_up"]);
+        MailText.Names.ShouldBe(["approved", "balance_alert", "closing", "deleted", "last_notice", "low_balance",
+            "price_rise", "price_withdrawn", "refund", "sign_in", "stopped", "top_up_failed", "top_up_off", "traffic",
+            "usage_alert", "used_up"]);
 }

@@ -102,16 +102,20 @@ public sealed class ReconcilePayoutsTests
         var payout = world.Stripe.Books.PayOut(fee: 200);
         (payout.Amount / 100m).ShouldBe(with - 2);
 
-        (await ReconcileAsync(world, book: false)).Differences.ShouldHaveSingleItem().What
-            .ShouldBe("is not in the ledger");
+        var found = await ReconcileAsync(world, book: false);
+        found.Differences.ShouldHaveSingleItem().What.ShouldBe("is not in the ledger");
+        found.Sent.ShouldBe(new ComparedSums(with - 2, 0));
         (await ClearingAsync(world)).ShouldBe(with, "nothing was booked yet");
         (await ReconcileAsync(world, book: true)).Booked.ShouldBe(1);
-        (await ReconcileAsync(world, book: true)).Differences.ShouldBeEmpty();
+        found = await ReconcileAsync(world, book: true);
+        found.Differences.ShouldBeEmpty();
+        found.Sent.ShouldBe(new ComparedSums(with - 2, with - 2));
         await BooksAreAsync(world, clearing: 0, bank: with - 2);
 
         payout.Status = "failed";
         (await ReconcileAsync(world, book: true)).Booked.ShouldBe(1);
         (await ReconcileAsync(world, book: true)).Differences.ShouldBeEmpty();
+        (await ReconcileAsync(world, book: true)).Sent.ShouldBe(new ComparedSums(0, 0));
         await BooksAreAsync(world, clearing: with, bank: 0);
     }
 

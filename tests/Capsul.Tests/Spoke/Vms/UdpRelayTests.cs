@@ -1,6 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
-using Capsul.Foundation;
+using System.Security.Cryptography;
 using Capsul.Spoke.Vms;
 using Capsul.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -66,8 +66,7 @@ public sealed class UdpRelayTests : IAsyncLifetime
     /// <summary>Whether a datagram comes back, from where it was sent to. Some may be lost.</summary>
     static async Task<bool> ComesBackAsync(Socket client, int size = 100)
     {
-        var (sent, got) = (new byte[size], new byte[size + 1]);
-        Random.Shared.NextBytes(sent);
+        var (sent, got) = (RandomNumberGenerator.GetBytes(size), new byte[size + 1]);
         for (var n = 0; n < 5; n++)
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
