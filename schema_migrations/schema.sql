@@ -622,6 +622,7 @@ CREATE FUNCTION public.end_extras() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    PERFORM FROM hosts WHERE id = NEW.host FOR NO KEY UPDATE;
     UPDATE vm_extras SET removed = NEW.deleted WHERE vm = NEW.id AND removed IS NULL;
     RETURN NULL;
 END $$;
@@ -1064,6 +1065,41 @@ CREATE FUNCTION public.taken_by(email text, host text, deleted timestamp with ti
             changes)::vm_change
         ELSE ROW(email, host, 0, 0, 0, 0, 0, changes)::vm_change END
 $$;
+CREATE FUNCTION public.tell_dunning_again() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    crosses boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM dunning_steps
+        WHERE step > least(OLD.step, NEW.step) AND step < greatest(OLD.step, NEW.step));
+    place smallint;
+    previous smallint;
+BEGIN
+    IF crosses THEN
+        previous := coalesce((SELECT max(step) FROM dunning_steps WHERE step < least(OLD.step, NEW.step)), 0);
+        UPDATE dunning SET step = previous, told = CASE WHEN previous > 0 THEN told
+            ELSE coalesce(told, (SELECT seconds FROM dunning_clock)) END
+        WHERE step = NEW.step;
+    END IF;
+    FOR place IN
+        SELECT DISTINCT (SELECT max(b.step) FROM dunning_steps b WHERE b.step < n.step) FROM dunning_steps n
+        WHERE n.action <> 'mail' AND (
+            n.step = NEW.step AND (TG_OP = 'INSERT' OR crosses OR NEW.after_hours < OLD.after_hours)
+            OR (TG_OP = 'DELETE' OR crosses)
+                AND n.step = (SELECT min(s.step) FROM dunning_steps s WHERE s.step > OLD.step))
+    LOOP
+        CONTINUE WHEN place IS NULL OR NOT EXISTS (SELECT FROM dunning WHERE step = place);
+        IF (SELECT action FROM dunning_steps WHERE step = place) <> 'mail' THEN
+            RAISE EXCEPTION 'accounts are at step % of dunning, and their email says that they have more time', place
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'dunning_steps_told',
+                HINT = 'Add a step with an email between them first.';
+        END IF;
+        previous := coalesce((SELECT max(step) FROM dunning_steps WHERE step < place), 0);
+        UPDATE dunning SET step = previous, told = CASE WHEN previous > 0 THEN told
+            ELSE coalesce(told, (SELECT seconds FROM dunning_clock)) END
+        WHERE step = place;
+    END LOOP;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.tell_events() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -3027,6 +3063,7 @@ CREATE CONSTRAINT TRIGGER dunning_steps_checked AFTER INSERT OR DELETE OR UPDATE
 CREATE TRIGGER dunning_steps_followed AFTER INSERT OR DELETE ON public.dunning_steps FOR EACH ROW EXECUTE FUNCTION public.follow_dunning_steps();
 CREATE TRIGGER dunning_steps_followed_on AFTER UPDATE ON public.dunning_steps FOR EACH ROW WHEN ((new.step <> old.step)) EXECUTE FUNCTION public.follow_dunning_steps();
 CREATE TRIGGER dunning_steps_one_at_a_time BEFORE INSERT OR DELETE OR UPDATE ON public.dunning_steps FOR EACH STATEMENT EXECUTE FUNCTION public.lock_dunning_steps();
+CREATE TRIGGER dunning_steps_told_again AFTER INSERT OR DELETE OR UPDATE ON public.dunning_steps FOR EACH ROW EXECUTE FUNCTION public.tell_dunning_again();
 CREATE TRIGGER fund_movements_checked BEFORE INSERT OR DELETE OR UPDATE ON public.fund_movements FOR EACH ROW EXECUTE FUNCTION public.check_fund_movement();
 CREATE TRIGGER hosts_told AFTER UPDATE OF generation, state ON public.hosts FOR EACH ROW EXECUTE FUNCTION public.tell_host();
 CREATE TRIGGER ledger_accounts_only_grow BEFORE DELETE OR TRUNCATE ON public.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();

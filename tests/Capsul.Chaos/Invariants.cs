@@ -247,7 +247,7 @@ static class Invariants
                 if (vm.FirewallRules != string.Join('\n', rules))
                     world.Report.Violate($"{world.NameOf(vm.Id)} has another firewall than its owner wants");
                 var ports = host.Relays.Forwarded.GetValueOrDefault(vm.Id)?.OrderBy(f => f.HostPort)
-                    .Select(f => $"{f.VmPort} {f.HostPort}") ?? [];
+                    .ThenBy(f => f.IsUdp).Select(f => $"{f.VmPort} {f.HostPort} {(f.IsUdp ? "udp" : "tcp")}") ?? [];
                 if (vm.Ports != string.Join('\n', ports))
                     world.Report.Violate($"{world.NameOf(vm.Id)} has other ports than its owner wants");
             }

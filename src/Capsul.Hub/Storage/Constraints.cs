@@ -38,6 +38,8 @@ public static class Constraints
             "A later step is not taken with more time left than an earlier one."),
         ["dunning_steps_notice"] = new(ProblemKind.Conflict,
             "Before capsuls are stopped or deleted, an email is sent when nothing is left: it cannot go or be later."),
+        ["dunning_steps_told"] = new(ProblemKind.Conflict, "Accounts are at the step before, and their email says that "
+            + "they have more time. Add an email between them first, or wait until nobody is there."),
         ["dunning_steps_delete_is_last"] = new(ProblemKind.Conflict, "Nothing comes after the step that deletes."),
         ["dunning_steps_act_at_zero"] = new(ProblemKind.Invalid,
             "Capsuls are stopped or deleted only when nothing is left: the time left of this step is 0."),

@@ -191,8 +191,6 @@ sealed class Filter(Func<string[], Command> program)
 
     async Task ForgetAsync(string tap, CancellationToken cancel)
     {
-        known.TryRemove(tap, out _);
-        left.TryRemove(tap, out _);
         var listed = await program(["-j", "list", "table", "bridge", "capsul"]).RunAsync(cancel);
         var (chain, text) = (FilterTable.Chain(tap), "");
         foreach (var (set, parts) in Elements(listed.Output).Where(e => e.Parts.Contains(tap, StringComparer.Ordinal)))
@@ -206,6 +204,9 @@ sealed class Filter(Func<string[], Command> program)
         text += $"add chain bridge capsul {chain}\nflush chain bridge capsul {chain}\n"
             + $"delete chain bridge capsul {chain}\n";
         await RunAsync(text, cancel);
+        // Only now: after a failure it is forgotten once more, instead of added to.
+        known.TryRemove(tap, out _);
+        left.TryRemove(tap, out _);
     }
 
     /// <summary>

@@ -17,10 +17,15 @@ sealed partial class UdpRelay : IForwarder
     /// <summary>Senders at a time, and of one address. What others send is dropped meanwhile.</summary>
     internal const int MaxFlows = 256, MaxOfAddress = 32;
 
+    /// <summary>Senders of all ports of this process, which carries everybody's SSH, too.</summary>
+    const int MaxOfAll = 4096;
+
     /// <summary>Larger ones are dropped: nobody sends them over the internet on purpose.</summary>
     internal const int MaxDatagram = 16 << 10;
 
     static readonly TimeSpan Unanswered = TimeSpan.FromSeconds(30), Idle = TimeSpan.FromMinutes(2);
+
+    static int all;
 
     readonly DialUdp dial;
     readonly ILogger log;
@@ -118,8 +123,8 @@ sealed partial class UdpRelay : IForwarder
                 await TakeAsync(socket, (IPEndPoint)got.RemoteEndPoint, got.PacketInformation.Address,
                     buffer.AsMemory(0, got.ReceivedBytes));
             }
-            catch (Exception error) when (error is SocketException or HypervisorException or IOException
-                && !stop.IsCancellationRequested)
+            catch (Exception error) when (!stop.IsCancellationRequested
+                && error is SocketException or HypervisorException or IOException or ObjectDisposedException)
             {
                 // That datagram is lost, as datagrams may be.
                 Log.Lost(log, Forward!.HostPort, error.Message);
@@ -135,13 +140,15 @@ sealed partial class UdpRelay : IForwarder
 
     async Task TakeAsync(Socket socket, IPEndPoint sender, IPAddress? to, ReadOnlyMemory<byte> datagram)
     {
-        if (Forward?.Admits(sender.Address) == false) return;
+        // Nobody can be answered at port 0.
+        if (sender.Port == 0 || Forward?.Admits(sender.Address) == false) return;
         var door = DoorAt(socket, to) ?? socket;
         var key = ((EndPoint)sender, door.LocalEndPoint!);
         if (!flows.TryGetValue(key, out var flow))
         {
-            if (flows.Count >= MaxFlows
-                || flows.Keys.Count(k => ((IPEndPoint)k.Sender).Address.Equals(sender.Address)) >= MaxOfAddress) return;
+            var near = Near(sender.Address);
+            if (flows.Count >= MaxFlows || Volatile.Read(ref all) >= MaxOfAll
+                || flows.Keys.Count(k => Near(((IPEndPoint)k.Sender).Address).Equals(near)) >= MaxOfAddress) return;
             var inside = await dial(Target, Forward!.VmPort, stop.Token);
             flow = new Flow(inside, CancellationTokenSource.CreateLinkedTokenSource(stop.Token));
             if (!flows.TryAdd(key, flow))
@@ -151,6 +158,7 @@ sealed partial class UdpRelay : IForwarder
                 return;
             }
             flow.Use();
+            Interlocked.Increment(ref all);
             _ = AnswerAsync(door, sender, key, flow);
         }
         flow.Use();
@@ -177,7 +185,11 @@ sealed partial class UdpRelay : IForwarder
         }
     }
 
-    /// <summary>Carries what the VM answers, until the flow is over.</summary>
+    /// <summary>Whom an address counts for: who has one of IPv6 has its /64.</summary>
+    static IPAddress Near(IPAddress address) => address.AddressFamily != AddressFamily.InterNetworkV6 ? address
+        : new IPAddress([.. address.GetAddressBytes().AsSpan(0, 8), .. new byte[8]]);
+
+    /// <summary>Carries what the VM answers, until the flow is over, or the sender is not admitted any more.</summary>
     async Task AnswerAsync(Socket door, IPEndPoint sender, (EndPoint, EndPoint) key, Flow flow)
     {
         var buffer = GC.AllocateUninitializedArray<byte>(MaxDatagram);
@@ -188,6 +200,7 @@ sealed partial class UdpRelay : IForwarder
                 try
                 {
                     var count = await flow.Inside.ReceiveAsync(buffer, SocketFlags.None, flow.End.Token);
+                    if (Forward?.Admits(sender.Address) == false) return;
                     flow.IsAnswered = true;
                     flow.Use();
                     await door.SendToAsync(buffer.AsMemory(0, count), SocketFlags.None, sender, flow.End.Token);
@@ -207,6 +220,7 @@ sealed partial class UdpRelay : IForwarder
         {
             flows.TryRemove(key, out _);
             flow.Dispose();
+            Interlocked.Decrement(ref all);
         }
     }
 

@@ -3,6 +3,7 @@ using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments;
 using Capsul.Hub.Features.Payments.Providers;
+using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Web;
 
 namespace Capsul.Cli;
@@ -33,8 +34,11 @@ static class LedgerReconcile
         var (import, time) = (parsed.GetValue(Import), TimeProvider.System);
         var answer = await ReconcileProvider.RunAsync(
             database.Db, settings, provider, since, import, "cli", time, cancel);
-        await database.Db.InTransactionAsync(transaction => ReconcileProvider.RecordAsync(
-            transaction, provider.Name, since, answer, time.GetUtcNow().UtcDateTime, cancel), cancel);
+        var now = time.GetUtcNow().UtcDateTime;
+        // A shorter time says nothing of what differs before it.
+        if (since <= now - ProviderCheck.Window)
+            await database.Db.InTransactionAsync(transaction => ReconcileProvider.RecordAsync(
+                transaction, provider.Name, since, answer, now, cancel), cancel);
         var (payments, payouts, refunds) = answer.OrThrow();
         foreach (var difference in payments.Differences) Console.WriteLine(Sentence(difference));
         foreach (var difference in payouts.Differences) Console.WriteLine(Sentence(difference));

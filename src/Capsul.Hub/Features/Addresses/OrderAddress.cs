@@ -55,14 +55,15 @@ public static class OrderAddress
             { GivesMore: false } => Conflict($"The software of host {vm.Host} is too old to give a capsul further "
                 + "addresses. Ask the operators to upgrade it."),
             _ when facts.IsBusy => Conflict(Busy),
+            _ when CheckHost(vm) is { } problem => problem,
             _ when vm.State is not ("running" or "stopped") =>
                 Conflict($"This capsul is {vm.State}. Only a running or stopped one gets further addresses."),
             { HasCopy: true } => Conflict("This capsul was moved, and its old host still has a copy of it. Try again "
                 + "when that is removed."),
             { OfVm: >= Protocol.MaxFurtherAddresses } =>
                 Conflict($"A capsul has at most {Protocol.MaxFurtherAddresses} further addresses."),
-            _ when host.OfAccount >= max => Conflict($"Your account has {host.OfAccount} further addresses, the most "
-                + "that it may have. Contact support to raise the limit."),
+            _ when host.OfAccount >= max => Conflict($"Your account has {host.OfAccount} further addresses, or had "
+                + "them within a day: no more are possible. Contact support to raise the limit."),
             _ when facts.IsStopped => ChangeVm.NotPaid,
             _ when CheckBalance(facts.Balance, facts.Price!) is { } problem => problem,
             _ when CheckCap(facts) is { } problem => problem,
@@ -72,6 +73,12 @@ public static class OrderAddress
             _ => null,
         };
     }
+
+    /// <summary>
+    /// A host that does not answer cannot be told: who gives an address back there would keep it, beside the next one.
+    /// </summary>
+    internal static Problem? CheckHost(VmRow vm) => vm is not { Observed: "unknown", ObservedAt: not null } ? null
+        : new(ProblemKind.Unavailable, $"We lost contact with {vm.Host}, the host of this capsul. Try again later.");
 
     /// <summary>As for a new VM: a day of everything must be paid for.</summary>
     static Problem? CheckBalance(BalanceRow balance, ExtraPriceRow price)
@@ -100,10 +107,12 @@ public static class OrderAddress
             var owner = email
                 ?? (await transaction.FindAsync<VmRow>(MoveSql.FindVm, new { id }, cancel))?.Email ?? "";
             // Locks the account first: its balance and what it has must not change meanwhile.
-            await transaction.FindAsync<int?>(
+            var vms = await transaction.FindAsync<int?>(
                 VmSql.LockAccount, new { email = owner, max = settings.MaxVms, now }, cancel);
             var facts = await LoadAsync(transaction, owner, id, now, cancel);
-            if (Decide(facts, settings.MaxAddresses, seen) is { } problem) return problem;
+            // An account that is new or has paid little has fewer addresses, too.
+            var max = Math.Min(settings.MaxAddresses, vms ?? settings.MaxAddresses);
+            if (Decide(facts, max, seen) is { } problem) return problem;
             return await AddAsync(transaction, actor, facts, now, cancel);
         }, cancel);
 

@@ -17,7 +17,8 @@ public static class ReturnAddress
         if (further.FirstOrDefault(f => f.Address == address) is not { } row)
             return new Problem(ProblemKind.NotFound, "This is not a further address of this capsul.");
         return isBusy || vm.State is not ("running" or "stopped")
-            ? new Problem(ProblemKind.Conflict, OrderAddress.Busy) : row.Extra;
+            ? new Problem(ProblemKind.Conflict, OrderAddress.Busy)
+            : OrderAddress.CheckHost(vm) is { } silent ? silent : row.Extra;
     }
 
     /// <param name="email">The account that asks; null: an operator.</param>

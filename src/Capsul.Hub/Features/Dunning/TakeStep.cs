@@ -87,10 +87,13 @@ public static class TakeStep
         return false;
     }
 
-    /// <summary>In the order of locks: operation, VM, host, and then the totals.</summary>
+    /// <summary>
+    /// In the order of locks: the steps, which somebody may keep for long, then operation, VM, host, and the totals.
+    /// </summary>
     static async Task<(DunningTable Table, DecideDunning.Facts? Facts)> LockAsync(
         NpgsqlTransaction transaction, DunnedVmRow vm, DateTime now, CancellationToken cancel)
     {
+        await transaction.AskAsync<string>(DunningSql.KeepSteps, null, cancel);
         await transaction.FindAsync<long?>(Engine.OperationSql.LockOpenOf, new { vm = vm.Id }, cancel);
         if (await transaction.FindAsync<VmRow>(VmSql.Lock, new { id = vm.Id, email = vm.Email }, cancel) is { } row)
             await transaction.ExecuteAsync(HostSql.LockOne, new { id = row.Host }, cancel);
@@ -100,8 +103,9 @@ public static class TakeStep
     static async Task<(DunningTable Table, DecideDunning.Facts? Facts)> LoadAsync(
         NpgsqlTransaction transaction, string email, DateTime now, CancellationToken cancel)
     {
-        await transaction.ExecuteAsync(DunningSql.LockTotals, new { email }, cancel);
+        // Again, for those that have locked nothing before.
         await transaction.AskAsync<string>(DunningSql.KeepSteps, null, cancel);
+        await transaction.ExecuteAsync(DunningSql.LockTotals, new { email }, cancel);
         var table = new DunningTable(await transaction.ListAsync<DunningStepRow>(DunningSql.Steps, null, cancel));
         var row = await transaction.FindAsync<DunningAccountRow>(DunningSql.Find, new { email, now }, cancel);
         var clock = await transaction.AskAsync<DunningClockRow>(DunningSql.Clock, null, cancel);

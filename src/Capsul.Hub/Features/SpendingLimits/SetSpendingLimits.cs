@@ -64,8 +64,11 @@ public static class SetSpendingLimits
                     plan.MonthlyCap,
                     plan.BalanceBelow,
                     plan.UsageAbove,
-                    balanceTold = row.Balance.Balance < plan.BalanceBelow ? now : (DateTime?)null,
-                    usageTold = row.MonthUsed > plan.UsageAbove ? month : (DateTime?)null,
+                    // Of what stays as it was, an email may still have to be sent.
+                    balanceTold = plan.BalanceBelow == row.BalanceBelow ? row.BalanceTold
+                        : row.Balance.Balance < plan.BalanceBelow ? now : (DateTime?)null,
+                    usageTold = plan.UsageAbove == row.UsageAbove ? row.UsageTold
+                        : row.MonthUsed > plan.UsageAbove ? month : (DateTime?)null,
                 }, cancel);
             await transaction.AuditAsync(email, "set_spending_limits", email, string.Create(
                 CultureInfo.InvariantCulture, $"cap {plan.MonthlyCap}, balance below {plan.BalanceBelow}, "

@@ -24,8 +24,11 @@ public static class SpendingCap
     {
         if (cap is null) return null;
         var month = cap.Used + dollarsPerMonth * cap.RestSeconds / Charges.SecondsPerMonth;
-        return month <= cap.Cap ? null : new(ProblemKind.Conflict,
-            $"With this {what}, this month would cost {Show.Cost(month)}, and you have set that it may cost "
-                + $"{Show.Dollars(cap.Cap)}. To change that: Balance, Spending limits.");
+        // What begins late in a month costs all of the next one.
+        if (month <= cap.Cap && dollarsPerMonth <= cap.Cap) return null;
+        var says = month > cap.Cap ? $"this month would cost {Show.Cost(month)}"
+            : $"a month would cost {Show.Dollars(dollarsPerMonth)}";
+        return new(ProblemKind.Conflict, $"With this {what}, {says}, and you have set that it may cost "
+            + $"{Show.Dollars(cap.Cap)}. To change that: Balance, Spending limits.");
     }
 }

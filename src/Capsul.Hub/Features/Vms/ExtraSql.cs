@@ -36,7 +36,8 @@ public static class ExtraSql
             coalesce(p.network::text, '') AS network,
             EXISTS (SELECT FROM addresses a WHERE a.host = v.host AND {AddressSql.IsFree}) AS is_free,
             (SELECT count(*)::integer FROM vm_extras x WHERE x.vm = v.id AND x.removed IS NULL) AS of_vm,
-            (SELECT count(*)::integer FROM vms o JOIN vm_extras x ON x.vm = o.id AND x.removed IS NULL
+            (SELECT count(*)::integer FROM vms o JOIN vm_extras x ON x.vm = o.id
+                    AND (x.removed IS NULL OR x.removed > @now::timestamptz - interval '1 day')
                 WHERE o.email = v.email AND o.deleted IS NULL) AS of_account,
             EXISTS (SELECT FROM moves m WHERE m.vm = v.id AND m.copy_host IS NOT NULL AND m.copy_wanted <> 'gone')
                 AS has_copy

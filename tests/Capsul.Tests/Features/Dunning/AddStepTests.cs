@@ -91,16 +91,64 @@ public sealed class AddStepTests
         (await AddStep.RunAsync(db, "test", Mail("3"), Cancel)).OrThrow().ShouldBe(4);
         (await TableAsync(db)).ShouldBe("1m 2m 3m 4m 5s 6m 7d");
         (await PlacesAsync(db)).ShouldBe("0 1? 2 3 5 6 7", "nobody has taken the new one");
-        (await ChangeStep.RemoveAsync(db, "test", 6, Cancel)).OrThrow();
-        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 5 5 7");
         (await ChangeStep.RemoveAsync(db, "test", 1, Cancel)).OrThrow();
-        (await PlacesAsync(db)).ShouldBe("0 0! 2 3 5 5 7", "they were on none, as of now");
+        (await PlacesAsync(db)).ShouldBe("0 0! 2 3 5 6 7", "they were on none, as of now");
         // What takes its number again was taken by nobody.
         (await AddStep.RunAsync(db, "test", Mail("5", "last_notice"), Cancel)).OrThrow().ShouldBe(6);
         (await AddStep.RunAsync(db, "test", new AddStep.Input("0", "mail", null, "200", null), Cancel))
             .OrThrow().ShouldBe(1);
-        (await TableAsync(db)).ShouldBe("1m 2m 3m 4m 5s 6m 7d");
-        (await PlacesAsync(db)).ShouldBe("0 0! 2 3 5 5 7");
+        (await TableAsync(db)).ShouldBe("1m 2m 3m 4m 5s 6m 7m 8d");
+        (await PlacesAsync(db)).ShouldBe("0 0! 2 3 5 7 8");
+    }
+
+    /// <summary>
+    /// Whoever is right before a deletion that comes sooner gets the email of their step again, with the new time.
+    /// </summary>
+    [Fact]
+    public async Task Nobody_is_stopped_or_deleted_sooner_than_their_email_says()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var db = database.Db;
+        await FillAsync(db);
+        (await ChangeStep.RemoveAsync(db, "test", 5, Cancel)).Problem!.Message.ShouldContain("they have more time");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 4 5 6", "the stop is no mere email");
+        (await ChangeStep.RunAsync(db, "test", 6, null, "100", Cancel)).OrThrow();
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 4 5 6", "it comes later");
+        (await ChangeStep.RunAsync(db, "test", 6, null, "24", Cancel)).OrThrow();
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 4 4 6", "the last notice is sent again");
+        (await ChangeStep.RunAsync(db, "test", 4, null, "24", Cancel)).OrThrow();
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 2 4 4 6");
+
+        (await ChangeStep.RemoveAsync(db, "test", 6, Cancel)).OrThrow();
+        await db.ExecuteAsync("UPDATE dunning SET step = 5 WHERE email = 'at5@example.org'", null, Cancel);
+        (await AddStep.RunAsync(db, "test", new AddStep.Input(null, "delete", null, null, "24"), Cancel)).OrThrow();
+        (await TableAsync(db)).ShouldBe("1m 2m 3m 4s 5m 6d");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 2 4 4 4", "nobody was told of a deletion");
+        // A notice that goes behind the stop takes nobody past it.
+        await db.ExecuteAsync("""
+            UPDATE dunning SET step = 3 WHERE email IN ('at2@example.org', 'at3@example.org');
+            UPDATE dunning_steps SET step = 8 WHERE step = 6;
+            UPDATE dunning_steps SET step = 7 WHERE step = 3;
+            INSERT INTO dunning_steps VALUES (3, 'mail', 'used_up', 0, 0);
+            """, null, Cancel);
+        (await PlacesAsync(db)).ShouldBe("0 1? 1 1 4 4 4");
+    }
+
+    [Fact]
+    public async Task A_deletion_is_not_added_right_behind_a_stop_at_which_accounts_are()
+    {
+        await using var database = await TestDatabase.CreateAsync();
+        var db = database.Db;
+        await FillAsync(db);
+        await db.ExecuteAsync("DELETE FROM dunning_steps WHERE step = 6; DELETE FROM dunning_steps WHERE step = 5",
+            null, Cancel);
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 4 4 4");
+        var delete = new AddStep.Input(null, "delete", null, null, "72");
+        (await AddStep.RunAsync(db, "test", delete, Cancel)).Problem!.Message.ShouldContain("they have more time");
+        (await AddStep.RunAsync(db, "test", Mail(null, "last_notice"), Cancel)).OrThrow();
+        (await AddStep.RunAsync(db, "test", delete, Cancel)).OrThrow();
+        (await TableAsync(db)).ShouldBe("1m 2m 3m 4s 5m 6d");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 4 4 4");
     }
 
     [Fact]
@@ -113,21 +161,22 @@ public sealed class AddStepTests
         (await PlacesAsync(db)).ShouldBe("0 1? 2 3 3 5 6");
         (await AddStep.RunAsync(db, "test", new AddStep.Input("3", "stop", null, null, "24"), Cancel)).OrThrow();
         (await TableAsync(db)).ShouldBe("1m 2m 3m 4s 5m 6d");
-        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 3 3 6", "who was at the last notice, and whose VMs are gone");
+        (await PlacesAsync(db)).ShouldBe(
+            "0 1? 2 2 2 2 6", "they are told of it before; but not those whose VMs are gone");
         // A second one, for those whose VMs are stopped already; also by hand, and moved to before others.
         await db.ExecuteAsync("UPDATE dunning SET step = 5 WHERE email = 'at5@example.org'", null, Cancel);
         (await AddStep.RunAsync(db, "test", new AddStep.Input("4", "stop", null, null, "24"), Cancel)).OrThrow();
-        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 3 6 7");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 2 2 6 7");
         await db.ExecuteAsync("DELETE FROM dunning_steps WHERE step IN (4, 5)", null, Cancel);
-        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 3 6 7");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 2 2 6 7");
         await db.ExecuteAsync("""
             INSERT INTO dunning_steps VALUES (9, 'mail', 'used_up', 0, 24);
             DELETE FROM dunning_steps WHERE action = 'delete';
             INSERT INTO dunning_steps VALUES (10, 'stop', 'stopped', 0, 24);
             """, null, Cancel);
-        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 3 6 6");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 2 2 6 6");
         await db.ExecuteAsync("UPDATE dunning_steps SET step = 4 WHERE step = 10", null, Cancel);
-        (await PlacesAsync(db)).ShouldBe("0 1? 2 3 3 3 3");
+        (await PlacesAsync(db)).ShouldBe("0 1? 2 2 2 2 2");
     }
 
     [Theory]
