@@ -28,10 +28,10 @@ CREATE TABLE provider_totals (
         ((differs_since IS NOT NULL) = (paid_there <> paid_here OR differences > 0))
 );
 
--- Steps of dunning come and go, and have other numbers when one comes between them. An account stays at the step that it
--- has taken: it goes along when the number changes, and is at the step before when its own goes. Nobody has taken a step
--- that is new, so none is skipped; whoever is past a new one that stops or deletes goes back to before it, unless their
--- VMs are stopped already.
+-- Steps of dunning come and go, and have other numbers when one comes between them. An account stays at the step that
+-- it has taken: it goes along when the number changes, and is at the step before when its own goes. Nobody has taken
+-- a step that is new, so none is skipped; whoever is past a new one that stops or deletes goes back to before it,
+-- unless their VMs are stopped already.
 UPDATE dunning d SET step = n.step, told = CASE WHEN n.step > 0 THEN d.told
     ELSE coalesce(d.told, (SELECT seconds FROM dunning_clock)) END
 FROM (SELECT o.email, coalesce((SELECT max(s.step) FROM dunning_steps s WHERE s.step <= o.step), 0) AS step
