@@ -6,6 +6,7 @@ using Capsul.Foundation;
 using Capsul.Hub;
 using Capsul.Postgres;
 using Microsoft.Extensions.Logging.Abstractions;
+using Npgsql;
 
 namespace Capsul.Bench;
 
@@ -160,7 +161,9 @@ sealed class BenchDatabase : IAsyncDisposable
     public static async Task<BenchDatabase> OpenAsync(Settings settings, CancellationToken cancel)
     {
         var (server, connection) = await EmbeddedPostgres.StartAsync(settings, NullLogger.Instance, cancel);
-        return new BenchDatabase(server, connection);
+        // Rows of ten years take longer than a page may.
+        var patient = new NpgsqlConnectionStringBuilder(connection) { CommandTimeout = 600 };
+        return new BenchDatabase(server, patient.ConnectionString);
     }
 
     /// <summary>CPU of the whole server so far, seconds.</summary>

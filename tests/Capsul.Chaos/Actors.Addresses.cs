@@ -21,8 +21,12 @@ sealed partial class Actors
         var what = returns ? "give an address back" : "order an address";
         Count($"{what} of {world.NameOf(vm)}{(problem is null ? "" : $": {problem.Message}")}",
             problem is null ? what : $"{what}, refused");
-        if (problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NoCapacity) })
+        if (problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NoCapacity) } && !await IsSilentAsync(vm, problem))
             world.Report.Violate($"an address was refused: {problem.Message}");
         await world.ChangedAsync();
     }
+
+    /// <summary>Whether it was refused because the VM's host does not answer, and it does not.</summary>
+    async Task<bool> IsSilentAsync(string vm, Problem problem) => problem.Kind == ProblemKind.Unavailable
+        && await world.Db.FindAsync<string>("SELECT observed FROM vms WHERE id = @vm", new { vm }, Never) == "unknown";
 }
