@@ -10,9 +10,11 @@ public static class PublicAddress
     /// IANA's registry of special-purpose addresses (RFC 6890), without those for documentation: examples and tests use
     /// them as what they stand for. Of IPv6 only 2000::/3 is given out.
     /// </summary>
-    static readonly IPNetwork[] Others = [.. ((string[])["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
-        "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3"])
-        .Select(IPNetwork.Parse)];
+    public static IReadOnlyList<string> SpecialRanges { get; } = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10",
+        "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15",
+        "224.0.0.0/3"];
+
+    static readonly IPNetwork[] Others = [.. SpecialRanges.Select(IPNetwork.Parse)];
 
     static readonly IPNetwork Global6 = IPNetwork.Parse("2000::/3");
 

@@ -52,7 +52,8 @@ public static class MovePlaceSql
             WHERE h.state = 'joined' AND h.accepts AND h.online AND h.moves_disks AND h.id <> @source
                 AND h.memory_mb - h.memory_used_mb >= @memoryMb AND h.disk_free_mb >= @leastFreeMb) AS c
         WHERE (c.disk IS NULL OR c.disk >= @diskGb) AND (c.ports IS NULL OR c.ports > 0) AND c.has_address
-            AND NOT c.has_copy AND (c.further = 0 OR c.gives_more)
+            AND NOT c.has_copy AND (c.further = 0
+                OR c.gives_more AND NOT nullif(c.first, '')::inet <<= ANY (@specialRanges::text[]::inet[]))
         ORDER BY c.keeps_address DESC, c.memory DESC, c.id LIMIT @limit
         """;
 

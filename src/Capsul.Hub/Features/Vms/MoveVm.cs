@@ -140,6 +140,7 @@ public static class MoveVm
         vm.DiskGb,
         leastFreeMb = LeastFreeMb,
         diskFactor = settings.DiskOvercommit,
+        specialRanges = PublicAddress.SpecialRanges,
         limit,
         now = time.GetUtcNow().UtcDateTime,
     };

@@ -86,6 +86,25 @@ public sealed class MovedAddressTests
     }
 
     [Fact]
+    public async Task Larger_hosts_that_have_no_public_addresses_do_not_hide_one_that_has()
+    {
+        var (rows, vm) = await MakeAsync();
+        await using var _ = rows;
+        await rows.Db.ExecuteAsync(
+            """
+            INSERT INTO hosts (id, state, online, memory_mb, disk_free_mb, last_seen, moves_disks, gives_more_addresses)
+            SELECT 'large' || n, 'joined', TRUE, 65536, 100000, @now, TRUE, TRUE FROM generate_series(1, 30) AS n;
+            INSERT INTO pools (host, family, network, gateway, first, last)
+            SELECT id, 4, '10.0.0.0/28', '10.0.0.1', '10.0.0.2', '10.0.0.7' FROM hosts WHERE id LIKE 'large%';
+            INSERT INTO addresses (host, address, mac)
+            SELECT h.id, '10.0.0.0'::inet + n, ('52:54:0a:00:00:0' || n)::macaddr
+            FROM hosts h, generate_series(2, 7) AS n WHERE h.id LIKE 'large%'
+            """, new { now = rows.Now }, Cancel);
+        (await rows.MoveAsync(vm, Cancel)).OrThrow();
+        (await rows.AddressesAsync(vm)).Count(a => a.StartsWith(VmRows.Target, StringComparison.Ordinal)).ShouldBe(3);
+    }
+
+    [Fact]
     public async Task A_further_address_has_a_name_of_its_own_until_it_is_given_back()
     {
         var (rows, vm) = await AddressRows.MakeAsync();
