@@ -259,6 +259,16 @@ BEGIN
     NEW.dollars := round(NEW.dollars, 2);
     RETURN NEW;
 END $$;
+CREATE FUNCTION public.check_payment_tax() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' OR NEW.transaction <> OLD.transaction OR NEW.gross <> OLD.gross THEN
+        RAISE EXCEPTION 'what was paid in transaction % stays what it is: the ledger has it', OLD.transaction
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_taxes_stay';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.check_price() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -782,6 +792,18 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('capsul dunning steps', 0));
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.lock_payments() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    LOCK TABLE payments IN EXCLUSIVE MODE;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.net_of(gross numeric, percent numeric) RETURNS numeric
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT round(gross * 100.000000000000000000000000 / (100 + percent), (SELECT decimals FROM currency))
+$$;
 CREATE FUNCTION public.number_receipt() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -836,6 +858,36 @@ CREATE FUNCTION public.payment_account_type(method text) RETURNS text
         WHEN method IN ('opening', 'assigned') THEN 'to_be_assigned' WHEN method = 'solidarity' THEN 'solidarity_fund'
         WHEN method = 'voucher' THEN 'vouchers' WHEN method = 'trial' THEN 'trial_credit' ELSE 'provider_clearing' END
 $$;
+CREATE FUNCTION public.payment_has_receipt(method text, dollars numeric) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT dollars > 0 AND method NOT IN ('opening', 'solidarity', 'voucher', 'trial', 'write_off')
+$$;
+CREATE FUNCTION public.payment_is_taxed(method text, dollars numeric) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT payment_has_receipt(method, dollars) OR method = 'assigned' AND dollars < 0
+$$;
+CREATE FUNCTION public.post_payment_tax() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    more numeric := NEW.tax - CASE TG_OP WHEN 'INSERT' THEN 0 ELSE OLD.tax END;
+BEGIN
+    IF more = 0 THEN RETURN NULL; END IF;
+    WITH added AS (
+        INSERT INTO ledger_transactions (at, kind, entries, note)
+        SELECT t.at, 'tax', 2, format('%s %s %% in payment %s', s.tax_label, trim_scale(s.tax_percent), t.payment)
+        FROM ledger_transactions t, sellers s WHERE t.id = NEW.transaction
+            AND s.id = CASE WHEN NEW.tax = 0 THEN OLD.seller ELSE NEW.seller END
+        RETURNING id
+    )
+    INSERT INTO ledger_entries (transaction, line, entries, account, amount)
+    SELECT d.id, s.line, 2, a.id, s.amount FROM added d,
+        (VALUES (1, 'tax_in_prices', more), (2, 'tax', -more)) AS s (line, type, amount)
+        JOIN ledger_accounts a ON a.type = s.type AND a.email IS NULL;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.post_payments() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -872,6 +924,7 @@ BEGIN
                 t.amount AS amount
             UNION ALL
             SELECT 2, (SELECT id FROM ledger_accounts WHERE email = t.email), -t.amount) AS s;
+    PERFORM tax_payments(ids);
     RETURN NULL;
 END $$;
 CREATE FUNCTION public.post_provider_fee() RETURNS trigger
@@ -1006,6 +1059,24 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+CREATE FUNCTION public.seller_of(of_payment integer) RETURNS bigint
+    LANGUAGE sql STABLE
+    AS $$
+    WITH same AS (
+        SELECT p.id AS payment FROM payments p WHERE p.id = of_payment
+        UNION SELECT p.rest_of FROM payments p WHERE p.id = of_payment
+        UNION SELECT p.offsets FROM payments p WHERE p.id = of_payment
+        UNION SELECT q.id FROM payments p JOIN payments q ON q.provider_payment = p.provider_payment
+            WHERE p.id = of_payment
+    )
+    SELECT coalesce(
+        (SELECT r.seller FROM same s JOIN ledger_transactions t ON t.payment = s.payment
+            JOIN receipts r ON r.transaction = t.id ORDER BY s.payment <> of_payment, r.number LIMIT 1),
+        (SELECT x.seller FROM same s JOIN ledger_transactions t ON t.payment = s.payment
+            JOIN payment_taxes x ON x.transaction = t.id WHERE s.payment < of_payment ORDER BY t.id LIMIT 1),
+        (SELECT l.id FROM ledger_transactions t JOIN sellers l ON l.active_from <= t.at
+            WHERE t.payment = of_payment AND t.turn = 1 ORDER BY l.active_from DESC LIMIT 1))
+$$;
 CREATE FUNCTION public.set_late_payment_aside() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1065,6 +1136,34 @@ CREATE FUNCTION public.taken_by(email text, host text, deleted timestamp with ti
             changes)::vm_change
         ELSE ROW(email, host, 0, 0, 0, 0, 0, changes)::vm_change END
 $$;
+CREATE FUNCTION public.tax_payments(ids integer[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    this record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM sellers) THEN RETURN; END IF;
+    FOR this IN SELECT p.id, p.dollars FROM payments p
+        WHERE p.id = ANY(ids) AND payment_is_taxed(p.method, p.dollars) ORDER BY p.id
+    LOOP
+        INSERT INTO payment_taxes (transaction, seller, gross, net, tax)
+        SELECT t.id, s.id, a.gross, n.net, a.gross - n.net
+        FROM ledger_transactions t JOIN sellers s ON s.id = seller_of(this.id),
+            LATERAL (SELECT CASE t.kind WHEN 'reversal' THEN -this.dollars ELSE this.dollars END AS gross) AS a,
+            LATERAL (SELECT net_of(a.gross, s.tax_percent) AS net) AS n
+        WHERE t.payment = this.id ORDER BY t.id
+        ON CONFLICT (transaction) DO UPDATE SET seller = excluded.seller, net = excluded.net, tax = excluded.tax
+        WHERE payment_taxes.seller <> excluded.seller;
+    END LOOP;
+END $$;
+CREATE FUNCTION public.tax_since() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM tax_payments(ARRAY(SELECT t.payment FROM ledger_transactions t
+        WHERE t.payment IS NOT NULL AND t.turn = 1 AND t.at >= NEW.active_from));
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.tell_dunning_again() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1931,6 +2030,15 @@ ALTER TABLE public.operator_statements ALTER COLUMN id ADD GENERATED ALWAYS AS I
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.payment_taxes (
+    transaction bigint NOT NULL,
+    seller bigint NOT NULL,
+    gross numeric NOT NULL,
+    net numeric NOT NULL,
+    tax numeric NOT NULL,
+    CONSTRAINT payment_taxes_gross_is_net_and_tax CHECK ((gross = (net + tax))),
+    CONSTRAINT payment_taxes_tax_is_part CHECK (((abs(net) <= abs(gross)) AND (abs(tax) <= abs(gross))))
+);
 CREATE TABLE public.payments (
     id integer NOT NULL,
     created timestamp with time zone DEFAULT now() NOT NULL,
@@ -2758,7 +2866,7 @@ ALTER TABLE ONLY public.key_ring
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (id);
 ALTER TABLE public.ledger_accounts
-    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'vouchers'::text, 'trial_credit'::text, 'write_off'::text, 'tax'::text, 'to_be_assigned'::text]))) NOT VALID;
+    ADD CONSTRAINT ledger_accounts_type_check CHECK ((type = ANY (ARRAY['customer'::text, 'usage_income'::text, 'cash'::text, 'bank'::text, 'provider_clearing'::text, 'provider_fees'::text, 'solidarity_fund'::text, 'vouchers'::text, 'trial_credit'::text, 'write_off'::text, 'tax'::text, 'tax_in_prices'::text, 'to_be_assigned'::text]))) NOT VALID;
 ALTER TABLE ONLY public.ledger_checks
     ADD CONSTRAINT ledger_checks_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.ledger_entries
@@ -2766,7 +2874,7 @@ ALTER TABLE ONLY public.ledger_entries
 ALTER TABLE ONLY public.ledger_sums
     ADD CONSTRAINT ledger_sums_pkey PRIMARY KEY (type, name);
 ALTER TABLE public.ledger_transactions
-    ADD CONSTRAINT ledger_transactions_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'reversal'::text, 'usage'::text, 'correction'::text, 'adjustment'::text, 'fee'::text, 'payout'::text]))) NOT VALID;
+    ADD CONSTRAINT ledger_transactions_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'reversal'::text, 'usage'::text, 'correction'::text, 'adjustment'::text, 'fee'::text, 'payout'::text, 'tax'::text]))) NOT VALID;
 ALTER TABLE ONLY public.ledger_transactions
     ADD CONSTRAINT ledger_transactions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ledger_transactions
@@ -2789,6 +2897,10 @@ ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.operator_statements
     ADD CONSTRAINT operator_statements_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.payment_taxes
+    ADD CONSTRAINT payment_taxes_as_on_receipts UNIQUE (transaction, seller, gross, net, tax);
+ALTER TABLE ONLY public.payment_taxes
+    ADD CONSTRAINT payment_taxes_pkey PRIMARY KEY (transaction);
 ALTER TABLE public.payments
     ADD CONSTRAINT payments_dollars_check CHECK (((dollars > (0)::numeric) OR ((dollars < (0)::numeric) AND (method = ANY (ARRAY['solidarity'::text, 'voucher'::text, 'assigned'::text, 'trial'::text]))))) NOT VALID;
 ALTER TABLE public.payments
@@ -3083,6 +3195,9 @@ CREATE TRIGGER operation_events_told AFTER INSERT ON public.operation_events REF
 CREATE TRIGGER operations_told AFTER UPDATE ON public.operations REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
 CREATE TRIGGER operations_told_new AFTER INSERT ON public.operations REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_operations();
 CREATE TRIGGER operator_statements_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_statements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER payment_taxes_only_grow BEFORE TRUNCATE ON public.payment_taxes FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+CREATE TRIGGER payment_taxes_posted AFTER INSERT OR UPDATE ON public.payment_taxes FOR EACH ROW EXECUTE FUNCTION public.post_payment_tax();
+CREATE TRIGGER payment_taxes_stay BEFORE DELETE OR UPDATE ON public.payment_taxes FOR EACH ROW EXECUTE FUNCTION public.check_payment_tax();
 CREATE TRIGGER payments_account_open BEFORE INSERT ON public.payments FOR EACH ROW WHEN (((new.provider_payment IS NULL) AND (new.dollars > (0)::numeric) AND (new.method = ANY (ARRAY['cash'::text, 'bank'::text, 'opening'::text, 'assigned'::text, 'play'::text, 'voucher'::text, 'solidarity'::text, 'trial'::text])))) EXECUTE FUNCTION public.refuse_while_closing();
 CREATE TRIGGER payments_checked BEFORE INSERT OR DELETE OR UPDATE ON public.payments FOR EACH ROW EXECUTE FUNCTION public.check_payment();
 CREATE TRIGGER payments_counted_delete AFTER DELETE ON public.payments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_payments();
@@ -3123,7 +3238,9 @@ CREATE TRIGGER saved_cards_account_open BEFORE INSERT ON public.saved_cards FOR 
 CREATE TRIGGER saved_cards_announced_insert AFTER INSERT ON public.saved_cards FOR EACH ROW EXECUTE FUNCTION public.announce_provider_payment();
 CREATE TRIGGER saved_cards_announced_update AFTER UPDATE ON public.saved_cards FOR EACH ROW WHEN (((new.claimed IS NULL) AND (new.next_poll < COALESCE(old.next_poll, 'infinity'::timestamp with time zone)))) EXECUTE FUNCTION public.announce_provider_payment();
 CREATE TRIGGER seat_epoch_grows BEFORE UPDATE ON public.seat FOR EACH ROW EXECUTE FUNCTION public.refuse_older_epoch();
+CREATE TRIGGER sellers_alone BEFORE INSERT ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.lock_payments();
 CREATE TRIGGER sellers_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.sellers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_receipt_change();
+CREATE TRIGGER sellers_taxed AFTER INSERT ON public.sellers FOR EACH ROW EXECUTE FUNCTION public.tax_since();
 CREATE TRIGGER sizes_first_price_stays BEFORE UPDATE OF dollars_per_month ON public.sizes FOR EACH ROW WHEN ((new.dollars_per_month <> old.dollars_per_month)) EXECUTE FUNCTION public.refuse_first_price();
 CREATE TRIGGER sizes_priced AFTER INSERT ON public.sizes FOR EACH ROW EXECUTE FUNCTION public.add_first_price();
 CREATE TRIGGER solidarity_fund_not_emptied BEFORE TRUNCATE ON public.solidarity_fund FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_fund_change();
@@ -3233,6 +3350,10 @@ ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_email_fkey FOREIGN KEY (email) REFERENCES public.accounts(email) ON UPDATE CASCADE;
 ALTER TABLE ONLY public.operations
     ADD CONSTRAINT operations_vm_fkey FOREIGN KEY (vm) REFERENCES public.vms(id);
+ALTER TABLE ONLY public.payment_taxes
+    ADD CONSTRAINT payment_taxes_seller_fkey FOREIGN KEY (seller) REFERENCES public.sellers(id);
+ALTER TABLE ONLY public.payment_taxes
+    ADD CONSTRAINT payment_taxes_transaction_fkey FOREIGN KEY (transaction) REFERENCES public.ledger_transactions(id);
 ALTER TABLE ONLY public.payments
     ADD CONSTRAINT payments_bank_line_fkey FOREIGN KEY (bank_line) REFERENCES public.bank_lines(id);
 ALTER TABLE ONLY public.payments
@@ -3265,6 +3386,8 @@ ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_host_fkey FOREIGN KEY (host) REFERENCES public.hosts(id) ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE ONLY public.rebuilt_hosts
     ADD CONSTRAINT rebuilt_hosts_rebuild_fkey FOREIGN KEY (rebuild) REFERENCES public.rebuilds(id);
+ALTER TABLE ONLY public.receipts
+    ADD CONSTRAINT receipts_as_taxed FOREIGN KEY (transaction, seller, gross, net, tax) REFERENCES public.payment_taxes(transaction, seller, gross, net, tax);
 ALTER TABLE ONLY public.receipts
     ADD CONSTRAINT receipts_corrects_fkey FOREIGN KEY (corrects) REFERENCES public.receipts(number);
 ALTER TABLE ONLY public.receipts

@@ -22,7 +22,7 @@ public sealed partial class ProviderPolling(Db db, Fence fence, Listener listene
     /// <summary>Calls at a time.</summary>
     const int AtOnce = 8;
 
-    /// <summary>Stripe forgets the key of a call after a day.</summary>
+    /// <summary>Providers forget the key of a call after a day.</summary>
     static readonly TimeSpan KeyLife = TimeSpan.FromHours(23);
 
     static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1), SweepEvery = TimeSpan.FromHours(1),

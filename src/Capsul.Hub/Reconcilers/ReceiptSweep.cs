@@ -1,4 +1,3 @@
-using Capsul.Foundation;
 using Capsul.Hub.Features.Receipts;
 using Capsul.Hub.Leadership;
 using Capsul.Postgres;
@@ -12,7 +11,7 @@ namespace Capsul.Hub.Reconcilers;
 /// own: each payment in a transaction, and each transaction of the ledger once.
 /// </summary>
 public sealed class ReceiptSweep(
-    Db db, Fence fence, Settings settings, TimeProvider time, ILogger<ReceiptSweep> log) : Sweep(fence, time, log)
+    Db db, Fence fence, TimeProvider time, ILogger<ReceiptSweep> log) : Sweep(fence, time, log)
 {
     public static readonly TimeSpan Every = TimeSpan.FromMinutes(1);
 
@@ -43,7 +42,7 @@ public sealed class ReceiptSweep(
             var page = await db.ListAsync<DueReceiptRow>(ReceiptSql.Due, new { after, limit = PageRows }, cancel);
             foreach (var due in page)
                 made += await TryAsync(epoch, $"payment {due.Id}", async transaction => await IssueReceipt.InAsync(
-                    transaction, Actor, due.Email, due.Id, settings, Now, cancel) is { Problem: null, Value: > 0 },
+                    transaction, Actor, due.Email, due.Id, Now, cancel) is { Problem: null, Value: > 0 },
                     cancel);
             after = page.Count == PageRows ? page[^1].Id : null;
         }

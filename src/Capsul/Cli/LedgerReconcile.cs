@@ -11,7 +11,10 @@ namespace Capsul.Cli;
 /// <summary><c>capsul ledger reconcile</c>.</summary>
 static class LedgerReconcile
 {
-    public static readonly Argument<string> Provider = new("PROVIDER") { Description = "stripe or btcpay." };
+    static readonly string[] Names = [.. PaymentProviders.Known.Select(k => k.Name)];
+
+    public static readonly Argument<string> Provider =
+        new("PROVIDER") { Description = string.Join(" or ", Names) + "." };
 
     public static readonly Option<string> Since = new("--since")
     {

@@ -50,7 +50,7 @@ static class LedgerVerb
             hour posts it as a correction.
             """, VerifyAsync),
         CommandLine.Verb("reconcile", """
-            Compares what a provider (stripe, btcpay) lists with the database, and names each difference: payments since
+            Compares what a payment provider lists with the database, and names each difference: payments since
             the backup that was restored, and payouts to the bank that are not in the ledger. Exits with 1 if one is
             left. The sums are kept for the page of the ledger. With --import the payments are added to the database,
             and the active Hub asks the provider what has become of them; payouts are booked from the provider's account

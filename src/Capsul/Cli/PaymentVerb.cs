@@ -43,7 +43,7 @@ static class PaymentVerb
           capsul payment record jo@example.org 20 --note "at the meeting"
         """)
     {
-        CommandLine.Verb("list", "Lists the newest payments through providers, such as Stripe.", ListAsync, Problems),
+        CommandLine.Verb("list", "Lists the newest payments through providers.", ListAsync, Problems),
         CommandLine.Verb("import", """
             Takes in what a bank says has arrived: CAMT.053, or a CSV with the columns date, amount, payer, message and
             reference. Lines that are known are left out. Nothing is booked: look at what is printed, or at

@@ -105,10 +105,9 @@ static class ReceiptVerb
 
     static async Task<int> IssueAsync(ParseResult parsed, CancellationToken cancel)
     {
-        var (settings, id) = (Settings.Load(), parsed.GetValue(Payment));
-        await using var database = await CliDatabase.OpenAsync(settings, cancel);
-        var made = (await IssueReceipt.ByOperatorAsync(
-            database.Db, "cli", id, settings, TimeProvider.System, cancel)).OrThrow();
+        var id = parsed.GetValue(Payment);
+        await using var database = await CliDatabase.OpenAsync(Settings.Load(), cancel);
+        var made = (await IssueReceipt.ByOperatorAsync(database.Db, "cli", id, TimeProvider.System, cancel)).OrThrow();
         Console.WriteLine(made == 0 ? "Nothing is missing." : $"{made} issued.");
         foreach (var r in await database.Db.ListAsync<ReceiptRow>(ReceiptSql.OfPayment, new { id }, cancel))
             Console.WriteLine($"{r.Title} {r.Number}: {Show.Plain(r.Gross)}");

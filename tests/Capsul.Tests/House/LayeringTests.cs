@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text.RegularExpressions;
 using Capsul.Hub;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Postgres;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Tests.Support;
@@ -50,6 +51,28 @@ public sealed partial class LayeringTests
                    orderby name, used
                    select $"{name} uses {used}";
         uses.ShouldBeEmpty();
+    }
+
+    /// <summary>
+    /// Adding a payment provider is a folder and a line in the list of them: nothing else knows which there are.
+    /// </summary>
+    [Fact]
+    public void Payment_providers_are_named_only_in_their_folders_and_in_the_list_of_them()
+    {
+        // The list, and an example in the help.
+        string[] may =
+            ["src/Capsul.Hub/Features/Payments/Providers/PaymentProviders.cs", "src/Capsul/Cli/LedgerVerb.cs"];
+        var names = PaymentProviders.Known.SelectMany(k => new[] { k.Name, k.Company.Split(' ')[0] }).ToArray();
+        var folders = PaymentProviders.Known.Select(k => k.Make.Method.DeclaringType!.Namespace!.Split('.')[^1])
+            .Select(folder => $"src/Capsul.Hub/Features/Payments/{folder}/").ToArray();
+        (from file in Sources("cs").Concat(Sources("cshtml"))
+         let name = Path.GetRelativePath(Golden.Root, file)
+         where (name.StartsWith("src/Capsul.Hub/", StringComparison.Ordinal)
+                 || name.StartsWith("src/Capsul/Cli/", StringComparison.Ordinal))
+             && !may.Contains(name) && !folders.Any(f => name.StartsWith(f, StringComparison.Ordinal))
+         let text = File.ReadAllText(file)
+         where names.Any(n => text.Contains(n, StringComparison.OrdinalIgnoreCase))
+         select name).ShouldBeEmpty();
     }
 
     [Fact]

@@ -91,6 +91,8 @@ public sealed partial class StatementCostTests
             JOIN ledger_accounts a ON a.email = p.email;
         INSERT INTO sellers (active_from, name, address) VALUES (@now - interval '10 years', 's', 's');
         INSERT INTO billing_addresses (email, name, address, tax_number) SELECT email, 'n', 'a', '' FROM accounts;
+        INSERT INTO payment_taxes (transaction, seller, gross, net, tax)
+        SELECT t.id, (SELECT min(id) FROM sellers), 5, 5, 0 FROM ledger_transactions t WHERE t.payment IS NOT NULL;
         INSERT INTO receipts (number, transaction, issued, seller, name, address, tax_number, gross, net, tax)
         SELECT row_number() OVER (ORDER BY t.id), t.id, @now, (SELECT min(id) FROM sellers), 'n', 'a', '', 5, 5, 0
         FROM ledger_transactions t WHERE t.payment % 2 = 0;

@@ -38,7 +38,7 @@ public sealed partial class StatementCostTests
         "account_totals", "vm_totals", "ledger_accounts", "ledger_transactions", "ledger_entries", "pools",
         "provider_payments", "provider_refunds", "provider_events", "account_references", "bank_lines",
         "firewalls", "firewall_rules", "ports", "sites", "receipts", "billing_addresses", "provider_payouts",
-        "saved_cards", "auto_top_ups",
+        "payment_taxes", "saved_cards", "auto_top_ups",
     ];
 
     /// <summary>Statements that may read all of a table, and why.</summary>
@@ -58,6 +58,8 @@ public sealed partial class StatementCostTests
         ["VerifyLedgerSql.Counts"] = "the same",
         ["VerifyLedgerSql.Fees"] = "the same",
         ["VerifyLedgerSql.Payouts"] = "the same",
+        ["VerifyLedgerSql.Taxes"] = "the same",
+        ["VerifyLedgerSql.TaxSums"] = "the same",
         ["SizeSql.ListAll"] = "an operator looks at all sizes, with how many have each",
         ["ReconcileSql.PaidHere"] = "once a day, the payments of the last weeks are compared with the provider's",
         ["FleetSql.IsEmpty"] = "a rehearsal begins by making sure that there is nothing in the database",

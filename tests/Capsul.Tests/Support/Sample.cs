@@ -222,10 +222,9 @@ public static class Sample
             INSERT INTO billing_addresses (email, name, address, tax_number)
             VALUES (@email, 'Ada Lovelace', E'Analytical Engines\nSt James''s Square\nLondon', 'GB 123 4567 89');
             """, new { now = hub.Now, email = Email }, cancel);
-        var settings = hub.Services.GetRequiredService<Settings>();
-        (await IssueReceipt.RunAsync(hub.Db, Email, 1, settings, hub.Time, cancel)).OrThrow();
+        (await IssueReceipt.RunAsync(hub.Db, Email, 1, hub.Time, cancel)).OrThrow();
         await hub.Db.ExecuteAsync("UPDATE payments SET invalidated = TRUE WHERE id = 1", null, cancel);
-        (await IssueReceipt.RunAsync(hub.Db, Email, 1, settings, hub.Time, cancel)).OrThrow();
+        (await IssueReceipt.RunAsync(hub.Db, Email, 1, hub.Time, cancel)).OrThrow();
         await hub.Db.ExecuteAsync("UPDATE payments SET invalidated = FALSE WHERE id = 1", null, cancel);
     }
 

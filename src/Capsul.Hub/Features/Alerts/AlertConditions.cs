@@ -1,4 +1,5 @@
 using System.Globalization;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Web;
 
 namespace Capsul.Hub.Features.Alerts;
@@ -94,7 +95,8 @@ public static class AlertConditions
             + "payments are recorded: capsul dunning resume",
         RaiseAlert.PaymentsStuck =>
             $"{row.Subject} gives no answer about payments since {Time(row)}, such as {row.Text}. They are asked about "
-            + "again and again. See /operator/payments, its status page, and CAPSUL_STRIPE_SECRET_KEY.",
+            + $"again and again. See /operator/payments, its status page, and "
+            + $"{PaymentProviders.KindOf(row.Subject)?.KeySetting ?? "its settings"}.",
         RaiseAlert.PaymentProblem =>
             $"Provider payment {row.Subject} needs a person: {row.Text} See /operator/payments/{row.Subject}.",
         RaiseAlert.WebhooksRefused =>

@@ -2,6 +2,7 @@ using System.Globalization;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Billing;
 using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Storage;
 using Capsul.Postgres;
 using Npgsql;
@@ -16,11 +17,11 @@ public static class SettleAccount
 {
     const string Actor = "closing";
 
-    /// <summary>What people have paid, and may have back. Vouchers and gifts are not.</summary>
-    static readonly string[] Own = ["cash", "bank", "stripe", "btcpay", "opening", "assigned", "play"];
+    /// <summary>Providers, which send money back when they are asked.</summary>
+    static readonly string[] Refunding = [.. PaymentProviders.Known.Select(k => k.Name)];
 
-    /// <summary>Providers that send money back when they are asked.</summary>
-    static readonly string[] Refunding = ["stripe", "btcpay"];
+    /// <summary>What people have paid, and may have back. Vouchers and gifts are not.</summary>
+    static readonly string[] Own = ["cash", "bank", "opening", "assigned", "play", .. Refunding];
 
     /// <param name="Left">Payments less usage in whole units, rounded for the account.</param>
     /// <param name="Payments">That count, the newest first.</param>

@@ -114,6 +114,7 @@ sealed class HledgerFormat : LedgerFormat
         "trial_credit" => "expenses:trial credit",
         "write_off" => "expenses:write-off",
         "tax" => "liabilities:tax",
+        "tax_in_prices" => "income:tax in prices",
         _ => "liabilities:to be assigned",
     };
 }
@@ -160,6 +161,7 @@ sealed class BeancountFormat : LedgerFormat
         "trial_credit" => "Expenses:TrialCredit",
         "write_off" => "Expenses:WriteOff",
         "tax" => "Liabilities:Tax",
+        "tax_in_prices" => "Income:TaxInPrices",
         _ => "Liabilities:ToBeAssigned",
     };
 

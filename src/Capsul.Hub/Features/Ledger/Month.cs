@@ -8,7 +8,7 @@ namespace Capsul.Hub.Features.Ledger;
 /// <summary>The statement of an account for one month, in UTC.</summary>
 /// <param name="Closing">The posted balance at its end.</param>
 public sealed record Month(DateTime From, DateTime Until, decimal Opening, decimal Usage, decimal Closing,
-    IReadOnlyList<MonthLineRow> Lines, IReadOnlyList<MonthUsageRow> Charged)
+    IReadOnlyList<MonthLineRow> Lines, IReadOnlyList<MonthUsageRow> Charged, IReadOnlyList<MonthTaxRow> Taxes)
 {
     /// <summary>Rows of each list.</summary>
     const int MostRows = 1000;
@@ -38,7 +38,8 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
         var sums = await db.AskAsync<MonthSumsRow>(MonthSql.Sums, asked, cancel);
         var lines = await db.ListAsync<MonthLineRow>(MonthSql.Lines, asked, cancel);
         return new Month(from, until, sums.Opening, sums.Usage, sums.Opening + sums.Lines - sums.Usage, lines,
-            await db.ListAsync<MonthUsageRow>(MonthSql.Usage, asked, cancel));
+            await db.ListAsync<MonthUsageRow>(MonthSql.Usage, asked, cancel),
+            await db.ListAsync<MonthTaxRow>(MonthSql.Taxes, asked, cancel));
     }
 
     /// <summary>One line each, as in RFC 4180; amounts are what they did to the balance.</summary>
@@ -56,6 +57,7 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
             Add(Until, "lines that are not listed", more);
         Add(Until, "usage posted in whole units", -Usage);
         Add(Until, "closing balance", Closing);
+        foreach (var tax in Taxes) Add(Until, $"{tax.Name} in the payments (no change of the balance)", tax.Tax);
         return text.ToString();
 
         void Add(DateTime at, string what, decimal amount, int? receipt = null) => text.Append(

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Capsul.Hub.Features.Billing;
 
 namespace Capsul.Hub.Features.Ledger;
@@ -12,6 +13,14 @@ public sealed record MonthSumsRow(decimal Opening, decimal Usage, decimal Lines)
 /// <param name="Receipt">Number of its receipt or credit note, if it was made.</param>
 public sealed record MonthLineRow(
     long Id, DateTime At, string Kind, int? Payment, string? Method, string Note, decimal Amount, int? Receipt);
+
+/// <summary>The tax in the payments of the month, by one rate.</summary>
+/// <param name="Net">Without it.</param>
+public sealed record MonthTaxRow(string Label, decimal Percent, decimal Net, decimal Tax)
+{
+    /// <summary>What it is called, with the rate.</summary>
+    public string Name => $"{Label}, {Percent.ToString("0.##", CultureInfo.InvariantCulture)} %";
+}
 
 /// <summary>The charged time of a VM, or of extras of it, at one price.</summary>
 /// <param name="Size">Or the kind of the extras.</param>
@@ -47,6 +56,16 @@ public static class MonthSql
             LEFT JOIN payments p ON p.id = t.payment LEFT JOIN receipts r ON r.transaction = t.id
         WHERE {Account} AND t.kind NOT IN ('usage', 'correction') AND t.at >= @from AND t.at < @until
         ORDER BY t.at, t.id LIMIT @limit
+        """;
+
+    /// <summary>As on the receipts of these lines, whether they were made or not.</summary>
+    public const string Taxes = $"""
+        -- MonthSql.Taxes
+        SELECT s.tax_label AS label, s.tax_percent AS percent, sum(x.net) AS net, sum(x.tax) AS tax
+        FROM ledger_entries e JOIN ledger_transactions t ON t.id = e.transaction
+            JOIN payment_taxes x ON x.transaction = t.id JOIN sellers s ON s.id = x.seller
+        WHERE {Account} AND t.at >= @from AND t.at < @until AND s.tax_label <> ''
+        GROUP BY s.tax_label, s.tax_percent ORDER BY s.tax_label, s.tax_percent
         """;
 
     /// <summary>Until @until, or until now if that is earlier.</summary>

@@ -49,6 +49,7 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
         "solidarity_fund" => "Solidarity fund",
         "write_off" => "Written off",
         "tax" => "Tax",
+        "tax_in_prices" => "Tax in prices, taken from the income",
         "vouchers" => "Vouchers",
         "trial_credit" => "Trial credit",
         _ => "To be assigned",

@@ -41,6 +41,8 @@ public static class VerifyLedger
                     CultureInfo.InvariantCulture, $"Payment {id} is in the ledger, but not among the payments.")),
                 .. (await ListAsync<FeeCheckRow>(VerifyLedgerSql.Fees)).Select(Say),
                 .. (await ListAsync<PayoutCheckRow>(VerifyLedgerSql.Payouts)).Select(Say),
+                .. (await ListAsync<TaxCheckRow>(VerifyLedgerSql.Taxes)).Select(Say),
+                .. (await ListAsync<TaxSumRow>(VerifyLedgerSql.TaxSums)).Select(Say),
                 .. (await ListAsync<FundCheckRow>(VerifyLedgerSql.Fund)).Select(Say),
                 .. accounts.SelectMany(a => Compare(a, decimals)),
                 .. Compare(sums),
@@ -78,6 +80,15 @@ public static class VerifyLedger
 
     static string Say(PayoutCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"The payouts of {row.Provider} are {row.PaidOut}, but the ledger has {row.Posted} of them.");
+
+    static string Say(TaxCheckRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"Transaction {row.Transaction} of payment {row.Payment} ")
+        + (row.Taxed == row.Found ? string.Create(CultureInfo.InvariantCulture,
+            $"has {row.Due} of tax in it, but {row.Tax} is kept as that.")
+        : row.Taxed ? "has no row of the tax in it." : "has a row of tax, but nobody paid it.");
+
+    static string Say(TaxSumRow row) => string.Create(CultureInfo.InvariantCulture,
+        $"The tax in all payments is {row.Taxes}, but the ledger has {row.Posted} of it in {row.Type}.");
 
     static string Say(FundCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"The solidarity fund holds {row.Holds}, but its entries sum to {row.Posted}.");

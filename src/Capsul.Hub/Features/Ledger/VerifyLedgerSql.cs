@@ -19,6 +19,15 @@ public sealed record FeeCheckRow(string Provider, decimal Fees, decimal Posted);
 /// <summary>What a provider has paid out, if the ledger says something else.</summary>
 public sealed record PayoutCheckRow(string Provider, decimal PaidOut, decimal Posted);
 
+/// <summary>A transaction of a payment whose tax is not what it should be.</summary>
+/// <param name="Taxed">There is to be a row of its tax.</param>
+/// <param name="Found">There is one.</param>
+/// <param name="Due">By the line of the seller in it.</param>
+public sealed record TaxCheckRow(long Transaction, int Payment, bool Taxed, bool Found, decimal Due, decimal Tax);
+
+/// <summary>The tax in all payments, if an account of the ledger has another sum of it.</summary>
+public sealed record TaxSumRow(string Type, decimal Taxes, decimal Posted);
+
 /// <summary>What the solidarity fund holds, if the ledger says something else.</summary>
 public sealed record FundCheckRow(decimal Holds, decimal Posted);
 
@@ -112,6 +121,39 @@ public static class VerifyLedgerSql
                     JOIN ledger_transactions t ON t.id = e.transaction AND t.kind = 'payout'
                 WHERE a.type = 'provider_clearing' GROUP BY a.name) AS e ON e.name = p.provider
         WHERE coalesce(p.paid_out, 0) <> coalesce(e.posted, 0)
+        """;
+
+    /// <summary>
+    /// Transactions of payments that have another tax than by the line of their seller, or none although there is such
+    /// a line, or some although nobody has paid.
+    /// </summary>
+    public const string Taxes = """
+        -- VerifyLedgerSql.Taxes
+        SELECT transaction, payment, taxed, found, due, tax FROM (
+            SELECT t.id AS transaction, p.id AS payment, coalesce(x.tax, 0) AS tax, x.transaction IS NOT NULL AS found,
+                payment_is_taxed(p.method, p.dollars)
+                    AND b.at >= coalesce((SELECT min(active_from) FROM sellers), 'infinity') AS taxed,
+                coalesce(g.gross - round(g.gross * 100.000000000000000000000000 / (100 + s.tax_percent), c.decimals), 0)
+                    AS due
+            FROM payments p JOIN ledger_transactions t ON t.payment = p.id
+                JOIN ledger_transactions b ON b.payment = p.id AND b.turn = 1
+                CROSS JOIN LATERAL (SELECT CASE t.kind WHEN 'reversal' THEN -p.dollars ELSE p.dollars END AS gross) AS g
+                LEFT JOIN payment_taxes x ON x.transaction = t.id LEFT JOIN sellers s ON s.id = x.seller, currency c
+        ) AS t
+        WHERE taxed <> found OR due <> tax ORDER BY transaction
+        """;
+
+    /// <summary>The sum of these, if it is not what the ledger has.</summary>
+    public const string TaxSums = """
+        -- VerifyLedgerSql.TaxSums
+        SELECT a.type, x.taxes, coalesce(p.posted, 0) AS posted
+        FROM (SELECT coalesce(sum(tax), 0) AS taxes FROM payment_taxes) AS x
+            CROSS JOIN (VALUES ('tax_in_prices', 1), ('tax', -1)) AS a (type, way)
+            LEFT JOIN (SELECT l.type, sum(e.amount) AS posted
+                FROM ledger_transactions t JOIN ledger_entries e ON e.transaction = t.id
+                    JOIN ledger_accounts l ON l.id = e.account
+                WHERE t.kind = 'tax' GROUP BY l.type) AS p ON p.type = a.type
+        WHERE a.way * x.taxes <> coalesce(p.posted, 0)
         """;
 
     /// <summary>The fund, if it is not what its entries are, or does not hold at all.</summary>

@@ -13,7 +13,7 @@ public sealed record ProviderTotalRow(string Provider, DateTime Tried, string Pr
     decimal PaidThere, decimal PaidHere, decimal SentThere, decimal SentHere, long Differences, long Unbooked,
     DateTime? DiffersSince)
 {
-    public string Name => Provider switch { "stripe" => "Stripe", "btcpay" => "BTCPay Server", _ => Provider };
+    public string Name => Providers.PaymentProviders.KindOf(Provider)?.Company ?? Provider;
 }
 
 /// <summary>Statements over <c>provider_totals</c>.</summary>

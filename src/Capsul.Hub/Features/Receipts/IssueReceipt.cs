@@ -22,34 +22,32 @@ public static class IssueReceipt
             payment.Method == "opening" ? "This balance was carried over from another system; its receipts are there."
             : "There is no receipt for this: nobody paid it here.")
         : turns.Count == 0 ? new(ProblemKind.Conflict, "This payment has never counted, so there is no receipt.")
+        : turns.Any(t => t.Seller is null) ? new(ProblemKind.Unavailable, "The operator of this site has not entered "
+            + "its name and address yet, so receipts cannot be issued. Contact support.")
         : null;
 
     /// <returns>How many receipts and credit notes were made.</returns>
     public static Task<Outcome<int>> RunAsync(
-        Db db, string email, int id, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        Db db, string email, int id, TimeProvider time, CancellationToken cancel) =>
         db.DecideAsync(transaction =>
-            InAsync(transaction, email, email, id, settings, time.GetUtcNow().UtcDateTime, cancel), cancel);
+            InAsync(transaction, email, email, id, time.GetUtcNow().UtcDateTime, cancel), cancel);
 
     /// <summary>The same for an operator, whosever payment it is.</summary>
     public static async Task<Outcome<int>> ByOperatorAsync(
-        Db db, string actor, int id, Settings settings, TimeProvider time, CancellationToken cancel) =>
+        Db db, string actor, int id, TimeProvider time, CancellationToken cancel) =>
         await db.FindAsync<string>(ReceiptSql.FindOwner, new { id }, cancel) is not { } email ? NotFound
             : await db.DecideAsync(transaction =>
-                InAsync(transaction, actor, email, id, settings, time.GetUtcNow().UtcDateTime, cancel), cancel);
+                InAsync(transaction, actor, email, id, time.GetUtcNow().UtcDateTime, cancel), cancel);
 
     /// <summary>In the caller's transaction. Returns how many receipts and credit notes were made.</summary>
     public static async Task<Outcome<int>> InAsync(NpgsqlTransaction transaction, string actor, string email, int id,
-        Settings settings, DateTime now, CancellationToken cancel)
+        DateTime now, CancellationToken cancel)
     {
         await transaction.FindAsync<int?>(ReceiptSql.LockPayment, new { id, email }, cancel);
         var payment = await transaction.FindAsync<ReceiptPaymentRow>(
             ReceiptSql.FindPayment, new { id, email }, cancel);
         var turns = await transaction.ListAsync<ReceiptTurnRow>(ReceiptSql.Turns, new { id }, cancel);
         if (Decide(payment, turns) is { } problem) return problem;
-        if (await FindSellerAsync(transaction, id, turns[0].At, cancel) is not { } seller)
-            return new Problem(ProblemKind.Unavailable, "The operator of this site has not entered its name and "
-                + "address yet, so receipts cannot be issued. Contact support.");
-        var paid = IncludedTax.Of(payment!.Dollars, seller.TaxPercent, settings.Currency.Decimals);
         var address = await FindAddressAsync(transaction, id, email, cancel);
         var (made, last) = (0, default(int?));
         foreach (var turn in turns)
@@ -57,8 +55,8 @@ public static class IssueReceipt
             var number = turn.Number;
             if (number is null)
             {
-                number = await AddAsync(transaction, turn, turn.IsReversal ? paid.Reversed : paid, seller.Id,
-                    address, turn.IsReversal ? last : null, now, cancel);
+                number = await AddAsync(
+                    transaction, turn, address, turn.IsReversal ? last : null, now, cancel);
                 await transaction.AuditAsync(actor, "issue_receipt", $"payment {id}",
                     string.Create(CultureInfo.InvariantCulture, $"number {number}"), cancel);
                 made++;
@@ -67,15 +65,6 @@ public static class IssueReceipt
         }
         return made;
     }
-
-    /// <summary>
-    /// Who has sold is who was named on the first receipt of the payment, so that its credit note takes back exactly
-    /// that, whatever was entered since.
-    /// </summary>
-    static async Task<SellerRow?> FindSellerAsync(
-        NpgsqlTransaction transaction, int payment, DateTime at, CancellationToken cancel) =>
-        await transaction.FindAsync<SellerRow>(ReceiptSql.SellerOf, new { id = payment }, cancel)
-            ?? await transaction.FindAsync<SellerRow>(ReceiptSql.SellerAt, new { at }, cancel);
 
     /// <summary>
     /// A receipt is addressed as its owner wants it then; whatever follows from it is addressed like that one, also
@@ -87,19 +76,20 @@ public static class IssueReceipt
             ?? await transaction.FindAsync<BillingAddressRow>(ReceiptSql.FindAddress, new { email }, cancel)
             ?? BillingAddressRow.None;
 
-    static Task<int> AddAsync(NpgsqlTransaction transaction, ReceiptTurnRow turn, IncludedTax amount, long seller,
-        BillingAddressRow address, int? corrects, DateTime now, CancellationToken cancel) =>
+    /// <summary>Who has sold, and the tax, are what the ledger has: the database takes nothing else.</summary>
+    static Task<int> AddAsync(NpgsqlTransaction transaction, ReceiptTurnRow turn, BillingAddressRow address,
+        int? corrects, DateTime now, CancellationToken cancel) =>
         transaction.AskAsync<int>(ReceiptSql.Add, new
         {
             transaction = turn.Transaction,
             now,
-            seller,
+            seller = turn.Seller,
             corrects,
             name = address.Name,
             address = address.Address,
             taxNumber = address.TaxNumber,
-            gross = amount.Gross,
-            net = amount.Net,
-            tax = amount.Tax,
+            gross = turn.Gross,
+            net = turn.Net,
+            tax = turn.Tax,
         }, cancel);
 }

@@ -30,9 +30,11 @@ public sealed record ReceiptPaymentRow(
 /// <summary>A payment of which a receipt or credit note is due.</summary>
 public sealed record DueReceiptRow(int Id, string Email);
 
-/// <summary>A transaction of a payment in the ledger, and the receipt of it, if there is one.</summary>
+/// <summary>A transaction of a payment in the ledger, the tax in it, and the receipt of it, if there is one.</summary>
 /// <param name="Turn">Odd: the payment counts; even: it counts no longer.</param>
-public sealed record ReceiptTurnRow(long Transaction, int Turn, DateTime At, int? Number)
+/// <param name="Seller">By which line; null: none is in force for it.</param>
+public sealed record ReceiptTurnRow(
+    long Transaction, int Turn, DateTime At, int? Number, long? Seller, decimal? Gross, decimal? Net, decimal? Tax)
 {
     public bool IsReversal => Turn % 2 == 0;
 }
@@ -75,13 +77,6 @@ public static class ReceiptSql
                 UNION SELECT q.id FROM payments q WHERE q.provider_payment = p.provider_payment) AS o
             JOIN ledger_transactions t ON t.payment = o.payment JOIN receipts r ON r.transaction = t.id
         ORDER BY t.payment <> p.id, r.number LIMIT 1
-        """;
-
-    /// <summary>Who sold according to the first receipt.</summary>
-    public const string SellerOf = $"""
-        -- ReceiptSql.SellerOf
-        SELECT s.id, s.active_from, s.name, s.address, s.tax_number, s.tax_label, s.tax_percent
-        FROM payments p, LATERAL (SELECT r.seller {First}) AS f JOIN sellers s ON s.id = f.seller WHERE p.id = @id
         """;
 
     /// <summary>To whom the first receipt is addressed.</summary>
@@ -156,8 +151,9 @@ public static class ReceiptSql
     /// <summary>What happened to a payment, in turns.</summary>
     public const string Turns = """
         -- ReceiptSql.Turns
-        SELECT t.id AS transaction, t.turn, t.at, r.number
+        SELECT t.id AS transaction, t.turn, t.at, r.number, x.seller, x.gross, x.net, x.tax
         FROM ledger_transactions t LEFT JOIN receipts r ON r.transaction = t.id
+            LEFT JOIN payment_taxes x ON x.transaction = t.id
         WHERE t.payment = @id ORDER BY t.turn
         """;
 

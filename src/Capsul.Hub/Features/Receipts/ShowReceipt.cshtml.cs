@@ -1,4 +1,3 @@
-using Capsul.Foundation;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -9,7 +8,7 @@ namespace Capsul.Hub.Features.Receipts;
 
 /// <summary>The receipt of a payment, and its credit notes, to be printed.</summary>
 [Authorize(Policies.SignedIn)]
-public sealed class ShowReceiptPage(Db db, Settings settings, TimeProvider time) : PageModel
+public sealed class ShowReceiptPage(Db db, TimeProvider time) : PageModel
 {
     /// <summary>Of the payment.</summary>
     [BindProperty(SupportsGet = true)]
@@ -37,6 +36,6 @@ public sealed class ShowReceiptPage(Db db, Settings settings, TimeProvider time)
     }
 
     public async Task<IActionResult> OnPostAsync(CancellationToken cancel) =>
-        (await IssueReceipt.RunAsync(db, Email, Id, settings, time, cancel)).Refused(out var problem, out _)
+        (await IssueReceipt.RunAsync(db, Email, Id, time, cancel)).Refused(out var problem, out _)
             ? Problems.Page(problem) : RedirectToPage("ShowReceipt", new { Id });
 }

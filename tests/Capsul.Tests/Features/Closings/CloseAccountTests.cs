@@ -240,7 +240,7 @@ public sealed class CloseAccountTests
         (await SetSeller.RunAsync(rows.Db, "ops",
             new SetSeller.Input("Meadow", "1 Lane", "", "", "", null), rows.Time, Cancel)).OrThrow();
         (await SetBillingAddress.RunAsync(rows.Db, VmRows.Email, "Ada", "London", "", Cancel)).OrThrow();
-        (await IssueReceipt.RunAsync(rows.Db, VmRows.Email, 1, rows.Settings, rows.Time, Cancel)).OrThrow();
+        (await IssueReceipt.RunAsync(rows.Db, VmRows.Email, 1, rows.Time, Cancel)).OrThrow();
         await CloseAsync(rows);
         rows.Time.Advance(TimeSpan.FromDays(3));
         (await LookAsync(rows)).ShouldBe(1);

@@ -108,7 +108,7 @@ public sealed class VerifyLedgerTests
         (await check.LookAsync(rows.Epoch, Cancel)).Differences.ShouldBeEmpty();
     }
 
-    static Task TamperAsync(Db db, string change) => db.ExecuteAsync(
+    internal static Task TamperAsync(Db db, string change) => db.ExecuteAsync(
         $"BEGIN; SET LOCAL session_replication_role = replica; {change}; COMMIT", null, Cancel);
 
     static Task<IReadOnlyList<AlertRow>> AlertsAsync(VmRows rows) =>

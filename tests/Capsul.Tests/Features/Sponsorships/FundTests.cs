@@ -91,7 +91,7 @@ public sealed class FundTests
             .ShouldBe(0);
         // What was got can be used, and neither given nor has a receipt.
         (await GiveAsync(rows, "1", email: Kim)).Problem!.Message.ShouldContain("nothing that can be given");
-        (await IssueReceipt.RunAsync(rows.Db, Kim, grant, rows.Settings, rows.Time, Cancel)).Problem.ShouldNotBeNull();
+        (await IssueReceipt.RunAsync(rows.Db, Kim, grant, rows.Time, Cancel)).Problem.ShouldNotBeNull();
         await AgreesAsync(rows);
     }
 

@@ -125,7 +125,7 @@ public sealed class TrialTests
         (await GiveToFund.RunAsync(rows.Db, rows.Settings, Jo, Jo, new GiveToFund.Input("1", true), FundKey.Make(), "",
             rows.Time, Cancel)).Problem!.Message.ShouldContain("nothing that can be given");
         var payment = await rows.Db.AskAsync<int>("SELECT payment FROM trials", null, Cancel);
-        (await IssueReceipt.RunAsync(rows.Db, Jo, payment, rows.Settings, rows.Time, Cancel)).Problem.ShouldNotBeNull();
+        (await IssueReceipt.RunAsync(rows.Db, Jo, payment, rows.Time, Cancel)).Problem.ShouldNotBeNull();
         await rows.Db.ExecuteAsync(
             "INSERT INTO payments (email, dollars, method) VALUES (@Jo, 10, 'cash')", new { Jo }, Cancel);
         await UseAsync(rows, 2);

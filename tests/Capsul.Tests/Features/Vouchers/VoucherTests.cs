@@ -63,7 +63,7 @@ public sealed class VoucherTests
         (await rows.CountAsync("audit_lines l", $"l::text ILIKE '%{plain}%'", Cancel)).ShouldBe(0);
         // Nobody has paid for it, so there is no receipt.
         var payment = await rows.Db.AskAsync<int>("SELECT payment FROM vouchers", null, Cancel);
-        (await IssueReceipt.RunAsync(rows.Db, VmRows.Email, payment, rows.Settings, rows.Time, Cancel))
+        (await IssueReceipt.RunAsync(rows.Db, VmRows.Email, payment, rows.Time, Cancel))
             .Problem!.Message.ShouldContain("nobody paid");
     }
 

@@ -24,7 +24,11 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     /// <summary>Invoices that are listed at a time.</summary>
     const int PageSize = 100;
 
-    public string Name => "btcpay";
+    public static readonly ProviderKind Kind = new("btcpay", "BTCPay Server", "CAPSUL_BTCPAY_API_KEY",
+        TellsRefunds: false, (settings, client) => settings.BtcPay is { } pay
+            ? new BtcPayProvider(client(), pay.Url, pay.Store, pay.Key, settings.BtcPayWebhookSecret) : null);
+
+    public string Name => Kind.Name;
 
     public string Title => "Bitcoin";
 
@@ -92,7 +96,7 @@ public sealed class BtcPayProvider(HttpClient client, Uri url, string store, str
     public Task<Outcome<IReadOnlyList<FoundPayout>>> ListPayoutsAsync(DateTime since, CancellationToken cancel) =>
         Task.FromResult<Outcome<IReadOnlyList<FoundPayout>>>(new List<FoundPayout>());
 
-    public bool TellsRefunds => false;
+    public bool TellsRefunds => Kind.TellsRefunds;
 
     public Task<Outcome<IReadOnlyList<FoundRefund>>> ListRefundsAsync(DateTime since, CancellationToken cancel) =>
         refunds.ListAsync(since, cancel);

@@ -14,6 +14,9 @@ public sealed class PaymentProviders(Settings settings, ReturnSeal? seal = null)
     /// <summary>BTCPay Server lists all pull payments of a store in one answer.</summary>
     const int MaxAnswerBytes = 16 << 20;
 
+    /// <summary>All that this program knows, in the order in which they are offered: a folder each.</summary>
+    public static readonly IReadOnlyList<ProviderKind> Known = [StripeProvider.Kind, BtcPayProvider.Kind];
+
     readonly Lazy<HttpClient> client = new(() => new HttpClient(new SocketsHttpHandler
     {
         AllowAutoRedirect = false,
@@ -25,7 +28,11 @@ public sealed class PaymentProviders(Settings settings, ReturnSeal? seal = null)
     IReadOnlyList<IPaymentProvider>? all;
 
     /// <summary>In the order in which they are offered.</summary>
-    public IReadOnlyList<IPaymentProvider> All => all ??= [.. Configured()];
+    public IReadOnlyList<IPaymentProvider> All =>
+        all ??= [.. Known.Select(k => k.Make(settings, () => client.Value)).OfType<IPaymentProvider>()];
+
+    /// <summary>Null: it is no provider.</summary>
+    public static ProviderKind? KindOf(string name) => Known.FirstOrDefault(k => k.Name == name);
 
     public IPaymentProvider? Find(string name) => All.FirstOrDefault(p => p.Name == name);
 
@@ -34,14 +41,6 @@ public sealed class PaymentProviders(Settings settings, ReturnSeal? seal = null)
 
     /// <summary>Where whoever pays comes back to, from how it is kept.</summary>
     public string ReturnOf(string returnTo) => seal?.Open(returnTo) ?? returnTo;
-
-    IEnumerable<IPaymentProvider> Configured()
-    {
-        if (settings.StripeSecretKey is { } key)
-            yield return new StripeProvider(client.Value, settings.StripeApi, key, settings.StripeWebhookSecret);
-        if (settings.BtcPay is { } pay)
-            yield return new BtcPayProvider(client.Value, pay.Url, pay.Store, pay.Key, settings.BtcPayWebhookSecret);
-    }
 
     public void Dispose()
     {

@@ -25,7 +25,11 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
 
     readonly StripeClient stripe = new(client, api, secretKey);
 
-    public string Name => "stripe";
+    public static readonly ProviderKind Kind = new("stripe", "Stripe", "CAPSUL_STRIPE_SECRET_KEY", TellsRefunds: true,
+        (settings, client) => settings.StripeSecretKey is { } key
+            ? new StripeProvider(client(), settings.StripeApi, key, settings.StripeWebhookSecret) : null);
+
+    public string Name => Kind.Name;
 
     public string Title => "Card";
 
@@ -86,7 +90,7 @@ public sealed partial class StripeProvider(HttpClient client, Uri api, string se
         return list.Refused(out var problem, out var found) ? problem : found.List("data").ToList();
     }
 
-    public bool TellsRefunds => true;
+    public bool TellsRefunds => Kind.TellsRefunds;
 
     public Task<Outcome<IReadOnlyList<FoundRefund>>> ListRefundsAsync(DateTime since, CancellationToken cancel) =>
         Task.FromResult<Outcome<IReadOnlyList<FoundRefund>>>(new List<FoundRefund>());
