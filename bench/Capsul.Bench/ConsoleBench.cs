@@ -120,7 +120,8 @@ static class ConsoleBench
     static async Task<ClientWebSocket> OpenAsync(
         Settings settings, BenchDatabase database, string vm, CancellationToken cancel)
     {
-        var token = (await OpenConsole.AskAsync(database.Db, "bench", vm, TimeProvider.System, cancel)).OrThrow();
+        var token = (await OpenConsole.AskAsync(
+            database.Db, "bench", vm, ViewKind.Console, TimeProvider.System, cancel)).OrThrow();
         var socket = new ClientWebSocket();
         await socket.ConnectAsync(
             new Uri($"ws://127.0.0.1:{settings.Port}/vms/{vm}/console/socket?token={token}"), cancel);

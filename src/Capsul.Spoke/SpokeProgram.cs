@@ -37,7 +37,8 @@ public sealed class SpokeProgram(
         vms.Told = connection.Tell;
         vms.Transfers = new HubTransfers(identity, () => connection.Address, time);
         connection.OpenStream = new HubStreams(
-            identity, () => connection.Address, hypervisor, new Consoles(hypervisor, time), vms.AddressOf, log, cancel)
+            identity, () => connection.Address, hypervisor, new Consoles(hypervisor, time),
+            new Screens(hypervisor, time), vms.AddressOf, log, cancel)
             .Begin;
         vms.Start(cancel);
         try

@@ -21,7 +21,8 @@ sealed partial class Actors
         var what = returns ? "give an address back" : "order an address";
         Count($"{what} of {world.NameOf(vm)}{(problem is null ? "" : $": {problem.Message}")}",
             problem is null ? what : $"{what}, refused");
-        if (problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NoCapacity) } && !await IsSilentAsync(vm, problem))
+        if (problem is { Kind: not (ProblemKind.Conflict or ProblemKind.NoCapacity) }
+            && !await IsSilentAsync(vm, problem))
             world.Report.Violate($"an address was refused: {problem.Message}");
         await world.ChangedAsync();
     }

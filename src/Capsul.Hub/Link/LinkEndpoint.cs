@@ -146,7 +146,7 @@ public sealed partial class LinkEndpoint(
         };
         await spoke.GreetAsync(hello, connection.Token);
         using var connected = streams.Connect(host, hello.Facts.OpensStreams ? spoke.TryOpen : null,
-            hello.Facts.OpensPorts, hello.Facts.ChangesKeys);
+            hello.Facts.OpensPorts, hello.Facts.ChangesKeys, hello.Facts.ShowsScreens);
         var hubs = await db.ListAsync<HubAddressRow>(SeatSql.Addresses, null, connection.Token);
         Log.Connected(log, host, Intake.Check(hello).Version);
         await RunAsync(spoke.RunAsync(up, down, [.. hubs.Select(h => h.LinkAddress)], connection.Token),

@@ -29,7 +29,17 @@ public sealed class Streams(TimeProvider time) : IHostConsoles, IHostPorts, IHos
     /// <param name="Ask">How to ask the Spoke; null: it is too old for streams.</param>
     /// <param name="Ports">It opens streams to ports of VMs.</param>
     /// <param name="Keys">It can have keys changed.</param>
-    sealed record Line(Func<OpenStream, bool>? Ask, bool Ports, bool Keys);
+    /// <param name="Screens">It opens streams to screens of VMs.</param>
+    sealed record Line(Func<OpenStream, bool>? Ask, bool Ports, bool Keys, bool Screens)
+    {
+        public bool CanOpen(StreamKind kind) => Ask is not null && kind switch
+        {
+            StreamKind.Port => Ports,
+            StreamKind.Keys => Keys,
+            StreamKind.Screen => Screens,
+            _ => true,
+        };
+    }
 
     /// <summary>Each connected host.</summary>
     readonly ConcurrentDictionary<string, Line> hosts = new(StringComparer.Ordinal);
@@ -38,16 +48,24 @@ public sealed class Streams(TimeProvider time) : IHostConsoles, IHostPorts, IHos
     sealed record Awaited(string Host, TaskCompletionSource<HostStream> Came);
 
     /// <summary>A host is connected until the result is disposed.</summary>
-    public IDisposable Connect(string host, Func<OpenStream, bool>? ask, bool ports = false, bool keys = false)
+    public IDisposable Connect(string host, Func<OpenStream, bool>? ask, bool ports = false, bool keys = false,
+        bool screens = false)
     {
-        var mine = KeyValuePair.Create(host, new Line(ask, ports, keys));
+        var mine = KeyValuePair.Create(host, new Line(ask, ports, keys, screens));
         hosts[host] = mine.Value;
         return new Disconnection(() => hosts.TryRemove(mine));
     }
 
-    public async Task<Outcome<IHostConsole>> OpenAsync(string host, string vm, CancellationToken cancel) =>
-        (await OpenAsync(host, new OpenStream { Vm = vm, Kind = StreamKind.Console }, cancel))
-            .Refused(out var problem, out var stream) ? problem : stream;
+    public async Task<Outcome<IHostConsole>> OpenAsync(
+        string host, string vm, ViewKind kind, CancellationToken cancel)
+    {
+        var asked = new OpenStream
+        {
+            Vm = vm,
+            Kind = kind == ViewKind.Screen ? StreamKind.Screen : StreamKind.Console,
+        };
+        return (await OpenAsync(host, asked, cancel)).Refused(out var problem, out var stream) ? problem : stream;
+    }
 
     public async Task<Outcome<IHostPort>> ConnectAsync(string host, string vm, int port, CancellationToken cancel)
     {
@@ -107,8 +125,7 @@ public sealed class Streams(TimeProvider time) : IHostConsoles, IHostPorts, IHos
     async Task<Outcome<HostStream>> OpenAsync(string host, OpenStream asked, CancellationToken cancel)
     {
         if (!hosts.TryGetValue(host, out var line)) return Unavailable($"{host} is not connected to this Hub.");
-        if (line.Ask is not { } ask || (asked.Kind == StreamKind.Port && !line.Ports)
-            || (asked.Kind == StreamKind.Keys && !line.Keys))
+        if (line.Ask is not { } ask || !line.CanOpen(asked.Kind))
             return Unavailable($"The Spoke of {host} is too old for this; upgrade it.");
         var id = asked.Id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(IdBytes));
         var came = new TaskCompletionSource<HostStream>(TaskCreationOptions.RunContinuationsAsynchronously);

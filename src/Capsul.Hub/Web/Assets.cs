@@ -68,7 +68,7 @@ public static class Assets
                 stream.ReadExactly(bytes);
                 return KeyValuePair.Create(n[Prefix.Length..].Replace('\\', '/'), bytes);
             });
-        return own.Concat(Xterm.Files()).ToFrozenDictionary(StringComparer.Ordinal);
+        return own.Concat(Xterm.Files()).Concat(Novnc.Files()).ToFrozenDictionary(StringComparer.Ordinal);
     }
 
     static string HashAll()

@@ -14,10 +14,15 @@ public static class Headers
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
         + "form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
+    /// <summary>This page's own scripts make pictures out of data, such as a pointer.</summary>
+    public static void AllowMadePictures(HttpContext context) => context.Items[typeof(Headers)] = true;
+
     public static void Set(HttpContext context, bool tls) => context.Response.OnStarting(() =>
     {
         var headers = context.Response.Headers;
-        headers[HeaderNames.ContentSecurityPolicy] = ContentSecurityPolicy;
+        headers[HeaderNames.ContentSecurityPolicy] = context.Items.ContainsKey(typeof(Headers))
+            ? ContentSecurityPolicy.Replace("img-src 'self'", "img-src 'self' data:", StringComparison.Ordinal)
+            : ContentSecurityPolicy;
         headers[HeaderNames.XContentTypeOptions] = "nosniff";
         headers[HeaderNames.XFrameOptions] = "DENY";
         headers["Referrer-Policy"] = "same-origin";

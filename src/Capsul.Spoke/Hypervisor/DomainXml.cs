@@ -18,9 +18,11 @@ sealed record DomainFiles(
 }
 
 /// <summary>
-/// The libvirt domain of a VM. Minimal on purpose: no graphics, USB, balloon or option ROM, and all devices on the root
-/// bus, because every PCI bridge and every probed device slows the guest's boot (libvirt's default of one root port per
+/// The libvirt domain of a VM. Minimal on purpose: no USB, balloon or option ROM, and all devices on the root bus,
+/// because every PCI bridge and every probed device slows the guest's boot (libvirt's default of one root port per
 /// device costs the tiny guest about half a second under TCG). Two empty root ports are left for hot-plugged devices.
+/// The screen is a plain VGA card, which every system can use, and listens nowhere: libvirt hands connections to QEMU
+/// (decision 19). Keyboard and mouse are the PS/2 ones that the machine has anyway.
 /// </summary>
 static class DomainXml
 {
@@ -100,6 +102,7 @@ static class DomainXml
         Controller(xml, "virtio-serial", slot: 5);
         Interface(xml, vm);
         Serial(xml, files);
+        Screen(xml);
         xml.WriteStartElement("channel");
         xml.WriteAttributeString("type", "unix");
         Element(xml, "target", null, ("type", "virtio"), ("name", "org.qemu.guest_agent.0"));
@@ -163,6 +166,23 @@ static class DomainXml
         Element(xml, "target", null, ("port", "0"));
         xml.WriteEndElement();
     }
+
+    static void Screen(XmlWriter xml)
+    {
+        xml.WriteStartElement("graphics");
+        xml.WriteAttributeString("type", "vnc");
+        xml.WriteAttributeString("sharePolicy", "force-shared");
+        Element(xml, "listen", null, ("type", "none"));
+        xml.WriteEndElement();
+        xml.WriteStartElement("video");
+        Element(xml, "model", null, ("type", "vga"), ("vram", "16384"), ("heads", "1"), ("primary", "yes"));
+        Address(xml, slot: 1);
+        xml.WriteEndElement();
+    }
+
+    /// <summary>Whether a domain that this has written, now or before, has a screen.</summary>
+    public static bool HasScreen(string xml) =>
+        XDocument.Parse(xml).Root!.Elements("devices").Elements("graphics").Any();
 
     static void Address(XmlWriter xml, int slot) =>
         Element(xml, "address", null, ("type", "pci"), ("domain", "0x0000"),

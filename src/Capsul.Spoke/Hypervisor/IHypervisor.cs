@@ -288,6 +288,13 @@ public interface IHypervisor : IAsyncDisposable
     Task<Line> OpenConsoleAsync(string id, CancellationToken cancel);
 
     /// <summary>
+    /// Opens a connection to the screen, which speaks the RFB protocol (RFC 6143) without a password. Several at a time
+    /// see the same; it ends when the VM is turned off.
+    /// </summary>
+    /// <exception cref="HypervisorException">It is off, or was started by a Capsul without screens.</exception>
+    Task<Line> OpenScreenAsync(string id, CancellationToken cancel);
+
+    /// <summary>
     /// Opens a TCP connection to an address in the VM network, from wherever that network can be reached.
     /// </summary>
     Task<Stream> DialAsync(IPAddress address, int port, CancellationToken cancel);

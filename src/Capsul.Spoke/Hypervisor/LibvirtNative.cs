@@ -168,6 +168,8 @@ static partial class LibvirtNative
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int virDomainAuthorizedSSHKeysSet(
         DomainHandle domain, string user, string[] keys, uint count, uint flags);
+    [LibraryImport(Library)]
+    internal static partial int virDomainOpenGraphicsFD(DomainHandle domain, uint index, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainDestroyFlags(DomainHandle domain, uint flags);
     [LibraryImport(Library)] internal static partial int virDomainUndefineFlags(DomainHandle domain, uint flags);
 

@@ -16,7 +16,7 @@ public enum Verb
 {
     List, Find, StoppedByGuest, MakeDisk, Define, Start, Shutdown, Resume, TurnOff, Remove, Console, Dial, Foreign,
     TakeOver, EndTakeOver, ExportDisk, ImportDisk, OpenConsole, SetPassword,
-    Guard, SetKeys, FindBoot, DropDisks, Usage,
+    Guard, SetKeys, FindBoot, DropDisks, Usage, OpenScreen,
 }
 
 /// <summary>How a verb misbehaves.</summary>
@@ -121,6 +121,7 @@ public sealed partial class Simulated : IHypervisor
     {
         Change(id, m => m is { On: true, Paused: true } ? m : m with { On = false, ByGuest = m.On || m.ByGuest });
         CloseConsole(id);
+        CloseScreen(id);
         changes.Writer.TryWrite(id);
     }
 
@@ -140,6 +141,7 @@ public sealed partial class Simulated : IHypervisor
     {
         Change(id, m => m with { On = false, ByGuest = false });
         CloseConsole(id);
+        CloseScreen(id);
         changes.Writer.TryWrite(id);
     }
 
@@ -256,6 +258,7 @@ public sealed partial class Simulated : IHypervisor
         }
         Change(id, m => m with { On = false, ByGuest = m.On ? byGuest : m.ByGuest });
         CloseConsole(id);
+        CloseScreen(id);
         changes.Writer.TryWrite(id);
     }
 

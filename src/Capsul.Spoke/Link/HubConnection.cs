@@ -139,6 +139,7 @@ public sealed partial class HubConnection(
             Rescues = true,
             RenewsSeeds = true,
             ForwardsUdp = true,
+            ShowsScreens = true,
             GivesMoreAddresses = true,
             ForwardFirst = settings.ForwardPorts?.First ?? 0,
             ForwardLast = settings.ForwardPorts?.Last ?? 0,

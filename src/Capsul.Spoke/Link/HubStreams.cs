@@ -17,11 +17,12 @@ namespace Capsul.Spoke.Link;
 /// <param name="address">Where the active Hub is, as far as it is known.</param>
 /// <param name="hypervisor">The VMs.</param>
 /// <param name="consoles">Their consoles.</param>
+/// <param name="screens">Their screens.</param>
 /// <param name="addressOf">Where a VM is reached; null: it is not on.</param>
 /// <param name="log">Where failures are noted.</param>
 /// <param name="stopping">Ends all streams.</param>
 sealed partial class HubStreams(
-    Identity identity, Func<string> address, IHypervisor hypervisor, Consoles consoles,
+    Identity identity, Func<string> address, IHypervisor hypervisor, Consoles consoles, Screens screens,
     Func<string, IPAddress?> addressOf, ILogger log, CancellationToken stopping)
 {
     static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(10);
@@ -52,7 +53,7 @@ sealed partial class HubStreams(
     static bool IsSound(OpenStream wanted) => Formats.IsTransferId(wanted.Id) && Formats.IsVmId(wanted.Vm)
         && wanted.Kind switch
         {
-            StreamKind.Console => true,
+            StreamKind.Console or StreamKind.Screen => true,
             StreamKind.Keys => Formats.IsLoginUser(wanted.LoginUser) && wanted.SshKeys.Count is > 0 and <= MaxKeys
                 && wanted.SshKeys.All(Formats.IsKeyLine),
             StreamKind.Port => wanted.Port is >= 1 and <= 65535,
@@ -94,7 +95,8 @@ sealed partial class HubStreams(
     {
         try
         {
-            await using var view = await consoles.WatchAsync(wanted.Vm, cancel);
+            await using IGuestView view = wanted.Kind == StreamKind.Screen
+                ? await screens.OpenAsync(wanted.Vm, cancel) : await consoles.WatchAsync(wanted.Vm, cancel);
             using var showing = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             // Canceling a read would end the whole call: what is typed is read until the Hub ends it.
             var typing = TypeAsync(view, call, cancel);
@@ -102,7 +104,7 @@ sealed partial class HubStreams(
             if (await Task.WhenAny(typing, shown) == shown)
             {
                 await shown;
-                await EndAsync(call, "It was turned off.");
+                await EndAsync(call, view.WhenEnded);
             }
             await showing.CancelAsync();
             await shown.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -149,15 +151,15 @@ sealed partial class HubStreams(
     }
 
     static async Task ShowAsync(
-        ConsoleView view, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, CancellationToken cancel)
+        IGuestView view, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, CancellationToken cancel)
     {
-        await foreach (var part in view.Output.ReadAllAsync(cancel))
+        await foreach (var part in view.ReadAsync(cancel))
             await call.RequestStream.WriteAsync(
                 new StreamMessage { Data = UnsafeByteOperations.UnsafeWrap(part) }, CancellationToken.None);
     }
 
     static async Task TypeAsync(
-        ConsoleView view, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, CancellationToken cancel)
+        IGuestView view, AsyncDuplexStreamingCall<StreamMessage, StreamMessage> call, CancellationToken cancel)
     {
         while (await call.ResponseStream.MoveNext(cancel))
             await view.TypeAsync(call.ResponseStream.Current.Data.Memory, cancel);
@@ -165,7 +167,7 @@ sealed partial class HubStreams(
 
     static partial class Log
     {
-        [LoggerMessage(440, LogLevel.Debug, "The console of {Vm} is no longer watched: {Why}")]
+        [LoggerMessage(440, LogLevel.Debug, "A stream to {Vm} has ended: {Why}")]
         public static partial void Ended(ILogger log, string vm, string why);
 
         [LoggerMessage(441, LogLevel.Error, "A stream to {Vm} failed")]

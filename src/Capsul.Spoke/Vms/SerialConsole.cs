@@ -6,7 +6,7 @@ using Capsul.Wire;
 namespace Capsul.Spoke.Vms;
 
 /// <summary>One viewer of a console.</summary>
-public sealed class ConsoleView : IAsyncDisposable
+public sealed class ConsoleView : IGuestView
 {
     /// <summary>Parts of output that a viewer may be behind; the oldest are dropped then.</summary>
     const int MaxBehind = 64;
@@ -21,6 +21,11 @@ public sealed class ConsoleView : IAsyncDisposable
 
     /// <summary>What the guest prints. Completed when the VM is turned off.</summary>
     public ChannelReader<ReadOnlyMemory<byte>> Output => output.Reader;
+
+    public string WhenEnded => "It was turned off.";
+
+    public IAsyncEnumerable<ReadOnlyMemory<byte>> ReadAsync(CancellationToken cancel) =>
+        output.Reader.ReadAllAsync(cancel);
 
     /// <summary>Types on the console.</summary>
     /// <exception cref="HypervisorException">The guest does not read it, or the VM is off.</exception>

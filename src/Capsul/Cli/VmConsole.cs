@@ -21,7 +21,8 @@ static class VmConsole
     {
         var settings = Settings.Load();
         await using var database = await CliDatabase.OpenAsync(settings, cancel);
-        var token = (await OpenConsole.AskAsync(database.Db, "cli", vm, TimeProvider.System, cancel)).OrThrow();
+        var token = (await OpenConsole.AskAsync(
+            database.Db, "cli", vm, ViewKind.Console, TimeProvider.System, cancel)).OrThrow();
         using var socket = new ClientWebSocket();
         await ConnectAsync(socket, settings, vm, token, cancel);
         await Console.Error.WriteLineAsync($"Connected to the console of {vm}. To leave it, press Ctrl-].");

@@ -22,6 +22,7 @@ static class EveryPage
         ("conflict", "/vms/capsul-creating00/delete"), ("operation", "/vms/capsul-creating00/operations/1"),
         ("queued-vm", "/vms/capsul-queued0000"),
         ("serial-console", "/vms/capsul-running000/console"), ("no-console", "/vms/capsul-stopped000/console"),
+        ("screen", "/vms/capsul-running000/screen"), ("no-screen", "/vms/capsul-stopped000/screen"),
         ("failed-operation", "/vms/capsul-failed0000/operations/2"),
         ("firewall", "/vms/capsul-running000/firewall"), ("ports", "/vms/capsul-running000/ports"),
         ("reverse-dns", "/vms/capsul-silent0000/reverse-dns"), ("no-names", "/vms/capsul-running000/reverse-dns"),

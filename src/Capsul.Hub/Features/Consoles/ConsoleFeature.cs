@@ -1,5 +1,6 @@
 using Capsul.Hub.Web;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -12,7 +13,13 @@ public static class ConsoleFeature
         services.AddSingleton<ConsoleSocket>();
 
     /// <summary>Public, because the token says who may: a terminal has no session.</summary>
-    public static void MapConsoles(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/vms/{id}/console/socket", routes.ServiceProvider.GetRequiredService<ConsoleSocket>().OpenAsync)
-            .RequireAuthorization(Policies.Public).WithMetadata(new NoSession(), new ForScripts());
+    public static void MapConsoles(this IEndpointRouteBuilder routes)
+    {
+        var socket = routes.ServiceProvider.GetRequiredService<ConsoleSocket>();
+        foreach (var kind in Enum.GetValues<ViewKind>())
+            routes.MapGet($"/vms/{{id}}/{kind.Word()}/socket",
+                    (string id, HttpContext context, CancellationToken cancel) =>
+                        socket.OpenAsync(kind, id, context, cancel))
+                .RequireAuthorization(Policies.Public).WithMetadata(new NoSession(), new ForScripts());
+    }
 }

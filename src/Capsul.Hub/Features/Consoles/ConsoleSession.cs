@@ -8,11 +8,11 @@ using Npgsql;
 
 namespace Capsul.Hub.Features.Consoles;
 
-/// <summary>Why a console was closed; empty: whoever opened it has closed it.</summary>
+/// <summary>Why a console or screen was closed; empty: whoever opened it has closed it.</summary>
 /// <param name="Again">It may be opened again at once.</param>
 sealed record ConsoleEnd(string Reason, bool Again = false);
 
-/// <summary>One console that somebody has open.</summary>
+/// <summary>One console or screen that somebody has open.</summary>
 sealed class ConsoleSession(
     Db db, Sessions sessions, HttpContext context, VmRow vm, WebSocket socket, IHostConsole console, TimeProvider time)
 {
@@ -23,6 +23,7 @@ sealed class ConsoleSession(
     readonly bool hasSession = sessions.HashOf(context) is not null;
     long lastUsed = time.GetTimestamp();
     string reason = "";
+    bool isRestarted;
 
     /// <summary>Returns why it ended.</summary>
     /// <param name="end">Ends it, because the Hub stops; canceled when it ends.</param>
@@ -35,7 +36,7 @@ sealed class ConsoleSession(
         try
         {
             await first;
-            return new ConsoleEnd(reason);
+            return new ConsoleEnd(reason, Again: isRestarted);
         }
         catch (OperationCanceledException)
         {
@@ -59,6 +60,7 @@ sealed class ConsoleSession(
                 .AsTask().WaitAsync(cancel);
         }
         reason = console.Problem;
+        isRestarted = (await FindVmAsync(cancel))?.State == "restarting";
     }
 
     async Task TypeAsync(CancellationToken cancel)
@@ -102,7 +104,9 @@ sealed class ConsoleSession(
     {
         if (time.GetElapsedTime(Interlocked.Read(ref lastUsed)) > Idle) return "Nothing happened for half an hour.";
         if (hasSession && !await sessions.IsLiveAsync(context, cancel)) return "You have signed out.";
-        var now = await db.FindAsync<VmRow>(VmSql.Find, new { id = vm.Id, email = vm.Email }, cancel);
-        return now is null or { Deleted: not null } ? "This capsul was deleted." : null;
+        return await FindVmAsync(cancel) is null or { Deleted: not null } ? "This capsul was deleted." : null;
     }
+
+    Task<VmRow?> FindVmAsync(CancellationToken cancel) =>
+        db.FindAsync<VmRow>(VmSql.Find, new { id = vm.Id, email = vm.Email }, cancel);
 }

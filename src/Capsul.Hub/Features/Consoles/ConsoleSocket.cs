@@ -9,14 +9,14 @@ using Microsoft.Extensions.Hosting;
 namespace Capsul.Hub.Features.Consoles;
 
 /// <summary>
-/// A console over a WebSocket (RFC 6455): binary messages are what the guest prints, and what is typed. It ends with
-/// the session of the browser that opened it, when the VM is no longer there for its owner, and when nothing was typed
-/// or printed for long; the close reason is a sentence for the person.
+/// A console or a screen over a WebSocket (RFC 6455): binary messages are what the guest shows, and what is typed. It
+/// ends with the session of the browser that opened it, when the VM is no longer there for its owner, and when nothing
+/// was typed or shown for long; the close reason is a sentence for the person.
 /// </summary>
 public sealed class ConsoleSocket(
     Db db, Sessions sessions, IEnumerable<IHostConsoles> hosts, TimeProvider time, IHostApplicationLifetime lifetime)
 {
-    /// <summary>Open consoles of one account, and of all together: each is a stream to a host.</summary>
+    /// <summary>Open consoles and screens of one account, and of all: each is a stream to a host.</summary>
     public const int MaxOfAccount = 8, MaxOpen = 1000;
 
     static readonly TimeSpan CloseLimit = TimeSpan.FromSeconds(5);
@@ -30,8 +30,8 @@ public sealed class ConsoleSocket(
     readonly ConcurrentDictionary<string, int> open = new(StringComparer.Ordinal);
     int all;
 
-    /// <summary>GET /vms/{id}/console/socket?token=…</summary>
-    public async Task OpenAsync(string id, HttpContext context, CancellationToken cancel)
+    /// <summary>GET /vms/{id}/console/socket?token=…, and likewise for the screen.</summary>
+    public async Task OpenAsync(ViewKind kind, string id, HttpContext context, CancellationToken cancel)
     {
         if (!context.WebSockets.IsWebSocketRequest)
         {
@@ -40,22 +40,23 @@ public sealed class ConsoleSocket(
         }
         using var socket = await context.WebSockets.AcceptWebSocketAsync();
         // Only now, because a browser shows its script nothing of a response that refuses.
-        await CloseAsync(socket, await CarryAsync(id, context, socket, cancel));
+        await CloseAsync(socket, await CarryAsync(kind, id, context, socket, cancel));
     }
 
-    async Task<ConsoleEnd> CarryAsync(string id, HttpContext context, WebSocket socket, CancellationToken cancel)
+    async Task<ConsoleEnd> CarryAsync(
+        ViewKind kind, string id, HttpContext context, WebSocket socket, CancellationToken cancel)
     {
         var token = context.Request.Query["token"].ToString();
-        var used = await OpenConsole.UseAsync(db, id, token, sessions.HashOf(context), time, cancel);
+        var used = await OpenConsole.UseAsync(db, id, token, sessions.HashOf(context), kind, time, cancel);
         if (used.Refused(out var problem, out var vm)) return new ConsoleEnd(problem.Message);
         try
         {
             Count(vm.Email, 1);
             if (open[vm.Email] > MaxOfAccount || Volatile.Read(ref all) > MaxOpen)
-                return new ConsoleEnd("Too many consoles are open. Close some of them.");
+                return new ConsoleEnd("Too many consoles and screens are open. Close some of them.");
             // None if pages are shown without the rest of the Hub.
             if (hosts.FirstOrDefault() is not { } consoles) return new ConsoleEnd("No host is connected to this Hub.");
-            if ((await consoles.OpenAsync(vm.Host, id, cancel)).Refused(out var closed, out var console))
+            if ((await consoles.OpenAsync(vm.Host, id, kind, cancel)).Refused(out var closed, out var console))
                 return new ConsoleEnd(closed.Message, Again: true);
             await using var opened = console;
             using var end = CancellationTokenSource.CreateLinkedTokenSource(cancel, lifetime.ApplicationStopping);

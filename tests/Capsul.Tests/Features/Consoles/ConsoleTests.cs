@@ -26,7 +26,8 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
         var session = await world.SignInAsync(email, Cancel);
         // After a crash the Hub knows for a moment that it is off.
         var token = await Until.SomeAsync("it is on", TimeSpan.FromSeconds(60), async () => (await OpenConsole.AskAsync(
-            world.Link.Db, email, Secret.Hash(session), world.Vm, TimeProvider.System, Cancel)).Value);
+            world.Link.Db, email, Secret.Hash(session), world.Vm, ViewKind.Console, TimeProvider.System,
+            Cancel)).Value);
         return (token, session);
     }
 
@@ -73,7 +74,7 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
     public async Task Nobody_gets_a_token_for_the_vm_of_another()
     {
         var asked = await OpenConsole.AskAsync(world.Link.Db, "bob@example.org", new byte[32], world.Vm,
-            TimeProvider.System, Cancel);
+            ViewKind.Console, TimeProvider.System, Cancel);
         asked.Problem!.Kind.ShouldBe(ProblemKind.NotFound);
     }
 
@@ -90,7 +91,8 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
     [Fact]
     public async Task A_terminal_of_an_operator_has_no_session()
     {
-        var token = (await OpenConsole.AskAsync(world.Link.Db, "cli", world.Vm, TimeProvider.System, Cancel)).OrThrow();
+        var token = (await OpenConsole.AskAsync(
+            world.Link.Db, "cli", world.Vm, ViewKind.Console, TimeProvider.System, Cancel)).OrThrow();
         using var client = await world.ConnectAsync(token, null, Cancel);
         await client.TypeAsync("ping\r", Cancel);
         await client.SeeAsync("pong", Cancel);
@@ -168,7 +170,7 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
             asked = open;
             return true;
         });
-        var opening = streams.OpenAsync("rack3", world.Vm, Cancel);
+        var opening = streams.OpenAsync("rack3", world.Vm, ViewKind.Console, Cancel);
         using var channel = identity.OpenAt($"127.0.0.1:{world.Link.Hub.LinkPort}");
         foreach (var id in (string[])[asked!.Id, "unknown"])
         {
@@ -266,7 +268,7 @@ public sealed class ConsoleTests(ConsoleWorld world, Chromium chromium)
         page.PageError += (_, error) => complaints.Add(error);
         await page.GotoAsync($"/vms/{world.Vm}");
         await page.GetByRole(AriaRole.Link, new() { Name = "Console", Exact = true }).ClickAsync();
-        await Assertions.Expect(page.Locator("#console-state")).ToHaveTextAsync("Connected.");
+        await Assertions.Expect(page.Locator("#view-state")).ToHaveTextAsync("Connected.");
         await page.Locator("#terminal").ClickAsync();
         await page.Keyboard.TypeAsync("ping");
         await page.Keyboard.PressAsync("Enter");

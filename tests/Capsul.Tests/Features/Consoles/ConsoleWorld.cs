@@ -70,14 +70,19 @@ public class ConsoleWorld : IAsyncLifetime
         return session;
     }
 
-    public async Task<ConsoleClient> ConnectAsync(string token, string? session, CancellationToken cancel)
+    public async Task<ConsoleClient> ConnectAsync(string token, string? session, CancellationToken cancel) =>
+        new(await OpenSocketAsync("console", token, session, cancel));
+
+    /// <param name="what">"console" or "screen".</param>
+    public async Task<ClientWebSocket> OpenSocketAsync(
+        string what, string token, string? session, CancellationToken cancel)
     {
         var socket = new ClientWebSocket();
         if (session is not null) socket.Options.SetRequestHeader("Cookie", $"capsul-session={session}");
         var address = new UriBuilder(Address)
-        { Scheme = "ws", Path = $"/vms/{Vm}/console/socket", Query = $"token={token}" };
+        { Scheme = "ws", Path = $"/vms/{Vm}/{what}/socket", Query = $"token={token}" };
         await socket.ConnectAsync(address.Uri, cancel);
-        return new ConsoleClient(socket);
+        return socket;
     }
 
     public async ValueTask DisposeAsync()

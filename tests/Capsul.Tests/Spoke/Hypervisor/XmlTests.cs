@@ -34,6 +34,22 @@ public sealed class XmlTests
             .Select(e => e.Name.LocalName).ShouldBe(["type", "boot"]);
 
     [Fact]
+    public void A_domain_has_a_screen_that_listens_nowhere()
+    {
+        var domain = Domain(new DomainFiles("/d", "/s", "/c", "/c.sock", null, null));
+        var graphics = domain.Descendants("graphics").ShouldHaveSingleItem();
+        graphics.Attribute("type")!.Value.ShouldBe("vnc");
+        graphics.Attribute("port").ShouldBeNull();
+        graphics.Elements("listen").Select(l => l.Attribute("type")!.Value).ShouldBe(["none"]);
+        DomainXml.HasScreen(domain.ToString()).ShouldBeTrue();
+        domain.Descendants("graphics").Remove();
+        DomainXml.HasScreen(domain.ToString()).ShouldBeFalse();
+        // A guest that was made before finds its other devices where they were.
+        domain.Descendants("address").Select(a => a.Attribute("slot")!.Value).Order(StringComparer.Ordinal)
+            .ShouldBe(["0x01", "0x02", "0x03", "0x04", "0x05", "0x06"]);
+    }
+
+    [Fact]
     public void User_input_cannot_break_out_of_its_element()
     {
         var xml = XElement.Parse(DomainXml.Write(Vm with { Name = "</title><evil a='\"&" },
