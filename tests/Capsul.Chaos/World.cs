@@ -233,7 +233,7 @@ sealed partial class World(
         {
             await host.Connection.GreetAsync(host.Hello(), Never);
             host.Offered = host.Connection.Token;
-            host.Asking = SayAsync(host, async vms =>
+            host.Asking = SayAsync(host, beats: false, async vms =>
             {
                 var inventory = new Inventory();
                 inventory.Vms.AddRange((await vms.InventoryAsync(host.Alive)).OrderBy(r => NumberOf(r.Id)));
@@ -251,7 +251,7 @@ sealed partial class World(
     Task BeatAsync(Host host)
     {
         host.NextBeat = time.Now + TimeSpan.FromSeconds(Protocol.HeartbeatSeconds);
-        host.Asking = SayAsync(host, async vms =>
+        host.Asking = SayAsync(host, beats: true, async vms =>
         {
             var unknown = (await vms.UnknownVmsAsync(host.Alive))
                 .OrderBy(s => NumberOf(s.Id)).Select(s => new SpokeMessage { Vm = s });
@@ -264,13 +264,19 @@ sealed partial class World(
     /// <summary>
     /// Sends the Spoke's report once its hypervisor has responded, if the connection and the Spoke are still the same.
     /// </summary>
-    async Task SayAsync(Host host, Func<HostVms, Task<IEnumerable<SpokeMessage>>> ask)
+    async Task SayAsync(Host host, bool beats, Func<HostVms, Task<IEnumerable<SpokeMessage>>> ask)
     {
         var (vms, connection) = (host.Vms!, host.Connection);
         IEnumerable<SpokeMessage> messages;
         try
         {
             messages = await ask(vms);
+        }
+        catch (HypervisorException error) when (!beats)
+        {
+            // As a real one: a connection that cannot begin with an inventory is not kept.
+            if (host.Vms == vms && host.Connection == connection) Disconnect(host, error.Message);
+            return;
         }
         catch (HypervisorException error)
         {

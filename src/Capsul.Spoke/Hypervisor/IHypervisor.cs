@@ -190,9 +190,9 @@ public interface IHypervisor : IAsyncDisposable
 
     /// <summary>
     /// Removes all disks of a VM but the one that it has, if that is there, and rescue systems that are not wanted.
-    /// Never called while it runs from another. Quick if there are none.
+    /// Never called while it runs from another. Quick if there are none. True: there was no other disk to remove.
     /// </summary>
-    Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel);
+    Task<bool> DropOtherDisksAsync(VmSpec vm, CancellationToken cancel);
 
     /// <summary>
     /// Defines the domain and its DHCP entry and filter. If it is to start from something else than before, the log of

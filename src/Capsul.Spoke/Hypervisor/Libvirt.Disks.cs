@@ -110,18 +110,20 @@ public sealed partial class Libvirt
         File.Delete(Path.Combine(disks, name));
     }
 
-    public async Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel)
+    public async Task<bool> DropOtherDisksAsync(VmSpec vm, CancellationToken cancel)
     {
         Require(vm.Id);
         try
         {
-            if (!File.Exists(DiskFile(vm))) return;
-            foreach (var disk in DisksOf(vm.Id).Where(d => d != vm.Disk))
+            if (!File.Exists(DiskFile(vm))) return true;
+            var others = DisksOf(vm.Id).Where(d => d != vm.Disk).ToList();
+            foreach (var disk in others)
             {
                 await DeleteVolumeAsync(vm.Id, StorageXml.Volume(vm.Id, disk), cancel);
                 foreach (var file in FilesOf(vm.Id, disk)) File.Delete(file);
             }
             await DropRescuesAsync(vm.Id, vm.Boot.Rescue, cancel);
+            return others.Count == 0;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

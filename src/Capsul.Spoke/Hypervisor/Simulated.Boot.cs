@@ -58,17 +58,17 @@ public sealed partial class Simulated
         }
     }, cancel);
 
-    public Task DropOtherDisksAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.DropDisks, () =>
+    public Task<bool> DropOtherDisksAsync(VmSpec vm, CancellationToken cancel) => DoAsync(Verb.DropDisks, () =>
     {
         lock (gate)
         {
             if (!Has(machines.GetValueOrDefault(vm.Id), vm.Disk)) return true;
-            foreach (var disk in Disks[vm.Id].Where(d => d != vm.Disk))
-                disksMade.TryRemove(StorageXml.Stem(vm.Id, disk), out _);
+            var others = Disks[vm.Id].Where(d => d != vm.Disk).ToList();
+            foreach (var disk in others) disksMade.TryRemove(StorageXml.Stem(vm.Id, disk), out _);
             Change(vm.Id, m => m.Number == vm.Disk && m.Others is null or { Count: 0 } ? m
                 : Insert(m, vm.Disk) with { Others = null });
             DropRescue(vm);
+            return others.Count == 0;
         }
-        return true;
     }, cancel);
 }

@@ -28,7 +28,9 @@ public sealed partial class VmReconciler
         if (current.Wanted.KeepsOldDisk || current.OldDisk is not null || progress.DroppedFor == boot) return;
         // The Hub's word for it must be on disk: after a crash the old disk could be wanted again.
         if (!writer.Flush()) throw new HypervisorException("The host's disk is full.", final: false);
-        await hypervisor.DropOtherDisksAsync(current.Spec, cancel);
-        progress = progress with { DroppedFor = boot };
+        // Done when nothing is left to be seen, not when a removal says that it succeeded: otherwise the next look
+        // tries again.
+        if (await hypervisor.DropOtherDisksAsync(current.Spec, cancel))
+            progress = progress with { DroppedFor = boot };
     }
 }

@@ -40,7 +40,7 @@ public sealed partial class VmReconciler(
     /// <param name="NextResume">When it may be let go on.</param>
     /// <param name="TakeOverEnded">It was a foreign machine, and is Capsul's for good.</param>
     /// <param name="Boot">What it was started from; null: it has to be asked for.</param>
-    /// <param name="DroppedFor">What it was started from when all other disks were removed.</param>
+    /// <param name="DroppedFor">What it was started from when there were no other disks.</param>
     sealed record Progress(
         bool SeenOn = false, DateTimeOffset? StopUntil = null, DateTimeOffset NextAsk = default, int Failures = 0,
         int Resumes = 0, DateTimeOffset NextResume = default, bool TakeOverEnded = false,

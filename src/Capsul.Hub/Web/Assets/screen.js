@@ -1,5 +1,6 @@
 // The screen: noVNC, which is connected to the VM by a WebSocket and draws what its graphics card shows.
 import RFB from "./novnc/core/rfb.js";
+import { initLogging } from "./novnc/core/util/logging.js";
 import { add, begin, say } from "./view.js";
 
 const place = document.getElementById("screen");
@@ -9,6 +10,8 @@ const text = document.getElementById("paste-text");
 const KEY_PAUSE = 40;
 const SHIFT = 0xffe1, RETURN = 0xff0d, TAB = 0xff09;
 const SHIFTED = '~!@#$%^&*()_+{}|:"<>?';
+// What ends a connection is said on the page.
+initLogging("none");
 let rfb = null;
 let viewOnly = false;
 let typing = false;
