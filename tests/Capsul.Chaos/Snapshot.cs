@@ -17,7 +17,7 @@ sealed class Snapshot(Db db)
         "accounts", "account_totals", "payments", "ssh_keys", "hosts", "images", "host_images", "prices", "vms",
         "vm_extras", "addresses", "vm_ssh_keys", "vm_ssh_host_keys", "reinstalls", "rescues", "key_changes",
         "usage_spans", "vm_totals", "operations", "operation_events", "moves", "move_refusals", "alerts",
-        "ledger_accounts", "ledger_transactions", "ledger_entries", "metering", "receipts",
+        "ledger_accounts", "ledger_transactions", "ledger_entries", "metering", "payment_taxes", "receipts",
     ];
 
     public bool IsTaken { get; private set; }
