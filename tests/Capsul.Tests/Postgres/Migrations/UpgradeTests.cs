@@ -66,8 +66,11 @@ public sealed class UpgradeTests
 
     static async Task ShouldKeepEveryRowAsync(Db db, int version)
     {
-        await db.ExecuteAsync(Fill, null, Cancel);
-        var before = await db.ListAsync<string>(Count, null, Cancel);
+        // Script 53 reads receipts, which must be of payments that exist: PaymentTaxUpgradeTests upgrades such ones.
+        string Of(string sql) => version == 53 ? sql.Replace("^schema", "^(schema|receipts$)", StringComparison.Ordinal)
+            : sql;
+        await db.ExecuteAsync(Of(Fill), null, Cancel);
+        var before = await db.ListAsync<string>(Of(Count), null, Cancel);
         before.Where(l => l.EndsWith(" 0", StringComparison.Ordinal))
             .ShouldBeEmpty($"each table of version {version - 1} has a row");
         await new Migrator(db, NullLogger.Instance).MigrateAsync(version, allowDowngrade: false, Cancel);
