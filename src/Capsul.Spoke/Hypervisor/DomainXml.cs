@@ -18,11 +18,11 @@ sealed record DomainFiles(
 }
 
 /// <summary>
-/// The libvirt domain of a VM. Minimal on purpose: no USB, balloon or option ROM, and all devices on the root bus,
-/// because every PCI bridge and every probed device slows the guest's boot (libvirt's default of one root port per
-/// device costs the tiny guest about half a second under TCG). Two empty root ports are left for hot-plugged devices.
-/// The screen is a plain VGA card, which every system can use, and listens nowhere: libvirt hands connections to QEMU
-/// (decision 19). Keyboard and mouse are the PS/2 ones that the machine has anyway.
+/// The libvirt domain of a VM. Minimal on purpose: no USB or balloon, no option ROM of the network card, and all
+/// devices on the root bus, because every PCI bridge and every probed device slows the guest's boot (libvirt's default
+/// of one root port per device costs the tiny guest about half a second under TCG). Two empty root ports are left for
+/// hot-plugged devices. The screen is a plain VGA card, which every system can use, and listens nowhere: libvirt hands
+/// connections to QEMU (decision 19). Keyboard and mouse are the PS/2 ones that the machine has anyway.
 /// </summary>
 static class DomainXml
 {

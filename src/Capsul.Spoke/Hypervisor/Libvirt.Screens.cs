@@ -17,7 +17,7 @@ public sealed partial class Libvirt
             using var domain = Lookup(connect, id);
             if (domain is null || !IsOn(domain)) throw new HypervisorException("It is off.", final: true);
             if (!DomainXml.HasScreen(Take(virDomainGetXMLDesc(domain, 0))))
-                throw new HypervisorException("It has no screen before it is restarted: it was started by a "
+                throw new HypervisorException("It has no screen until it is restarted: it was started by a "
                     + "version of Capsul without screens.", final: true);
             return new Socket(new SafeSocketHandle(Check(virDomainOpenGraphicsFD(domain, 0, WithoutPassword)),
                 ownsHandle: true));

@@ -16,6 +16,10 @@ public sealed partial class Simulated
     /// <summary>How often a key was pressed on a machine's screen since it was first opened.</summary>
     public int ScreenKeys(string id) => screens.TryGetValue(id, out var screen) ? screen.Keys : 0;
 
+    /// <summary>The keys that are down on a machine's screen, as X11 numbers them.</summary>
+    public IReadOnlyCollection<uint> HeldKeys(string id) =>
+        screens.TryGetValue(id, out var screen) ? screen.Held : [];
+
     public Task<Line> OpenScreenAsync(string id, CancellationToken cancel) => DoAsync(Verb.OpenScreen, () =>
     {
         lock (gate)

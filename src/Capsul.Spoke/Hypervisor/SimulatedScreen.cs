@@ -9,9 +9,12 @@ namespace Capsul.Spoke.Hypervisor;
 sealed class SimulatedScreen(string name)
 {
     readonly ConcurrentDictionary<SimulatedViewer, bool> viewers = new();
+    readonly ConcurrentDictionary<uint, bool> held = new();
     int keys;
 
     public int Keys => keys;
+
+    public IReadOnlyCollection<uint> Held => [.. held.Keys];
 
     public Line Open()
     {
@@ -28,8 +31,14 @@ sealed class SimulatedScreen(string name)
         viewers.TryRemove(viewer, out _);
     }
 
-    public void Press()
+    public void Turn(uint symbol, bool down)
     {
+        if (!down)
+        {
+            held.TryRemove(symbol, out _);
+            return;
+        }
+        held[symbol] = true;
         Interlocked.Increment(ref keys);
         foreach (var viewer in viewers.Keys) viewer.Wake();
     }
@@ -122,7 +131,8 @@ sealed class SimulatedViewer(SimulatedScreen screen, Line line)
                 Wake();
                 return true;
             case 4:
-                if ((await ReadAsync(7))[0] != 0) screen.Press();
+                var key = await ReadAsync(7);
+                screen.Turn(BinaryPrimitives.ReadUInt32BigEndian(key.AsSpan(3)), down: key[0] != 0);
                 return true;
             case 5:
                 await ReadAsync(5);

@@ -3,16 +3,22 @@ namespace Capsul.Spoke.Vms;
 /// <summary>A limit on bytes per second, of which those of one second may come at once. For one caller.</summary>
 sealed class Pace(int bytesPerSecond, TimeProvider time)
 {
-    /// <summary>When all that was spent has been earned.</summary>
-    DateTimeOffset even;
+    static readonly TimeSpan AtOnce = TimeSpan.FromSeconds(1);
+
+    long counted = time.GetTimestamp();
+
+    /// <summary>How long it takes until all that was spent has been earned, from when it was counted.</summary>
+    TimeSpan owed;
 
     /// <summary>Returns when this many bytes may be spent.</summary>
     public Task SpendAsync(int bytes, CancellationToken cancel)
     {
-        var now = time.GetUtcNow();
-        if (even < now) even = now;
-        even += TimeSpan.FromSeconds((double)bytes / bytesPerSecond);
-        var early = even - now - TimeSpan.FromSeconds(1);
-        return early > TimeSpan.Zero ? Task.Delay(early, time, cancel) : Task.CompletedTask;
+        // Not the time of day: that may be set back.
+        var now = time.GetTimestamp();
+        owed -= time.GetElapsedTime(counted, now);
+        if (owed < TimeSpan.Zero) owed = TimeSpan.Zero;
+        counted = now;
+        owed += TimeSpan.FromSeconds((double)bytes / bytesPerSecond);
+        return owed > AtOnce ? Task.Delay(owed - AtOnce, time, cancel) : Task.CompletedTask;
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using Capsul.Spoke.Hypervisor;
 using Capsul.Wire;
@@ -11,10 +12,24 @@ namespace Capsul.Spoke.Vms;
 /// </summary>
 public sealed class Screens(IHypervisor hypervisor, TimeProvider time)
 {
+    /// <summary>VMs whose screen is being opened: one that hangs must not hold many calls to libvirt.</summary>
+    readonly ConcurrentDictionary<string, bool> opening = new(StringComparer.Ordinal);
+
     /// <summary>Opens a screen until the view is disposed, or the VM is turned off.</summary>
     /// <exception cref="HypervisorException">It cannot be opened.</exception>
-    public async Task<IGuestView> OpenAsync(string vm, CancellationToken cancel) =>
-        new ScreenView(await hypervisor.OpenScreenAsync(vm, cancel), time);
+    public async Task<IGuestView> OpenAsync(string vm, CancellationToken cancel)
+    {
+        if (!opening.TryAdd(vm, true))
+            throw new HypervisorException("Its screen is being opened already. Try again in a moment.", final: false);
+        try
+        {
+            return new ScreenView(await hypervisor.OpenScreenAsync(vm, cancel), time);
+        }
+        finally
+        {
+            opening.TryRemove(vm, out _);
+        }
+    }
 }
 
 /// <summary>One viewer of a screen.</summary>
@@ -30,7 +45,7 @@ sealed class ScreenView(Line line, TimeProvider time) : IGuestView
 
     readonly Pace pace = new(BytesPerSecond, time);
 
-    public string WhenEnded => "The screen was closed, most likely because it was turned off.";
+    public string WhenEnded => "The screen was closed, most likely because the capsul was turned off.";
 
     public async IAsyncEnumerable<ReadOnlyMemory<byte>> ReadAsync([EnumeratorCancellation] CancellationToken cancel)
     {

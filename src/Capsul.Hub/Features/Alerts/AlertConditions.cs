@@ -95,7 +95,7 @@ public static class AlertConditions
             + "payments are recorded: capsul dunning resume",
         RaiseAlert.PaymentsStuck =>
             $"{row.Subject} gives no answer about payments since {Time(row)}, such as {row.Text}. They are asked about "
-            + $"again and again. See /operator/payments, its status page, and "
+            + "again and again. See /operator/payments, its status page, and "
             + $"{PaymentProviders.KindOf(row.Subject)?.KeySetting ?? "its settings"}.",
         RaiseAlert.PaymentProblem =>
             $"Provider payment {row.Subject} needs a person: {row.Text} See /operator/payments/{row.Subject}.",

@@ -14,8 +14,12 @@ sealed record ConsoleEnd(string Reason, bool Again = false);
 
 /// <summary>One console or screen that somebody has open.</summary>
 sealed class ConsoleSession(
-    Db db, Sessions sessions, HttpContext context, VmRow vm, WebSocket socket, IHostConsole console, TimeProvider time)
+    Db db, Sessions sessions, HttpContext context, VmRow vm, ViewKind kind, WebSocket socket, IHostConsole console,
+    TimeProvider time)
 {
+    /// <summary>Types of messages of RFB's viewers (RFC 6143, 7.5) from here on are what somebody does.</summary>
+    const byte FirstOfPerson = 4;
+
     static readonly TimeSpan Idle = TimeSpan.FromMinutes(30), CheckEvery = TimeSpan.FromSeconds(5),
         UncheckedLimit = TimeSpan.FromSeconds(60);
 
@@ -23,7 +27,7 @@ sealed class ConsoleSession(
     readonly bool hasSession = sessions.HashOf(context) is not null;
     long lastUsed = time.GetTimestamp();
     string reason = "";
-    bool isRestarted;
+    bool again;
 
     /// <summary>Returns why it ended.</summary>
     /// <param name="end">Ends it, because the Hub stops; canceled when it ends.</param>
@@ -36,7 +40,7 @@ sealed class ConsoleSession(
         try
         {
             await first;
-            return new ConsoleEnd(reason, Again: isRestarted);
+            return new ConsoleEnd(reason, again);
         }
         catch (OperationCanceledException)
         {
@@ -55,12 +59,27 @@ sealed class ConsoleSession(
     {
         while (await console.ReadAsync(cancel) is { } part)
         {
-            Use();
+            // A screen changes by itself for as long as somebody looks: its cursor blinks.
+            if (kind == ViewKind.Console) Use();
             await socket.SendAsync(part, WebSocketMessageType.Binary, endOfMessage: true, CancellationToken.None)
                 .AsTask().WaitAsync(cancel);
         }
-        reason = console.Problem;
-        isRestarted = (await FindVmAsync(cancel))?.State == "restarting";
+        (reason, again) = console.Problem is { Length: > 0 } problem
+            ? (problem, await IsComingBackAsync(cancel)) : ($"The connection to {vm.Host} was lost.", true);
+    }
+
+    /// <summary>Whether the VM is being started again.</summary>
+    async Task<bool> IsComingBackAsync(CancellationToken cancel)
+    {
+        try
+        {
+            return await FindVmAsync(cancel) is { } row && OpenConsole.IsComing(row.State);
+        }
+        catch (Exception error) when (error is NpgsqlException or TimeoutException)
+        {
+            // Whoever opens it again is told.
+            return true;
+        }
     }
 
     async Task TypeAsync(CancellationToken cancel)
@@ -70,7 +89,7 @@ sealed class ConsoleSession(
         {
             var got = await socket.ReceiveAsync(buffer.AsMemory(), CancellationToken.None).AsTask().WaitAsync(cancel);
             if (got.MessageType == WebSocketMessageType.Close) return;
-            Use();
+            if (kind == ViewKind.Console || (got.Count > 0 && buffer[0] >= FirstOfPerson)) Use();
             if (got.Count > 0) await console.WriteAsync(buffer.AsMemory(0, got.Count), cancel);
         }
     }

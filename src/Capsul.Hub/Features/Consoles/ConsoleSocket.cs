@@ -60,7 +60,7 @@ public sealed class ConsoleSocket(
                 return new ConsoleEnd(closed.Message, Again: true);
             await using var opened = console;
             using var end = CancellationTokenSource.CreateLinkedTokenSource(cancel, lifetime.ApplicationStopping);
-            return await new ConsoleSession(db, sessions, context, vm, socket, console, time).RunAsync(end);
+            return await new ConsoleSession(db, sessions, context, vm, kind, socket, console, time).RunAsync(end);
         }
         finally
         {

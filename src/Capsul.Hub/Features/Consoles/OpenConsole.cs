@@ -25,9 +25,17 @@ public static class OpenConsole
         { Observed: "on" } => null,
         { Observed: "unknown", ObservedAt: not null } => new Problem(ProblemKind.Unavailable,
             $"We lost contact with {vm.Host}, the host of this capsul."),
-        { State: "starting" or "restarting" } => new Problem(ProblemKind.Unavailable, "This capsul is starting."),
+        { State: "creating" or "reinstalling" or "moving" } => new Problem(ProblemKind.Unavailable,
+            $"This capsul has no {kind.Word()} before it is started: its state is “{vm.State}”."),
+        _ when IsComing(vm.State) => new Problem(ProblemKind.Unavailable, $"This capsul is {vm.State}."),
+        { State: "stopping" or "deleting" or "failed" } => new Problem(ProblemKind.Conflict,
+            $"This capsul has no {kind.Word()}: its state is “{vm.State}”."),
         _ => new Problem(ProblemKind.Conflict, $"This capsul is off. Start it to use its {kind.Word()}."),
     };
+
+    /// <summary>Whether a VM that is off in this state is about to be on.</summary>
+    public static bool IsComing(string state) =>
+        state is "creating" or "starting" or "restarting" or "reinstalling" or "moving";
 
     /// <summary>A token for its owner, which counts only with this session.</summary>
     public static Task<Outcome<string>> AskAsync(Db db, string email, byte[] session, string vm, ViewKind kind,

@@ -16,6 +16,9 @@ public abstract class ViewPage(Db db, Sessions sessions, Settings settings, Time
 
     public VmRow Vm { get; private set; } = null!;
 
+    /// <summary>Version of the VM that this page shows.</summary>
+    public string Seen { get; private set; } = "";
+
     /// <summary>Why nothing can be shown now; null if something can, or will be soon.</summary>
     public string? Refusal { get; private set; }
 
@@ -28,11 +31,14 @@ public abstract class ViewPage(Db db, Sessions sessions, Settings settings, Time
 
     public virtual async Task<IActionResult> OnGetAsync(CancellationToken cancel)
     {
-        if (await db.FindAsync<VmRow>(VmSql.Find, new { id = Id, email = Email }, cancel) is not { Deleted: null } vm)
+        var owned = new { id = Id, email = Email };
+        // Read first, so that a change while the rest is read is noticed.
+        Seen = VmEvents.Seen(await db.FindAsync<string>(VmPageSql.Version, owned, cancel));
+        if (await db.FindAsync<VmRow>(VmSql.Find, owned, cancel) is not { Deleted: null } vm)
             return Problems.Page(VmAction.NotFound);
         var problem = OpenConsole.Decide(vm, Kind);
-        var isStarting = vm.State is "starting" or "restarting" && problem is { Kind: ProblemKind.Unavailable };
-        (Vm, Refusal) = (vm, isStarting ? null : problem?.Message);
+        var isWaitedFor = OpenConsole.IsComing(vm.State) && problem is { Kind: ProblemKind.Unavailable };
+        (Vm, Refusal) = (vm, isWaitedFor ? null : problem?.Message);
         return Page();
     }
 

@@ -57,7 +57,8 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
             Add(Until, "lines that are not listed", more);
         Add(Until, "usage posted in whole units", -Usage);
         Add(Until, "closing balance", Closing);
-        foreach (var tax in Taxes) Add(Until, $"{tax.Name} in the payments (no change of the balance)", tax.Tax);
+        foreach (var tax in Taxes)
+            Add(Until, $"{tax.Name} included in the payments (does not change the balance)", tax.Tax);
         return text.ToString();
 
         void Add(DateTime at, string what, decimal amount, int? receipt = null) => text.Append(

@@ -1,5 +1,6 @@
 using Capsul.Foundation;
 using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Web;
 using Capsul.Postgres;
 using Microsoft.AspNetCore.Authorization;
@@ -44,12 +45,12 @@ public sealed class ShowLedgerPage(Db db, Settings settings, TimeProvider time) 
         "cash" => "Cash",
         "bank" => "Bank",
         "provider_clearing" when name == "play" => "Play money",
-        "provider_clearing" => $"Money at {name}",
-        "provider_fees" => $"Fees of {name}",
+        "provider_clearing" => $"Money at {PaymentProviders.KindOf(name)?.Company ?? name}",
+        "provider_fees" => $"Fees of {PaymentProviders.KindOf(name)?.Company ?? name}",
         "solidarity_fund" => "Solidarity fund",
         "write_off" => "Written off",
         "tax" => "Tax",
-        "tax_in_prices" => "Tax in prices, taken from the income",
+        "tax_in_prices" => "Tax included in prices",
         "vouchers" => "Vouchers",
         "trial_credit" => "Trial credit",
         _ => "To be assigned",

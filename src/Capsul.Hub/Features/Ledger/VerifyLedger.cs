@@ -84,8 +84,8 @@ public static class VerifyLedger
     static string Say(TaxCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"Transaction {row.Transaction} of payment {row.Payment} ")
         + (row.Taxed == row.Found ? string.Create(CultureInfo.InvariantCulture,
-            $"has {row.Due} of tax in it, but {row.Tax} is kept as that.")
-        : row.Taxed ? "has no row of the tax in it." : "has a row of tax, but nobody paid it.");
+            $"includes {row.Due} of tax, but its row says {row.Tax}.")
+        : row.Taxed ? "has no row for the tax in it." : "has a row for tax, but is not taxed.");
 
     static string Say(TaxSumRow row) => string.Create(CultureInfo.InvariantCulture,
         $"The tax in all payments is {row.Taxes}, but the ledger has {row.Posted} of it in {row.Type}.");

@@ -1,6 +1,6 @@
 // The serial console: a terminal that is connected to the VM by a WebSocket.
 import { Terminal, fit } from "./xterm.js";
-import { add, begin, send } from "./view.js";
+import { add, begin, send, settle } from "./view.js";
 
 const place = document.getElementById("terminal");
 const term = new Terminal({ cursorBlink: true, scrollback: 5000, fontSize: 14, screenReaderMode: false });
@@ -48,5 +48,7 @@ place.consoleText = () => {
   return lines.join("\n");
 };
 
-begin(next => next.addEventListener("message",
-  event => term.write(decoder.decode(event.data, { stream: true }))));
+begin(next => next.addEventListener("message", event => {
+  settle();
+  term.write(decoder.decode(event.data, { stream: true }));
+}));

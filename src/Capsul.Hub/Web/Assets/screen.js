@@ -1,7 +1,7 @@
 // The screen: noVNC, which is connected to the VM by a WebSocket and draws what its graphics card shows.
 import RFB from "./novnc/core/rfb.js";
 import { initLogging } from "./novnc/core/util/logging.js";
-import { add, begin, say } from "./view.js";
+import { add, begin, say, settle } from "./view.js";
 
 const place = document.getElementById("screen");
 const paste = document.getElementById("paste");
@@ -51,7 +51,11 @@ place.addEventListener("keydown", event => {
     typing = true;
   }
 }, true);
-place.addEventListener("focusout", () => { typing = false; });
+place.addEventListener("focusout", () => {
+  typing = false;
+  // noVNC releases keys that are still down when the window loses the focus, but not when the screen does.
+  dispatchEvent(new Event("blur"));
+});
 place.addEventListener("mousedown", () => { typing = true; });
 
 function keyOf(letter) {
@@ -70,7 +74,9 @@ paste.addEventListener("submit", async event => {
   const [mine, to] = [++pasting, rfb];
   say("Typing …");
   for (const letter of letters) {
-    if (mine !== pasting || rfb !== to || viewOnly) { say("Not all was typed."); return; }
+    if (mine !== pasting) return;
+    // Why a connection ended has been said.
+    if (rfb !== to || viewOnly) { if (rfb) say("Only part of it was typed."); return; }
     const shift = SHIFTED.includes(letter) || (letter >= "A" && letter <= "Z");
     if (shift) to.sendKey(SHIFT, "ShiftLeft", true);
     to.sendKey(keyOf(letter), null);
@@ -91,5 +97,6 @@ begin(socket => {
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label", place.dataset.name);
+  mine.addEventListener("connect", settle);
   mine.addEventListener("disconnect", () => { if (rfb === mine) rfb = null; });
 });

@@ -3,7 +3,7 @@
 const state = document.getElementById("view-state");
 const form = document.getElementById("view-form");
 const actions = document.getElementById("view-actions");
-const TRY_AGAIN = 4001;
+const TRY_AGAIN = 4001, ENDED = 1000;
 const LONGEST_PAUSE = 15_000;
 
 let use = null;
@@ -30,6 +30,9 @@ export function add(title, kind, act) {
   actions.append(button);
   return button;
 }
+
+/** It works: the next break is mended at once. */
+export function settle() { pause = 1000; }
 
 /** Says something to the person. */
 export function say(text) { state.textContent = text; }
@@ -85,13 +88,13 @@ function run(next) {
       state.dataset.open = "yes";
       say("Connected.");
     }
-    pause = 1000;
   });
   next.addEventListener("close", event => {
     if (next !== socket) return;
     delete state.dataset.open;
-    // A sentence means that it was ended on purpose.
-    again(event.reason || "The connection was lost.", !event.reason || event.code === TRY_AGAIN);
+    // The Hub always says why it ends something; without that, this page did, because it did not understand it.
+    if (event.code === ENDED && !event.reason) again("It cannot be shown in this browser.", false);
+    else again(event.reason || "The connection was lost.", !event.reason || event.code === TRY_AGAIN);
   });
   use(next);
 }

@@ -72,13 +72,13 @@ public sealed class ScreenTests(ConsoleWorld world, Chromium chromium)
         using var client = new ConsoleClient(await world.OpenSocketAsync("screen", token, session, Cancel));
         await client.SeeAsync("RFB 003.008", Cancel);
         world.Hypervisor.Crash(world.Vm);
-        (await client.EndAsync(Cancel)).ShouldBe("The screen was closed, most likely because it was turned off.");
+        (await client.EndAsync(Cancel)).ShouldBe("The screen was closed, most likely because the capsul was turned off.");
     }
 
     [Fact]
     public async Task What_the_host_refuses_is_told()
     {
-        const string Older = "It has no screen before it is restarted.";
+        const string Older = "It has no screen until it is restarted.";
         var (token, session) = await AskAsync();
         world.Hypervisor.Inject(Verb.OpenScreen, new Fault(FaultKind.FailFinal, Message: Older));
         using var client = new ConsoleClient(await world.OpenSocketAsync("screen", token, session, Cancel));
@@ -133,16 +133,24 @@ public sealed class ScreenTests(ConsoleWorld world, Chromium chromium)
         await KeysAsync(before + 10);
         await Chromium.PictureAsync(page, "screen-typed");
 
-        await page.GetByRole(AriaRole.Button, new() { Name = "View only" }).ClickAsync();
+        // Whoever leaves the screen leaves no key down: Control and Shift have gone there.
+        var only = page.GetByRole(AriaRole.Button, new() { Name = "View only" });
+        await page.Locator("#screen canvas").FocusAsync();
+        await page.Keyboard.PressAsync("Control+Shift+Escape");
+        await KeysAsync(before + 12);
+        await Assertions.Expect(only).ToBeFocusedAsync();
+        await Until.TrueAsync("all keys are up", TimeSpan.FromSeconds(60),
+            () => Task.FromResult(world.Hypervisor.HeldKeys(world.Vm).Count == 0));
+
+        await only.ClickAsync();
         await page.Locator("#screen canvas").FocusAsync();
         await page.Keyboard.PressAsync("b");
         await page.Keyboard.PressAsync("Control+Shift+Escape");
-        var only = page.GetByRole(AriaRole.Button, new() { Name = "View only" });
         await Assertions.Expect(only).ToBeFocusedAsync();
         await only.ClickAsync();
         await page.Locator("#screen canvas").FocusAsync();
         await page.Keyboard.PressAsync("c");
-        await KeysAsync(before + 11);
+        await KeysAsync(before + 13);
         complaints.ShouldBeEmpty();
     }
 

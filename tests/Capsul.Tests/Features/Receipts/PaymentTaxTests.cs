@@ -233,15 +233,15 @@ public sealed class PaymentTaxTests
 
     [Theory]
     [InlineData("DELETE FROM receipts; DELETE FROM payment_taxes",
-        "Transaction 1 of payment 1 has no row of the tax in it.",
+        "Transaction 1 of payment 1 has no row for the tax in it.",
         "The tax in all payments is 0, but the ledger has 15.97 of it in tax_in_prices.",
         "The tax in all payments is 0, but the ledger has -15.97 of it in tax.")]
     [InlineData("UPDATE payment_taxes SET net = net + 1, tax = tax - 1",
-        "Transaction 1 of payment 1 has 15.97 of tax in it, but 14.97 is kept as that.",
+        "Transaction 1 of payment 1 includes 15.97 of tax, but its row says 14.97.",
         "The tax in all payments is 14.97, but the ledger has 15.97 of it in tax_in_prices.",
         "The tax in all payments is 14.97, but the ledger has -15.97 of it in tax.")]
     [InlineData("UPDATE sellers SET tax_percent = 25",
-        "Transaction 1 of payment 1 has 20.00 of tax in it, but 15.97 is kept as that.")]
+        "Transaction 1 of payment 1 includes 20.00 of tax, but its row says 15.97.")]
     public async Task What_is_wrong_with_tax_is_named(string change, params string[] says)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);

@@ -45,8 +45,10 @@ public sealed class XmlTests
         domain.Descendants("graphics").Remove();
         DomainXml.HasScreen(domain.ToString()).ShouldBeFalse();
         // A guest that was made before finds its other devices where they were.
-        domain.Descendants("address").Select(a => a.Attribute("slot")!.Value).Order(StringComparer.Ordinal)
-            .ShouldBe(["0x01", "0x02", "0x03", "0x04", "0x05", "0x06"]);
+        domain.Descendants("address").Select(a => $"{a.Attribute("slot")!.Value} {a.Parent!.Name} "
+                + a.Parent.Element("target")?.Attribute("dev")?.Value).Order(StringComparer.Ordinal)
+            .ShouldBe(["0x01 video ", "0x02 disk vda", "0x03 disk vdb", $"0x04 interface {DomainXml.Tap(Vm.Id)}",
+                "0x05 controller ", "0x06 rng "]);
     }
 
     [Fact]

@@ -1,5 +1,8 @@
+using Capsul.Foundation;
 using Capsul.Spoke.Hypervisor;
+using Capsul.Spoke.Images;
 using Capsul.Spoke.Vms;
+using Capsul.Tests.Support;
 using Capsul.Wire;
 using Microsoft.Extensions.Time.Testing;
 
@@ -76,5 +79,51 @@ public sealed class ScreenViewTests
         time.Advance(TimeSpan.FromSeconds(11));
         (await Should.ThrowAsync<HypervisorException>(typing)).Message.ShouldBe(
             "The screen does not take what is typed.");
+    }
+
+    /// <summary>Whose time of day can be set back.</summary>
+    sealed class Clock : TimeProvider
+    {
+        public DateTimeOffset Now { get; set; } = DateTimeOffset.UnixEpoch.AddYears(50);
+
+        public long Seconds { get; set; }
+
+        public override DateTimeOffset GetUtcNow() => Now;
+
+        public override long GetTimestamp() => Seconds;
+
+        public override long TimestampFrequency => 1;
+    }
+
+    [Fact]
+    public void A_clock_that_is_set_back_stops_no_screen()
+    {
+        var clock = new Clock();
+        var pace = new Pace(1000, clock);
+        pace.SpendAsync(1000, Cancel).IsCompleted.ShouldBeTrue();
+        clock.Now -= TimeSpan.FromHours(1);
+        clock.Seconds = 1;
+        pace.SpendAsync(1000, Cancel).IsCompleted.ShouldBeTrue();
+    }
+
+    [Fact]
+    public async Task A_vm_that_hangs_holds_one_call()
+    {
+        var settings = Settings.Load(new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CAPSUL_DATA"] = TestFolder.Make("screens"),
+        });
+        await using var hypervisor = new Simulated(settings, new ImageStore(settings.Images), TimeProvider.System);
+        hypervisor.Inject(Verb.OpenScreen, new Fault(FaultKind.Hang, By: TimeSpan.FromHours(1)));
+        var screens = new Screens(hypervisor, TimeProvider.System);
+        using var first = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        var hanging = screens.OpenAsync("capsul-hanging000", first.Token);
+        await RefusedAsync("Its screen is being opened already. Try again in a moment.");
+        await first.CancelAsync();
+        await Should.ThrowAsync<OperationCanceledException>(() => hanging);
+        await RefusedAsync("It is off.");
+
+        async Task RefusedAsync(string why) => (await Should.ThrowAsync<HypervisorException>(
+            () => screens.OpenAsync("capsul-hanging000", Cancel))).Message.ShouldBe(why);
     }
 }

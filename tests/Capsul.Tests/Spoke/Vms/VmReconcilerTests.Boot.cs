@@ -61,6 +61,7 @@ public sealed partial class VmReconcilerTests
     [InlineData(Verb.TurnOff, FaultKind.Lie)]
     [InlineData(Verb.DropDisks, FaultKind.Fail)]
     [InlineData(Verb.DropDisks, FaultKind.LoseAnswer)]
+    [InlineData(Verb.DropDisks, FaultKind.Lie)]
     public async Task Whatever_fails_the_old_disk_is_not_lost_before_the_new_one_has_booted(Verb verb, FaultKind kind)
     {
         var reconciler = Start();
@@ -73,6 +74,18 @@ public sealed partial class VmReconcilerTests
         reconciler.Want(1, Disk(0, 3)).ShouldBeTrue();
         await AwaitDiskAsync(0, 3);
         hypervisor.Contents[Id].DiskId.ShouldBe(old.DiskId);
+    }
+
+    [Fact]
+    public async Task A_removal_that_did_nothing_is_tried_again()
+    {
+        var reconciler = Start();
+        await AwaitReadyAsync();
+        reconciler.Want(1, Disk(7, 2, keepsOld: true)).ShouldBeTrue();
+        await AwaitDiskAsync(7, 2);
+        hypervisor.Inject(Verb.DropDisks, new Fault(FaultKind.Lie));
+        reconciler.Want(1, Disk(7, 3)).ShouldBeTrue();
+        await HoldsAsync(() => hypervisor.Disks[Id].SequenceEqual([7L]));
     }
 
     [Fact]
