@@ -263,6 +263,15 @@ CREATE FUNCTION public.check_payment_tax() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NOT EXISTS (SELECT FROM ledger_transactions t JOIN payments p ON p.id = t.payment
+            WHERE t.id = NEW.transaction AND NEW.gross = CASE t.kind WHEN 'reversal' THEN -p.dollars ELSE p.dollars END)
+        THEN
+            RAISE EXCEPTION 'transaction % is not one of a payment of %', NEW.transaction, NEW.gross
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_taxes_of_payment';
+        END IF;
+        RETURN NEW;
+    END IF;
     IF TG_OP <> 'UPDATE' OR NEW.transaction <> OLD.transaction OR NEW.gross <> OLD.gross THEN
         RAISE EXCEPTION 'what was paid in transaction % stays what it is: the ledger has it', OLD.transaction
             USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_taxes_stay';
@@ -877,9 +886,10 @@ BEGIN
     IF more = 0 THEN RETURN NULL; END IF;
     WITH added AS (
         INSERT INTO ledger_transactions (at, kind, entries, note)
-        SELECT t.at, 'tax', 2, format('%s %s %% in payment %s', s.tax_label, trim_scale(s.tax_percent), t.payment)
-        FROM ledger_transactions t, sellers s WHERE t.id = NEW.transaction
-            AND s.id = CASE WHEN NEW.tax = 0 THEN OLD.seller ELSE NEW.seller END
+        SELECT t.at, 'tax', 2, rate_of(NEW.seller)
+            || CASE TG_OP WHEN 'INSERT' THEN '' ELSE ' instead of ' || rate_of(OLD.seller) END
+            || format(' in payment %s', t.payment)
+        FROM ledger_transactions t WHERE t.id = NEW.transaction
         RETURNING id
     )
     INSERT INTO ledger_entries (transaction, line, entries, account, amount)
@@ -978,6 +988,12 @@ CREATE FUNCTION public.price_percent(account text) RETURNS integer
     SELECT coalesce((SELECT l.percent FROM level_choices c LEFT JOIN price_levels l ON l.id = c.level
         WHERE c.email = account ORDER BY c.id DESC LIMIT 1), 100)
 $$;
+CREATE FUNCTION public.rate_of(line bigint) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE WHEN tax_percent = 0 THEN 'no tax' ELSE format('%s %s %%', tax_label, trim_scale(tax_percent)) END
+    FROM sellers WHERE id = line
+$$;
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1060,23 +1076,26 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE FUNCTION public.seller_of(of_payment integer) RETURNS bigint
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     AS $$
-    WITH same AS (
-        SELECT p.id AS payment FROM payments p WHERE p.id = of_payment
-        UNION SELECT p.rest_of FROM payments p WHERE p.id = of_payment
-        UNION SELECT p.offsets FROM payments p WHERE p.id = of_payment
-        UNION SELECT q.id FROM payments p JOIN payments q ON q.provider_payment = p.provider_payment
-            WHERE p.id = of_payment
-    )
-    SELECT coalesce(
-        (SELECT r.seller FROM same s JOIN ledger_transactions t ON t.payment = s.payment
-            JOIN receipts r ON r.transaction = t.id ORDER BY s.payment <> of_payment, r.number LIMIT 1),
-        (SELECT x.seller FROM same s JOIN ledger_transactions t ON t.payment = s.payment
-            JOIN payment_taxes x ON x.transaction = t.id WHERE s.payment < of_payment ORDER BY t.id LIMIT 1),
-        (SELECT l.id FROM ledger_transactions t JOIN sellers l ON l.active_from <= t.at
-            WHERE t.payment = of_payment AND t.turn = 1 ORDER BY l.active_from DESC LIMIT 1))
-$$;
+DECLARE
+    this record;
+    others integer[];
+    found_seller bigint;
+BEGIN
+    SELECT b.id, b.created, b.rest_of, b.provider_payment INTO this
+    FROM payments p JOIN payments b ON b.id = coalesce(p.offsets, p.id) WHERE p.id = of_payment;
+    others := ARRAY(SELECT q.id FROM payments q WHERE q.provider_payment = this.provider_payment AND q.id <> this.id);
+    IF this.rest_of IS NOT NULL THEN others := others || this.rest_of; END IF;
+    found_seller := (SELECT r.seller FROM ledger_transactions t JOIN receipts r ON r.transaction = t.id
+        WHERE t.payment = ANY(this.id || others) ORDER BY t.payment <> this.id, r.number LIMIT 1);
+    IF found_seller IS NULL AND others <> '{}' THEN
+        found_seller := (SELECT x.seller FROM ledger_transactions t JOIN payment_taxes x ON x.transaction = t.id
+            WHERE t.payment = ANY(others) AND t.payment < this.id ORDER BY t.id LIMIT 1);
+    END IF;
+    RETURN coalesce(found_seller,
+        (SELECT l.id FROM sellers l WHERE l.active_from <= this.created ORDER BY l.active_from DESC LIMIT 1));
+END $$;
 CREATE FUNCTION public.set_late_payment_aside() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -3195,6 +3214,7 @@ CREATE TRIGGER operation_events_told AFTER INSERT ON public.operation_events REF
 CREATE TRIGGER operations_told AFTER UPDATE ON public.operations REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_operations();
 CREATE TRIGGER operations_told_new AFTER INSERT ON public.operations REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.tell_new_operations();
 CREATE TRIGGER operator_statements_only_grow BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_statements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER payment_taxes_checked BEFORE INSERT ON public.payment_taxes FOR EACH ROW EXECUTE FUNCTION public.check_payment_tax();
 CREATE TRIGGER payment_taxes_only_grow BEFORE TRUNCATE ON public.payment_taxes FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
 CREATE TRIGGER payment_taxes_posted AFTER INSERT OR UPDATE ON public.payment_taxes FOR EACH ROW EXECUTE FUNCTION public.post_payment_tax();
 CREATE TRIGGER payment_taxes_stay BEFORE DELETE OR UPDATE ON public.payment_taxes FOR EACH ROW EXECUTE FUNCTION public.check_payment_tax();

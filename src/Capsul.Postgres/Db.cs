@@ -289,8 +289,9 @@ public static class TransactionVerbs
         transaction.Connection!.QueryMultipleAsync(
             new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
 
-    public static Task<int> ExecuteAsync(
-        this NpgsqlTransaction transaction, string sql, object? parameters, CancellationToken cancel) =>
-        transaction.Connection!.ExecuteAsync(
-            new CommandDefinition(sql, parameters, transaction, cancellationToken: cancel));
+    /// <param name="timeout">For a statement that goes through much; null: that of the connection.</param>
+    public static Task<int> ExecuteAsync(this NpgsqlTransaction transaction, string sql, object? parameters,
+        CancellationToken cancel, TimeSpan? timeout = null) =>
+        transaction.Connection!.ExecuteAsync(new CommandDefinition(
+            sql, parameters, transaction, (int?)timeout?.TotalSeconds, cancellationToken: cancel));
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using Capsul.Foundation;
 using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Features.Payments.Providers;
 using Capsul.Hub.Web;
 using Spectre.Console;
 using Command = System.CommandLine.Command;
@@ -49,7 +50,7 @@ static class LedgerVerb
             is one. Accounts whose usage has changed since it was posted are listed too; that is no difference: the next
             hour posts it as a correction.
             """, VerifyAsync),
-        CommandLine.Verb("reconcile", """
+        CommandLine.Verb("reconcile", $"""
             Compares what a payment provider lists with the database, and names each difference: payments since
             the backup that was restored, and payouts to the bank that are not in the ledger. Exits with 1 if one is
             left. The sums are kept for the page of the ledger. With --import the payments are added to the database,
@@ -57,8 +58,8 @@ static class LedgerVerb
             to the bank's. Look at the list first: what was meanwhile recorded by hand would count twice.
 
             Examples:
-              capsul ledger reconcile stripe
-              capsul ledger reconcile stripe --since 2026-02-15 --import
+              capsul ledger reconcile {PaymentProviders.Known[0].Name}
+              capsul ledger reconcile {PaymentProviders.Known[0].Name} --since 2026-02-15 --import
             """, LedgerReconcile.RunAsync, LedgerReconcile.Provider, LedgerReconcile.Since, LedgerReconcile.Import),
         CommandLine.Verb("show", "Shows the sums of all ledger accounts, or the newest entries of one account.",
             ShowAsync, Email),

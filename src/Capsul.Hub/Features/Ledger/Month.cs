@@ -42,28 +42,32 @@ public sealed record Month(DateTime From, DateTime Until, decimal Opening, decim
             await db.ListAsync<MonthTaxRow>(MonthSql.Taxes, asked, cancel));
     }
 
-    /// <summary>One line each, as in RFC 4180; amounts are what they did to the balance.</summary>
+    /// <summary>
+    /// One line each, as in RFC 4180; amounts are what they did to the balance. The tax in the payments, which did
+    /// nothing to it, is in a column of its own.
+    /// </summary>
     public string ToCsv(string currency)
     {
-        var text = new StringBuilder("date,what,receipt,capsul,size,seconds,price_per_month,amount,currency\r\n");
+        var text = new StringBuilder("date,what,receipt,capsul,size,seconds,price_per_month,amount,currency,tax\r\n");
         Add(From, "opening balance", Opening);
         foreach (var line in Lines) Add(line.At, What(line), line.Amount, line.Receipt);
         foreach (var used in Charged)
             text.Append(CultureInfo.InvariantCulture,
                 $"{From:yyyy-MM-dd},usage (exact),,{used.Vm},{used.Size},{used.Seconds:0.######},")
                 .Append(CultureInfo.InvariantCulture,
-                    $"{Show.Plain(used.DollarsPerMonth)},{-used.Dollars:0.00000000},{currency}\r\n");
+                    $"{Show.Plain(used.DollarsPerMonth)},{-used.Dollars:0.00000000},{currency},\r\n");
         if (Closing - Opening + Usage - Lines.Sum(l => l.Amount) is not 0 and var more)
             Add(Until, "lines that are not listed", more);
         Add(Until, "usage posted in whole units", -Usage);
         Add(Until, "closing balance", Closing);
         foreach (var tax in Taxes)
-            Add(Until, $"{tax.Name} included in the payments (does not change the balance)", tax.Tax);
+            text.Append(CultureInfo.InvariantCulture, $"{Until:yyyy-MM-dd},{Quoted($"{tax.Name}, in the payments")},")
+                .Append(CultureInfo.InvariantCulture, $",,,,,,{currency},{Show.Plain(tax.Tax)}\r\n");
         return text.ToString();
 
         void Add(DateTime at, string what, decimal amount, int? receipt = null) => text.Append(
             CultureInfo.InvariantCulture,
-            $"{at:yyyy-MM-dd},{Quoted(what)},{receipt},,,,,{Show.Plain(amount)},{currency}\r\n");
+            $"{at:yyyy-MM-dd},{Quoted(what)},{receipt},,,,,{Show.Plain(amount)},{currency},\r\n");
     }
 
     static string Quoted(string text) => $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";

@@ -81,11 +81,15 @@ public static class VerifyLedger
     static string Say(PayoutCheckRow row) => string.Create(CultureInfo.InvariantCulture,
         $"The payouts of {row.Provider} are {row.PaidOut}, but the ledger has {row.Posted} of them.");
 
-    static string Say(TaxCheckRow row) => string.Create(CultureInfo.InvariantCulture,
-        $"Transaction {row.Transaction} of payment {row.Payment} ")
-        + (row.Taxed == row.Found ? string.Create(CultureInfo.InvariantCulture,
-            $"includes {row.Due} of tax, but its row says {row.Tax}.")
-        : row.Taxed ? "has no row for the tax in it." : "has a row for tax, but is not taxed.");
+    static string Say(TaxCheckRow row)
+    {
+        var of = string.Create(CultureInfo.InvariantCulture, $"Transaction {row.Transaction}")
+            + (row.Payment is { } payment ? string.Create(CultureInfo.InvariantCulture, $" of payment {payment}") : "");
+        if (row.DueSeller is null) return $"{of} has a row for tax, but is not taxed.";
+        if (row.Seller is null) return $"{of} has no row for the tax in it.";
+        return string.Create(CultureInfo.InvariantCulture, $"{of} is {row.DueGross} with {row.DueTax} of tax by line "
+            + $"{row.DueSeller} of the seller, but its row says {row.Gross} with {row.Tax} by line {row.Seller}.");
+    }
 
     static string Say(TaxSumRow row) => string.Create(CultureInfo.InvariantCulture,
         $"The tax in all payments is {row.Taxes}, but the ledger has {row.Posted} of it in {row.Type}.");

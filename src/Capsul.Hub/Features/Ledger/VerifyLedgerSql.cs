@@ -19,11 +19,12 @@ public sealed record FeeCheckRow(string Provider, decimal Fees, decimal Posted);
 /// <summary>What a provider has paid out, if the ledger says something else.</summary>
 public sealed record PayoutCheckRow(string Provider, decimal PaidOut, decimal Posted);
 
-/// <summary>A transaction of a payment whose tax is not what it should be.</summary>
-/// <param name="Taxed">There is to be a row of its tax.</param>
-/// <param name="Found">There is one.</param>
-/// <param name="Due">By the line of the seller in it.</param>
-public sealed record TaxCheckRow(long Transaction, int Payment, bool Taxed, bool Found, decimal Due, decimal Tax);
+/// <summary>A row of the tax in a payment that is not what it should be.</summary>
+/// <param name="Payment">Null: the transaction is not of one.</param>
+/// <param name="DueSeller">Null: there should be none. So are the amounts then.</param>
+/// <param name="Seller">Null: there is none.</param>
+public sealed record TaxCheckRow(long Transaction, int? Payment, long? DueSeller, decimal? DueGross, decimal? DueTax,
+    long? Seller, decimal? Gross, decimal? Tax);
 
 /// <summary>The tax in all payments, if an account of the ledger has another sum of it.</summary>
 public sealed record TaxSumRow(string Type, decimal Taxes, decimal Posted);
@@ -124,23 +125,26 @@ public static class VerifyLedgerSql
         """;
 
     /// <summary>
-    /// Transactions of payments that have another tax than by the line of their seller, or none although there is such
-    /// a line, or some although nobody has paid.
+    /// Rows of tax that are not what they should be, missing, or of nothing. Net and tax are computed here by another
+    /// formula than the database's own.
     /// </summary>
     public const string Taxes = """
         -- VerifyLedgerSql.Taxes
-        SELECT transaction, payment, taxed, found, due, tax FROM (
-            SELECT t.id AS transaction, p.id AS payment, coalesce(x.tax, 0) AS tax, x.transaction IS NOT NULL AS found,
-                payment_is_taxed(p.method, p.dollars)
-                    AND b.at >= coalesce((SELECT min(active_from) FROM sellers), 'infinity') AS taxed,
-                coalesce(g.gross - round(g.gross * 100.000000000000000000000000 / (100 + s.tax_percent), c.decimals), 0)
-                    AS due
-            FROM payments p JOIN ledger_transactions t ON t.payment = p.id
-                JOIN ledger_transactions b ON b.payment = p.id AND b.turn = 1
+        WITH taxed AS MATERIALIZED (
+            SELECT id, dollars, seller_of(id) AS seller FROM payments WHERE payment_is_taxed(method, dollars)
+        ), due AS (
+            SELECT t.id AS transaction, p.seller, g.gross,
+                g.gross - round(g.gross * 100.000000000000000000000000 / (100 + s.tax_percent), c.decimals) AS tax
+            FROM taxed p JOIN sellers s ON s.id = p.seller JOIN ledger_transactions t ON t.payment = p.id
                 CROSS JOIN LATERAL (SELECT CASE t.kind WHEN 'reversal' THEN -p.dollars ELSE p.dollars END AS gross) AS g
-                LEFT JOIN payment_taxes x ON x.transaction = t.id LEFT JOIN sellers s ON s.id = x.seller, currency c
-        ) AS t
-        WHERE taxed <> found OR due <> tax ORDER BY transaction
+                CROSS JOIN currency c
+        )
+        SELECT t.id AS transaction, t.payment, d.seller AS due_seller, d.gross AS due_gross, d.tax AS due_tax,
+            x.seller, x.gross, x.tax
+        FROM due d FULL JOIN payment_taxes x ON x.transaction = d.transaction
+            JOIN ledger_transactions t ON t.id = coalesce(d.transaction, x.transaction)
+        WHERE d.seller IS DISTINCT FROM x.seller OR d.gross <> x.gross OR d.tax <> x.tax
+        ORDER BY t.id
         """;
 
     /// <summary>The sum of these, if it is not what the ledger has.</summary>

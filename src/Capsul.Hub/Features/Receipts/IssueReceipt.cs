@@ -22,8 +22,8 @@ public static class IssueReceipt
             payment.Method == "opening" ? "This balance was carried over from another system; its receipts are there."
             : "There is no receipt for this: nobody paid it here.")
         : turns.Count == 0 ? new(ProblemKind.Conflict, "This payment has never counted, so there is no receipt.")
-        : turns.Any(t => t.Seller is null) ? new(ProblemKind.Unavailable, "The operator of this site has not entered "
-            + "its name and address yet, so receipts cannot be issued. Contact support.")
+        : turns.Any(t => t.Seller is null) ? new(ProblemKind.Unavailable, "No seller is entered for the day of this "
+            + "payment, so its receipt cannot be issued. Contact support.")
         : null;
 
     /// <returns>How many receipts and credit notes were made.</returns>

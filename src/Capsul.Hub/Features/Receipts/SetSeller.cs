@@ -40,6 +40,9 @@ public static class SetSeller
         return new SellerRow(0, from, name, address, number, label, percent);
     }
 
+    /// <summary>The tax in all payments since then is posted with it, a thousand of them in about a second.</summary>
+    static readonly TimeSpan PostingLimit = TimeSpan.FromMinutes(15);
+
     static Problem Wrong(string field, string sentence) => new(ProblemKind.Invalid, sentence) { Field = field };
 
     public static Task<Outcome<SellerRow>> RunAsync(
@@ -58,7 +61,7 @@ public static class SetSeller
                 taxNumber = seller.TaxNumber,
                 taxLabel = seller.TaxLabel,
                 taxPercent = seller.TaxPercent,
-            }, cancel);
+            }, cancel, PostingLimit);
             await transaction.AuditAsync(actor, "set_seller", seller.Name, string.Create(CultureInfo.InvariantCulture,
                 $"{seller.TaxLabel} {seller.TaxPercent} % from {seller.ActiveFrom:yyyy-MM-dd HH:mm:ss}"), cancel);
             return seller;

@@ -1,5 +1,7 @@
 using Capsul.Hub.Features.Closings;
 using Capsul.Hub.Features.Ledger;
+using Capsul.Hub.Features.Payments;
+using Capsul.Hub.Features.Receipts;
 using Capsul.Hub.Leadership;
 using Capsul.Hub.Reconcilers;
 using Capsul.Hub.Storage;
@@ -90,6 +92,30 @@ public sealed partial class ClosedPaymentTests
         (await PayoutsAsync(world)).ShouldBe("void 20 late");
         (await world.LedgerAsync("to_be_assigned", "")).ShouldBe(0);
         await AgreesAsync(world);
+    }
+
+    /// <summary>Of money that is set aside nobody knows yet whose it is, and so whose tax.</summary>
+    [Fact]
+    public async Task What_arrives_afterwards_is_not_taxed_also_when_a_part_is_sent_back_at_another_rate()
+    {
+        await using var world = await PaymentWorld.StartAsync();
+        await SellAsync("19");
+        var (id, session) = await world.BeginAsync();
+        await CloseAsync(world);
+        world.Stripe.Books.Pay(session.Id);
+        await world.SettleAsync();
+        (await PayoutsAsync(world)).ShouldBe("open 20 late");
+        (await world.LedgerAsync("tax", "")).ShouldBe(0);
+        world.Advance(TimeSpan.FromDays(1));
+        await SellAsync("50");
+        (await RefundPayment.RunAsync(
+            world.Db, world.Settings, "ops", id, "5", "closed", world.Hub.Time, Cancel)).OrThrow();
+        await world.SettleAsync();
+        (await world.LedgerAsync("tax", "")).ShouldBe(0);
+        await AgreesAsync(world);
+
+        async Task SellAsync(string percent) => (await SetSeller.RunAsync(world.Db, "ops",
+            new SetSeller.Input("Meadow Co-op", "1 Lane", "", "VAT", percent, null), world.Hub.Time, Cancel)).OrThrow();
     }
 
     [Fact]

@@ -72,7 +72,8 @@ public sealed class ScreenTests(ConsoleWorld world, Chromium chromium)
         using var client = new ConsoleClient(await world.OpenSocketAsync("screen", token, session, Cancel));
         await client.SeeAsync("RFB 003.008", Cancel);
         world.Hypervisor.Crash(world.Vm);
-        (await client.EndAsync(Cancel)).ShouldBe("The screen was closed, most likely because the capsul was turned off.");
+        (await client.EndAsync(Cancel)).ShouldBe(
+            "The screen was closed, most likely because the capsul was turned off.");
     }
 
     [Fact]

@@ -46,8 +46,8 @@ public sealed class MonthTests
         months[0].Exactly.ShouldBe(5m * 24 / 730.56m, 1e-8m);
         foreach (var month in months) (month.Exactly - month.Usage).ShouldBeInRange(-0.02m, 0.02m);
         months[1].ToCsv("USD").Split("\r\n")[0].ShouldBe(
-            "date,what,receipt,capsul,size,seconds,price_per_month,amount,currency");
-        months[1].ToCsv("USD").ShouldContain($"2026-05-01,\"closing balance\",,,,,,{months[1].Closing:0.00},USD\r\n");
+            "date,what,receipt,capsul,size,seconds,price_per_month,amount,currency,tax");
+        months[1].ToCsv("USD").ShouldContain($"2026-05-01,\"closing balance\",,,,,,{months[1].Closing:0.00},USD,\r\n");
     }
 
     /// <summary>More payments than are listed: the sums are those of all.</summary>

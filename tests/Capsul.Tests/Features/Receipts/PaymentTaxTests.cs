@@ -137,6 +137,8 @@ public sealed class PaymentTaxTests
         await SellAsync(rows, "7", "2026-02-01");
         (await TaxAsync(rows.Db, begin)).ShouldBe(19);
         (await TaxAsync(rows.Db, rows.Now)).ShouldBe(19 + 7.79m + 19);
+        (await rows.Db.AskAsync<string>("SELECT note FROM ledger_transactions ORDER BY id DESC LIMIT 1", null, Cancel))
+            .ShouldBe("VAT 7 % instead of VAT 19 % in payment 3");
         (await IssueReceipt.RunAsync(rows.Db, VmRows.Email, 3, rows.Time, Cancel)).OrThrow();
         (await rows.Db.ListAsync<decimal>("SELECT tax FROM receipts ORDER BY number", null, Cancel))
             .ShouldBe([19, 7.79m]);
@@ -218,6 +220,8 @@ public sealed class PaymentTaxTests
     [InlineData("UPDATE payment_taxes SET tax = 1", "payment_taxes_gross_is_net_and_tax")]
     [InlineData("UPDATE payment_taxes SET net = 200, tax = -100", "payment_taxes_tax_is_part")]
     [InlineData("INSERT INTO payment_taxes SELECT * FROM payment_taxes", "payment_taxes_pkey")]
+    [InlineData("INSERT INTO payment_taxes SELECT id, 1, 119, 100, 19 FROM ledger_transactions WHERE kind = 'tax'",
+        "payment_taxes_of_payment")]
     [InlineData("TRUNCATE payment_taxes CASCADE", null)]
     [InlineData("INSERT INTO receipts SELECT 0, transaction + 1, issued, seller, NULL, name, address, tax_number, "
         + "gross, net, tax FROM receipts", "receipts_as_taxed")]
@@ -237,11 +241,24 @@ public sealed class PaymentTaxTests
         "The tax in all payments is 0, but the ledger has 15.97 of it in tax_in_prices.",
         "The tax in all payments is 0, but the ledger has -15.97 of it in tax.")]
     [InlineData("UPDATE payment_taxes SET net = net + 1, tax = tax - 1",
-        "Transaction 1 of payment 1 includes 15.97 of tax, but its row says 14.97.",
+        "Transaction 1 of payment 1 is 100.00 with 15.97 of tax by line 1 of the seller, but its row says 100.00 with "
+            + "14.97 by line 1.",
         "The tax in all payments is 14.97, but the ledger has 15.97 of it in tax_in_prices.",
         "The tax in all payments is 14.97, but the ledger has -15.97 of it in tax.")]
     [InlineData("UPDATE sellers SET tax_percent = 25",
-        "Transaction 1 of payment 1 includes 20.00 of tax, but its row says 15.97.")]
+        "Transaction 1 of payment 1 is 100.00 with 20.00 of tax by line 1 of the seller, but its row says 100.00 with "
+            + "15.97 by line 1.")]
+    [InlineData("UPDATE payment_taxes SET gross = gross + 1000, net = net + 1000",
+        "Transaction 1 of payment 1 is 100.00 with 15.97 of tax by line 1 of the seller, but its row says 1100.00 with "
+            + "15.97 by line 1.")]
+    [InlineData("INSERT INTO sellers (active_from, name, address, tax_label, tax_percent) "
+        + "VALUES ('2099-01-01', 'Later', '1 Lane', 'VAT', 19); UPDATE payment_taxes SET seller = 2",
+        "Transaction 1 of payment 1 is 100.00 with 15.97 of tax by line 1 of the seller, but its row says 100.00 with "
+            + "15.97 by line 2.")]
+    [InlineData("INSERT INTO payment_taxes SELECT id, 1, 119, 100, 19 FROM ledger_transactions WHERE kind = 'tax'",
+        "Transaction 2 has a row for tax, but is not taxed.",
+        "The tax in all payments is 34.97, but the ledger has 15.97 of it in tax_in_prices.",
+        "The tax in all payments is 34.97, but the ledger has -15.97 of it in tax.")]
     public async Task What_is_wrong_with_tax_is_named(string change, params string[] says)
     {
         await using var rows = await VmRows.CreateAsync(Cancel);

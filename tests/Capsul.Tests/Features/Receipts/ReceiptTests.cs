@@ -39,7 +39,7 @@ public sealed class ReceiptTests
     public async Task A_receipt_is_made_once_and_a_payment_that_counts_no_longer_gets_a_credit_note()
     {
         await using var rows = await VmRows.CreateAsync(Cancel);
-        (await IssueAsync(rows, 1)).Problem!.Message.ShouldContain("has not entered its name");
+        (await IssueAsync(rows, 1)).Problem!.Message.ShouldContain("No seller is entered for the day of this payment");
         (await SetSeller.RunAsync(rows.Db, "ops", Seller, rows.Time, Cancel)).OrThrow().IsFirst.ShouldBeTrue();
         (await IssueAsync(rows, 1)).OrThrow().ShouldBe(1);
         (await IssueAsync(rows, 1)).OrThrow().ShouldBe(0);
